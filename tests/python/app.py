@@ -1,0 +1,28 @@
+"""A small WSGI application that uses the unchanged Python client.
+
+Run with gunicorn from this directory, as app:application. GET /pid answers with
+the id of the worker that handles it, anything else with ok.
+"""
+
+import os
+import time
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter('app_requests_total', 'Requests handled', ['path'])
+LATENCY = Histogram('app_latency_seconds', 'Time to answer')
+INPROGRESS = Gauge('app_inprogress', 'Requests being handled', multiprocess_mode='livesum')
+
+
+def application(environ, start_response):
+    started = time.perf_counter()
+    path = environ.get('PATH_INFO', '')
+    with INPROGRESS.track_inprogress():
+        body = str(os.getpid()).encode() if path == '/pid' else b'ok'
+        REQUESTS.labels(path).inc()
+        LATENCY.observe(time.perf_counter() - started)
+        start_response('200 OK', [
+            ('Content-Type', 'text/plain; charset=utf-8'),
+            ('Content-Length', str(len(body))),
+        ])
+        return [body]
