@@ -1,0 +1,2 @@
+//! Recording costs.
+fn main() {}

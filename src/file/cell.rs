@@ -1,0 +1,72 @@
+//! One 64-bit word that holds a sample's value or time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The address of a word that lives as long as the process: in a mapped series file or on the heap.
+///
+/// Written by threads of the process that owns the file, read by them and, through the file, by
+/// every reader of the directory.
+///
+/// ORDERING: relaxed everywhere. A word carries its whole meaning; nothing is published through it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell(&'static AtomicU64);
+
+impl Cell {
+    pub(crate) const fn new(word: &'static AtomicU64) -> Cell {
+        Cell(word)
+    }
+
+    /// A word on the heap, never freed, holding 0.
+    pub(crate) fn on_heap() -> Cell {
+        Cell(Box::leak(Box::new(AtomicU64::new(0))))
+    }
+
+    pub(crate) const fn word(self) -> &'static AtomicU64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn get(self) -> f64 {
+        Cell::read(self.0)
+    }
+
+    /// What a word holds that is known by reference only.
+    #[inline]
+    pub(crate) fn read(word: &AtomicU64) -> f64 {
+        f64::from_bits(word.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn set(self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Adds by compare-and-swap, so that threads may share the word.
+    #[inline]
+    pub(crate) fn add(self, amount: f64) {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let sum = (f64::from_bits(seen) + amount).to_bits();
+            match self.0.compare_exchange_weak(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_add_to_one_cell_lose_nothing() {
+        let cell = Cell::on_heap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| cell.add(1.0)));
+            }
+        });
+        assert_eq!(cell.get(), 40_000.0);
+    }
+}

@@ -1,0 +1,431 @@
+//! Keys: the JSON text that names a series inside a file.
+//!
+//! We write what the Python client writes since 0.16.0: `[family, sample, {labels}, help]` with the
+//! spacing, escapes and label order of its `json.dumps(..., sort_keys=True)`. We read that, the forms
+//! of all earlier releases, and any JSON text that means the same. Reading is total: any bytes give a
+//! key or [`KeyError`], and memory is bounded by the bytes read.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The most labels that one key may have.
+const MAX_LABELS: usize = 128;
+
+/// Labels in the order of their text: name and value.
+type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// A series, as its key names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key<'a> {
+    pub(crate) family: Cow<'a, str>,
+    pub(crate) sample: Cow<'a, str>,
+    pub(crate) labels: Pairs<'a>,
+    /// `None` in the layouts without help.
+    pub(crate) help: Option<Cow<'a, str>>,
+}
+
+/// The shape of the array that a key is: it tells releases of the Python client apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arity {
+    /// `[family, sample, [names], [values]]`
+    Lists,
+    /// `[family, sample, {labels}]`
+    Three,
+    /// `[family, sample, {labels}, help]`
+    Four,
+}
+
+/// Why a key cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyError {
+    NotUtf8,
+    /// No JSON array of the known shapes; the position counts bytes of the key.
+    Malformed {
+        at: usize,
+    },
+    /// Two lists of labels that differ in length.
+    LabelsUneven,
+    TooManyLabels,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::NotUtf8 => f.write_str("key is not UTF-8"),
+            KeyError::Malformed { at } => write!(f, "key is malformed at byte {at}"),
+            KeyError::LabelsUneven => {
+                f.write_str("key has unequal numbers of label names and values")
+            }
+            KeyError::TooManyLabels => write!(f, "key has more than {MAX_LABELS} labels"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// Appends the key of a series to `out`, filled up with spaces to a multiple of 8 bytes.
+///
+/// `labels` are sorted by name.
+pub(crate) fn encode<'a>(
+    out: &mut Vec<u8>,
+    family: &str,
+    sample: &str,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) {
+    let start = out.len();
+    out.push(b'[');
+    push_string(out, family);
+    out.extend_from_slice(b", ");
+    push_string(out, sample);
+    out.extend_from_slice(b", {");
+    for (at, (name, value)) in labels.enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b", ");
+        }
+        push_string(out, name);
+        out.extend_from_slice(b": ");
+        push_string(out, value);
+    }
+    out.extend_from_slice(b"}, ");
+    push_string(out, help);
+    out.push(b']');
+    let len = (out.len() - start).next_multiple_of(8);
+    out.resize(start + len, b' ');
+}
+
+/// Appends a JSON string that is pure ASCII, with the escapes that Python chooses.
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for char in text.chars() {
+        match char {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            ' '..='~' => out.push(char as u8),
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    let hex = |shift: u32| {
+                        char::from_digit(u32::from(*unit >> shift) & 0xf, 16)
+                            .map_or(b'0', |c| c as u8)
+                    };
+                    out.extend_from_slice(b"\\u");
+                    out.extend([hex(12), hex(8), hex(4), hex(0)]);
+                }
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+/// Reads a key; spaces after it are allowed.
+pub(crate) fn decode(key: &[u8]) -> Result<Key<'_>, KeyError> {
+    let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
+    let mut parser = Parser { text, at: 0 };
+    let key = parser.key()?;
+    parser.skip_space();
+    if parser.at == text.len() { Ok(key) } else { Err(parser.malformed()) }
+}
+
+/// The shape of a key, if it can be read at all.
+pub(crate) fn arity(key: &[u8]) -> Option<Arity> {
+    let text = std::str::from_utf8(key).ok()?;
+    let mut parser = Parser { text, at: 0 };
+    let key = parser.key().ok()?;
+    let lists = {
+        // The first bracket inside the array that is no string opens the labels.
+        let mut parser = Parser { text, at: 0 };
+        parser.expect(b'[').ok()?;
+        parser.string().ok()?;
+        parser.expect(b',').ok()?;
+        parser.string().ok()?;
+        parser.expect(b',').ok()?;
+        parser.skip_space();
+        parser.peek() == Some(b'[')
+    };
+    Some(match (lists, key.help.is_some()) {
+        (true, _) => Arity::Lists,
+        (false, false) => Arity::Three,
+        (false, true) => Arity::Four,
+    })
+}
+
+/// A reader of the few shapes of JSON that keys have.
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn malformed(&self) -> KeyError {
+        KeyError::Malformed { at: self.at }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Whether the next thing is `byte`, which is then passed.
+    fn accept(&mut self, byte: u8) -> bool {
+        self.skip_space();
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), KeyError> {
+        if self.accept(byte) { Ok(()) } else { Err(self.malformed()) }
+    }
+
+    fn key(&mut self) -> Result<Key<'a>, KeyError> {
+        self.expect(b'[')?;
+        let family = self.string()?;
+        self.expect(b',')?;
+        let sample = self.string()?;
+        self.expect(b',')?;
+        let (labels, help) = if self.accept(b'[') {
+            let names = self.list()?;
+            self.expect(b',')?;
+            self.expect(b'[')?;
+            let values = self.list()?;
+            if names.len() != values.len() {
+                return Err(KeyError::LabelsUneven);
+            }
+            (names.into_iter().zip(values).collect(), None)
+        } else {
+            self.expect(b'{')?;
+            let labels = self.object()?;
+            let help = if self.accept(b',') { Some(self.string()?) } else { None };
+            (labels, help)
+        };
+        self.expect(b']')?;
+        Ok(Key { family, sample, labels, help })
+    }
+
+    /// The rest of an array of strings, whose bracket is passed.
+    fn list(&mut self) -> Result<Vec<Cow<'a, str>>, KeyError> {
+        let mut items = Vec::new();
+        if self.accept(b']') {
+            return Ok(items);
+        }
+        loop {
+            if items.len() == MAX_LABELS {
+                return Err(KeyError::TooManyLabels);
+            }
+            items.push(self.string()?);
+            if self.accept(b']') {
+                return Ok(items);
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    /// The rest of an object of strings, whose brace is passed.
+    fn object(&mut self) -> Result<Pairs<'a>, KeyError> {
+        let mut items = Vec::new();
+        if self.accept(b'}') {
+            return Ok(items);
+        }
+        loop {
+            if items.len() == MAX_LABELS {
+                return Err(KeyError::TooManyLabels);
+            }
+            let name = self.string()?;
+            self.expect(b':')?;
+            items.push((name, self.string()?));
+            if self.accept(b'}') {
+                return Ok(items);
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn string(&mut self) -> Result<Cow<'a, str>, KeyError> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let rest = self.text.get(start..).unwrap_or_default();
+        let stop = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+        let plain = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
+        self.at += plain.len();
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Cow::Borrowed(plain))
+            }
+            Some(b'\\') => self.escaped(plain.to_owned()).map(Cow::Owned),
+            _ => Err(self.malformed()),
+        }
+    }
+
+    /// The rest of a string that has escapes; `text` is what stands before the first one.
+    fn escaped(&mut self, mut text: String) -> Result<String, KeyError> {
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(char) = rest.chars().next() else {
+                return Err(self.malformed());
+            };
+            match char {
+                '"' => {
+                    self.at += 1;
+                    return Ok(text);
+                }
+                '\\' => {
+                    self.at += 1;
+                    text.push(self.escape()?);
+                }
+                '\0'..' ' => return Err(self.malformed()),
+                _ => {
+                    self.at += char.len_utf8();
+                    text.push(char);
+                }
+            }
+        }
+    }
+
+    /// One escape, whose backslash is passed. A lone surrogate becomes U+FFFD.
+    fn escape(&mut self) -> Result<char, KeyError> {
+        let letter = self.peek().ok_or_else(|| self.malformed())?;
+        self.at += 1;
+        Ok(match letter {
+            b'"' | b'\\' | b'/' => letter as char,
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'u' => {
+                let unit = self.hex4()?;
+                let rest = self.text.get(self.at..).unwrap_or_default();
+                if (0xd800..0xdc00).contains(&unit) && rest.starts_with("\\u") {
+                    let before = self.at;
+                    self.at += 2;
+                    let low = self.hex4()?;
+                    if (0xdc00..0xe000).contains(&low) {
+                        let char = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                        return Ok(char::from_u32(char).unwrap_or(char::REPLACEMENT_CHARACTER));
+                    }
+                    self.at = before;
+                }
+                char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            _ => return Err(self.malformed()),
+        })
+    }
+
+    fn hex4(&mut self) -> Result<u32, KeyError> {
+        let digits =
+            self.text.as_bytes().get(self.at..self.at + 4).ok_or_else(|| self.malformed())?;
+        let mut unit = 0;
+        for &digit in digits {
+            let digit = (digit as char).to_digit(16).ok_or_else(|| self.malformed())?;
+            unit = unit * 16 + digit;
+        }
+        self.at += 4;
+        Ok(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encoded(family: &str, sample: &str, labels: &[(&str, &str)], help: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&mut out, family, sample, labels.iter().copied(), help);
+        out
+    }
+
+    #[test]
+    fn a_key_is_written_byte_for_byte_as_the_python_client_writes_it() {
+        let key = encoded(
+            "c",
+            "c_total",
+            &[("a", "y"), ("b", "x\"\n\\\u{e9}\u{1f600}\u{7f}/")],
+            "help c",
+        );
+        let python =
+            br#"["c", "c_total", {"a": "y", "b": "x\"\n\\\u00e9\ud83d\ude00\u007f/"}, "help c"]"#;
+        assert_eq!(&key[..python.len()], python);
+        assert!(key[python.len()..].iter().all(|&byte| byte == b' '));
+        assert_eq!(key.len() % 8, 0);
+    }
+
+    #[test]
+    fn every_shape_of_key_is_read() {
+        for (text, shape) in [
+            (r#"["f", "s", ["a", "b"], ["1", "2"]]"#, Arity::Lists),
+            (r#"["f", "s", {"a": "1", "b": "2"}]"#, Arity::Three),
+            (r#"["f","s",{"a":"1","b":"2"},"h"]  "#, Arity::Four),
+        ] {
+            let key = decode(text.as_bytes()).unwrap();
+            assert_eq!((&*key.family, &*key.sample), ("f", "s"));
+            assert_eq!(key.labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
+            assert_eq!(key.help.as_deref(), (shape == Arity::Four).then_some("h"));
+            assert_eq!(arity(text.as_bytes()), Some(shape));
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_become_replacement_characters() {
+        let key = decode(br#"["\ud800", "\udc00\ud83d\ude00", {}, "\ud800x"]"#).unwrap();
+        assert_eq!((&*key.family, &*key.sample), ("\u{fffd}", "\u{fffd}\u{1f600}"));
+        assert_eq!(key.help.as_deref(), Some("\u{fffd}x"));
+    }
+
+    #[test]
+    fn malformed_keys_are_refused_with_their_position() {
+        for (text, error) in [
+            (&b"\xff"[..], KeyError::NotUtf8),
+            (b"", KeyError::Malformed { at: 0 }),
+            (b"{}", KeyError::Malformed { at: 0 }),
+            (b"[1]", KeyError::Malformed { at: 1 }),
+            (br#"["a", "b", {"c": 1}]"#, KeyError::Malformed { at: 17 }),
+            (br#"["a", "b", {}, "h"] x"#, KeyError::Malformed { at: 20 }),
+            (br#"["a", "b", ["x"], []]"#, KeyError::LabelsUneven),
+            (br#"["a", "b\u00"#, KeyError::Malformed { at: 10 }),
+        ] {
+            assert_eq!(decode(text), Err(error), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            family: String, sample: String, help: String,
+            labels: std::collections::BTreeMap<String, String>,
+        ) {
+            let pairs: Vec<_> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            prop_assume!(pairs.len() <= MAX_LABELS);
+            let text = encoded(&family, &sample, &pairs, &help);
+            let key = decode(&text).unwrap();
+            prop_assert_eq!((&*key.family, &*key.sample), (&*family, &*sample));
+            prop_assert_eq!(key.help.as_deref(), Some(&*help));
+            let read: Vec<_> = key.labels.iter().map(|(n, v)| (&**n, &**v)).collect();
+            prop_assert_eq!(read, pairs);
+            let python: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            prop_assert_eq!(python[3].as_str(), Some(&*help));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn any_text_in_brackets_is_read_or_refused(text in r#"\[("[a-z\\u"]{0,6}",? ?|[\[\]{}:,]){0,8}\]"#) {
+            let _ = arity(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Locks and leases: the kernel's word on whether a writer lives.
+//!
+//! A writer holds an open-file-description write lock on each of its files for as long as it lives.
+//! Closing some other descriptor of the file does not free it, as it would a POSIX lock, and its end
+//! frees it even after SIGKILL. A forked child must not keep it, so an atfork handler closes the
+//! inherited descriptors; it does not unlock, which would free the parent's lock.
+//!
+//! Files of the Python client have no lock. For them, and as a second proof for ours, a read lease
+//! tells whether anybody has the file open for writing.
+//!
+//! See: fcntl(2), "Open file description locks", "Leases"; pthread_atfork(3).
+#![expect(unsafe_code, reason = "fcntl and pthread_atfork")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use super::sys::{self, Identity};
+
+/// Not in the libc crate. See: fcntl(2), "Managing signals"; the same number on every architecture.
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether a writer holds its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockState {
+    Held,
+    Free,
+}
+
+/// Whether anybody has a file open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteState {
+    Written,
+    Unwritten,
+    /// The kernel does not say: the file is another user's, or the file system has no leases.
+    Unknown,
+}
+
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Takes the write lock that shows that the writer of `file` lives, and keeps it for life.
+///
+/// A child that is forked from now on closes its copy of the descriptor.
+pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
+    close_in_children(file.as_raw_fd());
+    let lock = whole_file(libc::F_WRLCK);
+    // SAFETY: `lock` is valid; the kernel only reads it.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Asks whether a writer holds its lock on `file`, without taking any.
+///
+/// Asks for a read lock: a writer's lock is seen, another reader's is not.
+pub(crate) fn probe(file: &File) -> io::Result<LockState> {
+    let mut lock = whole_file(libc::F_RDLCK);
+    // SAFETY: `lock` is valid and writable.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(if libc::c_int::from(lock.l_type) == libc::F_UNLCK {
+        LockState::Free
+    } else {
+        LockState::Held
+    })
+}
+
+/// Asks whether anybody has `file` open for writing. `file` is opened read-only.
+///
+/// Takes a read lease and gives it back at once; a writer that opens the file in between waits for
+/// that long.
+pub(crate) fn writers(file: &File) -> WriteState {
+    let fd = file.as_raw_fd();
+    // NOTE: the signal of a broken lease is SIGIO, which ends a process, unless it is set before each
+    // lease: unlocking resets it. SIGURG is ignored by default. See: fcntl(2), F_SETSIG.
+    // SAFETY: takes numbers only.
+    let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
+    if signal != 0 {
+        return WriteState::Unknown;
+    }
+    // SAFETY: takes numbers only.
+    let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
+    if lease != 0 {
+        return match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EAGAIN) => WriteState::Written,
+            _ => WriteState::Unknown,
+        };
+    }
+    // SAFETY: takes numbers only.
+    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    WriteState::Unwritten
+}
+
+/// A descriptor that forked children close. Written under no lock, one slot by one thread.
+struct Inherited {
+    /// The number, or -1 in a free slot.
+    fd: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+}
+
+/// A process has up to 13 series files for each directory that it writes to.
+const MAX_INHERITED: usize = 1024;
+
+static INHERITED: [Inherited; MAX_INHERITED] = [const {
+    Inherited { fd: AtomicI32::new(-1), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+}; MAX_INHERITED];
+
+/// The number of a slot that is being filled.
+const CLAIMED: RawFd = -2;
+
+/// Has children that are forked from now on close `fd`, if it is still the same file there.
+///
+/// Where all slots are taken the children keep it, and the writer is seen as alive for longer.
+fn close_in_children(fd: RawFd) {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        // SAFETY: the handler calls only async-signal-safe functions and is never unloaded.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) };
+    });
+    let Some(identity) = sys::identity(fd) else {
+        return;
+    };
+    for slot in &INHERITED {
+        let claim = slot.fd.compare_exchange(-1, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
+        if claim.is_ok() {
+            slot.device.store(identity.device, Ordering::Relaxed);
+            slot.inode.store(identity.inode, Ordering::Relaxed);
+            // ORDERING: release, so that a child which sees the number sees the identity.
+            slot.fd.store(fd, Ordering::Release);
+            return;
+        }
+    }
+}
+
+/// Runs in the child after each fork, where only async-signal-safe calls are allowed.
+extern "C" fn close_inherited() {
+    for slot in &INHERITED {
+        let fd = slot.fd.load(Ordering::Acquire);
+        let identity = Identity {
+            device: slot.device.load(Ordering::Relaxed),
+            inode: slot.inode.load(Ordering::Relaxed),
+        };
+        if fd >= 0 && sys::identity(fd) == Some(identity) {
+            // SAFETY: the number still is the inherited copy of our file, and nobody in this process
+            // uses it: what the parent wrote with is dropped by the epoch.
+            unsafe { libc::close(fd) };
+        }
+        slot.fd.store(-1, Ordering::Relaxed);
+    }
+}
+
+/// Forgets a descriptor that is about to be closed.
+pub(crate) fn forget(fd: RawFd) {
+    for slot in &INHERITED {
+        let _ = slot.fd.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn lock_and_lease_tell_whether_a_writer_is_there() {
+        let path = std::env::temp_dir().join(format!("multiprom-lock-{}", std::process::id()));
+        let writer = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(probe(&reader).unwrap(), LockState::Free);
+        assert_eq!(writers(&reader), WriteState::Written);
+        hold_for_life(&writer).unwrap();
+        assert_eq!(probe(&reader).unwrap(), LockState::Held);
+        forget(writer.as_raw_fd());
+        drop(writer);
+        assert_eq!(probe(&reader).unwrap(), LockState::Free);
+        assert_eq!(writers(&reader), WriteState::Unwritten);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,24 @@
+//! Series files: bytes on disk, and nothing about what they mean.
+//!
+//! A series file holds the series of one process and one metric type (of gauges: one mode) as
+//! entries of key and value behind a header. Its writer maps it and stores values in place; readers
+//! use `pread`. [`layout`] has the byte table, [`key`] the text of keys, [`name`] the file names.
+//! `docs/design.md` has definitions, invariants and the promises on each file system.
+
+mod cell;
+pub(crate) mod environment;
+pub(crate) mod key;
+pub(crate) mod layout;
+#[cfg(target_os = "linux")]
+pub(crate) mod lock;
+#[cfg(target_os = "linux")]
+mod map;
+pub(crate) mod name;
+#[cfg(target_os = "linux")]
+pub(crate) mod reader;
+#[cfg(target_os = "linux")]
+pub(crate) mod sys;
+#[cfg(target_os = "linux")]
+pub(crate) mod writer;
+
+pub(crate) use cell::Cell;

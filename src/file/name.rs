@@ -1,0 +1,144 @@
+//! File names: which process wrote the file, and what type of metric is in it.
+//!
+//! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
+//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever.
+
+use std::fmt;
+
+use crate::model::{GaugeMode, MetricType};
+
+/// What a series file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FileKind {
+    Counter,
+    Histogram,
+    Summary,
+    Gauge(GaugeMode),
+}
+
+impl FileKind {
+    pub(crate) const fn metric_type(self) -> MetricType {
+        match self {
+            FileKind::Counter => MetricType::Counter,
+            FileKind::Histogram => MetricType::Histogram,
+            FileKind::Summary => MetricType::Summary,
+            FileKind::Gauge(_) => MetricType::Gauge,
+        }
+    }
+
+    pub(crate) const fn mode(self) -> Option<GaugeMode> {
+        match self {
+            FileKind::Gauge(mode) => Some(mode),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileKind::Gauge(mode) => write!(f, "gauge_{mode}"),
+            other => f.write_str(other.metric_type().as_str()),
+        }
+    }
+}
+
+/// The name of a series file, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileName<'a> {
+    pub(crate) kind: FileKind,
+    pub(crate) id: &'a str,
+}
+
+impl<'a> FileName<'a> {
+    /// `None` where the name is not of this form: such a file is none of ours.
+    pub(crate) fn parse(name: &'a str) -> Option<FileName<'a>> {
+        let stem = name.strip_suffix(".db")?;
+        let (prefix, rest) = stem.split_once('_')?;
+        let (kind, id) = match prefix {
+            "counter" => (FileKind::Counter, rest),
+            "histogram" => (FileKind::Histogram, rest),
+            "summary" => (FileKind::Summary, rest),
+            "gauge" => {
+                let (mode, id) = rest.split_once('_')?;
+                (FileKind::Gauge(mode.parse().ok()?), id)
+            }
+            _ => return None,
+        };
+        (!id.is_empty()).then_some(FileName { kind, id })
+    }
+
+    /// The process part of the id: all of it, or what stands before our suffix.
+    pub(crate) fn process(&self) -> &'a str {
+        split_own_id(self.id).map_or(self.id, |(process, _)| process)
+    }
+
+    /// Whether the id has the form of ours.
+    pub(crate) fn is_own(&self) -> bool {
+        split_own_id(self.id).is_some()
+    }
+}
+
+impl fmt::Display for FileName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}.db", self.kind, self.id)
+    }
+}
+
+/// Hex digits of the random part of our ids.
+const SUFFIX_LEN: usize = 8;
+
+fn split_own_id(id: &str) -> Option<(&str, &str)> {
+    let (process, suffix) = id.rsplit_once('-')?;
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (!process.is_empty() && suffix.len() == SUFFIX_LEN && suffix.bytes().all(hex))
+        .then_some((process, suffix))
+}
+
+/// The id of a writer: `<process>-<8 hex digits>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WriterId(String);
+
+impl WriterId {
+    pub(crate) fn new(process: u32, random: u32) -> WriterId {
+        WriterId(format!("{process}-{random:08x}"))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_the_python_client_writes_them() {
+        let parse = |name| FileName::parse(name).map(|name| (name.kind, name.id, name.process()));
+        let gauge = FileKind::Gauge;
+        assert_eq!(parse("counter_17.db"), Some((FileKind::Counter, "17", "17")));
+        assert_eq!(parse("gauge_livesum_17.db"), Some((gauge(GaugeMode::LiveSum), "17", "17")));
+        assert_eq!(parse("gauge_all_a_b.db"), Some((gauge(GaugeMode::All), "a_b", "a_b")));
+        assert_eq!(parse("summary_17-0a1b2c3d.db"), Some((FileKind::Summary, "17-0a1b2c3d", "17")));
+        assert_eq!(parse("histogram_web-1.db"), Some((FileKind::Histogram, "web-1", "web-1")));
+        for foreign in
+            ["counter.db", "counter_.db", "gauge_x.db", "gauge_p99_1.db", "foo_1.db", "cache.db"]
+        {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_written_is_read_back() {
+        let id = WriterId::new(4711, 0xbeef);
+        for mode in GaugeMode::ALL {
+            let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
+            let back = FileName::parse(&name).unwrap();
+            assert_eq!(
+                (back.kind.mode(), back.process(), back.is_own()),
+                (Some(mode), "4711", true)
+            );
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Reads series files, of any writer and in any state: total, bounded, and never through a mapping.
+//!
+//! `used` is read first, then the entries below it, which never move. Buffers, offsets and lengths
+//! are multiples of 8: the kernel then copies each value whole, while its writer goes on.
+#![warn(clippy::indexing_slicing, clippy::unwrap_used)]
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::layout::{Entries, HEADER_LEN, Header, LayoutError};
+use super::map::{bytes_of, bytes_of_mut};
+
+/// Why a file, or the rest of it, cannot be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Open(io::Error),
+    Read(io::Error),
+    NotRegular,
+    Empty,
+    Layout(LayoutError),
+}
+
+impl ReadError {
+    /// Whether the file was removed after its name was listed, which is no error of the file.
+    pub(crate) fn is_vanished(&self) -> bool {
+        matches!(self, ReadError::Open(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Open(error) => write!(f, "cannot open: {error}"),
+            ReadError::Read(error) => write!(f, "cannot read: {error}"),
+            ReadError::NotRegular => f.write_str("not a regular file"),
+            ReadError::Empty => f.write_str("file is empty"),
+            ReadError::Layout(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ReadError::Open(error) | ReadError::Read(error) => Some(error),
+            ReadError::Layout(error) => Some(error),
+            ReadError::NotRegular | ReadError::Empty => None,
+        }
+    }
+}
+
+/// Opens a file for reading: follows no link, waits for no FIFO.
+pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(ReadError::Open)?;
+    Ok(file)
+}
+
+/// What a file held when it was read.
+pub(crate) struct Snapshot<'r> {
+    pub(crate) entries: Entries<'r>,
+    /// Bytes that are committed, header included; 0 where the writer has just created the file.
+    pub(crate) used: u32,
+}
+
+/// Reads files one after the other into one buffer.
+#[derive(Default)]
+pub(crate) struct Reader {
+    words: Vec<u64>,
+}
+
+impl Reader {
+    /// Reads the committed bytes of `file` and finds out their layout.
+    pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
+        let metadata = file.metadata().map_err(ReadError::Read)?;
+        if !metadata.is_file() {
+            return Err(ReadError::NotRegular);
+        }
+        let len = metadata.len();
+        if len == 0 {
+            return Err(ReadError::Empty);
+        }
+        let mut header = [0u64];
+        if read_at(file, &mut header, 0)? < HEADER_LEN {
+            return Err(ReadError::Layout(LayoutError::HeaderTruncated { len }));
+        }
+        let [header] = header;
+        let header = Header::decode(header);
+        let used = header.check(len).map_err(ReadError::Layout)?.unwrap_or(0);
+        let body_len = (used as usize).saturating_sub(HEADER_LEN);
+        self.words.clear();
+        self.words.resize(body_len / 8, 0);
+        let got = read_at(file, &mut self.words, HEADER_LEN as u64)?;
+        if got < body_len {
+            let len = (HEADER_LEN + got) as u64;
+            return Err(ReadError::Layout(LayoutError::UsedPastEnd { used, len }));
+        }
+        let entries = Entries::detect(header, bytes_of(&self.words)).map_err(ReadError::Layout)?;
+        Ok(Snapshot { entries, used })
+    }
+}
+
+/// Fills `words` from `offset`, as far as the file goes; the number of bytes read.
+fn read_at(file: &File, words: &mut [u64], offset: u64) -> Result<usize, ReadError> {
+    let bytes = bytes_of_mut(words);
+    let mut got = 0;
+    while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + got as u64) {
+            Ok(0) => break,
+            // A read that stopped inside a word takes that word again, whole.
+            Ok(count) if count < rest.len() => {
+                let whole = (got + count) & !7;
+                if whole == got {
+                    return Ok(got + count);
+                }
+                got = whole;
+            }
+            Ok(count) => got += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(ReadError::Read(error)),
+        }
+    }
+    Ok(got)
+}

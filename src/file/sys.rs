@@ -1,0 +1,193 @@
+//! System calls that have no safe wrapper in the standard library, each behind a safe function.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::ptr;
+
+/// What tells an open file from every other one while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// The identity of the file behind a descriptor number, which may be anybody's.
+///
+/// Async-signal-safe: one `fstat`.
+pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` is large enough for what fstat writes; a bad number gives EBADF.
+    let result = unsafe { libc::fstat(fd, stat.as_mut_ptr()) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: fstat returned 0, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Some(Identity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn c_string(text: &str) -> io::Result<CString> {
+    CString::new(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Opens `name` relative to a directory.
+pub(crate) fn open_at(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    flags: libc::c_int,
+    mode: libc::mode_t,
+) -> io::Result<File> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call; the kernel keeps nothing of it.
+    let result = unsafe {
+        libc::openat(
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            libc::c_uint::from(mode),
+        )
+    };
+    let fd = check(result)?;
+    // SAFETY: openat gave this descriptor to us alone.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Gives a file from `O_TMPFILE` a name. A name that is taken is `AlreadyExists`.
+pub(crate) fn link_at(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // NOTE: AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. See: open(2), O_TMPFILE.
+    let source = c_string(&format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let name = c_string(name)?;
+    // SAFETY: both paths are C strings that live through the call.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            source.as_ptr(),
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Renames within a directory. A name that is taken is `AlreadyExists`.
+pub(crate) fn rename_at(dir: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()> {
+    let (from, to) = (c_string(from)?, c_string(to)?);
+    // SAFETY: both names are C strings that live through the call.
+    let result = unsafe {
+        libc::renameat2(
+            dir.as_raw_fd(),
+            from.as_ptr(),
+            dir.as_raw_fd(),
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Removes a name from a directory.
+pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call.
+    let result = unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) };
+    check(result).map(drop)
+}
+
+/// Reserves the bytes of a file from `from` to `to` and makes the file that long.
+///
+/// After success a store into them raises no signal on the supported file systems. On failure the
+/// length is what it was. SIGXFSZ, which a limit on file sizes raises, never reaches the host.
+pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let signals = BlockedFileSizeSignal::new()?;
+    let length = to - from;
+    // NOTE: a plain fallocate that fails can leave the file longer. See: fallocate(2).
+    // SAFETY: takes numbers only.
+    let result = unsafe {
+        libc::fallocate(
+            file.as_raw_fd(),
+            libc::FALLOC_FL_KEEP_SIZE,
+            from as libc::off_t,
+            length as libc::off_t,
+        )
+    };
+    let reserved = check(result).and_then(|_| file.set_len(to));
+    signals.restore();
+    reserved
+}
+
+/// SIGXFSZ, blocked in this thread.
+struct BlockedFileSizeSignal {
+    file_size: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl BlockedFileSizeSignal {
+    fn new() -> io::Result<BlockedFileSizeSignal> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset fills the set it is given.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut file_size = unsafe { set.assume_init() };
+        // SAFETY: the set is valid, the number is that of a signal.
+        unsafe { libc::sigaddset(&raw mut file_size, libc::SIGXFSZ) };
+        let mut before = file_size;
+        // SAFETY: both sets are valid; only the mask of this thread changes.
+        let error = unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const file_size, &raw mut before)
+        };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        Ok(BlockedFileSizeSignal { file_size, before })
+    }
+
+    /// Takes a signal that came meanwhile, and gives the thread the mask that it had.
+    fn restore(self) {
+        // SAFETY: the set is valid.
+        let had_blocked = unsafe { libc::sigismember(&raw const self.before, libc::SIGXFSZ) } == 1;
+        if !had_blocked {
+            let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: set and time are valid; no information about the signal is asked for.
+            unsafe {
+                libc::sigtimedwait(&raw const self.file_size, ptr::null_mut(), &raw const no_wait)
+            };
+        }
+        // SAFETY: `before` is the mask that pthread_sigmask gave.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
+/// Random bits from the kernel.
+pub(crate) fn random_u32() -> io::Result<u32> {
+    let mut bytes = [0u8; 4];
+    // SAFETY: the buffer has the length that is given.
+    let result = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if result == bytes.len() as isize {
+        Ok(u32::from_le_bytes(bytes))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_number_that_is_closed_has_no_identity() {
+        assert_eq!(identity(-1), None);
+        let file = File::open("/dev/null").unwrap();
+        assert!(identity(file.as_raw_fd()).is_some());
+    }
+}

@@ -1,0 +1,344 @@
+//! Writes one series file: born whole, grown by reservation, appended to entry by entry.
+//!
+//! A file gets its name only when it is reserved, has its header and is locked: no reader ever sees
+//! an empty or an unlocked file. Bytes are reserved before they are touched, so a full disk is an
+//! error here and no signal. An entry is written beyond `used` first and made visible by one store
+//! of `used` afterwards; a writer that is killed in between leaves nothing that a reader sees.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::cell::Cell;
+use super::layout::{
+    self, HEADER_LEN, Header, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
+};
+use super::lock;
+use super::map::Map;
+use super::name::{FileKind, FileName, WriterId};
+use super::sys::{self, Identity};
+
+/// Bytes that a file reserves at its birth.
+const INITIAL_CAPACITY: u64 = 16 * 1024;
+/// Growth doubles the capacity up to here, and adds this much from here on.
+const GROWTH_STEP: u64 = 1024 * 1024;
+/// Permissions of a new file, before the umask.
+const FILE_MODE: libc::mode_t = 0o600;
+/// How often another random id is tried where a name is taken.
+const NAME_TRIES: usize = 16;
+
+/// Why a series cannot be put into a file. The host keeps it on the heap then.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The directory cannot be opened.
+    Directory(io::Error),
+    /// A file cannot be created, locked or named.
+    Create(io::Error),
+    /// No space can be reserved: the disk, a quota or a limit is full.
+    Reserve(io::Error),
+    /// The file cannot be mapped.
+    Map(io::Error),
+    KeyTooLong {
+        len: usize,
+    },
+    FileFull,
+    /// The host closed our descriptor, or put a file of its own under the number.
+    DescriptorLost,
+}
+
+impl WriteError {
+    /// The label value of `multiprom_dropped_series_total`.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            WriteError::Directory(_) => "directory",
+            WriteError::Create(_) => "create",
+            WriteError::Reserve(_) => "space",
+            WriteError::Map(_) => "map",
+            WriteError::KeyTooLong { .. } => "key_too_long",
+            WriteError::FileFull => "file_full",
+            WriteError::DescriptorLost => "descriptor",
+        }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Directory(error) => write!(f, "cannot open the directory: {error}"),
+            WriteError::Create(error) => write!(f, "cannot create a series file: {error}"),
+            WriteError::Reserve(error) => write!(f, "cannot reserve space: {error}"),
+            WriteError::Map(error) => write!(f, "cannot map the series file: {error}"),
+            WriteError::KeyTooLong { len } => {
+                write!(f, "key has {len} bytes, the limit is {MAX_KEY_LEN}")
+            }
+            WriteError::FileFull => write!(f, "series file has reached {MAX_FILE_LEN} bytes"),
+            WriteError::DescriptorLost => f.write_str("descriptor of the series file was closed"),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WriteError::Directory(error)
+            | WriteError::Create(error)
+            | WriteError::Reserve(error)
+            | WriteError::Map(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The two words of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryCells {
+    pub(crate) value: Cell,
+    pub(crate) time: Cell,
+}
+
+/// A series file of this process.
+pub(crate) struct SeriesWriter {
+    file: File,
+    identity: Identity,
+    map: Map,
+    /// Committed bytes, header included.
+    used: u64,
+    /// Reserved bytes.
+    capacity: u64,
+    scratch: Vec<u8>,
+}
+
+impl SeriesWriter {
+    /// Creates the file of one kind for a process.
+    pub(crate) fn create(
+        dir: &Path,
+        kind: FileKind,
+        process: u32,
+    ) -> Result<SeriesWriter, WriteError> {
+        let dir = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(dir)
+            .map_err(WriteError::Directory)?;
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        for _ in 0..NAME_TRIES {
+            let random = sys::random_u32().map_err(WriteError::Create)?;
+            let id = WriterId::new(process, random);
+            let name = FileName { kind, id: id.as_str() }.to_string();
+            match SeriesWriter::create_named(&dir, &name) {
+                Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    last = error;
+                }
+                result => return result,
+            }
+        }
+        Err(WriteError::Create(last))
+    }
+
+    fn create_named(dir: &File, name: &str) -> Result<SeriesWriter, WriteError> {
+        let birth = Birth::begin(dir, name)?;
+        let file = birth.file;
+        let result = SeriesWriter::fill(&file).and_then(|map| {
+            // A file system without locks gives files whose liveness is unknown.
+            let _ = lock::hold_for_life(&file);
+            let named = match &birth.staging {
+                None => sys::link_at(&file, dir.as_fd(), name),
+                Some(staging) => sys::rename_at(dir.as_fd(), staging, name),
+            };
+            named.map_err(WriteError::Create).map(|()| map)
+        });
+        match (result, sys::identity(file.as_raw_fd())) {
+            (Ok(map), Some(identity)) => Ok(SeriesWriter {
+                file,
+                identity,
+                map,
+                used: HEADER_LEN as u64,
+                capacity: INITIAL_CAPACITY,
+                scratch: Vec::new(),
+            }),
+            (result, _) => {
+                lock::forget(file.as_raw_fd());
+                if let Some(staging) = birth.staging {
+                    // OK because a staging file has a name that no reader takes for a series file.
+                    let _ = sys::unlink_at(dir.as_fd(), &staging);
+                }
+                Err(result.err().unwrap_or(WriteError::DescriptorLost))
+            }
+        }
+    }
+
+    /// Reserves and maps a new file and writes its header.
+    fn fill(file: &File) -> Result<Map, WriteError> {
+        sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
+        let mut map = Map::new();
+        map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
+        map.write(0, &Header::new(HEADER_LEN as u32).encode());
+        Ok(map)
+    }
+
+    /// Appends an entry and makes it visible. `key` has a multiple of 8 bytes.
+    pub(crate) fn append(
+        &mut self,
+        key: &[u8],
+        value: f64,
+        time: f64,
+    ) -> Result<EntryCells, WriteError> {
+        if key.len() > MAX_KEY_LEN {
+            return Err(WriteError::KeyTooLong { len: key.len() });
+        }
+        let start = self.used;
+        let end = start + entry_len(key.len()) as u64;
+        self.reserve(end)?;
+        layout::encode_entry(&mut self.scratch, key, value, time);
+        self.map.write(start, &self.scratch);
+        self.map.publish(end as u32);
+        self.used = end;
+        let value = start + value_offset(key.len()) as u64;
+        Ok(EntryCells { value: self.map.cell(value), time: self.map.cell(value + WORD_LEN as u64) })
+    }
+
+    /// Makes sure that the bytes up to `end` are reserved and mapped.
+    fn reserve(&mut self, end: u64) -> Result<(), WriteError> {
+        let mut capacity = self.capacity;
+        while capacity < end {
+            capacity += capacity.min(GROWTH_STEP);
+        }
+        if capacity == self.capacity {
+            return Ok(());
+        }
+        if capacity > MAX_FILE_LEN {
+            return Err(WriteError::FileFull);
+        }
+        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+            return Err(WriteError::DescriptorLost);
+        }
+        sys::reserve(&self.file, self.capacity, capacity).map_err(WriteError::Reserve)?;
+        self.map.cover(&self.file, capacity).map_err(WriteError::Map)?;
+        self.capacity = capacity;
+        Ok(())
+    }
+}
+
+/// A file that has no name yet, or one that no reader knows.
+struct Birth {
+    file: File,
+    staging: Option<String>,
+}
+
+impl Birth {
+    fn begin(dir: &File, name: &str) -> Result<Birth, WriteError> {
+        let unnamed = sys::open_at(dir.as_fd(), ".", libc::O_TMPFILE | libc::O_RDWR, FILE_MODE);
+        match unnamed {
+            Ok(file) => Ok(Birth { file, staging: None }),
+            Err(error) if lacks_unnamed_files(&error) => {
+                let staging = format!(".{name}.new");
+                let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
+                let file = sys::open_at(dir.as_fd(), &staging, flags, FILE_MODE)
+                    .map_err(WriteError::Create)?;
+                Ok(Birth { file, staging: Some(staging) })
+            }
+            Err(error) => Err(WriteError::Create(error)),
+        }
+    }
+}
+
+/// NOTE: a kernel or file system without O_TMPFILE gives EOPNOTSUPP, EISDIR or EINVAL. See: open(2).
+fn lacks_unnamed_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::layout::Layout;
+    use crate::file::reader::{self, Reader};
+    use crate::model::GaugeMode;
+
+    fn directory(name: &str) -> std::path::PathBuf {
+        let dir =
+            std::env::temp_dir().join(format!("multiprom-writer-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir).unwrap();
+        dir
+    }
+
+    fn only_file(dir: &Path) -> std::path::PathBuf {
+        let mut files: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+
+    fn key(text: &str, len: usize) -> Vec<u8> {
+        let mut key = Vec::new();
+        let filler = "x".repeat(len);
+        crate::file::key::encode(&mut key, text, text, std::iter::empty(), &filler);
+        key
+    }
+
+    #[test]
+    fn what_is_appended_is_read_while_the_file_grows_over_segments() {
+        let dir = directory("grow");
+        let mut writer = SeriesWriter::create(&dir, FileKind::Gauge(GaugeMode::Min), 42).unwrap();
+        let path = only_file(&dir);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
+
+        let mut cells = Vec::new();
+        for at in 0..400u32 {
+            let text = format!("m{at}");
+            cells.push(writer.append(&key(&text, 50_000), f64::from(at), 1.0).unwrap());
+        }
+        assert!(writer.used > 17 * 1024 * 1024, "the file spans two segments");
+        cells[3].value.set(-3.0);
+        cells[399].time.set(7.0);
+
+        let mut reader = Reader::default();
+        let file = reader::open(&path).unwrap();
+        let snapshot = reader.read(&file).unwrap();
+        assert_eq!(
+            (u64::from(snapshot.used), snapshot.entries.layout()),
+            (writer.used, Layout::Own)
+        );
+        let read: Vec<_> = snapshot.entries.map(|entry| entry.unwrap()).collect();
+        assert_eq!(read.len(), 400);
+        assert_eq!((read[3].value, read[3].time), (-3.0, Some(1.0)));
+        assert_eq!((read[399].value, read[399].time), (399.0, Some(7.0)));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_is_reserved_private_and_locked() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = directory("birth");
+        let _writer = SeriesWriter::create(&dir, FileKind::Counter, 7).unwrap();
+        let path = only_file(&dir);
+        let metadata = path.metadata().unwrap();
+        assert_eq!(metadata.len(), INITIAL_CAPACITY);
+        assert!(metadata.blocks() * 512 >= INITIAL_CAPACITY, "the bytes are reserved");
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+        let file = reader::open(&path).unwrap();
+        assert_eq!(lock::probe(&file).unwrap(), lock::LockState::Held);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn keys_that_are_too_long_are_refused_and_cost_nothing() {
+        let dir = directory("long");
+        let mut writer = SeriesWriter::create(&dir, FileKind::Counter, 7).unwrap();
+        let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0).unwrap_err();
+        assert_eq!(error.reason(), "key_too_long");
+        assert_eq!(writer.used, HEADER_LEN as u64);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_missing_directory_is_named_as_the_reason() {
+        let missing = Path::new("/nonexistent/multiprom");
+        let error = SeriesWriter::create(missing, FileKind::Counter, 7).err().unwrap();
+        assert_eq!(error.reason(), "directory");
+    }
+}

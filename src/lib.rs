@@ -1,0 +1,54 @@
+//! A Prometheus client and merging exporter for services that run as many processes.
+//!
+//! Workers record into memory-mapped files of one directory, at the cost of an in-memory client; a
+//! [`MultiProcessCollector`], or the `multiprom` command, merges the directory at scrape time. Set
+//! `PROMETHEUS_MULTIPROC_DIR` to a directory and every static below is shared by all processes; leave
+//! it unset and the same program keeps its metrics in memory.
+//!
+//! ```
+//! use multiprom::{Counter, Family, Histogram, buckets};
+//!
+//! static HITS: Counter = Counter::new("hits_total", "Page hits.");
+//! static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
+//!     .buckets(&buckets::WEB)
+//!     .labels(["route"]);
+//!
+//! HITS.inc();
+//! LATENCY.with(["/"]).observe(0.2);
+//!
+//! let page = multiprom::default_registry().render(None).to_string();
+//! assert!(page.starts_with(
+//!     "# HELP hits_total Page hits.\n\
+//!      # TYPE hits_total counter\n\
+//!      hits_total 1\n"
+//! ));
+//! ```
+//!
+//! Recording never fails, blocks or panics. Registration and construction return errors.
+
+mod error;
+pub mod exposition;
+mod file;
+mod metrics;
+mod model;
+#[cfg(target_os = "linux")]
+mod multiproc;
+mod registry;
+mod store;
+
+
+pub use error::{Error, ErrorKind, Result};
+pub use exposition::Exposition;
+pub use metrics::{
+    Builder, Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
+    HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,
+};
+pub use model::{
+    Collector, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode, MetricType, Part, Sample,
+};
+#[cfg(target_os = "linux")]
+pub use multiproc::{
+    CollectorBuilder, FileInfo, Liveness, MultiProcessCollector, clear_directory, list_files,
+    mark_dead_processes, mark_process_dead,
+};
+pub use registry::{Backend, Registry, RegistryBuilder, default_registry, set_default_backend};

@@ -1,0 +1,271 @@
+//! What all metric types share: a family, its children, and how a child finds its cells.
+
+use std::any::Any;
+use std::sync::MutexGuard;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::children::Children;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    Collector, FamilyHead, FamilySink, GaugeMode, LabelSet, MetricType, Part, Sample, name,
+};
+use crate::registry::{Descriptor, RegisteredFamily, Registry};
+use crate::store::fork::{self, Bound};
+use crate::store::{SeriesOpener, Store};
+
+/// A metric type, as storage sees it.
+pub trait Typed: Sized + 'static {
+    const TYPE: MetricType;
+
+    /// What distinguishes families of this type: a gauge's mode, a histogram's bounds.
+    type Options: Copy + PartialEq + Send + Sync + 'static;
+
+    /// The words of one series, at an address that lives as long as the process.
+    type Cells: Send + Sync + 'static;
+
+    fn check(options: Self::Options) -> Result<()> {
+        let _ = options;
+        Ok(())
+    }
+
+    fn mode(options: Self::Options) -> Option<GaugeMode> {
+        let _ = options;
+        None
+    }
+
+    /// The label name that this type keeps for itself.
+    const RESERVED_LABEL: Option<&'static str> = None;
+
+    fn open(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Cells;
+
+    /// Gives the samples of one series as this process has them.
+    fn collect(cells: &Self::Cells, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
+}
+
+/// A family of one type: children by label values, and the store of their cells.
+pub struct FamilyCore<M: Typed> {
+    descriptor: Descriptor,
+    options: M::Options,
+    store: Store,
+    children: Children<Child<M>>,
+}
+
+/// One series: its label values, and its cells in this process.
+pub struct Child<M: Typed> {
+    pub(super) family: &'static FamilyCore<M>,
+    values: Box<[Box<str>]>,
+    bound: Bound<M::Cells>,
+}
+
+/// What a handle is.
+pub type ChildRef<M> = &'static Child<M>;
+
+/// What a family is made from.
+pub(crate) struct FamilySpec<'a, M: Typed> {
+    pub(crate) name: &'a str,
+    pub(crate) help: &'a str,
+    pub(crate) label_names: &'a [&'a str],
+    pub(crate) options: M::Options,
+}
+
+impl<M: Typed> FamilySpec<'_, M> {
+    /// Checks names and options, and puts them together for a registry.
+    fn describe(&self, registry: &Registry) -> Result<Descriptor> {
+        let (name, const_labels) = registry.qualify(self.name);
+        name::check_metric_name(&name)
+            .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
+        let mode = M::mode(self.options);
+        let invalid =
+            |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
+        let names = const_labels.iter().map(|(name, _)| name.to_owned());
+        let names: Vec<String> =
+            names.chain(self.label_names.iter().map(|name| (*name).to_owned())).collect();
+        name::check_label_names(&names.iter().map(String::as_str), M::RESERVED_LABEL)
+            .map_err(invalid)?;
+        if mode.is_some_and(GaugeMode::is_per_process) && names.iter().any(|name| name == "pid") {
+            return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
+        }
+        M::check(self.options)?;
+        let family = match M::TYPE {
+            MetricType::Counter => name.strip_suffix("_total").unwrap_or(&name).to_owned(),
+            _ => name,
+        };
+        Ok(Descriptor {
+            name: family,
+            help: self.help.to_owned(),
+            metric_type: M::TYPE,
+            mode,
+            label_names: self.label_names.iter().map(|&name| name.into()).collect(),
+            const_labels,
+        })
+    }
+
+    /// Makes the family and registers it.
+    pub(crate) fn register(
+        &self,
+        registry: &Registry,
+        lock: &MutexGuard<'static, ()>,
+    ) -> Result<&'static FamilyCore<M>> {
+        let descriptor = self.describe(registry)?;
+        let family = FamilyCore::leak(descriptor, self.options, registry.store()?);
+        registry.add_family(family, lock)?;
+        Ok(family)
+    }
+
+    /// The family that is registered under the same description, or a new one.
+    pub(crate) fn get_or_register(
+        &self,
+        registry: &Registry,
+        lock: &MutexGuard<'static, ()>,
+    ) -> Result<&'static FamilyCore<M>> {
+        let descriptor = self.describe(registry)?;
+        match registry.find_family::<FamilyCore<M>>(&descriptor) {
+            Some(family) if family.options == self.options => Ok(family),
+            _ => self.register(registry, lock),
+        }
+    }
+
+    /// A family that no registry knows, on the heap, for a static that cannot be registered.
+    pub(crate) fn detached(&self) -> &'static FamilyCore<M> {
+        let descriptor = Descriptor {
+            name: self.name.to_owned(),
+            help: String::new(),
+            metric_type: M::TYPE,
+            mode: None,
+            label_names: Box::default(),
+            const_labels: LabelSet::default(),
+        };
+        FamilyCore::leak(descriptor, self.options, Store::Heap)
+    }
+}
+
+impl<M: Typed> FamilyCore<M> {
+    fn leak(descriptor: Descriptor, options: M::Options, store: Store) -> &'static FamilyCore<M> {
+        Box::leak(Box::new(FamilyCore { descriptor, options, store, children: Children::new() }))
+    }
+
+    pub(super) fn options(&self) -> M::Options {
+        self.options
+    }
+
+    /// The child with these label values, made at the first call.
+    #[inline]
+    pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
+        let hash = self.children.hash(values);
+        match self.children.find(hash, |child| child.has_values(values)) {
+            Some(child) => child,
+            None => self.insert(hash, values, &fork::lock()),
+        }
+    }
+
+    /// As [`child`](Self::child), for those who hold the lock.
+    pub(super) fn child_locked(
+        &'static self,
+        values: &[&str],
+        lock: &MutexGuard<'static, ()>,
+    ) -> ChildRef<M> {
+        self.insert(self.children.hash(values), values, lock)
+    }
+
+    #[cold]
+    fn insert(
+        &'static self,
+        hash: u64,
+        values: &[&str],
+        lock: &MutexGuard<'static, ()>,
+    ) -> ChildRef<M> {
+        self.children.find_or_insert(
+            hash,
+            |child| child.has_values(values),
+            lock,
+            || Child {
+                family: self,
+                values: values.iter().map(|&value| value.into()).collect(),
+                bound: Bound::empty(),
+            },
+        )
+    }
+}
+
+impl<M: Typed> Child<M> {
+    fn has_values(&self, values: &[&str]) -> bool {
+        self.values.iter().map(|value| &**value).eq(values.iter().copied())
+    }
+
+    /// The cells of this series in this process.
+    #[inline]
+    pub(super) fn cells(&'static self) -> &'static M::Cells {
+        match self.bound.get() {
+            Some(cells) => cells,
+            None => self.bind(&fork::lock()),
+        }
+    }
+
+    /// The cells, if this process has recorded or declared the series.
+    pub(super) fn cells_if_bound(&self) -> Option<&'static M::Cells> {
+        if self.family.store.is_inherited() { self.bound.inherited() } else { self.bound.get() }
+    }
+
+    #[cold]
+    pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Cells {
+        if let Some(cells) = self.bound.get() {
+            return cells;
+        }
+        let store = self.family.store;
+        let cells = match self.bound.inherited() {
+            Some(cells) if store.is_inherited() => cells,
+            _ => {
+                let descriptor = &self.family.descriptor;
+                let names = descriptor.label_names.iter().map(|name| &**name);
+                let pairs = names.zip(self.values.iter().map(|value| &**value));
+                let labels = LabelSet::new(descriptor.const_labels.iter().chain(pairs));
+                let Descriptor { name, help, metric_type, mode, .. } = descriptor;
+                let mut opener = SeriesOpener::new(store, name, help, *metric_type, *mode, labels);
+                M::open(&mut opener, self.family.options)
+            }
+        };
+        self.bound.set(cells, lock);
+        cells
+    }
+}
+
+impl<M: Typed> Collector for FamilyCore<M> {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let Descriptor { name, help, metric_type, const_labels, label_names, .. } =
+            &self.descriptor;
+        let mut labels: Vec<(&str, &str)> = Vec::new();
+        let mut begun = false;
+        for child in self.children.iter() {
+            let Some(cells) = child.cells_if_bound() else {
+                continue;
+            };
+            if !begun {
+                out.family(&FamilyHead { name, help, metric_type: *metric_type });
+                begun = true;
+            }
+            labels.clear();
+            labels.extend(const_labels.iter());
+            let names = label_names.iter().map(|name| &**name);
+            labels.extend(names.zip(child.values.iter().map(|value| &**value)));
+            labels.sort_unstable();
+            M::collect(cells, self.options, &mut |part, value| {
+                out.sample(&Sample { part, labels: &labels, value, timestamp: None });
+            });
+        }
+    }
+}
+
+impl<M: Typed> RegisteredFamily for FamilyCore<M> {
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// Seconds since the Unix epoch, by the wall clock.
+pub(super) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,192 @@
+//! Histograms: observations counted in buckets.
+
+use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use super::timer::{Observe, Timer};
+use super::{Builder, Family, Metric, buckets, statics};
+use crate::error::Result;
+use crate::model::{MetricType, Part, name};
+use crate::store::fork::StaticRef;
+use crate::store::{Cell, SeriesOpener};
+
+/// Observations counted in buckets, declared as a static.
+///
+/// ```
+/// use multiprom::{Family, Histogram, buckets};
+///
+/// static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
+///     .buckets(&buckets::WEB)
+///     .labels(["route"]);
+///
+/// LATENCY.with(["/"]).observe(0.2);
+/// ```
+pub struct Histogram {
+    name: &'static str,
+    help: &'static str,
+    bounds: &'static [f64],
+    child: StaticRef<Child<Histogram>>,
+}
+
+impl Histogram {
+    /// Declares a histogram with [the bounds of the Python client](buckets::DEFAULT); it registers
+    /// with the default registry at its first use.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not a metric name, which in a static fails the build. For names that are known
+    /// only at run time there is [`builder`](Histogram::builder).
+    pub const fn new(name: &'static str, help: &'static str) -> Histogram {
+        assert!(name::is_metric_name(name), "not a metric name");
+        Histogram { name, help, bounds: &buckets::DEFAULT, child: StaticRef::empty() }
+    }
+
+    /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last.
+    ///
+    /// # Panics
+    ///
+    /// If the bounds are empty, unsorted or not numbers, which in a static fails the build.
+    pub const fn buckets(self, bounds: &'static [f64]) -> Histogram {
+        assert!(buckets::are_valid(bounds), "bounds must be numbers in rising order");
+        Histogram { bounds, ..self }
+    }
+
+    /// Makes it a family with these labels.
+    ///
+    /// # Panics
+    ///
+    /// If a label name is malformed, reserved or given twice, which in a static fails the build. `le`
+    /// is reserved.
+    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Family<Histogram, N> {
+        Family::declare(self.name, self.help, labels, Bounds(self.bounds))
+    }
+
+    /// A histogram whose name is known only at run time.
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Histogram> {
+        Builder::new(name.into(), help.into(), Bounds(&buckets::DEFAULT))
+    }
+
+    /// The handle of this histogram: one load less for each recording.
+    #[inline]
+    pub fn handle(&self) -> HistogramHandle {
+        HistogramHandle(statics::child(&self.child, || self.spec()))
+    }
+
+    /// As [`HistogramHandle::observe`].
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        self.handle().observe(value);
+    }
+
+    /// As [`HistogramHandle::start_timer`].
+    pub fn start_timer(&self) -> Timer<HistogramHandle> {
+        self.handle().start_timer()
+    }
+
+    fn spec(&self) -> FamilySpec<'_, Histogram> {
+        let options = Bounds(self.bounds);
+        FamilySpec { name: self.name, help: self.help, label_names: &[], options }
+    }
+}
+
+statics::impl_declare!(Histogram);
+
+/// Records into one histogram series. A copy is another name of the same series.
+#[derive(Clone, Copy)]
+pub struct HistogramHandle(ChildRef<Histogram>);
+
+impl HistogramHandle {
+    /// Counts one observation. NaN is ignored: it would stay in the sum for ever.
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        let cells = self.0.cells();
+        let at = buckets::position(cells.bounds, value);
+        cells.buckets[at].add(1.0);
+        cells.sum.add(value);
+    }
+
+    /// Observes the seconds that pass until the timer stops.
+    pub fn start_timer(&self) -> Timer<HistogramHandle> {
+        Timer::start(*self)
+    }
+
+    /// How many observations this process has made.
+    pub fn get_count(&self) -> u64 {
+        let count =
+            |cells: &HistogramCells| cells.buckets.iter().map(|cell| cell.get()).sum::<f64>();
+        self.0.cells_if_bound().map_or(0, |cells| count(cells) as u64)
+    }
+
+    /// The sum of the observations that this process has made.
+    pub fn get_sum(&self) -> f64 {
+        self.0.cells_if_bound().map_or(0.0, |cells| cells.sum.get())
+    }
+}
+
+impl Observe for HistogramHandle {
+    fn observe(&self, value: f64) {
+        HistogramHandle::observe(self, value);
+    }
+}
+
+impl Metric for Histogram {
+    type Handle = HistogramHandle;
+
+    fn handle(child: ChildRef<Histogram>) -> HistogramHandle {
+        HistogramHandle(child)
+    }
+}
+
+/// The upper bounds of a histogram's buckets.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Bounds(pub(super) &'static [f64]);
+
+impl Bounds {
+    /// The bounds without a final `+Inf`, whose bucket every histogram has.
+    const fn finite(self) -> &'static [f64] {
+        match self.0 {
+            [finite @ .., f64::INFINITY] => finite,
+            all => all,
+        }
+    }
+}
+
+/// The cells of a histogram series.
+pub struct HistogramCells {
+    bounds: &'static [f64],
+    sum: Cell,
+    /// One for each bound, each counting what the ones before do not; then that of `+Inf`.
+    buckets: Box<[Cell]>,
+}
+
+impl Typed for Histogram {
+    const TYPE: MetricType = MetricType::Histogram;
+    const RESERVED_LABEL: Option<&'static str> = Some("le");
+    type Options = Bounds;
+    type Cells = HistogramCells;
+
+    fn check(bounds: Bounds) -> Result<()> {
+        buckets::check(bounds.0)
+    }
+
+    fn open(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> &'static HistogramCells {
+        let now = now();
+        let sum = opener.cells(Part::Sum, now).value;
+        let bounds = bounds.finite();
+        let buckets = bounds.iter().copied().chain([f64::INFINITY]);
+        let buckets = buckets.map(|bound| opener.cells(Part::Bucket(bound), now).value).collect();
+        Box::leak(Box::new(HistogramCells { bounds, sum, buckets }))
+    }
+
+    fn collect(cells: &HistogramCells, _: Bounds, sink: &mut dyn FnMut(Part, f64)) {
+        let mut total = 0.0;
+        let bounds = cells.bounds.iter().copied().chain([f64::INFINITY]);
+        for (bound, cell) in bounds.zip(&cells.buckets) {
+            total += cell.get();
+            sink(Part::Bucket(bound), total);
+        }
+        sink(Part::Sum, cells.sum.get());
+        sink(Part::Count, total);
+    }
+}

@@ -1,0 +1,145 @@
+//! Summaries: count and sum of observations.
+
+use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use super::timer::{Observe, Timer};
+use super::{Builder, Family, Metric, statics};
+use crate::model::{MetricType, Part, name};
+use crate::store::fork::StaticRef;
+use crate::store::{Cell, SeriesOpener};
+
+/// Count and sum of observations, declared as a static.
+///
+/// ```
+/// use multiprom::Summary;
+///
+/// static UPLOADS: Summary = Summary::new("upload_bytes", "Size of uploads.");
+///
+/// UPLOADS.observe(1500.0);
+/// ```
+pub struct Summary {
+    name: &'static str,
+    help: &'static str,
+    child: StaticRef<Child<Summary>>,
+}
+
+impl Summary {
+    /// Declares a summary; it registers with the default registry at its first use.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not a metric name, which in a static fails the build. For names that are known
+    /// only at run time there is [`builder`](Summary::builder).
+    pub const fn new(name: &'static str, help: &'static str) -> Summary {
+        assert!(name::is_metric_name(name), "not a metric name");
+        Summary { name, help, child: StaticRef::empty() }
+    }
+
+    /// Makes it a family with these labels.
+    ///
+    /// # Panics
+    ///
+    /// If a label name is malformed, reserved or given twice, which in a static fails the build.
+    /// `quantile` is reserved.
+    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Family<Summary, N> {
+        Family::declare(self.name, self.help, labels, ())
+    }
+
+    /// A summary whose name is known only at run time.
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Summary> {
+        Builder::new(name.into(), help.into(), ())
+    }
+
+    /// The handle of this summary: one load less for each recording.
+    #[inline]
+    pub fn handle(&self) -> SummaryHandle {
+        SummaryHandle(statics::child(&self.child, || self.spec()))
+    }
+
+    /// As [`SummaryHandle::observe`].
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        self.handle().observe(value);
+    }
+
+    /// As [`SummaryHandle::start_timer`].
+    pub fn start_timer(&self) -> Timer<SummaryHandle> {
+        self.handle().start_timer()
+    }
+
+    fn spec(&self) -> FamilySpec<'_, Summary> {
+        FamilySpec { name: self.name, help: self.help, label_names: &[], options: () }
+    }
+}
+
+statics::impl_declare!(Summary);
+
+/// Records into one summary series. A copy is another name of the same series.
+#[derive(Clone, Copy)]
+pub struct SummaryHandle(ChildRef<Summary>);
+
+impl SummaryHandle {
+    /// Counts one observation. NaN is ignored: it would stay in the sum for ever.
+    #[inline]
+    pub fn observe(&self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        let cells = self.0.cells();
+        cells.count.add(1.0);
+        cells.sum.add(value);
+    }
+
+    /// Observes the seconds that pass until the timer stops.
+    pub fn start_timer(&self) -> Timer<SummaryHandle> {
+        Timer::start(*self)
+    }
+
+    /// How many observations this process has made.
+    pub fn get_count(&self) -> u64 {
+        self.0.cells_if_bound().map_or(0, |cells| cells.count.get() as u64)
+    }
+
+    /// The sum of the observations that this process has made.
+    pub fn get_sum(&self) -> f64 {
+        self.0.cells_if_bound().map_or(0.0, |cells| cells.sum.get())
+    }
+}
+
+impl Observe for SummaryHandle {
+    fn observe(&self, value: f64) {
+        SummaryHandle::observe(self, value);
+    }
+}
+
+impl Metric for Summary {
+    type Handle = SummaryHandle;
+
+    fn handle(child: ChildRef<Summary>) -> SummaryHandle {
+        SummaryHandle(child)
+    }
+}
+
+/// The cells of a summary series.
+pub struct SummaryCells {
+    count: Cell,
+    sum: Cell,
+}
+
+impl Typed for Summary {
+    const TYPE: MetricType = MetricType::Summary;
+    const RESERVED_LABEL: Option<&'static str> = Some("quantile");
+    type Options = ();
+    type Cells = SummaryCells;
+
+    fn open(opener: &mut SeriesOpener<'_>, (): ()) -> &'static SummaryCells {
+        let now = now();
+        let count = opener.cells(Part::Count, now).value;
+        let sum = opener.cells(Part::Sum, now).value;
+        Box::leak(Box::new(SummaryCells { count, sum }))
+    }
+
+    fn collect(cells: &SummaryCells, (): (), sink: &mut dyn FnMut(Part, f64)) {
+        sink(Part::Sum, cells.sum.get());
+        sink(Part::Count, cells.count.get());
+    }
+}

@@ -1,0 +1,57 @@
+//! Label sets that own their text.
+
+use std::fmt;
+
+/// A label set: pairs of name and value, sorted by name, each name once.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(crate) struct LabelSet(Box<[(Box<str>, Box<str>)]>);
+
+impl LabelSet {
+    /// Sorts the pairs; of pairs with one name the last wins.
+    pub(crate) fn new<N: Into<Box<str>>, V: Into<Box<str>>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> LabelSet {
+        let mut sorted: Vec<(Box<str>, Box<str>)> = Vec::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.into(), value.into());
+            match sorted.binary_search_by(|(other, _)| other.cmp(&name)) {
+                Ok(at) => sorted[at].1 = value,
+                Err(at) => sorted.insert(at, (name, value)),
+            }
+        }
+        LabelSet(sorted.into_boxed_slice())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The same set with one label more, or with another value for that label.
+    pub(crate) fn with(&self, name: &str, value: &str) -> LabelSet {
+        LabelSet::new(self.iter().chain([(name, value)]))
+    }
+
+    /// The same set without the label `name`.
+    pub(crate) fn without(&self, name: &str) -> LabelSet {
+        LabelSet(self.0.iter().filter(|(other, _)| &**other != name).cloned().collect())
+    }
+}
+
+impl fmt::Debug for LabelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_sets_are_sorted_and_the_last_of_two_equal_names_wins() {
+        let set = LabelSet::new([("b", "1"), ("a", "2"), ("b", "3")]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
+        assert_eq!(set.without("a"), LabelSet::new([("b", "3")]));
+        assert_eq!(set.with("a", "9"), LabelSet::new([("a", "9"), ("b", "3")]));
+    }
+}

@@ -1,0 +1,17 @@
+//! The data model: plain values and the traits that move them.
+//!
+//! A *family* has a name, a help text and a type; it holds *samples*, each with a label set. A
+//! [`Collector`] produces families, a [`FamilySink`] takes them, a [`Gatherer`] runs collectors.
+//! The writing half and the reading half of the crate share this module and nothing above it.
+
+mod collector;
+mod family;
+mod labels;
+mod mode;
+pub(crate) mod name;
+pub(crate) mod number;
+
+pub use collector::{Collector, FamilySink, FamilyWriter, Gatherer};
+pub use family::{FamilyHead, MetricType, Part, Sample};
+pub(crate) use labels::LabelSet;
+pub use mode::GaugeMode;

@@ -1,0 +1,157 @@
+//! Metric and label names: what the data model allows, checked in constant evaluation too.
+//!
+//! See: <https://prometheus.io/docs/concepts/data_model/>
+
+use std::fmt;
+
+/// The longest name that is accepted, in bytes.
+pub(crate) const MAX_NAME_LEN: usize = 1024;
+
+/// Why a name is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NameError {
+    Metric(String),
+    TooLong(usize),
+    Label(String),
+    ReservedLabel(String),
+    RepeatedLabel(String),
+    PerProcessLabel(String),
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NameError::Metric(name) => {
+                write!(f, "metric name `{name}` does not match [a-zA-Z_:][a-zA-Z0-9_:]*")
+            }
+            NameError::TooLong(len) => {
+                write!(f, "name has {len} bytes, the limit is {MAX_NAME_LEN}")
+            }
+            NameError::Label(name) => {
+                write!(f, "label name `{name}` does not match [a-zA-Z_][a-zA-Z0-9_]*")
+            }
+            NameError::ReservedLabel(name) => write!(f, "label name `{name}` is reserved"),
+            NameError::RepeatedLabel(name) => write!(f, "label name `{name}` is given twice"),
+            NameError::PerProcessLabel(name) => {
+                write!(
+                    f,
+                    "label name `{name}` is taken by the process in the modes all and liveall"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+const fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_'
+}
+
+/// Whether `name` matches `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+pub(crate) const fn is_metric_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if !(is_letter(byte) || byte == b':' || (at > 0 && byte.is_ascii_digit())) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
+/// Whether `name` matches `[a-zA-Z_][a-zA-Z0-9_]*`.
+pub(crate) const fn is_label_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if !(is_letter(byte) || (at > 0 && byte.is_ascii_digit())) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
+/// Whether two texts are equal, in constant evaluation.
+pub(crate) const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Whether a label of this name belongs to Prometheus itself: `__name__` and the like.
+pub(crate) const fn is_internal_label(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes.len() >= 2 && bytes[0] == b'_' && bytes[1] == b'_'
+}
+
+/// Checks a metric name.
+pub(crate) fn check_metric_name(name: &str) -> Result<(), NameError> {
+    if name.len() > MAX_NAME_LEN {
+        return Err(NameError::TooLong(name.len()));
+    }
+    if is_metric_name(name) { Ok(()) } else { Err(NameError::Metric(name.to_owned())) }
+}
+
+/// Checks the label names of one family; `reserved` is the name its type keeps for itself.
+pub(crate) fn check_label_names<'a>(
+    names: &(impl Iterator<Item = &'a str> + Clone),
+    reserved: Option<&str>,
+) -> Result<(), NameError> {
+    for (at, name) in names.clone().enumerate() {
+        if name.len() > MAX_NAME_LEN {
+            return Err(NameError::TooLong(name.len()));
+        }
+        if !is_label_name(name) {
+            return Err(NameError::Label(name.to_owned()));
+        }
+        if is_internal_label(name) || reserved == Some(name) {
+            return Err(NameError::ReservedLabel(name.to_owned()));
+        }
+        if names.clone().take(at).any(|earlier| earlier == name) {
+            return Err(NameError::RepeatedLabel(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metric_names_follow_the_data_model() {
+        for good in ["a", "_a", ":a", "a:b_c9", "A"] {
+            assert!(is_metric_name(good), "{good}");
+        }
+        for bad in ["", "9a", "a-b", "a b", "a.b", "\u{e9}"] {
+            assert!(!is_metric_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn label_names_are_checked_for_form_reservation_and_repetition() {
+        let check = |names: &[&str], reserved| {
+            check_label_names(&names.iter().copied(), reserved).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["a", "b"], None), Ok(()));
+        assert_eq!(check(&["le"], Some("le")), Err("label name `le` is reserved".to_owned()));
+        assert_eq!(check(&["le"], None), Ok(()));
+        assert_eq!(check(&["__x"], None), Err("label name `__x` is reserved".to_owned()));
+        assert_eq!(check(&["a", "a"], None), Err("label name `a` is given twice".to_owned()));
+        assert!(check(&["a:b"], None).unwrap_err().contains("does not match"));
+    }
+}

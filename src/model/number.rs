@@ -1,0 +1,206 @@
+//! Number forms of the exposition formats.
+//!
+//! Two spellings exist, and both are shortest digits that read back to the same `f64`:
+//! - [`Style::Plain`], Go's `strconv` form `'g'`: `1`, `0.25`, `1e+06`, `1.5e-05`;
+//! - [`Style::Canonical`], OpenMetrics' form: the same, but a number without a point or exponent
+//!   gets `.0`: `1.0`. It is also the form of `le` everywhere, as the Python client spells it.
+//!
+//! See: OpenMetrics 1.0.0, "Considerations: Canonical Numbers"; Go `strconv.FormatFloat`.
+
+use std::io::Write as _;
+use std::ops::Range;
+
+/// Which spelling of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Canonical,
+}
+
+/// Integers below this have the same digits in both spellings' point form.
+const PLAIN_INTEGER_LIMIT: f64 = 1_000_000.0;
+
+/// The decimal exponents for which Go and the Python client write no exponent.
+const POINT_FORM: Range<i32> = -4..6;
+
+/// Appends `value` to `out`.
+pub(crate) fn push_f64(out: &mut Vec<u8>, value: f64, style: Style) {
+    if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+        return;
+    }
+    if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
+        return;
+    }
+    if value.is_sign_negative() {
+        out.push(b'-');
+    }
+    let value = value.abs();
+    if value < PLAIN_INTEGER_LIMIT && value.trunc() == value {
+        push_u64(out, value as u64);
+        if style == Style::Canonical {
+            out.extend_from_slice(b".0");
+        }
+        return;
+    }
+    push_shortest(out, value, style);
+}
+
+/// Appends decimal digits of `value` to `out`.
+pub(crate) fn push_u64(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a positive finite number that is no small integer.
+fn push_shortest(out: &mut Vec<u8>, value: f64, style: Style) {
+    // `{:e}` gives `d[.ddd]e[-]x` with the fewest digits that read back.
+    let mut scientific = [0u8; 32];
+    let mut rest = &mut scientific[..];
+    // OK because 17 digits, a point and an exponent of three digits fit.
+    let _ = write!(rest, "{value:e}");
+    let len = 32 - rest.len();
+    let text = &scientific[..len];
+    let e = text.iter().position(|&byte| byte == b'e').unwrap_or(len);
+    let mut digits = [0u8; 20];
+    let mut count = 0;
+    for &byte in &text[..e] {
+        if byte != b'.' {
+            digits[count] = byte;
+            count += 1;
+        }
+    }
+    let digits = &digits[..count];
+    let exponent = parse_exponent(text.get(e + 1..).unwrap_or_default());
+    if !POINT_FORM.contains(&exponent) {
+        out.push(digits[0]);
+        if digits.len() > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        out.push(b'e');
+        out.push(if exponent < 0 { b'-' } else { b'+' });
+        let magnitude = u64::from(exponent.unsigned_abs());
+        if magnitude < 10 {
+            out.push(b'0');
+        }
+        push_u64(out, magnitude);
+    } else if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + (-exponent - 1) as usize, b'0');
+        out.extend_from_slice(digits);
+    } else {
+        let point = exponent as usize + 1;
+        if digits.len() > point {
+            out.extend_from_slice(&digits[..point]);
+            out.push(b'.');
+            out.extend_from_slice(&digits[point..]);
+        } else {
+            out.extend_from_slice(digits);
+            out.resize(out.len() + point - digits.len(), b'0');
+            if style == Style::Canonical {
+                out.extend_from_slice(b".0");
+            }
+        }
+    }
+}
+
+fn parse_exponent(text: &[u8]) -> i32 {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let magnitude =
+        digits.iter().fold(0i32, |sum, &byte| sum * 10 + i32::from(byte.wrapping_sub(b'0')));
+    if negative { -magnitude } else { magnitude }
+}
+
+/// The canonical spelling of a histogram bound, as label value of `le`.
+pub(crate) fn bound_text(bound: f64) -> String {
+    let mut text = Vec::with_capacity(8);
+    push_f64(&mut text, bound, Style::Canonical);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Reads a number as label values of `le` spell it: decimal, exponent, `+Inf`.
+pub(crate) fn parse_bound(text: &str) -> Option<f64> {
+    let bound: f64 = text.trim().parse().ok()?;
+    if bound.is_nan() { None } else { Some(bound) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn spell(value: f64, style: Style) -> String {
+        let mut out = Vec::new();
+        push_f64(&mut out, value, style);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_spelled_as_go_and_openmetrics_do() {
+        for (value, plain, canonical) in [
+            (0.0, "0", "0.0"),
+            (-0.0, "-0", "-0.0"),
+            (1.0, "1", "1.0"),
+            (-17.0, "-17", "-17.0"),
+            (0.1, "0.1", "0.1"),
+            (0.0001, "0.0001", "0.0001"),
+            (0.00001, "1e-05", "1e-05"),
+            (2.5, "2.5", "2.5"),
+            (100_000.0, "100000", "100000.0"),
+            (999_999.5, "999999.5", "999999.5"),
+            (1e6, "1e+06", "1e+06"),
+            (-1e6, "-1e+06", "-1e+06"),
+            (1_234_567.0, "1.234567e+06", "1.234567e+06"),
+            (123_456.789, "123456.789", "123456.789"),
+            (1e10, "1e+10", "1e+10"),
+            (1e21, "1e+21", "1e+21"),
+            (1e100, "1e+100", "1e+100"),
+            (5e-324, "5e-324", "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308", "1.7976931348623157e+308"),
+            (f64::INFINITY, "+Inf", "+Inf"),
+            (f64::NEG_INFINITY, "-Inf", "-Inf"),
+            (f64::NAN, "NaN", "NaN"),
+        ] {
+            assert_eq!(spell(value, Style::Plain), plain);
+            assert_eq!(spell(value, Style::Canonical), canonical);
+        }
+    }
+
+    #[test]
+    fn bounds_read_every_spelling_that_clients_have_used() {
+        for (text, bound) in
+            [("1", 1.0), ("1.0", 1.0), ("1e+010", 1e10), ("1e+10", 1e10), ("+Inf", f64::INFINITY)]
+        {
+            assert_eq!(parse_bound(text), Some(bound), "{text}");
+        }
+        for text in ["", "abc", "NaN", "1_0"] {
+            assert_eq!(parse_bound(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_reads_back_to_the_same_bits(bits: u64) {
+            let value = f64::from_bits(bits);
+            prop_assume!(value.is_finite());
+            for style in [Style::Plain, Style::Canonical] {
+                let text = spell(value, style);
+                prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits, "{}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The collector that merges multiprocess directories.
+
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::merge::{Group, Merge};
+use super::problem::Reason;
+use super::{directory, emit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
+use crate::model::{Collector, FamilySink, GaugeMode, name};
+
+/// Merges the series files of all processes at each scrape.
+///
+/// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
+/// [mode](GaugeMode). What cannot be read is skipped and counted in
+/// `multiprom_file_errors_total{reason}`; everything else is given.
+///
+/// ```
+/// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
+///
+/// # let dir = std::env::temp_dir().join(format!("multiprom-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// // In each worker:
+/// let registry = Registry::builder().backend(Backend::directory(&dir)?).build()?;
+/// let jobs = Counter::builder("jobs_total", "Jobs done.").register(&registry)?;
+/// jobs.inc();
+///
+/// // In the exporter, or in any worker:
+/// let merged = Registry::new();
+/// merged.register(MultiProcessCollector::new(&dir)?)?;
+/// assert!(merged.render(None).to_string().contains("\njobs_total 1\n"));
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+pub struct MultiProcessCollector {
+    dirs: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    settings: Settings,
+    /// Histogram families whose processes had different bounds, counted at each scrape.
+    bucket_conflicts: AtomicU64,
+    /// Counted over the life of the collector, by [`Reason::ALL`].
+    errors: [AtomicU64; Reason::ALL.len()],
+}
+
+/// Picks a mode for a gauge family by its name, or leaves the one that its files have.
+type ModeRule = Box<dyn Fn(&str) -> Option<GaugeMode> + Send + Sync>;
+
+/// Holds for the families that are kept.
+type Filter = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Takes what a scrape skips.
+type Listener = Box<dyn Fn(&Error) + Send + Sync>;
+
+/// What is different from the defaults.
+pub(super) struct Settings {
+    pub(super) pid_label: String,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) filter: Option<Filter>,
+    pub(super) gauge_mode: Option<ModeRule>,
+    on_problem: Option<Listener>,
+}
+
+impl MultiProcessCollector {
+    /// A collector for one directory, with the rules of the Python client.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed.
+    pub fn new(dir: impl AsRef<Path>) -> Result<MultiProcessCollector> {
+        MultiProcessCollector::builder().directory(dir).build()
+    }
+
+    /// A collector for the directory that `PROMETHEUS_MULTIPROC_DIR` or `prometheus_multiproc_dir`
+    /// names.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage) where no variable is set, else as [`new`](Self::new).
+    pub fn from_env() -> Result<MultiProcessCollector> {
+        let dir = multiprocess_dir().ok_or_else(|| {
+            let message = format!("neither {DIR_VARIABLE} nor {OLD_DIR_VARIABLE} is set");
+            Error::new(ErrorKind::Usage, message)
+        })?;
+        MultiProcessCollector::new(dir)
+    }
+
+    /// A collector that is set up step by step.
+    pub fn builder() -> CollectorBuilder {
+        CollectorBuilder {
+            dirs: Vec::new(),
+            files: Vec::new(),
+            settings: Settings {
+                pid_label: "pid".to_owned(),
+                labels: Vec::new(),
+                filter: None,
+                gauge_mode: None,
+                on_problem: None,
+            },
+        }
+    }
+
+    fn read(&self) -> Merge {
+        let mut merge = Merge::default();
+        for dir in &self.dirs {
+            merge.add_directory(dir);
+        }
+        for file in &self.files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            merge.add_file(file, &name);
+        }
+        merge
+    }
+
+    fn note(&self, merge: &mut Merge) {
+        let conflicts = merge
+            .families
+            .iter()
+            .filter(|family| family.groups.iter().any(Group::has_bucket_conflict));
+        self.bucket_conflicts.fetch_add(conflicts.count() as u64, Ordering::Relaxed);
+        for (reason, error) in std::mem::take(&mut merge.problems).into_errors() {
+            if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
+                self.errors[at].fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(on_problem) = &self.settings.on_problem {
+                on_problem(&error);
+            }
+        }
+    }
+}
+
+impl Collector for MultiProcessCollector {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let mut merge = self.read();
+        self.note(&mut merge);
+        emit::emit(&merge, &self.settings, out);
+        let help = "Series files, or entries of them, that a scrape skipped.";
+        let mut family = out.counter("multiprom_file_errors_total", help);
+        for (reason, count) in Reason::ALL.iter().zip(&self.errors) {
+            let count = count.load(Ordering::Relaxed);
+            family.sample(&[("reason", reason.as_str())], count as f64);
+        }
+        let help = "Histogram families merged from processes with different bounds.";
+        let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
+        out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
+    }
+}
+
+/// Sets up a [`MultiProcessCollector`].
+#[must_use = "a collector is made by `build`"]
+pub struct CollectorBuilder {
+    dirs: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    settings: Settings,
+}
+
+impl CollectorBuilder {
+    /// Adds a directory. Several are merged as if their files were in one.
+    pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
+        self.dirs.push(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Adds one series file, whose name tells what it holds.
+    pub fn file(mut self, file: impl AsRef<Path>) -> CollectorBuilder {
+        self.files.push(file.as_ref().to_owned());
+        self
+    }
+
+    /// Names the label that tells processes apart in the modes `all` and `liveall`; `pid` by default.
+    pub fn pid_label(mut self, name: impl Into<String>) -> CollectorBuilder {
+        self.settings.pid_label = name.into();
+        self
+    }
+
+    /// Adds a label to every merged series that does not have it.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> CollectorBuilder {
+        self.settings.labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps only families for whose name this holds; of counters the name without `_total`.
+    pub fn filter(mut self, keep: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.filter = Some(Box::new(keep));
+        self
+    }
+
+    /// Merges gauge families by another mode than that of their files, where this names one.
+    ///
+    /// What `mark_process_dead` removed, and times that were not noted, cannot be had back.
+    pub fn gauge_mode(
+        mut self,
+        rule: impl Fn(&str) -> Option<GaugeMode> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.gauge_mode = Some(Box::new(rule));
+        self
+    }
+
+    /// Tells of everything that a scrape skips, at each scrape.
+    pub fn on_problem(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.settings.on_problem = Some(Box::new(tell));
+        self
+    }
+
+    /// Makes the collector.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage) without a directory, [`Directory`](ErrorKind::Directory) where
+    /// one cannot be listed, and [`InvalidLabels`](ErrorKind::InvalidLabels) for a malformed label name.
+    pub fn build(mut self) -> Result<MultiProcessCollector> {
+        if self.dirs.is_empty() && self.files.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
+        }
+        for dir in &self.dirs {
+            directory::check(dir)?;
+        }
+        self.settings.labels.sort();
+        let settings = self.settings;
+        let names = settings.labels.iter().map(|(name, _)| name.as_str());
+        let names = names.chain(iter::once(settings.pid_label.as_str()));
+        name::check_label_names(&names, Some("le"))
+            .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
+        let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
+        let (dirs, files) = (self.dirs, self.files);
+        let bucket_conflicts = AtomicU64::new(0);
+        Ok(MultiProcessCollector { dirs, files, settings, bucket_conflicts, errors })
+    }
+}

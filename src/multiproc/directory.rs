@@ -1,0 +1,116 @@
+//! The files of a multiprocess directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::liveness::Liveness;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::name::FileName;
+use crate::file::reader::{self, Reader};
+use crate::model::GaugeMode;
+
+/// The names that may be those of series files, in order: they end in `.db` and are not hidden.
+///
+/// Names that are not UTF-8 are given with replacement characters, which no series file has.
+pub(super) fn series_names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".db") && !name.starts_with('.') {
+            names.push(name.into_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Checks that a path is a directory that can be listed.
+pub(super) fn check(dir: &Path) -> Result<()> {
+    fs::read_dir(dir).map(drop).map_err(|error| Error::at(ErrorKind::Directory, dir, error))
+}
+
+/// What is known of one file of a multiprocess directory.
+#[derive(Debug)]
+pub struct FileInfo {
+    /// The path.
+    pub path: PathBuf,
+    /// `counter`, `gauge`, `histogram` or `summary`; `None` where the name is not that of a series
+    /// file.
+    pub metric_type: Option<&'static str>,
+    /// The gauge mode.
+    pub mode: Option<&'static str>,
+    /// Which process wrote it: the pid, or what the writer uses in its place.
+    pub id: String,
+    /// Whether that process lives.
+    pub liveness: Liveness,
+    /// `own`, `L0` to `L3` for the layouts of the Python client, or `empty`; `None` where it cannot be
+    /// read.
+    pub layout: Option<&'static str>,
+    /// Entries that can be read.
+    pub entries: usize,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Why the file, or the rest of it, cannot be read.
+    pub error: Option<Error>,
+}
+
+/// Looks at every file of a multiprocess directory, in the order of names.
+///
+/// # Errors
+///
+/// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed. Files that cannot be
+/// read are in the list.
+pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
+    let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
+    let mut reader = Reader::default();
+    Ok(names.iter().filter_map(|name| inspect(dir, name, &mut reader)).collect())
+}
+
+/// `None` for a file that was removed meanwhile.
+fn inspect(dir: &Path, name: &str, reader: &mut Reader) -> Option<FileInfo> {
+    let path = dir.join(name);
+    let parsed = FileName::parse(name);
+    let mut info = FileInfo {
+        metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
+        mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
+        id: parsed.map_or_else(String::new, |name| name.id.to_owned()),
+        liveness: Liveness::Unknown,
+        layout: None,
+        entries: 0,
+        used: 0,
+        len: 0,
+        error: None,
+        path,
+    };
+    let file = match reader::open(&info.path) {
+        Ok(file) => file,
+        Err(error) if error.is_vanished() => return None,
+        Err(error) => {
+            info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
+            return Some(info);
+        }
+    };
+    info.len = file.metadata().map_or(0, |metadata| metadata.len());
+    match reader.read(&file) {
+        Ok(snapshot) => {
+            info.used = u64::from(snapshot.used);
+            info.layout = Some(snapshot.entries.layout().as_str());
+            for entry in snapshot.entries {
+                match entry {
+                    Ok(_) => info.entries += 1,
+                    Err(error) => {
+                        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
+                    }
+                }
+            }
+            let is_own = parsed.is_some_and(|name| name.is_own());
+            info.liveness = Liveness::of(&file, is_own);
+        }
+        Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
+    }
+    Some(info)
+}

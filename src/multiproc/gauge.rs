@@ -1,0 +1,114 @@
+//! How the values of one gauge series from many processes become one.
+
+use std::collections::BTreeMap;
+
+use crate::model::GaugeMode;
+
+/// One process's value of a gauge series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contribution {
+    /// Which of the files of the scrape it is from.
+    pub(super) file: usize,
+    pub(super) value: f64,
+    /// When it was set, where the most recent counts.
+    pub(super) time: f64,
+    /// Declared and never set, as far as the file can tell.
+    pub(super) is_unset: bool,
+}
+
+/// What a gauge series is exported as.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reduced {
+    Nothing,
+    One(f64),
+    /// A value for each of these files.
+    PerFile(BTreeMap<usize, f64>),
+}
+
+/// Applies a mode. Contributions come in the order of file names, which settles ties.
+///
+/// A gauge that was never set takes no part in the minimum, the maximum and the most recent value;
+/// NaN hides no number there.
+pub(super) fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced {
+    let set = || contributions.iter().filter(|contribution| !contribution.is_unset);
+    let extreme = |is_better: fn(f64, f64) -> bool| {
+        set().map(|contribution| contribution.value).reduce(|best, value| {
+            if best.is_nan() || is_better(value, best) { value } else { best }
+        })
+    };
+    let value = match mode {
+        GaugeMode::All | GaugeMode::LiveAll => {
+            let values = contributions.iter().map(|each| (each.file, each.value)).collect();
+            return Reduced::PerFile(values);
+        }
+        GaugeMode::Min | GaugeMode::LiveMin => extreme(|value, best| value < best),
+        GaugeMode::Max | GaugeMode::LiveMax => extreme(|value, best| value > best),
+        // OK because an empty sum from `Iterator::sum` would be -0.
+        GaugeMode::Sum | GaugeMode::LiveSum => {
+            Some(contributions.iter().fold(0.0, |sum, each| sum + each.value))
+        }
+        GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
+            let mut newest: Option<&Contribution> = None;
+            for contribution in set() {
+                if contribution.time > newest.map_or(0.0, |known| known.time) {
+                    newest = Some(contribution);
+                }
+            }
+            newest.map(|contribution| contribution.value)
+        }
+    };
+    value.map_or(Reduced::Nothing, Reduced::One)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contributions(values: &[(f64, f64)]) -> Vec<Contribution> {
+        let each = |(file, &(value, time)): (usize, &(f64, f64))| Contribution {
+            file,
+            value,
+            time,
+            is_unset: false,
+        };
+        values.iter().enumerate().map(each).collect()
+    }
+
+    #[test]
+    fn each_mode_reduces_as_its_name_says() {
+        let values = contributions(&[(3.0, 2.0), (1.0, 5.0), (2.0, 5.0)]);
+        for (mode, value) in [
+            (GaugeMode::Min, 1.0),
+            (GaugeMode::LiveMax, 3.0),
+            (GaugeMode::Sum, 6.0),
+            // Of equal times the first file's value.
+            (GaugeMode::MostRecent, 1.0),
+        ] {
+            assert_eq!(reduce(mode, &values), Reduced::One(value), "{mode}");
+        }
+        let all = [(0, 3.0), (1, 1.0), (2, 2.0)].into();
+        assert_eq!(reduce(GaugeMode::LiveAll, &values), Reduced::PerFile(all));
+    }
+
+    #[test]
+    fn nan_never_hides_a_number() {
+        for values in [[f64::NAN, 1.0, 2.0], [1.0, f64::NAN, 2.0], [1.0, 2.0, f64::NAN]] {
+            let values = contributions(&values.map(|value| (value, 1.0)));
+            assert_eq!(reduce(GaugeMode::Min, &values), Reduced::One(1.0));
+            assert_eq!(reduce(GaugeMode::Max, &values), Reduced::One(2.0));
+        }
+        let only = contributions(&[(f64::NAN, 1.0)]);
+        assert!(matches!(reduce(GaugeMode::Min, &only), Reduced::One(value) if value.is_nan()));
+    }
+
+    #[test]
+    fn a_gauge_that_was_never_set_takes_no_part_where_it_would_mislead() {
+        let mut values = contributions(&[(0.0, 0.0), (5.0, 1.0)]);
+        values[0].is_unset = true;
+        assert_eq!(reduce(GaugeMode::Min, &values), Reduced::One(5.0));
+        assert_eq!(reduce(GaugeMode::Sum, &values), Reduced::One(5.0));
+        assert_eq!(reduce(GaugeMode::Min, &values[..1]), Reduced::Nothing);
+        assert_eq!(reduce(GaugeMode::MostRecent, &values[..1]), Reduced::Nothing);
+        assert_eq!(reduce(GaugeMode::All, &values[..1]), Reduced::PerFile([(0, 0.0)].into()));
+    }
+}

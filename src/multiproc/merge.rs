@@ -1,0 +1,328 @@
+//! Adds up the entries of many files, series by series.
+//!
+//! A key is parsed once, however many files have it: what its bytes stand for is kept in a table.
+//! Entries then go straight to the sum that they belong to.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::gauge::Contribution;
+use super::problem::{Cause, Problems};
+use crate::file::key::{self, Key};
+use crate::file::layout::{Entry, Layout};
+use crate::file::name::{FileKind, FileName};
+use crate::file::reader::{self, ReadError, Reader};
+use crate::model::{GaugeMode, LabelSet, MetricType, number};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The help text of a family whose files have none, which is what the Python client says then.
+const NO_HELP: &str = "Multiprocess metric";
+
+/// Everything that a scrape has read.
+#[derive(Default)]
+pub(super) struct Merge {
+    pub(super) families: Vec<Family>,
+    by_name: Map<Box<str>, usize>,
+    /// What the bytes of a key stand for, for each metric type.
+    targets: Map<MetricType, Map<Box<[u8]>, Option<Target>>>,
+    /// The files that gauges per process tell apart: directory and id.
+    pub(super) files: Vec<FileId>,
+    pub(super) problems: Problems,
+    reader: Reader,
+}
+
+/// Which process a file is from.
+pub(super) struct FileId {
+    pub(super) id: Box<str>,
+    /// The part of it that is shown unless two writers share it.
+    pub(super) process: Box<str>,
+}
+
+pub(super) struct Family {
+    pub(super) name: Box<str>,
+    pub(super) help: Option<Box<str>>,
+    pub(super) metric_type: MetricType,
+    /// Of gauges: that of the file read last, as in the Python client.
+    pub(super) mode: GaugeMode,
+    pub(super) groups: Vec<Group>,
+    by_labels: Map<LabelSet, usize>,
+}
+
+impl Family {
+    pub(super) fn help(&self) -> &str {
+        self.help.as_deref().unwrap_or(NO_HELP)
+    }
+}
+
+/// The samples of one label set.
+pub(super) struct Group {
+    pub(super) labels: LabelSet,
+    pub(super) total: Option<f64>,
+    pub(super) count: Option<f64>,
+    pub(super) sum: Option<f64>,
+    /// In the order of their first use.
+    pub(super) buckets: Vec<Bucket>,
+    pub(super) gauge: Vec<Contribution>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Bucket {
+    pub(super) bound: f64,
+    /// What was counted in this bucket alone.
+    pub(super) count: f64,
+    /// How many processes have this bound.
+    pub(super) entries: u32,
+}
+
+impl Group {
+    /// Whether processes have different bounds.
+    pub(super) fn has_bucket_conflict(&self) -> bool {
+        self.buckets.windows(2).any(|pair| pair[0].entries != pair[1].entries)
+    }
+}
+
+/// Where the value of an entry goes.
+#[derive(Clone, Copy)]
+struct Target {
+    family: usize,
+    group: usize,
+    part: TargetPart,
+}
+
+#[derive(Clone, Copy)]
+enum TargetPart {
+    Total,
+    Count,
+    Sum,
+    Bucket(usize),
+    Gauge,
+    /// Derived from others when it is exported.
+    Ignored,
+}
+
+impl Merge {
+    /// Reads every series file of a directory, in the order of names.
+    pub(super) fn add_directory(&mut self, dir: &Path) {
+        match super::directory::series_names(dir) {
+            Ok(names) => names.iter().for_each(|name| self.add_file(&dir.join(name), name)),
+            Err(error) => self.problems.add(dir, Cause::Directory(error)),
+        }
+    }
+
+    /// Reads one file, whose name tells what it holds.
+    pub(super) fn add_file(&mut self, path: &Path, name: &str) {
+        let Some(name) = FileName::parse(name) else {
+            return self.problems.add(path, Cause::UnknownName);
+        };
+        match self.add_entries(path, name) {
+            Err(Cause::Read(error)) if error.is_vanished() => {}
+            Err(cause) => self.problems.add(path, cause),
+            Ok(()) => {}
+        }
+    }
+
+    /// Adds the entries of a file. One that is cut off or damaged is read a second time: its writer may
+    /// have been in the middle of it.
+    fn add_entries(&mut self, path: &Path, name: FileName<'_>) -> Result<(), Cause> {
+        let file = reader::open(path).map_err(Cause::Read)?;
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut added = 0;
+        let mut result = Ok(());
+        for _ in 0..2 {
+            result = match reader.read(&file) {
+                Ok(snapshot) => self.add_snapshot(path, name, snapshot.entries, &mut added),
+                Err(error) => Err(Cause::Read(error)),
+            };
+            if !matches!(result, Err(Cause::Entry(_) | Cause::Read(ReadError::Layout(_)))) {
+                break;
+            }
+        }
+        self.reader = reader;
+        result
+    }
+
+    /// Adds the entries from the `added`-th on.
+    fn add_snapshot(
+        &mut self,
+        path: &Path,
+        name: FileName<'_>,
+        entries: crate::file::layout::Entries<'_>,
+        added: &mut usize,
+    ) -> Result<(), Cause> {
+        let can_tell_unset = entries.layout() == Layout::Own;
+        let file = match name.kind {
+            FileKind::Gauge(_) if *added == 0 => {
+                let (id, process) = (name.id.into(), name.process().into());
+                self.files.push(FileId { id, process });
+                self.files.len() - 1
+            }
+            _ => self.files.len().saturating_sub(1),
+        };
+        let metric_type = name.kind.metric_type();
+        let mut targets = self.targets.remove(&metric_type).unwrap_or_default();
+        let mut result = Ok(());
+        for entry in entries.skip(*added) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    result = Err(Cause::Entry(error));
+                    break;
+                }
+            };
+            *added += 1;
+            let target = match targets.get(entry.key) {
+                Some(target) => *target,
+                None => {
+                    let target = self.resolve(path, name.kind, entry.key);
+                    targets.insert(entry.key.into(), target);
+                    target
+                }
+            };
+            if let Some(target) = target {
+                self.add_entry(target, name.kind, &entry, file, can_tell_unset);
+            }
+        }
+        self.targets.insert(metric_type, targets);
+        result
+    }
+
+    fn add_entry(
+        &mut self,
+        target: Target,
+        kind: FileKind,
+        entry: &Entry<'_>,
+        file: usize,
+        can_tell_unset: bool,
+    ) {
+        let family = &mut self.families[target.family];
+        let group = &mut family.groups[target.group];
+        // Sums start at 0, so that a lone -0 is 0, as in the Python client.
+        let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + entry.value);
+        match target.part {
+            TargetPart::Total => add(&mut group.total),
+            TargetPart::Count => add(&mut group.count),
+            TargetPart::Sum => add(&mut group.sum),
+            TargetPart::Bucket(at) => {
+                group.buckets[at].count += entry.value;
+                group.buckets[at].entries += 1;
+            }
+            TargetPart::Gauge => {
+                if let FileKind::Gauge(mode) = kind {
+                    family.mode = mode;
+                }
+                let time = entry.time.unwrap_or(0.0);
+                let is_unset = can_tell_unset && time == 0.0;
+                group.gauge.push(Contribution { file, value: entry.value, time, is_unset });
+            }
+            TargetPart::Ignored => {}
+        }
+    }
+
+    /// Finds out what a key stands for; tells of one that cannot be used.
+    fn resolve(&mut self, path: &Path, kind: FileKind, bytes: &[u8]) -> Option<Target> {
+        let target = key::decode(bytes).map_err(Cause::Key).and_then(|key| self.target(kind, key));
+        match target {
+            Ok(target) => Some(target),
+            Err(cause) => {
+                self.problems.add(path, cause);
+                None
+            }
+        }
+    }
+
+    fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, Cause> {
+        let metric_type = kind.metric_type();
+        let foreign = |key: &Key<'_>| Cause::Sample {
+            family: key.family.to_string(),
+            sample: key.sample.to_string(),
+        };
+        // NOTE: the Python client up to 0.3.1 keeps `_total` in the family's name, or leaves it out of
+        // the sample's.
+        let total = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
+        let name = match metric_type {
+            MetricType::Counter => total(&key.family),
+            _ => key.family.to_string(),
+        };
+        let mut labels = LabelSet::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
+        let mut bound = None;
+        let suffix = key.sample.strip_prefix(name.as_str());
+        let part = match (metric_type, suffix) {
+            (MetricType::Counter, Some("" | "_total")) => TargetPart::Total,
+            (MetricType::Gauge, Some("")) => TargetPart::Gauge,
+            (MetricType::Summary, Some("_count")) => TargetPart::Count,
+            (MetricType::Summary | MetricType::Histogram, Some("_sum")) => TargetPart::Sum,
+            (MetricType::Histogram, Some("_count")) => TargetPart::Ignored,
+            (MetricType::Histogram, Some("_bucket")) => {
+                let le = labels.iter().find(|(name, _)| *name == "le");
+                bound = le.and_then(|(_, value)| number::parse_bound(value));
+                if bound.is_none() {
+                    return Err(foreign(&key));
+                }
+                labels = labels.without("le");
+                TargetPart::Bucket(0)
+            }
+            _ => return Err(foreign(&key)),
+        };
+        let family = self.family(name, metric_type)?;
+        if let (None, Some(help)) = (&self.families[family].help, key.help) {
+            self.families[family].help = Some(help.into());
+        }
+        let group = self.families[family].group(labels);
+        let part = match bound {
+            Some(bound) => TargetPart::Bucket(self.families[family].groups[group].bucket(bound)),
+            None => part,
+        };
+        Ok(Target { family, group, part })
+    }
+
+    fn family(&mut self, name: String, metric_type: MetricType) -> Result<usize, Cause> {
+        if let Some(&known) = self.by_name.get(name.as_str()) {
+            return if self.families[known].metric_type == metric_type {
+                Ok(known)
+            } else {
+                Err(Cause::Type { family: name })
+            };
+        }
+        let at = self.families.len();
+        self.by_name.insert(name.as_str().into(), at);
+        self.families.push(Family {
+            name: name.into(),
+            help: None,
+            metric_type,
+            mode: GaugeMode::All,
+            groups: Vec::new(),
+            by_labels: Map::default(),
+        });
+        Ok(at)
+    }
+}
+
+impl Family {
+    fn group(&mut self, labels: LabelSet) -> usize {
+        if let Some(&known) = self.by_labels.get(&labels) {
+            return known;
+        }
+        let at = self.groups.len();
+        self.by_labels.insert(labels.clone(), at);
+        self.groups.push(Group {
+            labels,
+            total: None,
+            count: None,
+            sum: None,
+            buckets: Vec::new(),
+            gauge: Vec::new(),
+        });
+        at
+    }
+}
+
+impl Group {
+    fn bucket(&mut self, bound: f64) -> usize {
+        let known = self.buckets.iter().position(|other| other.bound == bound);
+        known.unwrap_or_else(|| {
+            self.buckets.push(Bucket { bound, count: 0.0, entries: 0 });
+            self.buckets.len() - 1
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! What was skipped, and how it is counted.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind};
+use crate::file::key::KeyError;
+use crate::file::layout::LayoutError;
+use crate::file::reader::ReadError;
+
+/// The label value of `multiprom_file_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reason {
+    Directory,
+    Name,
+    Open,
+    NotRegular,
+    Empty,
+    Truncated,
+    Header,
+    Layout,
+    Checksum,
+    Key,
+    Sample,
+    Type,
+}
+
+impl Reason {
+    pub(super) const ALL: [Reason; 12] = [
+        Reason::Directory,
+        Reason::Name,
+        Reason::Open,
+        Reason::NotRegular,
+        Reason::Empty,
+        Reason::Truncated,
+        Reason::Header,
+        Reason::Layout,
+        Reason::Checksum,
+        Reason::Key,
+        Reason::Sample,
+        Reason::Type,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Directory => "directory",
+            Reason::Name => "name",
+            Reason::Open => "open",
+            Reason::NotRegular => "not_regular",
+            Reason::Empty => "empty",
+            Reason::Truncated => "truncated",
+            Reason::Header => "header",
+            Reason::Layout => "layout",
+            Reason::Checksum => "checksum",
+            Reason::Key => "key",
+            Reason::Sample => "sample",
+            Reason::Type => "type",
+        }
+    }
+}
+
+/// Why a file, an entry or a directory was skipped.
+#[derive(Debug)]
+pub(super) enum Cause {
+    Directory(std::io::Error),
+    UnknownName,
+    Read(ReadError),
+    Entry(LayoutError),
+    Key(KeyError),
+    /// A sample that does not belong to its family.
+    Sample {
+        family: String,
+        sample: String,
+    },
+    /// A family that an earlier file has with another type.
+    Type {
+        family: String,
+    },
+}
+
+impl Cause {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Cause::Directory(_) => Reason::Directory,
+            Cause::UnknownName => Reason::Name,
+            Cause::Read(ReadError::Open(_) | ReadError::Read(_)) => Reason::Open,
+            Cause::Read(ReadError::NotRegular) => Reason::NotRegular,
+            Cause::Read(ReadError::Empty) => Reason::Empty,
+            Cause::Read(ReadError::Layout(error)) | Cause::Entry(error) => match error {
+                LayoutError::HeaderTruncated { .. }
+                | LayoutError::UsedPastEnd { .. }
+                | LayoutError::EntryTruncated { .. } => Reason::Truncated,
+                LayoutError::UsedInvalid { .. }
+                | LayoutError::UsedTooLarge { .. }
+                | LayoutError::VersionUnknown { .. }
+                | LayoutError::MagicUnknown => Reason::Header,
+                LayoutError::LayoutUnknown { .. } => Reason::Layout,
+                LayoutError::ChecksumMismatch { .. } => Reason::Checksum,
+            },
+            Cause::Key(_) => Reason::Key,
+            Cause::Sample { .. } => Reason::Sample,
+            Cause::Type { .. } => Reason::Type,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Directory(error) => error.fmt(f),
+            Cause::UnknownName => f.write_str("skipped: the name is not that of a series file"),
+            Cause::Read(error) => write!(f, "skipped: {error}"),
+            Cause::Entry(error) => write!(f, "skipped from there on: {error}"),
+            Cause::Key(error) => write!(f, "entry skipped: {error}"),
+            Cause::Sample { family, sample } => {
+                write!(f, "entry skipped: `{sample}` is no sample of the family `{family}`")
+            }
+            Cause::Type { family } => {
+                write!(f, "entry skipped: an earlier file has `{family}` with another type")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Cause::Directory(error) => Some(error),
+            Cause::Read(error) => Some(error),
+            Cause::Entry(error) => Some(error),
+            Cause::Key(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What was skipped in one scrape: of each file at most one of each reason.
+#[derive(Default)]
+pub(super) struct Problems {
+    found: Vec<(PathBuf, Cause)>,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, path: &Path, cause: Cause) {
+        let known = self.found.iter().rev().take_while(|(other, _)| other == path);
+        if !known.into_iter().any(|(_, other)| other.reason() == cause.reason()) {
+            self.found.push((path.to_owned(), cause));
+        }
+    }
+
+    pub(super) fn into_errors(self) -> impl Iterator<Item = (Reason, Error)> {
+        self.found.into_iter().map(|(path, cause)| {
+            let reason = cause.reason();
+            let kind = match reason {
+                Reason::Directory => ErrorKind::Directory,
+                _ => ErrorKind::SeriesFile,
+            };
+            (reason, Error::at(kind, path, cause))
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Backends: the heap or a multiprocess directory, chosen by code or by the environment.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::store::fork::StaticRef;
+use crate::store::{Store, environment_dir};
+
+/// Where the values of a registry's families live.
+#[derive(Clone, Copy, Debug)]
+pub struct Backend(Choice);
+
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    Fixed(Store),
+    /// Looked up when the first family is registered.
+    Environment,
+}
+
+impl Backend {
+    /// Values in memory: one process, no files.
+    pub fn heap() -> Backend {
+        Backend(Choice::Fixed(Store::Heap))
+    }
+
+    /// Values in series files of a directory, which exists.
+    ///
+    /// No file is created before the first sample of a type.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Directory`](crate::ErrorKind::Directory) where there is no such directory, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) on other systems than Linux.
+    pub fn directory(path: impl AsRef<Path>) -> Result<Backend> {
+        Store::directory(path.as_ref()).map(|store| Backend(Choice::Fixed(store)))
+    }
+
+    /// The directory that `PROMETHEUS_MULTIPROC_DIR` or `prometheus_multiproc_dir` names, else the
+    /// heap.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`directory`](Backend::directory), where a variable is set.
+    pub fn from_env() -> Result<Backend> {
+        environment_store().map(|store| Backend(Choice::Fixed(store)))
+    }
+
+    pub(crate) const fn environment() -> Backend {
+        Backend(Choice::Environment)
+    }
+
+    pub(crate) fn store(self) -> Result<Store> {
+        match self.0 {
+            Choice::Fixed(store) => Ok(store),
+            Choice::Environment => environment_store(),
+        }
+    }
+}
+
+/// The environment is read once; all registries that leave the choice to it share one store.
+fn environment_store() -> Result<Store> {
+    static CHOSEN: StaticRef<Store> = StaticRef::empty();
+    if let Some(store) = CHOSEN.get() {
+        return Ok(*store);
+    }
+    let store = match environment_dir() {
+        Some(dir) => Store::directory(Path::new(&dir))?,
+        None => Store::Heap,
+    };
+    Ok(*CHOSEN.set_once(Box::leak(Box::new(store))))
+}

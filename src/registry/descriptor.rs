@@ -1,0 +1,67 @@
+//! What a registry knows of a family.
+
+use crate::model::{GaugeMode, LabelSet, MetricType};
+
+/// Name, help, type and labels of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    /// Of a counter without `_total`.
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) metric_type: MetricType,
+    pub(crate) mode: Option<GaugeMode>,
+    pub(crate) label_names: Box<[Box<str>]>,
+    pub(crate) const_labels: LabelSet,
+}
+
+impl Descriptor {
+    /// What the names of this family's samples end in, the bare name included.
+    fn suffixes(&self) -> &'static [&'static str] {
+        match self.metric_type {
+            MetricType::Counter => &["", "_total", "_created"],
+            MetricType::Summary => &["", "_count", "_sum", "_created"],
+            MetricType::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+            MetricType::Gauge | MetricType::Unknown => &[""],
+        }
+    }
+
+    /// A name that both families have, as their own or as that of a sample.
+    pub(crate) fn collision(&self, other: &Descriptor) -> Option<String> {
+        for mine in self.suffixes() {
+            for theirs in other.suffixes() {
+                // OK because most names differ in length, which is compared first.
+                let same_len = self.name.len() + mine.len() == other.name.len() + theirs.len();
+                if same_len && [&*self.name, mine].concat() == [&*other.name, theirs].concat() {
+                    return Some([&*self.name, mine].concat());
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(name: &str, metric_type: MetricType) -> Descriptor {
+        Descriptor {
+            name: name.to_owned(),
+            help: String::new(),
+            metric_type,
+            mode: None,
+            label_names: Box::default(),
+            const_labels: LabelSet::default(),
+        }
+    }
+
+    #[test]
+    fn names_collide_with_the_samples_of_other_families_too() {
+        let histogram = descriptor("a", MetricType::Histogram);
+        let collides = |name, kind| histogram.collision(&descriptor(name, kind));
+        assert_eq!(collides("a_count", MetricType::Gauge), Some("a_count".to_owned()));
+        assert_eq!(collides("a", MetricType::Counter), Some("a".to_owned()));
+        assert_eq!(collides("a_total", MetricType::Gauge), None);
+        assert_eq!(collides("b", MetricType::Histogram), None);
+    }
+}

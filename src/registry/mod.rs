@@ -1,0 +1,244 @@
+//! Registries: which families exist, and where their values live.
+//!
+//! A registry checks names when a family is registered and gives all families of its own and of its
+//! collectors when it is gathered, each family name once. It can be used from any thread, and in a
+//! child that was forked at any moment.
+
+mod backend;
+mod builder;
+mod default;
+mod descriptor;
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exposition::Exposition;
+use crate::model::{Collector, FamilyHead, FamilySink, Gatherer, LabelSet, Sample};
+use crate::store::fork::{self, AppendList};
+use crate::store::{Store, dropped_series};
+
+pub use backend::Backend;
+pub use builder::RegistryBuilder;
+pub(crate) use default::registration_failed;
+pub use default::{default_registry, set_default_backend};
+pub(crate) use descriptor::Descriptor;
+
+/// A family of the writing half, as the registry sees it.
+pub(crate) trait RegisteredFamily: Collector {
+    fn descriptor(&self) -> &Descriptor;
+
+    /// For [`Registry::find_family`], which knows the type.
+    fn as_any(&'static self) -> &'static (dyn Any + Send + Sync);
+}
+
+/// A set of families and collectors that are exported together.
+///
+/// A copy is another name of the same registry. Families live as long as the process, so a registry
+/// for them is made once; one that only holds collectors may be made for each scrape.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    prefix: Option<String>,
+    const_labels: LabelSet,
+    backend: Backend,
+    entries: AppendList<Entry>,
+    /// Families left out of an exposition because their name was given before.
+    repeated: AtomicU64,
+    is_default: bool,
+}
+
+enum Entry {
+    Family(&'static dyn RegisteredFamily),
+    Collector(Box<dyn Collector>),
+}
+
+impl Registry {
+    /// A registry without prefix or constant labels, whose backend the environment chooses.
+    pub fn new() -> Registry {
+        Registry::from_parts(None, LabelSet::default(), Backend::environment(), false)
+    }
+
+    /// A registry that is set up step by step.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::new()
+    }
+
+    fn from_parts(
+        prefix: Option<String>,
+        const_labels: LabelSet,
+        backend: Backend,
+        is_default: bool,
+    ) -> Registry {
+        let entries = AppendList::new();
+        let repeated = AtomicU64::new(0);
+        let inner = Inner { prefix, const_labels, backend, entries, repeated, is_default };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// Adds a collector, whose families are part of every exposition from now on.
+    ///
+    /// # Errors
+    ///
+    /// None today; a collector that names its families beforehand may collide with others.
+    pub fn register(&self, collector: impl Collector + 'static) -> Result<()> {
+        self.inner.entries.push(Entry::Collector(Box::new(collector)));
+        Ok(())
+    }
+
+    /// Gives everything as text, in the format that an HTTP `Accept` header prefers.
+    ///
+    /// Without a header, or with one that asks for nothing known, that is the text format 0.0.4.
+    pub fn render(&self, accept: Option<&str>) -> Exposition {
+        Exposition::render(self, accept)
+    }
+
+    pub(crate) fn store(&self) -> Result<Store> {
+        self.inner.backend.store()
+    }
+
+    /// The name and the labels that a family gets in this registry.
+    pub(crate) fn qualify(&self, name: &str) -> (String, LabelSet) {
+        let name = match &self.inner.prefix {
+            Some(prefix) => format!("{prefix}_{name}"),
+            None => name.to_owned(),
+        };
+        (name, self.inner.const_labels.clone())
+    }
+
+    /// Adds a family if no other has its name or the name of one of its samples.
+    pub(crate) fn add_family(
+        &self,
+        family: &'static dyn RegisteredFamily,
+        _lock: &MutexGuard<'static, ()>,
+    ) -> Result<()> {
+        let new = family.descriptor();
+        for known in self.families() {
+            if let Some(name) = new.collision(known.descriptor()) {
+                let message = format!("metric name `{name}` is registered already");
+                return Err(Error::new(ErrorKind::AlreadyRegistered, message));
+            }
+        }
+        self.inner.entries.push(Entry::Family(family));
+        Ok(())
+    }
+
+    /// The family that has this descriptor, if it is of type `F`.
+    pub(crate) fn find_family<F: 'static>(&self, descriptor: &Descriptor) -> Option<&'static F> {
+        let found = self.families().find(|known| known.descriptor() == descriptor)?;
+        found.as_any().downcast_ref()
+    }
+
+    fn families(&self) -> impl Iterator<Item = &'static dyn RegisteredFamily> {
+        self.inner.entries.iter().filter_map(|entry| match entry {
+            Entry::Family(family) => Some(*family),
+            Entry::Collector(_) => None,
+        })
+    }
+
+    /// What the registry tells about itself, where there is something to tell.
+    fn collect_own(&self, out: &mut dyn FamilySink) {
+        let repeated = self.inner.repeated.load(Ordering::Relaxed);
+        if repeated > 0 {
+            let help = "Families left out because another collector gave the name first.";
+            out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
+        }
+        if !self.inner.is_default {
+            return;
+        }
+        let mut dropped = dropped_series().filter(|(_, count)| *count > 0).peekable();
+        if dropped.peek().is_some() {
+            let help = "Series of this process that did not get into a series file.";
+            let mut family = out.counter("multiprom_dropped_series_total", help);
+            for (reason, count) in dropped {
+                family.sample(&[("reason", reason)], count as f64);
+            }
+        }
+        let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
+        if failed.peek().is_some() {
+            let help = "Statics that could not be registered and are not exported.";
+            let mut family = out.counter("multiprom_registration_errors_total", help);
+            for (reason, count) in failed {
+                family.sample(&[("reason", reason)], count as f64);
+            }
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry::new()
+    }
+}
+
+impl Gatherer for Registry {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        let mut once = Once { out, seen: HashSet::default(), skipping: false, repeated: 0 };
+        for entry in self.inner.entries.iter() {
+            match entry {
+                Entry::Family(family) => family.collect(&mut once),
+                Entry::Collector(collector) => collector.collect(&mut once),
+            }
+        }
+        self.inner.repeated.fetch_add(once.repeated, Ordering::Relaxed);
+        self.collect_own(&mut once);
+    }
+}
+
+/// Passes each family name on once.
+struct Once<'a> {
+    out: &'a mut dyn FamilySink,
+    seen: HashSet<String, foldhash::fast::RandomState>,
+    skipping: bool,
+    repeated: u64,
+}
+
+impl FamilySink for Once<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        self.skipping = !self.seen.insert(head.name.to_owned());
+        if self.skipping {
+            self.repeated += 1;
+        } else {
+            self.out.family(head);
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        if !self.skipping {
+            self.out.sample(sample);
+        }
+    }
+}
+
+/// Takes the lock of the slow path: registration and the first use of a series.
+pub(crate) fn slow_path() -> MutexGuard<'static, ()> {
+    fork::lock()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Two(f64);
+
+    impl Collector for Two {
+        fn collect(&self, out: &mut dyn FamilySink) {
+            out.gauge("same", "One name.").sample(&[], self.0);
+        }
+    }
+
+    #[test]
+    fn a_family_name_is_exported_once_and_the_first_collector_wins() {
+        let registry = Registry::new();
+        registry.register(Two(1.0)).unwrap();
+        registry.register(Two(2.0)).unwrap();
+        let text = registry.render(None).to_string();
+        assert!(text.contains("\nsame 1\n") && !text.contains("same 2"), "{text}");
+        assert!(text.contains("\nmultiprom_repeated_families_total 1\n"), "{text}");
+    }
+}

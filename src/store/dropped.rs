@@ -1,0 +1,26 @@
+//! Series that did not get into a file: counted by reason, logged once per reason.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::log_line;
+
+/// The label values of `multiprom_dropped_series_total`.
+const REASONS: [&str; 8] =
+    ["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
+
+static DROPPED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
+
+/// Counts one series that lives on the heap instead.
+pub(super) fn count(reason: &'static str, message: &dyn fmt::Display) {
+    let at = REASONS.iter().position(|&known| known == reason).unwrap_or(REASONS.len() - 1);
+    // ORDERING: relaxed, a statistic.
+    if DROPPED[at].fetch_add(1, Ordering::Relaxed) == 0 {
+        log_line(&format_args!("{message}; new series stay in memory and are not exported"));
+    }
+}
+
+/// How many series of this process did not get into a file, by reason.
+pub(crate) fn dropped_series() -> impl Iterator<Item = (&'static str, u64)> {
+    REASONS.into_iter().zip(DROPPED.iter().map(|count| count.load(Ordering::Relaxed)))
+}

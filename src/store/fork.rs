@@ -1,0 +1,356 @@
+//! Fork detection, and structures that survive a fork at any instruction.
+//!
+//! Each process has an *epoch*, kept in a page that the kernel wipes in forked children
+//! (`MADV_WIPEONFORK`), so a child sees 0 there, also after a raw `clone`. What belongs to one
+//! process is stored together with its epoch and counts only while that is the current one. An
+//! epoch is never used again further down the line of children, as it is one more than any before.
+//!
+//! A child may be forked while other threads of the parent are in the middle of anything. Every
+//! structure here is changed by single atomic stores, so the child finds it whole; locks are made
+//! anew for each epoch, so the child finds them free.
+//!
+//! See: madvise(2), MADV_WIPEONFORK (Linux 4.14).
+#![expect(unsafe_code, reason = "pointers that are published between threads")]
+
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The epoch of a value that no process has set.
+const NO_EPOCH: u64 = u64::MAX;
+
+/// What is wiped in a child.
+#[repr(C, align(64))]
+struct Page {
+    /// 0 where this process has not drawn its epoch yet.
+    epoch: AtomicU64,
+}
+
+/// Stands in for the page until it is mapped: its epoch stays 0, so nothing is current.
+static NO_PAGE: Page = Page { epoch: AtomicU64::new(0) };
+
+static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const NO_PAGE).cast_mut());
+
+/// The highest epoch that this process or a forebear of it has drawn. Not wiped.
+static LAST_EPOCH: AtomicU64 = AtomicU64::new(0);
+
+#[inline]
+fn page() -> &'static Page {
+    // ORDERING: relaxed, as both pages hold nothing but an atomic that starts at 0.
+    let page = PAGE.load(Ordering::Relaxed);
+    // SAFETY: points to `NO_PAGE` or to a page that is never unmapped and holds a valid `Page`.
+    unsafe { &*page }
+}
+
+/// The epoch of this process, or 0 where it has none yet.
+#[inline]
+fn seen_epoch() -> u64 {
+    page().epoch.load(Ordering::Relaxed)
+}
+
+/// The epoch of this process, drawn if need be.
+pub(crate) fn epoch() -> u64 {
+    let seen = seen_epoch();
+    if seen != 0 {
+        return seen;
+    }
+    if ptr::eq(page(), &raw const NO_PAGE) {
+        map_page();
+    }
+    let drawn = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
+    // Of several threads that draw, the first one's is taken.
+    match page().epoch.compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => drawn,
+        Err(other) => other,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn map_page() {
+    let len = size_of::<Page>();
+    // SAFETY: asks for new private memory; no existing mapping is touched.
+    let address = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return use_heap_page();
+    }
+    // SAFETY: the range is the mapping made above.
+    let advised = unsafe { libc::madvise(address, len, libc::MADV_WIPEONFORK) };
+    if advised != 0 {
+        // SAFETY: as above; nobody knows the address.
+        unsafe { libc::munmap(address, len) };
+        return use_heap_page();
+    }
+    let claimed = publish_page(address.cast());
+    if !claimed {
+        // SAFETY: as above; another thread's page was taken.
+        unsafe { libc::munmap(address, len) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn map_page() {
+    use_heap_page();
+}
+
+/// Where the kernel wipes no pages, libc's fork handlers do it; a raw `clone` is not seen then.
+fn use_heap_page() {
+    let page = Box::into_raw(Box::new(Page { epoch: AtomicU64::new(0) }));
+    if publish_page(page) {
+        #[cfg(unix)]
+        // SAFETY: the handler stores to an atomic, and is never unloaded.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
+    } else {
+        // SAFETY: made above, and nobody else has seen it.
+        drop(unsafe { Box::from_raw(page) });
+    }
+}
+
+#[cfg(unix)]
+extern "C" fn wipe() {
+    page().epoch.store(0, Ordering::Relaxed);
+}
+
+fn publish_page(page: *mut Page) -> bool {
+    let before = (&raw const NO_PAGE).cast_mut();
+    PAGE.compare_exchange(before, page, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// A lock for the slow path. A child that is forked while another thread holds it finds it free.
+pub(crate) fn lock() -> MutexGuard<'static, ()> {
+    static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
+    LOCK.get_or_create(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An address that is set once or more and never freed.
+pub(crate) struct StaticRef<T: 'static> {
+    pointer: AtomicPtr<T>,
+    marker: PhantomData<&'static T>,
+}
+
+impl<T: Sync> StaticRef<T> {
+    pub(crate) const fn empty() -> StaticRef<T> {
+        StaticRef { pointer: AtomicPtr::new(ptr::null_mut()), marker: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // ORDERING: acquire, to see what the address was published after.
+        let pointer = self.pointer.load(Ordering::Acquire);
+        // SAFETY: null, or an address from a `&'static T` that `set` or `set_once` stored.
+        unsafe { pointer.as_ref() }
+    }
+
+    pub(crate) fn set(&self, value: &'static T) {
+        self.pointer.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
+    }
+
+    /// Sets the address if there is none; gives the one that holds.
+    pub(crate) fn set_once(&self, value: &'static T) -> &'static T {
+        let new = ptr::from_ref(value).cast_mut();
+        let empty = ptr::null_mut();
+        match self.pointer.compare_exchange(empty, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => value,
+            // SAFETY: not null, so an address that an earlier call stored.
+            Err(other) => unsafe { &*other },
+        }
+    }
+}
+
+/// An address that counts in the process that set it, and in no child of it.
+///
+/// Set by one thread at a time, under [`lock`]; read by all.
+pub(crate) struct Bound<T: 'static> {
+    epoch: AtomicU64,
+    value: StaticRef<T>,
+}
+
+impl<T: Sync> Bound<T> {
+    pub(crate) const fn empty() -> Bound<T> {
+        Bound { epoch: AtomicU64::new(NO_EPOCH), value: StaticRef::empty() }
+    }
+
+    /// What was set in this process.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // ORDERING: acquire, so that the value is at least as new as its epoch.
+        if self.epoch.load(Ordering::Acquire) == seen_epoch() { self.value.get() } else { None }
+    }
+
+    /// What was set last, in this process or in a forebear. The caller does not touch mapped memory
+    /// through it.
+    pub(crate) fn inherited(&self) -> Option<&'static T> {
+        self.value.get()
+    }
+
+    pub(crate) fn set(&self, value: &'static T, _lock: &MutexGuard<'static, ()>) {
+        self.value.set(value);
+        // ORDERING: release, after the value.
+        self.epoch.store(epoch(), Ordering::Release);
+    }
+}
+
+/// A value that each process makes for itself.
+///
+/// What the parent made stays in the child's memory, untouched and unused.
+pub(crate) struct PerProcess<T: 'static> {
+    current: StaticRef<Epochal<T>>,
+}
+
+struct Epochal<T> {
+    epoch: u64,
+    value: T,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
+        PerProcess { current: StaticRef::empty() }
+    }
+
+    /// This process's value. Threads that race make several, of which one is taken.
+    pub(crate) fn get_or_create(&self, create: impl Fn() -> T) -> &'static T {
+        let epoch = epoch();
+        loop {
+            let seen = self.current.get();
+            if let Some(current) = seen.filter(|current| current.epoch == epoch) {
+                return &current.value;
+            }
+            let new = Box::leak(Box::new(Epochal { epoch, value: create() }));
+            let before = seen.map_or(ptr::null_mut(), |seen| ptr::from_ref(seen).cast_mut());
+            let swapped = self.current.pointer.compare_exchange(
+                before,
+                ptr::from_mut(new),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if swapped.is_ok() {
+                return &new.value;
+            }
+        }
+    }
+}
+
+/// A list that only grows, readable at any time without a lock.
+pub(crate) struct AppendList<T> {
+    head: AtomicPtr<Node<T>>,
+    /// A node near the end, from which the end is found; null in a list that was empty just now.
+    near_end: AtomicPtr<Node<T>>,
+    marker: PhantomData<T>,
+}
+
+struct Node<T> {
+    value: T,
+    next: AtomicPtr<Node<T>>,
+}
+
+impl<T: Send + Sync> AppendList<T> {
+    pub(crate) const fn new() -> AppendList<T> {
+        let (head, near_end) = (AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut()));
+        AppendList { head, near_end, marker: PhantomData }
+    }
+
+    /// Appends at the end, and gives the value in its place.
+    pub(crate) fn push(&self, value: T) -> &T {
+        let node = Box::into_raw(Box::new(Node { value, next: AtomicPtr::new(ptr::null_mut()) }));
+        let near_end = self.near_end.load(Ordering::Acquire);
+        // SAFETY: null, or a node of this list, which lives as long as the list.
+        let mut link = unsafe { near_end.as_ref() }.map_or(&self.head, |node| &node.next);
+        loop {
+            let empty = ptr::null_mut();
+            // ORDERING: release, after the node is filled; acquire, to follow another's node.
+            match link.compare_exchange(empty, node, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.near_end.store(node, Ordering::Release);
+                    // SAFETY: the node lives until the list is dropped.
+                    return unsafe { &(*node).value };
+                }
+                // SAFETY: not null, so a node of this list, which lives as long as the list.
+                Err(next) => link = unsafe { &(*next).next },
+            }
+        }
+    }
+
+    /// All values, in the order in which they were appended.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut link = &self.head;
+        std::iter::from_fn(move || {
+            let node = link.load(Ordering::Acquire);
+            // SAFETY: null, or a node of this list, which lives as long as the list.
+            let node = unsafe { node.as_ref() }?;
+            link = &node.next;
+            Some(&node.value)
+        })
+    }
+}
+
+impl<T> Drop for AppendList<T> {
+    fn drop(&mut self) {
+        let mut next = *self.head.get_mut();
+        while !next.is_null() {
+            // SAFETY: from `Box::into_raw`, linked once, and nobody else holds the list now.
+            let mut node = unsafe { Box::from_raw(next) };
+            next = *node.next.get_mut();
+        }
+    }
+}
+
+// SAFETY: a list hands out `&T` only, and moves `T` only where it is dropped or pushed.
+unsafe impl<T: Send + Sync> Send for AppendList<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for AppendList<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_stays_the_same_within_a_process() {
+        let first = epoch();
+        assert!(first > 0);
+        assert_eq!(std::thread::spawn(epoch).join().unwrap(), first);
+    }
+
+    #[test]
+    fn a_bound_value_counts_from_when_it_is_set() {
+        static WORD: AtomicU64 = AtomicU64::new(5);
+        let bound = Bound::empty();
+        assert!(bound.get().is_none());
+        bound.set(&WORD, &lock());
+        assert!(ptr::eq(bound.get().unwrap(), &raw const WORD));
+    }
+
+    #[test]
+    fn threads_that_append_at_once_lose_nothing_and_keep_their_order() {
+        let list = AppendList::new();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let list = &list;
+                scope.spawn(move || (0..500).for_each(|at| _ = list.push((thread, at))));
+            }
+        });
+        for thread in 0..4 {
+            let own: Vec<_> =
+                list.iter().filter(|(t, _)| *t == thread).map(|(_, at)| *at).collect();
+            assert_eq!(own, (0..500).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_list_drops_what_it_holds() {
+        let value = std::sync::Arc::new(());
+        let list = AppendList::new();
+        list.push(value.clone());
+        list.push(value.clone());
+        drop(list);
+        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the values of a process live: words on the heap, or in series files of a directory.
+//!
+//! A [`Store`] opens the cells of a series. It never fails: what cannot be put into a file lives on
+//! the heap, is counted by reason and logged once. [`fork`] tells cells of this process from those of
+//! its parent, and has the few structures that a child finds whole whatever its parent was doing.
+
+#[cfg(target_os = "linux")]
+mod directory;
+mod dropped;
+pub(crate) mod fork;
+mod series;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::Result;
+pub(crate) use crate::file::Cell;
+pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
+use crate::file::name::FileKind;
+
+pub(crate) use dropped::dropped_series;
+pub(crate) use series::SeriesOpener;
+
+/// The words of one sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleCells {
+    pub(crate) value: Cell,
+    /// Unix seconds; what it means depends on the type.
+    pub(crate) time: Cell,
+}
+
+impl SampleCells {
+    pub(crate) fn on_heap(time: f64) -> SampleCells {
+        let cells = SampleCells { value: Cell::on_heap(), time: Cell::on_heap() };
+        cells.time.set(time);
+        cells
+    }
+}
+
+/// Where cells come from. A copy is another name of the same store.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    Heap,
+    #[cfg(target_os = "linux")]
+    Directory(&'static directory::DirectoryStore),
+}
+
+impl Store {
+    /// A store in the series files of a directory, which must exist.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn directory(path: &Path) -> Result<Store> {
+        directory::DirectoryStore::open(path).map(Store::Directory)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn directory(path: &Path) -> Result<Store> {
+        let cause = "the directory backend needs Linux";
+        Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
+    }
+
+    /// The cells of the sample with this key, in this process. The same key gives the same cells.
+    ///
+    /// `time` is what the time holds until it is set.
+    pub(crate) fn open(self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
+        match self {
+            Store::Heap => {
+                let _ = (kind, key);
+                SampleCells::on_heap(time)
+            }
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.open_cells(kind, key, time),
+        }
+    }
+
+    /// Whether a forked child goes on with the values of its parent: on the heap it does.
+    pub(crate) fn is_inherited(self) -> bool {
+        matches!(self, Store::Heap)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Store::Heap => f.write_str("heap"),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => write!(f, "directory `{}`", store.path().display()),
+        }
+    }
+}
