@@ -36,6 +36,10 @@ mod multiproc;
 mod registry;
 mod store;
 
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub mod cli;
+#[cfg(all(feature = "exporter", unix))]
+pub mod http;
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;

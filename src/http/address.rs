@@ -1,0 +1,62 @@
+//! Addresses to listen on.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+
+/// Where an exporter listens: `HOST:PORT`, `:PORT` for all interfaces, or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address; port 0 picks a free one.
+    Tcp(String),
+    /// The path of a Unix socket, which is created.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ListenAddress, Error> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err(Error::new(ErrorKind::Usage, "`unix:` needs a path")),
+                path => Ok(ListenAddress::Unix(path.into())),
+            };
+        }
+        let refuse = || {
+            let message = format!("`{text}` is not HOST:PORT, :PORT or unix:PATH");
+            Error::new(ErrorKind::Usage, message)
+        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
+        port.parse::<u16>().map_err(|_| refuse())?;
+        let host = if host.is_empty() { "[::]" } else { host };
+        Ok(ListenAddress::Tcp(format!("{host}:{port}")))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => f.write_str(address),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_their_three_forms() {
+        let read = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string());
+        assert_eq!(read("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
+        assert_eq!(read(":0").unwrap(), "[::]:0");
+        assert_eq!(read("unix:/run/m.sock").unwrap(), "unix:/run/m.sock");
+        for bad in ["9464", "host:", "host:99999", "unix:"] {
+            assert_eq!(read(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
+        }
+    }
+}

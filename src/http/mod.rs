@@ -1,0 +1,11 @@
+//! The exporter: answers scrapes over HTTP/1.1.
+//!
+//! It runs on a thread of its own and needs no runtime from the host. Each scrape gathers anew; a
+//! gatherer that panics costs that scrape, which is answered with status 500.
+
+mod address;
+mod handler;
+mod server;
+
+pub use address::ListenAddress;
+pub use server::{Exporter, ExporterBuilder};

@@ -1,0 +1,261 @@
+//! Listens, and runs the connections.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::address::ListenAddress;
+use super::handler::Handler;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Gatherer;
+
+/// How long a connection may stay idle, or take for the head of a request. Above the usual scrape
+/// intervals, so that scrapers keep their connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The most connections at once; more wait.
+const MAX_CONNECTIONS: usize = 256;
+/// The most of a request's head, in bytes.
+const MAX_HEAD_LEN: usize = 16 * 1024;
+/// Threads that gather.
+const MAX_GATHERING: usize = 8;
+/// How long requests that are being answered may take when the exporter stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait after a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An exporter that runs in the background until it is stopped or dropped.
+///
+/// ```
+/// use multiprom::{Registry, http::Exporter};
+///
+/// let exporter = Exporter::builder(Registry::new()).listen("127.0.0.1:0".parse()?).start()?;
+/// assert!(exporter.url().ends_with("/metrics"));
+/// exporter.stop();
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+pub struct Exporter {
+    url: String,
+    socket: Option<PathBuf>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exporter {
+    /// An exporter of one gatherer, usually a [`Registry`](crate::Registry).
+    pub fn builder(source: impl Gatherer + Send + Sync + 'static) -> ExporterBuilder {
+        ExporterBuilder {
+            source: Box::new(source),
+            listen: ListenAddress::Tcp("127.0.0.1:9464".to_owned()),
+            telemetry_path: "/metrics".to_owned(),
+        }
+    }
+
+    /// What to scrape, with the port that was picked; `unix:PATH` for a Unix socket.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops accepting, and waits for the requests that are being answered, 5 seconds at most.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // OK because a server that has ended already needs no stopping.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if let Some(socket) = self.socket.take() {
+            let _ = fs::remove_file(socket);
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Sets up an [`Exporter`].
+#[must_use = "an exporter begins with `start`"]
+pub struct ExporterBuilder {
+    source: Box<dyn Gatherer + Send + Sync>,
+    listen: ListenAddress,
+    telemetry_path: String,
+}
+
+enum Listener {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+impl ExporterBuilder {
+    /// Where to listen; `127.0.0.1:9464` by default.
+    pub fn listen(mut self, address: ListenAddress) -> ExporterBuilder {
+        self.listen = address;
+        self
+    }
+
+    /// The path of the exposition; `/metrics` by default.
+    pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
+        self.telemetry_path = path.into();
+        self
+    }
+
+    /// Binds the address and serves from a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Listen`](ErrorKind::Listen) where the address cannot be bound,
+    /// [`Usage`](ErrorKind::Usage) for a path without a leading slash, and [`Io`](ErrorKind::Io) where no
+    /// thread can be started.
+    pub fn start(self) -> Result<Exporter> {
+        if !self.telemetry_path.starts_with('/') {
+            let message = format!("telemetry path `{}` must begin with /", self.telemetry_path);
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let address = self.listen.to_string();
+        let refuse = |error: io::Error| {
+            Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
+        };
+        let (listener, url, socket) = bind(&self.listen, &self.telemetry_path).map_err(refuse)?;
+        let failed = |error| Error::new(ErrorKind::Io, error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_GATHERING)
+            .build()
+            .map_err(failed)?;
+        let handler = Handler { source: self.source, telemetry_path: self.telemetry_path };
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || {
+            runtime.block_on(serve(listener, Arc::new(handler), stopped));
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+        };
+        let thread = std::thread::Builder::new()
+            .name("multiprom-http".to_owned())
+            .spawn(serve)
+            .map_err(failed)?;
+        Ok(Exporter { url, socket, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+fn bind(
+    address: &ListenAddress,
+    telemetry_path: &str,
+) -> io::Result<(Listener, String, Option<PathBuf>)> {
+    match address {
+        ListenAddress::Tcp(address) => {
+            let listener = StdTcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
+            Ok((Listener::Tcp(listener), url, None))
+        }
+        ListenAddress::Unix(path) => {
+            let listener = bind_unix(path)?;
+            listener.set_nonblocking(true)?;
+            let url = format!("unix:{}", path.display());
+            Ok((Listener::Unix(listener), url, Some(path.clone())))
+        }
+    }
+}
+
+/// Takes the place of a socket that nobody listens on any more, and of nothing else.
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    match StdUnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+            if !is_socket || StdUnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            fs::remove_file(path)?;
+            StdUnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
+    let connections = Connections {
+        handler,
+        graceful: GracefulShutdown::new(),
+        permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+    };
+    let accepting = async {
+        // A listener that the runtime refuses leaves an exporter that answers nothing until it is
+        // stopped; both calls fail only without a reactor, and one is running here.
+        match listener {
+            Listener::Tcp(listener) => {
+                let Ok(listener) = TcpListener::from_std(listener) else {
+                    return;
+                };
+                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+            }
+            Listener::Unix(listener) => {
+                let Ok(listener) = UnixListener::from_std(listener) else {
+                    return;
+                };
+                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = stopped => {}
+    }
+    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.graceful.shutdown()).await;
+}
+
+struct Connections {
+    handler: Arc<Handler>,
+    graceful: GracefulShutdown,
+    permits: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// Accepts for ever. A connection begins only when there is room for it.
+    async fn accept_all<S>(&self, accept: impl AsyncFn() -> io::Result<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        loop {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                return;
+            };
+            let Ok(stream) = accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let handler = Arc::clone(&self.handler);
+            let service = service_fn(move |request| Arc::clone(&handler).answer(request));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE_TIMEOUT)
+                .max_buf_size(MAX_HEAD_LEN)
+                .serve_connection(TokioIo::new(stream), service);
+            let connection = self.graceful.watch(connection);
+            tokio::spawn(async move {
+                // OK because a connection that breaks concerns its client only.
+                let _ = connection.await;
+                drop(permit);
+            });
+        }
+    }
+}
