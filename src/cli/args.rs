@@ -1,0 +1,218 @@
+//! What is typed, and what it means.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exposition::Format;
+use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
+use crate::http::ListenAddress;
+use crate::model::GaugeMode;
+
+/// Prometheus metrics of services that run as many processes.
+#[derive(Debug, Parser)]
+#[command(name = "multiprom", version, about, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start worker processes that serve and record, kill one now and then, serve the merged metrics
+    Demo(DemoArguments),
+    #[command(hide = true)]
+    DemoWorker(DemoWorkerArguments),
+    /// Start a command with a multiprocess directory and serve what its processes record
+    Run(RunArguments),
+    /// Serve the merged metrics of multiprocess directories
+    Serve(ServeArguments),
+    /// Remove the live gauges of processes that have ended
+    #[command(alias = "mark-dead")]
+    MarkProcessDead(MarkDeadArguments),
+    /// Print the merged metrics once
+    Dump(DumpArguments),
+    /// List the series files and whether their writers live
+    Ls(LsArguments),
+}
+
+/// Where an exporter listens.
+#[derive(Args, Debug)]
+pub(super) struct ListenArguments {
+    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
+    #[arg(default_value = "127.0.0.1:9464")]
+    pub(super) listen: ListenAddress,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    pub(super) telemetry_path: String,
+}
+
+/// How a directory is merged.
+#[derive(Args, Clone, Debug)]
+pub(super) struct MergeArguments {
+    /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
+    #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
+    pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    /// Keep only families whose name matches
+    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
+    pub(super) include: Option<regex::Regex>,
+    /// Leave out families whose name matches
+    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
+    pub(super) exclude: Option<regex::Regex>,
+    /// Add a label to every merged series (repeatable)
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Name of the label that tells processes apart in the modes all and liveall
+    #[arg(long, value_name = "NAME", default_value = "pid")]
+    pub(super) pid_label: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoArguments {
+    /// Worker processes, 1 to 64
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) workers: u32,
+    #[command(flatten)]
+    pub(super) listen: ListenArguments,
+    /// Seconds until the demo ends; without it, it runs until it is interrupted
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) duration: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoWorkerArguments {
+    #[arg(long)]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArguments {
+    /// Multiprocess directory, made if missing; without it a private one in memory
+    #[arg(long)]
+    pub(super) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) listen: ListenArguments,
+    #[command(flatten)]
+    pub(super) merge: MergeArguments,
+    /// Keep the series files of processes that have ended before the start
+    #[arg(long)]
+    pub(super) keep_files: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ServeArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) listen: ListenArguments,
+    #[command(flatten)]
+    pub(super) merge: MergeArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct MarkDeadArguments {
+    /// Multiprocess directory; by default $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Option<PathBuf>,
+    /// Process ids
+    #[arg(required = true, value_name = "PID")]
+    pub(super) pids: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FormatName {
+    Text,
+    Openmetrics,
+}
+
+impl FormatName {
+    pub(super) fn format(self) -> Format {
+        match self {
+            FormatName::Text => Format::Text,
+            FormatName::Openmetrics => Format::OpenMetrics,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DumpArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    /// Format of the output
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) format: FormatName,
+    #[command(flatten)]
+    pub(super) merge: MergeArguments,
+    /// Series files to merge, in place of a directory
+    #[arg(value_name = "FILE", conflicts_with = "dir")]
+    pub(super) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LsArguments {
+    /// Multiprocess directory; by default $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Option<PathBuf>,
+    /// One JSON object per file
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
+    // As in Prometheus, a pattern matches the whole name.
+    regex::Regex::new(&format!("^(?:{text})$")).map_err(|error| {
+        let text = error.to_string();
+        text.lines().last().unwrap_or("not a regular expression").trim().to_owned()
+    })
+}
+
+fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
+    let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
+    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+}
+
+fn parse_label(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The one directory that a command works on: the flag's, else the environment's.
+pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
+    flag.cloned().or_else(|| multiprocess_dir().map(PathBuf::from)).ok_or_else(|| {
+        let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
+        Error::new(ErrorKind::Usage, message)
+    })
+}
+
+/// The directories that a command works on; patterns stand for what they match now.
+pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if flags.is_empty() {
+        return directory(None).map(|dir| vec![dir]);
+    }
+    let mut dirs = Vec::new();
+    for flag in flags {
+        let pattern = flag.to_string_lossy();
+        if !pattern.contains(['*', '?', '[']) || flag.exists() {
+            dirs.push(flag.clone());
+            continue;
+        }
+        let usage = |error| Error::new(ErrorKind::Usage, format!("--dir `{pattern}`: {error}"));
+        let matches = glob::glob(&pattern).map_err(|error| usage(error.to_string()))?;
+        let before = dirs.len();
+        dirs.extend(matches.filter_map(std::result::Result::ok).filter(|path| path.is_dir()));
+        if dirs.len() == before {
+            return Err(Error::at(ErrorKind::Directory, flag, "the pattern matches no directory"));
+        }
+    }
+    Ok(dirs)
+}

@@ -1,0 +1,251 @@
+//! `demo`: worker processes that serve, a load that they serve, a kill now and then, and the merged
+//! metrics of all of them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::args::DemoArguments;
+use super::demo_worker::ROUTES;
+use super::private_dir::PrivateDir;
+use super::signals::{Signal, Signals};
+use super::{print, serve};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Collector as _, FamilyHead, FamilySink, Sample};
+use crate::multiproc::{MultiProcessCollector, mark_process_dead};
+
+/// How often a worker is killed.
+const KILL_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the summary is printed.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+/// Threads that send requests, and how long each rests between two.
+const CLIENTS: u64 = 4;
+const CLIENT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a client waits for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
+    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    let dir = PrivateDir::create()?;
+    let builder = MultiProcessCollector::builder().directory(dir.path());
+    let exporter = serve::start(builder, &arguments.listen)?;
+    let failed = |error| Error::new(ErrorKind::Io, error);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    print(
+        format!(
+            "{} workers serve http://{address}/ and record into {}\n\
+             merged metrics: {}\n",
+            arguments.workers,
+            dir.path().display(),
+            exporter.url(),
+        )
+        .as_bytes(),
+    )?;
+    let mut crew = Crew::hire(arguments.workers, listener, dir.path())?;
+    let load = Load::begin(address);
+    let result = crew.supervise(arguments, &signals, &load);
+    load.end();
+    let answered = load.answered.load(Ordering::Relaxed);
+    crew.dismiss();
+    let counted = counted_requests(dir.path());
+    exporter.stop();
+    result?;
+    print(
+        format!(
+            "stopped: {answered} requests answered, {counted} counted, {} workers killed\n",
+            crew.killed
+        )
+        .as_bytes(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The worker processes.
+struct Crew<'a> {
+    workers: Vec<Child>,
+    listener: TcpListener,
+    dir: &'a Path,
+    killed: usize,
+}
+
+impl<'a> Crew<'a> {
+    fn hire(count: u32, listener: TcpListener, dir: &'a Path) -> Result<Crew<'a>> {
+        let mut crew = Crew { workers: Vec::new(), listener, dir, killed: 0 };
+        for _ in 0..count {
+            let worker = crew.start()?;
+            crew.workers.push(worker);
+        }
+        Ok(crew)
+    }
+
+    /// Starts a worker. It gets the listening socket as its standard input.
+    fn start(&self) -> Result<Child> {
+        let start = || {
+            let socket = OwnedFd::from(self.listener.try_clone()?);
+            Command::new(std::env::current_exe()?)
+                .arg("demo-worker")
+                .arg("--dir")
+                .arg(self.dir)
+                .stdin(Stdio::from(socket))
+                .spawn()
+        };
+        start()
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a worker: {error}")))
+    }
+
+    /// Replaces workers, killing one every now and then, until the time is over or a signal comes.
+    fn supervise(
+        &mut self,
+        arguments: &DemoArguments,
+        signals: &Signals,
+        load: &Load,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let end = arguments.duration.map(Duration::from_secs);
+        let mut last_kill = start;
+        loop {
+            let left = end.map(|end| end.saturating_sub(start.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            let pause = left.unwrap_or(SUMMARY_INTERVAL).min(SUMMARY_INTERVAL);
+            if signals.wait_for(pause).is_some() {
+                return Ok(());
+            }
+            if last_kill.elapsed() >= KILL_INTERVAL {
+                last_kill = Instant::now();
+                let victim = self.killed % self.workers.len();
+                let _ = self.workers[victim].kill();
+                self.killed += 1;
+            }
+            self.replace_ended()?;
+            print(
+                format!(
+                    "{:>4} s  {} requests counted, {} answered, {} workers, {} killed\n",
+                    start.elapsed().as_secs(),
+                    counted_requests(self.dir),
+                    load.answered.load(Ordering::Relaxed),
+                    self.workers.len(),
+                    self.killed,
+                )
+                .as_bytes(),
+            )?;
+        }
+    }
+
+    fn replace_ended(&mut self) -> Result<()> {
+        for at in 0..self.workers.len() {
+            let worker = &mut self.workers[at];
+            if matches!(worker.try_wait(), Ok(None)) {
+                continue;
+            }
+            mark_process_dead(self.dir, worker.id())?;
+            self.workers[at] = self.start()?;
+        }
+        Ok(())
+    }
+
+    fn dismiss(&mut self) {
+        for worker in &mut self.workers {
+            // OK because a worker that has ended already needs no killing.
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+/// Threads that send requests to the workers.
+struct Load {
+    answered: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    clients: std::cell::RefCell<Vec<JoinHandle<()>>>,
+}
+
+impl Load {
+    fn begin(address: SocketAddr) -> Load {
+        let answered = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |number: u64| {
+            let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut turn = number as usize;
+                while !stop.load(Ordering::Relaxed) {
+                    turn += 1;
+                    if request(address, ROUTES[turn % ROUTES.len()]).is_ok() {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    std::thread::park_timeout(CLIENT_PAUSE);
+                }
+            })
+        };
+        let clients = (0..CLIENTS).map(client).collect();
+        Load { answered, stop, clients: std::cell::RefCell::new(clients) }
+    }
+
+    fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.take() {
+            client.thread().unpark();
+            let _ = client.join();
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn request(address: SocketAddr, route: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    write!(stream, "GET {route} HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.0 ") {
+        Ok(())
+    } else {
+        Err(std::io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// The sum of the requests that all workers, dead or alive, have counted.
+fn counted_requests(dir: &Path) -> f64 {
+    #[derive(Default)]
+    struct Sum {
+        is_ours: bool,
+        total: f64,
+    }
+
+    impl FamilySink for Sum {
+        fn family(&mut self, head: &FamilyHead<'_>) {
+            self.is_ours = head.name == "demo_requests";
+        }
+
+        fn sample(&mut self, sample: &Sample<'_>) {
+            if self.is_ours {
+                self.total += sample.value;
+            }
+        }
+    }
+
+    let mut sum = Sum::default();
+    if let Ok(collector) = MultiProcessCollector::new(dir) {
+        collector.collect(&mut sum);
+    }
+    sum.total
+}

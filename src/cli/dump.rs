@@ -1,0 +1,27 @@
+//! `dump`: one merged exposition on standard output.
+
+use std::process::ExitCode;
+
+use super::args::{self, DumpArguments};
+use super::{print, serve};
+use crate::error::Result;
+use crate::exposition::Exposition;
+use crate::multiproc::MultiProcessCollector;
+use crate::registry::Registry;
+
+pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
+    let mut builder = MultiProcessCollector::builder();
+    if arguments.files.is_empty() {
+        for dir in args::directories(&arguments.dir)? {
+            builder = builder.directory(dir);
+        }
+    }
+    for file in &arguments.files {
+        builder = builder.file(file);
+    }
+    let registry = Registry::new();
+    let builder = serve::configure(builder, arguments.merge).on_problem(serve::tell);
+    registry.register(builder.build()?)?;
+    print(&Exposition::encode(&registry, arguments.format.format()).body)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! The `multiprom` command: arguments, messages, exit statuses.
+//!
+//! Results go to standard output, everything else to standard error, each line naming the file, the
+//! flag or the address that it is about. Exit status 0 is good, 1 a failure, 2 wrong usage; `run`
+//! leaves with the status of its command.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+
+mod args;
+mod demo;
+mod demo_worker;
+mod dump;
+mod ls;
+mod mark_dead;
+mod private_dir;
+mod run;
+mod serve;
+mod signals;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::error::{Error, ErrorKind};
+use args::{Arguments, Command};
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    let result = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoWorker(arguments) => demo_worker::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::MarkProcessDead(arguments) => mark_dead::run(&arguments),
+        Command::Dump(arguments) => dump::run(arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        say(&error);
+        ExitCode::from(if error.kind() == ErrorKind::Usage { 2 } else { 1 })
+    })
+}
+
+/// Prints help, or what is wrong with the arguments in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // OK because help that cannot be printed is nobody's loss.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let message = text.lines().take_while(|line| !line.is_empty());
+    let message: Vec<&str> = message.map(str::trim).collect();
+    say(&message.join(" "));
+    ExitCode::from(2)
+}
+
+/// Writes one line to standard error.
+fn say(message: &dyn std::fmt::Display) {
+    crate::error::log_line(message);
+}
+
+/// Writes to standard output. A reader that has gone away, as `head` does, is no failure.
+fn print(bytes: &[u8]) -> crate::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::at(ErrorKind::Io, "standard output", error))
+        }
+        _ => Ok(()),
+    }
+}

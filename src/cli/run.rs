@@ -1,0 +1,146 @@
+//! `run`: the launcher.
+//!
+//! Makes a directory, starts the command in it, serves, and stays until the last descendant of the
+//! command has ended: orphans become children of this process, so a command that replaces itself or
+//! goes to the background is still followed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use super::args::RunArguments;
+use super::private_dir::{self, PrivateDir};
+use super::signals::{self, Reaped, Sender, Signal, Signals};
+use super::{say, serve};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
+use crate::multiproc::{
+    MultiProcessCollector, clear_directory, mark_dead_processes, mark_process_dead,
+};
+
+/// How often files of processes that somebody else has reaped are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Exit statuses of a command that cannot be started, as shells have them.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
+    let signals = Signals::block(&blocked)?;
+    let private;
+    let dir: &Path = match &arguments.dir {
+        Some(dir) => {
+            private_dir::create(dir)?;
+            if !arguments.keep_files {
+                clear_directory(dir)?;
+            }
+            dir
+        }
+        None => {
+            private = PrivateDir::create()?;
+            private.path()
+        }
+    };
+    // Commands may change their working directory.
+    let dir = fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
+    let builder = MultiProcessCollector::builder().directory(&dir);
+    let builder = serve::configure(builder, arguments.merge.clone());
+    let exporter = serve::start(builder, &arguments.listen)?;
+    say(&format_args!("serving {}", exporter.url()));
+    signals::adopt_orphans()?;
+    let child = match start(&arguments.command, &dir) {
+        Ok(child) => child,
+        Err(status) => return Ok(ExitCode::from(status)),
+    };
+    let status = Launcher { dir, child, status: None }.follow(&signals);
+    exporter.stop();
+    Ok(ExitCode::from(status))
+}
+
+/// Starts the command; on failure the status to leave with.
+fn start(command: &[OsString], dir: &Path) -> std::result::Result<u32, u8> {
+    let (program, arguments) = command.split_first().ok_or(NOT_FOUND)?;
+    let child = Command::new(program)
+        .args(arguments)
+        .env(DIR_VARIABLE, dir)
+        .env(OLD_DIR_VARIABLE, dir)
+        .spawn();
+    child.map(|child| child.id()).map_err(|error| {
+        say(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
+        if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
+    })
+}
+
+struct Launcher {
+    dir: PathBuf,
+    child: u32,
+    /// Of the command, once it has ended.
+    status: Option<u8>,
+}
+
+impl Launcher {
+    /// Passes signals on and reaps until no descendant is left; the status of the command.
+    fn follow(mut self, signals: &Signals) -> u8 {
+        loop {
+            match signals.wait_for(SWEEP_INTERVAL) {
+                // Children are reaped below; the terminal has told the command itself.
+                Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}
+                Some((signal, Sender::Process)) => self.forward(signal),
+                None => tell(mark_dead_processes(&self.dir)),
+            }
+            loop {
+                match signals::reap() {
+                    Reaped::Child { pid, status } => {
+                        if pid == self.child {
+                            self.status = Some(status);
+                        }
+                        tell(mark_process_dead(&self.dir, pid));
+                    }
+                    Reaped::Running => break,
+                    Reaped::None => return self.status.unwrap_or(0),
+                }
+            }
+        }
+    }
+
+    /// To the command; when it has ended, to the descendants that were left to us.
+    fn forward(&self, signal: Signal) {
+        if self.status.is_none() {
+            signals::send(self.child, signal);
+        } else {
+            for pid in children() {
+                signals::send(pid, signal);
+            }
+        }
+    }
+}
+
+fn tell(result: Result<()>) {
+    if let Err(error) = result {
+        say(&error);
+    }
+}
+
+/// The children of this process.
+///
+/// See: proc(5), /proc/pid/stat: the parent is the second field after the name, which ends at the
+/// last parenthesis.
+fn children() -> Vec<u32> {
+    let own = std::process::id().to_string();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let names = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.parse::<u32>().ok())
+        .filter(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            after_name.split_whitespace().nth(1) == Some(&own)
+        })
+        .collect()
+}

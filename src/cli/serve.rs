@@ -1,0 +1,71 @@
+//! `serve`: the merging exporter.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use super::args::{self, ListenArguments, MergeArguments, ServeArguments};
+use super::say;
+use super::signals::{Signal, Signals};
+use crate::error::{Error, Result};
+use crate::http::Exporter;
+use crate::multiproc::{CollectorBuilder, MultiProcessCollector};
+use crate::registry::Registry;
+
+pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
+    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    let mut builder = MultiProcessCollector::builder();
+    for dir in args::directories(&arguments.dir)? {
+        builder = builder.directory(dir);
+    }
+    let exporter = start(configure(builder, arguments.merge), &arguments.listen)?;
+    say(&format_args!("serving {}", exporter.url()));
+    signals.wait();
+    exporter.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts an exporter of what a collector merges.
+pub(super) fn start(builder: CollectorBuilder, listen: &ListenArguments) -> Result<Exporter> {
+    let told = Mutex::new(HashSet::new());
+    // Once for each problem: the counter tells how often.
+    let builder = builder.on_problem(move |error| {
+        let message = error.to_string();
+        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
+            say(&message);
+        }
+    });
+    let registry = Registry::new();
+    registry.register(builder.build()?)?;
+    Exporter::builder(registry)
+        .listen(listen.listen.clone())
+        .telemetry_path(&listen.telemetry_path)
+        .start()
+}
+
+/// Tells of everything that is skipped, each time.
+pub(super) fn tell(error: &Error) {
+    say(error);
+}
+
+/// Applies the flags that say how a directory is merged.
+pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
+    let MergeArguments { gauge_mode, include, exclude, labels, pid_label } = merge;
+    builder = builder.pid_label(pid_label);
+    for (name, value) in labels {
+        builder = builder.label(name, value);
+    }
+    if include.is_some() || exclude.is_some() {
+        builder = builder.filter(move |name| {
+            include.as_ref().is_none_or(|pattern| pattern.is_match(name))
+                && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
+        });
+    }
+    if !gauge_mode.is_empty() {
+        builder = builder.gauge_mode(move |name| {
+            let rule = gauge_mode.iter().find(|(pattern, _)| pattern.is_match(name));
+            rule.map(|(_, mode)| *mode)
+        });
+    }
+    builder
+}

@@ -1,0 +1,148 @@
+//! Signals, children and their ends.
+//!
+//! Signals are blocked in the whole process before any thread is started, and taken one by one by the
+//! main thread: no handler runs, so nothing is interrupted.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A signal by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signal(libc::c_int);
+
+impl Signal {
+    pub(super) const INT: Signal = Signal(libc::SIGINT);
+    pub(super) const TERM: Signal = Signal(libc::SIGTERM);
+    pub(super) const CHLD: Signal = Signal(libc::SIGCHLD);
+    /// What a launcher passes on to its command.
+    pub(super) const FORWARDED: [Signal; 10] = [
+        Signal::INT,
+        Signal::TERM,
+        Signal(libc::SIGHUP),
+        Signal(libc::SIGQUIT),
+        Signal(libc::SIGUSR1),
+        Signal(libc::SIGUSR2),
+        Signal(libc::SIGWINCH),
+        Signal(libc::SIGTTIN),
+        Signal(libc::SIGTTOU),
+        Signal(libc::SIGCONT),
+    ];
+}
+
+/// Where a signal came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Process,
+    /// The terminal, which tells the whole foreground group.
+    Terminal,
+}
+
+/// Signals that are blocked and waited for.
+pub(super) struct Signals {
+    set: libc::sigset_t,
+}
+
+fn failed(what: &str, error: &io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("{what}: {error}"))
+}
+
+impl Signals {
+    /// Blocks signals in this thread and in all that it starts. Commands are started with none blocked.
+    pub(super) fn block(signals: &[Signal]) -> Result<Signals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset fills the set it is given.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut set = unsafe { set.assume_init() };
+        for signal in signals {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigaddset(&raw mut set, signal.0) };
+        }
+        // SAFETY: the set is valid; the mask before is not asked for.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+        match error {
+            0 => Ok(Signals { set }),
+            error => Err(failed("cannot block signals", &io::Error::from_raw_os_error(error))),
+        }
+    }
+
+    /// Waits for one of the signals, for ever.
+    pub(super) fn wait(&self) -> Signal {
+        loop {
+            if let Some((signal, _)) = self.wait_for(Duration::from_secs(3600)) {
+                return signal;
+            }
+        }
+    }
+
+    /// Waits for one of the signals.
+    pub(super) fn wait_for(&self, time: Duration) -> Option<(Signal, Sender)> {
+        let time = libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(time.subsec_nanos()),
+        };
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the set and the time are valid, and `info` has room for what is written.
+        let number =
+            unsafe { libc::sigtimedwait(&raw const self.set, info.as_mut_ptr(), &raw const time) };
+        if number < 0 {
+            return None;
+        }
+        // SAFETY: zeroed, which is a valid siginfo_t, and filled by the call.
+        let info = unsafe { info.assume_init() };
+        let from_kernel = info.si_code == libc::SI_KERNEL;
+        Some((Signal(number), if from_kernel { Sender::Terminal } else { Sender::Process }))
+    }
+}
+
+/// Sends a signal to a process. One that is gone already is no failure.
+pub(super) fn send(pid: u32, signal: Signal) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid as libc::pid_t, signal.0) };
+}
+
+/// Has orphans among the descendants of this process become its children.
+pub(super) fn adopt_orphans() -> Result<()> {
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    match result {
+        0 => Ok(()),
+        _ => Err(failed("cannot adopt orphans", &io::Error::last_os_error())),
+    }
+}
+
+/// What became of the children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaped {
+    /// A child has ended, with this exit status as a shell shows it.
+    Child { pid: u32, status: u8 },
+    /// Children are left, and none has ended.
+    Running,
+    /// There are no children.
+    None,
+}
+
+/// Takes the status of one child that has ended.
+pub(super) fn reap() -> Reaped {
+    let mut status = 0;
+    // SAFETY: `status` is valid and writable.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    match pid {
+        0 => Reaped::Running,
+        pid if pid > 0 => {
+            let shown = if libc::WIFEXITED(status) {
+                libc::WEXITSTATUS(status)
+            } else {
+                128 + libc::WTERMSIG(status)
+            };
+            Reaped::Child { pid: pid as u32, status: shown as u8 }
+        }
+        _ => Reaped::None,
+    }
+}
