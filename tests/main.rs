@@ -1,0 +1,3 @@
+//! Integration tests: real files, real processes, foreign judges.
+
+mod support;

@@ -1,0 +1,109 @@
+//! What tests share: directories, programs, Python, waiting, skipping.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A directory of one test, removed when it is dropped.
+pub struct TestDir(PathBuf);
+
+impl TestDir {
+    pub fn new(name: &str) -> TestDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("multiprom-test-{}-{number}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(dir);
+        fs::create_dir_all(&path).unwrap();
+        TestDir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The `multiprom` command.
+pub fn multiprom() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_multiprom"));
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    command
+}
+
+/// An example program, built beside the tests.
+pub fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built", path.display());
+    let mut command = Command::new(path);
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    command
+}
+
+/// The interpreter with a release of the Python client, as `scripts/python-env` installs it.
+///
+/// `None` where it is missing: the test is then counted as skipped.
+pub fn python(release: &str) -> Option<Command> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    let path = target.join("python").join(release).join("bin/python");
+    if !path.exists() {
+        skip(&format!("no Python client {release}: run scripts/python-env"));
+        return None;
+    }
+    let mut command = Command::new(path);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    Some(command)
+}
+
+/// Says that a test, or a part of it, was skipped; `scripts/test` counts these lines.
+pub fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: {reason}\n", thread.name().unwrap_or("test"));
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("MULTIPROM_SKIPPED") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+/// Waits until `poll` gives something; panics after `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = poll() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "no {what} after {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The standard output of a command that must succeed.
+pub fn output_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_success(command, &output);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn assert_success(command: &Command, output: &Output) {
+    assert!(
+        output.status.success(),
+        "{command:?} gave {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
