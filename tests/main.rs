@@ -1,3 +1,4 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod differential;
 mod support;

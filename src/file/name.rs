@@ -95,17 +95,24 @@ fn split_own_id(id: &str) -> Option<(&str, &str)> {
         .then_some((process, suffix))
 }
 
-/// The id of a writer: `<process>-<8 hex digits>`.
+/// The id of a writer: `<process>-<8 hex digits>`, in the names of all its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WriterId(String);
+pub(crate) struct WriterId {
+    process: u32,
+    text: String,
+}
 
 impl WriterId {
     pub(crate) fn new(process: u32, random: u32) -> WriterId {
-        WriterId(format!("{process}-{random:08x}"))
+        WriterId { process, text: format!("{process}-{random:08x}") }
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 

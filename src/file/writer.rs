@@ -112,11 +112,11 @@ pub(crate) struct SeriesWriter {
 }
 
 impl SeriesWriter {
-    /// Creates the file of one kind for a process.
+    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id.
     pub(crate) fn create(
         dir: &Path,
         kind: FileKind,
-        process: u32,
+        id: &mut WriterId,
     ) -> Result<SeriesWriter, WriteError> {
         let dir = OpenOptions::new()
             .read(true)
@@ -125,12 +125,11 @@ impl SeriesWriter {
             .map_err(WriteError::Directory)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         for _ in 0..NAME_TRIES {
-            let random = sys::random_u32().map_err(WriteError::Create)?;
-            let id = WriterId::new(process, random);
             let name = FileName { kind, id: id.as_str() }.to_string();
             match SeriesWriter::create_named(&dir, &name) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
+                    *id = draw_id(id.process())?;
                 }
                 result => return result,
             }
@@ -222,6 +221,12 @@ impl SeriesWriter {
     }
 }
 
+/// A new id for a process.
+pub(crate) fn draw_id(process: u32) -> Result<WriterId, WriteError> {
+    let random = sys::random_u32().map_err(WriteError::Create)?;
+    Ok(WriterId::new(process, random))
+}
+
 /// A file that has no name yet, or one that no reader knows.
 struct Birth {
     file: File,
@@ -265,6 +270,10 @@ mod tests {
         dir
     }
 
+    fn create(dir: &Path, kind: FileKind, process: u32) -> Result<SeriesWriter, WriteError> {
+        SeriesWriter::create(dir, kind, &mut draw_id(process)?)
+    }
+
     fn only_file(dir: &Path) -> std::path::PathBuf {
         let mut files: Vec<_> =
             std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
@@ -282,7 +291,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read_while_the_file_grows_over_segments() {
         let dir = directory("grow");
-        let mut writer = SeriesWriter::create(&dir, FileKind::Gauge(GaugeMode::Min), 42).unwrap();
+        let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), 42).unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
@@ -314,7 +323,7 @@ mod tests {
     fn a_new_file_is_reserved_private_and_locked() {
         use std::os::unix::fs::MetadataExt as _;
         let dir = directory("birth");
-        let _writer = SeriesWriter::create(&dir, FileKind::Counter, 7).unwrap();
+        let _writer = create(&dir, FileKind::Counter, 7).unwrap();
         let path = only_file(&dir);
         let metadata = path.metadata().unwrap();
         assert_eq!(metadata.len(), INITIAL_CAPACITY);
@@ -328,7 +337,7 @@ mod tests {
     #[test]
     fn keys_that_are_too_long_are_refused_and_cost_nothing() {
         let dir = directory("long");
-        let mut writer = SeriesWriter::create(&dir, FileKind::Counter, 7).unwrap();
+        let mut writer = create(&dir, FileKind::Counter, 7).unwrap();
         let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0).unwrap_err();
         assert_eq!(error.reason(), "key_too_long");
         assert_eq!(writer.used, HEADER_LEN as u64);
@@ -336,9 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_whose_name_is_taken_gets_another_id() {
+        let dir = directory("taken");
+        let mut id = draw_id(7).unwrap();
+        let first = id.clone();
+        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id).unwrap();
+        assert_eq!(id, first);
+        let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id).unwrap();
+        assert_ne!(id, first);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn a_missing_directory_is_named_as_the_reason() {
         let missing = Path::new("/nonexistent/multiprom");
-        let error = SeriesWriter::create(missing, FileKind::Counter, 7).err().unwrap();
+        let error = create(missing, FileKind::Counter, 7).err().unwrap();
         assert_eq!(error.reason(), "directory");
     }
 }

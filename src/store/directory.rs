@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use super::fork::PerProcess;
 use super::{SampleCells, dropped};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::name::FileKind;
-use crate::file::writer::{SeriesWriter, WriteError};
+use crate::file::name::{FileKind, WriterId};
+use crate::file::writer::{EntryCells, SeriesWriter, WriteError, draw_id};
 
 /// A directory that this process, and each child of it for itself, writes series files into.
 pub(crate) struct DirectoryStore {
@@ -20,6 +20,8 @@ pub(crate) struct DirectoryStore {
 /// What one process has written.
 #[derive(Default)]
 struct Files {
+    /// Drawn with the first file.
+    id: Option<WriterId>,
     writers: HashMap<FileKind, SeriesWriter>,
     /// The cells of every series, so that one key has one entry.
     cells: HashMap<(FileKind, Box<[u8]>), SampleCells, foldhash::fast::RandomState>,
@@ -75,7 +77,11 @@ impl Files {
                 result => return result.map(cells_of),
             }
         }
-        let mut writer = SeriesWriter::create(dir, kind, std::process::id())?;
+        let id = match &mut self.id {
+            Some(id) => id,
+            none => none.insert(draw_id(std::process::id())?),
+        };
+        let mut writer = SeriesWriter::create(dir, kind, id)?;
         let cells = writer.append(key, 0.0, time).map(cells_of);
         if let Some(old) = self.writers.insert(kind, writer) {
             // The lock shows that the series in it are alive, and its number may be somebody else's.
@@ -85,6 +91,6 @@ impl Files {
     }
 }
 
-fn cells_of(cells: crate::file::writer::EntryCells) -> SampleCells {
+fn cells_of(cells: EntryCells) -> SampleCells {
     SampleCells { value: cells.value, time: cells.time }
 }

@@ -1,5 +1,7 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
 
+pub mod samples;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

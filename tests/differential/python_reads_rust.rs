@@ -1,0 +1,79 @@
+//! Directories that our library wrote.
+
+use std::path::Path;
+
+use crate::support::samples::{Line, assert_same, ours, theirs};
+use crate::support::{self, TestDir, assert_success, example, output_of, root};
+
+/// Runs several workers at once.
+fn record(dir: &Path) {
+    let start = |index: u32| {
+        let mut worker = example("test-worker");
+        worker.arg(dir).arg(index.to_string()).spawn().unwrap()
+    };
+    let workers: Vec<_> = (0..4).map(start).collect();
+    for worker in workers {
+        let output = worker.wait_with_output().unwrap();
+        assert_success(&example("test-worker"), &output);
+    }
+}
+
+/// What the newest Python client makes of a directory, with our pids as we show them.
+fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
+    let mut collect = support::python("newest")?;
+    let printed = output_of(collect.arg(root().join("tests/python/collect.py")).arg(dir));
+    let (mut lines, _) = theirs(&printed);
+    for line in &mut lines {
+        if let Some(pid) = line.labels.get_mut("pid") {
+            let (process, suffix) = pid.split_once('-').unwrap();
+            assert_eq!(suffix.len(), 8, "{pid}");
+            *pid = process.to_owned();
+        }
+    }
+    lines.sort();
+    Some(lines)
+}
+
+#[test]
+fn every_type_and_mode_that_we_write_is_merged_alike_by_the_python_client() {
+    let dir = TestDir::new("rust");
+    record(dir.path());
+    let Some(theirs) = collected_by_python(dir.path()) else { return };
+    let (ours, families) = ours(dir.path());
+    assert_eq!(families.len(), 27);
+    assert_same("written by us", &ours, &theirs);
+    let total = ours.iter().find(|line| line.name == "requests_total").unwrap();
+    assert!((total.value() - 10.4).abs() < 1e-9);
+}
+
+#[test]
+fn the_python_client_and_we_may_write_into_one_directory() {
+    let Some(mut python) = support::python("newest") else { return };
+    let dir = TestDir::new("both");
+    output_of(python.arg(root().join("tests/python/worker.py")).arg(dir.path()));
+    let (alone, _) = ours(dir.path());
+    record(dir.path());
+    let (both, _) = ours(dir.path());
+    let requests =
+        |lines: &[Line]| lines.iter().find(|line| line.name == "requests_total").unwrap().value();
+    assert!((requests(&both) - requests(&alone) - 10.4).abs() < 1e-9);
+}
+
+#[test]
+fn a_gauge_that_was_declared_and_never_set_misleads_the_python_client_and_not_us() {
+    use multiprom::{Backend, Gauge, GaugeMode, Registry};
+    let dir = TestDir::new("declared");
+    for set in [None, Some(5.0)] {
+        let backend = Backend::directory(dir.path()).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let gauge = Gauge::builder("level", "Level.").mode(GaugeMode::Min);
+        let gauge = gauge.register(&registry).unwrap();
+        if let Some(value) = set {
+            gauge.set(value);
+        }
+    }
+    let value = |lines: &[Line]| lines.iter().map(Line::value).collect::<Vec<_>>();
+    assert_eq!(value(&ours(dir.path()).0), [5.0]);
+    let Some(theirs) = collected_by_python(dir.path()) else { return };
+    assert_eq!(value(&theirs), [0.0]);
+}

@@ -1,0 +1,187 @@
+//! Samples as plain data, to compare what different programs make of one directory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use multiprom::{
+    Collector as _, FamilyHead, FamilySink, MetricType, MultiProcessCollector, Part, Sample,
+};
+
+/// One sample; two are equal where type, name, labels and bits are, all NaN being one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    pub metric_type: String,
+    pub help: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub bits: u64,
+    pub family: String,
+    /// The Python client's result depends on the order of files.
+    pub is_order_dependent: bool,
+}
+
+impl Line {
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.bits)
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{:?} {:?}", self.metric_type, self.name, self.labels, self.value())
+    }
+}
+
+fn bits_of(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// What our collector makes of a directory, without its own metrics; and all families.
+pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
+    #[derive(Default)]
+    struct Lines {
+        lines: Vec<Line>,
+        families: BTreeSet<String>,
+        current: (String, String, String),
+    }
+
+    impl FamilySink for Lines {
+        fn family(&mut self, head: &FamilyHead<'_>) {
+            let metric_type = match head.metric_type {
+                MetricType::Counter => "counter",
+                other => other.as_str(),
+            };
+            self.current = (head.name.to_owned(), metric_type.to_owned(), head.help.to_owned());
+            if !head.name.starts_with("multiprom_") {
+                self.families.insert(head.name.to_owned());
+            }
+        }
+
+        fn sample(&mut self, sample: &Sample<'_>) {
+            let (family, metric_type, help) = self.current.clone();
+            if family.starts_with("multiprom_") {
+                return;
+            }
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let mut labels: BTreeMap<_, _> = sample.labels.iter().map(pair).collect();
+            if let Part::Bucket(bound) = sample.part {
+                labels.insert("le".to_owned(), spell(bound));
+            }
+            self.lines.push(Line {
+                metric_type,
+                help,
+                name: format!("{family}{}", sample.part.suffix()),
+                labels,
+                bits: bits_of(sample.value),
+                family,
+                is_order_dependent: false,
+            });
+        }
+    }
+
+    let mut lines = Lines::default();
+    MultiProcessCollector::new(dir).unwrap().collect(&mut lines);
+    lines.lines.sort();
+    (lines.lines, lines.families)
+}
+
+/// One spelling for each bound, whoever wrote it.
+fn spell(bound: f64) -> String {
+    format!("{bound:?}")
+}
+
+/// What a Python program printed, one JSON object per sample; and all families.
+///
+/// Spellings of `le` that releases have used for one number become one.
+pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
+    let mut lines = Vec::new();
+    let mut families = BTreeSet::new();
+    for line in text.lines() {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = |field: &str| json[field].as_str().map(str::to_owned);
+        let mut family = text("family").unwrap();
+        let metric_type = text("type").unwrap();
+        // Up to 0.3.1 the Python client keeps the suffix in the name of the family.
+        if metric_type == "counter" {
+            family = family.strip_suffix("_total").unwrap_or(&family).to_owned();
+        }
+        families.insert(family.clone());
+        let Some(mut name) = text("name") else { continue };
+        // And leaves it out of a sample whose family was declared without it.
+        if metric_type == "counter" && name == family {
+            name.push_str("_total");
+        }
+        let pairs = json["labels"].as_object().unwrap();
+        let mut labels: BTreeMap<String, String> = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect();
+        if name.ends_with("_bucket") {
+            let bound = labels["le"].parse::<f64>().unwrap();
+            labels.insert("le".to_owned(), spell(bound));
+        }
+        lines.push(Line {
+            metric_type,
+            help: text("help").unwrap(),
+            name,
+            labels,
+            bits: bits_of(parse_hex(&text("value").unwrap())),
+            family,
+            is_order_dependent: json["nan_minmax"] == true,
+        });
+    }
+    lines.sort();
+    (lines, families)
+}
+
+/// Reads a float as Python's `float.hex` spells it.
+fn parse_hex(text: &str) -> f64 {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let value = match digits {
+        "nan" => f64::NAN,
+        "inf" => f64::INFINITY,
+        _ => {
+            let (mantissa, exponent) = digits[2..].split_once('p').unwrap();
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+            let joined = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap();
+            let shift = exponent.parse::<i32>().unwrap() - 4 * fraction.len() as i32;
+            // In two steps, as the power alone may not be a normal number.
+            joined as f64 * 2f64.powi(shift / 2) * 2f64.powi(shift - shift / 2)
+        }
+    };
+    if negative { -value } else { value }
+}
+
+/// Compares two results and shows the first samples that differ.
+#[track_caller]
+pub fn assert_same(what: &str, ours: &[Line], theirs: &[Line]) {
+    let only = |these: &[Line], those: &[Line]| -> Vec<Line> {
+        let those: BTreeSet<&Line> = those.iter().collect();
+        these.iter().filter(|line| !those.contains(line)).take(8).cloned().collect()
+    };
+    let (only_ours, only_theirs) = (only(ours, theirs), only(theirs, ours));
+    assert!(
+        ours.len() == theirs.len() && only_ours.is_empty() && only_theirs.is_empty(),
+        "{what}: {} samples of ours, {} of theirs\nonly ours: {only_ours:#?}\nonly theirs: {only_theirs:#?}",
+        ours.len(),
+        theirs.len(),
+    );
+}
+
+#[test]
+fn hex_floats_are_read_as_python_means_them() {
+    for (text, value) in [
+        ("0x1.9333333333334p+2", 6.300_000_000_000_001),
+        ("0x0.0p+0", 0.0),
+        ("-0x0.0p+0", -0.0),
+        ("0x0.0000000000001p-1022", 5e-324),
+        ("0x1.fffffffffffffp+1023", f64::MAX),
+        ("-inf", f64::NEG_INFINITY),
+    ] {
+        assert_eq!(parse_hex(text).to_bits(), value.to_bits(), "{text}");
+    }
+}
