@@ -1,0 +1,122 @@
+//! Workers that fork: sums are exact, and a parent's end is seen although its children live.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use multiprom::{Liveness, list_files};
+
+use crate::support::samples::ours;
+use crate::support::{TestDir, example, output_of, wait_for};
+
+fn totals(dir: &Path) -> BTreeMap<String, f64> {
+    let (lines, _) = ours(dir);
+    lines
+        .into_iter()
+        .map(|line| {
+            let labels: Vec<&str> = line.labels.values().map(String::as_str).collect();
+            (format!("{} {}", line.name, labels.join(" ")).trim().to_owned(), line.value())
+        })
+        .collect()
+}
+
+fn counters(dir: &Path) -> usize {
+    let files = list_files(dir).unwrap();
+    files.iter().filter(|file| file.metric_type == Some("counter")).count()
+}
+
+#[test]
+fn the_pre_fork_example_counts_every_job_of_parent_and_children_once() {
+    let dir = TestDir::new("prefork");
+    let mut prefork = example("prefork");
+    let said = output_of(prefork.env("PROMETHEUS_MULTIPROC_DIR", dir.path()));
+    assert_eq!(said, "1000 jobs in this process, 5000 in all\n");
+    let totals = totals(dir.path());
+    assert_eq!(totals["jobs_total"], 5000.0);
+    assert_eq!(totals["job_seconds_count mail"], 5000.0);
+    assert_eq!(totals["job_seconds_bucket mail inf"], 5000.0);
+    assert_eq!(totals["busy"], 0.0);
+    assert_eq!(counters(dir.path()), 5);
+}
+
+#[test]
+fn the_lower_case_variable_is_honoured_and_an_empty_one_counts_as_unset() {
+    let dir = TestDir::new("lower");
+    let mut prefork = example("prefork");
+    prefork.env("prometheus_multiproc_dir", dir.path()).env("PROMETHEUS_MULTIPROC_DIR", "");
+    output_of(&mut prefork);
+    assert_eq!(totals(dir.path())["jobs_total"], 5000.0);
+}
+
+#[test]
+fn without_a_variable_no_file_is_written() {
+    let dir = TestDir::new("unset");
+    let said = output_of(example("prefork").current_dir(dir.path()));
+    assert!(said.starts_with("1000 jobs"), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn forked_children_start_from_zero_in_files_of_their_own() {
+    for scenario in ["fork", "clone"] {
+        let dir = TestDir::new(scenario);
+        output_of(example("test-forks").arg(dir.path()).arg(scenario));
+        let totals = totals(dir.path());
+        assert_eq!(totals["counted_total"], 102.0, "{scenario}");
+        assert_eq!(totals["labelled_total child"], 1.0);
+        assert_eq!(totals["labelled_total parent"], 1.0);
+        assert_eq!(counters(dir.path()), 2, "{scenario}");
+    }
+}
+
+#[test]
+fn grandchildren_have_files_of_their_own_too() {
+    let dir = TestDir::new("nested");
+    output_of(example("test-forks").arg(dir.path()).arg("nested"));
+    assert_eq!(totals(dir.path())["counted_total"], 302.0);
+    assert_eq!(counters(dir.path()), 3);
+}
+
+#[test]
+fn a_child_that_records_nothing_leaves_no_file() {
+    let dir = TestDir::new("idle");
+    output_of(example("test-forks").arg(dir.path()).arg("idle"));
+    assert_eq!(totals(dir.path())["counted_total"], 2.0);
+    assert_eq!(counters(dir.path()), 1);
+}
+
+#[test]
+fn a_fork_in_the_middle_of_other_threads_work_neither_hangs_nor_miscounts() {
+    let dir = TestDir::new("threads");
+    output_of(example("test-forks").arg(dir.path()).arg("threads"));
+    let totals = totals(dir.path());
+    assert_eq!(totals["counted_total"], 10_002.0);
+}
+
+#[test]
+fn the_end_of_a_parent_is_seen_although_its_child_lives() {
+    let dir = TestDir::new("outlive");
+    let mut forks = example("test-forks");
+    forks.arg(dir.path()).arg("outlive").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut parent = forks.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let (pid, child) = said.trim().split_once(' ').unwrap();
+    let state = |pid: &str| {
+        let files = list_files(dir.path()).unwrap();
+        let file = files.iter().find(|file| file.id.starts_with(&format!("{pid}-")))?;
+        Some(file.liveness)
+    };
+    let limit = Duration::from_secs(10);
+    wait_for("file of the child", limit, || state(child));
+    assert_eq!((state(pid), state(child)), (Some(Liveness::Alive), Some(Liveness::Alive)));
+    parent.kill().unwrap();
+    // Not reaped yet: a zombie is as dead.
+    wait_for("death of the parent", limit, || (state(pid) == Some(Liveness::Dead)).then_some(()));
+    assert_eq!(state(child), Some(Liveness::Alive));
+    drop(parent.stdin.take());
+    wait_for("end of the child", limit, || (state(child) == Some(Liveness::Dead)).then_some(()));
+    parent.wait().unwrap();
+}

@@ -1,0 +1,137 @@
+//! Forks in several ways, for the tests.
+//!
+//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle`. Prints what the test asks for.
+#![expect(unsafe_code, reason = "fork and clone")]
+
+use std::io::{Read as _, Write as _};
+
+use multiprom::{Backend, Counter, CounterHandle, Family, Registry};
+
+/// What the parent adds before and after, and each child.
+const PARENT: f64 = 1.0;
+const CHILD: f64 = 100.0;
+
+fn fork() -> libc::pid_t {
+    // SAFETY: the child of these programs only records, writes and exits.
+    unsafe { libc::fork() }
+}
+
+/// A fork that libc does not know of: no handler runs.
+fn raw_clone() -> libc::pid_t {
+    // SAFETY: as a fork, with all memory copied.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
+}
+
+fn exit() -> ! {
+    // SAFETY: ends the process without destructors, as a forked child should.
+    unsafe { libc::_exit(0) }
+}
+
+fn wait(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: `status` is valid and writable.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!((waited, status), (pid, 0), "a child failed");
+}
+
+fn main() -> multiprom::Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
+    let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
+    let counter = Counter::builder("counted", "Counted.").register(&registry)?;
+    let family = Counter::builder("labelled", "By label.").labels(["who"]).register(&registry)?;
+    counter.inc_by(PARENT);
+    match &**scenario {
+        "fork" => child(fork(), counter, &family),
+        "clone" => child(raw_clone(), counter, &family),
+        "nested" => nested(counter, &family),
+        "threads" => threads(&registry, counter),
+        "outlive" => outlive(counter),
+        "idle" => match fork() {
+            0 => exit(),
+            pid => wait(pid),
+        },
+        other => panic!("unknown scenario {other}"),
+    }
+    counter.inc_by(PARENT);
+    family.with(["parent"]).inc();
+    Ok(())
+}
+
+fn child(pid: libc::pid_t, counter: CounterHandle, family: &Family<Counter, 1>) {
+    if pid == 0 {
+        assert_eq!(counter.get(), 0.0, "a child starts from zero");
+        counter.inc_by(CHILD);
+        assert_eq!(counter.get(), CHILD);
+        family.with(["child"]).inc();
+        exit();
+    }
+    wait(pid);
+    assert_eq!(counter.get(), PARENT, "a child does not write its parent's cells");
+}
+
+fn nested(counter: CounterHandle, family: &Family<Counter, 1>) {
+    let pid = fork();
+    if pid == 0 {
+        counter.inc_by(CHILD);
+        let grandchild = fork();
+        if grandchild == 0 {
+            counter.inc_by(CHILD);
+            family.with(["grandchild"]).inc();
+            exit();
+        }
+        wait(grandchild);
+        counter.inc_by(CHILD);
+        exit();
+    }
+    wait(pid);
+}
+
+/// Forks while other threads register, use new label sets and record.
+fn threads(registry: &Registry, counter: CounterHandle) {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let is_stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let is_stopped = &is_stopped;
+            scope.spawn(move || {
+                let family = Counter::builder(format!("thread_{thread}"), "Of a thread.")
+                    .labels(["turn"])
+                    .register(registry)
+                    .expect("the name is free");
+                for turn in (0..2_000).cycle() {
+                    if is_stopped() {
+                        break;
+                    }
+                    family.with([&turn.to_string()]).inc();
+                }
+            });
+        }
+        for _ in 0..100 {
+            let pid = fork();
+            if pid == 0 {
+                counter.inc_by(CHILD);
+                let _ = Counter::builder("of_child", "New.").register(registry).map(|c| c.inc());
+                exit();
+            }
+            wait(pid);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+/// Leaves a child behind that lives until its standard input ends; says its own pid and waits for the
+/// same.
+fn outlive(counter: CounterHandle) {
+    let forked = fork();
+    if forked != 0 {
+        println!("{} {forked}", std::process::id());
+        std::io::stdout().flush().expect("the test reads");
+    } else {
+        counter.inc_by(CHILD);
+    }
+    let _ = std::io::stdin().read(&mut [0]);
+    if forked == 0 {
+        exit();
+    }
+}
