@@ -26,8 +26,11 @@
 //!
 //! Recording never fails, blocks or panics. Registration and construction return errors.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod error;
 pub mod exposition;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 mod file;
 mod metrics;
 mod model;

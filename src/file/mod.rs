@@ -8,6 +8,7 @@
 mod cell;
 pub(crate) mod environment;
 pub(crate) mod key;
+#[cfg(target_os = "linux")]
 pub(crate) mod layout;
 #[cfg(target_os = "linux")]
 pub(crate) mod lock;

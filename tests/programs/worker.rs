@@ -62,9 +62,13 @@ fn counters(registry: &Registry, index: u32) -> Result<()> {
 
 fn observations(registry: &Registry, index: u32) -> Result<()> {
     let summary = Summary::builder("payload_bytes", "Payload size").register(registry)?;
-    [512.0, 0.5, 1e10].into_iter().for_each(|size| summary.observe(size * f64::from(index + 1)));
+    for size in [512.0, 0.5, 1e10] {
+        summary.observe(size * f64::from(index + 1));
+    }
     let plain = Histogram::builder("latency_seconds", "Latency").register(registry)?;
-    [0.004, 0.005, 0.3, 11.0].into_iter().for_each(|seconds| plain.observe(seconds));
+    for seconds in [0.004, 0.005, 0.3, 11.0] {
+        plain.observe(seconds);
+    }
     plain.observe(f64::NAN);
     let wide = Histogram::builder("size_bytes", "Sizes")
         .buckets([1.0, 1000.5, 1e6, 1e10, f64::INFINITY])
@@ -74,9 +78,15 @@ fn observations(registry: &Registry, index: u32) -> Result<()> {
     wide.with(["a\"b", "z"]).observe(2e10);
     wide.with([&format!("kind{index}"), ""]).observe(999.0);
     let differing = Histogram::builder("bounds_differ", "Other bounds in other processes")
-        .buckets(if index % 2 == 0 { vec![1.0, 2.0, 4.0] } else { vec![1.0, 3.0, 4.0, 8.0] })
+        .buckets(if index.is_multiple_of(2) {
+            vec![1.0, 2.0, 4.0]
+        } else {
+            vec![1.0, 3.0, 4.0, 8.0]
+        })
         .register(registry)?;
-    [0.5, 2.0, 3.0, 7.0].into_iter().for_each(|value| differing.observe(value));
+    for value in [0.5, 2.0, 3.0, 7.0] {
+        differing.observe(value);
+    }
     Ok(())
 }
 

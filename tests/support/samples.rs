@@ -41,7 +41,7 @@ fn bits_of(value: f64) -> u64 {
 pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
     #[derive(Default)]
     struct Lines {
-        lines: Vec<Line>,
+        found: Vec<Line>,
         families: BTreeSet<String>,
         current: (String, String, String),
     }
@@ -68,7 +68,7 @@ pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
             if let Part::Bucket(bound) = sample.part {
                 labels.insert("le".to_owned(), spell(bound));
             }
-            self.lines.push(Line {
+            self.found.push(Line {
                 metric_type,
                 help,
                 name: format!("{family}{}", sample.part.suffix()),
@@ -82,8 +82,8 @@ pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
 
     let mut lines = Lines::default();
     MultiProcessCollector::new(dir).unwrap().collect(&mut lines);
-    lines.lines.sort();
-    (lines.lines, lines.families)
+    lines.found.sort();
+    (lines.found, lines.families)
 }
 
 /// One spelling for each bound, whoever wrote it.
@@ -100,12 +100,11 @@ pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
     for line in text.lines() {
         let json: serde_json::Value = serde_json::from_str(line).unwrap();
         let text = |field: &str| json[field].as_str().map(str::to_owned);
-        let mut family = text("family").unwrap();
+        let given = text("family").unwrap();
         let metric_type = text("type").unwrap();
         // Up to 0.3.1 the Python client keeps the suffix in the name of the family.
-        if metric_type == "counter" {
-            family = family.strip_suffix("_total").unwrap_or(&family).to_owned();
-        }
+        let suffix = if metric_type == "counter" { "_total" } else { "" };
+        let family = given.strip_suffix(suffix).unwrap_or(&given).to_owned();
         families.insert(family.clone());
         let Some(mut name) = text("name") else { continue };
         // And leaves it out of a sample whose family was declared without it.
