@@ -1,0 +1,20 @@
+//! The example of the README: run it twice with `PROMETHEUS_MULTIPROC_DIR` set to one directory.
+
+use multiprom::{
+    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, buckets,
+};
+
+static HITS: Counter = Counter::new("hits_total", "Page hits.");
+static BUSY: Gauge = Gauge::new("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+static LATENCY: Family<Histogram, 1> =
+    Histogram::new("latency_seconds", "Latency.").buckets(&buckets::WEB).labels(["route"]);
+
+fn main() -> multiprom::Result<()> {
+    let _busy = BUSY.track_inprogress();
+    let _timer = LATENCY.with(["/"]).start_timer();
+    HITS.inc();
+    let merged = Registry::new();
+    merged.register(MultiProcessCollector::from_env()?)?; // what all processes recorded
+    print!("{}", merged.render(None));
+    Ok(())
+}

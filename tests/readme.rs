@@ -1,0 +1,37 @@
+//! The README keeps its word.
+
+use std::fs;
+
+use crate::support::{TestDir, example, multiprom, output_of, root};
+
+#[test]
+fn the_example_of_the_readme_runs_and_prints_what_it_shows() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let source = fs::read_to_string(root().join("examples/quickstart.rs")).unwrap();
+    let (_, code) = source.split_once("\n\n").unwrap();
+    assert!(readme.contains(&format!("```rust\n{code}```")), "the example is in the README");
+    let (_, after) = readme.split_once("```text\n").unwrap();
+    let (shown, _) = after.split_once("```").unwrap();
+
+    let dir = TestDir::new("readme");
+    let run = || output_of(example("quickstart").env("PROMETHEUS_MULTIPROC_DIR", dir.path()));
+    run();
+    let second = run();
+    assert!(second.contains(shown), "{second}");
+}
+
+#[test]
+fn the_readme_names_every_command_and_every_gauge_mode() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let help = output_of(multiprom().arg("--help"));
+    let (_, commands) = help.split_once("Commands:").unwrap();
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  "));
+    let names: Vec<&str> = names.filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"serve"), "{help}");
+    for name in names.into_iter().filter(|name| !matches!(*name, "" | "help" | "-h," | "-V,")) {
+        assert!(readme.contains(&format!("| `{name}")), "the README lacks the command {name}");
+    }
+    for mode in multiprom::GaugeMode::ALL {
+        assert!(readme.contains(&format!("| `{mode}`")), "the README lacks the mode {mode}");
+    }
+}
