@@ -19,7 +19,7 @@
 //! let page = multiprom::default_registry().render(None).to_string();
 //! assert!(page.starts_with(
 //!     "# HELP hits_total Page hits.\n\
-//!      # TYPE hits_total counter\n\
+//!      ## TYPE hits_total counter\n\
 //!      hits_total 1\n"
 //! ));
 //! ```

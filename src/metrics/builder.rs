@@ -18,7 +18,7 @@ use crate::registry::{Registry, slow_path};
 /// assert_eq!(
 ///     registry.render(None).to_string(),
 ///     "# HELP shop_rows_total Rows read.\n\
-///      # TYPE shop_rows_total counter\n\
+///      ## TYPE shop_rows_total counter\n\
 ///      shop_rows_total 3\n"
 /// );
 /// # Ok::<(), multiprom::Error>(())

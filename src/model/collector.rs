@@ -25,7 +25,7 @@ use super::family::{FamilyHead, MetricType, Part, Sample};
 /// assert_eq!(
 ///     registry.render(None).to_string(),
 ///     "# HELP queue_depth Jobs waiting.\n\
-///      # TYPE queue_depth gauge\n\
+///      ## TYPE queue_depth gauge\n\
 ///      queue_depth{queue=\"mail\"} 3\n"
 /// );
 /// # Ok::<(), multiprom::Error>(())
