@@ -1,5 +1,8 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
 
+pub mod http;
+pub mod process;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
