@@ -201,7 +201,9 @@ fn marking_dead_removes_the_live_gauges_of_those_pids_once() {
     for (name, variable) in ways {
         let dir = TestDir::new("mark");
         for pid in ["41", "42", "413"] {
-            live.iter().for_each(|mode| write_empty(dir.path(), &format!("gauge_{mode}_{pid}.db")));
+            for mode in live {
+                write_empty(dir.path(), &format!("gauge_{mode}_{pid}.db"));
+            }
             write_empty(dir.path(), &format!("gauge_all_{pid}.db"));
             write_empty(dir.path(), &format!("counter_{pid}.db"));
         }

@@ -104,17 +104,7 @@ const BAD: &[Bad] = &[
         reason: "layout",
         message: "offset 8 is malformed",
     },
-    Bad {
-        name: "counter_8.db",
-        make: |path| {
-            entries(
-                path,
-                &["[\"undamaged\", \"undamaged_total\", {}, \"\"]", "[\"\\ud8\", \"\", {}, \"\"]"],
-            )
-        },
-        reason: "key",
-        message: "key is malformed",
-    },
+    Bad { name: "counter_8.db", make: half_damaged, reason: "key", message: "key is malformed" },
     Bad {
         name: "histogram_9.db",
         make: |path| entries(path, &[r#"["odd", "odd_bucket", {"le": "abc"}, ""]"#]),
@@ -145,6 +135,11 @@ fn entries(path: &Path, keys: &[&str]) {
     let used = bytes.len() as u32;
     bytes[..4].copy_from_slice(&used.to_le_bytes());
     write(path, &bytes);
+}
+
+fn half_damaged(path: &Path) {
+    let keys = [r#"["undamaged", "undamaged_total", {}, ""]"#, r#"["\ud8", "", {}, ""]"#];
+    entries(path, &keys);
 }
 
 fn used(bytes: &[u8]) -> usize {
@@ -299,7 +294,9 @@ fn each_bad_file_is_named_and_counted_and_the_rest_is_given() {
 fn all_bad_files_together_are_named_once_and_counted_at_each_scrape() {
     let dir = good("together");
     let before = dump(dir.path());
-    BAD.iter().for_each(|bad| (bad.make)(&dir.path().join(bad.name)));
+    for bad in BAD {
+        (bad.make)(&dir.path().join(bad.name));
+    }
     let mut command = multiprom();
     command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
     let mut server = Running::start(&mut command);
@@ -321,7 +318,9 @@ fn all_bad_files_together_are_named_once_and_counted_at_each_scrape() {
     let output = server.end();
     assert_eq!(output.status.code(), Some(0));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    BAD.iter().for_each(|bad| assert_names_once(&stderr, bad));
+    for bad in BAD {
+        assert_names_once(&stderr, bad);
+    }
     assert_eq!(stderr.lines().count(), 1 + BAD.len(), "{stderr}");
 }
 

@@ -31,7 +31,9 @@ fn served(dir: &Path) -> (Running, String) {
     command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir);
     let mut server = Running::start(&mut command);
     let url = server.url();
-    workers.iter_mut().for_each(|worker| assert!(worker.wait().unwrap().success()));
+    for worker in &mut workers {
+        assert!(worker.wait().unwrap().success());
+    }
     (server, url)
 }
 
