@@ -103,9 +103,23 @@ impl Drop for Running {
             }
             std::thread::park_timeout(Duration::from_millis(10));
         }
+        // One that hangs does not leave what it has started to other tests.
+        for pid in descendants(self.id()) {
+            signal(pid, "KILL");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processes below a process, the deepest first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let mut all: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
+    all.extend(children);
+    all
 }
 
 fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
