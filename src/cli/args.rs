@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
 use crate::http::ListenAddress;
-use crate::model::GaugeMode;
+use crate::model::{GaugeMode, name};
 
 /// Prometheus metrics of services that run as many processes.
 #[derive(Debug, Parser)]
@@ -67,6 +67,7 @@ pub(super) struct MergeArguments {
     pub(super) labels: Vec<(String, String)>,
     /// Name of the label that tells processes apart in the modes all and liveall
     #[arg(long, value_name = "NAME", default_value = "pid")]
+    #[arg(value_parser = parse_label_name)]
     pub(super) pid_label: String,
 }
 
@@ -172,7 +173,8 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     // As in Prometheus, a pattern matches the whole name.
     regex::Regex::new(&format!("^(?:{text})$")).map_err(|error| {
         let text = error.to_string();
-        text.lines().last().unwrap_or("not a regular expression").trim().to_owned()
+        let reason = text.lines().last().unwrap_or("not a regular expression").trim();
+        reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
     })
 }
 
@@ -183,7 +185,13 @@ fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode),
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
+    Ok((parse_label_name(name)?, value.to_owned()))
+}
+
+fn parse_label_name(text: &str) -> std::result::Result<String, String> {
+    name::check_label_names(&std::iter::once(text), Some("le"))
+        .map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// The one directory that a command works on: the flag's, else the environment's.

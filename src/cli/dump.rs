@@ -1,10 +1,11 @@
 //! `dump`: one merged exposition on standard output.
 
+use std::fs;
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
 use super::{print, serve};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::multiproc::MultiProcessCollector;
 use crate::registry::Registry;
@@ -17,6 +18,9 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
         }
     }
     for file in &arguments.files {
+        // One that is missing from a directory is no error: it has vanished. One that is named is.
+        fs::symlink_metadata(file)
+            .map_err(|error| Error::at(ErrorKind::SeriesFile, file, error))?;
         builder = builder.file(file);
     }
     let registry = Registry::new();

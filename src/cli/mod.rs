@@ -41,7 +41,8 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         say(&error);
-        ExitCode::from(if error.kind() == ErrorKind::Usage { 2 } else { 1 })
+        let is_usage = matches!(error.kind(), ErrorKind::Usage | ErrorKind::InvalidLabels);
+        ExitCode::from(if is_usage { 2 } else { 1 })
     })
 }
 
@@ -51,6 +52,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         // OK because help that cannot be printed is nobody's loss.
         let _ = error.print();
         return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        say(&"no command is given: see --help");
+        return ExitCode::from(2);
     }
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let exporter = serve::start(builder, &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
     signals::adopt_orphans()?;
-    let child = match start(&arguments.command, &dir) {
+    let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
@@ -62,14 +62,12 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
 }
 
 /// Starts the command; on failure the status to leave with.
-fn start(command: &[OsString], dir: &Path) -> std::result::Result<u32, u8> {
+fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Result<u32, u8> {
     let (program, arguments) = command.split_first().ok_or(NOT_FOUND)?;
-    let child = Command::new(program)
-        .args(arguments)
-        .env(DIR_VARIABLE, dir)
-        .env(OLD_DIR_VARIABLE, dir)
-        .spawn();
-    child.map(|child| child.id()).map_err(|error| {
+    let mut command = Command::new(program);
+    command.args(arguments).env(DIR_VARIABLE, dir).env(OLD_DIR_VARIABLE, dir);
+    signals.restore_in(&mut command);
+    command.spawn().map(|child| child.id()).map_err(|error| {
         say(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
         if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
     })

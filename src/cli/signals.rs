@@ -6,6 +6,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::ptr;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub(super) enum Sender {
 /// Signals that are blocked and waited for.
 pub(super) struct Signals {
     set: libc::sigset_t,
+    /// What was blocked before.
+    before: libc::sigset_t,
 }
 
 fn failed(what: &str, error: &io::Error) -> Error {
@@ -52,7 +56,8 @@ fn failed(what: &str, error: &io::Error) -> Error {
 }
 
 impl Signals {
-    /// Blocks signals in this thread and in all that it starts. Commands are started with none blocked.
+    /// Blocks signals in this thread and in all that it starts; in commands too, unless they go through
+    /// [`restore_in`](Signals::restore_in).
     pub(super) fn block(signals: &[Signal]) -> Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset fills the set it is given.
@@ -63,13 +68,33 @@ impl Signals {
             // SAFETY: the set is valid, the number is that of a signal.
             unsafe { libc::sigaddset(&raw mut set, signal.0) };
         }
-        // SAFETY: the set is valid; the mask before is not asked for.
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set is valid, and `before` has room for what is written.
         let error =
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
-        match error {
-            0 => Ok(Signals { set }),
-            error => Err(failed("cannot block signals", &io::Error::from_raw_os_error(error))),
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) };
+        if error != 0 {
+            return Err(failed("cannot block signals", &io::Error::from_raw_os_error(error)));
         }
+        // SAFETY: filled by the call, which succeeded.
+        let before = unsafe { before.assume_init() };
+        Ok(Signals { set, before })
+    }
+
+    /// Has a command start with the signals blocked that were blocked before, and no others.
+    ///
+    /// NOTE: a command inherits the mask of the thread that starts it. See: sigprocmask(2), NOTES.
+    pub(super) fn restore_in(&self, command: &mut Command) {
+        let before = self.before;
+        let restore = move || {
+            // SAFETY: the set is valid; the mask before is not asked for.
+            let error = unsafe {
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut())
+            };
+            if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+        };
+        // SAFETY: between fork and exec it makes one call, which is async-signal-safe, and allocates
+        // nothing.
+        unsafe { command.pre_exec(restore) };
     }
 
     /// Waits for one of the signals, for ever.

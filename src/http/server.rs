@@ -6,17 +6,18 @@ use std::net::TcpListener as StdTcpListener;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::address::ListenAddress;
 use super::handler::Handler;
@@ -34,6 +35,8 @@ const MAX_HEAD_LEN: usize = 16 * 1024;
 const MAX_GATHERING: usize = 8;
 /// How long requests that are being answered may take when the exporter stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to hand over its last answer when the exporter stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -195,7 +198,7 @@ fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
 async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
     let connections = Connections {
         handler,
-        graceful: GracefulShutdown::new(),
+        stopping: watch::Sender::new(()),
         permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     };
     let accepting = async {
@@ -220,12 +223,13 @@ async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Rece
         () = accepting => {}
         _ = stopped => {}
     }
-    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.graceful.shutdown()).await;
+    connections.stop().await;
 }
 
 struct Connections {
     handler: Arc<Handler>,
-    graceful: GracefulShutdown,
+    /// Tells every connection that the exporter stops.
+    stopping: watch::Sender<()>,
     permits: Arc<Semaphore>,
 }
 
@@ -244,18 +248,52 @@ impl Connections {
                 continue;
             };
             let handler = Arc::clone(&self.handler);
-            let service = service_fn(move |request| Arc::clone(&handler).answer(request));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(IDLE_TIMEOUT)
-                .max_buf_size(MAX_HEAD_LEN)
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = self.graceful.watch(connection);
+            let stopping = self.stopping.subscribe();
             tokio::spawn(async move {
-                // OK because a connection that breaks concerns its client only.
-                let _ = connection.await;
+                run(stream, handler, stopping).await;
                 drop(permit);
             });
         }
     }
+
+    /// Ends the connections, and waits for those that are answering.
+    async fn stop(&self) {
+        self.stopping.send_replace(());
+        let all = self.permits.acquire_many(MAX_CONNECTIONS as u32);
+        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
+    }
+}
+
+/// Runs one connection until its client ends it or the exporter stops.
+async fn run<S>(stream: S, handler: Arc<Handler>, mut stopping: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (begun, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+    let service = service_fn(async |request| {
+        begun.fetch_add(1, Ordering::Relaxed);
+        let answer = Arc::clone(&handler).answer(request).await;
+        answered.fetch_add(1, Ordering::Relaxed);
+        answer
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(MAX_HEAD_LEN)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // OK because a connection that breaks concerns its client only.
+        _ = connection.as_mut() => return,
+        _ = stopping.changed() => {}
+    }
+    // A client that has not sent a whole request may never do so, and is not waited for.
+    let begun = begun.load(Ordering::Relaxed);
+    if begun == 0 {
+        return;
+    }
+    let is_answering = begun > answered.load(Ordering::Relaxed);
+    connection.as_mut().graceful_shutdown();
+    let limit = if is_answering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
+    let _ = tokio::time::timeout(limit, connection).await;
 }

@@ -1,5 +1,7 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
 
+pub mod http;
+pub mod process;
 pub mod samples;
 
 use std::fs;
@@ -72,6 +74,7 @@ pub fn python(release: &str) -> Option<Command> {
 }
 
 /// Says that a test, or a part of it, was skipped; `scripts/test` counts these lines.
+#[allow(clippy::print_stderr, reason = "a test reports")]
 pub fn skip(reason: &str) {
     let thread = std::thread::current();
     let line = format!("SKIPPED {}: {reason}\n", thread.name().unwrap_or("test"));

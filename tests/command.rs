@@ -1,0 +1,316 @@
+//! The commands that end by themselves: `dump`, `ls`, `mark-process-dead`, and wrong usage.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::process::{Running, Said, run};
+use crate::support::{TestDir, assert_success, example, multiprom, skip};
+
+const DIR_VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
+
+/// A directory with what a process that counted `jobs` has left.
+fn counted(name: &str, jobs: u32) -> TestDir {
+    let dir = TestDir::new(name);
+    count(dir.path(), jobs);
+    dir
+}
+
+fn count(dir: &Path, jobs: u32) {
+    let mut command = example("test-counting");
+    command.arg(dir).arg(jobs.to_string());
+    let output = command.output().unwrap();
+    assert_success(&command, &output);
+}
+
+/// Runs `multiprom` with arguments that are separated by spaces.
+fn multiprom_with(arguments: &str, dir: &Path) -> Said {
+    run(multiprom().args(arguments.split(' ')).arg("--dir").arg(dir))
+}
+
+/// The output of a command that succeeds without a message.
+fn good(said: &Said) -> &str {
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    &said.stdout
+}
+
+fn assert_line(said: &Said, status: i32, named: &str) {
+    assert_eq!(said.stdout, "", "{}", said.stderr);
+    assert_eq!(said.status, status, "{}", said.stderr);
+    let lines: Vec<&str> = said.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{}", said.stderr);
+    assert!(lines[0].starts_with("multiprom: ") && lines[0].contains(named), "{}", said.stderr);
+}
+
+fn has_line(text: &str, line: &str) -> bool {
+    text.lines().any(|known| known == line)
+}
+
+fn families(text: &str) -> Vec<&str> {
+    let heads = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = heads.map(|head| head.split(' ').next().unwrap());
+    names.filter(|name| !name.starts_with("multiprom_")).collect()
+}
+
+#[test]
+fn dump_prints_the_merged_metrics_in_either_format() {
+    let dir = counted("dump", 5);
+    count(dir.path(), 7);
+    let said = multiprom_with("dump", dir.path());
+    let text = good(&said);
+    assert!(has_line(text, "# TYPE jobs_total counter") && has_line(text, "jobs_total 12"));
+    assert!(has_line(text, "jobs_by_parity_total{parity=\"even\"} 7"));
+    assert!(has_line(text, "job_size_bytes_bucket{le=\"+Inf\"} 12"));
+    let said = multiprom_with("dump --format openmetrics", dir.path());
+    let text = good(&said);
+    assert!(has_line(text, "# TYPE jobs counter") && text.ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn dump_merges_named_files_alone() {
+    let dir = counted("files", 5);
+    count(dir.path(), 7);
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let file = names.into_iter().find(|path| path.to_string_lossy().contains("/counter_"));
+    let said = run(multiprom().arg("dump").arg(file.unwrap()));
+    assert_eq!(families(good(&said)), ["jobs_total", "jobs_by_parity_total"]);
+    assert!(has_line(&said.stdout, "jobs_total 5") || has_line(&said.stdout, "jobs_total 7"));
+    let missing = dir.path().join("counter_1.db");
+    assert_line(&run(multiprom().arg("dump").arg(&missing)), 1, missing.to_str().unwrap());
+}
+
+#[test]
+fn the_environment_names_the_directory_in_both_spellings_and_the_flag_beats_it() {
+    let (dir, other) = (counted("environment", 5), counted("flag", 7));
+    for variable in DIR_VARIABLES {
+        let said = run(multiprom().arg("dump").env(variable, dir.path()));
+        assert!(has_line(good(&said), "jobs_total 5"), "{variable}");
+        let mut command = multiprom();
+        command.env(variable, dir.path()).arg("dump").arg("--dir").arg(other.path());
+        assert!(has_line(good(&run(&mut command)), "jobs_total 7"), "{variable}");
+        let said = run(multiprom().arg("ls").env(variable, dir.path()));
+        assert_eq!(good(&said).lines().count(), 14, "{variable}");
+    }
+}
+
+#[test]
+fn several_directories_and_patterns_are_merged_as_one() {
+    let base = TestDir::new("several");
+    for (name, jobs) in [("app-1", 1), ("app-2", 2), ("other", 4)] {
+        let dir = base.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        count(&dir, jobs);
+    }
+    fs::write(base.path().join("app-3"), "a file").unwrap();
+    let dump = |names: &[&str]| {
+        let mut command = multiprom();
+        command.arg("dump").args(["--include", "jobs"]);
+        for name in names {
+            command.arg("--dir").arg(base.path().join(name));
+        }
+        run(&mut command)
+    };
+    assert!(has_line(good(&dump(&["app-1", "other"])), "jobs_total 5"));
+    assert!(has_line(good(&dump(&["app-*"])), "jobs_total 3"));
+    assert!(has_line(good(&dump(&["app-?", "oth[e]r"])), "jobs_total 7"));
+    assert_line(&dump(&["nothing-*"]), 1, "nothing-*");
+}
+
+#[test]
+fn families_are_picked_by_patterns_that_match_whole_names() {
+    let dir = counted("pick", 3);
+    let dump = |flags| multiprom_with(&format!("dump {flags}"), dir.path());
+    assert_eq!(families(good(&dump("--include jobs"))), ["jobs_total"]);
+    assert_eq!(families(good(&dump("--include job_.*"))).len(), 2);
+    let said = dump("--include job.* --exclude .*_seconds");
+    assert_eq!(families(good(&said)), ["jobs_total", "jobs_by_parity_total", "job_size_bytes"]);
+    assert_eq!(families(good(&dump("--exclude queue_.*"))).len(), 4);
+}
+
+#[test]
+fn labels_are_added_and_the_pid_label_is_renamed() {
+    let dir = counted("label", 3);
+    let flags = "dump --label site=a --label parity=no --pid-label worker";
+    let said = multiprom_with(flags, dir.path());
+    let text = good(&said);
+    assert!(has_line(text, "jobs_total{parity=\"no\",site=\"a\"} 3"), "{text}");
+    assert!(has_line(text, "jobs_by_parity_total{parity=\"even\",site=\"a\"} 2"), "{text}");
+    let gauge = text.lines().find(|line| line.starts_with("queue_all_ratio")).unwrap();
+    assert!(gauge.contains("worker=\"") && !gauge.contains("pid="), "{gauge}");
+}
+
+#[test]
+fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
+    let dir = counted("mode", 3);
+    count(dir.path(), 4);
+    let flags = "dump --gauge-mode queue_min_.*=max --gauge-mode queue_m.*=sum";
+    let said = multiprom_with(flags, dir.path());
+    let text = good(&said);
+    assert!(has_line(text, "queue_min_ratio 4"), "{text}");
+    assert!(has_line(text, "queue_max_ratio 7"), "{text}");
+    assert!(has_line(text, "queue_livemin_ratio 3"), "{text}");
+}
+
+#[test]
+fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
+    let dir = counted("ls", 3);
+    let mut worker = Running::start(example("test-counting").arg(dir.path()).args(["2", "hold"]));
+    worker.line_after("ready");
+    fs::write(dir.path().join("cache.db"), "no series file").unwrap();
+    fs::write(dir.path().join("counter_9.db"), "").unwrap();
+
+    let said = multiprom_with("ls", dir.path());
+    assert_eq!(said.status, 0);
+    let mut lines = said.stdout.lines();
+    let headings: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(headings, ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"]);
+    assert_eq!(lines.count(), 28);
+    assert_eq!(said.stdout.matches(" alive ").count(), 13, "{}", said.stdout);
+    assert_eq!(said.stdout.matches(" dead ").count(), 13, "{}", said.stdout);
+    assert!(said.stderr.contains("counter_9.db`: file is empty\n"), "{}", said.stderr);
+
+    let said = multiprom_with("ls --json", dir.path());
+    let files: Vec<serde_json::Value> =
+        good(&said).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(files.len(), 28);
+    let prefix = format!("{}-", worker.id());
+    let own = |file: &&serde_json::Value| file["id"].as_str().unwrap().starts_with(&prefix);
+    let sum = files.iter().filter(own).find(|file| file["mode"] == "livesum").unwrap();
+    assert_eq!(
+        (&sum["type"], &sum["state"], &sum["layout"]),
+        (&"gauge".into(), &"alive".into(), &"own".into())
+    );
+    assert_eq!((&sum["entries"], &sum["error"]), (&1.into(), &serde_json::Value::Null));
+    let empty = files.iter().find(|file| file["id"] == "9").unwrap();
+    assert!(empty["error"].as_str().unwrap().ends_with("file is empty"));
+    drop(worker.stdin());
+    assert!(worker.end().status.success());
+}
+
+#[test]
+fn marking_dead_removes_the_live_gauges_of_those_pids_once() {
+    let live = ["livesum", "liveall", "livemin", "livemax", "livemostrecent"];
+    let ways: [(&str, Option<&str>); 4] = [
+        ("mark-process-dead", None),
+        ("mark-dead", None),
+        ("mark-process-dead", Some(DIR_VARIABLES[0])),
+        ("mark-dead", Some(DIR_VARIABLES[1])),
+    ];
+    for (name, variable) in ways {
+        let dir = TestDir::new("mark");
+        for pid in ["41", "42", "413"] {
+            for mode in live {
+                write_empty(dir.path(), &format!("gauge_{mode}_{pid}.db"));
+            }
+            write_empty(dir.path(), &format!("gauge_all_{pid}.db"));
+            write_empty(dir.path(), &format!("counter_{pid}.db"));
+        }
+        for _ in 0..2 {
+            let mut command = multiprom();
+            command.args([name, "41", "42", "4000000000"]);
+            match variable {
+                Some(variable) => command.env(variable, dir.path()),
+                None => command.arg("--dir").arg(dir.path()),
+            };
+            assert_eq!(good(&run(&mut command)), "");
+            let names = fs::read_dir(dir.path()).unwrap();
+            let names: Vec<String> =
+                names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            assert_eq!(names.len(), 2 + 2 + 7, "{names:?}");
+            let of = |pid: &str| names.iter().filter(|name| name.ends_with(pid)).count();
+            assert_eq!((of("_41.db"), of("_42.db"), of("_413.db")), (2, 2, 7), "{names:?}");
+        }
+    }
+}
+
+fn write_empty(dir: &Path, name: &str) {
+    fs::write(dir.join(name), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+}
+
+#[test]
+fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
+    let dir = TestDir::new("usage");
+    let path = dir.path().to_str().unwrap();
+    let wrong: [(&[&str], &str); 19] = [
+        (&["dump", "--nope"], "--nope"),
+        (&["frobnicate"], "frobnicate"),
+        (&[], "--help"),
+        (&["dump"], "--dir"),
+        (&["serve"], "--dir"),
+        (&["ls"], "--dir"),
+        (&["mark-dead", "1"], "--dir"),
+        (&["mark-dead", "--dir", path], "PID"),
+        (&["mark-dead", "--dir", path, "one"], "PID"),
+        (&["run"], "COMMAND"),
+        (&["dump", "--include", "(", "--dir", path], "--include"),
+        (&["dump", "--exclude", "[a", "--dir", path], "--exclude"),
+        (&["dump", "--gauge-mode", "x=nope", "--dir", path], "--gauge-mode"),
+        (&["dump", "--label", "0a=b", "--dir", path], "--label"),
+        (&["dump", "--pid-label", "le", "--dir", path], "--pid-label"),
+        (&["dump", "--format", "xml", "--dir", path], "--format"),
+        (&["serve", "--listen", "nowhere", "--dir", path], "--web.listen-address"),
+        (&["serve", "--listen", "127.0.0.1:70000", "--dir", path], "127.0.0.1:70000"),
+        (&["demo", "--workers", "0"], "--workers"),
+    ];
+    for (arguments, named) in wrong {
+        assert_line(&run(multiprom().args(arguments)), 2, named);
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_one_line_that_names_it_and_status_1() {
+    let dir = TestDir::new("unusable");
+    let (missing, file) = (dir.path().join("missing"), dir.path().join("file"));
+    fs::write(&file, "").unwrap();
+    for path in [&missing, &file] {
+        for arguments in ["dump", "ls", "serve --listen 127.0.0.1:0", "mark-dead 1"] {
+            assert_line(&multiprom_with(arguments, path), 1, path.to_str().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_may_not_be_read_is_one_line_that_names_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TestDir::new("forbidden");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
+    if fs::read_dir(dir.path()).is_ok() {
+        return skip("this user may read every directory");
+    }
+    for arguments in ["dump", "ls", "serve --listen 127.0.0.1:0"] {
+        assert_line(&multiprom_with(arguments, dir.path()), 1, dir.path().to_str().unwrap());
+    }
+}
+
+#[test]
+fn a_taken_port_is_one_line_that_names_the_address() {
+    let dir = TestDir::new("taken");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = format!("serve --listen {address}");
+    assert_line(&multiprom_with(&serve, dir.path()), 1, &address);
+    assert_line(&run(multiprom().args(["run", "--listen", &address, "--", "true"])), 1, &address);
+    assert_line(&run(multiprom().args(["demo", "--listen", &address])), 1, &address);
+}
+
+#[test]
+fn help_and_version_are_asked_for_and_good() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["run", "--help"], &["--version"]] {
+        let said = run(multiprom().args(arguments));
+        assert!(good(&said).contains("multiprom"), "{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let dir = counted("head", 3);
+    let mut command: Command = multiprom();
+    command.args(["dump", "--dir"]).arg(dir.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,118 @@
+//! A Python site under gunicorn, with the unchanged Python client, started by `multiprom run`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::http::{get, scrape, sum_of};
+use crate::support::process::{PATIENCE, Running, is_alive, signal};
+use crate::support::{multiprom, python, root, wait_for};
+
+const WORKERS: usize = 4;
+const CLIENTS: usize = 8;
+
+/// The site, what it has answered, and who answered.
+struct Site {
+    launcher: Running,
+    url: String,
+    metrics: String,
+    answered: u32,
+    pids: HashSet<u32>,
+}
+
+impl Site {
+    fn start() -> Option<Site> {
+        let gunicorn = Path::new(python("newest")?.get_program()).with_file_name("gunicorn");
+        let mut command = multiprom();
+        command.args(["run", "--listen", "127.0.0.1:0", "--"]).arg(gunicorn);
+        command.args(["-w", &WORKERS.to_string(), "-b", "127.0.0.1:0", "app:application"]);
+        command.arg("--chdir").arg(root().join("tests/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+        let mut launcher = Running::start(&mut command);
+        let metrics = launcher.url();
+        let line = launcher.line_after("Listening at: ");
+        let url = line.split(' ').next().unwrap().to_owned();
+        Some(Site { launcher, url, metrics, answered: 0, pids: HashSet::new() })
+    }
+
+    /// One request that must be answered; the worker that did.
+    fn request(&mut self) -> u32 {
+        let pid = pid(&format!("{}/pid", self.url));
+        self.answered += 1;
+        self.pids.insert(pid);
+        pid
+    }
+
+    /// Rounds of requests, many at once, until `count` different workers have answered.
+    fn drive(&mut self, count: usize) {
+        wait_for("answers of every worker", PATIENCE, || {
+            let url = format!("{}/pid", self.url);
+            let client = || (0..10).map(|_| pid(&url)).collect::<Vec<u32>>();
+            let answers: Vec<u32> = std::thread::scope(|scope| {
+                let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+                clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+            });
+            self.answered += answers.len() as u32;
+            self.pids.extend(answers);
+            (self.pids.len() >= count).then_some(())
+        });
+    }
+
+    /// Asserts that exactly what was answered is counted.
+    fn assert_exact(&self) {
+        let text = scrape(&self.metrics);
+        let answered = f64::from(self.answered);
+        assert_eq!(sum_of(&text, "app_requests_total"), answered, "{text}");
+        assert_eq!(sum_of(&text, "app_latency_seconds_count"), answered, "{text}");
+        assert_eq!(sum_of(&text, "app_inprogress"), 0.0, "{text}");
+        assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{text}");
+    }
+}
+
+/// Who answers a request, which must be answered.
+fn pid(url: &str) -> u32 {
+    let answer = get(url).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body.parse().unwrap()
+}
+
+/// The directory that a process was given.
+fn directory_of(pid: u32) -> PathBuf {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let mut dirs = variables
+        .filter_map(|each| each.strip_prefix("PROMETHEUS_MULTIPROC_DIR=").map(PathBuf::from));
+    dirs.next().unwrap()
+}
+
+#[test]
+fn counters_are_exact_though_a_worker_is_killed() {
+    let Some(mut site) = Site::start() else {
+        return;
+    };
+    site.drive(WORKERS);
+    site.assert_exact();
+
+    let killed = site.request();
+    let dir = directory_of(killed);
+    let (gauge, counter) = (format!("gauge_livesum_{killed}.db"), format!("counter_{killed}.db"));
+    assert!(dir.join(&gauge).exists() && dir.join(&counter).exists());
+    signal(killed, "KILL");
+    wait_for("end of the worker", PATIENCE, || (!is_alive(killed)).then_some(()));
+    wait_for("end of its live gauge", PATIENCE, || (!dir.join(&gauge).exists()).then_some(()));
+    assert!(dir.join(&counter).exists());
+    site.assert_exact();
+
+    site.drive(WORKERS + 1);
+    site.assert_exact();
+    let alive: Vec<u32> = site.pids.iter().copied().filter(|pid| is_alive(*pid)).collect();
+    assert_eq!((site.pids.len(), alive.len()), (WORKERS + 1, WORKERS), "{:?}", site.pids);
+
+    site.launcher.signal("TERM");
+    let output = site.launcher.end();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("series file"), "{stderr}");
+    assert!(!alive.into_iter().any(is_alive), "workers are left");
+    assert!(!dir.exists(), "{} is left", dir.display());
+}

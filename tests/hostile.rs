@@ -1,0 +1,350 @@
+//! Directories in which others have left what they should not.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::http::{scrape, sum_of};
+use crate::support::process::{Running, Said, run};
+use crate::support::{TestDir, example, multiprom, output_of, root};
+
+/// How long an answer may take, whatever is in the directory.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A release of the Python client whose files are among the good ones.
+const RELEASE: &str = "0.26.0";
+
+/// Something bad: the name of the file, how it is made, how it is counted and named.
+struct Bad {
+    name: &'static str,
+    make: fn(&Path),
+    reason: &'static str,
+    message: &'static str,
+}
+
+const BAD: &[Bad] = &[
+    Bad {
+        name: "counter_10.db",
+        make: |path| write(path, b""),
+        reason: "empty",
+        message: "file is empty",
+    },
+    Bad {
+        name: "counter_11.db",
+        make: |path| write(path, &[8, 0, 0]),
+        reason: "truncated",
+        message: "file has 3 bytes",
+    },
+    Bad {
+        name: "gauge_all_12.db",
+        make: |path| truncated("0.3.1", path),
+        reason: "truncated",
+        message: "used is",
+    },
+    Bad {
+        name: "gauge_all_13.db",
+        make: |path| truncated("0.8.0", path),
+        reason: "truncated",
+        message: "used is",
+    },
+    Bad {
+        name: "gauge_all_14.db",
+        make: |path| truncated("0.16.0", path),
+        reason: "truncated",
+        message: "used is",
+    },
+    Bad {
+        name: "gauge_all_15.db",
+        make: |path| truncated("0.26.0", path),
+        reason: "truncated",
+        message: "used is",
+    },
+    Bad {
+        name: "counter_16-0000000f.db",
+        make: truncated_own,
+        reason: "truncated",
+        message: "used is",
+    },
+    Bad { name: "counter_17.db", make: random, reason: "header", message: "magic" },
+    Bad { name: "counter_9.db", make: sqlite, reason: "header", message: "magic" },
+    Bad { name: "cache.db", make: sqlite, reason: "name", message: "not that of a series file" },
+    Bad { name: "counter_1.db", make: fifo, reason: "not_regular", message: "not a regular file" },
+    Bad {
+        name: "counter_2.db",
+        make: |path| fs::create_dir(path).unwrap(),
+        reason: "not_regular",
+        message: "not a regular file",
+    },
+    Bad { name: "counter_3.db", make: link, reason: "open", message: "cannot open" },
+    Bad {
+        name: "counter_4.db",
+        make: sparse,
+        reason: "header",
+        message: "used is 2147483640, the limit",
+    },
+    Bad {
+        name: "counter_5.db",
+        make: |path| write(path, &[12, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
+        reason: "header",
+        message: "no multiple of 8",
+    },
+    Bad {
+        name: "counter_6-00000006.db",
+        make: |path| write(path, b"\x08\0\0\0MPR\x02"),
+        reason: "header",
+        message: "format version is 2",
+    },
+    Bad {
+        name: "counter_7.db",
+        make: |path| entries(path, &["not json", "[]"]),
+        reason: "layout",
+        message: "offset 8 is malformed",
+    },
+    Bad { name: "counter_8.db", make: half_damaged, reason: "key", message: "key is malformed" },
+    Bad {
+        name: "histogram_9.db",
+        make: |path| entries(path, &[r#"["odd", "odd_bucket", {"le": "abc"}, ""]"#]),
+        reason: "sample",
+        message: "`odd_bucket` is no sample",
+    },
+    Bad {
+        name: "summary_9.db",
+        make: |path| entries(path, &[r#"["jobs", "jobs_sum", {}, ""]"#]),
+        reason: "type",
+        message: "`jobs` with another type",
+    },
+];
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+}
+
+/// A file as the Python client writes it, in which each series is 0.
+fn entries(path: &Path, keys: &[&str]) {
+    let mut bytes = vec![0; 8];
+    for key in keys {
+        bytes.extend((key.len() as u32).to_le_bytes());
+        bytes.extend(key.bytes());
+        bytes.resize(bytes.len() + 8 - bytes.len() % 8, b' ');
+        bytes.extend([0; 16]);
+    }
+    let used = bytes.len() as u32;
+    bytes[..4].copy_from_slice(&used.to_le_bytes());
+    write(path, &bytes);
+}
+
+fn half_damaged(path: &Path) {
+    let keys = [r#"["undamaged", "undamaged_total", {}, ""]"#, r#"["\ud8", "", {}, ""]"#];
+    entries(path, &keys);
+}
+
+fn used(bytes: &[u8]) -> usize {
+    u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize
+}
+
+/// A file of a release, cut in the middle of its last entry.
+fn truncated(release: &str, path: &Path) {
+    let from = root().join("multiproc-fixtures").join(release).join("gauge_all_101.db");
+    let bytes = fs::read(from).unwrap();
+    write(path, &bytes[..used(&bytes) - 12]);
+}
+
+/// The bytes in use of the counters that one of our writers leaves.
+fn own_counters() -> Vec<u8> {
+    let dir = TestDir::new("own");
+    output_of(example("test-counting").arg(dir.path()).arg("3"));
+    let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
+    let is_counter =
+        |file: &fs::DirEntry| file.file_name().to_str().unwrap().starts_with("counter_");
+    let bytes = fs::read(files.into_iter().find(is_counter).unwrap().path()).unwrap();
+    bytes[..used(&bytes)].to_vec()
+}
+
+fn truncated_own(path: &Path) {
+    let bytes = own_counters();
+    write(path, &bytes[..bytes.len() - 12]);
+}
+
+fn random(path: &Path) {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let bytes = (0..4096).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    write(path, &bytes.collect::<Vec<u8>>());
+}
+
+/// A database that SQLite has written, or the start of one.
+fn sqlite(path: &Path) {
+    let program = "import sqlite3, sys\n\
+                   base = sqlite3.connect(sys.argv[1])\n\
+                   base.execute('create table t (x)')\n\
+                   base.commit()";
+    let made = Command::new("python3").args(["-c", program]).arg(path).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        let mut bytes = b"SQLite format 3\0".to_vec();
+        bytes.resize(8192, 0);
+        write(path, &bytes);
+    }
+    assert!(fs::read(path).unwrap().starts_with(b"SQLite format 3\0"));
+}
+
+fn fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// A link to a file that would be good.
+fn link(path: &Path) {
+    let target = path.with_extension("elsewhere");
+    entries(&target, &[r#"["jobs", "jobs_total", {}, ""]"#]);
+    symlink(target, path).unwrap();
+}
+
+/// A file of 1 TiB that has no bytes but its header, or what the file system allows of that.
+fn sparse(path: &Path) {
+    let file = File::create(path).unwrap();
+    if file.set_len(1 << 40).is_err() {
+        file.set_len(1 << 32).unwrap();
+    }
+    file.write_all_at(&(i32::MAX as u32 - 7).to_le_bytes(), 0).unwrap();
+}
+
+/// A directory with files of ours and of the Python client.
+fn good(name: &str) -> TestDir {
+    let dir = TestDir::new(name);
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    let fixtures = root().join("multiproc-fixtures").join(RELEASE);
+    for entry in fs::read_dir(fixtures).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_some_and(|ending| ending == "db") {
+            fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+        }
+    }
+    dir
+}
+
+fn dump(dir: &Path) -> Said {
+    let start = Instant::now();
+    let said = run(multiprom().arg("dump").arg("--dir").arg(dir));
+    assert!(start.elapsed() < LIMIT, "dump took {:?}", start.elapsed());
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    said
+}
+
+/// An exposition without the exporter's own metrics, and without what stands before the damage in a file
+/// that is given up to there.
+fn merged(exposition: &str) -> Vec<&str> {
+    let others = ["multiprom_", "undamaged_total"];
+    exposition.lines().filter(|line| !others.iter().any(|other| line.contains(other))).collect()
+}
+
+/// Compares line by line; the message is the first difference.
+fn assert_same(lines: &[&str], wanted: &[&str], what: &str) {
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert_eq!(line, wanted, "{what}");
+    }
+    assert_eq!(lines.len(), wanted.len(), "{what}");
+}
+
+/// How many were skipped for a reason, or for any.
+fn skipped(exposition: &str, reason: Option<&str>) -> f64 {
+    let name = "multiprom_file_errors_total";
+    match reason {
+        Some(reason) => sum_of(exposition, &format!("{name}{{reason=\"{reason}\"}}")),
+        None => sum_of(exposition, name),
+    }
+}
+
+fn assert_names_once(stderr: &str, bad: &Bad) {
+    let path = format!("/{}`: ", bad.name);
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains(&path)).collect();
+    assert_eq!(lines.len(), 1, "{}: {stderr}", bad.name);
+    assert!(lines[0].contains(bad.message), "{}: {}", bad.name, lines[0]);
+}
+
+#[test]
+fn each_bad_file_is_named_and_counted_and_the_rest_is_given() {
+    let dir = good("one-by-one");
+    let before = dump(dir.path());
+    assert_eq!(before.stderr, "");
+    assert_eq!(skipped(&before.stdout, None), 0.0);
+    for bad in BAD {
+        let path = dir.path().join(bad.name);
+        (bad.make)(&path);
+        let said = dump(dir.path());
+        let rest = merged(&said.stdout);
+        assert_same(&rest, &merged(&before.stdout), bad.name);
+        assert_names_once(&said.stderr, bad);
+        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+        assert_eq!(skipped(&said.stdout, Some(bad.reason)), 1.0, "{}", bad.name);
+        assert_eq!(skipped(&said.stdout, None), 1.0, "{}", bad.name);
+        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        removed.unwrap();
+    }
+}
+
+#[test]
+fn all_bad_files_together_are_named_once_and_counted_at_each_scrape() {
+    let dir = good("together");
+    let before = dump(dir.path());
+    for bad in BAD {
+        (bad.make)(&dir.path().join(bad.name));
+    }
+    let mut command = multiprom();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut command);
+    let url = server.url();
+    for scrapes in 1..=3u32 {
+        let start = Instant::now();
+        let body = scrape(&url);
+        assert!(start.elapsed() < LIMIT, "a scrape took {:?}", start.elapsed());
+        let rest = merged(&body);
+        assert_same(&rest, &merged(&before.stdout), "together");
+        assert_eq!(skipped(&body, None), f64::from(scrapes) * BAD.len() as f64);
+        for bad in BAD {
+            let same = BAD.iter().filter(|other| other.reason == bad.reason).count();
+            let count = skipped(&body, Some(bad.reason));
+            assert_eq!(count, f64::from(scrapes) * same as f64, "{}", bad.reason);
+        }
+    }
+    server.signal("TERM");
+    let output = server.end();
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for bad in BAD {
+        assert_names_once(&stderr, bad);
+    }
+    assert_eq!(stderr.lines().count(), 1 + BAD.len(), "{stderr}");
+}
+
+#[test]
+fn lone_surrogates_become_replacement_characters() {
+    let dir = TestDir::new("surrogates");
+    let key = r#"["s", "s_total", {"a": "\ud800-\udc00\ud83d\ude00"}, "\udfff"]"#;
+    entries(&dir.path().join("counter_9.db"), &[key]);
+    let said = dump(dir.path());
+    assert_eq!(said.stderr, "");
+    let wanted = "# HELP s_total \u{fffd}\n# TYPE s_total counter\n\
+                  s_total{a=\"\u{fffd}-\u{fffd}\u{1f600}\"} 0\n";
+    assert!(said.stdout.starts_with(wanted), "{}", said.stdout);
+}
+
+#[test]
+fn names_that_are_not_utf8_and_files_of_others_disturb_nobody() {
+    let dir = good("names");
+    let before = dump(dir.path());
+    write(&dir.path().join(OsStr::from_bytes(b"counter_\xff.db")), b"x");
+    for other in ["notes.txt", ".counter_1.db", "counter_1.db.tmp", "counter_1"] {
+        write(&dir.path().join(other), b"x");
+    }
+    let said = dump(dir.path());
+    assert_same(&merged(&said.stdout), &merged(&before.stdout), "names");
+    assert_eq!(skipped(&said.stdout, None), skipped(&said.stdout, Some("name")));
+}

@@ -1,0 +1,266 @@
+//! `serve` over HTTP, with good clients and bad ones.
+
+use std::fs;
+use std::time::Instant;
+
+use multiprom::{Backend, Counter, Registry};
+
+use crate::support::http::{Connection, scrape, sum_of};
+use crate::support::process::Running;
+use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A server of a directory in which 5 jobs were counted.
+struct Served {
+    dir: TestDir,
+    server: Running,
+    url: String,
+}
+
+impl Served {
+    fn start(name: &str, flags: &[&str]) -> Served {
+        let dir = TestDir::new(name);
+        output_of(example("test-counting").arg(dir.path()).arg("5"));
+        let mut command = multiprom();
+        command.args(["serve", "--dir"]).arg(dir.path());
+        let mut server = Running::start(command.args(["--listen", "127.0.0.1:0"]).args(flags));
+        let url = server.url();
+        Served { dir, server, url }
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(&self.url).unwrap()
+    }
+
+    fn stop(self) {
+        stop(self.server);
+    }
+}
+
+/// Ends a server by SIGTERM, which must be good, quick, and say nothing more.
+fn stop(server: Running) {
+    let start = Instant::now();
+    server.signal("TERM");
+    let output = server.end();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(start.elapsed().as_secs_f64() < 2.0, "stopped after {:?}", start.elapsed());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn one_connection_serves_many_requests_of_every_kind() {
+    let served = Served::start("requests", &[]);
+    let mut connection = served.connect();
+    let answer = connection.request("GET", "/metrics", "");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
+    assert!(answer.body.contains("\njobs_total 5\n"));
+    let len = answer.body.len().to_string();
+    let head = connection.request("HEAD", "/metrics", "");
+    assert_eq!((head.status, head.header("content-type")), (200, Some(TEXT)));
+    assert_eq!(head.header("content-length"), Some(len.as_str()));
+    let healthy = connection.request("GET", "/-/healthy", "");
+    assert_eq!((healthy.status, healthy.body.as_str()), (200, "healthy\n"));
+    assert_eq!(connection.request("HEAD", "/-/healthy", "").status, 200);
+    for path in ["/", "/metrics/", "/Metrics", "/-/ready", "//metrics", "/%6detrics"] {
+        assert_eq!(connection.request("GET", path, "").status, 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+        for path in ["/metrics", "/-/healthy"] {
+            let answer = connection.request(method, path, "Content-Length: 0\r\n");
+            let allow = answer.header("allow");
+            assert_eq!((answer.status, allow), (405, Some("GET, HEAD")), "{method} {path}");
+        }
+    }
+    let answer = connection.request("GET", "/metrics?name=x", "");
+    assert!(answer.body.contains("\njobs_total 5\n"));
+    served.stop();
+}
+
+#[test]
+fn each_scrape_shows_what_was_recorded_before_it() {
+    let served = Served::start("fresh", &[]);
+    let backend = Backend::directory(served.dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let counter = Counter::builder("jobs_total", "Jobs done.").register(&registry).unwrap();
+    let mut connection = served.connect();
+    for total in 6..10 {
+        counter.inc();
+        let body = connection.request("GET", "/metrics", "").body;
+        assert_eq!(sum_of(&body, "jobs_total"), f64::from(total));
+    }
+    served.stop();
+}
+
+#[test]
+fn the_accept_header_picks_the_format() {
+    let served = Served::start("accept", &[]);
+    let mut connection = served.connect();
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+                      application/openmetrics-text;version=0.0.1;q=0.4,\
+                      text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let long = "application/openmetrics-text".to_owned() + &";a=b".repeat(1000);
+    let cases = [
+        ("application/openmetrics-text", OPENMETRICS),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS),
+        (prometheus, OPENMETRICS),
+        (&long, OPENMETRICS),
+        ("text/plain, application/openmetrics-text;q=0.9", TEXT),
+        ("text/plain", TEXT),
+        ("*/*", TEXT),
+        ("", TEXT),
+        ("image/png", TEXT),
+        ("application/openmetrics-text;q=0", TEXT),
+        ("application/openmetrics-text;q=NaN", TEXT),
+        ("application/openmetrics-text;version=9", TEXT),
+        (";;;,,,q=,=;\"", TEXT),
+    ];
+    for (accept, wanted) in cases {
+        let answer = connection.request("GET", "/metrics", &format!("Accept: {accept}\r\n"));
+        let content_type = answer.header("content-type");
+        assert_eq!((answer.status, content_type), (200, Some(wanted)), "{accept}");
+        assert_eq!(answer.body.ends_with("\n# EOF\n"), wanted == OPENMETRICS, "{accept}");
+        let head = if wanted == TEXT { "# TYPE jobs_total counter" } else { "# TYPE jobs counter" };
+        assert!(answer.body.lines().any(|line| line == head), "{accept}");
+        assert_eq!(answer.header("vary"), Some("Accept"));
+    }
+    let several = "Accept: text/plain;q=0.1\r\nAccept: application/openmetrics-text\r\n";
+    let answer = connection.request("GET", "/metrics", several);
+    assert_eq!(answer.header("content-type"), Some(OPENMETRICS));
+    served.stop();
+}
+
+#[test]
+fn broken_requests_cost_their_connection_and_nothing_else() {
+    let served = Served::start("broken", &[]);
+    let huge = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
+    let broken: [&[u8]; 8] = [
+        b"\r\n\r\ngarbage\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"GET /metrics HTTP/9.9\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /\x00metrics HTTP/1.1\r\n\r\n",
+        huge.as_bytes(),
+        many.as_bytes(),
+    ];
+    for bytes in broken {
+        let mut connection = served.connect();
+        // The server may close before all is sent.
+        let sent = connection.send(bytes);
+        if let (Ok(()), Ok(answer)) = (sent, connection.answer(false)) {
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+            assert!((400..600).contains(&answer.status), "{shown} gave {}", answer.status);
+        }
+    }
+    for accept in [&b"\xff\xfe\x80"[..], &b"a".repeat(10_000), &b",;=\"".repeat(2000)] {
+        let mut connection = served.connect();
+        let request = [b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: ", accept, b"\r\n\r\n"];
+        connection.send(&request.concat()).unwrap();
+        let answer = connection.answer(false).unwrap();
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
+    }
+    let mut connection = served.connect();
+    connection.send(b"GET /metrics HTTP/1.1\r\nHo").unwrap();
+    drop(connection);
+    assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
+    served.stop();
+}
+
+#[test]
+fn several_scrapes_at_once_all_see_the_same() {
+    let served = Served::start("parallel", &[]);
+    let first = scrape(&served.url);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut connection = served.connect();
+                for _ in 0..10 {
+                    assert!(connection.request("GET", "/metrics", "").body == first);
+                }
+            });
+        }
+    });
+    served.stop();
+}
+
+#[test]
+fn connections_that_are_open_do_not_hold_up_the_end() {
+    let served = Served::start("open", &[]);
+    let mut idle = served.connect();
+    assert_eq!(idle.request("GET", "/metrics", "").status, 200);
+    let mut silent = served.connect();
+    let mut half = served.connect();
+    half.send(b"GET /metrics HT").unwrap();
+    // The server accepts in order: when this is answered, it has accepted the others.
+    assert_eq!(served.connect().request("GET", "/-/healthy", "").status, 200);
+    served.stop();
+    assert!(idle.is_closed() && silent.is_closed() && half.is_closed());
+}
+
+#[test]
+fn a_unix_socket_serves_and_is_removed() {
+    let dir = TestDir::new("unix");
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    let socket = dir.path().join("metrics.sock");
+    let listen = format!("unix:{}", socket.display());
+    let start = || {
+        let mut command = multiprom();
+        command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
+        Running::start(&mut command)
+    };
+    let mut server = start();
+    assert_eq!(server.url(), listen);
+    let mut connection = Connection::open(&listen).unwrap();
+    let body = connection.request("GET", "/metrics", "").body;
+    assert_eq!(sum_of(&body, "jobs_total"), 5.0);
+
+    let refused = start().end();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(connection.request("GET", "/-/healthy", "").status, 200);
+    stop(server);
+    assert!(!socket.exists());
+
+    // A socket that was left behind by a server that was killed is taken over; a file is not.
+    let mut killed = start();
+    killed.url();
+    killed.signal("KILL");
+    killed.wait();
+    assert!(socket.exists());
+    let mut server = start();
+    server.url();
+    stop(server);
+    fs::write(&socket, "a file").unwrap();
+    assert_eq!(start().end().status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "a file");
+}
+
+#[test]
+fn the_telemetry_path_can_be_another() {
+    let served = Served::start("path", &["--web.telemetry-path", "/internal/stats"]);
+    assert!(served.url.ends_with("/internal/stats"));
+    let mut connection = served.connect();
+    assert_eq!(connection.request("GET", "/internal/stats", "").status, 200);
+    assert_eq!(connection.request("GET", "/metrics", "").status, 404);
+    served.stop();
+}
+
+#[test]
+fn a_directory_that_comes_back_is_served_again() {
+    let served = Served::start("returns", &[]);
+    fs::remove_dir_all(served.dir.path()).unwrap();
+    let body = scrape(&served.url);
+    assert_eq!(sum_of(&body, "multiprom_file_errors_total{reason=\"directory\"}"), 1.0);
+    assert_eq!(sum_of(&body, "jobs_total"), 0.0);
+    fs::create_dir(served.dir.path()).unwrap();
+    output_of(example("test-counting").arg(served.dir.path()).arg("3"));
+    wait_for("the new directory", std::time::Duration::from_secs(5), || {
+        (sum_of(&scrape(&served.url), "jobs_total") == 3.0).then_some(())
+    });
+    served.server.signal("INT");
+    assert_eq!(served.server.end().status.code(), Some(0));
+}

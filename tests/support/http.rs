@@ -1,0 +1,126 @@
+//! HTTP by hand, over TCP and Unix sockets.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+pub struct Answer {
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(known, _)| known == name);
+        header.map(|(_, value)| value.as_str())
+    }
+}
+
+/// One connection, which is used for several requests.
+pub struct Connection(BufReader<Box<dyn Stream>>);
+
+impl Connection {
+    /// To the server of `http://HOST:PORT/...` or `unix:PATH`.
+    pub fn open(url: &str) -> std::io::Result<Connection> {
+        let stream: Box<dyn Stream> = match url.strip_prefix("unix:") {
+            Some(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                Box::new(stream)
+            }
+            None => {
+                let stream = TcpStream::connect(split(url).0)?;
+                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                Box::new(stream)
+            }
+        };
+        Ok(Connection(BufReader::new(stream)))
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    /// Sends a request of HTTP/1.1 and reads the answer.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Answer {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+        self.send(request.as_bytes()).unwrap();
+        self.answer(method == "HEAD").unwrap()
+    }
+
+    /// Reads an answer, whose body is missing after HEAD.
+    pub fn answer(&mut self, without_body: bool) -> std::io::Result<Answer> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let count = self.0.read_line(&mut line)?;
+            match (count, line.trim_end()) {
+                (0, _) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                (_, "") => break,
+                (_, line) => lines.push(line.to_owned()),
+            }
+        }
+        let status = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<_> = lines[1..]
+            .iter()
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut answer = Answer { status, headers, body: String::new() };
+        if !without_body {
+            let mut body = Vec::new();
+            match answer.header("content-length") {
+                Some(len) => {
+                    body.resize(len.parse().unwrap(), 0);
+                    self.0.read_exact(&mut body)?;
+                }
+                None => drop(self.0.read_to_end(&mut body)?),
+            }
+            answer.body = String::from_utf8(body).unwrap();
+        }
+        Ok(answer)
+    }
+
+    /// Whether the server closes the connection without a further byte.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0))
+    }
+}
+
+/// Address and path of `http://HOST:PORT/PATH`.
+fn split(url: &str) -> (&str, &str) {
+    let rest = url.strip_prefix("http://").unwrap();
+    let end = rest.find('/').unwrap_or(rest.len());
+    (&rest[..end], if end == rest.len() { "/" } else { &rest[end..] })
+}
+
+/// One request of HTTP/1.0, which every server answers without chunks.
+pub fn get(url: &str) -> std::io::Result<Answer> {
+    let mut connection = Connection::open(url)?;
+    connection.send(format!("GET {} HTTP/1.0\r\nHost: test\r\n\r\n", split(url).1).as_bytes())?;
+    connection.answer(false)
+}
+
+/// The body of a scrape that must succeed.
+pub fn scrape(url: &str) -> String {
+    let answer = get(url).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body
+}
+
+/// The sum of the samples of this name, over all label sets.
+pub fn sum_of(exposition: &str, name: &str) -> f64 {
+    let samples = exposition.lines().filter_map(|line| line.strip_prefix(name));
+    let samples = samples.filter(|rest| rest.starts_with([' ', '{']));
+    samples.map(|rest| rest.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}

@@ -1,0 +1,174 @@
+//! Programs that a test starts, watches and ends.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::wait_for;
+
+/// How long a program may take to come up, or to end.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running program. Its output is collected as it comes; it is ended when this is dropped.
+pub struct Running {
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (stdout, stderr) = (Arc::default(), Arc::default());
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&stdout)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&stderr)),
+        ];
+        Running { child, stdout, stderr, readers }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Takes the writing end of its standard input: dropping that is the end of file.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// What follows `mark` on its line in the output, once it is there.
+    pub fn line_after(&mut self, mark: &str) -> String {
+        wait_for(&format!("`{mark}` in the output"), PATIENCE, || {
+            let ended = !self.is_running();
+            let text = self.stdout() + &self.stderr();
+            let found = text.lines().find_map(|line| line.split_once(mark));
+            let found = found.map(|(_, rest)| rest.trim().to_owned());
+            assert!(found.is_some() || !ended, "ended without `{mark}`:\n{text}");
+            found
+        })
+    }
+
+    /// The address of the metrics that `serve` and `run` tell.
+    pub fn url(&mut self) -> String {
+        self.line_after("multiprom: serving ")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits for its end; gives its status and all that it has written.
+    pub fn end(mut self) -> Output {
+        let status = self.wait();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        Output { status, stdout: self.stdout().into_bytes(), stderr: self.stderr().into_bytes() }
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("end of the program", PATIENCE, || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // A launcher gets the chance to end what it has started.
+        signal(self.id(), "TERM");
+        for _ in 0..300 {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        // One that hangs does not leave what it has started to other tests.
+        for pid in descendants(self.id()) {
+            signal(pid, "KILL");
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processes below a process, the deepest first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let mut all: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
+    all.extend(children);
+    all
+}
+
+fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while matches!(from.read_until(b'\n', &mut line), Ok(count) if count > 0) {
+            into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    })
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, name: &str) {
+    let _ = Command::new("sh").arg("-c").arg(format!("kill -s {name} {pid} 2>&-")).status();
+}
+
+/// What a command that ends by itself has said.
+pub struct Said {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said {
+        status: output.status.code().unwrap_or(-1),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// Whether a process is there; one that has ended and is not yet reaped is not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Processes that have `text` among their arguments.
+pub fn processes_with_argument(text: &str) -> Vec<u32> {
+    let names = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        is_alive(*pid) && line.split(|byte| *byte == 0).any(|word| word == text.as_bytes())
+    })
+    .collect()
+}
