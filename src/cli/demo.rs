@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::args::DemoArguments;
 use super::demo_worker::ROUTES;
 use super::private_dir::PrivateDir;
-use super::signals::{Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use super::{print, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collector as _, FamilyHead, FamilySink, Sample};
@@ -89,12 +89,10 @@ impl<'a> Crew<'a> {
     fn start(&self) -> Result<Child> {
         let start = || {
             let socket = OwnedFd::from(self.listener.try_clone()?);
-            Command::new(std::env::current_exe()?)
-                .arg("demo-worker")
-                .arg("--dir")
-                .arg(self.dir)
-                .stdin(Stdio::from(socket))
-                .spawn()
+            let mut worker = Command::new(std::env::current_exe()?);
+            worker.arg("demo-worker").arg("--dir").arg(self.dir).stdin(Stdio::from(socket));
+            signals::end_with_parent(&mut worker);
+            worker.spawn()
         };
         start()
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a worker: {error}")))

@@ -132,6 +132,17 @@ pub(super) fn send(pid: u32, signal: Signal) {
     unsafe { libc::kill(pid as libc::pid_t, signal.0) };
 }
 
+/// Has a command killed when the thread that starts it ends, however it ends.
+pub(super) fn end_with_parent(command: &mut Command) {
+    let arrange = || {
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(arrange) };
+}
+
 /// Has orphans among the descendants of this process become its children.
 pub(super) fn adopt_orphans() -> Result<()> {
     // SAFETY: takes numbers only.

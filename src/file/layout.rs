@@ -167,7 +167,8 @@ impl Header {
             });
         }
         let used = self.used;
-        if used == 0 {
+        // The Python client creates its files empty; ours have a header from birth.
+        if used == 0 && self.magic == [0; 4] {
             return Ok(None);
         }
         if u64::from(used) > len {
@@ -431,6 +432,7 @@ mod tests {
     fn what_is_wrong_with_a_header_is_named() {
         let check = |used, magic, len| Header { used, magic }.check(len);
         assert_eq!(check(0, [0; 4], 65536), Ok(None));
+        assert_eq!(check(0, MAGIC, 65536), Err(LayoutError::UsedInvalid { used: 0 }));
         assert_eq!(check(12, [0; 4], 64), Err(LayoutError::UsedInvalid { used: 12 }));
         assert_eq!(check(72, MAGIC, 64), Err(LayoutError::UsedPastEnd { used: 72, len: 64 }));
         assert_eq!(check(8, *b"MPR\x09", 64), Err(LayoutError::VersionUnknown { version: 9 }));

@@ -107,8 +107,7 @@ impl MultiProcessCollector {
             merge.add_directory(dir);
         }
         for file in &self.files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            merge.add_file(file, &name);
+            merge.add_file(file, file.file_name().unwrap_or_default());
         }
         merge
     }

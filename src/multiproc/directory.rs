@@ -1,7 +1,9 @@
 //! The files of a multiprocess directory.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::liveness::Liveness;
@@ -11,15 +13,13 @@ use crate::file::reader::{self, Reader};
 use crate::model::GaugeMode;
 
 /// The names that may be those of series files, in order: they end in `.db` and are not hidden.
-///
-/// Names that are not UTF-8 are given with replacement characters, which no series file has.
-pub(super) fn series_names(dir: &Path) -> io::Result<Vec<String>> {
+pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        if name.ends_with(".db") && !name.starts_with('.') {
-            names.push(name.into_owned());
+        let bytes = name.as_bytes();
+        if bytes.ends_with(b".db") && !bytes.starts_with(b".") {
+            names.push(name);
         }
     }
     names.sort_unstable();
@@ -71,9 +71,9 @@ pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
 }
 
 /// `None` for a file that was removed meanwhile.
-fn inspect(dir: &Path, name: &str, reader: &mut Reader) -> Option<FileInfo> {
+fn inspect(dir: &Path, name: &OsStr, reader: &mut Reader) -> Option<FileInfo> {
     let path = dir.join(name);
-    let parsed = FileName::parse(name);
+    let parsed = name.to_str().and_then(FileName::parse);
     let mut info = FileInfo {
         metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
         mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),

@@ -28,15 +28,13 @@ pub(super) fn emit(merge: &Merge, settings: &Settings, out: &mut dyn FamilySink)
 /// What is shown for each file: its process, or its whole id where two files of one process would be
 /// mistaken for one another.
 fn process_labels(files: &[FileId]) -> Vec<&str> {
-    let mut ids: HashMap<&str, &str> = HashMap::new();
-    let mut shared: Vec<&str> = Vec::new();
+    let mut ids: HashMap<&str, Option<&str>> = HashMap::new();
     for file in files {
-        if *ids.entry(&file.process).or_insert(&file.id) != &*file.id {
-            shared.push(&file.process);
-        }
+        let only = ids.entry(&file.process).or_insert(Some(&file.id));
+        *only = only.filter(|id| **id == *file.id);
     }
-    let label = |file: &'_ FileId| shared.contains(&&*file.process);
-    files.iter().map(|file| if label(file) { &*file.id } else { &*file.process }).collect()
+    let label = |file: &'_ FileId| ids[&*file.process].is_some();
+    files.iter().map(|file| if label(file) { &*file.process } else { &*file.id }).collect()
 }
 
 fn emit_group(
@@ -110,4 +108,23 @@ fn emit_histogram(group: &Group, sample: &mut dyn FnMut(Part, f64)) {
         sample(Part::Sum, sum);
     }
     sample(Part::Count, total);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_shown_by_its_whole_id_only_where_two_would_be_one() {
+        let file = |id: &str, process: &str| FileId { id: id.into(), process: process.into() };
+        let files = [
+            file("7-0000000a", "7"),
+            file("7-0000000a", "7"),
+            file("8-0000000b", "8"),
+            file("8", "8"),
+            file("web-1", "web-1"),
+        ];
+        let shown = ["7", "7", "8-0000000b", "8", "web-1"];
+        assert_eq!(process_labels(&files), shown);
+    }
 }

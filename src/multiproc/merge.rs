@@ -4,6 +4,7 @@
 //! Entries then go straight to the sum that they belong to.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use super::gauge::Contribution;
@@ -26,7 +27,7 @@ pub(super) struct Merge {
     by_name: Map<Box<str>, usize>,
     /// What the bytes of a key stand for, for each metric type.
     targets: Map<MetricType, Map<Box<[u8]>, Option<Target>>>,
-    /// The files that gauges per process tell apart: directory and id.
+    /// The files of gauges, which show their process.
     pub(super) files: Vec<FileId>,
     pub(super) problems: Problems,
     reader: Reader,
@@ -111,8 +112,8 @@ impl Merge {
     }
 
     /// Reads one file, whose name tells what it holds.
-    pub(super) fn add_file(&mut self, path: &Path, name: &str) {
-        let Some(name) = FileName::parse(name) else {
+    pub(super) fn add_file(&mut self, path: &Path, name: &OsStr) {
+        let Some(name) = name.to_str().and_then(FileName::parse) else {
             return self.problems.add(path, Cause::UnknownName);
         };
         match self.add_entries(path, name) {
@@ -127,6 +128,9 @@ impl Merge {
     fn add_entries(&mut self, path: &Path, name: FileName<'_>) -> Result<(), Cause> {
         let file = reader::open(path).map_err(Cause::Read)?;
         let mut reader = std::mem::take(&mut self.reader);
+        if name.kind.mode().is_some() {
+            self.files.push(FileId { id: name.id.into(), process: name.process().into() });
+        }
         let mut added = 0;
         let mut result = Ok(());
         for _ in 0..2 {
@@ -151,14 +155,7 @@ impl Merge {
         added: &mut usize,
     ) -> Result<(), Cause> {
         let can_tell_unset = entries.layout() == Layout::Own;
-        let file = match name.kind {
-            FileKind::Gauge(_) if *added == 0 => {
-                let (id, process) = (name.id.into(), name.process().into());
-                self.files.push(FileId { id, process });
-                self.files.len() - 1
-            }
-            _ => self.files.len().saturating_sub(1),
-        };
+        let file = self.files.len().saturating_sub(1);
         let metric_type = name.kind.metric_type();
         let mut targets = self.targets.remove(&metric_type).unwrap_or_default();
         let mut result = Ok(());
