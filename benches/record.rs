@@ -67,7 +67,7 @@ fn others(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
             bencher.iter(|| black_box(&gauge).set(black_box(2.5)));
         });
     }
-    let values: Vec<f64> = (0..64).map(|at| 0.001 * 1.17f64.powi(at * 29 % 64)).collect();
+    let values = workload::observations();
     group.throughput(Throughput::Elements(values.len() as u64));
     for (backend, registry) in backends {
         let histogram = Histogram::builder("histogram", "14 bounds.").buckets(buckets::DEFAULT);

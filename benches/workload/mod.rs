@@ -111,3 +111,16 @@ pub fn request(at: usize) -> [String; 3] {
     let code = ["200", "201", "404", "500", "503"][at / 4 % 5];
     [method.to_owned(), format!("/api/v1/items/{}", at / 20), code.to_owned()]
 }
+
+/// Values from below the first default bound to above the last, in an order that no processor learns.
+#[allow(dead_code, reason = "not every program observes")]
+pub fn observations() -> Vec<f64> {
+    let mut state = 1u64;
+    let mut next = || {
+        // The generator of Knuth's MMIX; the upper bits are good enough here.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as f64 / f64::from(u32::MAX)
+    };
+    (0..4096).map(|_| 0.002 * 10_000f64.powf(next())).collect()
+}

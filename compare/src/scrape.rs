@@ -98,7 +98,9 @@ fn measure(
     programs: &Programs,
     rounds: usize,
 ) -> io::Result<Outcome> {
-    let output = dir.with_extension("out");
+    let outputs = ScratchDir::new("compare-outputs");
+    let output = outputs.path().join("text");
+    let report = outputs.path().join("seconds");
     let mut ours = Times::new("ours");
     let mut python = programs
         .python
@@ -110,20 +112,17 @@ fn measure(
         samples = count_samples(&std::fs::read_to_string(&output)?);
         if let Some((program, merge, whole)) = &mut python {
             let script = programs.scripts.join("python_scrape.py");
-            let report = dir.with_extension("seconds");
             let mut command = Command::new(program);
             let time = run(command.arg(script).arg(dir).arg(&report), &output)?;
             whole.push(time);
             merge.push(read_seconds(&report)?);
             let theirs = count_samples(&std::fs::read_to_string(&output)?);
-            std::fs::remove_file(&report)?;
             if theirs != samples {
                 let message = format!("{samples} samples here, {theirs} by the Python client");
                 return Err(io::Error::other(message));
             }
         }
     }
-    std::fs::remove_file(&output)?;
     let python = python.map(|(_, merge, whole)| PythonTimes { merge, whole });
     let repeated = repeated(dir, rounds).map_err(io::Error::other)?;
     Ok(Outcome { workload, ours, python, repeated, samples })
