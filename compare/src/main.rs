@@ -1,0 +1,103 @@
+//! Measures multiprom against other clients in one run, and prints the result as Markdown.
+//!
+//! usage: multiprom-compare [--quick]
+//!
+//! See `scripts/bench-compare`, which builds what this needs.
+
+mod record;
+mod rounds;
+mod scrape;
+#[path = "../../benches/workload/mod.rs"]
+mod workload;
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use record::Registries;
+use rounds::Effort;
+use scrape::{Outcome, Programs};
+use workload::ScratchDir;
+
+fn main() -> ExitCode {
+    workload::become_worker_if_asked();
+    let quick = match env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [flag] if flag == "--quick" => true,
+        _ => {
+            eprintln!("usage: multiprom-compare [--quick]");
+            return ExitCode::from(2);
+        }
+    };
+    match compare(quick) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("multiprom-compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
+    let (rounds, slice) = if quick { (5, 5) } else { (15, 30) };
+    compare_recording(Effort { rounds, slice: Duration::from_millis(slice) })?;
+    println!();
+    match Programs::find() {
+        Some(programs) => {
+            let outcomes = scrape::outcomes(&programs, if quick { 2 } else { 7 })?;
+            outcomes.iter().for_each(print_outcome);
+        }
+        None => println!("Scrapes are not measured: the command is not built."),
+    }
+    Ok(())
+}
+
+fn compare_recording(effort: Effort) -> Result<(), Box<dyn Error>> {
+    let dir = ScratchDir::new("compare-record");
+    println!(
+        "Nanoseconds per operation; in brackets, what ours takes for each 1.00 of the other's:"
+    );
+    println!("median of {} rounds, lowest and highest.\n", effort.rounds);
+    println!("| operation | ours | {} |", record::PEERS.join(" | "));
+    println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
+    for row in record::rows(&Registries::new(dir.path())?) {
+        let count = row.ours.len();
+        let all: Vec<_> = row.ours.into_iter().chain(row.peers).collect();
+        let times = rounds::measure(&all, effort);
+        let (ours, peers) = times.split_at(count);
+        for own in ours {
+            print!("| {}, {} | {:.1} |", row.operation, own.name, own.median() * 1e9);
+            for name in record::PEERS {
+                match peers.iter().find(|peer| peer.name == name) {
+                    Some(peer) => print!(" {:.1} [{}] |", peer.median() * 1e9, own.ratio(peer)),
+                    None => print!(" |"),
+                }
+            }
+            println!();
+        }
+    }
+    Ok(())
+}
+
+fn print_outcome(outcome: &Outcome) {
+    println!(
+        "Scrape of {} processes x {} series, {}, {} samples in the text:\n",
+        scrape::PROCESSES,
+        workload::SERIES,
+        outcome.workload,
+        outcome.samples,
+    );
+    println!("| scrape | ms | Python / cold, median, lowest to highest |");
+    println!("|---|---:|---:|");
+    let line = |name: &str, seconds: f64, ratio: &str| {
+        println!("| {name} | {:.1} | {ratio} |", seconds * 1e3);
+    };
+    line("cold, whole process", outcome.ours.median(), "");
+    line("repeated", outcome.repeated.median(), "");
+    if let (Some(python), Some((merge, whole))) = (&outcome.python, outcome.ratios()) {
+        line("Python, merge and text", python.merge.median(), &merge.to_string());
+        line("Python, whole process", python.whole.median(), &whole.to_string());
+    }
+    println!();
+}

@@ -1,0 +1,403 @@
+//! What recording costs here and in other clients.
+//!
+//! Every contestant reaches its metric through `black_box`, so none keeps an address or a value in a
+//! register from one operation to the next. Where operations differ, in series or in value, a batch
+//! makes all of them in turn, the same for every contestant.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use metrics_util::registry::{AtomicStorage, Registry as FacadeRegistry};
+use multiprom::{
+    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
+    HistogramHandle, Registry, buckets,
+};
+use prometheus::core::{Atomic, GenericCounter, GenericCounterVec};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter as ClientCounter;
+use prometheus_client::metrics::family::Family as ClientFamily;
+use prometheus_client::metrics::gauge::Gauge as ClientGauge;
+use prometheus_client::metrics::histogram::Histogram as ClientHistogram;
+
+use crate::rounds::Contestant;
+use crate::workload;
+
+/// The contestants of other clients, in the order of the columns. Not every operation has all.
+pub const PEERS: [&str; 6] = [
+    "prometheus f64",
+    "prometheus-client f64",
+    "prometheus u64",
+    "prometheus-client u64",
+    "metrics u64",
+    "measured u64",
+];
+
+type ClientFloatCounter = ClientCounter<f64, AtomicU64>;
+
+/// Counters that are incremented in turn.
+const IN_TURN: usize = 32;
+const LABELLED: usize = 100;
+const LABELS: [&str; 3] = ["method", "route", "code"];
+
+static STATIC_COUNTER: Counter = Counter::new("static_total", "A static.");
+
+/// An operation, as ours and as other clients do it.
+pub struct Row {
+    pub operation: &'static str,
+    pub ours: Vec<Contestant>,
+    pub peers: Vec<Contestant>,
+}
+
+/// The registries that our contestants record into.
+pub struct Registries {
+    mapped: Registry,
+    heap: Registry,
+}
+
+impl Registries {
+    /// The default registry becomes a mapped one too.
+    pub fn new(dir: &std::path::Path) -> multiprom::Result<Registries> {
+        let mapped = Backend::directory(dir)?;
+        multiprom::set_default_backend(mapped)?;
+        Ok(Registries {
+            mapped: Registry::builder().backend(mapped).build()?,
+            heap: Registry::builder().backend(Backend::heap()).build()?,
+        })
+    }
+}
+
+pub fn rows(registries: &Registries) -> Vec<Row> {
+    vec![
+        held_counter(registries),
+        counters_in_turn(registries),
+        shared_counter(registries),
+        gauge(registries),
+        histogram(registries),
+        shared_histogram(registries),
+        labelled(registries),
+        shared_labelled(registries),
+    ]
+}
+
+fn held_counter(registries: &Registries) -> Row {
+    let mapped = our_counter(&registries.mapped, "held_total");
+    let heap = our_counter(&registries.heap, "held_total");
+    let int = peer_counter::<prometheus::core::AtomicU64>("held_int");
+    let float = peer_counter::<prometheus::core::AtomicF64>("held_float");
+    let client_int = ClientCounter::<u64>::default();
+    let client_float = ClientFloatCounter::default();
+    let facade = facade_counter();
+    let measured = measured::Counter::default();
+    Row {
+        operation: "counter, held handle",
+        ours: vec![
+            Contestant::new("mapped", 1, move || black_box(&mapped).inc()),
+            Contestant::new("heap", 1, move || black_box(&heap).inc()),
+            Contestant::new("mapped static", 1, || black_box(&STATIC_COUNTER).inc()),
+        ],
+        peers: vec![
+            Contestant::new("prometheus f64", 1, move || black_box(&float).inc()),
+            Contestant::new("prometheus-client f64", 1, move || {
+                black_box(&client_float).inc();
+            }),
+            Contestant::new("prometheus u64", 1, move || black_box(&int).inc()),
+            Contestant::new("prometheus-client u64", 1, move || {
+                black_box(&client_int).inc();
+            }),
+            Contestant::new("metrics u64", 1, move || black_box(&facade).increment(1)),
+            Contestant::new("measured u64", 1, move || black_box(&measured).inc()),
+        ],
+    }
+}
+
+fn counters_in_turn(registries: &Registries) -> Row {
+    let our_counters = |registry| -> Vec<CounterHandle> {
+        (0..IN_TURN).map(|at| our_counter(registry, &format!("turn_{at}_total"))).collect()
+    };
+    let mapped = our_counters(&registries.mapped);
+    let heap = our_counters(&registries.heap);
+    let float: Vec<_> =
+        (0..IN_TURN).map(|_| peer_counter::<prometheus::core::AtomicF64>("turn")).collect();
+    let client: Vec<_> = (0..IN_TURN).map(|_| ClientFloatCounter::default()).collect();
+    Row {
+        operation: "32 counters in turn",
+        ours: vec![
+            Contestant::new("mapped", IN_TURN, move || {
+                black_box(&mapped).iter().for_each(|counter| black_box(counter).inc());
+            }),
+            Contestant::new("heap", IN_TURN, move || {
+                black_box(&heap).iter().for_each(|counter| black_box(counter).inc());
+            }),
+        ],
+        peers: vec![
+            Contestant::new("prometheus f64", IN_TURN, move || {
+                black_box(&float).iter().for_each(|counter| black_box(counter).inc());
+            }),
+            Contestant::new("prometheus-client f64", IN_TURN, move || {
+                black_box(&client).iter().for_each(|counter| {
+                    black_box(counter).inc();
+                });
+            }),
+        ],
+    }
+}
+
+fn shared_counter(registries: &Registries) -> Row {
+    let mapped = our_counter(&registries.mapped, "shared_total");
+    let heap = our_counter(&registries.heap, "shared_total");
+    let int = peer_counter::<prometheus::core::AtomicU64>("shared_int");
+    let float = peer_counter::<prometheus::core::AtomicF64>("shared_float");
+    let client_int = ClientCounter::<u64>::default();
+    let client_float = ClientFloatCounter::default();
+    let facade = facade_counter();
+    Row {
+        operation: "counter, two threads",
+        ours: vec![
+            Contestant::on_two_threads("mapped", 1, move || black_box(&mapped).inc()),
+            Contestant::on_two_threads("heap", 1, move || black_box(&heap).inc()),
+        ],
+        peers: vec![
+            Contestant::on_two_threads("prometheus f64", 1, move || black_box(&float).inc()),
+            Contestant::on_two_threads("prometheus-client f64", 1, move || {
+                black_box(&client_float).inc();
+            }),
+            Contestant::on_two_threads("prometheus u64", 1, move || black_box(&int).inc()),
+            Contestant::on_two_threads("prometheus-client u64", 1, move || {
+                black_box(&client_int).inc();
+            }),
+            Contestant::on_two_threads("metrics u64", 1, move || black_box(&facade).increment(1)),
+        ],
+    }
+}
+
+fn gauge(registries: &Registries) -> Row {
+    let our_gauge = |registry, mode| -> GaugeHandle {
+        let builder = Gauge::builder(format!("gauge_{mode:?}"), "A gauge.").mode(mode);
+        builder.register(registry).expect("the name is free")
+    };
+    let mapped = our_gauge(&registries.mapped, GaugeMode::LiveSum);
+    let heap = our_gauge(&registries.heap, GaugeMode::LiveSum);
+    let most_recent = our_gauge(&registries.mapped, GaugeMode::MostRecent);
+    let float = prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid");
+    let client = ClientGauge::<f64, AtomicU64>::default();
+    Row {
+        operation: "gauge, set",
+        ours: vec![
+            Contestant::new("mapped", 1, move || black_box(&mapped).set(black_box(2.5))),
+            Contestant::new("heap", 1, move || black_box(&heap).set(black_box(2.5))),
+            Contestant::new("mapped, mostrecent", 1, move || {
+                black_box(&most_recent).set(black_box(2.5));
+            }),
+        ],
+        peers: vec![
+            Contestant::new("prometheus f64", 1, move || black_box(&float).set(black_box(2.5))),
+            Contestant::new("prometheus-client f64", 1, move || {
+                black_box(&client).set(black_box(2.5));
+            }),
+        ],
+    }
+}
+
+/// Histograms with 14 bounds, and values for each of them.
+struct Histograms {
+    mapped: HistogramHandle,
+    heap: HistogramHandle,
+    prometheus: prometheus::Histogram,
+    client: ClientHistogram,
+    values: [Vec<f64>; 4],
+}
+
+impl Histograms {
+    fn new(registries: &Registries, name: &str) -> Histograms {
+        let our_histogram = |registry| {
+            let builder = Histogram::builder(name, "14 bounds.").buckets(buckets::DEFAULT);
+            builder.register(registry).expect("the name is free")
+        };
+        let options = prometheus::HistogramOpts::new("histogram", "14 bounds.");
+        let options = options.buckets(buckets::DEFAULT.to_vec());
+        let values = workload::observations();
+        Histograms {
+            mapped: our_histogram(&registries.mapped),
+            heap: our_histogram(&registries.heap),
+            prometheus: prometheus::Histogram::with_opts(options).expect("the options are valid"),
+            client: ClientHistogram::new(buckets::DEFAULT),
+            values: std::array::from_fn(|_| values.clone()),
+        }
+    }
+}
+
+fn histogram(registries: &Registries) -> Row {
+    let Histograms { mapped, heap, prometheus, client, values } =
+        Histograms::new(registries, "histogram_alone");
+    let [for_mapped, for_heap, for_prometheus, for_client] = values;
+    let batch = for_mapped.len();
+    Row {
+        operation: "histogram, 14 bounds",
+        ours: vec![
+            Contestant::new("mapped", batch, move || {
+                for_mapped.iter().for_each(|value| black_box(&mapped).observe(black_box(*value)));
+            }),
+            Contestant::new("heap", batch, move || {
+                for_heap.iter().for_each(|value| black_box(&heap).observe(black_box(*value)));
+            }),
+        ],
+        peers: vec![
+            Contestant::new("prometheus f64", batch, move || {
+                for_prometheus
+                    .iter()
+                    .for_each(|value| black_box(&prometheus).observe(black_box(*value)));
+            }),
+            Contestant::new("prometheus-client f64", batch, move || {
+                for_client.iter().for_each(|value| black_box(&client).observe(black_box(*value)));
+            }),
+        ],
+    }
+}
+
+fn shared_histogram(registries: &Registries) -> Row {
+    let Histograms { mapped, heap, prometheus, client, values } =
+        Histograms::new(registries, "histogram_shared");
+    let [for_mapped, for_heap, for_prometheus, for_client] = values;
+    let batch = for_mapped.len();
+    Row {
+        operation: "histogram, two threads",
+        ours: vec![
+            Contestant::on_two_threads("mapped", batch, move || {
+                for_mapped.iter().for_each(|value| black_box(&mapped).observe(black_box(*value)));
+            }),
+            Contestant::on_two_threads("heap", batch, move || {
+                for_heap.iter().for_each(|value| black_box(&heap).observe(black_box(*value)));
+            }),
+        ],
+        peers: vec![
+            Contestant::on_two_threads("prometheus f64", batch, move || {
+                for_prometheus
+                    .iter()
+                    .for_each(|value| black_box(&prometheus).observe(black_box(*value)));
+            }),
+            Contestant::on_two_threads("prometheus-client f64", batch, move || {
+                for_client.iter().for_each(|value| black_box(&client).observe(black_box(*value)));
+            }),
+        ],
+    }
+}
+
+/// The labels of a family of `prometheus-client`, which takes them ready made.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    method: String,
+    route: String,
+    code: String,
+}
+
+/// Families with three labels, and the labels of 100 series.
+struct Families {
+    mapped: Family<Counter, 3>,
+    heap: Family<Counter, 3>,
+    prometheus: prometheus::CounterVec,
+    client: ClientFamily<Request, ClientFloatCounter>,
+    requests: &'static [[String; 3]],
+    client_requests: Vec<Request>,
+}
+
+impl Families {
+    fn new(registries: &Registries, name: &str) -> Families {
+        let our_family = |registry| {
+            let builder = Counter::builder(name, "Requests.").labels(LABELS);
+            builder.register(registry).expect("the name is free")
+        };
+        let options = prometheus::Opts::new("requests", "Requests.");
+        let requests: Vec<[String; 3]> = (0..LABELLED).map(workload::request).collect();
+        let client_requests = requests.iter().cloned();
+        let client_requests =
+            client_requests.map(|[method, route, code]| Request { method, route, code }).collect();
+        Families {
+            mapped: our_family(&registries.mapped),
+            heap: our_family(&registries.heap),
+            prometheus: GenericCounterVec::new(options, &LABELS).expect("the options are valid"),
+            client: ClientFamily::default(),
+            requests: requests.leak(),
+            client_requests,
+        }
+    }
+}
+
+fn labelled(registries: &Registries) -> Row {
+    let Families { mapped, heap, prometheus, client, requests, client_requests } =
+        Families::new(registries, "labelled_alone");
+    Row {
+        operation: "counter, three labels, 100 series",
+        ours: vec![
+            Contestant::new("mapped", LABELLED, move || count(&mapped, requests)),
+            Contestant::new("heap", LABELLED, move || count(&heap, requests)),
+        ],
+        peers: vec![
+            Contestant::new("prometheus f64", LABELLED, move || {
+                count_in_vec(&prometheus, requests);
+            }),
+            Contestant::new("prometheus-client f64", LABELLED, move || {
+                count_in_family(&client, &client_requests);
+            }),
+        ],
+    }
+}
+
+fn shared_labelled(registries: &Registries) -> Row {
+    let Families { mapped, heap, prometheus, client, requests, client_requests } =
+        Families::new(registries, "labelled_shared");
+    Row {
+        operation: "counter, three labels, two threads",
+        ours: vec![
+            Contestant::on_two_threads("mapped", LABELLED, move || count(&mapped, requests)),
+            Contestant::on_two_threads("heap", LABELLED, move || count(&heap, requests)),
+        ],
+        peers: vec![
+            Contestant::on_two_threads("prometheus f64", LABELLED, move || {
+                count_in_vec(&prometheus, requests);
+            }),
+            Contestant::on_two_threads("prometheus-client f64", LABELLED, move || {
+                count_in_family(&client, &client_requests);
+            }),
+        ],
+    }
+}
+
+#[inline]
+fn count(family: &Family<Counter, 3>, requests: &[[String; 3]]) {
+    for request in requests {
+        let [method, route, code] = black_box(request);
+        black_box(family).with([method, route, code]).inc();
+    }
+}
+
+#[inline]
+fn count_in_vec(family: &prometheus::CounterVec, requests: &[[String; 3]]) {
+    for request in requests {
+        let [method, route, code] = black_box(request);
+        black_box(family).with_label_values(&[method, route, code]).inc();
+    }
+}
+
+#[inline]
+fn count_in_family(family: &ClientFamily<Request, ClientFloatCounter>, requests: &[Request]) {
+    for request in requests {
+        black_box(family).get_or_create(black_box(request)).inc();
+    }
+}
+
+fn our_counter(registry: &Registry, name: &str) -> CounterHandle {
+    Counter::builder(name, "A counter.").register(registry).expect("the name is free")
+}
+
+fn peer_counter<P: Atomic>(name: &str) -> GenericCounter<P> {
+    GenericCounter::new(name, "A counter.").expect("the name is valid")
+}
+
+/// A handle as the recorders of the facade give it out.
+fn facade_counter() -> metrics::Counter {
+    let registry = FacadeRegistry::new(AtomicStorage);
+    let key = metrics::Key::from_static_name("held");
+    let counter = registry.get_or_create_counter(&key, Arc::clone);
+    metrics::Counter::from_arc(counter)
+}
