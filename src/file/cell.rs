@@ -21,10 +21,6 @@ impl Cell {
         Cell(Box::leak(Box::new(AtomicU64::new(0))))
     }
 
-    pub(crate) const fn word(self) -> &'static AtomicU64 {
-        self.0
-    }
-
     #[inline]
     pub(crate) fn get(self) -> f64 {
         Cell::read(self.0)
@@ -39,6 +35,12 @@ impl Cell {
     #[inline]
     pub(crate) fn set(self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Adds by a plain load and store. The caller is the only one who writes the word.
+    #[inline]
+    pub(crate) fn add_owned(self, amount: f64) {
+        self.set(self.get() + amount);
     }
 
     /// Adds by compare-and-swap, so that threads may share the word.

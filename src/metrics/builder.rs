@@ -53,7 +53,7 @@ impl<M: Metric> Builder<M> {
     pub fn register(self, registry: &Registry) -> Result<M::Handle> {
         let lock = slow_path();
         let child = self.spec(&[]).register(registry, &lock)?.child_locked(&[], &lock);
-        child.bind(&lock);
+        M::declare(child, &lock);
         Ok(M::handle(child))
     }
 
@@ -65,7 +65,7 @@ impl<M: Metric> Builder<M> {
     pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
         let lock = slow_path();
         let child = self.spec(&[]).get_or_register(registry, &lock)?.child_locked(&[], &lock);
-        child.bind(&lock);
+        M::declare(child, &lock);
         Ok(M::handle(child))
     }
 

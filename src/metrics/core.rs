@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::registry::{Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound};
-use crate::store::{SeriesOpener, Store};
+use crate::store::{Claimed, SeriesOpener, Split, Store, thread};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
@@ -20,8 +20,8 @@ pub trait Typed: Sized + 'static {
     /// What distinguishes families of this type: a gauge's mode, a histogram's bounds.
     type Options: Copy + PartialEq + Send + Sync + 'static;
 
-    /// The words of one series, at an address that lives as long as the process.
-    type Cells: Send + Sync + 'static;
+    /// What a series is stored in, at an address that lives as long as the process.
+    type Slots: Send + Sync + 'static;
 
     fn check(options: Self::Options) -> Result<()> {
         let _ = options;
@@ -36,10 +36,25 @@ pub trait Typed: Sized + 'static {
     /// The label name that this type keeps for itself.
     const RESERVED_LABEL: Option<&'static str> = None;
 
-    fn open(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Cells;
+    /// Makes the storage of a series in this process.
+    fn open(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Slots;
+
+    /// Makes the zeros of a series visible.
+    fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>) {
+        child.bind(lock);
+    }
 
     /// Gives the samples of one series as this process has them.
-    fn collect(cells: &Self::Cells, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
+    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
+}
+
+/// A type whose series are split by thread.
+pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
+    /// What one thread writes.
+    type Cells: Send + Sync + 'static;
+
+    /// Makes the cells for one thread.
+    fn open_cells(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Cells;
 }
 
 /// A family of one type: children by label values, and the store of their cells.
@@ -54,7 +69,7 @@ pub struct FamilyCore<M: Typed> {
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     values: Box<[Box<str>]>,
-    bound: Bound<M::Cells>,
+    bound: Bound<M::Slots>,
 }
 
 /// What a handle is.
@@ -192,40 +207,71 @@ impl<M: Typed> Child<M> {
         self.values.iter().map(|value| &**value).eq(values.iter().copied())
     }
 
-    /// The cells of this series in this process.
+    /// The storage of this series in this process.
     #[inline]
-    pub(super) fn cells(&'static self) -> &'static M::Cells {
+    pub(super) fn slots(&'static self) -> &'static M::Slots {
         match self.bound.get() {
-            Some(cells) => cells,
+            Some(slots) => slots,
             None => self.bind(&fork::lock()),
         }
     }
 
-    /// The cells, if this process has recorded or declared the series.
-    pub(super) fn cells_if_bound(&self) -> Option<&'static M::Cells> {
+    /// The storage, if this process has recorded or declared the series.
+    pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
         if self.family.store.is_inherited() { self.bound.inherited() } else { self.bound.get() }
     }
 
     #[cold]
-    pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Cells {
-        if let Some(cells) = self.bound.get() {
-            return cells;
+    pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Slots {
+        if let Some(slots) = self.bound.get() {
+            return slots;
         }
-        let store = self.family.store;
-        let cells = match self.bound.inherited() {
-            Some(cells) if store.is_inherited() => cells,
-            _ => {
-                let descriptor = &self.family.descriptor;
-                let names = descriptor.label_names.iter().map(|name| &**name);
-                let pairs = names.zip(self.values.iter().map(|value| &**value));
-                let labels = LabelSet::new(descriptor.const_labels.iter().chain(pairs));
-                let Descriptor { name, help, metric_type, mode, .. } = descriptor;
-                let mut opener = SeriesOpener::new(store, name, help, *metric_type, *mode, labels);
-                M::open(&mut opener, self.family.options)
-            }
+        let slots = match self.bound.inherited() {
+            Some(slots) if self.family.store.is_inherited() => slots,
+            _ => M::open(&mut self.opener(), self.family.options),
         };
-        self.bound.set(cells, lock);
-        cells
+        self.bound.set(slots, lock);
+        slots
+    }
+
+    fn opener(&self) -> SeriesOpener<'static> {
+        let descriptor = &self.family.descriptor;
+        let names = descriptor.label_names.iter().map(|name| &**name);
+        let pairs = names.zip(self.values.iter().map(|value| &**value));
+        let labels = LabelSet::new(descriptor.const_labels.iter().chain(pairs));
+        let Descriptor { name, help, metric_type, mode, .. } = descriptor;
+        SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, labels)
+    }
+}
+
+impl<M: SplitTyped> Child<M> {
+    /// The cells that this thread owns, if it has recorded here before: the fast path of recording.
+    #[inline]
+    pub(super) fn owned(&self) -> Option<&'static M::Cells> {
+        let (epoch, index) = thread::owner();
+        self.bound.get_in(epoch)?.owned(index)
+    }
+
+    /// The cells for this thread, made if need be.
+    #[cold]
+    pub(super) fn claim(&'static self) -> Claimed<M::Cells> {
+        let index = thread::claim();
+        if index.is_none()
+            && let Some(cells) = self.bound.get().and_then(Split::shared)
+        {
+            return Claimed::Shared(cells);
+        }
+        self.claim_locked(index, &fork::lock())
+    }
+
+    /// As [`claim`](Self::claim), for those who hold the lock.
+    pub(super) fn claim_locked(
+        &'static self,
+        index: Option<usize>,
+        lock: &MutexGuard<'static, ()>,
+    ) -> Claimed<M::Cells> {
+        let make = || M::open_cells(&mut self.opener(), self.family.options);
+        self.bind(lock).claim(index, make)
     }
 }
 
@@ -236,7 +282,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
         let mut labels: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
         for child in self.children.iter() {
-            let Some(cells) = child.cells_if_bound() else {
+            let Some(slots) = child.slots_if_bound() else {
                 continue;
             };
             if !begun {
@@ -248,7 +294,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
             let names = label_names.iter().map(|name| &**name);
             labels.extend(names.zip(child.values.iter().map(|value| &**value)));
             labels.sort_unstable();
-            M::collect(cells, self.options, &mut |part, value| {
+            M::collect(slots, self.options, &mut |part, value| {
                 out.sample(&Sample { part, labels: &labels, value, timestamp: None });
             });
         }

@@ -1,12 +1,13 @@
 //! Counters: totals that only grow.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
 use super::{Builder, Family, Metric, statics};
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, SeriesOpener};
+use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
 
 /// A total that only grows, declared as a static.
 ///
@@ -91,20 +92,70 @@ impl CounterHandle {
     /// Adds 1.
     #[inline]
     pub fn inc(&self) {
-        Cell::new(self.0.cells()).add(1.0);
+        match self.0.owned() {
+            Some(cells) => cells.inc(),
+            None => self.add_claimed(1.0),
+        }
     }
 
     /// Adds `amount`. One that is negative or not finite is ignored: a total never falls.
     #[inline]
     pub fn inc_by(&self, amount: f64) {
         if (0.0..f64::INFINITY).contains(&amount) {
-            Cell::new(self.0.cells()).add(amount);
+            match self.0.owned() {
+                Some(cells) => cells.add(amount),
+                None => self.add_claimed(amount),
+            }
+        }
+    }
+
+    #[cold]
+    fn add_claimed(&self, amount: f64) {
+        match self.0.claim() {
+            Claimed::Owned(cells) => cells.add(amount),
+            Claimed::Shared(cells) => cells.total.add(amount),
         }
     }
 
     /// What this process has counted.
     pub fn get(&self) -> f64 {
-        self.0.cells_if_bound().map_or(0.0, |word| Cell::new(word).get())
+        self.0.slots_if_bound().map_or(0.0, total)
+    }
+}
+
+fn total(split: &Split<CounterCells>) -> f64 {
+    split.iter().map(|cells| cells.total.get()).fold(0.0, |sum, value| sum + value)
+}
+
+/// The cells of a counter series for one thread.
+pub struct CounterCells {
+    /// What is exported.
+    total: Cell,
+    /// How often 1 was added. An integer of our own beside the cell takes the floating-point addition
+    /// out of the chain from one increment to the next.
+    ones: AtomicU64,
+    /// The sum of all other amounts, as bits.
+    others: AtomicU64,
+}
+
+impl CounterCells {
+    /// By the owner only.
+    ///
+    /// ORDERING: relaxed. The next owner sees these words by the hand-over of the index.
+    #[inline]
+    fn inc(&self) {
+        let ones = self.ones.load(Ordering::Relaxed) + 1;
+        self.ones.store(ones, Ordering::Relaxed);
+        // OK because a signed conversion is one instruction, and the sign is never reached.
+        self.total.set(ones as i64 as f64 + Cell::read(&self.others));
+    }
+
+    /// By the owner only.
+    #[inline]
+    fn add(&self, amount: f64) {
+        let others = Cell::read(&self.others) + amount;
+        self.others.store(others.to_bits(), Ordering::Relaxed);
+        self.total.set(self.ones.load(Ordering::Relaxed) as i64 as f64 + others);
     }
 }
 
@@ -119,13 +170,27 @@ impl Metric for Counter {
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
     type Options = ();
-    type Cells = AtomicU64;
+    type Slots = Split<CounterCells>;
 
-    fn open(opener: &mut SeriesOpener<'_>, (): ()) -> &'static AtomicU64 {
-        opener.cells(Part::Total, now()).value.word()
+    fn open(_: &mut SeriesOpener<'_>, (): ()) -> &'static Split<CounterCells> {
+        Box::leak(Box::new(Split::new()))
     }
 
-    fn collect(cells: &AtomicU64, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Total, Cell::read(cells));
+    fn declare(child: ChildRef<Counter>, lock: &MutexGuard<'static, ()>) {
+        child.claim_locked(thread::claim(), lock);
+    }
+
+    fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
+        sink(Part::Total, total(split));
+    }
+}
+
+impl SplitTyped for Counter {
+    type Cells = CounterCells;
+
+    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> &'static CounterCells {
+        let total = opener.cells(Part::Total, now()).value;
+        let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
+        Box::leak(Box::new(CounterCells { total, ones, others }))
     }
 }

@@ -139,7 +139,7 @@ impl GaugeHandle {
     /// Sets the value. Any number is allowed, NaN and the infinities too.
     #[inline]
     pub fn set(&self, value: f64) {
-        let cells = self.0.cells();
+        let cells = self.0.slots();
         cells.stamp();
         cells.sample.value.set(value);
     }
@@ -159,7 +159,7 @@ impl GaugeHandle {
     /// Adds `amount` to what this process has.
     #[inline]
     pub fn add(&self, amount: f64) {
-        let cells = self.0.cells();
+        let cells = self.0.slots();
         cells.stamp();
         cells.sample.value.add(amount);
     }
@@ -188,7 +188,7 @@ impl GaugeHandle {
 
     /// The value that this process has; 0 if it never set one.
     pub fn get(&self) -> f64 {
-        self.0.cells_if_bound().map_or(0.0, |cells| cells.sample.value.get())
+        self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
     }
 }
 
@@ -237,7 +237,7 @@ impl GaugeCells {
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
     type Options = GaugeMode;
-    type Cells = GaugeCells;
+    type Slots = GaugeCells;
 
     fn mode(mode: GaugeMode) -> Option<GaugeMode> {
         Some(mode)

@@ -1,12 +1,14 @@
 //! Histograms: observations counted in buckets.
 
-use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use std::sync::MutexGuard;
+
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, buckets, statics};
 use crate::error::Result;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, SeriesOpener};
+use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
 
 /// Observations counted in buckets, declared as a static.
 ///
@@ -100,10 +102,21 @@ impl HistogramHandle {
         if value.is_nan() {
             return;
         }
-        let cells = self.0.cells();
-        let at = buckets::position(cells.bounds, value);
-        cells.buckets[at].add(1.0);
-        cells.sum.add(value);
+        match self.0.owned() {
+            Some(cells) => cells.observe(value),
+            None => self.observe_claimed(value),
+        }
+    }
+
+    #[cold]
+    fn observe_claimed(&self, value: f64) {
+        match self.0.claim() {
+            Claimed::Owned(cells) => cells.observe(value),
+            Claimed::Shared(cells) => {
+                cells.bucket(value).add(1.0);
+                cells.sum.add(value);
+            }
+        }
     }
 
     /// Observes the seconds that pass until the timer stops.
@@ -115,13 +128,18 @@ impl HistogramHandle {
     pub fn get_count(&self) -> u64 {
         let count =
             |cells: &HistogramCells| cells.buckets.iter().map(|cell| cell.get()).sum::<f64>();
-        self.0.cells_if_bound().map_or(0, |cells| count(cells) as u64)
+        let split = self.0.slots_if_bound();
+        split.map_or(0.0, |split| split.iter().map(count).sum()) as u64
     }
 
     /// The sum of the observations that this process has made.
     pub fn get_sum(&self) -> f64 {
-        self.0.cells_if_bound().map_or(0.0, |cells| cells.sum.get())
+        self.0.slots_if_bound().map_or(0.0, sum)
     }
+}
+
+fn sum(split: &Split<HistogramCells>) -> f64 {
+    split.iter().map(|cells| cells.sum.get()).fold(0.0, |sum, value| sum + value)
 }
 
 impl Observe for HistogramHandle {
@@ -152,7 +170,7 @@ impl Bounds {
     }
 }
 
-/// The cells of a histogram series.
+/// The cells of a histogram series for one thread.
 pub struct HistogramCells {
     bounds: &'static [f64],
     sum: Cell,
@@ -160,33 +178,60 @@ pub struct HistogramCells {
     buckets: Box<[Cell]>,
 }
 
+impl HistogramCells {
+    /// The bucket that counts a value.
+    #[inline]
+    fn bucket(&self, value: f64) -> Cell {
+        self.buckets[buckets::position(self.bounds, value)]
+    }
+
+    /// By the owner only.
+    #[inline]
+    fn observe(&self, value: f64) {
+        self.bucket(value).add_owned(1.0);
+        self.sum.add_owned(value);
+    }
+}
+
 impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
-    type Cells = HistogramCells;
+    type Slots = Split<HistogramCells>;
 
     fn check(bounds: Bounds) -> Result<()> {
         buckets::check(bounds.0)
     }
 
-    fn open(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> &'static HistogramCells {
+    fn open(_: &mut SeriesOpener<'_>, _: Bounds) -> &'static Split<HistogramCells> {
+        Box::leak(Box::new(Split::new()))
+    }
+
+    fn declare(child: ChildRef<Histogram>, lock: &MutexGuard<'static, ()>) {
+        child.claim_locked(thread::claim(), lock);
+    }
+
+    fn collect(split: &Split<HistogramCells>, bounds: Bounds, sink: &mut dyn FnMut(Part, f64)) {
+        let mut total = 0.0;
+        let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
+        for (at, bound) in bounds.enumerate() {
+            total += split.iter().map(|cells| cells.buckets[at].get()).sum::<f64>();
+            sink(Part::Bucket(bound), total);
+        }
+        sink(Part::Sum, sum(split));
+        sink(Part::Count, total);
+    }
+}
+
+impl SplitTyped for Histogram {
+    type Cells = HistogramCells;
+
+    fn open_cells(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> &'static HistogramCells {
         let now = now();
         let sum = opener.cells(Part::Sum, now).value;
         let bounds = bounds.finite();
         let buckets = bounds.iter().copied().chain([f64::INFINITY]);
         let buckets = buckets.map(|bound| opener.cells(Part::Bucket(bound), now).value).collect();
         Box::leak(Box::new(HistogramCells { bounds, sum, buckets }))
-    }
-
-    fn collect(cells: &HistogramCells, _: Bounds, sink: &mut dyn FnMut(Part, f64)) {
-        let mut total = 0.0;
-        let bounds = cells.bounds.iter().copied().chain([f64::INFINITY]);
-        for (bound, cell) in bounds.zip(&cells.buckets) {
-            total += cell.get();
-            sink(Part::Bucket(bound), total);
-        }
-        sink(Part::Sum, cells.sum.get());
-        sink(Part::Count, total);
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn register<M: Metric>(
             child
         }
     };
-    child.bind(&lock);
+    M::declare(child, &lock);
     Ok(())
 }
 

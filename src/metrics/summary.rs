@@ -1,11 +1,13 @@
 //! Summaries: count and sum of observations.
 
-use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use std::sync::MutexGuard;
+
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, SeriesOpener};
+use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
 
 /// Count and sum of observations, declared as a static.
 ///
@@ -84,9 +86,21 @@ impl SummaryHandle {
         if value.is_nan() {
             return;
         }
-        let cells = self.0.cells();
-        cells.count.add(1.0);
-        cells.sum.add(value);
+        match self.0.owned() {
+            Some(cells) => cells.observe(value),
+            None => self.observe_claimed(value),
+        }
+    }
+
+    #[cold]
+    fn observe_claimed(&self, value: f64) {
+        match self.0.claim() {
+            Claimed::Owned(cells) => cells.observe(value),
+            Claimed::Shared(cells) => {
+                cells.count.add(1.0);
+                cells.sum.add(value);
+            }
+        }
     }
 
     /// Observes the seconds that pass until the timer stops.
@@ -96,12 +110,12 @@ impl SummaryHandle {
 
     /// How many observations this process has made.
     pub fn get_count(&self) -> u64 {
-        self.0.cells_if_bound().map_or(0, |cells| cells.count.get() as u64)
+        self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count) as u64)
     }
 
     /// The sum of the observations that this process has made.
     pub fn get_sum(&self) -> f64 {
-        self.0.cells_if_bound().map_or(0.0, |cells| cells.sum.get())
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum))
     }
 }
 
@@ -119,27 +133,52 @@ impl Metric for Summary {
     }
 }
 
-/// The cells of a summary series.
+fn total(split: &Split<SummaryCells>, part: impl Fn(&SummaryCells) -> Cell) -> f64 {
+    split.iter().map(|cells| part(cells).get()).fold(0.0, |sum, value| sum + value)
+}
+
+/// The cells of a summary series for one thread.
 pub struct SummaryCells {
     count: Cell,
     sum: Cell,
+}
+
+impl SummaryCells {
+    /// By the owner only.
+    #[inline]
+    fn observe(&self, value: f64) {
+        self.count.add_owned(1.0);
+        self.sum.add_owned(value);
+    }
 }
 
 impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
+    type Slots = Split<SummaryCells>;
+
+    fn open(_: &mut SeriesOpener<'_>, (): ()) -> &'static Split<SummaryCells> {
+        Box::leak(Box::new(Split::new()))
+    }
+
+    fn declare(child: ChildRef<Summary>, lock: &MutexGuard<'static, ()>) {
+        child.claim_locked(thread::claim(), lock);
+    }
+
+    fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
+        sink(Part::Sum, total(split, |cells| cells.sum));
+        sink(Part::Count, total(split, |cells| cells.count));
+    }
+}
+
+impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn open(opener: &mut SeriesOpener<'_>, (): ()) -> &'static SummaryCells {
+    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> &'static SummaryCells {
         let now = now();
         let count = opener.cells(Part::Count, now).value;
         let sum = opener.cells(Part::Sum, now).value;
         Box::leak(Box::new(SummaryCells { count, sum }))
-    }
-
-    fn collect(cells: &SummaryCells, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Sum, cells.sum.get());
-        sink(Part::Count, cells.count.get());
     }
 }

@@ -23,8 +23,8 @@ struct Files {
     /// Drawn with the first file.
     id: Option<WriterId>,
     writers: HashMap<FileKind, SeriesWriter>,
-    /// The cells of every series, so that one key has one entry.
-    cells: HashMap<(FileKind, Box<[u8]>), SampleCells, foldhash::fast::RandomState>,
+    /// The cells of every gauge, which has one entry for a key.
+    gauges: HashMap<(FileKind, Box<[u8]>), SampleCells, foldhash::fast::RandomState>,
 }
 
 impl DirectoryStore {
@@ -45,8 +45,8 @@ impl DirectoryStore {
     pub(crate) fn open_cells(&self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
         let files = self.files.get_or_create(|| Mutex::new(Files::default()));
         let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = files.cells.get(&(kind, key.into()));
-        if let Some(cells) = found {
+        let is_gauge = kind.mode().is_some();
+        if is_gauge && let Some(cells) = files.gauges.get(&(kind, key.into())) {
             return *cells;
         }
         let cells = match files.append(&self.path, kind, key, time) {
@@ -57,7 +57,9 @@ impl DirectoryStore {
                 SampleCells::on_heap(time)
             }
         };
-        files.cells.insert((kind, key.into()), cells);
+        if is_gauge {
+            files.gauges.insert((kind, key.into()), cells);
+        }
         cells
     }
 }

@@ -17,6 +17,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::thread::ENTRIES;
+
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
 
@@ -25,10 +27,18 @@ const NO_EPOCH: u64 = u64::MAX;
 struct Page {
     /// 0 where this process has not drawn its epoch yet.
     epoch: AtomicU64,
+    /// In which epoch each owner of an index took it; written by the owner. See `thread`.
+    owners: [AtomicU64; ENTRIES],
+}
+
+impl Page {
+    const fn new() -> Page {
+        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; ENTRIES] }
+    }
 }
 
 /// Stands in for the page until it is mapped: its epoch stays 0, so nothing is current.
-static NO_PAGE: Page = Page { epoch: AtomicU64::new(0) };
+static NO_PAGE: Page = Page::new();
 
 static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const NO_PAGE).cast_mut());
 
@@ -47,6 +57,17 @@ fn page() -> &'static Page {
 #[inline]
 fn seen_epoch() -> u64 {
     page().epoch.load(Ordering::Relaxed)
+}
+
+/// In which epoch the owner of an index took it, 0 where this process has seen none.
+#[inline]
+pub(super) fn owner_epoch(index: usize) -> u64 {
+    page().owners[index].load(Ordering::Relaxed)
+}
+
+/// Notes that the calling thread owns an index from now on, or with 0 that it does no longer.
+pub(super) fn set_owner_epoch(index: usize, epoch: u64) {
+    page().owners[index].store(epoch, Ordering::Relaxed);
 }
 
 /// The epoch of this process, drawn if need be.
@@ -104,7 +125,7 @@ fn map_page() {
 
 /// Where the kernel wipes no pages, libc's fork handlers do it; a raw `clone` is not seen then.
 fn use_heap_page() {
-    let page = Box::into_raw(Box::new(Page { epoch: AtomicU64::new(0) }));
+    let page = Box::into_raw(Box::new(Page::new()));
     if publish_page(page) {
         #[cfg(unix)]
         // SAFETY: the handler stores to an atomic, and is never unloaded.
@@ -118,6 +139,7 @@ fn use_heap_page() {
 #[cfg(unix)]
 extern "C" fn wipe() {
     page().epoch.store(0, Ordering::Relaxed);
+    page().owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
 }
 
 fn publish_page(page: *mut Page) -> bool {
@@ -183,7 +205,13 @@ impl<T: Sync> Bound<T> {
     #[inline]
     pub(crate) fn get(&self) -> Option<&'static T> {
         // ORDERING: acquire, so that the value is at least as new as its epoch.
-        if self.epoch.load(Ordering::Acquire) == seen_epoch() { self.value.get() } else { None }
+        self.get_in(seen_epoch())
+    }
+
+    /// What was set in the epoch that the caller knows to be the current one, or 0.
+    #[inline]
+    pub(crate) fn get_in(&self, epoch: u64) -> Option<&'static T> {
+        if self.epoch.load(Ordering::Acquire) == epoch { self.value.get() } else { None }
     }
 
     /// What was set last, in this process or in a forebear. The caller does not touch mapped memory

@@ -8,7 +8,11 @@
 mod directory;
 mod dropped;
 pub(crate) mod fork;
+mod owners;
 mod series;
+mod split;
+mod sync;
+pub(crate) mod thread;
 
 use std::fmt;
 use std::path::Path;
@@ -20,6 +24,7 @@ use crate::file::name::FileKind;
 
 pub(crate) use dropped::dropped_series;
 pub(crate) use series::SeriesOpener;
+pub(crate) use split::{Claimed, Split};
 
 /// The words of one sample.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +63,8 @@ impl Store {
         Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
     }
 
-    /// The cells of the sample with this key, in this process. The same key gives the same cells.
+    /// New cells for the sample with this key. Readers add up all cells of one key, but for gauges: there
+    /// the same key gives the same cells.
     ///
     /// `time` is what the time holds until it is set.
     pub(crate) fn open(self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
