@@ -62,6 +62,11 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
+    /// Whether entries have a time.
+    const fn is_wide(self) -> bool {
+        matches!(self, Layout::L3 | Layout::Own)
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Layout::L0 => "L0",
@@ -219,6 +224,8 @@ pub(crate) fn encode_entry(out: &mut Vec<u8>, key: &[u8], value: f64, time: f64)
 /// One entry, as it lies in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
+    /// Everything before the value. An entry with the same head has the same key.
+    pub(crate) head: &'a [u8],
     /// The key, without padding after it.
     pub(crate) key: &'a [u8],
     pub(crate) value: f64,
@@ -228,21 +235,15 @@ pub(crate) struct Entry<'a> {
 
 /// Splits the next entry off `rest`, which starts at an entry and ends at `used`.
 fn split_entry(rest: &[u8], wide: bool) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
-    let (len, after) = rest.split_first_chunk::<KEY_LEN_LEN>()?;
-    let key_len = u32::from_le_bytes(*len) as usize;
+    let key_len = u32::from_le_bytes(*rest.first_chunk::<KEY_LEN_LEN>()?) as usize;
     if key_len == 0 || key_len > MAX_KEY_LEN {
         return None;
     }
-    let padding_len = 8 - (key_len + KEY_LEN_LEN) % 8;
-    let (key, after) = after.split_at_checked(key_len)?;
-    let (padding, after) = after.split_at_checked(padding_len)?;
-    let (value, mut after) = after.split_first_chunk::<WORD_LEN>()?;
-    let mut time = None;
-    if wide {
-        let (word, rest) = after.split_first_chunk::<WORD_LEN>()?;
-        time = Some(f64::from_bits(u64::from_le_bytes(*word)));
-        after = rest;
-    }
+    let key_end = KEY_LEN_LEN + key_len;
+    let (head, after) = rest.split_at_checked(key_end + 8 - key_end % 8)?;
+    let (value, time, after) = split_words(after, wide)?;
+    let key = head.get(KEY_LEN_LEN..key_end)?;
+    let padding = head.get(key_end..)?;
     let mut check = UNCHECKED;
     if padding.iter().any(|&byte| byte != b' ') {
         check = *padding.first_chunk::<CHECKSUM_LEN>()?;
@@ -250,8 +251,19 @@ fn split_entry(rest: &[u8], wide: bool) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN]
             return None;
         }
     }
-    let value = f64::from_bits(u64::from_le_bytes(*value));
-    Some((Entry { key, value, time }, check, after))
+    Some((Entry { head, key, value, time }, check, after))
+}
+
+/// Splits the value and, in a wide layout, the time off `rest`.
+#[inline]
+fn split_words(rest: &[u8], wide: bool) -> Option<(f64, Option<f64>, &[u8])> {
+    let word = |bytes: &[u8; WORD_LEN]| f64::from_bits(u64::from_le_bytes(*bytes));
+    let (value, after) = rest.split_first_chunk::<WORD_LEN>()?;
+    if !wide {
+        return Some((word(value), None, after));
+    }
+    let (time, after) = after.split_first_chunk::<WORD_LEN>()?;
+    Some((word(value), Some(word(time)), after))
 }
 
 /// The entries of one file, whose layout is known.
@@ -282,6 +294,17 @@ impl<'a> Entries<'a> {
         self.layout
     }
 
+    /// The next entry, if it has this head: one that an earlier entry had, so that it is known to be
+    /// whole and need not be checked.
+    #[inline]
+    pub(crate) fn next_with_head(&mut self, head: &[u8]) -> Option<Entry<'a>> {
+        let after = self.rest.strip_prefix(head)?;
+        let (value, time, after) = split_words(after, self.layout.is_wide())?;
+        let (head, _) = self.rest.split_at_checked(head.len())?;
+        self.rest = after;
+        Some(Entry { head, key: &[], value, time })
+    }
+
     fn offset(&self) -> usize {
         HEADER_LEN + self.body.len() - self.rest.len()
     }
@@ -310,19 +333,14 @@ impl<'a> Iterator for Entries<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let wide = match self.layout {
-            Layout::Empty => return None,
-            Layout::Own => {
-                let result = self.next_own();
-                if result.is_err() {
-                    self.rest = &[];
-                }
-                return Some(result);
+        if self.layout == Layout::Own {
+            let result = self.next_own();
+            if result.is_err() {
+                self.rest = &[];
             }
-            Layout::L0 | Layout::L1 | Layout::L2 => false,
-            Layout::L3 => true,
-        };
-        let (entry, _, rest) = split_entry(self.rest, wide)?;
+            return Some(result);
+        }
+        let (entry, _, rest) = split_entry(self.rest, self.layout.is_wide())?;
         self.rest = rest;
         Some(Ok(entry))
     }
@@ -466,6 +484,20 @@ mod tests {
         let entries = Entries::detect(Header::new(8), &body).unwrap();
         let values: Vec<_> = entries.map(|entry| entry.unwrap().value).collect();
         assert_eq!(values, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn an_entry_with_a_known_head_is_taken_without_a_look_at_its_key() {
+        let key = br#"["c", "c_total", {}, ""]"#;
+        let body =
+            [own_entry(key, 1.0), own_entry(key, 2.0), own_entry(b"[\"other\"]       ", 3.0)]
+                .concat();
+        let mut entries = Entries::detect(Header::new(8), &body).unwrap();
+        let first = entries.next().unwrap().unwrap();
+        let second = entries.next_with_head(first.head).unwrap();
+        assert_eq!((second.value, second.time, second.head), (2.0, Some(1.5), first.head));
+        assert!(entries.next_with_head(first.head).is_none());
+        assert_eq!(entries.next().unwrap().unwrap().value, 3.0);
     }
 
     #[test]

@@ -94,14 +94,17 @@ impl Reader {
         let header = Header::decode(header);
         let used = header.check(len).map_err(ReadError::Layout)?.unwrap_or(0);
         let body_len = (used as usize).saturating_sub(HEADER_LEN);
-        self.words.clear();
-        self.words.resize(body_len / 8, 0);
-        let got = read_at(file, &mut self.words, HEADER_LEN as u64)?;
+        // Grown and never cleared: what an earlier file left is overwritten or not looked at.
+        if self.words.len() < body_len / 8 {
+            self.words.resize(body_len / 8, 0);
+        }
+        let (words, _) = self.words.split_at_mut(body_len / 8);
+        let got = read_at(file, words, HEADER_LEN as u64)?;
         if got < body_len {
             let len = (HEADER_LEN + got) as u64;
             return Err(ReadError::Layout(LayoutError::UsedPastEnd { used, len }));
         }
-        let entries = Entries::detect(header, bytes_of(&self.words)).map_err(ReadError::Layout)?;
+        let entries = Entries::detect(header, bytes_of(words)).map_err(ReadError::Layout)?;
         Ok(Snapshot { entries, used })
     }
 }

@@ -110,7 +110,7 @@ impl CounterHandle {
     }
 
     #[cold]
-    fn add_claimed(&self, amount: f64) {
+    fn add_claimed(self, amount: f64) {
         match self.0.claim() {
             Claimed::Owned(cells) => cells.add(amount),
             Claimed::Shared(cells) => cells.total.add(amount),

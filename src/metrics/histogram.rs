@@ -109,7 +109,7 @@ impl HistogramHandle {
     }
 
     #[cold]
-    fn observe_claimed(&self, value: f64) {
+    fn observe_claimed(self, value: f64) {
         match self.0.claim() {
             Claimed::Owned(cells) => cells.observe(value),
             Claimed::Shared(cells) => {

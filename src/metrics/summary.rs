@@ -93,7 +93,7 @@ impl SummaryHandle {
     }
 
     #[cold]
-    fn observe_claimed(&self, value: f64) {
+    fn observe_claimed(self, value: f64) {
         match self.0.claim() {
             Claimed::Owned(cells) => cells.observe(value),
             Claimed::Shared(cells) => {

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use super::gauge::Contribution;
 use super::problem::{Cause, Problems};
+use super::targets::{Target, TargetPart, Targets};
 use crate::file::key::{self, Key};
-use crate::file::layout::{Entry, Layout};
+use crate::file::layout::{Entries, Entry, Layout};
 use crate::file::name::{FileKind, FileName};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::model::{GaugeMode, LabelSet, MetricType, number};
@@ -26,7 +27,7 @@ pub(super) struct Merge {
     pub(super) families: Vec<Family>,
     by_name: Map<Box<str>, usize>,
     /// What the bytes of a key stand for, for each metric type.
-    targets: Map<MetricType, Map<Box<[u8]>, Option<Target>>>,
+    targets: Map<MetricType, Targets>,
     /// The files of gauges, which show their process.
     pub(super) files: Vec<FileId>,
     pub(super) problems: Problems,
@@ -83,23 +84,13 @@ impl Group {
     }
 }
 
-/// Where the value of an entry goes.
-#[derive(Clone, Copy)]
-struct Target {
-    family: usize,
-    group: usize,
-    part: TargetPart,
-}
-
-#[derive(Clone, Copy)]
-enum TargetPart {
-    Total,
-    Count,
-    Sum,
-    Bucket(usize),
-    Gauge,
-    /// Derived from others when it is exported.
-    Ignored,
+/// Where an entry is from.
+struct Origin {
+    kind: FileKind,
+    /// Its place among the files of gauges.
+    file: usize,
+    /// Whether a time of 0 means that the gauge was never set.
+    can_tell_unset: bool,
 }
 
 impl Merge {
@@ -151,47 +142,49 @@ impl Merge {
         &mut self,
         path: &Path,
         name: FileName<'_>,
-        entries: crate::file::layout::Entries<'_>,
+        mut entries: Entries<'_>,
         added: &mut usize,
     ) -> Result<(), Cause> {
-        let can_tell_unset = entries.layout() == Layout::Own;
-        let file = self.files.len().saturating_sub(1);
+        let origin = Origin {
+            kind: name.kind,
+            file: self.files.len().saturating_sub(1),
+            can_tell_unset: entries.layout() == Layout::Own,
+        };
         let metric_type = name.kind.metric_type();
         let mut targets = self.targets.remove(&metric_type).unwrap_or_default();
-        let mut result = Ok(());
-        for entry in entries.skip(*added) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    result = Err(Cause::Entry(error));
-                    break;
-                }
+        targets.begin_file();
+        entries.by_ref().take(*added).for_each(drop);
+        let result = loop {
+            if let Some((entry, target)) = targets.next(&mut entries) {
+                *added += 1;
+                self.add_entry(target, &entry, &origin);
+                continue;
+            }
+            let entry = match entries.next() {
+                Some(Ok(entry)) => entry,
+                Some(Err(error)) => break Err(Cause::Entry(error)),
+                None => break Ok(()),
             };
             *added += 1;
-            let target = match targets.get(entry.key) {
-                Some(target) => *target,
+            let target = match targets.find(&entry) {
+                Some(target) => target,
                 None => {
                     let target = self.resolve(path, name.kind, entry.key);
-                    targets.insert(entry.key.into(), target);
+                    targets.insert(&entry, target);
                     target
                 }
             };
-            if let Some(target) = target {
-                self.add_entry(target, name.kind, &entry, file, can_tell_unset);
-            }
-        }
+            self.add_entry(target, &entry, &origin);
+        };
         self.targets.insert(metric_type, targets);
         result
     }
 
-    fn add_entry(
-        &mut self,
-        target: Target,
-        kind: FileKind,
-        entry: &Entry<'_>,
-        file: usize,
-        can_tell_unset: bool,
-    ) {
+    #[inline]
+    fn add_entry(&mut self, target: Target, entry: &Entry<'_>, origin: &Origin) {
+        if matches!(target.part, TargetPart::Ignored) {
+            return;
+        }
         let family = &mut self.families[target.family];
         let group = &mut family.groups[target.group];
         // Sums start at 0, so that a lone -0 is 0, as in the Python client.
@@ -205,27 +198,25 @@ impl Merge {
                 group.buckets[at].entries += 1;
             }
             TargetPart::Gauge => {
-                if let FileKind::Gauge(mode) = kind {
+                if let FileKind::Gauge(mode) = origin.kind {
                     family.mode = mode;
                 }
+                let (file, value) = (origin.file, entry.value);
                 let time = entry.time.unwrap_or(0.0);
-                let is_unset = can_tell_unset && time == 0.0;
-                group.gauge.push(Contribution { file, value: entry.value, time, is_unset });
+                let is_unset = origin.can_tell_unset && time == 0.0;
+                group.gauge.push(Contribution { file, value, time, is_unset });
             }
             TargetPart::Ignored => {}
         }
     }
 
     /// Finds out what a key stands for; tells of one that cannot be used.
-    fn resolve(&mut self, path: &Path, kind: FileKind, bytes: &[u8]) -> Option<Target> {
-        let target = key::decode(bytes).map_err(Cause::Key).and_then(|key| self.target(kind, key));
-        match target {
-            Ok(target) => Some(target),
-            Err(cause) => {
-                self.problems.add(path, cause);
-                None
-            }
-        }
+    fn resolve(&mut self, path: &Path, kind: FileKind, bytes: &[u8]) -> Target {
+        let key = key::decode(bytes).map_err(Cause::Key);
+        key.and_then(|key| self.target(kind, key)).unwrap_or_else(|cause| {
+            self.problems.add(path, cause);
+            Target::NOWHERE
+        })
     }
 
     fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, Cause> {

@@ -12,6 +12,7 @@ mod gauge;
 mod liveness;
 mod merge;
 mod problem;
+mod targets;
 
 pub use collector::{CollectorBuilder, MultiProcessCollector};
 pub use dead::{clear_directory, mark_dead_processes, mark_process_dead};

@@ -1,0 +1,76 @@
+//! What the bytes of keys stand for.
+
+use std::collections::HashMap;
+
+use crate::file::layout::{Entries, Entry};
+
+/// Where the value of an entry goes.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) family: usize,
+    pub(super) group: usize,
+    pub(super) part: TargetPart,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum TargetPart {
+    Total,
+    Count,
+    Sum,
+    Bucket(usize),
+    Gauge,
+    /// Nowhere: it is derived from others when it is exported, or cannot be used.
+    Ignored,
+}
+
+impl Target {
+    /// Of a key that cannot be used.
+    pub(super) const NOWHERE: Target = Target { family: 0, group: 0, part: TargetPart::Ignored };
+}
+
+/// The keys of one metric type, each looked at once.
+///
+/// Processes that run the same program write the same keys in the same order. So the key behind the
+/// last one is tried first, by comparing bytes: most entries are neither hashed nor checked.
+#[derive(Default)]
+pub(super) struct Targets {
+    /// In the order of their first appearance.
+    known: Vec<Known>,
+    by_head: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
+    /// Which of the known keys comes next, if this file is like those before.
+    expected: usize,
+}
+
+struct Known {
+    head: Box<[u8]>,
+    target: Target,
+}
+
+impl Targets {
+    /// Expects the keys from the start again.
+    pub(super) fn begin_file(&mut self) {
+        self.expected = 0;
+    }
+
+    /// The next entry, if its key is the expected one.
+    #[inline]
+    pub(super) fn next<'a>(&mut self, entries: &mut Entries<'a>) -> Option<(Entry<'a>, Target)> {
+        let known = self.known.get(self.expected)?;
+        let entry = entries.next_with_head(&known.head)?;
+        self.expected += 1;
+        Some((entry, known.target))
+    }
+
+    /// What an entry stands for, if its key is known; the one behind it is expected next.
+    pub(super) fn find(&mut self, entry: &Entry<'_>) -> Option<Target> {
+        let at = *self.by_head.get(entry.head)?;
+        self.expected = at + 1;
+        Some(self.known[at].target)
+    }
+
+    pub(super) fn insert(&mut self, entry: &Entry<'_>, target: Target) {
+        self.by_head.insert(entry.head.into(), self.known.len());
+        self.known.push(Known { head: entry.head.into(), target });
+        self.expected = self.known.len();
+    }
+}
