@@ -348,3 +348,23 @@ fn names_that_are_not_utf8_and_files_of_others_disturb_nobody() {
     assert_same(&merged(&said.stdout), &merged(&before.stdout), "names");
     assert_eq!(skipped(&said.stdout, None), skipped(&said.stdout, Some("name")));
 }
+
+#[test]
+fn every_file_with_a_bad_key_is_named_though_the_keys_are_the_same() {
+    let dir = TestDir::new("repeated");
+    for pid in 1..=3 {
+        entries(
+            &dir.path().join(format!("counter_{pid}.db")),
+            &[r#"["c", "other_total", {}, ""]"#],
+        );
+    }
+    let said = dump(dir.path());
+    for pid in 1..=3 {
+        assert!(
+            said.stderr.contains(&format!("counter_{pid}.db`: entry skipped")),
+            "{}",
+            said.stderr
+        );
+    }
+    assert!(said.stdout.contains("multiprom_file_errors_total{reason=\"sample\"} 3\n"));
+}

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::gauge::Contribution;
-use super::problem::{Cause, Problems};
+use super::problem::{Cause, KeyProblem, Problems};
 use super::targets::{Target, TargetPart, Targets};
 use crate::file::key::{self, Key};
 use crate::file::layout::{Entries, Entry, Layout};
@@ -28,6 +28,8 @@ pub(super) struct Merge {
     by_name: Map<Box<str>, usize>,
     /// What the bytes of a key stand for, for each metric type.
     targets: Map<MetricType, Targets>,
+    /// What is wrong with keys that cannot be used.
+    unusable: Vec<KeyProblem>,
     /// The files of gauges, which show their process.
     pub(super) files: Vec<FileId>,
     pub(super) problems: Problems,
@@ -85,7 +87,8 @@ impl Group {
 }
 
 /// Where an entry is from.
-struct Origin {
+struct Origin<'a> {
+    path: &'a Path,
     kind: FileKind,
     /// Its place among the files of gauges.
     file: usize,
@@ -146,6 +149,7 @@ impl Merge {
         added: &mut usize,
     ) -> Result<(), Cause> {
         let origin = Origin {
+            path,
             kind: name.kind,
             file: self.files.len().saturating_sub(1),
             can_tell_unset: entries.layout() == Layout::Own,
@@ -169,7 +173,7 @@ impl Merge {
             let target = match targets.find(&entry) {
                 Some(target) => target,
                 None => {
-                    let target = self.resolve(path, name.kind, entry.key);
+                    let target = self.resolve(name.kind, entry.key);
                     targets.insert(&entry, target);
                     target
                 }
@@ -181,9 +185,14 @@ impl Merge {
     }
 
     #[inline]
-    fn add_entry(&mut self, target: Target, entry: &Entry<'_>, origin: &Origin) {
-        if matches!(target.part, TargetPart::Ignored) {
-            return;
+    fn add_entry(&mut self, target: Target, entry: &Entry<'_>, origin: &Origin<'_>) {
+        match target.part {
+            TargetPart::Ignored => return,
+            TargetPart::Unusable(problem) => {
+                let problem = self.unusable[problem].clone();
+                return self.problems.add(origin.path, Cause::Key(problem));
+            }
+            _ => {}
         }
         let family = &mut self.families[target.family];
         let group = &mut family.groups[target.group];
@@ -206,22 +215,22 @@ impl Merge {
                 let is_unset = origin.can_tell_unset && time == 0.0;
                 group.gauge.push(Contribution { file, value, time, is_unset });
             }
-            TargetPart::Ignored => {}
+            TargetPart::Ignored | TargetPart::Unusable(_) => {}
         }
     }
 
-    /// Finds out what a key stands for; tells of one that cannot be used.
-    fn resolve(&mut self, path: &Path, kind: FileKind, bytes: &[u8]) -> Target {
-        let key = key::decode(bytes).map_err(Cause::Key);
-        key.and_then(|key| self.target(kind, key)).unwrap_or_else(|cause| {
-            self.problems.add(path, cause);
-            Target::NOWHERE
+    /// Finds out what a key stands for.
+    fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
+        let key = key::decode(bytes).map_err(KeyProblem::Malformed);
+        key.and_then(|key| self.target(kind, key)).unwrap_or_else(|problem| {
+            self.unusable.push(problem);
+            Target::unusable(self.unusable.len() - 1)
         })
     }
 
-    fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, Cause> {
+    fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, KeyProblem> {
         let metric_type = kind.metric_type();
-        let foreign = |key: &Key<'_>| Cause::Sample {
+        let foreign = |key: &Key<'_>| KeyProblem::Sample {
             family: key.family.to_string(),
             sample: key.sample.to_string(),
         };
@@ -264,12 +273,12 @@ impl Merge {
         Ok(Target { family, group, part })
     }
 
-    fn family(&mut self, name: String, metric_type: MetricType) -> Result<usize, Cause> {
+    fn family(&mut self, name: String, metric_type: MetricType) -> Result<usize, KeyProblem> {
         if let Some(&known) = self.by_name.get(name.as_str()) {
             return if self.families[known].metric_type == metric_type {
                 Ok(known)
             } else {
-                Err(Cause::Type { family: name })
+                Err(KeyProblem::Type { family: name })
             };
         }
         let at = self.families.len();

@@ -66,7 +66,13 @@ pub(super) enum Cause {
     UnknownName,
     Read(ReadError),
     Entry(LayoutError),
-    Key(KeyError),
+    Key(KeyProblem),
+}
+
+/// Why the entries with some key cannot be used.
+#[derive(Clone, Debug)]
+pub(super) enum KeyProblem {
+    Malformed(KeyError),
     /// A sample that does not belong to its family.
     Sample {
         family: String,
@@ -97,9 +103,9 @@ impl Cause {
                 LayoutError::LayoutUnknown { .. } => Reason::Layout,
                 LayoutError::ChecksumMismatch { .. } => Reason::Checksum,
             },
-            Cause::Key(_) => Reason::Key,
-            Cause::Sample { .. } => Reason::Sample,
-            Cause::Type { .. } => Reason::Type,
+            Cause::Key(KeyProblem::Malformed(_)) => Reason::Key,
+            Cause::Key(KeyProblem::Sample { .. }) => Reason::Sample,
+            Cause::Key(KeyProblem::Type { .. }) => Reason::Type,
         }
     }
 }
@@ -111,12 +117,20 @@ impl fmt::Display for Cause {
             Cause::UnknownName => f.write_str("skipped: the name is not that of a series file"),
             Cause::Read(error) => write!(f, "skipped: {error}"),
             Cause::Entry(error) => write!(f, "skipped from there on: {error}"),
-            Cause::Key(error) => write!(f, "entry skipped: {error}"),
-            Cause::Sample { family, sample } => {
-                write!(f, "entry skipped: `{sample}` is no sample of the family `{family}`")
+            Cause::Key(problem) => write!(f, "entry skipped: {problem}"),
+        }
+    }
+}
+
+impl fmt::Display for KeyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyProblem::Malformed(error) => error.fmt(f),
+            KeyProblem::Sample { family, sample } => {
+                write!(f, "`{sample}` is no sample of the family `{family}`")
             }
-            Cause::Type { family } => {
-                write!(f, "entry skipped: an earlier file has `{family}` with another type")
+            KeyProblem::Type { family } => {
+                write!(f, "an earlier file has `{family}` with another type")
             }
         }
     }
@@ -128,7 +142,7 @@ impl std::error::Error for Cause {
             Cause::Directory(error) => Some(error),
             Cause::Read(error) => Some(error),
             Cause::Entry(error) => Some(error),
-            Cause::Key(error) => Some(error),
+            Cause::Key(KeyProblem::Malformed(error)) => Some(error),
             _ => None,
         }
     }

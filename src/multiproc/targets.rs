@@ -19,13 +19,16 @@ pub(super) enum TargetPart {
     Sum,
     Bucket(usize),
     Gauge,
-    /// Nowhere: it is derived from others when it is exported, or cannot be used.
+    /// Nowhere: it is derived from others when it is exported.
     Ignored,
+    /// Nowhere: the key cannot be used, for the problem with this number.
+    Unusable(usize),
 }
 
 impl Target {
-    /// Of a key that cannot be used.
-    pub(super) const NOWHERE: Target = Target { family: 0, group: 0, part: TargetPart::Ignored };
+    pub(super) const fn unusable(problem: usize) -> Target {
+        Target { family: 0, group: 0, part: TargetPart::Unusable(problem) }
+    }
 }
 
 /// The keys of one metric type, each looked at once.
