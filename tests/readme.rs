@@ -35,3 +35,40 @@ fn the_readme_names_every_command_and_every_gauge_mode() {
         assert!(readme.contains(&format!("| `{mode}`")), "the README lacks the mode {mode}");
     }
 }
+
+#[test]
+fn every_test_that_the_feature_list_names_exists() {
+    fn walk(dir: &std::path::Path, text: &mut String) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let module = path.file_stem().unwrap().to_str().unwrap();
+                let module = match module {
+                    "mod" => path.parent().unwrap().file_name().unwrap().to_str().unwrap(),
+                    module => module,
+                };
+                for line in fs::read_to_string(&path).unwrap().lines() {
+                    if let Some(name) = line.trim().strip_prefix("fn ") {
+                        let name = name.split('(').next().unwrap();
+                        *text += &format!("{module}::{name}\n");
+                    }
+                }
+            }
+        }
+    }
+    let mut tests = String::new();
+    walk(&root().join("tests"), &mut tests);
+    walk(&root().join("src"), &mut tests);
+    let features = fs::read_to_string(root().join("docs/features.md")).unwrap();
+    let mut named = 0;
+    for name in features.split('`').filter(|name| name.contains("::") && !name.contains(' ')) {
+        if name == "::" || name == "module::test" {
+            continue;
+        }
+        assert!(tests.lines().any(|test| test == name), "there is no test {name}");
+        named += 1;
+    }
+    assert!(named > 30);
+}
