@@ -11,7 +11,8 @@ use crate::model::{
 };
 use crate::registry::{Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound};
-use crate::store::{Claimed, SeriesOpener, Split, Store, thread};
+use crate::store::thread::{self, Token};
+use crate::store::{Claimed, SeriesOpener, Split, Store};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
@@ -39,10 +40,11 @@ pub trait Typed: Sized + 'static {
     /// Makes the storage of a series in this process.
     fn open(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Slots;
 
+    /// What a forked child goes on with where values are inherited.
+    fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
+
     /// Makes the zeros of a series visible.
-    fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>) {
-        child.bind(lock);
-    }
+    fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>);
 
     /// Gives the samples of one series as this process has them.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
@@ -55,6 +57,12 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
 
     /// Makes the cells for one thread.
     fn open_cells(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Cells;
+
+    /// Records into cells that this thread owns.
+    fn record(cells: &Self::Cells, value: f64);
+
+    /// Records into cells that other threads write too.
+    fn record_shared(cells: &Self::Cells, value: f64);
 }
 
 /// A family of one type: children by label values, and the store of their cells.
@@ -227,7 +235,7 @@ impl<M: Typed> Child<M> {
             return slots;
         }
         let slots = match self.bound.inherited() {
-            Some(slots) if self.family.store.is_inherited() => slots,
+            Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
             _ => M::open(&mut self.opener(), self.family.options),
         };
         self.bound.set(slots, lock);
@@ -246,34 +254,81 @@ impl<M: Typed> Child<M> {
 
 impl<M: SplitTyped> Child<M> {
     /// The cells that this thread owns, if it has recorded here before: the fast path of recording.
+    ///
+    /// The storage may be that of a forebear, but no cells in it bear a token of this process.
     #[inline]
     pub(super) fn owned(&self) -> Option<&'static M::Cells> {
-        let (epoch, index) = thread::owner();
-        self.bound.get_in(epoch)?.owned(index)
+        self.bound.inherited()?.owned(thread::token())
+    }
+
+    #[inline]
+    pub(super) fn record(&'static self, value: f64) {
+        match self.owned() {
+            Some(cells) => M::record(cells, value),
+            None => self.record_claimed(value),
+        }
+    }
+
+    /// Records for the first time in this thread, or in one that owns nothing.
+    #[cold]
+    pub(super) fn record_claimed(&'static self, value: f64) {
+        match self.claim() {
+            Claimed::Owned(cells) => M::record(cells, value),
+            Claimed::Shared(cells) => M::record_shared(cells, value),
+        }
     }
 
     /// The cells for this thread, made if need be.
-    #[cold]
-    pub(super) fn claim(&'static self) -> Claimed<M::Cells> {
-        let index = thread::claim();
-        if index.is_none()
+    fn claim(&'static self) -> Claimed<M::Cells> {
+        let token = thread::claim();
+        if token.is_none()
             && let Some(cells) = self.bound.get().and_then(Split::shared)
         {
             return Claimed::Shared(cells);
         }
-        self.claim_locked(index, &fork::lock())
+        self.claim_locked(token, &fork::lock())
     }
 
     /// As [`claim`](Self::claim), for those who hold the lock.
-    pub(super) fn claim_locked(
+    fn claim_locked(
         &'static self,
-        index: Option<usize>,
+        token: Option<Token>,
         lock: &MutexGuard<'static, ()>,
     ) -> Claimed<M::Cells> {
         let make = || M::open_cells(&mut self.opener(), self.family.options);
-        self.bind(lock).claim(index, make)
+        self.bind(lock).claim(token, make)
+    }
+
+    /// Makes the zeros of this thread's cells visible.
+    pub(super) fn declare(&'static self, lock: &MutexGuard<'static, ()>) {
+        self.claim_locked(thread::claim(), lock);
     }
 }
+
+/// The sum of one part of a series over all threads of this process.
+pub(super) fn total<C: Sync>(split: &Split<C>, part: impl Fn(&C) -> f64) -> f64 {
+    // OK because an empty sum from `Iterator::sum` would be -0.
+    split.iter().map(part).fold(0.0, |sum, value| sum + value)
+}
+
+/// Implements what is the same for every type whose series are split.
+macro_rules! split_storage {
+    () => {
+        fn open(_: &mut SeriesOpener<'_>, _: Self::Options) -> &'static Self::Slots {
+            Box::leak(Box::new(Split::new()))
+        }
+
+        fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {
+            Box::leak(Box::new(Split::inherit(slots)))
+        }
+
+        fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>) {
+            child.declare(lock);
+        }
+    };
+}
+
+pub(super) use split_storage;
 
 impl<M: Typed> Collector for FamilyCore<M> {
     fn collect(&self, out: &mut dyn FamilySink) {

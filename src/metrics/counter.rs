@@ -3,11 +3,11 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now, split_storage, total};
 use super::{Builder, Family, Metric, statics};
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
+use crate::store::{Cell, SeriesOpener, Split};
 
 /// A total that only grows, declared as a static.
 ///
@@ -94,7 +94,7 @@ impl CounterHandle {
     pub fn inc(&self) {
         match self.0.owned() {
             Some(cells) => cells.inc(),
-            None => self.add_claimed(1.0),
+            None => self.0.record_claimed(1.0),
         }
     }
 
@@ -102,29 +102,14 @@ impl CounterHandle {
     #[inline]
     pub fn inc_by(&self, amount: f64) {
         if (0.0..f64::INFINITY).contains(&amount) {
-            match self.0.owned() {
-                Some(cells) => cells.add(amount),
-                None => self.add_claimed(amount),
-            }
-        }
-    }
-
-    #[cold]
-    fn add_claimed(self, amount: f64) {
-        match self.0.claim() {
-            Claimed::Owned(cells) => cells.add(amount),
-            Claimed::Shared(cells) => cells.total.add(amount),
+            self.0.record(amount);
         }
     }
 
     /// What this process has counted.
     pub fn get(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, total)
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.total.get()))
     }
-}
-
-fn total(split: &Split<CounterCells>) -> f64 {
-    split.iter().map(|cells| cells.total.get()).fold(0.0, |sum, value| sum + value)
 }
 
 /// The cells of a counter series for one thread.
@@ -172,16 +157,10 @@ impl Typed for Counter {
     type Options = ();
     type Slots = Split<CounterCells>;
 
-    fn open(_: &mut SeriesOpener<'_>, (): ()) -> &'static Split<CounterCells> {
-        Box::leak(Box::new(Split::new()))
-    }
-
-    fn declare(child: ChildRef<Counter>, lock: &MutexGuard<'static, ()>) {
-        child.claim_locked(thread::claim(), lock);
-    }
+    split_storage!();
 
     fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Total, total(split));
+        sink(Part::Total, total(split, |cells| cells.total.get()));
     }
 }
 
@@ -192,5 +171,14 @@ impl SplitTyped for Counter {
         let total = opener.cells(Part::Total, now()).value;
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
         Box::leak(Box::new(CounterCells { total, ones, others }))
+    }
+
+    #[inline]
+    fn record(cells: &CounterCells, amount: f64) {
+        cells.add(amount);
+    }
+
+    fn record_shared(cells: &CounterCells, amount: f64) {
+        cells.total.add(amount);
     }
 }

@@ -1,5 +1,8 @@
 //! Gauges: values that go up and down.
 
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::core::{Child, ChildRef, FamilySpec, Typed, now};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
@@ -216,9 +219,11 @@ impl Metric for Gauge {
     }
 }
 
-/// The cells of a gauge series.
+/// The cells of a gauge series, which all threads share.
 pub struct GaugeCells {
     sample: SampleCells,
+    /// Whether a recording notes the time: the first one does, and each where the newest decides.
+    notes_time: AtomicBool,
     is_most_recent: bool,
 }
 
@@ -228,9 +233,15 @@ impl GaugeCells {
     /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[inline]
     fn stamp(&self) {
-        if self.is_most_recent || self.sample.time.get() == 0.0 {
-            self.sample.time.set(now());
+        if self.notes_time.load(Ordering::Relaxed) {
+            self.note_time();
         }
+    }
+
+    #[cold]
+    fn note_time(&self) {
+        self.sample.time.set(now());
+        self.notes_time.store(self.is_most_recent, Ordering::Relaxed);
     }
 }
 
@@ -245,7 +256,20 @@ impl Typed for Gauge {
 
     fn open(opener: &mut SeriesOpener<'_>, mode: GaugeMode) -> &'static GaugeCells {
         let sample = opener.cells(Part::Value, 0.0);
-        Box::leak(Box::new(GaugeCells { sample, is_most_recent: mode.is_most_recent() }))
+        let notes_time = AtomicBool::new(true);
+        Box::leak(Box::new(GaugeCells {
+            sample,
+            notes_time,
+            is_most_recent: mode.is_most_recent(),
+        }))
+    }
+
+    fn inherit(cells: &'static GaugeCells) -> &'static GaugeCells {
+        cells
+    }
+
+    fn declare(child: ChildRef<Gauge>, lock: &MutexGuard<'static, ()>) {
+        child.bind(lock);
     }
 
     fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(Part, f64)) {

@@ -2,13 +2,13 @@
 
 use std::sync::MutexGuard;
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now, split_storage, total};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, buckets, statics};
 use crate::error::Result;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
+use crate::store::{Cell, SeriesOpener, Split};
 
 /// Observations counted in buckets, declared as a static.
 ///
@@ -99,23 +99,8 @@ impl HistogramHandle {
     /// Counts one observation. NaN is ignored: it would stay in the sum for ever.
     #[inline]
     pub fn observe(&self, value: f64) {
-        if value.is_nan() {
-            return;
-        }
-        match self.0.owned() {
-            Some(cells) => cells.observe(value),
-            None => self.observe_claimed(value),
-        }
-    }
-
-    #[cold]
-    fn observe_claimed(self, value: f64) {
-        match self.0.claim() {
-            Claimed::Owned(cells) => cells.observe(value),
-            Claimed::Shared(cells) => {
-                cells.bucket(value).add(1.0);
-                cells.sum.add(value);
-            }
+        if !value.is_nan() {
+            self.0.record(value);
         }
     }
 
@@ -126,20 +111,13 @@ impl HistogramHandle {
 
     /// How many observations this process has made.
     pub fn get_count(&self) -> u64 {
-        let count =
-            |cells: &HistogramCells| cells.buckets.iter().map(|cell| cell.get()).sum::<f64>();
-        let split = self.0.slots_if_bound();
-        split.map_or(0.0, |split| split.iter().map(count).sum()) as u64
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, HistogramCells::count)) as u64
     }
 
     /// The sum of the observations that this process has made.
     pub fn get_sum(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, sum)
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum.get()))
     }
-}
-
-fn sum(split: &Split<HistogramCells>) -> f64 {
-    split.iter().map(|cells| cells.sum.get()).fold(0.0, |sum, value| sum + value)
 }
 
 impl Observe for HistogramHandle {
@@ -185,11 +163,8 @@ impl HistogramCells {
         self.buckets[buckets::position(self.bounds, value)]
     }
 
-    /// By the owner only.
-    #[inline]
-    fn observe(&self, value: f64) {
-        self.bucket(value).add_owned(1.0);
-        self.sum.add_owned(value);
+    fn count(&self) -> f64 {
+        self.buckets.iter().map(|cell| cell.get()).sum()
     }
 }
 
@@ -203,23 +178,17 @@ impl Typed for Histogram {
         buckets::check(bounds.0)
     }
 
-    fn open(_: &mut SeriesOpener<'_>, _: Bounds) -> &'static Split<HistogramCells> {
-        Box::leak(Box::new(Split::new()))
-    }
-
-    fn declare(child: ChildRef<Histogram>, lock: &MutexGuard<'static, ()>) {
-        child.claim_locked(thread::claim(), lock);
-    }
+    split_storage!();
 
     fn collect(split: &Split<HistogramCells>, bounds: Bounds, sink: &mut dyn FnMut(Part, f64)) {
-        let mut total = 0.0;
+        let mut count = 0.0;
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
         for (at, bound) in bounds.enumerate() {
-            total += split.iter().map(|cells| cells.buckets[at].get()).sum::<f64>();
-            sink(Part::Bucket(bound), total);
+            count += total(split, |cells| cells.buckets[at].get());
+            sink(Part::Bucket(bound), count);
         }
-        sink(Part::Sum, sum(split));
-        sink(Part::Count, total);
+        sink(Part::Sum, total(split, |cells| cells.sum.get()));
+        sink(Part::Count, count);
     }
 }
 
@@ -233,5 +202,16 @@ impl SplitTyped for Histogram {
         let buckets = bounds.iter().copied().chain([f64::INFINITY]);
         let buckets = buckets.map(|bound| opener.cells(Part::Bucket(bound), now).value).collect();
         Box::leak(Box::new(HistogramCells { bounds, sum, buckets }))
+    }
+
+    #[inline]
+    fn record(cells: &HistogramCells, value: f64) {
+        cells.bucket(value).add_owned(1.0);
+        cells.sum.add_owned(value);
+    }
+
+    fn record_shared(cells: &HistogramCells, value: f64) {
+        cells.bucket(value).add(1.0);
+        cells.sum.add(value);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::MutexGuard;
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now};
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now, split_storage, total};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
-use crate::store::{Cell, Claimed, SeriesOpener, Split, thread};
+use crate::store::{Cell, SeriesOpener, Split};
 
 /// Count and sum of observations, declared as a static.
 ///
@@ -83,23 +83,8 @@ impl SummaryHandle {
     /// Counts one observation. NaN is ignored: it would stay in the sum for ever.
     #[inline]
     pub fn observe(&self, value: f64) {
-        if value.is_nan() {
-            return;
-        }
-        match self.0.owned() {
-            Some(cells) => cells.observe(value),
-            None => self.observe_claimed(value),
-        }
-    }
-
-    #[cold]
-    fn observe_claimed(self, value: f64) {
-        match self.0.claim() {
-            Claimed::Owned(cells) => cells.observe(value),
-            Claimed::Shared(cells) => {
-                cells.count.add(1.0);
-                cells.sum.add(value);
-            }
+        if !value.is_nan() {
+            self.0.record(value);
         }
     }
 
@@ -110,12 +95,12 @@ impl SummaryHandle {
 
     /// How many observations this process has made.
     pub fn get_count(&self) -> u64 {
-        self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count) as u64)
+        self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count.get()) as u64)
     }
 
     /// The sum of the observations that this process has made.
     pub fn get_sum(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum))
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum.get()))
     }
 }
 
@@ -133,23 +118,10 @@ impl Metric for Summary {
     }
 }
 
-fn total(split: &Split<SummaryCells>, part: impl Fn(&SummaryCells) -> Cell) -> f64 {
-    split.iter().map(|cells| part(cells).get()).fold(0.0, |sum, value| sum + value)
-}
-
 /// The cells of a summary series for one thread.
 pub struct SummaryCells {
     count: Cell,
     sum: Cell,
-}
-
-impl SummaryCells {
-    /// By the owner only.
-    #[inline]
-    fn observe(&self, value: f64) {
-        self.count.add_owned(1.0);
-        self.sum.add_owned(value);
-    }
 }
 
 impl Typed for Summary {
@@ -158,17 +130,11 @@ impl Typed for Summary {
     type Options = ();
     type Slots = Split<SummaryCells>;
 
-    fn open(_: &mut SeriesOpener<'_>, (): ()) -> &'static Split<SummaryCells> {
-        Box::leak(Box::new(Split::new()))
-    }
-
-    fn declare(child: ChildRef<Summary>, lock: &MutexGuard<'static, ()>) {
-        child.claim_locked(thread::claim(), lock);
-    }
+    split_storage!();
 
     fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Sum, total(split, |cells| cells.sum));
-        sink(Part::Count, total(split, |cells| cells.count));
+        sink(Part::Sum, total(split, |cells| cells.sum.get()));
+        sink(Part::Count, total(split, |cells| cells.count.get()));
     }
 }
 
@@ -180,5 +146,16 @@ impl SplitTyped for Summary {
         let count = opener.cells(Part::Count, now).value;
         let sum = opener.cells(Part::Sum, now).value;
         Box::leak(Box::new(SummaryCells { count, sum }))
+    }
+
+    #[inline]
+    fn record(cells: &SummaryCells, value: f64) {
+        cells.count.add_owned(1.0);
+        cells.sum.add_owned(value);
+    }
+
+    fn record_shared(cells: &SummaryCells, value: f64) {
+        cells.count.add(1.0);
+        cells.sum.add(value);
     }
 }

@@ -17,7 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::thread::ENTRIES;
+use super::owners::MAX_OWNERS;
 
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
@@ -27,13 +27,14 @@ const NO_EPOCH: u64 = u64::MAX;
 struct Page {
     /// 0 where this process has not drawn its epoch yet.
     epoch: AtomicU64,
-    /// In which epoch each owner of an index took it; written by the owner. See `thread`.
-    owners: [AtomicU64; ENTRIES],
+    /// The token of the thread that owns each index, 0 where there is none; written by that thread.
+    /// See `thread`.
+    owners: [AtomicU64; MAX_OWNERS],
 }
 
 impl Page {
     const fn new() -> Page {
-        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; ENTRIES] }
+        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; MAX_OWNERS] }
     }
 }
 
@@ -59,15 +60,9 @@ fn seen_epoch() -> u64 {
     page().epoch.load(Ordering::Relaxed)
 }
 
-/// In which epoch the owner of an index took it, 0 where this process has seen none.
-#[inline]
-pub(super) fn owner_epoch(index: usize) -> u64 {
-    page().owners[index].load(Ordering::Relaxed)
-}
-
-/// Notes that the calling thread owns an index from now on, or with 0 that it does no longer.
-pub(super) fn set_owner_epoch(index: usize, epoch: u64) {
-    page().owners[index].store(epoch, Ordering::Relaxed);
+/// The word for the owner of an index, which a forked child finds 0.
+pub(super) fn owner_word(index: usize) -> &'static AtomicU64 {
+    &page().owners[index]
 }
 
 /// The epoch of this process, drawn if need be.
@@ -176,6 +171,13 @@ impl<T: Sync> StaticRef<T> {
         self.pointer.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
     }
 
+    /// Takes the address that another one has.
+    pub(crate) fn copy(&self, other: &StaticRef<T>) {
+        if let Some(value) = other.get() {
+            self.set(value);
+        }
+    }
+
     /// Sets the address if there is none; gives the one that holds.
     pub(crate) fn set_once(&self, value: &'static T) -> &'static T {
         let new = ptr::from_ref(value).cast_mut();
@@ -205,17 +207,12 @@ impl<T: Sync> Bound<T> {
     #[inline]
     pub(crate) fn get(&self) -> Option<&'static T> {
         // ORDERING: acquire, so that the value is at least as new as its epoch.
-        self.get_in(seen_epoch())
+        if self.epoch.load(Ordering::Acquire) == seen_epoch() { self.value.get() } else { None }
     }
 
-    /// What was set in the epoch that the caller knows to be the current one, or 0.
+    /// What was set last, in this process or in a forebear. The caller touches no mapped memory through
+    /// it but for what bears a token of this process.
     #[inline]
-    pub(crate) fn get_in(&self, epoch: u64) -> Option<&'static T> {
-        if self.epoch.load(Ordering::Acquire) == epoch { self.value.get() } else { None }
-    }
-
-    /// What was set last, in this process or in a forebear. The caller does not touch mapped memory
-    /// through it.
     pub(crate) fn inherited(&self) -> Option<&'static T> {
         self.value.get()
     }

@@ -1,14 +1,26 @@
 //! Cells of one series, split by thread.
 
-use super::fork::StaticRef;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::fork::{self, StaticRef};
 use super::owners::MAX_OWNERS;
+use super::thread::Token;
+
+/// No thread has this token.
+const NO_TOKEN: u64 = u64::MAX;
 
 /// The cells of a series in this process: some that one thread owns each, some that all may share.
 ///
 /// `C` is what one thread needs for a series: of a counter one word, of a histogram one for each
-/// bucket. Only the owner writes owned cells; nobody but [`crate::store::thread`] says who that is. All are
-/// entries of their own in the series file, which readers add up.
+/// bucket. Only the owner writes owned cells. All are entries of their own in the series file, which
+/// readers add up.
 pub struct Split<C: 'static> {
+    /// The process that these cells belong to.
+    epoch: u64,
+    /// The token of the thread that recorded here first, and its cells once more: a short cut. Set once
+    /// together, the token last; a later owner of the index has the same token and the same cells.
+    first_token: AtomicU64,
+    first: StaticRef<C>,
     owned: [StaticRef<C>; MAX_OWNERS],
     shared: StaticRef<C>,
 }
@@ -22,32 +34,58 @@ pub(crate) enum Claimed<C: 'static> {
 }
 
 impl<C: Sync> Split<C> {
-    pub(crate) const fn new() -> Split<C> {
-        Split { owned: [const { StaticRef::empty() }; MAX_OWNERS], shared: StaticRef::empty() }
+    /// A split without cells, for this process.
+    pub(crate) fn new() -> Split<C> {
+        Split {
+            epoch: fork::epoch(),
+            first_token: AtomicU64::new(NO_TOKEN),
+            first: StaticRef::empty(),
+            owned: [const { StaticRef::empty() }; MAX_OWNERS],
+            shared: StaticRef::empty(),
+        }
     }
 
-    /// What the thread with this index owns. An index that is none gives whatever: the caller has
-    /// compared epochs, and a thread without an index has none.
+    /// A split for this process that goes on with the cells of its parent, which are on the heap.
+    pub(crate) fn inherit(parent: &Split<C>) -> Split<C> {
+        let split = Split::new();
+        for (own, inherited) in split.owned.iter().zip(&parent.owned) {
+            own.copy(inherited);
+        }
+        split.shared.copy(&parent.shared);
+        split
+    }
+
+    /// The cells that the thread with this token owns, if it has recorded here.
     #[inline]
-    pub(crate) fn owned(&self, index: usize) -> Option<&'static C> {
-        self.owned[index % MAX_OWNERS].get()
+    pub(crate) fn owned(&self, token: Token) -> Option<&'static C> {
+        // ORDERING: acquire, so that the cells are there.
+        if self.first_token.load(Ordering::Acquire) == token.bits() {
+            return self.first.get();
+        }
+        if token.epoch() == self.epoch { self.owned[token.index()].get() } else { None }
     }
 
     pub(crate) fn shared(&self) -> Option<&'static C> {
         self.shared.get()
     }
 
-    /// The cells for the thread with this index, made if need be. Called under the slow path's lock.
+    /// The cells for the thread with this token, made if need be. Called under the slow path's lock.
     pub(crate) fn claim(
         &self,
-        index: Option<usize>,
+        token: Option<Token>,
         make: impl FnOnce() -> &'static C,
     ) -> Claimed<C> {
-        let (place, wrap): (_, fn(_) -> _) = match index {
-            Some(index) => (&self.owned[index % MAX_OWNERS], Claimed::Owned),
-            None => (&self.shared, Claimed::Shared),
+        let Some(token) = token else {
+            let shared = &self.shared;
+            return Claimed::Shared(shared.get().unwrap_or_else(|| shared.set_once(make())));
         };
-        wrap(place.get().unwrap_or_else(|| place.set_once(make())))
+        let owned = &self.owned[token.index()];
+        let cells = owned.get().unwrap_or_else(|| owned.set_once(make()));
+        if self.first_token.load(Ordering::Relaxed) == NO_TOKEN {
+            self.first.set(cells);
+            self.first_token.store(token.bits(), Ordering::Release);
+        }
+        Claimed::Owned(cells)
     }
 
     /// All cells, whoever writes them.

@@ -1,65 +1,92 @@
-//! The index of a thread, under which it owns cells.
+//! The token of a thread, which says what it owns and in which process.
 //!
-//! A thread keeps its index in a thread-local word that has no destructor. Whether that index holds is
-//! written beside the epoch, in the page that a forked child finds wiped: there the entry of each owner
-//! has the epoch in which it took its index. So one comparison tells a recording thread both that
-//! the process is still the same and that it owns what it is about to write.
+//! A thread that owns an index has a token: the epoch of the process and the index. It stands in a word of
+//! the page that a forked child finds wiped, and the thread keeps the address of that word. So one load
+//! tells a recording thread both that the process is still the same and which cells it may write:
+//! those that bear its token. A thread without an index keeps the address of a word that stays 0.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fork::{self, PerProcess};
 use super::owners::{MAX_OWNERS, Owners};
 
-/// The entry of a thread without an index; its epoch stays 0.
-const NONE: usize = MAX_OWNERS;
-/// The same for a thread whose thread-local values are being dropped: it takes no index any more.
-const ENDED: usize = MAX_OWNERS + 1;
-
-/// Entries in the page.
-pub(super) const ENTRIES: usize = MAX_OWNERS + 2;
+/// The word of threads that own no index.
+static NO_OWNER: AtomicU64 = AtomicU64::new(0);
+/// The same for threads whose thread-local values are being dropped: they take no index any more.
+static ENDED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static INDEX: Cell<usize> = const { Cell::new(NONE) };
+    static WORD: Cell<&'static AtomicU64> = const { Cell::new(&NO_OWNER) };
     static END: End = const { End };
 }
 
 static OWNERS: PerProcess<Owners> = PerProcess::new();
+
+/// Names a thread that owns an index in one process. 0 names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token(u64);
+
+impl Token {
+    fn new(epoch: u64, index: usize) -> Token {
+        Token(epoch * MAX_OWNERS as u64 + index as u64)
+    }
+
+    /// The index; of no token, whatever.
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self.0 as usize % MAX_OWNERS
+    }
+
+    #[inline]
+    pub(super) fn epoch(self) -> u64 {
+        self.0 / MAX_OWNERS as u64
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+}
 
 /// Gives the index back when the thread ends.
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let index = INDEX.replace(ENDED);
-        if index < MAX_OWNERS && fork::owner_epoch(index) == fork::epoch() {
-            fork::set_owner_epoch(index, 0);
-            OWNERS.get_or_create(Owners::new).give_back(index);
+        let word = WORD.replace(&ENDED);
+        let token = Token(word.load(Ordering::Relaxed));
+        if token.epoch() == fork::epoch() {
+            word.store(0, Ordering::Relaxed);
+            OWNERS.get_or_create(Owners::new).give_back(token.index());
         }
     }
 }
 
-/// The epoch in which this thread took its index, 0 if it has none in this process, and the index.
+/// The token of this thread, or 0.
 #[inline]
-pub(crate) fn owner() -> (u64, usize) {
-    let index = INDEX.get();
-    (fork::owner_epoch(index), index)
+pub(crate) fn token() -> Token {
+    Token(WORD.get().load(Ordering::Relaxed))
 }
 
-/// The index of this thread, taken if need be; `None` where all are taken, or the thread is ending.
-pub(crate) fn claim() -> Option<usize> {
+/// The token of this thread, which takes an index if need be; `None` where all are taken, or the
+/// thread is ending.
+pub(crate) fn claim() -> Option<Token> {
     let epoch = fork::epoch();
-    let (owned_in, index) = owner();
-    if owned_in == epoch {
-        return Some(index);
+    let token = token();
+    if token.epoch() == epoch {
+        return Some(token);
     }
     // The thread-local value whose drop gives the index back must exist before it is taken.
-    if index == ENDED || END.try_with(|_| ()).is_err() {
+    if std::ptr::eq(WORD.get(), &raw const ENDED) || END.try_with(|_| ()).is_err() {
         return None;
     }
     let index = OWNERS.get_or_create(Owners::new).take()?;
-    fork::set_owner_epoch(index, epoch);
-    INDEX.set(index);
-    Some(index)
+    let token = Token::new(epoch, index);
+    let word = fork::owner_word(index);
+    word.store(token.0, Ordering::Relaxed);
+    WORD.set(word);
+    Some(token)
 }
 
 #[cfg(test)]
@@ -70,11 +97,10 @@ mod tests {
     fn an_index_is_owned_by_one_thread_at_a_time_and_used_again() {
         let own = claim();
         assert_eq!(claim(), own);
-        let other = std::thread::spawn(|| claim().unwrap()).join().unwrap();
-        assert_ne!(Some(other), own);
+        let other = std::thread::spawn(claim).join().unwrap();
+        assert_ne!(other, own);
         for _ in 0..100 {
-            let next = std::thread::spawn(|| claim().unwrap()).join().unwrap();
-            assert!(next < MAX_OWNERS);
+            std::thread::spawn(|| assert!(claim().is_some())).join().unwrap();
         }
     }
 

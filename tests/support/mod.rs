@@ -1,4 +1,5 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
+#![expect(unsafe_code, reason = "signals of commands")]
 
 pub mod http;
 pub mod process;
@@ -6,6 +7,7 @@ pub mod samples;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,8 +44,22 @@ pub fn root() -> &'static Path {
 
 /// The `multiprom` command.
 pub fn multiprom() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_multiprom"));
+    fresh(Command::new(env!("CARGO_BIN_EXE_multiprom")))
+}
+
+/// A command without our variables, and with the signals as a terminal gives them: what runs the tests
+/// may ignore interrupts, as a shell does for what it starts in the background.
+fn fresh(mut command: Command) -> Command {
     command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    let restore = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+            // SAFETY: the default action is a valid one for each of these signals.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes calls that are async-signal-safe, and allocates nothing.
+    unsafe { command.pre_exec(restore) };
     command
 }
 
@@ -52,9 +68,7 @@ pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built", path.display());
-    let mut command = Command::new(path);
-    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
-    command
+    fresh(Command::new(path))
 }
 
 /// The interpreter with a release of the Python client, as `scripts/python-env` installs it.
@@ -69,8 +83,7 @@ pub fn python(release: &str) -> Option<Command> {
     }
     let mut command = Command::new(path);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
-    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
-    Some(command)
+    Some(fresh(command))
 }
 
 /// Says that a test, or a part of it, was skipped; `scripts/test` counts these lines.
