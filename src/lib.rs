@@ -58,4 +58,6 @@ pub use multiproc::{
     CollectorBuilder, FileInfo, Liveness, MultiProcessCollector, clear_directory, list_files,
     mark_dead_processes, mark_process_dead,
 };
-pub use registry::{Backend, Registry, RegistryBuilder, default_registry, set_default_backend};
+pub use registry::{
+    Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
+};

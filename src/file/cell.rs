@@ -21,6 +21,10 @@ impl Cell {
         Cell(Box::leak(Box::new(AtomicU64::new(0))))
     }
 
+    pub(crate) fn bits(self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn get(self) -> f64 {
         Cell::read(self.0)

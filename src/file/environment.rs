@@ -8,7 +8,13 @@ pub(crate) const DIR_VARIABLE: &str = "PROMETHEUS_MULTIPROC_DIR";
 pub(crate) const OLD_DIR_VARIABLE: &str = "prometheus_multiproc_dir";
 
 /// The directory that the environment names. An empty variable counts as unset.
+///
+/// A program that has more rights than who started it does not follow it.
 pub(crate) fn multiprocess_dir() -> Option<OsString> {
+    #[cfg(target_os = "linux")]
+    if super::sys::has_raised_privileges() {
+        return None;
+    }
     [DIR_VARIABLE, OLD_DIR_VARIABLE]
         .into_iter()
         .filter_map(std::env::var_os)

@@ -14,8 +14,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::sys::{self, Identity};
 
@@ -102,6 +101,27 @@ pub(crate) fn writers(file: &File) -> WriteState {
     WriteState::Unwritten
 }
 
+/// How often this process has begun to fork, as far as libc knows.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Registers the handlers that run at every fork; the number of forks so far.
+///
+/// A birth notes the number first. If it has moved when the file is locked, a child may hold a copy of
+/// the descriptor that no handler knew of, and would keep the lock for as long as it lives.
+pub(crate) fn forks() -> u64 {
+    // No `Once`: a child that is forked while another thread is in it would wait for ever.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers call only async-signal-safe functions and are never unloaded.
+        let _ = unsafe { libc::pthread_atfork(Some(count_fork), None, Some(close_inherited)) };
+    }
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// A descriptor that forked children close. Written under no lock, one slot by one thread.
 struct Inherited {
     /// The number, or -1 in a free slot.
@@ -124,11 +144,6 @@ const CLAIMED: RawFd = -2;
 ///
 /// Where all slots are taken the children keep it, and the writer is seen as alive for longer.
 fn close_in_children(fd: RawFd) {
-    static HANDLER: Once = Once::new();
-    HANDLER.call_once(|| {
-        // SAFETY: the handler calls only async-signal-safe functions and is never unloaded.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) };
-    });
     let Some(identity) = sys::identity(fd) else {
         return;
     };

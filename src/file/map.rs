@@ -87,6 +87,26 @@ impl Map {
         }
     }
 
+    /// Copies `len` bytes of published entries, whose bytes nobody writes any more.
+    pub(crate) fn read(&self, mut offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        let end = offset + len as u64;
+        while offset < end {
+            let word = self.cell(offset & !7).bits().to_le_bytes();
+            let from = (offset & 7) as usize;
+            let to = ((end - (offset & !7)) as usize).min(8);
+            bytes.extend_from_slice(&word[from..to]);
+            offset += (to - from) as u64;
+        }
+        bytes
+    }
+
+    /// The number at `offset`, a multiple of 4, among published entries.
+    pub(crate) fn read_u32(&self, offset: u64) -> u32 {
+        let word = self.cell(offset & !7).bits();
+        if offset.is_multiple_of(8) { word as u32 } else { (word >> 32) as u32 }
+    }
+
     /// Stores `used`, which makes all entries below it visible.
     pub(crate) fn publish(&self, used: u32) {
         let address = self.address(0, size_of::<u32>()).cast::<u32>();

@@ -16,6 +16,8 @@ pub(crate) mod lock;
 mod map;
 pub(crate) mod name;
 #[cfg(target_os = "linux")]
+pub(crate) mod place;
+#[cfg(target_os = "linux")]
 pub(crate) mod reader;
 #[cfg(target_os = "linux")]
 pub(crate) mod sys;

@@ -85,6 +85,17 @@ impl fmt::Display for FileName<'_> {
     }
 }
 
+/// The longest name of a process that a user may choose, in bytes.
+const MAX_PROCESS_LEN: usize = 64;
+
+/// Whether a text can stand for a process in file names: letters, digits, points and dashes.
+///
+/// The Python client splits names at underscores and takes the rest as it is.
+pub(crate) fn is_process_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    (1..=MAX_PROCESS_LEN).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
 /// Hex digits of the random part of our ids.
 const SUFFIX_LEN: usize = 8;
 
@@ -98,17 +109,17 @@ fn split_own_id(id: &str) -> Option<(&str, &str)> {
 /// The id of a writer: `<process>-<8 hex digits>`, in the names of all its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WriterId {
-    process: u32,
+    process: String,
     text: String,
 }
 
 impl WriterId {
-    pub(crate) fn new(process: u32, random: u32) -> WriterId {
-        WriterId { process, text: format!("{process}-{random:08x}") }
+    pub(crate) fn new(process: &str, random: u32) -> WriterId {
+        WriterId { process: process.to_owned(), text: format!("{process}-{random:08x}") }
     }
 
-    pub(crate) fn process(&self) -> u32 {
-        self.process
+    pub(crate) fn process(&self) -> &str {
+        &self.process
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -138,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_written_is_read_back() {
-        let id = WriterId::new(4711, 0xbeef);
+        let id = WriterId::new("4711", 0xbeef);
         for mode in GaugeMode::ALL {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
             let back = FileName::parse(&name).unwrap();

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::layout::{Entries, HEADER_LEN, Header, LayoutError};
@@ -19,6 +19,8 @@ pub(crate) enum ReadError {
     Open(io::Error),
     Read(io::Error),
     NotRegular,
+    /// The file has a second name, which may be in a directory of somebody else.
+    Linked,
     Empty,
     Layout(LayoutError),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for ReadError {
             ReadError::Open(error) => write!(f, "cannot open: {error}"),
             ReadError::Read(error) => write!(f, "cannot read: {error}"),
             ReadError::NotRegular => f.write_str("not a regular file"),
+            ReadError::Linked => f.write_str("file has more than one name"),
             ReadError::Empty => f.write_str("file is empty"),
             ReadError::Layout(error) => error.fmt(f),
         }
@@ -47,7 +50,7 @@ impl std::error::Error for ReadError {
         match self {
             ReadError::Open(error) | ReadError::Read(error) => Some(error),
             ReadError::Layout(error) => Some(error),
-            ReadError::NotRegular | ReadError::Empty => None,
+            ReadError::NotRegular | ReadError::Linked | ReadError::Empty => None,
         }
     }
 }
@@ -81,6 +84,9 @@ impl Reader {
         let metadata = file.metadata().map_err(ReadError::Read)?;
         if !metadata.is_file() {
             return Err(ReadError::NotRegular);
+        }
+        if metadata.nlink() > 1 {
+            return Err(ReadError::Linked);
         }
         let len = metadata.len();
         if len == 0 {

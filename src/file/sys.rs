@@ -168,6 +168,41 @@ impl BlockedFileSizeSignal {
     }
 }
 
+/// The type of the file system that a file is on. See: statfs(2).
+pub(crate) fn file_system(file: &File) -> io::Result<u64> {
+    let mut stat = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `stat` is large enough for what fstatfs writes.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) };
+    check(result)?;
+    // SAFETY: fstatfs returned 0, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Ok(stat.f_type as u64)
+}
+
+/// Has a new file overwritten in place on btrfs, where a reservation does not hold otherwise.
+///
+/// NOTE: works on empty files only. Elsewhere the call fails, and nothing is lost by that.
+pub(crate) fn write_in_place(file: &File) {
+    const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: reads the flags into an integer of the kernel's size.
+    let read = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+    if read == 0 {
+        flags |= FS_NOCOW_FL;
+        // SAFETY: the kernel reads one integer.
+        unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
+    }
+}
+
+/// Whether this process has more rights than who started it: setuid, setgid or capabilities.
+///
+/// See: getauxval(3), AT_SECURE.
+pub(crate) fn has_raised_privileges() -> bool {
+    // SAFETY: takes a number only.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) };
+    secure != 0
+}
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];

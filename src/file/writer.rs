@@ -6,10 +6,10 @@
 //! of `used` afterwards; a writer that is killed in between leaves nothing that a reader sees.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::cell::Cell;
@@ -19,16 +19,42 @@ use super::layout::{
 use super::lock;
 use super::map::Map;
 use super::name::{FileKind, FileName, WriterId};
+use super::place;
 use super::sys::{self, Identity};
 
 /// Bytes that a file reserves at its birth.
 const INITIAL_CAPACITY: u64 = 16 * 1024;
 /// Growth doubles the capacity up to here, and adds this much from here on.
 const GROWTH_STEP: u64 = 1024 * 1024;
-/// Permissions of a new file, before the umask.
-const FILE_MODE: libc::mode_t = 0o600;
-/// How often another random id is tried where a name is taken.
-const NAME_TRIES: usize = 16;
+/// Bytes that ordinary entries leave free, for the entries that tell why others found no place.
+const LAST_ROOM: u64 = 1024;
+/// How often a birth is tried again, where a name is taken or a fork came in between.
+const TRIES: usize = 64;
+
+/// Who may read a new file, before the umask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Access {
+    #[default]
+    Owner,
+    Group,
+}
+
+impl Access {
+    const fn mode(self) -> libc::mode_t {
+        match self {
+            Access::Owner => 0o600,
+            Access::Group => 0o640,
+        }
+    }
+}
+
+/// Which part of the reserved bytes an entry may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Ordinary,
+    /// The last bytes too.
+    Last,
+}
 
 /// Why a series cannot be put into a file. The host keeps it on the heap then.
 #[derive(Debug)]
@@ -47,6 +73,8 @@ pub(crate) enum WriteError {
     FileFull,
     /// The host closed our descriptor, or put a file of its own under the number.
     DescriptorLost,
+    /// The process forked while the file was born; it is born again.
+    Forked,
 }
 
 impl WriteError {
@@ -59,7 +87,7 @@ impl WriteError {
             WriteError::Map(_) => "map",
             WriteError::KeyTooLong { .. } => "key_too_long",
             WriteError::FileFull => "file_full",
-            WriteError::DescriptorLost => "descriptor",
+            WriteError::DescriptorLost | WriteError::Forked => "descriptor",
         }
     }
 }
@@ -76,6 +104,7 @@ impl fmt::Display for WriteError {
             }
             WriteError::FileFull => write!(f, "series file has reached {MAX_FILE_LEN} bytes"),
             WriteError::DescriptorLost => f.write_str("descriptor of the series file was closed"),
+            WriteError::Forked => f.write_str("the process forked while the file was created"),
         }
     }
 }
@@ -117,65 +146,43 @@ impl SeriesWriter {
         dir: &Path,
         kind: FileKind,
         id: &mut WriterId,
+        access: Access,
     ) -> Result<SeriesWriter, WriteError> {
-        let dir = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(dir)
-            .map_err(WriteError::Directory)?;
+        let dir = place::open(dir).map_err(WriteError::Directory)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-        for _ in 0..NAME_TRIES {
+        for _ in 0..TRIES {
+            let forks = lock::forks();
             let name = FileName { kind, id: id.as_str() }.to_string();
-            match SeriesWriter::create_named(&dir, &name) {
+            match SeriesWriter::create_named(&dir, &name, access, forks) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
                     *id = draw_id(id.process())?;
                 }
+                Err(WriteError::Forked) => {}
                 result => return result,
             }
         }
         Err(WriteError::Create(last))
     }
 
-    fn create_named(dir: &File, name: &str) -> Result<SeriesWriter, WriteError> {
-        let birth = Birth::begin(dir, name)?;
-        let file = birth.file;
-        let result = SeriesWriter::fill(&file).and_then(|map| {
-            // A file system without locks gives files whose liveness is unknown.
-            let _ = lock::hold_for_life(&file);
-            let named = match &birth.staging {
-                None => sys::link_at(&file, dir.as_fd(), name),
-                Some(staging) => sys::rename_at(dir.as_fd(), staging, name),
-            };
-            named.map_err(WriteError::Create).map(|()| map)
-        });
-        match (result, sys::identity(file.as_raw_fd())) {
-            (Ok(map), Some(identity)) => Ok(SeriesWriter {
-                file,
-                identity,
-                map,
-                used: HEADER_LEN as u64,
-                capacity: INITIAL_CAPACITY,
-                scratch: Vec::new(),
-            }),
-            (result, _) => {
-                lock::forget(file.as_raw_fd());
-                if let Some(staging) = birth.staging {
-                    // OK because a staging file has a name that no reader takes for a series file.
-                    let _ = sys::unlink_at(dir.as_fd(), &staging);
-                }
-                Err(result.err().unwrap_or(WriteError::DescriptorLost))
+    fn create_named(
+        dir: &File,
+        name: &str,
+        access: Access,
+        forks: u64,
+    ) -> Result<SeriesWriter, WriteError> {
+        let birth = Birth::begin(dir, name, access)?;
+        match birth.finish(name, forks) {
+            Ok((map, identity)) => {
+                let (used, capacity) = (HEADER_LEN as u64, INITIAL_CAPACITY);
+                let (file, scratch) = (birth.file, Vec::new());
+                Ok(SeriesWriter { file, identity, map, used, capacity, scratch })
+            }
+            Err(error) => {
+                birth.undo();
+                Err(error)
             }
         }
-    }
-
-    /// Reserves and maps a new file and writes its header.
-    fn fill(file: &File) -> Result<Map, WriteError> {
-        sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
-        let mut map = Map::new();
-        map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
-        map.write(0, &Header::new(HEADER_LEN as u32).encode());
-        Ok(map)
     }
 
     /// Appends an entry and makes it visible. `key` has a multiple of 8 bytes.
@@ -184,19 +191,55 @@ impl SeriesWriter {
         key: &[u8],
         value: f64,
         time: f64,
+        room: Room,
     ) -> Result<EntryCells, WriteError> {
         if key.len() > MAX_KEY_LEN {
             return Err(WriteError::KeyTooLong { len: key.len() });
         }
         let start = self.used;
         let end = start + entry_len(key.len()) as u64;
-        self.reserve(end)?;
+        match room {
+            Room::Ordinary => self.reserve(end + LAST_ROOM)?,
+            // What is left is meant for this.
+            Room::Last if end <= self.capacity => {}
+            Room::Last => self.reserve(end)?,
+        }
         layout::encode_entry(&mut self.scratch, key, value, time);
         self.map.write(start, &self.scratch);
         self.map.publish(end as u32);
         self.used = end;
         let value = start + value_offset(key.len()) as u64;
         Ok(EntryCells { value: self.map.cell(value), time: self.map.cell(value + WORD_LEN as u64) })
+    }
+
+    /// Whether the file has no name any more: somebody removed it, or its directory.
+    pub(crate) fn is_removed(&self) -> bool {
+        sys::identity(self.file.as_raw_fd()) == Some(self.identity)
+            && self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// The keys that were written, with what their cells hold now.
+    pub(crate) fn entries(&self) -> Vec<(Vec<u8>, f64, f64)> {
+        let mut entries = Vec::new();
+        let mut at = HEADER_LEN as u64;
+        while at < self.used {
+            let key_len = self.map.read_u32(at) as usize;
+            let key = self.map.read(at + layout::KEY_LEN_LEN as u64, key_len);
+            let value = at + value_offset(key_len) as u64;
+            let word = |offset| self.map.cell(offset).get();
+            entries.push((key, word(value), word(value + WORD_LEN as u64)));
+            at += entry_len(key_len) as u64;
+        }
+        entries
+    }
+
+    /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
+    pub(crate) fn close(self) {
+        lock::forget(self.file.as_raw_fd());
+        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+            // The number is somebody else's now.
+            std::mem::forget(self.file);
+        }
     }
 
     /// Makes sure that the bytes up to `end` are reserved and mapped.
@@ -222,30 +265,65 @@ impl SeriesWriter {
 }
 
 /// A new id for a process.
-pub(crate) fn draw_id(process: u32) -> Result<WriterId, WriteError> {
+pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
     let random = sys::random_u32().map_err(WriteError::Create)?;
     Ok(WriterId::new(process, random))
 }
 
 /// A file that has no name yet, or one that no reader knows.
-struct Birth {
+struct Birth<'a> {
+    dir: &'a File,
     file: File,
     staging: Option<String>,
 }
 
-impl Birth {
-    fn begin(dir: &File, name: &str) -> Result<Birth, WriteError> {
-        let unnamed = sys::open_at(dir.as_fd(), ".", libc::O_TMPFILE | libc::O_RDWR, FILE_MODE);
-        match unnamed {
-            Ok(file) => Ok(Birth { file, staging: None }),
-            Err(error) if lacks_unnamed_files(&error) => {
+impl<'a> Birth<'a> {
+    fn begin(dir: &'a File, name: &str, access: Access) -> Result<Birth<'a>, WriteError> {
+        let flags = libc::O_TMPFILE | libc::O_RDWR;
+        let unnamed = sys::open_at(dir.as_fd(), ".", flags, access.mode());
+        let birth = match unnamed {
+            // A file from O_TMPFILE is named through /proc, which a container may lack.
+            Ok(file) if Path::new("/proc/self/fd").exists() => Birth { dir, file, staging: None },
+            Err(error) if !lacks_unnamed_files(&error) => return Err(WriteError::Create(error)),
+            _ => {
                 let staging = format!(".{name}.new");
                 let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
-                let file = sys::open_at(dir.as_fd(), &staging, flags, FILE_MODE)
+                let file = sys::open_at(dir.as_fd(), &staging, flags, access.mode())
                     .map_err(WriteError::Create)?;
-                Ok(Birth { file, staging: Some(staging) })
+                Birth { dir, file, staging: Some(staging) }
             }
-            Err(error) => Err(WriteError::Create(error)),
+        };
+        sys::write_in_place(&birth.file);
+        Ok(birth)
+    }
+
+    /// Reserves, maps and locks the file, writes its header and gives it its name.
+    fn finish(&self, name: &str, forks: u64) -> Result<(Map, Identity), WriteError> {
+        let file = &self.file;
+        sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
+        let mut map = Map::new();
+        map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
+        map.write(0, &Header::new(HEADER_LEN as u32).encode());
+        // A file system without locks gives files whose liveness is unknown.
+        let _ = lock::hold_for_life(file);
+        if lock::forks() != forks {
+            return Err(WriteError::Forked);
+        }
+        let identity = sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)?;
+        let named = match &self.staging {
+            None => sys::link_at(file, self.dir.as_fd(), name),
+            Some(staging) => sys::rename_at(self.dir.as_fd(), staging, name),
+        };
+        named.map_err(WriteError::Create)?;
+        Ok((map, identity))
+    }
+
+    /// Leaves nothing behind.
+    fn undo(self) {
+        lock::forget(self.file.as_raw_fd());
+        if let Some(staging) = &self.staging {
+            // OK because a staging file has a name that no reader takes for a series file.
+            let _ = sys::unlink_at(self.dir.as_fd(), staging);
         }
     }
 }
@@ -270,8 +348,8 @@ mod tests {
         dir
     }
 
-    fn create(dir: &Path, kind: FileKind, process: u32) -> Result<SeriesWriter, WriteError> {
-        SeriesWriter::create(dir, kind, &mut draw_id(process)?)
+    fn create(dir: &Path, kind: FileKind, process: &str) -> Result<SeriesWriter, WriteError> {
+        SeriesWriter::create(dir, kind, &mut draw_id(process)?, Access::Owner)
     }
 
     fn only_file(dir: &Path) -> std::path::PathBuf {
@@ -291,7 +369,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read_while_the_file_grows_over_segments() {
         let dir = directory("grow");
-        let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), 42).unwrap();
+        let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
@@ -299,7 +377,9 @@ mod tests {
         let mut cells = Vec::new();
         for at in 0..400u32 {
             let text = format!("m{at}");
-            cells.push(writer.append(&key(&text, 50_000), f64::from(at), 1.0).unwrap());
+            cells.push(
+                writer.append(&key(&text, 50_000), f64::from(at), 1.0, Room::Ordinary).unwrap(),
+            );
         }
         assert!(writer.used > 17 * 1024 * 1024, "the file spans two segments");
         cells[3].value.set(-3.0);
@@ -323,7 +403,7 @@ mod tests {
     fn a_new_file_is_reserved_private_and_locked() {
         use std::os::unix::fs::MetadataExt as _;
         let dir = directory("birth");
-        let _writer = create(&dir, FileKind::Counter, 7).unwrap();
+        let _writer = create(&dir, FileKind::Counter, "7").unwrap();
         let path = only_file(&dir);
         let metadata = path.metadata().unwrap();
         assert_eq!(metadata.len(), INITIAL_CAPACITY);
@@ -337,8 +417,8 @@ mod tests {
     #[test]
     fn keys_that_are_too_long_are_refused_and_cost_nothing() {
         let dir = directory("long");
-        let mut writer = create(&dir, FileKind::Counter, 7).unwrap();
-        let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0).unwrap_err();
+        let mut writer = create(&dir, FileKind::Counter, "7").unwrap();
+        let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0, Room::Ordinary).unwrap_err();
         assert_eq!(error.reason(), "key_too_long");
         assert_eq!(writer.used, HEADER_LEN as u64);
         std::fs::remove_dir_all(&dir).unwrap();
@@ -347,11 +427,11 @@ mod tests {
     #[test]
     fn a_writer_whose_name_is_taken_gets_another_id() {
         let dir = directory("taken");
-        let mut id = draw_id(7).unwrap();
+        let mut id = draw_id("7").unwrap();
         let first = id.clone();
-        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id).unwrap();
+        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
         assert_eq!(id, first);
-        let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id).unwrap();
+        let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
         assert_ne!(id, first);
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
         std::fs::remove_dir_all(&dir).unwrap();
@@ -360,7 +440,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named_as_the_reason() {
         let missing = Path::new("/nonexistent/multiprom");
-        let error = create(missing, FileKind::Counter, 7).err().unwrap();
+        let error = create(missing, FileKind::Counter, "7").err().unwrap();
         assert_eq!(error.reason(), "directory");
     }
 }

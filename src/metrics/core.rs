@@ -12,7 +12,7 @@ use crate::model::{
 use crate::registry::{Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound};
 use crate::store::thread::{self, Token};
-use crate::store::{Claimed, SeriesOpener, Split, Store};
+use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
@@ -238,6 +238,7 @@ impl<M: Typed> Child<M> {
             Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
             _ => M::open(&mut self.opener(), self.family.options),
         };
+        self.family.store.bound(self);
         self.bound.set(slots, lock);
         slots
     }
@@ -249,6 +250,12 @@ impl<M: Typed> Child<M> {
         let labels = LabelSet::new(descriptor.const_labels.iter().chain(pairs));
         let Descriptor { name, help, metric_type, mode, .. } = descriptor;
         SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, labels)
+    }
+}
+
+impl<M: Typed> Rebind for Child<M> {
+    fn unbind(&self) {
+        self.bound.clear();
     }
 }
 

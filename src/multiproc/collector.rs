@@ -4,6 +4,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::directory::FileSystems;
 use super::merge::{Group, Merge};
 use super::problem::Reason;
 use super::{directory, emit};
@@ -67,7 +68,9 @@ impl MultiProcessCollector {
     ///
     /// # Errors
     ///
-    /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed.
+    /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed, and
+    /// [`Unsupported`](ErrorKind::Unsupported) where it is on a file system on which what is promised was
+    /// not tried.
     pub fn new(dir: impl AsRef<Path>) -> Result<MultiProcessCollector> {
         MultiProcessCollector::builder().directory(dir).build()
     }
@@ -90,6 +93,7 @@ impl MultiProcessCollector {
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder {
             dirs: Vec::new(),
+            file_systems: FileSystems::Supported,
             files: Vec::new(),
             settings: Settings {
                 pid_label: "pid".to_owned(),
@@ -150,6 +154,7 @@ impl Collector for MultiProcessCollector {
 #[must_use = "a collector is made by `build`"]
 pub struct CollectorBuilder {
     dirs: Vec<PathBuf>,
+    file_systems: FileSystems,
     files: Vec<PathBuf>,
     settings: Settings,
 }
@@ -158,6 +163,13 @@ impl CollectorBuilder {
     /// Adds a directory. Several are merged as if their files were in one.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Accepts directories on any file system. On one that is not tmpfs, ext4, xfs, btrfs or overlayfs,
+    /// values that are being written may be seen late or torn.
+    pub fn any_file_system(mut self) -> CollectorBuilder {
+        self.file_systems = FileSystems::Any;
         self
     }
 
@@ -213,7 +225,7 @@ impl CollectorBuilder {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
         for dir in &self.dirs {
-            directory::check(dir)?;
+            directory::check(dir, self.file_systems)?;
         }
         self.settings.labels.sort();
         let settings = self.settings;

@@ -88,7 +88,7 @@ fn remove_files(dir: &Path, is_due: impl Fn(&Path, FileName<'_>) -> bool) -> Res
 mod tests {
     use super::*;
     use crate::file::name::FileKind;
-    use crate::file::writer::{SeriesWriter, draw_id};
+    use crate::file::writer::{Access, SeriesWriter, draw_id};
 
     #[test]
     fn only_live_gauges_of_that_pid_go_and_none_whose_writer_lives() {
@@ -101,8 +101,8 @@ mod tests {
             fs::write(dir.join(name), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         }
         let kind = FileKind::Gauge(GaugeMode::LiveMax);
-        let mut id = draw_id(7).unwrap();
-        let _writer = SeriesWriter::create(&dir, kind, &mut id).unwrap();
+        let mut id = draw_id("7").unwrap();
+        let _writer = SeriesWriter::create(&dir, kind, &mut id, Access::Owner).unwrap();
         for _ in 0..2 {
             mark_process_dead(&dir, 7).unwrap();
             let names = series_names(&dir).unwrap();

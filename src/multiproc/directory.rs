@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::liveness::Liveness;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::name::FileName;
+use crate::file::place::{self, PlaceError};
 use crate::file::reader::{self, Reader};
 use crate::model::GaugeMode;
 
@@ -26,9 +27,23 @@ pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
+/// Whether a directory may be on a file system on which nothing was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileSystems {
+    Supported,
+    Any,
+}
+
 /// Checks that a path is a directory that can be listed.
-pub(super) fn check(dir: &Path) -> Result<()> {
-    fs::read_dir(dir).map(drop).map_err(|error| Error::at(ErrorKind::Directory, dir, error))
+pub(super) fn check(dir: &Path, allowed: FileSystems) -> Result<()> {
+    let missing = |error| Error::at(ErrorKind::Directory, dir, error);
+    fs::read_dir(dir).map(drop).map_err(missing)?;
+    match place::check(dir) {
+        Err(cause @ PlaceError::FileSystem(_)) if allowed == FileSystems::Supported => {
+            Err(Error::at(ErrorKind::Unsupported, dir, cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is known of one file of a multiprocess directory.

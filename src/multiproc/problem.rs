@@ -15,6 +15,7 @@ pub(super) enum Reason {
     Name,
     Open,
     NotRegular,
+    Linked,
     Empty,
     Truncated,
     Header,
@@ -26,11 +27,12 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 12] = [
+    pub(super) const ALL: [Reason; 13] = [
         Reason::Directory,
         Reason::Name,
         Reason::Open,
         Reason::NotRegular,
+        Reason::Linked,
         Reason::Empty,
         Reason::Truncated,
         Reason::Header,
@@ -47,6 +49,7 @@ impl Reason {
             Reason::Name => "name",
             Reason::Open => "open",
             Reason::NotRegular => "not_regular",
+            Reason::Linked => "linked",
             Reason::Empty => "empty",
             Reason::Truncated => "truncated",
             Reason::Header => "header",
@@ -91,6 +94,7 @@ impl Cause {
             Cause::UnknownName => Reason::Name,
             Cause::Read(ReadError::Open(_) | ReadError::Read(_)) => Reason::Open,
             Cause::Read(ReadError::NotRegular) => Reason::NotRegular,
+            Cause::Read(ReadError::Linked) => Reason::Linked,
             Cause::Read(ReadError::Empty) => Reason::Empty,
             Cause::Read(ReadError::Layout(error)) | Cause::Entry(error) => match error {
                 LayoutError::HeaderTruncated { .. }

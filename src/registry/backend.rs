@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::store::fork::StaticRef;
-use crate::store::{Store, environment_dir};
+use crate::store::{DirectoryOptions, Store, environment_dir};
 
 /// Where the values of a registry's families live.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +30,20 @@ impl Backend {
     /// # Errors
     ///
     /// Of kind [`Directory`](crate::ErrorKind::Directory) where there is no such directory, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) on other systems than Linux.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) on other systems than Linux, and on file systems on
+    /// which what is promised was not tried.
     pub fn directory(path: impl AsRef<Path>) -> Result<Backend> {
-        Store::directory(path.as_ref()).map(|store| Backend(Choice::Fixed(store)))
+        Backend::directory_with(path, DirectoryOptions::new())
+    }
+
+    /// As [`directory`](Backend::directory), with options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`directory`](Backend::directory), and of kind [`Usage`](crate::ErrorKind::Usage) for a
+    /// process id that cannot be part of a file name.
+    pub fn directory_with(path: impl AsRef<Path>, options: DirectoryOptions) -> Result<Backend> {
+        Store::directory(path.as_ref(), options).map(|store| Backend(Choice::Fixed(store)))
     }
 
     /// The directory that `PROMETHEUS_MULTIPROC_DIR` or `prometheus_multiproc_dir` names, else the
@@ -64,7 +75,7 @@ fn environment_store() -> Result<Store> {
         return Ok(*store);
     }
     let store = match environment_dir() {
-        Some(dir) => Store::directory(Path::new(&dir))?,
+        Some(dir) => Store::directory(Path::new(&dir), DirectoryOptions::new())?,
         None => Store::Heap,
     };
     Ok(*CHOSEN.set_once(Box::leak(Box::new(store))))

@@ -18,8 +18,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::model::{Collector, FamilyHead, FamilySink, Gatherer, LabelSet, Sample};
 use crate::store::fork::{self, AppendList};
-use crate::store::{Store, dropped_series};
+use crate::store::{Store, dropped_series, lost_files};
 
+pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
 pub use builder::RegistryBuilder;
 pub(crate) use default::registration_failed;
@@ -98,6 +99,19 @@ impl Registry {
         Exposition::render(self, accept)
     }
 
+    /// Lets go of the series files of this process, whose writer is seen as ended from now on.
+    ///
+    /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
+    /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
+    /// environment share the files. What other threads record meanwhile may be missing.
+    pub fn close(&self) {
+        let _lock = slow_path();
+        // OK because a registry whose backend cannot be had has no files.
+        if let Ok(store) = self.store() {
+            store.close();
+        }
+    }
+
     pub(crate) fn store(&self) -> Result<Store> {
         self.inner.backend.store()
     }
@@ -158,6 +172,10 @@ impl Registry {
             for (reason, count) in dropped {
                 family.sample(&[("reason", reason)], count as f64);
             }
+        }
+        if lost_files() > 0 {
+            let help = "Series files that were removed while their process was recording.";
+            out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
         }
         let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
         if failed.peek().is_some() {

@@ -3,57 +3,86 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fork::PerProcess;
-use super::{SampleCells, dropped};
-use crate::error::{Error, ErrorKind, Result};
+use super::{DirectoryOptions, Rebind, SampleCells, dropped};
+use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
-use crate::file::writer::{EntryCells, SeriesWriter, WriteError, draw_id};
+use crate::file::place::{self, PlaceError};
+use crate::file::sys::Identity;
+use crate::file::writer::{EntryCells, Room, SeriesWriter, WriteError, draw_id};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A directory that this process, and each child of it for itself, writes series files into.
 pub(crate) struct DirectoryStore {
     path: PathBuf,
+    options: DirectoryOptions,
     files: PerProcess<Mutex<Files>>,
 }
 
 /// What one process has written.
 #[derive(Default)]
 struct Files {
+    /// The directory in which the files were created.
+    dir: Option<Identity>,
     /// Drawn with the first file.
     id: Option<WriterId>,
-    writers: HashMap<FileKind, SeriesWriter>,
+    writers: Map<FileKind, SeriesWriter>,
     /// The cells of every gauge, which has one entry for a key.
-    gauges: HashMap<(FileKind, Box<[u8]>), SampleCells, foldhash::fast::RandomState>,
+    gauges: Map<(FileKind, Box<[u8]>), SampleCells>,
+    /// The cells of what we tell about ourselves.
+    own: Map<(&'static str, &'static str), SampleCells>,
+    /// Every series that has cells here.
+    bound: Vec<&'static dyn Rebind>,
 }
 
 impl DirectoryStore {
     /// Checks that the directory is there; files are created later, with the first sample of a type.
-    pub(crate) fn open(path: &Path) -> Result<&'static DirectoryStore> {
-        let absolute =
-            fs::canonicalize(path).map_err(|error| Error::at(ErrorKind::Directory, path, error))?;
-        if !absolute.is_dir() {
-            return Err(Error::at(ErrorKind::Directory, path, "not a directory"));
+    pub(crate) fn open(path: &Path, options: DirectoryOptions) -> Result<&'static DirectoryStore> {
+        let refuse = |cause: PlaceError| match cause {
+            PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
+            PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
+        };
+        let dir = place::check(path).map_err(refuse)?;
+        options.check()?;
+        if place::is_open_to_others(&dir) {
+            let path = path.display();
+            log_line(&format_args!("directory `{path}`: other users may create files in it"));
         }
-        Ok(Box::leak(Box::new(DirectoryStore { path: absolute, files: PerProcess::new() })))
+        // Programs may change their working directory.
+        let path = fs::canonicalize(path).map_err(|error| refuse(PlaceError::Open(error)))?;
+        Ok(Box::leak(Box::new(DirectoryStore { path, options, files: PerProcess::new() })))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn open_cells(&self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
+    fn files(&self) -> MutexGuard<'static, Files> {
         let files = self.files.get_or_create(|| Mutex::new(Files::default()));
-        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a series has cells here, or is about to.
+    pub(crate) fn bound(&self, series: &'static dyn Rebind) {
+        self.files().bound.push(series);
+    }
+
+    /// New cells for a key; of a gauge the ones that it has. Called under the slow path's lock.
+    pub(crate) fn open_cells(&self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
+        let mut files = self.files();
+        files.recreate_if_lost(self);
         let is_gauge = kind.mode().is_some();
         if is_gauge && let Some(cells) = files.gauges.get(&(kind, key.into())) {
             return *cells;
         }
-        let cells = match files.append(&self.path, kind, key, time) {
+        let cells = match files.append(self, kind, key, (0.0, time), Room::Ordinary) {
             Ok(cells) => cells,
             Err(error) => {
-                let named = Error::at(ErrorKind::Directory, &self.path, error.to_string());
-                dropped::count(error.reason(), &named);
+                files.dropped(self, &error);
                 SampleCells::on_heap(time)
             }
         };
@@ -62,18 +91,32 @@ impl DirectoryStore {
         }
         cells
     }
+
+    /// Lets go of all files of this process. Called under the slow path's lock.
+    pub(crate) fn close(&self) {
+        let mut files = self.files();
+        files.unbind();
+        files.writers.drain().for_each(|(_, writer)| writer.close());
+        *files = Files::default();
+    }
 }
 
 impl Files {
+    /// Has every series look for its cells again at its next recording.
+    fn unbind(&mut self) {
+        self.bound.drain(..).for_each(Rebind::unbind);
+    }
+
     fn append(
         &mut self,
-        dir: &Path,
+        store: &DirectoryStore,
         kind: FileKind,
         key: &[u8],
-        time: f64,
+        (value, time): (f64, f64),
+        room: Room,
     ) -> Result<SampleCells, WriteError> {
         if let Some(writer) = self.writers.get_mut(&kind) {
-            match writer.append(key, 0.0, time) {
+            match writer.append(key, value, time, room) {
                 // The old file keeps its series, whose cells stay mapped; new ones go to a new file.
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => {}
                 result => return result.map(cells_of),
@@ -81,15 +124,77 @@ impl Files {
         }
         let id = match &mut self.id {
             Some(id) => id,
-            none => none.insert(draw_id(std::process::id())?),
+            none => none.insert(draw_id(&store.options.process_name())?),
         };
-        let mut writer = SeriesWriter::create(dir, kind, id)?;
-        let cells = writer.append(key, 0.0, time).map(cells_of);
+        let mut writer = SeriesWriter::create(&store.path, kind, id, store.options.access())?;
+        self.dir = place::identity(&store.path);
+        let cells = writer.append(key, value, time, room).map(cells_of);
         if let Some(old) = self.writers.insert(kind, writer) {
-            // The lock shows that the series in it are alive, and its number may be somebody else's.
+            // Its lock shows that the series in it are alive, and its number may be somebody else's.
             std::mem::forget(old);
         }
         cells
+    }
+
+    /// Where the directory was removed or replaced, writes everything into new files.
+    ///
+    /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
+    /// at its next recording. Only gauges go on with their entry.
+    fn recreate_if_lost(&mut self, store: &DirectoryStore) {
+        if self.writers.is_empty() {
+            return;
+        }
+        let now = place::identity(&store.path);
+        let is_lost = now != self.dir || self.writers.values().any(SeriesWriter::is_removed);
+        if !is_lost || now.is_none() {
+            return;
+        }
+        self.unbind();
+        let old = std::mem::take(self);
+        let count = old.writers.len();
+        for (kind, writer) in old.writers {
+            for (key, value, time) in writer.entries() {
+                match self.append(store, kind, &key, (value, time), Room::Ordinary) {
+                    Ok(cells) if kind.mode().is_some() => {
+                        self.gauges.insert((kind, key.into()), cells);
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.dropped(store, &error),
+                }
+            }
+            writer.close();
+        }
+        dropped::count_lost_files(count as u64, &store.path);
+        let help = "Series files that were removed while their process was recording.";
+        self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
+    }
+
+    /// Counts a series that found no place, where it can be seen as far as there is room for that.
+    fn dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
+        let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
+        dropped::count(error.reason(), &named);
+        let help = "Series of this process that did not get into a series file.";
+        self.tell(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
+    }
+
+    fn tell(
+        &mut self,
+        store: &DirectoryStore,
+        (name, reason): (&'static str, &'static str),
+        help: &str,
+        amount: f64,
+    ) {
+        if let Some(cells) = self.own.get(&(name, reason)) {
+            return cells.value.add(amount);
+        }
+        let mut text = Vec::new();
+        let sample = [name, "_total"].concat();
+        let label = (!reason.is_empty()).then_some(("reason", reason));
+        key::encode(&mut text, name, &sample, label.into_iter(), help);
+        // OK because what cannot be told in a file is told by the process itself.
+        if let Ok(cells) = self.append(store, FileKind::Counter, &text, (amount, 0.0), Room::Last) {
+            self.own.insert((name, reason), cells);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Series that did not get into a file: counted by reason, logged once per reason.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::log_line;
@@ -18,6 +19,23 @@ pub(super) fn count(reason: &'static str, message: &dyn fmt::Display) {
     if DROPPED[at].fetch_add(1, Ordering::Relaxed) == 0 {
         log_line(&format_args!("{message}; new series stay in memory and are not exported"));
     }
+}
+
+static LOST_FILES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts files that were removed under this process.
+pub(super) fn count_lost_files(count: u64, dir: &Path) {
+    if LOST_FILES.fetch_add(count, Ordering::Relaxed) == 0 {
+        let dir = dir.display();
+        log_line(&format_args!(
+            "directory `{dir}`: series files were removed, and are written anew"
+        ));
+    }
+}
+
+/// How many files were removed under this process.
+pub(crate) fn lost_files() -> u64 {
+    LOST_FILES.load(Ordering::Relaxed)
 }
 
 /// How many series of this process did not get into a file, by reason.

@@ -171,6 +171,10 @@ impl<T: Sync> StaticRef<T> {
         self.pointer.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
     }
 
+    pub(crate) fn clear(&self) {
+        self.pointer.store(ptr::null_mut(), Ordering::Release);
+    }
+
     /// Takes the address that another one has.
     pub(crate) fn copy(&self, other: &StaticRef<T>) {
         if let Some(value) = other.get() {
@@ -215,6 +219,12 @@ impl<T: Sync> Bound<T> {
     #[inline]
     pub(crate) fn inherited(&self) -> Option<&'static T> {
         self.value.get()
+    }
+
+    /// Forgets the value. Called under [`lock`].
+    pub(crate) fn clear(&self) {
+        self.epoch.store(NO_EPOCH, Ordering::Relaxed);
+        self.value.clear();
     }
 
     pub(crate) fn set(&self, value: &'static T, _lock: &MutexGuard<'static, ()>) {

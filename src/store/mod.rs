@@ -8,6 +8,7 @@
 mod directory;
 mod dropped;
 pub(crate) mod fork;
+mod options;
 mod owners;
 mod series;
 mod split;
@@ -22,7 +23,8 @@ pub(crate) use crate::file::Cell;
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 use crate::file::name::FileKind;
 
-pub(crate) use dropped::dropped_series;
+pub(crate) use dropped::{dropped_series, lost_files};
+pub use options::DirectoryOptions;
 pub(crate) use series::SeriesOpener;
 pub(crate) use split::{Claimed, Split};
 
@@ -42,6 +44,12 @@ impl SampleCells {
     }
 }
 
+/// A series that looks for its cells again when it is told to.
+pub(crate) trait Rebind: Sync {
+    /// Forgets the cells; the next recording opens new ones. Called under the slow path's lock.
+    fn unbind(&self);
+}
+
 /// Where cells come from. A copy is another name of the same store.
 #[derive(Clone, Copy)]
 pub(crate) enum Store {
@@ -53,12 +61,13 @@ pub(crate) enum Store {
 impl Store {
     /// A store in the series files of a directory, which must exist.
     #[cfg(target_os = "linux")]
-    pub(crate) fn directory(path: &Path) -> Result<Store> {
-        directory::DirectoryStore::open(path).map(Store::Directory)
+    pub(crate) fn directory(path: &Path, options: DirectoryOptions) -> Result<Store> {
+        directory::DirectoryStore::open(path, options).map(Store::Directory)
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn directory(path: &Path) -> Result<Store> {
+    pub(crate) fn directory(path: &Path, options: DirectoryOptions) -> Result<Store> {
+        options.check()?;
         let cause = "the directory backend needs Linux";
         Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
     }
@@ -75,6 +84,24 @@ impl Store {
             }
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.open_cells(kind, key, time),
+        }
+    }
+
+    /// Notes that a series has cells in this store, or is about to.
+    pub(crate) fn bound(self, series: &'static dyn Rebind) {
+        match self {
+            Store::Heap => _ = series,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.bound(series),
+        }
+    }
+
+    /// Lets go of what this process has open. Called under the slow path's lock.
+    pub(crate) fn close(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.close(),
         }
     }
 

@@ -1,0 +1,75 @@
+//! Which directories series files may be in.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::sys::{self, Identity};
+
+/// File systems on which what is promised was tried: a reserved byte can be stored to, locks and leases
+/// tell the truth. Types from statfs(2).
+const SUPPORTED: [(u64, &str); 5] = [
+    (0x0102_1994, "tmpfs"),
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x794c_7630, "overlayfs"),
+];
+
+/// Why a directory cannot be used.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    Open(io::Error),
+    FileSystem(u64),
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlaceError::Open(error) => error.fmt(f),
+            PlaceError::FileSystem(kind) => {
+                let names = SUPPORTED.map(|(_, name)| name).join(", ");
+                write!(f, "file system type {kind:#x} is none of {names}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PlaceError::Open(error) => Some(error),
+            PlaceError::FileSystem(_) => None,
+        }
+    }
+}
+
+/// Opens a directory, to open files relative to it.
+pub(crate) fn open(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir)
+}
+
+/// Checks that a directory can be opened and is on a supported file system.
+pub(crate) fn check(dir: &Path) -> Result<File, PlaceError> {
+    let dir = open(dir).map_err(PlaceError::Open)?;
+    let kind = sys::file_system(&dir).map_err(PlaceError::Open)?;
+    if SUPPORTED.iter().any(|(known, _)| *known == kind) {
+        Ok(dir)
+    } else {
+        Err(PlaceError::FileSystem(kind))
+    }
+}
+
+/// Whether users other than the owner may create files in a directory.
+pub(crate) fn is_open_to_others(dir: &File) -> bool {
+    const WRITE_BY_OTHERS: u32 = 0o022;
+    dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITE_BY_OTHERS != 0)
+}
+
+/// What a path names now; `None` where it names nothing.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+}

@@ -1,0 +1,95 @@
+//! How series files are written.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result, log_line};
+#[cfg(target_os = "linux")]
+use crate::file::writer::Access;
+
+/// Gives the name of this process.
+type ProcessName = Box<dyn Fn() -> String + Send + Sync>;
+
+/// How the series files of a directory are written.
+///
+/// ```
+/// use multiprom::{Backend, DirectoryOptions};
+///
+/// # let dir = std::env::temp_dir();
+/// let options = DirectoryOptions::new().process_id(|| "worker-3".to_owned()).group_readable();
+/// let backend = Backend::directory_with(dir, options)?;
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+#[derive(Default)]
+pub struct DirectoryOptions {
+    process_id: Option<ProcessName>,
+    is_group_readable: bool,
+}
+
+impl DirectoryOptions {
+    /// Files named by the pid, for the owner only.
+    pub fn new() -> DirectoryOptions {
+        DirectoryOptions::default()
+    }
+
+    /// What stands for a process in file names and in the label `pid`, in place of the pid: the number of a
+    /// worker, say, which keeps the number of series down where processes come and go.
+    ///
+    /// Called once in each process that records. Processes may have the same name, also at the same
+    /// time: their files never collide.
+    pub fn process_id(
+        mut self,
+        name: impl Fn() -> String + Send + Sync + 'static,
+    ) -> DirectoryOptions {
+        self.process_id = Some(Box::new(name));
+        self
+    }
+
+    /// Creates files with mode 0640 instead of 0600, for an exporter that runs as another user.
+    pub fn group_readable(mut self) -> DirectoryOptions {
+        self.is_group_readable = true;
+        self
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn access(&self) -> Access {
+        if self.is_group_readable { Access::Group } else { Access::Owner }
+    }
+
+    /// Checks the name that this process would have.
+    pub(super) fn check(&self) -> Result<()> {
+        self.chosen_name().map(drop)
+    }
+
+    /// The name of this process: the one that was chosen if it can be one, else the pid.
+    pub(super) fn process_name(&self) -> String {
+        let pid = || std::process::id().to_string();
+        match self.chosen_name() {
+            Ok(name) => name.unwrap_or_else(pid),
+            Err(error) => {
+                log_line(&error);
+                pid()
+            }
+        }
+    }
+
+    fn chosen_name(&self) -> Result<Option<String>> {
+        let Some(name) = self.process_id.as_ref().map(|name| name()) else {
+            return Ok(None);
+        };
+        if crate::file::name::is_process_name(&name) {
+            return Ok(Some(name));
+        }
+        let message =
+            format!("process id `{name}` is not 1 to 64 letters, digits, points and dashes");
+        Err(Error::new(ErrorKind::Usage, message))
+    }
+}
+
+impl fmt::Debug for DirectoryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectoryOptions")
+            .field("process_id", &self.process_id.as_ref().map(|_| ".."))
+            .field("is_group_readable", &self.is_group_readable)
+            .finish()
+    }
+}
