@@ -177,8 +177,13 @@ impl<M: Typed> FamilyCore<M> {
         let hash = self.children.hash(values);
         match self.children.find(hash, |child| child.has_values(values)) {
             Some(child) => child,
-            None => self.insert(hash, values, &fork::lock()),
+            None => self.insert_now(hash, values),
         }
+    }
+
+    #[cold]
+    fn insert_now(&'static self, hash: u64, values: &[&str]) -> ChildRef<M> {
+        self.insert(hash, values, &fork::lock())
     }
 
     /// As [`child`](Self::child), for those who hold the lock.
@@ -190,7 +195,6 @@ impl<M: Typed> FamilyCore<M> {
         self.insert(self.children.hash(values), values, lock)
     }
 
-    #[cold]
     fn insert(
         &'static self,
         hash: u64,
@@ -220,8 +224,13 @@ impl<M: Typed> Child<M> {
     pub(super) fn slots(&'static self) -> &'static M::Slots {
         match self.bound.get() {
             Some(slots) => slots,
-            None => self.bind(&fork::lock()),
+            None => self.bind_now(),
         }
+    }
+
+    #[cold]
+    fn bind_now(&'static self) -> &'static M::Slots {
+        self.bind(&fork::lock())
     }
 
     /// The storage, if this process has recorded or declared the series.
@@ -229,7 +238,6 @@ impl<M: Typed> Child<M> {
         if self.family.store.is_inherited() { self.bound.inherited() } else { self.bound.get() }
     }
 
-    #[cold]
     pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Slots {
         if let Some(slots) = self.bound.get() {
             return slots;
