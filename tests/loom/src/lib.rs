@@ -9,9 +9,12 @@
 #![cfg(test)]
 #![deny(unsafe_code)]
 
+mod bound;
 mod counter;
 mod hand_over;
 mod indexes;
+mod list;
+mod publish;
 mod without_acquire;
 mod without_release;
 
