@@ -112,7 +112,8 @@ impl CounterHandle {
     }
 }
 
-/// The cells of a counter series for one thread.
+/// The cells of a counter series for one thread, in a cache line of their own.
+#[repr(align(64))]
 pub struct CounterCells {
     /// What is exported.
     total: Cell,

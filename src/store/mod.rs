@@ -38,9 +38,9 @@ pub(crate) struct SampleCells {
 
 impl SampleCells {
     pub(crate) fn on_heap(time: f64) -> SampleCells {
-        let cells = SampleCells { value: Cell::on_heap(), time: Cell::on_heap() };
-        cells.time.set(time);
-        cells
+        let (value, time_cell) = Cell::pair_on_heap();
+        time_cell.set(time);
+        SampleCells { value, time: time_cell }
     }
 }
 
