@@ -1,15 +1,21 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod birth;
 mod command;
 mod corruption;
 mod demo;
+mod descriptors;
 mod differential;
 mod fork;
 mod gunicorn;
 mod hostile;
+mod identity;
 mod launcher;
 mod layers;
+mod lost;
 mod prometheus;
 mod readme;
+mod security;
 mod serve;
+mod space;
 mod support;

@@ -58,6 +58,13 @@ pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives the lock of a writer back, also where a child still has a copy of the descriptor.
+pub(crate) fn release(file: &File) {
+    let lock = whole_file(libc::F_UNLCK);
+    // SAFETY: `lock` is valid; the kernel only reads it.
+    let _ = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+}
+
 /// Asks whether a writer holds its lock on `file`, without taking any.
 ///
 /// Asks for a read lock: a writer's lock is seen, another reader's is not.

@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::cell::Cell;
+use super::sys;
 
 /// Address space of a segment, in bytes, where nothing limits it.
 const SEGMENT_LEN: usize = 16 * 1024 * 1024;
-/// The smallest segment, and what every segment is a multiple of: no page is larger.
+/// What every segment is a multiple of: no page is larger.
 const MIN_SEGMENT_LEN: usize = 64 * 1024;
 
 struct Segment {
@@ -41,9 +42,11 @@ impl Map {
 
     /// Maps segments until `end` is covered. What was mapped before stays where it is.
     ///
-    /// Where the full address space is refused (RLIMIT_AS, locked memory), smaller segments are tried.
+    /// Where address space is limited (RLIMIT_AS, locked memory) a segment is no longer than it must be: what
+    /// is left is the host's, whose next allocation would end it.
     pub(crate) fn cover(&mut self, file: &File, end: u64) -> io::Result<()> {
-        let mut len = SEGMENT_LEN;
+        let needed = ((end - self.end.min(end)) as usize).next_multiple_of(MIN_SEGMENT_LEN);
+        let mut len = if sys::is_address_space_limited() { needed } else { SEGMENT_LEN };
         while self.end < end {
             match MmapOptions::new().offset(self.end).len(len).map_raw(file) {
                 Ok(raw) => {
@@ -54,11 +57,31 @@ impl Map {
                     self.segments.push(Segment { start: self.end, raw: ManuallyDrop::new(raw) });
                     self.end += len as u64;
                 }
-                Err(error) if len == MIN_SEGMENT_LEN => return Err(error),
-                Err(_) => len /= 2,
+                Err(_) if len > needed => len = needed,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Puts memory of this process in place of the file, which is then no longer mapped.
+    ///
+    /// Cells keep their addresses; what is stored to them from now on goes nowhere.
+    pub(crate) fn detach(&self) {
+        for segment in &self.segments {
+            // SAFETY: replaces a mapping of ours, as a whole, that is never unmapped; only atomics point
+            // into it. Where it fails the mapping stays as it is, and the file is seen as written.
+            unsafe {
+                libc::mmap(
+                    segment.raw.as_mut_ptr().cast(),
+                    segment.raw.len(),
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+        }
     }
 
     /// The address of `len` bytes at `offset`, which lie within one segment.

@@ -203,6 +203,14 @@ pub(crate) fn has_raised_privileges() -> bool {
     secure != 0
 }
 
+/// Whether the host may run out of addresses before it runs out of memory. See: getrlimit(2), RLIMIT_AS.
+pub(crate) fn is_address_space_limited() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure is valid and writable.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    result == 0 && limit.rlim_cur != libc::RLIM_INFINITY
+}
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];

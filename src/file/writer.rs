@@ -236,7 +236,11 @@ impl SeriesWriter {
     /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
     pub(crate) fn close(self) {
         lock::forget(self.file.as_raw_fd());
-        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+        // The mapping alone keeps the lock, and the file open for writing.
+        self.map.detach();
+        if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
+            lock::release(&self.file);
+        } else {
             // The number is somebody else's now.
             std::mem::forget(self.file);
         }

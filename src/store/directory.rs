@@ -136,7 +136,8 @@ impl Files {
         cells
     }
 
-    /// Where the directory was removed or replaced, writes everything into new files.
+    /// Where the directory was removed or replaced, or some of its files, writes what was in them into new
+    /// files.
     ///
     /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
     /// at its next recording. Only gauges go on with their entry.
@@ -145,14 +146,28 @@ impl Files {
             return;
         }
         let now = place::identity(&store.path);
-        let is_lost = now != self.dir || self.writers.values().any(SeriesWriter::is_removed);
-        if !is_lost || now.is_none() {
+        if now.is_none() {
+            return;
+        }
+        let is_moved = now != self.dir;
+        let is_lost = |writer: &SeriesWriter| is_moved || writer.is_removed();
+        // What is in the other files is still seen, and would be counted twice.
+        let lost: Vec<(FileKind, SeriesWriter)> =
+            self.writers.extract_if(|_, writer| is_lost(writer)).collect();
+        if lost.is_empty() {
             return;
         }
         self.unbind();
-        let old = std::mem::take(self);
-        let count = old.writers.len();
-        for (kind, writer) in old.writers {
+        let is_kept = |kind: FileKind| lost.iter().all(|(known, _)| *known != kind);
+        self.gauges.retain(|(kind, _), _| is_kept(*kind));
+        if !is_kept(FileKind::Counter) {
+            self.own.clear();
+        }
+        if is_moved {
+            self.id = None;
+        }
+        let count = lost.len();
+        for (kind, writer) in lost {
             for (key, value, time) in writer.entries() {
                 match self.append(store, kind, &key, (value, time), Room::Ordinary) {
                     Ok(cells) if kind.mode().is_some() => {

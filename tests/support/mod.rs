@@ -2,8 +2,10 @@
 #![expect(unsafe_code, reason = "signals of commands")]
 
 pub mod http;
+pub mod mount;
 pub mod process;
 pub mod samples;
+pub mod survivor;
 
 use std::fs;
 use std::io::Write as _;

@@ -1,0 +1,50 @@
+//! Hosts that close descriptors they do not know, or use our numbers for files of their own.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::mount::Mount;
+use crate::support::survivor::{merged, said, sum, survivor, value};
+use crate::support::{TestDir, assert_success, skip};
+
+/// Runs a scenario; the host's files must be as it wrote them, and nothing may be lost.
+fn check(scenario: &str, dir: &Path) {
+    let own = TestDir::new("own");
+    let mut command = survivor(scenario, dir);
+    let output = command.arg(own.path()).output().unwrap();
+    assert_success(&command, &output);
+    for entry in fs::read_dir(own.path()).unwrap() {
+        assert_eq!(fs::read(entry.unwrap().path()).unwrap(), b"mine", "{scenario}");
+    }
+    let merged = merged(dir);
+    // The child's recording is one more.
+    let recorded = said(&output, "recorded") + 1.0;
+    for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "times_sum"] {
+        assert_eq!(value(&merged, series), recorded, "{scenario}: {series}");
+    }
+    assert_eq!(sum(dir, "late_total"), 1500.0, "{scenario}");
+    assert_eq!(sum(dir, "late_sizes_count"), 1500.0, "{scenario}");
+    assert!(!merged.contains("multiprom_dropped_series"), "{merged}");
+}
+
+fn check_everywhere(scenario: &str) {
+    let disk = TestDir::new(scenario);
+    check(scenario, disk.path());
+    let mounts = [Mount::tmpfs("size=16m"), Mount::ext4(16 * 1024 * 1024)];
+    if mounts.iter().any(Option::is_none) {
+        skip("a tmpfs and an ext4 cannot be mounted here");
+    }
+    for mount in mounts.into_iter().flatten() {
+        check(scenario, &mount.directory("files"));
+    }
+}
+
+#[test]
+fn a_host_that_closes_all_descriptors_loses_nothing_and_keeps_its_files() {
+    check_everywhere("close-all");
+}
+
+#[test]
+fn a_host_that_puts_its_file_over_our_numbers_keeps_that_file() {
+    check_everywhere("dup-over");
+}

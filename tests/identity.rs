@@ -1,0 +1,156 @@
+//! Names of processes: chosen ones, equal ones, and pids that are used again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use multiprom::{Backend, DirectoryOptions, ErrorKind, Liveness, list_files};
+
+use crate::support::mount::{is_root, succeeds};
+use crate::support::process::PATIENCE;
+use crate::support::survivor::{Obedient, merged, sum, survivor, value};
+use crate::support::{TestDir, assert_success, skip, wait_for};
+
+fn named(dir: &Path, name: &str) -> Obedient {
+    Obedient::start(survivor("obey", dir).arg(name))
+}
+
+#[test]
+fn a_chosen_name_stands_in_file_names_and_in_the_label_pid() {
+    let dir = TestDir::new("chosen");
+    let mut worker = named(dir.path(), "web.3-a");
+    worker.tell("record");
+    let files = list_files(dir.path()).unwrap();
+    assert!(files.iter().all(|file| file.id.starts_with("web.3-a-")), "{files:#?}");
+    assert_eq!(value(&merged(dir.path()), "level_all{pid=\"web.3-a\"}"), 1.0);
+    worker.end();
+}
+
+#[test]
+fn names_that_could_leave_the_directory_or_mislead_a_reader_are_refused() {
+    let dir = TestDir::new("refused");
+    let try_name = |name: &str| {
+        let name = name.to_owned();
+        let options = DirectoryOptions::new().process_id(move || name.clone());
+        Backend::directory_with(dir.path(), options)
+    };
+    let too_long = "x".repeat(65);
+    for name in ["", "a_b", "a/b", "../b", "a b", "a\0b", "\u{e9}", &too_long] {
+        assert_eq!(try_name(name).unwrap_err().kind(), ErrorKind::Usage, "{name:?}");
+    }
+    try_name(&"x".repeat(64)).unwrap();
+    // Two points are part of a name here, not a way up.
+    let mut worker = named(dir.path(), "..");
+    worker.tell("record");
+    assert!(list_files(dir.path()).unwrap().iter().all(|file| file.id.starts_with("..-")));
+    assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
+    worker.end();
+}
+
+#[test]
+fn two_processes_with_one_name_at_one_time_have_files_of_their_own() {
+    let dir = TestDir::new("same");
+    let mut workers = [named(dir.path(), "web"), named(dir.path(), "web")];
+    for (number, worker) in workers.iter_mut().enumerate() {
+        (0..=number).for_each(|_| worker.tell("record"));
+    }
+    let text = merged(dir.path());
+    assert_eq!((value(&text, "plain_total"), value(&text, "level_sum")), (3.0, 3.0));
+    assert_eq!(text.lines().filter(|line| line.starts_with("level_all{pid=\"web-")).count(), 2);
+    assert!(list_files(dir.path()).unwrap().iter().all(|file| file.liveness == Liveness::Alive));
+    for worker in workers {
+        assert!(worker.end().status.success());
+    }
+}
+
+/// `unshare` into a pid namespace, and a scenario in it.
+fn in_namespace(scenario: &str, dir: &Path) -> Option<Command> {
+    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
+        skip("a pid namespace needs root");
+        return None;
+    }
+    let program = survivor(scenario, dir);
+    let mut command = Command::new("unshare");
+    command.args(options).arg(program.get_program()).args(program.get_args());
+    Some(command)
+}
+
+#[test]
+fn a_pid_that_is_used_again_resumes_nothing() {
+    let dir = TestDir::new("reuse");
+    let Some(mut command) = in_namespace("reuse", dir.path()) else { return };
+    let output = command.output().unwrap();
+    assert_success(&command, &output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    if text.starts_with("refused") {
+        return skip("the next pid cannot be chosen here");
+    }
+    assert_eq!(text, "pid 100\n".repeat(3));
+    let files = list_files(dir.path()).unwrap();
+    let ids: BTreeSet<&str> = files.iter().map(|file| &*file.id).collect();
+    assert_eq!((files.len(), ids.len()), (6, 3), "{files:#?}");
+    assert!(ids.iter().all(|id| id.starts_with("100-")));
+    assert_eq!(sum(dir.path(), "rounds_total"), 3.0);
+    // Rounds 1 and 3 set the gauge to their numbers, round 2 left it at zero.
+    assert_eq!(sum(dir.path(), "level"), 4.0);
+}
+
+#[test]
+fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
+    let dir = TestDir::new("namespaces");
+    let Some(mut command) = in_namespace("obey", dir.path()) else { return };
+    let mut workers = [Obedient::start(&mut command), Obedient::start(&mut command)];
+    for worker in &mut workers {
+        worker.tell("record");
+        worker.tell("series a");
+    }
+    let files = list_files(dir.path()).unwrap();
+    assert_eq!(files.len(), 16);
+    assert!(files.iter().all(|file| file.id.starts_with("1-")), "{files:#?}");
+    assert!(files.iter().all(|file| file.liveness == Liveness::Alive), "{files:#?}");
+    let [first, mut second] = workers;
+    assert!(first.end().status.success());
+    let alive = || {
+        let files = list_files(dir.path()).unwrap();
+        files.iter().filter(|file| file.liveness == Liveness::Alive).count()
+    };
+    wait_for("death of the first", PATIENCE, || (alive() == 8).then_some(()));
+    second.tell("record");
+    assert_eq!(sum(dir.path(), "plain_total"), 3.0);
+    assert_eq!(sum(dir.path(), "labelled_total"), 5.0);
+    second.end();
+}
+
+#[test]
+fn a_stale_file_of_a_python_process_with_the_same_pid_is_left_alone() {
+    let dir = TestDir::new("stale");
+    let mut worker = Obedient::new(dir.path());
+    let stale = dir.path().join(format!("counter_{}.db", worker.program.id()));
+    let bytes = vec![0u8; 4096];
+    fs::write(&stale, &bytes).unwrap();
+    worker.tell("record");
+    assert_eq!(fs::read(&stale).unwrap(), bytes);
+    assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
+    worker.end();
+    assert_eq!(fs::read(&stale).unwrap(), bytes);
+}
+
+#[test]
+fn files_are_for_the_owner_unless_the_group_is_let_in_whatever_the_umask() {
+    for (group, mode) in [("-", 0o600), ("group", 0o640)] {
+        let dir = TestDir::new("mode");
+        let program = survivor("obey", dir.path());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask 0; exec \"$@\"", "sh"]);
+        shell.arg(program.get_program()).args(program.get_args()).args(["-", group]);
+        let mut worker = Obedient::start(&mut shell);
+        worker.tell("record");
+        for file in list_files(dir.path()).unwrap() {
+            assert_eq!(file.path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        }
+        worker.end();
+    }
+}

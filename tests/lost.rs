@@ -1,0 +1,241 @@
+//! Directories and files that vanish under a worker, and workers that let go of their files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use multiprom::{Liveness, list_files};
+
+use crate::support::TestDir;
+use crate::support::process::PATIENCE;
+use crate::support::survivor::{Obedient, log_lines, merged, value};
+use crate::support::wait_for;
+
+/// Everything that `record` records, after `count` times; `gauge` is what the gauges were set to last.
+#[track_caller]
+fn assert_recorded(dir: &Path, count: u32, gauge: u32, recent: f64) {
+    let merged = merged(dir);
+    let count = f64::from(count);
+    for series in [
+        "plain_total",
+        "labelled_total{label=\"old\"}",
+        "sizes_count",
+        "sizes_sum",
+        "sizes_bucket{le=\"10.0\"}",
+        "times_count",
+        "times_sum",
+    ] {
+        assert_eq!(value(&merged, series), count, "{series}\n{merged}");
+    }
+    for series in ["level_min", "level_sum"] {
+        assert_eq!(value(&merged, series), f64::from(gauge), "{series}");
+    }
+    assert_eq!(value(&merged, "level_mostrecent"), recent);
+    for name in ["level_all", "level_liveall"] {
+        let values: Vec<&str> = merged
+            .lines()
+            .filter(|line| line.starts_with(&format!("{name}{{pid=")))
+            .map(|line| line.rsplit_once(' ').unwrap().1)
+            .collect();
+        assert_eq!(values, [gauge.to_string()], "{name}");
+    }
+}
+
+#[track_caller]
+fn assert_files(dir: &Path, count: usize) {
+    let files = list_files(dir).unwrap();
+    let is_well = |file: &multiprom::FileInfo| {
+        file.error.is_none()
+            && file.liveness == Liveness::Alive
+            && file.path.metadata().unwrap().nlink() == 1
+    };
+    assert!(files.len() == count && files.iter().all(is_well), "{files:#?}");
+}
+
+/// Counter, histogram, summary and five gauge modes.
+const FILES: usize = 8;
+
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    list_files(dir).unwrap().into_iter().map(|file| file.path).collect()
+}
+
+/// A worker that has recorded five times into `app` below the directory.
+fn started(parent: &TestDir) -> (PathBuf, Obedient) {
+    let dir = parent.path().join("app");
+    fs::create_dir(&dir).unwrap();
+    let mut worker = Obedient::new(&dir);
+    (0..5).for_each(|_| worker.tell("record"));
+    assert_recorded(&dir, 5, 5, 5.0);
+    assert_files(&dir, FILES);
+    (dir, worker)
+}
+
+fn end(worker: Obedient, lines: usize) {
+    let output = worker.end();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(log_lines(&output).len(), lines, "{:#?}", log_lines(&output));
+}
+
+#[test]
+fn a_directory_that_is_removed_and_made_again_gets_all_files_with_current_values() {
+    let parent = TestDir::new("recreated");
+    let (dir, mut worker) = started(&parent);
+    fs::remove_dir_all(&dir).unwrap();
+    worker.tell("record");
+    fs::create_dir(&dir).unwrap();
+    worker.tell("record");
+    worker.tell("series new");
+    assert_recorded(&dir, 7, 7, 7.0);
+    assert_files(&dir, FILES);
+    worker.tell("record");
+    assert_recorded(&dir, 8, 8, 8.0);
+    let merged = merged(&dir);
+    assert_eq!(value(&merged, "labelled_total{label=\"new\"}"), 1.0);
+    assert_eq!(value(&merged, "multiprom_files_lost_total"), FILES as f64);
+    end(worker, 1);
+}
+
+#[test]
+fn a_directory_that_is_lost_twice_is_written_anew_twice() {
+    let parent = TestDir::new("twice");
+    let (dir, mut worker) = started(&parent);
+    for round in 1..=2u32 {
+        fs::remove_dir_all(&dir).unwrap();
+        fs::create_dir(&dir).unwrap();
+        worker.tell(&format!("series new{round}"));
+        assert_files(&dir, FILES);
+        worker.tell("record");
+        assert_recorded(&dir, 5 + round, 5 + round, f64::from(5 + round));
+    }
+    let merged = merged(&dir);
+    assert_eq!(value(&merged, "labelled_total{label=\"new1\"}"), 1.0);
+    assert_eq!(value(&merged, "multiprom_files_lost_total"), 2.0 * FILES as f64);
+    end(worker, 1);
+}
+
+#[test]
+fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_dead() {
+    let parent = TestDir::new("replaced");
+    let (dir, mut worker) = started(&parent);
+    let old = parent.path().join("old");
+    fs::rename(&dir, &old).unwrap();
+    fs::create_dir(&dir).unwrap();
+    worker.tell("series new");
+    worker.tell("record");
+    assert_recorded(&dir, 6, 6, 6.0);
+    assert_files(&dir, FILES);
+    for file in list_files(&old).unwrap() {
+        assert_eq!(file.liveness, Liveness::Dead, "{file:?}");
+    }
+    assert_recorded(&old, 5, 5, 5.0);
+    end(worker, 1);
+}
+
+#[test]
+fn a_single_file_that_is_removed_is_written_anew() {
+    for kind in ["counter_", "histogram_", "summary_", "gauge_sum_", "gauge_mostrecent_"] {
+        let parent = TestDir::new("single");
+        let (dir, mut worker) = started(&parent);
+        let files = files_in(&dir);
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::remove_file(files.iter().find(|path| name(path).starts_with(kind)).unwrap()).unwrap();
+        worker.tell("record");
+        worker.tell("series new");
+        worker.tell("record");
+        assert_recorded(&dir, 7, 7, 7.0);
+        assert_files(&dir, FILES);
+        let merged = merged(&dir);
+        assert_eq!(value(&merged, "multiprom_files_lost_total"), 1.0, "{kind}");
+        end(worker, 1);
+    }
+}
+
+#[test]
+fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
+    let parent = TestDir::new("time");
+    let (dir, mut worker) = started(&parent);
+    let mut other = Obedient::new(&dir);
+    // The other one is registered first and set last.
+    other.tell("record");
+    worker.tell("recent 40");
+    let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    wait_for("another time", PATIENCE, || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        (now > later).then_some(())
+    });
+    other.tell("recent 50");
+    assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
+    fs::remove_dir_all(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    // The older value is written anew after the newer one, and stays the older one.
+    other.tell("series a");
+    worker.tell("series b");
+    assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
+    end(worker, 1);
+    end(other, 1);
+}
+
+#[test]
+fn a_directory_that_stays_away_is_no_error_and_is_used_when_it_comes_back() {
+    let parent = TestDir::new("away");
+    let (dir, mut worker) = started(&parent);
+    fs::remove_dir_all(&dir).unwrap();
+    worker.tell("record");
+    worker.tell("series meanwhile");
+    worker.tell("record");
+    assert!(!dir.exists());
+    fs::create_dir(&dir).unwrap();
+    worker.tell("series back");
+    worker.tell("record");
+    assert_recorded(&dir, 8, 8, 8.0);
+    assert_files(&dir, FILES);
+    assert_eq!(value(&merged(&dir), "labelled_total{label=\"meanwhile\"}"), 1.0);
+    assert_eq!(value(&merged(&dir), "labelled_total{label=\"back\"}"), 1.0);
+    end(worker, 1);
+}
+
+#[test]
+fn what_was_new_while_the_directory_was_away_is_there_when_it_comes_back() {
+    let parent = TestDir::new("heap");
+    let dir = parent.path().join("app");
+    fs::create_dir(&dir).unwrap();
+    let mut worker = Obedient::new(&dir);
+    worker.tell("record");
+    fs::remove_dir_all(&dir).unwrap();
+    // It goes into the file of summaries, which has no name any more.
+    worker.tell("summary unseen");
+    fs::create_dir(&dir).unwrap();
+    worker.tell("series back");
+    assert_recorded(&dir, 1, 1, 1.0);
+    assert_eq!(value(&merged(&dir), "unseen_count"), 1.0);
+    end(worker, 1);
+}
+
+#[test]
+fn files_look_dead_after_close_and_what_was_recorded_stays() {
+    let dir = TestDir::new("close");
+    let mut worker = Obedient::new(dir.path());
+    (0..5).for_each(|_| worker.tell("record"));
+    let before = files_in(dir.path());
+    worker.tell("close");
+    let dead = |paths: &[PathBuf]| {
+        let files = list_files(dir.path()).unwrap();
+        let dead = files.iter().filter(|file| file.liveness == Liveness::Dead);
+        dead.filter(|file| paths.contains(&file.path)).count()
+    };
+    assert_eq!(dead(&before), FILES, "{:#?}", list_files(dir.path()));
+    let of = |name| value(&merged(dir.path()), name);
+    assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (5.0, 5.0, 5.0));
+    // Twice is no error.
+    worker.tell("close");
+    worker.tell("record");
+    let after = list_files(dir.path()).unwrap();
+    let alive: Vec<_> = after.iter().filter(|file| file.liveness == Liveness::Alive).collect();
+    assert_eq!((after.len(), alive.len(), dead(&before)), (2 * FILES, FILES, FILES));
+    assert!(alive.iter().all(|file| !before.contains(&file.path)));
+    assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (6.0, 6.0, 6.0));
+    assert_eq!(of("labelled_total{label=\"old\"}"), 6.0);
+    worker.tell("close");
+    end(worker, 0);
+}

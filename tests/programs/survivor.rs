@@ -1,0 +1,410 @@
+//! A worker in trouble, for the tests: full disks, limits, lost descriptors, lost directories.
+//!
+//! usage: `test-survivor SCENARIO DIR [ARGUMENT]...`. What a scenario does is said at its function. It prints
+//! `NAME VALUE` lines, and ends with a failure where the process itself saw something wrong.
+#![expect(unsafe_code, reason = "limits, descriptors, fork and signals")]
+#![allow(clippy::print_stdout, reason = "a program")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead as _, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use multiprom::{
+    Backend, Counter, CounterHandle, DirectoryOptions, Family, Gauge, GaugeHandle, GaugeMode,
+    Histogram, HistogramHandle, Registry, Result, Summary, SummaryHandle,
+};
+
+/// Label values of this length let few series fill a file.
+const LONG: usize = 200;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [scenario, dir, rest @ ..] = &arguments[..] else { panic!("usage: SCENARIO DIR ...") };
+    let count = || rest[0].parse::<u32>().expect("a number");
+    match &**scenario {
+        "fill" => fill(dir, count()),
+        "grow" => grow(dir),
+        "file-size" => limit_file_size(dir, &rest[0]),
+        "address-space" => limit_address_space(dir),
+        "locked-memory" => limit_locked_memory(dir),
+        "open-files" => limit_open_files(dir),
+        "close-all" => close_all(dir, Path::new(&rest[0])),
+        "dup-over" => dup_over(dir, Path::new(&rest[0])),
+        "obey" => obey(dir, rest),
+        "reuse" => reuse(dir),
+        "births" => births(dir, count()),
+        other => panic!("unknown scenario {other}"),
+    }
+}
+
+fn registry(dir: &str) -> Result<Registry> {
+    Registry::builder().backend(Backend::directory(dir)?).build()
+}
+
+fn long(number: u32) -> String {
+    format!("{number:0LONG$}")
+}
+
+fn check(result: libc::c_int) {
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, limit: u64) {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the structure is valid.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) });
+}
+
+fn fork() -> libc::pid_t {
+    // SAFETY: the child of these programs only records, opens files and exits.
+    unsafe { libc::fork() }
+}
+
+fn exit() -> ! {
+    // SAFETY: ends the process without destructors, as a forked child should.
+    unsafe { libc::_exit(0) }
+}
+
+fn wait(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: `status` is valid and writable.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!((waited, status), (pid, 0), "a child failed");
+}
+
+/// Some metrics of every type, and what was recorded into them.
+struct Metrics {
+    plain: CounterHandle,
+    labelled: Family<Counter, 1>,
+    sizes: HistogramHandle,
+    times: SummaryHandle,
+    gauges: Vec<GaugeHandle>,
+    recorded: u32,
+}
+
+const MODES: [GaugeMode; 5] =
+    [GaugeMode::All, GaugeMode::LiveAll, GaugeMode::Min, GaugeMode::Sum, GaugeMode::MostRecent];
+
+impl Metrics {
+    fn register(registry: &Registry) -> Result<Metrics> {
+        let plain = Counter::builder("plain_total", "Plain.").register(registry)?;
+        let labelled =
+            Counter::builder("labelled_total", "By label.").labels(["label"]).register(registry)?;
+        let sizes = Histogram::builder("sizes", "Sizes.").buckets([10.0]).register(registry)?;
+        let times = Summary::builder("times", "Times.").register(registry)?;
+        let gauges = MODES.map(|mode| {
+            let name = format!("level_{}", mode.as_str());
+            Gauge::builder(name, "Level.").mode(mode).register(registry)
+        });
+        let gauges = gauges.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Metrics { plain, labelled, sizes, times, gauges, recorded: 0 })
+    }
+
+    /// Counts one in every counter, observes 1, and sets the gauges to how often that was done.
+    fn record(&mut self) {
+        self.recorded += 1;
+        self.plain.inc();
+        self.labelled.with(["old"]).inc();
+        self.sizes.observe(1.0);
+        self.times.observe(1.0);
+        self.gauges.iter().for_each(|gauge| gauge.set(f64::from(self.recorded)));
+    }
+}
+
+/// Records, then makes COUNT series while it goes on recording. All of them must be right in this
+/// process, wherever they live.
+fn fill(dir: &str, count: u32) -> Result<()> {
+    let registry = registry(dir)?;
+    let filling =
+        Counter::builder("filling_total", "Filling.").labels(["number"]).register(&registry)?;
+    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no sample, no file");
+    let mut metrics = Metrics::register(&registry)?;
+    metrics.record();
+    for number in 0..count {
+        filling.with([&long(number)]).inc();
+        metrics.record();
+    }
+    for number in 0..count {
+        assert_eq!(filling.with([&long(number)]).get(), 1.0);
+    }
+    println!("recorded {}", metrics.recorded);
+    Ok(())
+}
+
+/// Makes series in one counter file up to 3 MiB; prints length and reserved bytes at every step.
+fn grow(dir: &str) -> Result<()> {
+    let registry = registry(dir)?;
+    let family = Counter::builder("grow_total", "Grow.").labels(["number"]).register(&registry)?;
+    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no sample, no file");
+    let mut path = None;
+    let mut last = 0;
+    for number in 0..20_000 {
+        family.with([&long(number)]).inc();
+        let path = path.get_or_insert_with(|| {
+            let mut files = fs::read_dir(dir).expect("list");
+            files.next().expect("a file").expect("an entry").path()
+        });
+        let metadata = path.metadata().expect("metadata");
+        if metadata.len() != last {
+            last = metadata.len();
+            println!("length {last} {}", metadata.blocks() * 512);
+        }
+        if last > 3 * 1024 * 1024 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Fills under a limit on file sizes; with `handler` SIGXFSZ is counted, else it ends the process.
+fn limit_file_size(dir: &str, action: &str) -> Result<()> {
+    let action = if action == "handler" {
+        count_signal as extern "C" fn(libc::c_int) as libc::sighandler_t
+    } else {
+        libc::SIG_DFL
+    };
+    // SAFETY: the handler only adds to an atomic.
+    unsafe { libc::signal(libc::SIGXFSZ, action) };
+    set_limit(libc::RLIMIT_FSIZE, 100 * 1024);
+    fill(dir, 1_000)?;
+    assert_eq!(SIGNALS.load(Ordering::Relaxed), 0, "the host saw a signal");
+    // The host's own handling is as it was.
+    if action != libc::SIG_DFL {
+        let file = File::create(Path::new(dir).join("host")).expect("create");
+        file.set_len(1024 * 1024).expect_err("the limit holds");
+        assert_eq!(SIGNALS.load(Ordering::Relaxed), 1);
+    }
+    Ok(())
+}
+
+/// How much address space this process has, in bytes.
+fn address_space() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: u64 = text.split(' ').next().expect("a field").parse().expect("a number");
+    pages * 4096
+}
+
+/// Leaves less address space than one full segment of a mapping takes.
+fn limit_address_space(dir: &str) -> Result<()> {
+    set_limit(libc::RLIMIT_AS, address_space() + 12 * 1024 * 1024);
+    fill(dir, 500)
+}
+
+fn limit_locked_memory(dir: &str) -> Result<()> {
+    set_limit(libc::RLIMIT_MEMLOCK, 6 * 1024 * 1024);
+    // SAFETY: takes a number only.
+    check(unsafe { libc::mlockall(libc::MCL_FUTURE) });
+    fill(dir, 500)
+}
+
+/// Uses up all descriptors, records, and records into new series when there are some again.
+fn limit_open_files(dir: &str) -> Result<()> {
+    let registry = registry(dir)?;
+    let early = Counter::builder("early_total", "Early.").register(&registry)?;
+    early.inc();
+    set_limit(libc::RLIMIT_NOFILE, 64);
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    let mut metrics = Metrics::register(&registry)?;
+    metrics.record();
+    early.inc();
+    let histogram = Histogram::builder("without", "Without a file.").register(&registry)?;
+    histogram.observe(1.0);
+    assert_eq!((metrics.sizes.get_count(), histogram.get_count()), (1, 1));
+    drop(taken);
+    Histogram::builder("later", "Later.").register(&registry)?.observe(1.0);
+    metrics.record();
+    assert_eq!(metrics.sizes.get_count(), 2);
+    Ok(())
+}
+
+/// The host's own files: each says `mine`.
+fn own_files(own: &Path, count: u32) -> Vec<File> {
+    let create = |number: u32| {
+        let path = own.join(number.to_string());
+        fs::write(&path, "mine").expect("write");
+        File::options().read(true).write(true).open(path).expect("open")
+    };
+    (0..count).map(create).collect()
+}
+
+/// Makes series beyond what is reserved, of all types, in this process and a child.
+fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
+    metrics.record();
+    let late = Counter::builder("late_total", "Late.").labels(["number"]).register(registry)?;
+    let sizes = Histogram::builder("late_sizes", "Late.").labels(["number"]).register(registry)?;
+    let make = |from: u32| {
+        for number in from..from + 500 {
+            late.with([&long(number)]).inc();
+            sizes.with([&long(number)]).observe(1.0);
+        }
+    };
+    make(0);
+    let pid = fork();
+    if pid == 0 {
+        metrics.record();
+        make(1_000);
+        exit();
+    }
+    wait(pid);
+    make(500);
+    metrics.record();
+    Ok(())
+}
+
+/// A host that closes every descriptor it does not know, as daemons do.
+fn close_all(dir: &str, own: &Path) -> Result<()> {
+    let registry = registry(dir)?;
+    let mut metrics = Metrics::register(&registry)?;
+    metrics.record();
+    // SAFETY: nothing in this program holds a descriptor above 2 but the series files, which must bear it.
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } as libc::c_int);
+    let files = own_files(own, 20);
+    go_on(&registry, &mut metrics)?;
+    registry.close();
+    metrics.record();
+    for file in &files {
+        let is_open = file.metadata().is_ok_and(|metadata| metadata.len() == 4);
+        assert!(is_open, "{file:?} was closed or changed");
+    }
+    println!("recorded {}", metrics.recorded);
+    Ok(())
+}
+
+/// A host that puts a file of its own over our numbers.
+fn dup_over(dir: &str, own: &Path) -> Result<()> {
+    let registry = registry(dir)?;
+    let mut metrics = Metrics::register(&registry)?;
+    metrics.record();
+    let listed = fs::read_dir(dir).expect("list");
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let inodes: BTreeSet<(u64, u64)> = listed
+        .map(|entry| identity(entry.expect("an entry").metadata().expect("metadata")))
+        .collect();
+    let numbers: Vec<RawFd> = (3..64)
+        .filter(|fd| {
+            let metadata = fs::metadata(format!("/proc/self/fd/{fd}"));
+            metadata.is_ok_and(|metadata| inodes.contains(&identity(metadata)))
+        })
+        .collect();
+    assert_eq!(numbers.len(), inodes.len(), "one descriptor for each file");
+    let file = own_files(own, 1).remove(0);
+    for number in numbers {
+        // SAFETY: the number belongs to a series file, which must bear it.
+        let result = unsafe { libc::dup2(file.as_raw_fd(), number) };
+        assert_eq!(result, number);
+    }
+    go_on(&registry, &mut metrics)?;
+    println!("recorded {}", metrics.recorded);
+    Ok(())
+}
+
+/// Does what each line of its input says, and answers `did NUMBER`. Arguments are a process id, or `-`, and
+/// `group`.
+fn obey(dir: &str, arguments: &[String]) -> Result<()> {
+    let mut options = DirectoryOptions::new();
+    if let Some(name) = arguments.first().filter(|name| *name != "-") {
+        let name = name.clone();
+        options = options.process_id(move || name.clone());
+    }
+    if arguments.get(1).is_some_and(|word| word == "group") {
+        options = options.group_readable();
+    }
+    let backend = Backend::directory_with(dir, options)?;
+    let registry = Registry::builder().backend(backend).build()?;
+    let mut metrics = None;
+    for (number, line) in std::io::stdin().lock().lines().enumerate() {
+        let line = line.expect("a line");
+        let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        if metrics.is_none() {
+            metrics = Some(Metrics::register(&registry)?);
+        }
+        let metrics = metrics.as_mut().expect("just made");
+        match word {
+            "record" => metrics.record(),
+            "recent" => metrics.gauges[4].set(rest.parse().expect("a number")),
+            "series" => metrics.labelled.with([rest]).inc(),
+            "summary" => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
+            "close" => registry.close(),
+            other => panic!("unknown command {other}"),
+        }
+        println!("did {number}");
+        std::io::stdout().flush().expect("the test reads");
+    }
+    Ok(())
+}
+
+/// Forks three children one after the other with the same pid. Runs as first process of a pid namespace.
+fn reuse(dir: &str) -> Result<()> {
+    let registry = registry(dir)?;
+    for round in 1..=3u32 {
+        if let Err(error) = fs::write("/proc/sys/kernel/ns_last_pid", "99") {
+            println!("refused {error}");
+            return Ok(());
+        }
+        let pid = fork();
+        if pid == 0 {
+            let mode = GaugeMode::LiveAll;
+            let gauge = Gauge::builder("level", "Level.").mode(mode).register(&registry)?;
+            assert_eq!(gauge.get(), 0.0, "a gauge of an earlier process");
+            // The second process never sets the gauge, so that a stale value would show.
+            if round != 2 {
+                gauge.set(f64::from(round));
+            }
+            Counter::builder("rounds_total", "Rounds.").register(&registry)?.inc();
+            exit();
+        }
+        wait(pid);
+        println!("pid {pid}");
+    }
+    Ok(())
+}
+
+/// Creates COUNT directories below DIR with three files each, while another thread forks children that
+/// live as long as the standard input is open, and inherit whatever is being born.
+fn births(dir: &str, count: u32) -> Result<()> {
+    let forks_on = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut children = 0;
+            while forks_on.load(Ordering::Relaxed) && children < 60 {
+                if fork() == 0 {
+                    // SAFETY: the buffer is one byte; the call returns at the end of the input.
+                    unsafe { libc::read(0, [0u8; 1].as_mut_ptr().cast(), 1) };
+                    exit();
+                }
+                children += 1;
+                std::thread::yield_now();
+            }
+            println!("children {children}");
+        });
+        let result = (0..count).try_for_each(|number| {
+            let path = format!("{dir}/{number:04}");
+            fs::create_dir(&path).expect("create");
+            let registry = registry(&path)?;
+            Counter::builder("born_total", "Born.").register(&registry)?.inc();
+            Summary::builder("born_size", "Born.").register(&registry)?.observe(1.0);
+            Gauge::builder("born_level", "Born.").register(&registry)?.set(1.0);
+            Ok(())
+        });
+        forks_on.store(false, Ordering::Relaxed);
+        result
+    })?;
+    println!("born {count}");
+    std::io::stdout().flush().expect("the test reads");
+    // The children read the same input.
+    let _ = std::io::stdin().lock().lines().next();
+    Ok(())
+}

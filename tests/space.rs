@@ -1,0 +1,214 @@
+//! Workers without space: full disks and limits cost series their place in the files, and nothing else.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use multiprom::{Backend, Counter, ErrorKind, MultiProcessCollector, Registry, list_files};
+
+use crate::support::mount::{Mount, is_root};
+use crate::support::survivor::{log_lines, merged, said, survivor, value};
+use crate::support::{TestDir, assert_success, skip};
+
+const NOBODY: u32 = 65534;
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert_success(command, &output);
+    output
+}
+
+/// What was recorded before there was trouble is exact, and what did not fit is counted once for each series.
+#[track_caller]
+fn assert_survived(dir: &Path, output: &Output, reason: &str) {
+    let lines = log_lines(output);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for file in list_files(dir).unwrap() {
+        assert!(file.error.is_none() && file.len >= 16 * 1024, "{file:?}");
+    }
+    let merged = merged(dir);
+    let recorded = said(output, "recorded");
+    for series in [
+        "plain_total",
+        "labelled_total{label=\"old\"}",
+        "sizes_count",
+        "sizes_bucket{le=\"10.0\"}",
+        "times_sum",
+        "level_sum",
+        "level_mostrecent",
+    ] {
+        assert_eq!(value(&merged, series), recorded, "{series}");
+    }
+    let kept = merged.lines().filter(|line| line.starts_with("filling_total{")).count();
+    let dropped = format!("multiprom_dropped_series_total{{reason=\"{reason}\"}}");
+    assert!(kept > 0, "nothing was kept");
+    // One of the recordings was before the first series.
+    assert_eq!(kept as f64 + value(&merged, &dropped), recorded - 1.0);
+}
+
+/// Takes all that is left.
+fn fill_up(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for len in [4096, 512, 1] {
+        while file.write_all(&vec![1; len]).is_ok() {}
+    }
+    let _ = file.sync_all();
+}
+
+fn mounts() -> Vec<(&'static str, Mount)> {
+    let tmpfs = Mount::tmpfs("size=256k").map(|mount| ("tmpfs", mount));
+    let ext4 = Mount::ext4(2 * 1024 * 1024).map(|mount| ("ext4", mount));
+    if tmpfs.is_none() || ext4.is_none() {
+        skip("a small tmpfs and a small ext4 cannot be mounted here");
+    }
+    tmpfs.into_iter().chain(ext4).collect()
+}
+
+#[test]
+fn a_disk_that_fills_up_drops_new_series_and_keeps_every_recorded_value() {
+    for (name, mount) in mounts() {
+        let dir = mount.directory(name);
+        let output = run(survivor("fill", &dir).arg("8000"));
+        assert_survived(&dir, &output, "space");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_before_the_first_sample_gets_no_file() {
+    for (name, mount) in mounts() {
+        let dir = mount.directory(name);
+        fill_up(&mount.path().join("full"));
+        let output = run(survivor("fill", &dir).arg("100"));
+        assert_eq!(log_lines(&output).len(), 1, "{name}: {:#?}", log_lines(&output));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn files_are_reserved_at_every_step_of_their_growth() {
+    let disk = TestDir::new("grow");
+    let tmpfs = Mount::tmpfs("size=16m");
+    if tmpfs.is_none() {
+        skip("a tmpfs cannot be mounted here");
+    }
+    let kib = 1024;
+    for dir in [Some(disk.path()), tmpfs.as_ref().map(Mount::path)].into_iter().flatten() {
+        let output = run(&mut survivor("grow", dir));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let steps: Vec<Vec<u64>> = text
+            .lines()
+            .map(|line| line.split(' ').skip(1).map(|word| word.parse().unwrap()).collect())
+            .collect();
+        let lengths: Vec<u64> = steps.iter().map(|step| step[0] / kib).collect();
+        assert_eq!(lengths, [16, 32, 64, 128, 256, 512, 1024, 2048, 3072, 4096]);
+        assert!(steps.iter().all(|step| step[1] >= step[0]), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_sends_the_host_no_signal() {
+    for action in ["default", "handler"] {
+        let dir = TestDir::new(action);
+        let output = run(survivor("file-size", dir.path()).arg(action));
+        let _ = fs::remove_file(dir.path().join("host"));
+        assert_survived(dir.path(), &output, "space");
+    }
+}
+
+#[test]
+fn little_address_space_makes_mappings_smaller() {
+    let dir = TestDir::new("address-space");
+    let output = run(&mut survivor("address-space", dir.path()));
+    assert_or_dropped_as(dir.path(), &output, "map");
+}
+
+#[test]
+fn locked_memory_makes_mappings_smaller() {
+    if !is_root() {
+        return skip("only root can give up the right to lock all memory");
+    }
+    let dir = TestDir::new("locked-memory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut program = survivor("locked-memory", dir.path());
+    let output = run(program.uid(NOBODY).gid(NOBODY));
+    assert_or_dropped_as(dir.path(), &output, "map");
+}
+
+/// Whatever did not fit, the process went on, and what is in the files is right.
+#[track_caller]
+fn assert_or_dropped_as(dir: &Path, output: &Output, reason: &str) {
+    let merged = merged(dir);
+    let recorded = said(output, "recorded");
+    assert!(value(&merged, "plain_total") == recorded, "{merged}");
+    assert!(list_files(dir).unwrap().iter().all(|file| file.error.is_none()));
+    let lines = log_lines(output);
+    assert!(lines.len() <= 1, "{lines:#?}");
+    let kept = merged.lines().filter(|line| line.starts_with("filling_total{")).count() as f64;
+    if kept < recorded - 1.0 {
+        assert!(merged.contains(&format!("_series_total{{reason=\"{reason}\"}}")), "{merged}");
+    }
+}
+
+#[test]
+fn a_process_without_descriptors_records_on_and_uses_files_again_when_there_are_some() {
+    let dir = TestDir::new("open-files");
+    let output = run(&mut survivor("open-files", dir.path()));
+    let merged = merged(dir.path());
+    assert_eq!(value(&merged, "early_total"), 2.0);
+    assert_eq!(value(&merged, "plain_total"), 2.0);
+    assert_eq!(value(&merged, "later_count"), 1.0);
+    assert!(!merged.contains("without_count"), "it got its place on the heap");
+    assert!(merged.contains("multiprom_dropped_series_total{reason=\"directory\"}"), "{merged}");
+    assert_eq!(log_lines(&output).len(), 1, "{:#?}", log_lines(&output));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_costs_the_host_one_line() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let dir = TestDir::new("unwritable");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = run(survivor("fill", dir.path()).arg("10").uid(NOBODY).gid(NOBODY));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let lines = log_lines(&output);
+    assert!(lines.len() == 1 && lines[0].contains("Permission denied"), "{lines:#?}");
+}
+
+#[test]
+fn a_file_system_that_was_not_tried_is_refused_unless_it_is_asked_for() {
+    let dir = "/proc/self/fdinfo";
+    assert_eq!(Backend::directory(dir).unwrap_err().kind(), ErrorKind::Unsupported);
+    let refused = MultiProcessCollector::new(dir).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("tmpfs, ext4"), "{refused}");
+    MultiProcessCollector::builder().directory(dir).any_file_system().build().unwrap();
+}
+
+#[test]
+fn a_file_appears_with_the_first_sample_of_its_type() {
+    let dir = TestDir::new("first");
+    let names = || {
+        let names = fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let family = Counter::builder("first_total", "First.").labels(["label"]);
+    let family = family.register(&registry).unwrap();
+    assert!(names().is_empty());
+    let series = family.with(["a"]);
+    assert!(names().iter().all(|name| name.starts_with("counter_")));
+    series.inc();
+    assert_eq!(names().len(), 1);
+    multiprom::Summary::builder("second", "Second.").register(&registry).unwrap().observe(1.0);
+    assert_eq!(names().len(), 2);
+    assert!(names()[1].starts_with("summary_"));
+}
