@@ -163,9 +163,8 @@ impl Files {
         if !is_kept(FileKind::Counter) {
             self.own.clear();
         }
-        if is_moved {
-            self.id = None;
-        }
+        // A name that was removed is never used again.
+        self.id = None;
         let count = lost.len();
         for (kind, writer) in lost {
             for (key, value, time) in writer.entries() {
