@@ -96,6 +96,13 @@ fn a_fork_in_the_middle_of_other_threads_work_neither_hangs_nor_miscounts() {
 }
 
 #[test]
+fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
+    let dir = TestDir::new("inherited");
+    output_of(example("test-forks").arg(dir.path()).arg("inherited"));
+    assert_eq!(totals(dir.path())["counted_total"], 600_002.0);
+}
+
+#[test]
 fn the_end_of_a_parent_is_seen_although_its_child_lives() {
     let dir = TestDir::new("outlive");
     let mut forks = example("test-forks");

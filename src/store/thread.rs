@@ -1,9 +1,10 @@
 //! The token of a thread, which says what it owns and in which process.
 //!
-//! A thread that owns an index has a token: the epoch of the process and the index. It stands in a word of
-//! the page that a forked child finds wiped, and the thread keeps the address of that word. So one load
-//! tells a recording thread both that the process is still the same and which cells it may write:
-//! those that bear its token. A thread without an index keeps the address of a word that stays 0.
+//! A thread that owns an index has a token: the epoch of the process and the index. The thread keeps it, and
+//! it stands in a word of the page that a forked child finds wiped. So one comparison tells a recording
+//! thread both that the process is still the same and which cells it may write: those that bear its
+//! token. In a child the word may have the token of another thread by then, which is another one, as the
+//! epoch is.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ static NO_OWNER: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static WORD: Cell<&'static AtomicU64> = const { Cell::new(&NO_OWNER) };
+    static OWN: Cell<(&'static AtomicU64, Token)> = const { Cell::new((&NO_OWNER, Token(0))) };
     static END: End = const { End };
 }
 
@@ -54,8 +55,8 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let word = WORD.replace(&ENDED);
-        let token = Token(word.load(Ordering::Relaxed));
+        let token = token();
+        let (word, _) = OWN.replace((&ENDED, Token(0)));
         if token.epoch() == fork::epoch() {
             word.store(0, Ordering::Relaxed);
             OWNERS.get_or_create(Owners::new).give_back(token.index());
@@ -66,7 +67,8 @@ impl Drop for End {
 /// The token of this thread, or 0.
 #[inline]
 pub(crate) fn token() -> Token {
-    Token(WORD.get().load(Ordering::Relaxed))
+    let (word, token) = OWN.get();
+    if word.load(Ordering::Relaxed) == token.0 { token } else { Token(0) }
 }
 
 /// The token of this thread, which takes an index if need be; `None` where all are taken, or the
@@ -78,14 +80,14 @@ pub(crate) fn claim() -> Option<Token> {
         return Some(token);
     }
     // The thread-local value whose drop gives the index back must exist before it is taken.
-    if std::ptr::eq(WORD.get(), &raw const ENDED) || END.try_with(|_| ()).is_err() {
+    if std::ptr::eq(OWN.get().0, &raw const ENDED) || END.try_with(|_| ()).is_err() {
         return None;
     }
     let index = OWNERS.get_or_create(Owners::new).take()?;
     let token = Token::new(epoch, index);
     let word = fork::owner_word(index);
     word.store(token.0, Ordering::Relaxed);
-    WORD.set(word);
+    OWN.set((word, token));
     Some(token)
 }
 

@@ -1,6 +1,6 @@
 //! Forks in several ways, for the tests.
 //!
-//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle`. Prints what the test asks for.
+//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited`. Prints what the test asks for.
 #![expect(unsafe_code, reason = "fork and clone")]
 
 use std::io::{Read as _, Write as _};
@@ -47,6 +47,7 @@ fn main() -> multiprom::Result<()> {
         "nested" => nested(counter, &family),
         "threads" => threads(&registry, counter),
         "outlive" => outlive(counter),
+        "inherited" => inherited(counter),
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),
@@ -134,4 +135,34 @@ fn outlive(counter: CounterHandle) {
     if forked == 0 {
         exit();
     }
+}
+
+/// Forks from a thread that has recorded; the child records in that thread and in new ones at once, but
+/// first in the new ones.
+fn inherited(counter: CounterHandle) {
+    const TURNS: u32 = 200_000;
+    let fork_and_record = || {
+        counter.inc_by(0.0);
+        let pid = fork();
+        if pid != 0 {
+            return wait(pid);
+        }
+        let began = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    counter.inc();
+                    began.wait();
+                    (1..TURNS).for_each(|_| counter.inc());
+                });
+            }
+            began.wait();
+            (0..TURNS).for_each(|_| counter.inc());
+        });
+        exit();
+    };
+    // A second thread, as the first one has the first place.
+    std::thread::scope(|scope| {
+        scope.spawn(fork_and_record).join().expect("it does not panic");
+    });
 }

@@ -39,6 +39,11 @@ fn bits_of(value: f64) -> u64 {
 
 /// What our collector makes of a directory, without its own metrics; and all families.
 pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
+    given_by(&MultiProcessCollector::new(dir).unwrap())
+}
+
+/// What a collector of ours gives, without its own metrics; and all families.
+pub fn given_by(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<String>) {
     #[derive(Default)]
     struct Lines {
         found: Vec<Line>,
@@ -81,7 +86,7 @@ pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
     }
 
     let mut lines = Lines::default();
-    MultiProcessCollector::new(dir).unwrap().collect(&mut lines);
+    collector.collect(&mut lines);
     lines.found.sort();
     (lines.found, lines.families)
 }

@@ -1,0 +1,170 @@
+//! Every way of forking in every state of the parent.
+//!
+//! The number of repetitions is in `MULTIPROM_FORKS`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use multiprom::{FileInfo, Liveness, MultiProcessCollector, list_files};
+
+use crate::support::process::{is_alive, processes_with_argument, signal};
+use crate::support::samples::{given_by, ours};
+use crate::support::{TestDir, example};
+
+const DEFAULT_REPETITIONS: u32 = 20;
+/// How long a program may take, children and all.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How long the death of a parent may go unseen.
+const DEATH_LIMIT: Duration = Duration::from_secs(2);
+
+const QUIET: [&str; 2] = ["nothing", "files"];
+const BUSY: [&str; 5] = ["recording", "registering", "labels", "growing", "births"];
+
+/// A program and all that it has forked, which is ended when this is dropped.
+struct Family<'a> {
+    parent: Child,
+    dir: &'a TestDir,
+}
+
+impl Drop for Family<'_> {
+    fn drop(&mut self) {
+        drop(self.parent.stdin.take());
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
+        if std::thread::panicking() {
+            // Forked children have the arguments of their parent.
+            for pid in processes_with_argument(self.dir.path().to_str().unwrap()) {
+                signal(pid, "KILL");
+            }
+        }
+    }
+}
+
+/// Polls more often than `wait_for`, as there are many to wait for.
+fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if holds() {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    false
+}
+
+/// Values by name, all labels added up.
+fn sums(lines: Vec<crate::support::samples::Line>) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in lines {
+        *sums.entry(line.name.clone()).or_default() += line.value();
+    }
+    sums
+}
+
+fn files_of(dir: &Path, pid: &str) -> Vec<FileInfo> {
+    let mut files = list_files(dir).unwrap();
+    files.retain(|file| file.id.split('-').next() == Some(pid));
+    files
+}
+
+fn run(way: &str, state: &str, moment: u32) {
+    let what = format!("{way} {state} {moment}");
+    let dir = TestDir::new("matrix");
+    let mut program = example("test-fork-matrix");
+    program.arg(dir.path()).args([way, state, &moment.to_string()]);
+    let parent = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut family = Family { parent, dir: &dir };
+
+    let stdout = family.parent.stdout.take().unwrap();
+    let (send, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        let _ = send.send(line);
+    });
+    let said = said.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: hangs"));
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let ["ready", pid, late, child, busy] = words[..] else { panic!("{what}: said `{said}`") };
+    let (child, busy): (f64, f64) = (child.parse().unwrap(), busy.parse().unwrap());
+
+    // What each process has in its files, and what all have together.
+    let (mut by_process, mut busy_found) = (BTreeMap::<String, f64>::new(), 0.0);
+    for file in list_files(dir.path()).unwrap() {
+        assert!(file.error.is_none(), "{what}: {file:?}");
+        let collector = MultiProcessCollector::builder().file(&file.path).build().unwrap();
+        let sums = sums(given_by(&collector).0);
+        let process = file.id.split('-').next().unwrap();
+        *by_process.entry(process.to_owned()).or_default() +=
+            sums.get("counted_total").copied().unwrap_or(0.0);
+        let counters = sums.iter().filter(|(name, _)| name.starts_with("busy"));
+        let counters = counters.filter(|(name, _)| name.ends_with("_total"));
+        let found: f64 = counters.map(|(_, value)| value).sum();
+        assert!(process == pid || found == 0.0, "{what}: a child has its parent's counts");
+        busy_found += found;
+    }
+    assert_eq!(by_process.remove(pid), Some(2.0), "{what}: the parent's own");
+    let children: Vec<f64> = by_process.values().copied().collect();
+    let expected = if child > 0.0 { vec![child; 2] } else { Vec::new() };
+    assert_eq!(children, expected, "{what}: {by_process:?}");
+    assert_eq!(busy_found, busy, "{what}: of the busy thread");
+    let all = sums(ours(dir.path()).0);
+    assert_eq!(all["counted_total"], 2.0 + 2.0 * child, "{what}");
+
+    let is_dead = || files_of(dir.path(), pid).iter().all(|file| file.liveness == Liveness::Dead);
+    assert!(
+        files_of(dir.path(), pid).iter().all(|file| file.liveness == Liveness::Alive),
+        "{what}"
+    );
+    family.parent.kill().unwrap();
+    let late = late.parse().unwrap();
+    if way == "clone" && state == "files" {
+        // No handler closes the descriptors in such a child, whose copies of the locks count.
+        assert!(holds_within(DEATH_LIMIT, || !is_alive(family.parent.id())), "{what}: lives");
+        assert!(!is_dead(), "{what}: dead while a child has the lock");
+    } else {
+        assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent's death is not seen");
+    }
+    assert!(is_alive(late), "{what}: the child ended early");
+    drop(family.parent.stdin.take());
+    assert!(holds_within(LIMIT, || !is_alive(late)), "{what}: the child does not end");
+    assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent is not seen as dead");
+}
+
+/// Runs a way of forking in states of the parent, each at several moments.
+fn run_all(ways: &[&str], states: &[&str]) {
+    let repetitions = std::env::var("MULTIPROM_FORKS");
+    let repetitions = repetitions.map_or(DEFAULT_REPETITIONS, |text| text.parse().unwrap());
+    for way in ways {
+        for state in states {
+            // Files are made by the first operations only.
+            let (step, end) = if *state == "births" { (1, 13) } else { (7, 120) };
+            (0..repetitions).for_each(|turn| run(way, state, turn * step % end));
+        }
+    }
+}
+
+#[test]
+fn forks_of_a_quiet_parent_count_exactly_and_hide_no_death() {
+    run_all(&["fork", "spawn", "exec", "daemon", "thread"], &QUIET);
+}
+
+#[test]
+fn raw_clones_of_a_quiet_parent_count_exactly() {
+    // In a parent with a busy second thread such a child may find a lock of libc's allocator held for
+    // ever, which nobody but libc could free.
+    run_all(&["clone"], &QUIET);
+}
+
+#[test]
+fn forks_of_a_parent_with_a_busy_thread_neither_hang_nor_miscount() {
+    run_all(&["fork", "spawn", "exec"], &BUSY);
+}
+
+#[test]
+fn daemons_and_forks_from_a_second_thread_neither_hang_nor_miscount() {
+    run_all(&["daemon", "thread"], &BUSY);
+}

@@ -1,0 +1,265 @@
+//! Workers that are killed at any moment lose nothing that they had recorded, and leave files that
+//! every reader understands.
+//!
+//! The number of kills is in `MULTIPROM_KILLS`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use multiprom::{Liveness, MultiProcessCollector, list_files};
+
+use crate::support::samples::{assert_same, given_by, ours, theirs};
+use crate::support::{TestDir, example, output_of, python, root, skip};
+
+const DEFAULT_KILLS: usize = 2_000;
+/// Kills in one directory.
+const BATCH: usize = 200;
+const WORKERS_AT_A_TIME: usize = 2;
+/// A worker lives for less than this, from its start.
+const MAX_LIFE: Duration = Duration::from_millis(30);
+const SEED: u64 = 0x6d75_6c74_6970_726f;
+const SIGKILL: i32 = 9;
+
+/// As in `tests/programs/killed.rs`.
+const THREADS: usize = 3;
+const ROW: usize = 8;
+
+/// What the words of a row count: the sample of each series that shows the number of operations, and how
+/// much one operation adds to it.
+const SERIES: [(&str, f64); 7] = [
+    ("ones_total", 1.0),
+    ("halves_total", 0.5),
+    ("sizes_count", 1.0),
+    ("times_count", 1.0),
+    ("level", 1.0),
+    ("sets_total", 1.0),
+    ("set_sizes_count", 1.0),
+];
+/// The words of the families whose label sets the threads make in the order of their numbers.
+const LABELLED: [usize; 2] = [5, 6];
+
+/// Values by name and label values.
+type Values = BTreeMap<(String, Vec<String>), f64>;
+
+/// A worker that was killed, with the rows of the truth that it left.
+struct Killed {
+    pid: String,
+    truth: [[u64; ROW]; THREADS],
+}
+
+impl Killed {
+    /// How many operations on a series are known to have ended.
+    fn count(&self, series: usize) -> u64 {
+        self.truth.iter().map(|row| row[series]).sum()
+    }
+}
+
+/// The next number of the sequence of Steele, Lea and Flood.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+struct Worker {
+    child: Child,
+    truth: PathBuf,
+    due: Instant,
+}
+
+impl Worker {
+    fn start(dir: &Path, truth: PathBuf, life: Duration) -> Worker {
+        fs::write(&truth, [0; THREADS * ROW * size_of::<u64>()]).unwrap();
+        let child = example("test-killed").arg(dir).arg(&truth).spawn().unwrap();
+        Worker { child, truth, due: Instant::now() + life }
+    }
+
+    fn kill(mut self) -> Killed {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(SIGKILL), "a worker ended before it was killed");
+        let bytes = fs::read(&self.truth).unwrap();
+        let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+        let truth = [(); THREADS].map(|()| [(); ROW].map(|()| words.next().unwrap()));
+        Killed { pid: self.child.id().to_string(), truth }
+    }
+}
+
+/// Starts workers and kills each at a random moment.
+fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Vec<Killed> {
+    let mut running: Vec<Worker> = Vec::new();
+    let mut killed = Vec::new();
+    for number in 0..kills + WORKERS_AT_A_TIME {
+        if number < kills {
+            let life = Duration::from_micros(random(seed) % MAX_LIFE.as_micros() as u64);
+            let truth = dir.path().join(format!("truth-{number}"));
+            running.push(Worker::start(metrics, truth, life));
+        }
+        if running.len() == WORKERS_AT_A_TIME || number >= kills {
+            let Some(first) = (0..running.len()).min_by_key(|at| running[*at].due) else { break };
+            let worker = running.swap_remove(first);
+            while let Some(left) = worker.due.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+            killed.push(worker.kill());
+        }
+    }
+    assert_eq!(killed.len(), kills);
+    killed
+}
+
+/// What a collector gives, which must have nothing to skip.
+fn values(builder: multiprom::CollectorBuilder) -> Values {
+    let problems = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&problems);
+    let collector = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+    let (lines, _) = given_by(&collector.build().unwrap());
+    assert_eq!(*problems.lock().unwrap(), Vec::<String>::new());
+    let key = |labels: BTreeMap<_, _>| labels.into_values().collect();
+    lines
+        .into_iter()
+        .map(|line| ((line.name.clone(), key(line.labels.clone())), line.value()))
+        .collect()
+}
+
+/// The sum over all label sets.
+fn sum(values: &Values, name: &str) -> f64 {
+    values.iter().filter(|((known, _), _)| known == name).map(|(_, value)| value).sum()
+}
+
+/// Compares what killed workers left with their truth: nothing is missing, and all that is more are the
+/// operations in which the threads were killed.
+#[track_caller]
+fn assert_true(what: &str, values: &Values, killed: &[&Killed]) {
+    let mut more = 0.0;
+    for (series, (name, unit)) in SERIES.into_iter().enumerate() {
+        let truth: u64 = killed.iter().map(|worker| worker.count(series)).sum();
+        let ahead = sum(values, name) / unit - truth as f64;
+        assert!(ahead >= 0.0, "{what}: {name} is {} operations behind {truth}", -ahead);
+        more += ahead;
+    }
+    let threads = killed.len() * THREADS;
+    assert!(more <= threads as f64, "{what}: {more} operations ahead, of {threads} threads");
+
+    // Each observation is 1. The sum is added last.
+    for (family, first) in [("sizes", 2), ("times", 3), ("set_sizes", 6)] {
+        let truth: u64 = killed.iter().map(|worker| worker.count(first)).sum();
+        let observed = sum(values, &format!("{family}_sum"));
+        let count = sum(values, &format!("{family}_count"));
+        assert!(truth as f64 <= observed && observed <= count, "{what}: sum of {family}");
+    }
+    for ((name, labels), count) in values {
+        let Some(family) = name.strip_suffix("_count") else { continue };
+        let bucket = |bound: &str| {
+            // Bounds sort before sets by the name of their label.
+            let labels = std::iter::once(bound.to_owned()).chain(labels.iter().cloned());
+            values.get(&(format!("{family}_bucket"), labels.collect())).copied()
+        };
+        // One that was killed while it made the buckets has counted nothing.
+        if family != "times" && *count > 0.0 {
+            let buckets = ["0.5", "2.0", "inf"].map(bucket);
+            assert_eq!(
+                buckets,
+                [Some(0.0), Some(*count), Some(*count)],
+                "{what}: {name} {labels:?}"
+            );
+        }
+    }
+    for series in LABELLED {
+        let (name, _) = SERIES[series];
+        let rows = || killed.iter().flat_map(|worker| worker.truth).map(|row| row[series]);
+        for ((_, labels), value) in values.iter().filter(|((known, _), _)| known == name) {
+            let set: u64 = labels[0].split('-').next().unwrap().parse().unwrap();
+            let done = rows().filter(|done| *done > set).count();
+            let under_way = rows().filter(|done| *done == set).count();
+            let allowed = done as f64..=(done + under_way) as f64;
+            assert!(
+                allowed.contains(value),
+                "{what}: {name} of set {set} is {value}, not {allowed:?}"
+            );
+        }
+    }
+}
+
+fn check_batch(metrics: &Path, killed: &[Killed]) {
+    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in list_files(metrics).unwrap() {
+        assert!(file.error.is_none(), "{file:?}");
+        assert_eq!(file.liveness, Liveness::Dead, "{file:?}");
+        assert_eq!(file.layout.filter(|layout| *layout != "empty").unwrap_or("own"), "own");
+        let pid = file.id.split('-').next().unwrap().to_owned();
+        files.entry(pid).or_default().push(file.path);
+    }
+    let mut sums = Values::new();
+    for worker in killed {
+        let paths = files.remove(&worker.pid).unwrap_or_default();
+        // A worker may be killed before it has a file, and has recorded nothing then.
+        let values = if paths.is_empty() {
+            Values::new()
+        } else {
+            let builder = MultiProcessCollector::builder();
+            values(paths.iter().fold(builder, |builder, path| builder.file(path)))
+        };
+        assert_true(&format!("worker {} alone", worker.pid), &values, &[worker]);
+        for (key, value) in values {
+            *sums.entry(key).or_default() += value;
+        }
+    }
+    assert!(files.is_empty(), "files of nobody: {files:?}");
+    let merged = values(MultiProcessCollector::builder().directory(metrics));
+    assert_true("the merge", &merged, &killed.iter().collect::<Vec<_>>());
+    assert_eq!(merged, sums, "the merge is the sum of the workers");
+}
+
+/// Has the Python client read what killed workers left.
+fn compare_with_python(metrics: &Path) {
+    let Some(mut python) = python("newest") else { return };
+    let text = output_of(python.arg(root().join("tests/python/collect.py")).arg(metrics));
+    let (mut ours, mut theirs) = (ours(metrics).0, theirs(&text).0);
+    // A histogram that was killed while it made its buckets has fewer there.
+    ours.retain(|line| line.metric_type != "histogram");
+    theirs.retain(|line| line.metric_type != "histogram");
+    assert!(ours.iter().any(|line| line.name == "sets_total"));
+    assert_same("what killed workers left", &ours, &theirs);
+}
+
+#[test]
+fn killed_workers_lose_nothing_that_they_had_recorded() {
+    let kills = match std::env::var("MULTIPROM_KILLS") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => DEFAULT_KILLS,
+    };
+    if kills == 0 {
+        return skip("MULTIPROM_KILLS is 0");
+    }
+    let mut seed = SEED;
+    let (mut left, mut operations, mut idle) = (kills, 0, 0);
+    while left > 0 {
+        let dir = TestDir::new("kill");
+        let metrics = dir.path().join("metrics");
+        fs::create_dir(&metrics).unwrap();
+        let t0 = Instant::now();
+        let killed = kill_batch(&dir, &metrics, left.min(BATCH), &mut seed);
+        left -= killed.len();
+        let t1 = Instant::now();
+        check_batch(&metrics, &killed);
+        println!("T kill {:?} check {:?}", t1 - t0, t1.elapsed());
+        for worker in &killed {
+            let count: u64 = (0..SERIES.len()).map(|series| worker.count(series)).sum();
+            operations += count;
+            idle += usize::from(count == 0);
+        }
+        if left == 0 {
+            compare_with_python(&metrics);
+        }
+    }
+    // Kills that all come too early, or always at the same place, would show nothing.
+    assert!(idle * 2 < kills, "{idle} of {kills} workers were killed before they recorded");
+    println!("{kills} kills, {idle} of them before the first operation, {operations} operations");
+}

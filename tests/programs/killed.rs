@@ -1,0 +1,92 @@
+//! A worker that records until it is killed, and keeps the truth beside it.
+//!
+//! usage: `test-killed DIR TRUTH`. TRUTH is a file of [`THREADS`] rows of [`ROW`] words. Each thread
+//! adds to a word of its row after each operation on the series of that word, so what is in DIR is
+//! never behind the truth, and at most one operation of each thread ahead of it.
+#![expect(unsafe_code, reason = "atomic words in a mapped file")]
+
+use std::fs::OpenOptions;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use memmap2::MmapRaw;
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
+
+const THREADS: usize = 3;
+/// Words of a row; `tests/kill.rs` has their order.
+const ROW: usize = 8;
+/// Label sets that the threads make, all of them the same ones.
+const SETS: usize = 16;
+/// One that is not killed ends by itself after this.
+const LIFE: Duration = Duration::from_secs(60);
+
+struct Truth(MmapRaw);
+
+impl Truth {
+    fn note(&self, thread: usize, series: usize) {
+        let at = thread * ROW + series;
+        assert!((at + 1) * size_of::<u64>() <= self.0.len());
+        // SAFETY: within the mapping, by the line above.
+        let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
+        // SAFETY: aligned, as mappings begin at a page; nobody else writes it while this process lives.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        // ORDERING: not before the operation that it notes, and not after the next one.
+        word.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn main() -> multiprom::Result<()> {
+    let start = Instant::now();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, truth] = arguments.as_slice() else { panic!("usage: test-killed DIR TRUTH") };
+    let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
+    let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
+    // A thread that panics ends the process, which the test tells from a kill.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+
+    let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
+    let ones = Counter::builder("ones", "By one.").register(&registry)?;
+    let halves = Counter::builder("halves", "By a half.").register(&registry)?;
+    let sizes = Histogram::builder("sizes", "Ones.").buckets([0.5, 2.0]).register(&registry)?;
+    let times = Summary::builder("times", "Ones.").register(&registry)?;
+    let level = Gauge::builder("level", "Up.").mode(GaugeMode::Sum).register(&registry)?;
+    let sets = Counter::builder("sets", "By set.").labels(["set"]).register(&registry)?;
+    let set_sizes = Histogram::builder("set_sizes", "By set.").buckets([0.5, 2.0]);
+    let set_sizes = set_sizes.labels(["set"]).register(&registry)?;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (truth, sets, set_sizes) = (&truth, &sets, &set_sizes);
+            scope.spawn(move || {
+                let note = |series| truth.note(thread, series);
+                for round in 0_usize.. {
+                    ones.inc();
+                    note(0);
+                    halves.inc_by(0.5);
+                    note(1);
+                    sizes.observe(1.0);
+                    note(2);
+                    times.observe(1.0);
+                    note(3);
+                    level.inc();
+                    note(4);
+                    if round < SETS {
+                        // Long enough that the file of histograms grows.
+                        let set = format!("{round}-{:x<80}", "");
+                        sets.with([&set]).inc();
+                        note(5);
+                        set_sizes.with([&set]).observe(1.0);
+                        note(6);
+                    }
+                    if round % 1024 == 0 && start.elapsed() > LIFE {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Ok(())
+}
