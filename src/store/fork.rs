@@ -17,8 +17,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::owners::MAX_OWNERS;
-
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
 
@@ -27,14 +25,16 @@ const NO_EPOCH: u64 = u64::MAX;
 struct Page {
     /// 0 where this process has not drawn its epoch yet.
     epoch: AtomicU64,
-    /// The token of the thread that owns each index, 0 where there is none; written by that thread.
-    /// See `thread`.
-    owners: [AtomicU64; MAX_OWNERS],
+    /// Each the token of one thread, 0 where that owns nothing; written by that thread. See `thread`.
+    owners: [AtomicU64; MAX_WORDS],
 }
+
+/// A process has up to sixteen owners, and its children go on behind their words.
+const MAX_WORDS: usize = 2000;
 
 impl Page {
     const fn new() -> Page {
-        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; MAX_OWNERS] }
+        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; MAX_WORDS] }
     }
 }
 
@@ -60,9 +60,9 @@ fn seen_epoch() -> u64 {
     page().epoch.load(Ordering::Relaxed)
 }
 
-/// The word for the owner of an index, which a forked child finds 0.
-pub(super) fn owner_word(index: usize) -> &'static AtomicU64 {
-    &page().owners[index]
+/// A word for the token of a thread, which a forked child finds 0.
+pub(super) fn owner_word(number: usize) -> Option<&'static AtomicU64> {
+    page().owners.get(number)
 }
 
 /// The epoch of this process, drawn if need be.

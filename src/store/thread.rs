@@ -1,13 +1,16 @@
 //! The token of a thread, which says what it owns and in which process.
 //!
-//! A thread that owns an index has a token: the epoch of the process and the index. The thread keeps it, and
-//! it stands in a word of the page that a forked child finds wiped. So one comparison tells a recording
-//! thread both that the process is still the same and which cells it may write: those that bear its
-//! token. In a child the word may have the token of another thread by then, which is another one, as the
-//! epoch is.
+//! A thread that owns an index has a token: the epoch of the process and the index. It stands in a word of
+//! the page that a forked child finds wiped, and the thread keeps the address of that word. So one load
+//! tells a recording thread both that the process is still the same and which cells it may write:
+//! those that bear its token.
+//!
+//! Words are not chosen by index: the thread that forked keeps its word in the child, where another thread
+//! may take its index first. Words of the parent's other threads are never used in the child.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fork::{self, PerProcess};
 use super::owners::{MAX_OWNERS, Owners};
@@ -18,11 +21,27 @@ static NO_OWNER: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static OWN: Cell<(&'static AtomicU64, Token)> = const { Cell::new((&NO_OWNER, Token(0))) };
+    static WORD: Cell<&'static AtomicU64> = const { Cell::new(&NO_OWNER) };
     static END: End = const { End };
 }
 
 static OWNERS: PerProcess<Owners> = PerProcess::new();
+
+/// Words that no thread of this process or of its forebears has had.
+static NEXT_WORD: AtomicUsize = AtomicUsize::new(0);
+/// Words of threads of this process that have ended.
+static FREE_WORDS: PerProcess<Mutex<Vec<&'static AtomicU64>>> = PerProcess::new();
+
+fn free_words() -> MutexGuard<'static, Vec<&'static AtomicU64>> {
+    let words = FREE_WORDS.get_or_create(|| Mutex::new(Vec::new()));
+    words.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A word that no other thread has; `None` after many generations of forks.
+fn take_word() -> Option<&'static AtomicU64> {
+    let free = free_words().pop();
+    free.or_else(|| fork::owner_word(NEXT_WORD.fetch_add(1, Ordering::Relaxed)))
+}
 
 /// Names a thread that owns an index in one process. 0 names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +74,13 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let token = token();
-        let (word, _) = OWN.replace((&ENDED, Token(0)));
+        let word = WORD.replace(&ENDED);
+        let token = Token(word.swap(0, Ordering::Relaxed));
         if token.epoch() == fork::epoch() {
-            word.store(0, Ordering::Relaxed);
             OWNERS.get_or_create(Owners::new).give_back(token.index());
+        }
+        if !std::ptr::eq(word, &raw const NO_OWNER) {
+            free_words().push(word);
         }
     }
 }
@@ -67,8 +88,7 @@ impl Drop for End {
 /// The token of this thread, or 0.
 #[inline]
 pub(crate) fn token() -> Token {
-    let (word, token) = OWN.get();
-    if word.load(Ordering::Relaxed) == token.0 { token } else { Token(0) }
+    Token(WORD.get().load(Ordering::Relaxed))
 }
 
 /// The token of this thread, which takes an index if need be; `None` where all are taken, or the
@@ -80,14 +100,19 @@ pub(crate) fn claim() -> Option<Token> {
         return Some(token);
     }
     // The thread-local value whose drop gives the index back must exist before it is taken.
-    if std::ptr::eq(OWN.get().0, &raw const ENDED) || END.try_with(|_| ()).is_err() {
+    let word = WORD.get();
+    if std::ptr::eq(word, &raw const ENDED) || END.try_with(|_| ()).is_err() {
         return None;
     }
     let index = OWNERS.get_or_create(Owners::new).take()?;
+    let is_first = std::ptr::eq(word, &raw const NO_OWNER);
+    let Some(word) = (if is_first { take_word() } else { Some(word) }) else {
+        OWNERS.get_or_create(Owners::new).give_back(index);
+        return None;
+    };
     let token = Token::new(epoch, index);
-    let word = fork::owner_word(index);
     word.store(token.0, Ordering::Relaxed);
-    OWN.set((word, token));
+    WORD.set(word);
     Some(token)
 }
 

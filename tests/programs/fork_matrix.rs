@@ -88,6 +88,7 @@ impl Parent {
     }
 
     /// Makes a child, waits until it has recorded, and gives its pid. One that ends is waited for.
+    #[expect(clippy::zombie_processes, reason = "a child that stays outlives this process")]
     fn make_child(&self, way: Way, then: Then) -> u32 {
         if way == Way::Spawn {
             let mut child = program(then).spawn().expect("a program");
