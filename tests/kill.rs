@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use multiprom::{Liveness, MultiProcessCollector, list_files};
+use multiprom::{CollectorBuilder, Liveness, MultiProcessCollector, list_files};
 
 use crate::support::samples::{assert_same, given_by, ours, theirs};
 use crate::support::{TestDir, example, output_of, python, root, skip};
@@ -85,7 +85,7 @@ impl Worker {
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(SIGKILL), "a worker ended before it was killed");
         let bytes = fs::read(&self.truth).unwrap();
-        let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+        let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         let truth = [(); THREADS].map(|()| [(); ROW].map(|()| words.next().unwrap()));
         Killed { pid: self.child.id().to_string(), truth }
     }
@@ -115,7 +115,7 @@ fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Ve
 }
 
 /// What a collector gives, which must have nothing to skip.
-fn values(builder: multiprom::CollectorBuilder) -> Values {
+fn values(builder: CollectorBuilder) -> Values {
     let problems = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&problems);
     let collector = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
@@ -204,7 +204,7 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
             Values::new()
         } else {
             let builder = MultiProcessCollector::builder();
-            values(paths.iter().fold(builder, |builder, path| builder.file(path)))
+            values(paths.iter().fold(builder, CollectorBuilder::file))
         };
         assert_true(&format!("worker {} alone", worker.pid), &values, &[worker]);
         for (key, value) in values {

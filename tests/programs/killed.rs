@@ -4,6 +4,7 @@
 //! adds to a word of its row after each operation on the series of that word, so what is in DIR is
 //! never behind the truth, and at most one operation of each thread ahead of it.
 #![expect(unsafe_code, reason = "atomic words in a mapped file")]
+#![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
 
 use std::fs::OpenOptions;
 use std::sync::atomic::{AtomicU64, Ordering};
