@@ -61,9 +61,10 @@ fn every_test_that_the_feature_list_names_exists() {
     let mut tests = String::new();
     walk(&root().join("tests"), &mut tests);
     walk(&root().join("src"), &mut tests);
-    let features = fs::read_to_string(root().join("docs/features.md")).unwrap();
+    let read = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
+    let lists = [read("features.md"), read("reliability.md")].concat();
     let mut named = 0;
-    for name in features.split('`').filter(|name| name.contains("::") && !name.contains(' ')) {
+    for name in lists.split('`').filter(|name| name.contains("::") && !name.contains(' ')) {
         if name == "::" || name == "module::test" {
             continue;
         }
