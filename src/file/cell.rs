@@ -16,15 +16,6 @@ impl Cell {
         Cell(word)
     }
 
-    /// Two words on the heap, never freed, holding 0. They share a cache line with no others, so that what
-    /// one thread records does not slow another one.
-    pub(crate) fn pair_on_heap() -> (Cell, Cell) {
-        #[repr(align(64))]
-        struct Pair(AtomicU64, AtomicU64);
-        let pair = Box::leak(Box::new(Pair(AtomicU64::new(0), AtomicU64::new(0))));
-        (Cell(&pair.0), Cell(&pair.1))
-    }
-
     pub(crate) fn bits(self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -65,13 +56,32 @@ impl Cell {
     }
 }
 
+/// The words of one sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleCells {
+    pub(crate) value: Cell,
+    /// Unix seconds; what it means depends on the type.
+    pub(crate) time: Cell,
+}
+
+impl SampleCells {
+    /// Two words on the heap, never freed. They share a cache line with no others, so that what one thread
+    /// records does not slow another one.
+    pub(crate) fn on_heap(time: f64) -> SampleCells {
+        #[repr(align(64))]
+        struct Pair(AtomicU64, AtomicU64);
+        let pair = Box::leak(Box::new(Pair(AtomicU64::new(0), AtomicU64::new(time.to_bits()))));
+        SampleCells { value: Cell(&pair.0), time: Cell(&pair.1) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn threads_that_add_to_one_cell_lose_nothing() {
-        let (cell, _) = Cell::pair_on_heap();
+        let cell = SampleCells::on_heap(0.0).value;
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..10_000).for_each(|_| cell.add(1.0)));

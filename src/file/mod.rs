@@ -24,4 +24,4 @@ pub(crate) mod sys;
 #[cfg(target_os = "linux")]
 pub(crate) mod writer;
 
-pub(crate) use cell::Cell;
+pub(crate) use cell::{Cell, SampleCells};

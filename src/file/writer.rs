@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::cell::Cell;
+use super::cell::SampleCells;
 use super::layout::{
     self, HEADER_LEN, Header, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
@@ -121,13 +121,6 @@ impl std::error::Error for WriteError {
     }
 }
 
-/// The two words of an entry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EntryCells {
-    pub(crate) value: Cell,
-    pub(crate) time: Cell,
-}
-
 /// A series file of this process.
 pub(crate) struct SeriesWriter {
     file: File,
@@ -192,24 +185,25 @@ impl SeriesWriter {
         value: f64,
         time: f64,
         room: Room,
-    ) -> Result<EntryCells, WriteError> {
+    ) -> Result<SampleCells, WriteError> {
         if key.len() > MAX_KEY_LEN {
             return Err(WriteError::KeyTooLong { len: key.len() });
         }
         let start = self.used;
         let end = start + entry_len(key.len()) as u64;
-        match room {
-            Room::Ordinary => self.reserve(end + LAST_ROOM)?,
-            // What is left is meant for this.
-            Room::Last if end <= self.capacity => {}
-            Room::Last => self.reserve(end)?,
-        }
+        self.reserve(match room {
+            Room::Ordinary => end + LAST_ROOM,
+            Room::Last => end,
+        })?;
         layout::encode_entry(&mut self.scratch, key, value, time);
         self.map.write(start, &self.scratch);
         self.map.publish(end as u32);
         self.used = end;
         let value = start + value_offset(key.len()) as u64;
-        Ok(EntryCells { value: self.map.cell(value), time: self.map.cell(value + WORD_LEN as u64) })
+        Ok(SampleCells {
+            value: self.map.cell(value),
+            time: self.map.cell(value + WORD_LEN as u64),
+        })
     }
 
     /// Whether the file has no name any more: somebody removed it, or its directory.

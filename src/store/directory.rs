@@ -12,7 +12,7 @@ use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
-use crate::file::writer::{EntryCells, Room, SeriesWriter, WriteError, draw_id};
+use crate::file::writer::{Room, SeriesWriter, WriteError, draw_id};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -119,7 +119,7 @@ impl Files {
             match writer.append(key, value, time, room) {
                 // The old file keeps its series, whose cells stay mapped; new ones go to a new file.
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => {}
-                result => return result.map(cells_of),
+                result => return result,
             }
         }
         let id = match &mut self.id {
@@ -128,7 +128,7 @@ impl Files {
         };
         let mut writer = SeriesWriter::create(&store.path, kind, id, store.options.access())?;
         self.dir = place::identity(&store.path);
-        let cells = writer.append(key, value, time, room).map(cells_of);
+        let cells = writer.append(key, value, time, room);
         if let Some(old) = self.writers.insert(kind, writer) {
             // Its lock shows that the series in it are alive, and its number may be somebody else's.
             std::mem::forget(old);
@@ -210,8 +210,4 @@ impl Files {
             self.own.insert((name, reason), cells);
         }
     }
-}
-
-fn cells_of(cells: EntryCells) -> SampleCells {
-    SampleCells { value: cells.value, time: cells.time }
 }

@@ -19,30 +19,14 @@ use std::fmt;
 use std::path::Path;
 
 use crate::error::Result;
-pub(crate) use crate::file::Cell;
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 use crate::file::name::FileKind;
+pub(crate) use crate::file::{Cell, SampleCells};
 
 pub(crate) use dropped::{dropped_series, lost_files};
 pub use options::DirectoryOptions;
 pub(crate) use series::SeriesOpener;
 pub(crate) use split::{Claimed, Split};
-
-/// The words of one sample.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SampleCells {
-    pub(crate) value: Cell,
-    /// Unix seconds; what it means depends on the type.
-    pub(crate) time: Cell,
-}
-
-impl SampleCells {
-    pub(crate) fn on_heap(time: f64) -> SampleCells {
-        let (value, time_cell) = Cell::pair_on_heap();
-        time_cell.set(time);
-        SampleCells { value, time: time_cell }
-    }
-}
 
 /// A series that looks for its cells again when it is told to.
 pub(crate) trait Rebind: Sync {
