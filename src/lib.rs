@@ -51,7 +51,8 @@ pub use metrics::{
     HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,
 };
 pub use model::{
-    Collector, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode, MetricType, Part, Sample,
+    Collector, Exemplar, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode, MetricType,
+    Part, Sample,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

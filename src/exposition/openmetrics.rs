@@ -67,16 +67,12 @@ mod tests {
     fn a_page_has_every_part_in_its_form() {
         let mut out = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut out);
-        encoder.family(&FamilyHead {
-            name: "c",
-            help: "a \"b\"\n\\",
-            metric_type: MetricType::Counter,
-        });
+        encoder.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
         let labels = [("x", "1")];
-        encoder.sample(&Sample { part: Part::Total, labels: &labels, value: 3.0, timestamp: None });
-        encoder.family(&FamilyHead { name: "h", help: "", metric_type: MetricType::Histogram });
+        encoder.sample(&Sample::new(Part::Total, &labels, 3.0));
+        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
         for part in [Part::Bucket(1e6), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-            encoder.sample(&Sample { part, labels: &[], value: 2e6, timestamp: None });
+            encoder.sample(&Sample::new(part, &[], 2e6));
         }
         encoder.finish();
         assert_eq!(

@@ -26,6 +26,7 @@ impl FamilySink for TextEncoder<'_> {
         // The name of a counter's family is that of its samples in this format.
         let suffix = match head.metric_type {
             MetricType::Counter => Part::Total.suffix(),
+            MetricType::Info => Part::Info.suffix(),
             _ => "",
         };
         if !head.help.is_empty() {
@@ -36,6 +37,8 @@ impl FamilySink for TextEncoder<'_> {
         push_comment(self.out, "TYPE", head.name, suffix);
         let word = match head.metric_type {
             MetricType::Unknown => "untyped",
+            MetricType::GaugeHistogram => "histogram",
+            MetricType::Info | MetricType::StateSet => "gauge",
             known => known.as_str(),
         };
         self.out.extend_from_slice(word.as_bytes());
@@ -61,26 +64,23 @@ mod tests {
     fn a_page_has_every_part_in_its_form() {
         let mut out = Vec::new();
         let mut encoder = TextEncoder::new(&mut out);
-        encoder.family(&FamilyHead {
-            name: "c",
-            help: "a \"b\"\n\\",
-            metric_type: MetricType::Counter,
-        });
+        encoder.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
         let labels = [("x", "\"\n\\"), ("y", "\u{1f600}")];
         encoder.sample(&Sample {
             part: Part::Total,
             labels: &labels,
             value: 1e6,
             timestamp: Some(1.5),
+            exemplar: None,
         });
-        encoder.family(&FamilyHead { name: "h", help: "", metric_type: MetricType::Histogram });
+        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
         for part in [Part::Bucket(1.0), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-            encoder.sample(&Sample { part, labels: &labels[..0], value: 2.0, timestamp: None });
+            encoder.sample(&Sample::new(part, &labels[..0], 2.0));
         }
-        encoder.family(&FamilyHead { name: "s", help: "", metric_type: MetricType::Summary });
+        encoder.family(&FamilyHead::new("s", "", MetricType::Summary));
         let part = Part::Quantile(0.5);
-        encoder.sample(&Sample { part, labels: &[("a", "b")], value: f64::NAN, timestamp: None });
-        encoder.family(&FamilyHead { name: "u", help: "", metric_type: MetricType::Unknown });
+        encoder.sample(&Sample::new(part, &[("a", "b")], f64::NAN));
+        encoder.family(&FamilyHead::new("u", "", MetricType::Unknown));
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "# HELP c_total a \"b\"\\n\\\\\n\

@@ -356,7 +356,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 continue;
             };
             if !begun {
-                out.family(&FamilyHead { name, help, metric_type: *metric_type });
+                out.family(&FamilyHead::new(name, help, *metric_type));
                 begun = true;
             }
             labels.clear();
@@ -365,7 +365,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
             labels.extend(names.zip(child.values.iter().map(|value| &**value)));
             labels.sort_unstable();
             M::collect(slots, self.options, &mut |part, value| {
-                out.sample(&Sample { part, labels: &labels, value, timestamp: None });
+                out.sample(&Sample::new(part, &labels, value));
             });
         }
     }

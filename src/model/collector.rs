@@ -80,13 +80,13 @@ impl<'a, 's> FamilyWriter<'a, 's> {
         metric_type: MetricType,
         part: Part,
     ) -> FamilyWriter<'a, 's> {
-        sink.family(&FamilyHead { name, help, metric_type });
+        sink.family(&FamilyHead::new(name, help, metric_type));
         FamilyWriter { sink, part }
     }
 
     /// Writes one sample.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        self.sink.sample(&Sample { part: self.part, labels, value, timestamp: None });
+        self.sink.sample(&Sample::new(self.part, labels, value));
         self
     }
 }

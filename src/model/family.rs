@@ -12,8 +12,14 @@ pub enum MetricType {
     Gauge,
     /// Observations counted in buckets.
     Histogram,
+    /// Current observations counted in buckets, which may become fewer.
+    GaugeHistogram,
     /// Observations as count and sum, with quantiles where a source has them.
     Summary,
+    /// Text that does not change while the process runs, as labels of a constant 1.
+    Info,
+    /// Which of a set of states hold.
+    StateSet,
     /// Anything whose type is not known.
     Unknown,
 }
@@ -25,7 +31,10 @@ impl MetricType {
             MetricType::Counter => "counter",
             MetricType::Gauge => "gauge",
             MetricType::Histogram => "histogram",
+            MetricType::GaugeHistogram => "gaugehistogram",
             MetricType::Summary => "summary",
+            MetricType::Info => "info",
+            MetricType::StateSet => "stateset",
             MetricType::Unknown => "unknown",
         }
     }
@@ -40,12 +49,21 @@ impl fmt::Display for MetricType {
 /// What all samples of a family have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct FamilyHead<'a> {
-    /// The name; of a counter without `_total`.
+    /// The name; of a counter without `_total`, of an info without `_info`.
     pub name: &'a str,
     /// The help text; may be empty.
     pub help: &'a str,
+    /// The unit, which is the end of the name; may be empty.
+    pub unit: &'a str,
     /// The type.
     pub metric_type: MetricType,
+}
+
+impl<'a> FamilyHead<'a> {
+    /// The head of a family without a unit.
+    pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyHead<'a> {
+        FamilyHead { name, help, unit: "", metric_type }
+    }
 }
 
 /// Which part of its metric a sample is: it decides suffix and extra label.
@@ -64,17 +82,32 @@ pub enum Part {
     Bucket(f64),
     /// The value at this quantile, 0 to 1: no suffix, the label `quantile`.
     Quantile(f64),
+    /// The number of observations of a gauge histogram: `_gcount`.
+    GaugeCount,
+    /// The sum of the observations of a gauge histogram: `_gsum`.
+    GaugeSum,
+    /// The constant 1 of an info: `_info`.
+    Info,
+    /// Whether a state of a state set holds, 0 or 1: no suffix; the state is the value of the label that
+    /// has the name of the family.
+    State,
+    /// When counting began, in seconds since the Unix epoch: `_created`.
+    Created,
 }
 
 impl Part {
     /// What is appended to the name of the family.
     pub const fn suffix(self) -> &'static str {
         match self {
-            Part::Value | Part::Quantile(_) => "",
+            Part::Value | Part::Quantile(_) | Part::State => "",
             Part::Total => "_total",
             Part::Count => "_count",
             Part::Sum => "_sum",
             Part::Bucket(_) => "_bucket",
+            Part::GaugeCount => "_gcount",
+            Part::GaugeSum => "_gsum",
+            Part::Info => "_info",
+            Part::Created => "_created",
         }
     }
 }
@@ -89,5 +122,25 @@ pub struct Sample<'a> {
     /// The value.
     pub value: f64,
     /// When the value was taken, in seconds since the Unix epoch, if the source says so.
+    pub timestamp: Option<f64>,
+    /// One observation that stands for others: of counters and buckets.
+    pub exemplar: Option<Exemplar<'a>>,
+}
+
+impl<'a> Sample<'a> {
+    /// A sample without timestamp and exemplar.
+    pub const fn new(part: Part, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
+        Sample { part, labels, value, timestamp: None, exemplar: None }
+    }
+}
+
+/// One observation, told apart by labels such as the id of a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar<'a> {
+    /// Its labels: names and values have at most 128 characters together.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// The value that was observed.
+    pub value: f64,
+    /// When, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
 }

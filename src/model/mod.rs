@@ -12,6 +12,6 @@ pub(crate) mod name;
 pub(crate) mod number;
 
 pub use collector::{Collector, FamilySink, FamilyWriter, Gatherer};
-pub use family::{FamilyHead, MetricType, Part, Sample};
+pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;

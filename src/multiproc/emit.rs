@@ -14,11 +14,7 @@ pub(super) fn emit(merge: &Merge, settings: &Settings, out: &mut dyn FamilySink)
         if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
             continue;
         }
-        out.family(&FamilyHead {
-            name: &family.name,
-            help: family.help(),
-            metric_type: family.metric_type,
-        });
+        out.family(&FamilyHead::new(&family.name, family.help(), family.metric_type));
         for group in &family.groups {
             emit_group(family, group, settings, &processes, out);
         }
@@ -50,7 +46,7 @@ fn emit_group(
         replace_or_insert(&mut labels, name, value);
     }
     let mut sample = |labels: &[(&str, &str)], part, value| {
-        out.sample(&Sample { part, labels, value, timestamp: None });
+        out.sample(&Sample::new(part, labels, value));
     };
     match family.metric_type {
         MetricType::Gauge => {

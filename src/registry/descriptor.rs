@@ -21,7 +21,9 @@ impl Descriptor {
             MetricType::Counter => &["", "_total", "_created"],
             MetricType::Summary => &["", "_count", "_sum", "_created"],
             MetricType::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
-            MetricType::Gauge | MetricType::Unknown => &[""],
+            MetricType::GaugeHistogram => &["", "_bucket", "_gcount", "_gsum"],
+            MetricType::Info => &["", "_info"],
+            MetricType::Gauge | MetricType::StateSet | MetricType::Unknown => &[""],
         }
     }
 

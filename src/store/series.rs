@@ -28,7 +28,7 @@ impl<'a> SeriesOpener<'a> {
             MetricType::Counter => FileKind::Counter,
             MetricType::Histogram => FileKind::Histogram,
             MetricType::Summary => FileKind::Summary,
-            MetricType::Gauge | MetricType::Unknown => FileKind::Gauge(mode.unwrap_or_default()),
+            _ => FileKind::Gauge(mode.unwrap_or_default()),
         };
         SeriesOpener { store, kind, family, help, labels, key: Vec::new() }
     }
