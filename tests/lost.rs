@@ -106,6 +106,7 @@ fn a_directory_that_is_lost_twice_is_written_anew_twice() {
         worker.tell(&format!("series new{round}"));
         assert_files(&dir, FILES);
         worker.tell("record");
+        worker.tell(&format!("check {}", 5 + round));
         assert_recorded(&dir, 5 + round, 5 + round, f64::from(5 + round));
     }
     let merged = merged(&dir);
@@ -213,6 +214,50 @@ fn what_was_new_while_the_directory_was_away_is_there_when_it_comes_back() {
 }
 
 #[test]
+fn what_was_recorded_before_there_was_a_directory_is_there_when_it_comes_back() {
+    let parent = TestDir::new("late");
+    let dir = parent.path().join("app");
+    fs::create_dir(&dir).unwrap();
+    let mut worker = Obedient::new(&dir);
+    worker.tell("close");
+    fs::remove_dir_all(&dir).unwrap();
+    (0..3).for_each(|_| worker.tell("record"));
+    fs::create_dir(&dir).unwrap();
+    worker.tell("series back");
+    assert_recorded(&dir, 3, 3, 3.0);
+    worker.tell("check 3");
+    worker.tell("record");
+    worker.tell("check 4");
+    assert_recorded(&dir, 4, 4, 4.0);
+    assert_files(&dir, FILES);
+    end(worker, 1);
+}
+
+#[test]
+fn files_whose_descriptors_the_host_closed_are_written_anew_and_let_go_of() {
+    let parent = TestDir::new("closed");
+    let (dir, mut worker) = started(&parent);
+    worker.tell("lose");
+    worker.tell("many");
+    assert_files(&dir, FILES + 1);
+    fs::remove_dir_all(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    worker.tell("series new");
+    worker.tell("record");
+    assert_recorded(&dir, 6, 6, 6.0);
+    assert_eq!(crate::support::survivor::sum(&dir, "labelled_total"), 6.0 + 500.0 + 1.0);
+    assert_files(&dir, FILES);
+    // A file with a lost descriptor again, which `close` must let go of as well.
+    worker.tell("lose");
+    worker.tell("many");
+    assert_files(&dir, FILES + 1);
+    worker.tell("close");
+    let files = list_files(&dir).unwrap();
+    assert!(files.iter().all(|file| file.liveness == Liveness::Dead), "{files:#?}");
+    end(worker, 1);
+}
+
+#[test]
 fn files_look_dead_after_close_and_what_was_recorded_stays() {
     let dir = TestDir::new("close");
     let mut worker = Obedient::new(dir.path());
@@ -236,6 +281,8 @@ fn files_look_dead_after_close_and_what_was_recorded_stays() {
     assert!(alive.iter().all(|file| !before.contains(&file.path)));
     assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (6.0, 6.0, 6.0));
     assert_eq!(of("labelled_total{label=\"old\"}"), 6.0);
+    worker.tell("check 6");
     worker.tell("close");
+    worker.tell("check 6");
     end(worker, 0);
 }

@@ -183,10 +183,16 @@ extern "C" fn close_inherited() {
     }
 }
 
-/// Forgets a descriptor that is about to be closed.
-pub(crate) fn forget(fd: RawFd) {
+/// Forgets a descriptor that is about to be closed, or that the host has closed.
+pub(crate) fn forget(fd: RawFd, identity: Identity) {
     for slot in &INHERITED {
-        let _ = slot.fd.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+        // The number may be that of another file of ours by now, which stays.
+        let is_same = slot.fd.load(Ordering::Acquire) == fd
+            && slot.device.load(Ordering::Relaxed) == identity.device
+            && slot.inode.load(Ordering::Relaxed) == identity.inode;
+        if is_same {
+            let _ = slot.fd.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
@@ -210,7 +216,7 @@ mod tests {
         assert_eq!(writers(&reader), WriteState::Written);
         hold_for_life(&writer).unwrap();
         assert_eq!(probe(&reader).unwrap(), LockState::Held);
-        forget(writer.as_raw_fd());
+        forget(writer.as_raw_fd(), sys::identity(writer.as_raw_fd()).unwrap());
         drop(writer);
         assert_eq!(probe(&reader).unwrap(), LockState::Free);
         assert_eq!(writers(&reader), WriteState::Unwritten);

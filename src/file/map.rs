@@ -54,6 +54,8 @@ impl Map {
                     // the mapping, which they do not touch.
                     let _ = raw.advise(Advice::DontFork);
                     let _ = raw.advise(Advice::DontDump);
+                    // A host that locks all its memory (MCL_FUTURE) keeps its limit for itself.
+                    let _ = raw.unlock();
                     self.segments.push(Segment { start: self.end, raw: ManuallyDrop::new(raw) });
                     self.end += len as u64;
                 }
@@ -66,12 +68,15 @@ impl Map {
 
     /// Puts memory of this process in place of the file, which is then no longer mapped.
     ///
-    /// Cells keep their addresses; what is stored to them from now on goes nowhere.
-    pub(crate) fn detach(&self) {
+    /// Cells keep their addresses and, of the first `used` bytes, what they hold; what is stored to them
+    /// from now on goes nowhere.
+    pub(crate) fn detach(&self, used: u64) {
+        let bytes = self.read(0, used as usize);
+        let mut all_replaced = true;
         for segment in &self.segments {
             // SAFETY: replaces a mapping of ours, as a whole, that is never unmapped; only atomics point
             // into it. Where it fails the mapping stays as it is, and the file is seen as written.
-            unsafe {
+            let replaced = unsafe {
                 libc::mmap(
                     segment.raw.as_mut_ptr().cast(),
                     segment.raw.len(),
@@ -81,6 +86,10 @@ impl Map {
                     0,
                 )
             };
+            all_replaced &= replaced != libc::MAP_FAILED;
+        }
+        if all_replaced {
+            self.write(0, &bytes);
         }
     }
 

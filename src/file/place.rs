@@ -68,8 +68,16 @@ pub(crate) fn is_open_to_others(dir: &File) -> bool {
     dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITE_BY_OTHERS != 0)
 }
 
-/// What a path names now; `None` where it names nothing.
+/// What a path names now; `None` where it names nothing that can be seen.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+    find(path).ok().flatten()
+}
+
+/// What a path names now; `None` where it is sure to name nothing.
+pub(crate) fn find(path: &Path) -> io::Result<Option<Identity>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Identity { device: metadata.dev(), inode: metadata.ino() })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -9,7 +9,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::cell::SampleCells;
@@ -123,6 +122,7 @@ impl std::error::Error for WriteError {
 
 /// A series file of this process.
 pub(crate) struct SeriesWriter {
+    name: String,
     file: File,
     identity: Identity,
     map: Map,
@@ -168,8 +168,8 @@ impl SeriesWriter {
         match birth.finish(name, forks) {
             Ok((map, identity)) => {
                 let (used, capacity) = (HEADER_LEN as u64, INITIAL_CAPACITY);
-                let (file, scratch) = (birth.file, Vec::new());
-                Ok(SeriesWriter { file, identity, map, used, capacity, scratch })
+                let (name, file, scratch) = (name.to_owned(), birth.file, Vec::new());
+                Ok(SeriesWriter { name, file, identity, map, used, capacity, scratch })
             }
             Err(error) => {
                 birth.undo();
@@ -206,10 +206,21 @@ impl SeriesWriter {
         })
     }
 
-    /// Whether the file has no name any more: somebody removed it, or its directory.
-    pub(crate) fn is_removed(&self) -> bool {
-        sys::identity(self.file.as_raw_fd()) == Some(self.identity)
-            && self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    /// Whether the file is not in its directory any more. Asks by name: the host may have closed the
+    /// descriptor.
+    pub(crate) fn is_removed_from(&self, dir: &Path) -> bool {
+        match place::find(&dir.join(&self.name)) {
+            Ok(found) => found != Some(self.identity),
+            // It may still be there, and what is in it would be counted twice.
+            Err(_) => false,
+        }
+    }
+
+    /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
+    pub(crate) fn retire(&self) {
+        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+            lock::forget(self.file.as_raw_fd(), self.identity);
+        }
     }
 
     /// The keys that were written, with what their cells hold now.
@@ -229,9 +240,9 @@ impl SeriesWriter {
 
     /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
     pub(crate) fn close(self) {
-        lock::forget(self.file.as_raw_fd());
+        lock::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
-        self.map.detach();
+        self.map.detach(self.used);
         if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
             lock::release(&self.file);
         } else {
@@ -318,7 +329,9 @@ impl<'a> Birth<'a> {
 
     /// Leaves nothing behind.
     fn undo(self) {
-        lock::forget(self.file.as_raw_fd());
+        if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
+            lock::forget(self.file.as_raw_fd(), identity);
+        }
         if let Some(staging) = &self.staging {
             // OK because a staging file has a name that no reader takes for a series file.
             let _ = sys::unlink_at(self.dir.as_fd(), staging);

@@ -37,8 +37,13 @@ pub trait Typed: Sized + 'static {
     /// The label name that this type keeps for itself.
     const RESERVED_LABEL: Option<&'static str> = None;
 
-    /// Makes the storage of a series in this process.
-    fn open(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Slots;
+    /// Makes the storage of a series in this process, which goes on with what `former` has if its file
+    /// was lost or closed.
+    fn open(
+        opener: &mut SeriesOpener<'_>,
+        options: Self::Options,
+        former: Option<&'static Self::Slots>,
+    ) -> &'static Self::Slots;
 
     /// What a forked child goes on with where values are inherited.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
@@ -235,7 +240,11 @@ impl<M: Typed> Child<M> {
 
     /// The storage, if this process has recorded or declared the series.
     pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
-        if self.family.store.is_inherited() { self.bound.inherited() } else { self.bound.get() }
+        if self.family.store.is_inherited() {
+            self.bound.inherited()
+        } else {
+            self.bound.get().or_else(|| self.bound.former())
+        }
     }
 
     pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Slots {
@@ -244,7 +253,7 @@ impl<M: Typed> Child<M> {
         }
         let slots = match self.bound.inherited() {
             Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
-            _ => M::open(&mut self.opener(), self.family.options),
+            _ => M::open(&mut self.opener(), self.family.options, self.bound.former()),
         };
         self.family.store.bound(self);
         self.bound.set(slots, lock);
@@ -329,8 +338,12 @@ pub(super) fn total<C: Sync>(split: &Split<C>, part: impl Fn(&C) -> f64) -> f64 
 /// Implements what is the same for every type whose series are split.
 macro_rules! split_storage {
     () => {
-        fn open(_: &mut SeriesOpener<'_>, _: Self::Options) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::new()))
+        fn open(
+            _: &mut SeriesOpener<'_>,
+            _: Self::Options,
+            former: Option<&'static Self::Slots>,
+        ) -> &'static Self::Slots {
+            Box::leak(Box::new(Split::following(former)))
         }
 
         fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {

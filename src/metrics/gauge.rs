@@ -254,7 +254,11 @@ impl Typed for Gauge {
         Some(mode)
     }
 
-    fn open(opener: &mut SeriesOpener<'_>, mode: GaugeMode) -> &'static GaugeCells {
+    fn open(
+        opener: &mut SeriesOpener<'_>,
+        mode: GaugeMode,
+        _: Option<&'static GaugeCells>,
+    ) -> &'static GaugeCells {
         let sample = opener.cells(Part::Value, 0.0);
         let notes_time = AtomicBool::new(true);
         Box::leak(Box::new(GaugeCells {

@@ -30,11 +30,16 @@ struct Files {
     dir: Option<Identity>,
     /// Drawn with the first file.
     id: Option<WriterId>,
-    writers: Map<FileKind, SeriesWriter>,
+    /// Which of them gets new series.
+    current: Map<FileKind, usize>,
+    /// Every file that was created, in order; a lost descriptor or a full file makes another one.
+    writers: Vec<(FileKind, SeriesWriter)>,
     /// The cells of every gauge, which has one entry for a key.
     gauges: Map<(FileKind, Box<[u8]>), SampleCells>,
     /// The cells of what we tell about ourselves.
     own: Map<(&'static str, &'static str), SampleCells>,
+    /// Series that began while the directory was away, with the cells on the heap that they have.
+    waiting: Vec<(FileKind, Box<[u8]>, SampleCells)>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
@@ -71,10 +76,14 @@ impl DirectoryStore {
         self.files().bound.push(series);
     }
 
+    /// Notices that the directory, or files in it, were lost. Called under the slow path's lock.
+    pub(crate) fn refresh(&self) {
+        self.files().recreate_if_lost(self);
+    }
+
     /// New cells for a key; of a gauge the ones that it has. Called under the slow path's lock.
     pub(crate) fn open_cells(&self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
         let mut files = self.files();
-        files.recreate_if_lost(self);
         let is_gauge = kind.mode().is_some();
         if is_gauge && let Some(cells) = files.gauges.get(&(kind, key.into())) {
             return *cells;
@@ -83,7 +92,11 @@ impl DirectoryStore {
             Ok(cells) => cells,
             Err(error) => {
                 files.dropped(self, &error);
-                SampleCells::on_heap(time)
+                let cells = SampleCells::on_heap(time);
+                if matches!(error, WriteError::Directory(_)) {
+                    files.waiting.push((kind, key.into(), cells));
+                }
+                cells
             }
         };
         if is_gauge {
@@ -96,7 +109,7 @@ impl DirectoryStore {
     pub(crate) fn close(&self) {
         let mut files = self.files();
         files.unbind();
-        files.writers.drain().for_each(|(_, writer)| writer.close());
+        files.writers.drain(..).for_each(|(_, writer)| writer.close());
         *files = Files::default();
     }
 }
@@ -115,10 +128,11 @@ impl Files {
         (value, time): (f64, f64),
         room: Room,
     ) -> Result<SampleCells, WriteError> {
-        if let Some(writer) = self.writers.get_mut(&kind) {
+        if let Some(&at) = self.current.get(&kind) {
+            let (_, writer) = &mut self.writers[at];
             match writer.append(key, value, time, room) {
-                // The old file keeps its series, whose cells stay mapped; new ones go to a new file.
-                Err(WriteError::DescriptorLost | WriteError::FileFull) => {}
+                // The file keeps its series, whose cells stay mapped, and its lock; new ones go to another.
+                Err(WriteError::DescriptorLost | WriteError::FileFull) => writer.retire(),
                 result => return result,
             }
         }
@@ -129,58 +143,75 @@ impl Files {
         let mut writer = SeriesWriter::create(&store.path, kind, id, store.options.access())?;
         self.dir = place::identity(&store.path);
         let cells = writer.append(key, value, time, room);
-        if let Some(old) = self.writers.insert(kind, writer) {
-            // Its lock shows that the series in it are alive, and its number may be somebody else's.
-            std::mem::forget(old);
-        }
+        self.current.insert(kind, self.writers.len());
+        self.writers.push((kind, writer));
         cells
     }
 
     /// Where the directory was removed or replaced, or some of its files, writes what was in them into new
-    /// files.
+    /// files, and what was recorded while it was away.
     ///
     /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
     /// at its next recording. Only gauges go on with their entry.
     fn recreate_if_lost(&mut self, store: &DirectoryStore) {
-        if self.writers.is_empty() {
+        if self.writers.is_empty() && self.waiting.is_empty() {
             return;
         }
         let now = place::identity(&store.path);
         if now.is_none() {
             return;
         }
-        let is_moved = now != self.dir;
-        let is_lost = |writer: &SeriesWriter| is_moved || writer.is_removed();
-        // What is in the other files is still seen, and would be counted twice.
-        let lost: Vec<(FileKind, SeriesWriter)> =
-            self.writers.extract_if(|_, writer| is_lost(writer)).collect();
-        if lost.is_empty() {
+        let is_moved = now != self.dir && !self.writers.is_empty();
+        let is_lost = |(_, writer): &(FileKind, SeriesWriter)| {
+            is_moved || writer.is_removed_from(&store.path)
+        };
+        let can_move_in = !self.waiting.is_empty() && place::open(&store.path).is_ok();
+        if !can_move_in && !self.writers.iter().any(is_lost) {
             return;
         }
         self.unbind();
-        let is_kept = |kind: FileKind| lost.iter().all(|(known, _)| *known != kind);
-        self.gauges.retain(|(kind, _), _| is_kept(*kind));
-        if !is_kept(FileKind::Counter) {
-            self.own.clear();
+        // What is in the other files is still seen, and would be counted twice.
+        let lost: Vec<_> = self.writers.extract_if(.., |writer| is_lost(writer)).collect();
+        self.current.clear();
+        let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
+        self.current.extend(kept);
+        for (kind, _) in &lost {
+            self.gauges.retain(|(known, _), _| known != kind);
+            if *kind == FileKind::Counter {
+                self.own.clear();
+            }
         }
-        // A name that was removed is never used again.
-        self.id = None;
-        let count = lost.len();
+        if !lost.is_empty() {
+            // A name that was removed is never used again.
+            self.id = None;
+        }
+        let count = lost.len() as u64;
         for (kind, writer) in lost {
             for (key, value, time) in writer.entries() {
-                match self.append(store, kind, &key, (value, time), Room::Ordinary) {
-                    Ok(cells) if kind.mode().is_some() => {
-                        self.gauges.insert((kind, key.into()), cells);
-                    }
-                    Ok(_) => {}
-                    Err(error) => self.dropped(store, &error),
-                }
+                self.move_in(store, kind, &key, (value, time));
             }
             writer.close();
         }
-        dropped::count_lost_files(count as u64, &store.path);
-        let help = "Series files that were removed while their process was recording.";
-        self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
+        let waiting = if can_move_in { std::mem::take(&mut self.waiting) } else { Vec::new() };
+        for (kind, key, cells) in waiting {
+            self.move_in(store, kind, &key, (cells.value.get(), cells.time.get()));
+        }
+        if count > 0 {
+            dropped::count_lost_files(count, &store.path);
+            let help = "Series files that were removed while their process was recording.";
+            self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
+        }
+    }
+
+    /// Writes a series, with what was recorded for it so far, into a file of now.
+    fn move_in(&mut self, store: &DirectoryStore, kind: FileKind, key: &[u8], sample: (f64, f64)) {
+        match self.append(store, kind, key, sample, Room::Ordinary) {
+            Ok(cells) if kind.mode().is_some() => {
+                self.gauges.insert((kind, key.into()), cells);
+            }
+            Ok(_) => {}
+            Err(error) => self.dropped(store, &error),
+        }
     }
 
     /// Counts a series that found no place, where it can be seen as far as there is room for that.

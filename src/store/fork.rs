@@ -200,11 +200,14 @@ impl<T: Sync> StaticRef<T> {
 pub(crate) struct Bound<T: 'static> {
     epoch: AtomicU64,
     value: StaticRef<T>,
+    /// What `value` was before it was cleared.
+    former: StaticRef<T>,
 }
 
 impl<T: Sync> Bound<T> {
     pub(crate) const fn empty() -> Bound<T> {
-        Bound { epoch: AtomicU64::new(NO_EPOCH), value: StaticRef::empty() }
+        let (value, former) = (StaticRef::empty(), StaticRef::empty());
+        Bound { epoch: AtomicU64::new(NO_EPOCH), value, former }
     }
 
     /// What was set in this process.
@@ -221,10 +224,19 @@ impl<T: Sync> Bound<T> {
         self.value.get()
     }
 
-    /// Forgets the value. Called under [`lock`].
+    /// Puts the value aside, if it is of this process. Called under [`lock`].
     pub(crate) fn clear(&self) {
-        self.epoch.store(NO_EPOCH, Ordering::Relaxed);
+        if let Some(value) = self.get() {
+            self.former.set(value);
+            // ORDERING: release, after the former value. No epoch is the complement of another.
+            self.epoch.store(!epoch(), Ordering::Release);
+        }
         self.value.clear();
+    }
+
+    /// What was put aside in this process, and nothing was set since.
+    pub(crate) fn former(&self) -> Option<&'static T> {
+        if self.epoch.load(Ordering::Acquire) == !seen_epoch() { self.former.get() } else { None }
     }
 
     pub(crate) fn set(&self, value: &'static T, _lock: &MutexGuard<'static, ()>) {

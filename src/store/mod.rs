@@ -56,6 +56,15 @@ impl Store {
         Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
     }
 
+    /// Notices what was lost, before a series is opened. Called under the slow path's lock.
+    pub(crate) fn refresh(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.refresh(),
+        }
+    }
+
     /// New cells for the sample with this key. Readers add up all cells of one key, but for gauges: there
     /// the same key gives the same cells.
     ///

@@ -16,6 +16,7 @@ pub struct SeriesOpener<'a> {
 }
 
 impl<'a> SeriesOpener<'a> {
+    /// Called under the slow path's lock.
     pub(crate) fn new(
         store: Store,
         family: &'a str,
@@ -30,6 +31,7 @@ impl<'a> SeriesOpener<'a> {
             MetricType::Summary => FileKind::Summary,
             _ => FileKind::Gauge(mode.unwrap_or_default()),
         };
+        store.refresh();
         SeriesOpener { store, kind, family, help, labels, key: Vec::new() }
     }
 

@@ -23,6 +23,8 @@ pub struct Split<C: 'static> {
     first: StaticRef<C>,
     owned: [StaticRef<C>; MAX_OWNERS],
     shared: StaticRef<C>,
+    /// Cells of this process that nobody records into any more: their files were lost or closed.
+    former: Option<&'static Split<C>>,
 }
 
 /// Cells, and how they may be written.
@@ -34,14 +36,19 @@ pub(crate) enum Claimed<C: 'static> {
 }
 
 impl<C: Sync> Split<C> {
-    /// A split without cells, for this process.
-    pub(crate) fn new() -> Split<C> {
+    /// A split without cells, for this process, which goes on with what was counted in `former`.
+    pub(crate) fn following(former: Option<&'static Split<C>>) -> Split<C> {
+        Split { former, ..Split::new() }
+    }
+
+    fn new() -> Split<C> {
         Split {
             epoch: fork::epoch(),
             first_token: AtomicU64::new(NO_TOKEN),
             first: StaticRef::empty(),
             owned: [const { StaticRef::empty() }; MAX_OWNERS],
             shared: StaticRef::empty(),
+            former: None,
         }
     }
 
@@ -90,6 +97,9 @@ impl<C: Sync> Split<C> {
 
     /// All cells, whoever writes them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'static C> {
-        self.owned.iter().chain([&self.shared]).filter_map(StaticRef::get)
+        let splits = std::iter::successors(Some(self), |split| split.former);
+        splits
+            .flat_map(|split| split.owned.iter().chain([&split.shared]))
+            .filter_map(StaticRef::get)
     }
 }

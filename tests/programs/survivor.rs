@@ -113,6 +113,15 @@ impl Metrics {
         self.times.observe(1.0);
         self.gauges.iter().for_each(|gauge| gauge.set(f64::from(self.recorded)));
     }
+
+    /// What the process itself says of `record`, after `count` times.
+    fn check(&self, count: u32) {
+        let sum = f64::from(count);
+        assert_eq!(self.plain.get(), sum);
+        assert_eq!(self.labelled.with(["old"]).get(), sum);
+        assert_eq!((self.sizes.get_count(), self.sizes.get_sum()), (u64::from(count), sum));
+        assert_eq!((self.times.get_count(), self.times.get_sum()), (u64::from(count), sum));
+    }
 }
 
 /// Records, then makes COUNT series while it goes on recording. All of them must be right in this
@@ -204,7 +213,11 @@ fn limit_locked_memory(dir: &str) -> Result<()> {
     set_limit(libc::RLIMIT_MEMLOCK, 6 * 1024 * 1024);
     // SAFETY: takes a number only.
     check(unsafe { libc::mlockall(libc::MCL_FUTURE) });
-    fill(dir, 500)
+    fill(dir, 500)?;
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("VmLck");
+    println!("locked {}", locked.trim().trim_end_matches(" kB"));
+    Ok(())
 }
 
 /// Uses up all descriptors, records, and records into new series when there are some again.
@@ -264,13 +277,17 @@ fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
     Ok(())
 }
 
+fn close_descriptors() {
+    // SAFETY: nothing in this program holds a descriptor above 2 but the series files, which must bear it.
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } as libc::c_int);
+}
+
 /// A host that closes every descriptor it does not know, as daemons do.
 fn close_all(dir: &str, own: &Path) -> Result<()> {
     let registry = registry(dir)?;
     let mut metrics = Metrics::register(&registry)?;
     metrics.record();
-    // SAFETY: nothing in this program holds a descriptor above 2 but the series files, which must bear it.
-    check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } as libc::c_int);
+    close_descriptors();
     let files = own_files(own, 20);
     go_on(&registry, &mut metrics)?;
     registry.close();
@@ -336,8 +353,11 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
             "record" => metrics.record(),
             "recent" => metrics.gauges[4].set(rest.parse().expect("a number")),
             "series" => metrics.labelled.with([rest]).inc(),
+            "many" => (0..500).for_each(|each| metrics.labelled.with([&long(each)]).inc()),
+            "lose" => close_descriptors(),
             "summary" => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
             "close" => registry.close(),
+            "check" => metrics.check(rest.parse().expect("a number")),
             other => panic!("unknown command {other}"),
         }
         println!("did {number}");
