@@ -61,7 +61,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     type Cells: Send + Sync + 'static;
 
     /// Makes the cells for one thread.
-    fn open_cells(opener: &mut SeriesOpener<'_>, options: Self::Options) -> &'static Self::Cells;
+    fn open_cells(opener: &mut SeriesOpener<'_>, options: Self::Options) -> Self::Cells;
 
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
@@ -320,7 +320,7 @@ impl<M: SplitTyped> Child<M> {
         lock: &MutexGuard<'static, ()>,
     ) -> Claimed<M::Cells> {
         let make = || M::open_cells(&mut self.opener(), self.family.options);
-        self.bind(lock).claim(token, make)
+        self.bind(lock).claim(token, make, lock)
     }
 
     /// Makes the zeros of this thread's cells visible.

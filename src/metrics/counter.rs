@@ -168,10 +168,10 @@ impl Typed for Counter {
 impl SplitTyped for Counter {
     type Cells = CounterCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> &'static CounterCells {
+    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> CounterCells {
         let total = opener.cells(Part::Total, now()).value;
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
-        Box::leak(Box::new(CounterCells { total, ones, others }))
+        CounterCells { total, ones, others }
     }
 
     #[inline]
@@ -181,5 +181,15 @@ impl SplitTyped for Counter {
 
     fn record_shared(cells: &CounterCells, amount: f64) {
         cells.total.add(amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_takes_the_memory_that_the_design_states() {
+        assert_eq!((size_of::<Split<CounterCells>>(), size_of::<CounterCells>()), (320, 64));
     }
 }

@@ -195,13 +195,13 @@ impl Typed for Histogram {
 impl SplitTyped for Histogram {
     type Cells = HistogramCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> &'static HistogramCells {
+    fn open_cells(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> HistogramCells {
         let now = now();
         let sum = opener.cells(Part::Sum, now).value;
         let bounds = bounds.finite();
         let buckets = bounds.iter().copied().chain([f64::INFINITY]);
         let buckets = buckets.map(|bound| opener.cells(Part::Bucket(bound), now).value).collect();
-        Box::leak(Box::new(HistogramCells { bounds, sum, buckets }))
+        HistogramCells { bounds, sum, buckets }
     }
 
     #[inline]

@@ -141,11 +141,11 @@ impl Typed for Summary {
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> &'static SummaryCells {
+    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> SummaryCells {
         let now = now();
         let count = opener.cells(Part::Count, now).value;
         let sum = opener.cells(Part::Sum, now).value;
-        Box::leak(Box::new(SummaryCells { count, sum }))
+        SummaryCells { count, sum }
     }
 
     #[inline]

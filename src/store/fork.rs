@@ -12,7 +12,9 @@
 //! See: madvise(2), MADV_WIPEONFORK (Linux 4.14).
 #![expect(unsafe_code, reason = "pointers that are published between threads")]
 
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -193,6 +195,56 @@ impl<T: Sync> StaticRef<T> {
         }
     }
 }
+
+/// A value in its place, behind a tag that is set once, after it.
+pub(crate) struct Tagged<T> {
+    tag: AtomicU64,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// The tag of a place without a value.
+const NO_TAG: u64 = u64::MAX;
+
+impl<T: Sync> Tagged<T> {
+    pub(crate) const fn empty() -> Tagged<T> {
+        let value = UnsafeCell::new(MaybeUninit::uninit());
+        Tagged { tag: AtomicU64::new(NO_TAG), value }
+    }
+
+    /// The value, if it has this tag. `NO_TAG` is none.
+    #[inline]
+    pub(crate) fn get(&self, tag: u64) -> Option<&T> {
+        // ORDERING: acquire, so that the value is there.
+        if self.tag.load(Ordering::Acquire) == tag && tag != NO_TAG {
+            let value = self.value.get().cast::<T>();
+            // SAFETY: the tag was stored after the value, which is never written again. `MaybeUninit<T>` has
+            // the layout of `T`.
+            Some(unsafe { &*value })
+        } else {
+            None
+        }
+    }
+
+    /// Puts a value in, if there is none yet; else gives it back. Called under [`lock`].
+    pub(crate) fn fill(
+        &self,
+        tag: u64,
+        value: T,
+        _lock: &MutexGuard<'static, ()>,
+    ) -> Result<&T, T> {
+        if self.tag.load(Ordering::Relaxed) != NO_TAG || tag == NO_TAG {
+            return Err(value);
+        }
+        let place = self.value.get();
+        // SAFETY: nobody reads the place before the tag is set, and the lock keeps other writers away.
+        let value = unsafe { (*place).write(value) };
+        self.tag.store(tag, Ordering::Release);
+        Ok(value)
+    }
+}
+
+// SAFETY: hands out `&T` only, and takes values from any thread.
+unsafe impl<T: Send + Sync> Sync for Tagged<T> {}
 
 /// An address that counts in the process that set it, and in no child of it.
 ///

@@ -1,13 +1,10 @@
 //! Cells of one series, split by thread.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::MutexGuard;
 
-use super::fork::{self, StaticRef};
+use super::fork::{self, StaticRef, Tagged};
 use super::owners::MAX_OWNERS;
 use super::thread::Token;
-
-/// No thread has this token.
-const NO_TOKEN: u64 = u64::MAX;
 
 /// The cells of a series in this process: some that one thread owns each, some that all may share.
 ///
@@ -17,10 +14,10 @@ const NO_TOKEN: u64 = u64::MAX;
 pub struct Split<C: 'static> {
     /// The process that these cells belong to.
     epoch: u64,
-    /// The token of the thread that recorded here first, and its cells once more: a short cut. Set once
-    /// together, the token last; a later owner of the index has the same token and the same cells.
-    first_token: AtomicU64,
-    first: StaticRef<C>,
+    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
+    /// later owner of the index has the same token and the same cells.
+    first: Tagged<C>,
+    /// The first one's too.
     owned: [StaticRef<C>; MAX_OWNERS],
     shared: StaticRef<C>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
@@ -44,8 +41,7 @@ impl<C: Sync> Split<C> {
     fn new() -> Split<C> {
         Split {
             epoch: fork::epoch(),
-            first_token: AtomicU64::new(NO_TOKEN),
-            first: StaticRef::empty(),
+            first: Tagged::empty(),
             owned: [const { StaticRef::empty() }; MAX_OWNERS],
             shared: StaticRef::empty(),
             former: None,
@@ -64,10 +60,10 @@ impl<C: Sync> Split<C> {
 
     /// The cells that the thread with this token owns, if it has recorded here.
     #[inline]
-    pub(crate) fn owned(&self, token: Token) -> Option<&'static C> {
-        // ORDERING: acquire, so that the cells are there.
-        if self.first_token.load(Ordering::Acquire) == token.bits() {
-            return self.first.get();
+    pub(crate) fn owned(&'static self, token: Token) -> Option<&'static C> {
+        let first = self.first.get(token.bits());
+        if first.is_some() {
+            return first;
         }
         if token.epoch() == self.epoch { self.owned[token.index()].get() } else { None }
     }
@@ -78,21 +74,21 @@ impl<C: Sync> Split<C> {
 
     /// The cells for the thread with this token, made if need be. Called under the slow path's lock.
     pub(crate) fn claim(
-        &self,
+        &'static self,
         token: Option<Token>,
-        make: impl FnOnce() -> &'static C,
+        make: impl FnOnce() -> C,
+        lock: &MutexGuard<'static, ()>,
     ) -> Claimed<C> {
+        let leak = |cells| &*Box::leak(Box::new(cells));
         let Some(token) = token else {
             let shared = &self.shared;
-            return Claimed::Shared(shared.get().unwrap_or_else(|| shared.set_once(make())));
+            return Claimed::Shared(shared.get().unwrap_or_else(|| shared.set_once(leak(make()))));
         };
         let owned = &self.owned[token.index()];
-        let cells = owned.get().unwrap_or_else(|| owned.set_once(make()));
-        if self.first_token.load(Ordering::Relaxed) == NO_TOKEN {
-            self.first.set(cells);
-            self.first_token.store(token.bits(), Ordering::Release);
-        }
-        Claimed::Owned(cells)
+        Claimed::Owned(owned.get().unwrap_or_else(|| {
+            let cells = self.first.fill(token.bits(), make(), lock);
+            owned.set_once(cells.unwrap_or_else(leak))
+        }))
     }
 
     /// All cells, whoever writes them.
