@@ -56,8 +56,9 @@ pub use model::{
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{
-    CollectorBuilder, FileInfo, Liveness, MultiProcessCollector, clear_directory, list_files,
-    mark_dead_processes, mark_process_dead,
+    ArchiveInfo, CollectorBuilder, CompactFiles, Compaction, Compactor, CompactorBuilder,
+    CompactorThread, FileInfo, Liveness, MultiProcessCollector, clear_directory, inspect_archive,
+    inspect_file, list_files, mark_dead_processes, mark_process_dead,
 };
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,

@@ -148,12 +148,15 @@ fn labels_are_added_and_the_pid_label_is_renamed() {
 fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
     let dir = counted("mode", 3);
     count(dir.path(), 4);
-    let flags = "dump --gauge-mode queue_min_.*=max --gauge-mode queue_m.*=sum";
+    let flags = "dump --gauge-mode queue_min_.*=max --gauge-mode queue_m.*=sum \
+                 --gauge-mode queue_livemin.*=min";
     let said = multiprom_with(flags, dir.path());
     let text = good(&said);
     assert!(has_line(text, "queue_min_ratio 4"), "{text}");
     assert!(has_line(text, "queue_max_ratio 7"), "{text}");
+    // Its processes have ended, and count in another mode only.
     assert!(has_line(text, "queue_livemin_ratio 3"), "{text}");
+    assert!(!text.contains("\nqueue_livemax_ratio "), "{text}");
 }
 
 #[test]

@@ -15,7 +15,11 @@ use crate::support::wait_for;
 /// Everything that `record` records, after `count` times; `gauge` is what the gauges were set to last.
 #[track_caller]
 fn assert_recorded(dir: &Path, count: u32, gauge: u32, recent: f64) {
-    let merged = merged(dir);
+    assert_merged(&merged(dir), count, gauge, recent, &["level_all", "level_liveall"]);
+}
+
+#[track_caller]
+fn assert_merged(merged: &str, count: u32, gauge: u32, recent: f64, per_process: &[&str]) {
     let count = f64::from(count);
     for series in [
         "plain_total",
@@ -26,13 +30,13 @@ fn assert_recorded(dir: &Path, count: u32, gauge: u32, recent: f64) {
         "times_count",
         "times_sum",
     ] {
-        assert_eq!(value(&merged, series), count, "{series}\n{merged}");
+        assert_eq!(value(merged, series), count, "{series}\n{merged}");
     }
     for series in ["level_min", "level_sum"] {
-        assert_eq!(value(&merged, series), f64::from(gauge), "{series}");
+        assert_eq!(value(merged, series), f64::from(gauge), "{series}");
     }
-    assert_eq!(value(&merged, "level_mostrecent"), recent);
-    for name in ["level_all", "level_liveall"] {
+    assert_eq!(value(merged, "level_mostrecent"), recent);
+    for name in per_process {
         let values: Vec<&str> = merged
             .lines()
             .filter(|line| line.starts_with(&format!("{name}{{pid=")))
@@ -129,7 +133,8 @@ fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_
     for file in list_files(&old).unwrap() {
         assert_eq!(file.liveness, Liveness::Dead, "{file:?}");
     }
-    assert_recorded(&old, 5, 5, 5.0);
+    assert_merged(&merged(&old), 5, 5, 5.0, &["level_all"]);
+    assert!(!merged(&old).contains("level_liveall{"));
     end(worker, 1);
 }
 

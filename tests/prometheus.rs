@@ -135,7 +135,7 @@ fn promtool_has_nothing_to_say_about_our_text() {
         output_of(example("test-counting").arg(dir.path()).arg(jobs.to_string()));
     }
     let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
-    assert_eq!(text.matches("# TYPE ").count(), 16, "{text}");
+    assert_eq!(text.matches("# TYPE ").count(), 14, "{text}");
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

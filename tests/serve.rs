@@ -58,10 +58,12 @@ fn one_connection_serves_many_requests_of_every_kind() {
     let answer = connection.request("GET", "/metrics", "");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
     assert!(answer.body.contains("\njobs_total 5\n"));
-    let len = answer.body.len().to_string();
+    // But for the digits of free space.
+    let len = answer.body.len();
     let head = connection.request("HEAD", "/metrics", "");
     assert_eq!((head.status, head.header("content-type")), (200, Some(TEXT)));
-    assert_eq!(head.header("content-length"), Some(len.as_str()));
+    let head_len: usize = head.header("content-length").unwrap().parse().unwrap();
+    assert!(head_len.abs_diff(len) < 10 && head.body.is_empty(), "{head_len} {len}");
     let healthy = connection.request("GET", "/-/healthy", "");
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "healthy\n"));
     assert_eq!(connection.request("HEAD", "/-/healthy", "").status, 200);
@@ -171,6 +173,11 @@ fn broken_requests_cost_their_connection_and_nothing_else() {
     served.stop();
 }
 
+/// An exposition without what the exporter tells of itself, which changes from one moment to the next.
+fn merged(body: &str) -> Vec<&str> {
+    body.lines().filter(|line| !line.contains("multiprom_")).collect()
+}
+
 #[test]
 fn several_scrapes_at_once_all_see_the_same() {
     let served = Served::start("parallel", &[]);
@@ -180,7 +187,8 @@ fn several_scrapes_at_once_all_see_the_same() {
             scope.spawn(|| {
                 let mut connection = served.connect();
                 for _ in 0..10 {
-                    assert!(connection.request("GET", "/metrics", "").body == first);
+                    let body = connection.request("GET", "/metrics", "").body;
+                    assert!(merged(&body) == merged(&first), "{body}");
                 }
             });
         }

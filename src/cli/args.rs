@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -34,8 +35,12 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
-    /// List the series files and whether their writers live
+    /// List the series files and whether their writers live, and what the archive holds
     Ls(LsArguments),
+    /// Verify every entry of the series files and the archive; 1 when something is damaged
+    Check(CheckArguments),
+    /// Merge the files of processes that have ended into the archive
+    Compact(CompactArguments),
 }
 
 /// Where an exporter listens.
@@ -74,6 +79,27 @@ pub(super) struct MergeArguments {
     pub(super) pid_label: String,
 }
 
+/// Which files an exporter compacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompactMode {
+    /// Those of multiprom and of the Python client, whose own collector must not read the directory then
+    All,
+    /// Those of multiprom
+    Own,
+    Off,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct KeepDeadArguments {
+    /// How long gauges of mode all of processes that have ended are kept: 90s, 30m, 1h, 7d or forever
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
+    pub(super) keep_dead: Keep,
+}
+
+/// A time, or none where it never ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keep(pub(super) Option<Duration>);
+
 #[derive(Args, Debug)]
 pub(super) struct DemoArguments {
     /// Worker processes, 1 to 64
@@ -101,9 +127,14 @@ pub(super) struct RunArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep the series files of processes that have ended before the start
+    /// Keep what processes that ended before the start have recorded
     #[arg(long)]
     pub(super) keep_files: bool,
+    /// Which files of processes that have ended are compacted [default: all]
+    #[arg(long, value_enum)]
+    pub(super) compact: Option<CompactMode>,
+    #[command(flatten)]
+    pub(super) keep_dead: KeepDeadArguments,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -119,6 +150,38 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
+    /// Which files of processes that have ended are compacted [default: own]
+    #[arg(long, value_enum)]
+    pub(super) compact: Option<CompactMode>,
+    #[command(flatten)]
+    pub(super) keep_dead: KeepDeadArguments,
+    /// Forget what processes that ended before the start have recorded
+    #[arg(long)]
+    pub(super) reset: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    /// Series files to verify, in place of a directory
+    #[arg(value_name = "FILE", conflicts_with = "dir")]
+    pub(super) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CompactArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    /// Leave the files of the Python client alone, whose own collector cannot read the archive
+    #[arg(long)]
+    pub(super) own: bool,
+    #[command(flatten)]
+    pub(super) keep_dead: KeepDeadArguments,
 }
 
 #[derive(Args, Debug)]
@@ -184,6 +247,23 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
     Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+}
+
+fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
+    if text == "forever" {
+        return Ok(Keep(None));
+    }
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("expected a number with s, m, h or d, or `forever`".to_owned()),
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let seconds = seconds.ok_or("expected a number with s, m, h or d, or `forever`")?;
+    Ok(Keep(Some(Duration::from_secs(seconds))))
 }
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {

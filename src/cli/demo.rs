@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::args::DemoArguments;
+use super::args::{CompactMode, DemoArguments, Keep, KeepDeadArguments};
 use super::demo_worker::ROUTES;
 use super::private_dir::PrivateDir;
 use super::signals::{self, Signal, Signals};
-use super::{print, serve};
+use super::{compact, print, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collector as _, FamilyHead, FamilySink, Sample};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
@@ -24,6 +24,8 @@ use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 const KILL_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the summary is printed.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long gauges of killed workers are shown.
+const KEEP_DEAD: Duration = Duration::from_secs(60);
 /// Threads that send requests, and how long each rests between two.
 const CLIENTS: u64 = 4;
 const CLIENT_PAUSE: Duration = Duration::from_millis(20);
@@ -34,7 +36,11 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
     let dir = PrivateDir::create()?;
     let builder = MultiProcessCollector::builder().directory(dir.path());
-    let exporter = serve::start(builder, &arguments.listen)?;
+    let dirs = [dir.path().to_owned()];
+    let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
+    let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;
+    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
+    let _compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     let failed = |error| Error::new(ErrorKind::Io, error);
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

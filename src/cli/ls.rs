@@ -1,23 +1,32 @@
 //! `ls`: the files of a directory, and whether their writers live.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::args::{self, LsArguments};
 use super::{print, say};
 use crate::error::Result;
 use crate::file::key::push_string;
-use crate::multiproc::{FileInfo, list_files};
+use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files};
 
 const HEADINGS: [&str; 8] = ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"];
 
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
-    let files = list_files(&args::directory(arguments.dir.as_ref())?)?;
+    let dir = args::directory(arguments.dir.as_ref())?;
+    let files = list_files(&dir)?;
+    let archive = inspect_archive(&dir)?;
     let text = if arguments.json {
-        files.iter().map(json).collect::<Vec<_>>().concat()
+        let archive = archive.iter().map(archive_json);
+        files.iter().map(json).chain(archive).collect::<Vec<_>>().concat()
     } else {
-        files.iter().filter_map(|file| file.error.as_ref()).for_each(|error| say(error));
-        table(&files).into_bytes()
+        let errors = files.iter().filter_map(|file| file.error.as_ref());
+        errors
+            .chain(archive.iter().filter_map(|it| it.error.as_ref()))
+            .for_each(|error| say(error));
+        let mut text = table(&files);
+        text.extend(archive.iter().map(archive_line));
+        text.into_bytes()
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -26,7 +35,7 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
 fn row(file: &FileInfo) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let id = if file.metric_type.is_some() {
-        file.id.clone()
+        if file.is_retired { format!("retired/{}", file.id) } else { file.id.clone() }
     } else {
         file.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     };
@@ -61,29 +70,83 @@ fn table(files: &[FileInfo]) -> String {
     text
 }
 
-/// One line: an object with the same fields, and what is wrong with the file.
-fn json(file: &FileInfo) -> Vec<u8> {
-    let mut out = b"{".to_vec();
-    let text = |out: &mut Vec<u8>, name: &str, value: Option<&str>| {
-        push_string(out, name);
-        out.extend_from_slice(b": ");
+fn archive_line(archive: &ArchiveInfo) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+    let ArchiveInfo { generation, written, series, processes, sources, len, .. } = archive;
+    let (age, sources) = ((now - written).max(0.0), sources.len());
+    format!(
+        "archive: generation {generation}, {series} entries, gauges of {processes} ended processes, \
+         {sources} files absorbed last, {len} bytes, written {age:.0} s ago\n"
+    )
+}
+
+/// An object on a line.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn begin() -> Object {
+        Object(b"{".to_vec())
+    }
+
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        if self.0.len() > 1 {
+            self.0.extend_from_slice(b", ");
+        }
+        push_string(&mut self.0, name);
+        self.0.extend_from_slice(b": ");
+        &mut self.0
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) -> &mut Object {
+        let out = self.name(name);
         match value {
             Some(value) => push_string(out, value),
             None => out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b", ");
-    };
-    text(&mut out, "path", Some(&file.path.to_string_lossy()));
-    text(&mut out, "type", file.metric_type);
-    text(&mut out, "mode", file.mode);
-    text(&mut out, "id", Some(&file.id));
-    text(&mut out, "state", Some(&file.liveness.to_string()));
-    text(&mut out, "layout", file.layout);
-    text(&mut out, "error", file.error.as_ref().map(ToString::to_string).as_deref());
-    let numbers = format!(
-        "\"entries\": {}, \"used\": {}, \"size\": {}}}\n",
-        file.entries, file.used, file.len
-    );
-    out.extend_from_slice(numbers.as_bytes());
-    out
+        self
+    }
+
+    /// Something that JSON spells as Rust does.
+    fn value(&mut self, name: &str, value: impl Display) -> &mut Object {
+        self.name(name).extend_from_slice(value.to_string().as_bytes());
+        self
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+}
+
+/// The same fields as the table, and what is wrong with the file.
+fn json(file: &FileInfo) -> Vec<u8> {
+    let mut object = Object::begin();
+    object
+        .text("path", Some(&file.path.to_string_lossy()))
+        .text("type", file.metric_type)
+        .text("mode", file.mode)
+        .text("id", Some(&file.id))
+        .text("state", Some(&file.liveness.to_string()))
+        .value("retired", file.is_retired)
+        .text("layout", file.layout)
+        .text("error", file.error.as_ref().map(ToString::to_string).as_deref())
+        .value("entries", file.entries)
+        .value("used", file.used)
+        .value("size", file.len);
+    object.end()
+}
+
+fn archive_json(archive: &ArchiveInfo) -> Vec<u8> {
+    let mut object = Object::begin();
+    object
+        .text("path", Some(&archive.path.to_string_lossy()))
+        .text("type", Some("archive"))
+        .value("generation", archive.generation)
+        .value("written", archive.written)
+        .value("entries", archive.series)
+        .value("processes", archive.processes)
+        .value("sources", archive.sources.len())
+        .text("error", archive.error.as_ref().map(ToString::to_string).as_deref())
+        .value("size", archive.len);
+    object.end()
 }

@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
+mod check;
+mod compact;
 mod demo;
 mod demo_worker;
 mod dump;
@@ -38,6 +40,8 @@ pub fn main() -> ExitCode {
         Command::MarkProcessDead(arguments) => mark_dead::run(&arguments),
         Command::Dump(arguments) => dump::run(arguments),
         Command::Ls(arguments) => ls::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Compact(arguments) => compact::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         say(&error);

@@ -11,18 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::RunArguments;
+use super::args::{CompactMode, RunArguments};
 use super::private_dir::{self, PrivateDir};
 use super::signals::{self, Reaped, Sender, Signal, Signals};
-use super::{say, serve};
+use super::{compact, say, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
-use crate::multiproc::{
-    MultiProcessCollector, clear_directory, mark_dead_processes, mark_process_dead,
-};
+use crate::multiproc::{MultiProcessCollector, clear_directory, mark_process_dead};
 
-/// How often files of processes that somebody else has reaped are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often ended children are looked for, should a signal be missed.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Exit statuses of a command that cannot be started, as shells have them.
 const NOT_EXECUTABLE: u8 = 126;
@@ -49,14 +47,20 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let dir = fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
     let builder = MultiProcessCollector::builder().directory(&dir);
     let builder = serve::configure(builder, arguments.merge.clone());
-    let exporter = serve::start(builder, &arguments.listen)?;
+    // Nobody but us reads the directory: all files may be compacted.
+    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
+    let usual = CompactMode::All;
+    let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
+    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
+    let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
     let status = Launcher { dir, child, status: None }.follow(&signals);
+    drop(compacting);
     exporter.stop();
     Ok(ExitCode::from(status))
 }
@@ -84,11 +88,10 @@ impl Launcher {
     /// Passes signals on and reaps until no descendant is left; the status of the command.
     fn follow(mut self, signals: &Signals) -> u8 {
         loop {
-            match signals.wait_for(SWEEP_INTERVAL) {
+            match signals.wait_for(REAP_INTERVAL) {
                 // Children are reaped below; the terminal has told the command itself.
-                Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}
+                None | Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}
                 Some((signal, Sender::Process)) => self.forward(signal),
-                None => tell(mark_dead_processes(&self.dir)),
             }
             loop {
                 match signals::reap() {

@@ -4,29 +4,45 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use super::args::{self, ListenArguments, MergeArguments, ServeArguments};
-use super::say;
+use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::signals::{Signal, Signals};
+use super::{compact, say};
 use crate::error::{Error, Result};
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, MultiProcessCollector};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
 use crate::registry::Registry;
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    let dirs = args::directories(&arguments.dir)?;
     let mut builder = MultiProcessCollector::builder();
-    for dir in args::directories(&arguments.dir)? {
+    for dir in &dirs {
         builder = builder.directory(dir);
+        if arguments.reset {
+            clear_directory(dir)?;
+        }
     }
-    let exporter = start(configure(builder, arguments.merge), &arguments.listen)?;
+    let any_file_system = arguments.merge.any_file_system;
+    // Where nothing was tried nothing is removed.
+    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let keep_dead = &arguments.keep_dead;
+    let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
+    let builder = configure(builder, arguments.merge);
+    let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
+    let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals.wait();
+    drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts an exporter of what a collector merges.
-pub(super) fn start(builder: CollectorBuilder, listen: &ListenArguments) -> Result<Exporter> {
+/// Starts an exporter of what a collector merges, and of what a compactor tells.
+pub(super) fn start(
+    builder: CollectorBuilder,
+    compactor: Option<&Compactor>,
+    listen: &ListenArguments,
+) -> Result<Exporter> {
     let told = Mutex::new(HashSet::new());
     // Once for each problem: the counter tells how often.
     let builder = builder.on_problem(move |error| {
@@ -37,6 +53,9 @@ pub(super) fn start(builder: CollectorBuilder, listen: &ListenArguments) -> Resu
     });
     let registry = Registry::new();
     registry.register(builder.build()?)?;
+    if let Some(compactor) = compactor {
+        registry.register(compactor.clone())?;
+    }
     Exporter::builder(registry)
         .listen(listen.listen.clone())
         .telemetry_path(&listen.telemetry_path)

@@ -58,7 +58,22 @@ pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Gives the lock of a writer back, also where a child still has a copy of the descriptor.
+/// Takes a read lock on the file of a writer that has ended: other readers still see it as free.
+pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
+    let lock = whole_file(libc::F_RDLCK);
+    // SAFETY: `lock` is valid; the kernel only reads it.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if result == 0 {
+        return Ok(LockState::Free);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(LockState::Held),
+        _ => Err(error),
+    }
+}
+
+/// Gives a lock back, also where a child still has a copy of the descriptor.
 pub(crate) fn release(file: &File) {
     let lock = whole_file(libc::F_UNLCK);
     // SAFETY: `lock` is valid; the kernel only reads it.

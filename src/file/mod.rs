@@ -5,6 +5,8 @@
 //! use `pread`. [`layout`] has the byte table, [`key`] the text of keys, [`name`] the file names.
 //! `docs/design.md` has definitions, invariants and the promises on each file system.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod archive;
 mod cell;
 pub(crate) mod environment;
 pub(crate) mod key;

@@ -62,6 +62,13 @@ pub(crate) fn check(dir: &Path) -> Result<File, PlaceError> {
     }
 }
 
+/// The name of a directory's file system; `other` for one that is not supported.
+pub(crate) fn file_system_name(dir: &Path) -> Option<&'static str> {
+    let kind = sys::file_system(&open(dir).ok()?).ok()?;
+    let known = SUPPORTED.iter().find(|(known, _)| *known == kind);
+    Some(known.map_or("other", |(_, name)| name))
+}
+
 /// Whether users other than the owner may create files in a directory.
 pub(crate) fn is_open_to_others(dir: &File) -> bool {
     const WRITE_BY_OTHERS: u32 = 0o022;
@@ -71,6 +78,11 @@ pub(crate) fn is_open_to_others(dir: &File) -> bool {
 /// What a path names now; `None` where it names nothing that can be seen.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     find(path).ok().flatten()
+}
+
+/// The identity of an open file.
+pub(crate) fn identity_of(file: &File) -> io::Result<Identity> {
+    file.metadata().map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() })
 }
 
 /// What a path names now; `None` where it is sure to name nothing.

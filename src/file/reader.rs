@@ -7,11 +7,13 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use super::layout::{Entries, HEADER_LEN, Header, LayoutError};
+use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError};
 use super::map::{bytes_of, bytes_of_mut};
+use super::sys;
 
 /// Why a file, or the rest of it, cannot be read.
 #[derive(Debug)]
@@ -55,14 +57,18 @@ impl std::error::Error for ReadError {
     }
 }
 
+const OPEN_FLAGS: libc::c_int =
+    libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+
 /// Opens a file for reading: follows no link, waits for no FIFO.
 pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(ReadError::Open)?;
-    Ok(file)
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OPEN_FLAGS).open(path).map_err(ReadError::Open)
+}
+
+/// Opens a file of an open directory in the same way.
+pub(crate) fn open_at(dir: &File, name: &str) -> Result<File, ReadError> {
+    sys::open_at(dir.as_fd(), name, OPEN_FLAGS, 0).map_err(ReadError::Open)
 }
 
 /// What a file held when it was read.
@@ -79,6 +85,16 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Whether a file has our magic.
+    pub(crate) fn is_own(file: &File) -> bool {
+        let mut header = [0u64];
+        let [header] = match read_at(file, &mut header, 0) {
+            Ok(HEADER_LEN) => header,
+            _ => return false,
+        };
+        Header::decode(header).magic == layout::MAGIC
+    }
+
     /// Reads the committed bytes of `file` and finds out their layout.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
         let metadata = file.metadata().map_err(ReadError::Read)?;

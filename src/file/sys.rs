@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::ptr;
 
 /// What tells an open file from every other one while it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -78,27 +78,55 @@ pub(crate) fn link_at(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Resul
     check(result).map(drop)
 }
 
-/// Renames within a directory. A name that is taken is `AlreadyExists`.
-pub(crate) fn rename_at(dir: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()> {
+/// What becomes of a file that has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is replaced, in one step.
+    Replaced,
+    /// It stays; the error is `AlreadyExists`.
+    Kept,
+}
+
+/// Renames a file of one directory into another, or into the same.
+pub(crate) fn rename_at(
+    (from_dir, from): (BorrowedFd<'_>, &str),
+    (to_dir, to): (BorrowedFd<'_>, &str),
+    taken: Taken,
+) -> io::Result<()> {
     let (from, to) = (c_string(from)?, c_string(to)?);
+    let flags = match taken {
+        Taken::Replaced => 0,
+        Taken::Kept => libc::RENAME_NOREPLACE,
+    };
     // SAFETY: both names are C strings that live through the call.
     let result = unsafe {
-        libc::renameat2(
-            dir.as_raw_fd(),
-            from.as_ptr(),
-            dir.as_raw_fd(),
-            to.as_ptr(),
-            libc::RENAME_NOREPLACE,
-        )
+        libc::renameat2(from_dir.as_raw_fd(), from.as_ptr(), to_dir.as_raw_fd(), to.as_ptr(), flags)
     };
     check(result).map(drop)
 }
 
-/// Removes a name from a directory.
-pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+/// Makes a directory, for its owner only.
+pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let name = c_string(name)?;
     // SAFETY: `name` is a C string that lives through the call.
-    let result = unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) };
+    let result = unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), 0o700) };
+    check(result).map(drop)
+}
+
+/// Removes the name of a file from a directory.
+pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    remove_at(dir, name, 0)
+}
+
+/// Removes an empty directory from a directory.
+pub(crate) fn remove_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    remove_at(dir, name, libc::AT_REMOVEDIR)
+}
+
+fn remove_at(dir: BorrowedFd<'_>, name: &str, flags: libc::c_int) -> io::Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call.
+    let result = unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) };
     check(result).map(drop)
 }
 

@@ -321,7 +321,10 @@ impl<'a> Birth<'a> {
         let identity = sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)?;
         let named = match &self.staging {
             None => sys::link_at(file, self.dir.as_fd(), name),
-            Some(staging) => sys::rename_at(self.dir.as_fd(), staging, name),
+            Some(staging) => {
+                let dir = self.dir.as_fd();
+                sys::rename_at((dir, staging), (dir, name), sys::Taken::Kept)
+            }
         };
         named.map_err(WriteError::Create)?;
         Ok((map, identity))

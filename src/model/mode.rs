@@ -5,10 +5,9 @@ use std::str::FromStr;
 
 /// How a gauge's values from many processes are merged.
 ///
-/// The names and rules are those of the Python client's `multiprocess_mode`. A `Live` mode counts
-/// only processes that are alive: their files are removed by
-/// [`mark_process_dead`](crate::mark_process_dead). All other modes also count the last value of
-/// processes that have ended.
+/// The names and rules are those of the Python client's `multiprocess_mode`; `avg` and `liveavg` are
+/// ours. A `Live` mode counts only processes that are not proven dead; nobody has to be told of their
+/// end. All other modes also count the last value of processes that have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum GaugeMode {
     /// One series per process, told apart by the `pid` label.
@@ -32,11 +31,15 @@ pub enum GaugeMode {
     MostRecent,
     /// The value that was set last by a live process, by wall clock.
     LiveMostRecent,
+    /// The mean over all processes that have set it.
+    Avg,
+    /// The mean over all live processes that have set it.
+    LiveAvg,
 }
 
 impl GaugeMode {
     /// Every mode, in the order of the table in the README.
-    pub const ALL: [GaugeMode; 10] = [
+    pub const ALL: [GaugeMode; 12] = [
         GaugeMode::All,
         GaugeMode::LiveAll,
         GaugeMode::Min,
@@ -47,6 +50,8 @@ impl GaugeMode {
         GaugeMode::LiveSum,
         GaugeMode::MostRecent,
         GaugeMode::LiveMostRecent,
+        GaugeMode::Avg,
+        GaugeMode::LiveAvg,
     ];
 
     /// The name in file names, as the Python client spells it: `livesum`, `mostrecent`, ...
@@ -62,6 +67,8 @@ impl GaugeMode {
             GaugeMode::LiveSum => "livesum",
             GaugeMode::MostRecent => "mostrecent",
             GaugeMode::LiveMostRecent => "livemostrecent",
+            GaugeMode::Avg => "avg",
+            GaugeMode::LiveAvg => "liveavg",
         }
     }
 
@@ -74,6 +81,7 @@ impl GaugeMode {
                 | GaugeMode::LiveMax
                 | GaugeMode::LiveSum
                 | GaugeMode::LiveMostRecent
+                | GaugeMode::LiveAvg
         )
     }
 

@@ -5,17 +5,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::directory::FileSystems;
+use super::figures;
+use super::gauge::SourceState;
+use super::lock::CompactorLock;
 use super::merge::{Group, Merge};
-use super::problem::Reason;
+use super::problem::{Cause, Reason};
+use super::scan::{Attempt, Census, DeadGauges, read_directory};
 use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
+use crate::file::name::FileName;
+use crate::file::reader;
 use crate::model::{Collector, FamilySink, GaugeMode, name};
 
 /// Merges the series files of all processes at each scrape.
 ///
 /// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
-/// [mode](GaugeMode). What cannot be read is skipped and counted in
+/// [mode](GaugeMode); live gauges of processes that are proven dead are left out. What a
+/// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
 /// `multiprom_file_errors_total{reason}`; everything else is given.
 ///
 /// ```
@@ -44,6 +52,11 @@ pub struct MultiProcessCollector {
     /// Counted over the life of the collector, by [`Reason::ALL`].
     errors: [AtomicU64; Reason::ALL.len()],
 }
+
+/// How often a directory is read anew before compactors are locked out.
+const PATIENT_ATTEMPTS: usize = 3;
+/// How often it is read anew at all: where the lock cannot be had, what was read last is given.
+const MAX_ATTEMPTS: usize = 20;
 
 /// Picks a mode for a gauge family by its name, or leaves the one that its files have.
 type ModeRule = Box<dyn Fn(&str) -> Option<GaugeMode> + Send + Sync>;
@@ -105,15 +118,38 @@ impl MultiProcessCollector {
         }
     }
 
-    fn read(&self) -> Merge {
-        let mut merge = Merge::default();
-        for dir in &self.dirs {
-            merge.add_directory(dir);
+    /// Reads everything, as it is at one moment.
+    fn read(&self) -> (Merge, Vec<Census>) {
+        let dead_gauges = match self.settings.gauge_mode {
+            None => DeadGauges::Skipped,
+            Some(_) => DeadGauges::Read,
+        };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            // Where compactors are that busy, they are asked to wait.
+            let _locks: Vec<Option<CompactorLock>> = match attempt {
+                ..=PATIENT_ATTEMPTS => Vec::new(),
+                _ => self.dirs.iter().map(|dir| CompactorLock::try_share(dir)).collect(),
+            };
+            let mut merge = Merge::default();
+            let mut has_moved = false;
+            let mut censuses = Vec::with_capacity(self.dirs.len());
+            for dir in &self.dirs {
+                let (result, census) = read_directory(&mut merge, dir, dead_gauges);
+                has_moved |= result == Attempt::Moved;
+                censuses.push(census);
+            }
+            if has_moved && attempt < MAX_ATTEMPTS {
+                continue;
+            }
+            if has_moved {
+                let first = self.dirs.first().map(|dir| dir.join(ARCHIVE_NAME));
+                merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
+            }
+            self.files.iter().for_each(|file| add_named_file(&mut merge, file));
+            return (merge, censuses);
         }
-        for file in &self.files {
-            merge.add_file(file, file.file_name().unwrap_or_default());
-        }
-        merge
     }
 
     fn note(&self, merge: &mut Merge) {
@@ -135,7 +171,7 @@ impl MultiProcessCollector {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let mut merge = self.read();
+        let (mut merge, censuses) = self.read();
         self.note(&mut merge);
         emit::emit(&merge, &self.settings, out);
         let help = "Series files, or entries of them, that a scrape skipped.";
@@ -147,6 +183,19 @@ impl Collector for MultiProcessCollector {
         let help = "Histogram families merged from processes with different bounds.";
         let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
         out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
+        figures::emit(&self.dirs, &censuses, out);
+    }
+}
+
+/// Reads a file that was named by itself. Whoever names it wants what is in it: nobody asks whether its
+/// writer lives.
+fn add_named_file(merge: &mut Merge, path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| FileName::parse(name.to_str()?)) else {
+        return merge.problems.add(path, Cause::UnknownName);
+    };
+    match reader::open(path) {
+        Ok(file) => merge.add_file(path, &file, name, SourceState::Live),
+        Err(error) => merge.problems.add(path, Cause::Read(error)),
     }
 }
 
@@ -199,7 +248,7 @@ impl CollectorBuilder {
 
     /// Merges gauge families by another mode than that of their files, where this names one.
     ///
-    /// What `mark_process_dead` removed, and times that were not noted, cannot be had back.
+    /// What `mark_process_dead` or a compactor removed, and times that were not noted, cannot be had back.
     pub fn gauge_mode(
         mut self,
         rule: impl Fn(&str) -> Option<GaugeMode> + Send + Sync + 'static,

@@ -1,21 +1,24 @@
 //! Marks processes as dead: their live gauges leave the merge.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::directory::series_names;
+use super::directory::{retired_names, series_names};
 use super::liveness::Liveness;
+use super::scan::RETIRED_DIR;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::lock::{self, LockState};
+use crate::file::lock::{self, LockState, WriteState};
 use crate::file::name::FileName;
 use crate::file::reader;
 use crate::model::GaugeMode;
 
 /// Removes the live gauges of a process that has ended, as the Python client's function does.
 ///
-/// Acts on the files of this pid and no other, and on no file of ours whose writer lives: a new process
-/// with the same pid is not harmed. Calling it again, or from two places at once, is no error.
+/// Acts on the files of this pid and no other, and on no file whose writer lives: a new process with the
+/// same pid is not harmed. Calling it again, or from two places at once, is no error. Nobody has to call it
+/// for this crate's collector, which sees the end of a process by itself; the Python client's does not.
 ///
 /// # Errors
 ///
@@ -24,9 +27,8 @@ use crate::model::GaugeMode;
 /// the same.
 pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
     let pid = pid.to_string();
-    remove_files(dir.as_ref(), |path, name| {
-        let is_live_gauge = name.kind.mode().is_some_and(GaugeMode::is_live);
-        is_live_gauge && name.process() == pid && !(name.is_own() && is_locked(path))
+    remove_live_gauges(dir.as_ref(), |path, name, has_lock| {
+        name.process() == pid && !is_alive(path, has_lock)
     })
 }
 
@@ -37,50 +39,55 @@ pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
 ///
 /// As [`mark_process_dead`].
 pub fn mark_dead_processes(dir: impl AsRef<Path>) -> Result<()> {
-    remove_files(dir.as_ref(), |path, name| {
-        let is_live_gauge = name.kind.mode().is_some_and(GaugeMode::is_live);
-        is_live_gauge && is_dead(path, name)
+    remove_live_gauges(dir.as_ref(), |path, _, has_lock| is_dead(path, has_lock))
+}
+
+/// Whether the writer of a file is known to live: by its lock, or by its lease where there is no lock. Of a
+/// file that cannot be asked for the supervisor's word holds.
+fn is_alive(path: &Path, has_lock: bool) -> bool {
+    reader::open(path).is_ok_and(|file| {
+        if has_lock {
+            !lock::probe(&file).is_ok_and(|state| state == LockState::Free)
+        } else {
+            lock::writers(&file) == WriteState::Written
+        }
     })
 }
 
-/// Removes every series file whose writer is proven dead, and nothing else: for a launcher, before it
-/// starts the processes.
-///
-/// # Errors
-///
-/// As [`mark_process_dead`].
-pub fn clear_directory(dir: impl AsRef<Path>) -> Result<()> {
-    remove_files(dir.as_ref(), is_dead)
+fn is_dead(path: &Path, has_lock: bool) -> bool {
+    reader::open(path).is_ok_and(|file| Liveness::of(&file, has_lock) == Liveness::Dead)
 }
 
-fn is_locked(path: &Path) -> bool {
-    reader::open(path)
-        .is_ok_and(|file| !lock::probe(&file).is_ok_and(|state| state == LockState::Free))
-}
-
-fn is_dead(path: &Path, name: FileName<'_>) -> bool {
-    reader::open(path).is_ok_and(|file| Liveness::of(&file, name.is_own()) == Liveness::Dead)
-}
-
-/// Removes the files for which `is_due` holds; tells the first failure after all were tried.
-fn remove_files(dir: &Path, is_due: impl Fn(&Path, FileName<'_>) -> bool) -> Result<()> {
+/// Removes the files of live gauges for which `is_due` holds of their path, their name and whether they have
+/// a lock; tells the first failure after all were tried.
+fn remove_live_gauges(
+    dir: &Path,
+    is_due: impl Fn(&Path, FileName<'_>, bool) -> bool,
+) -> Result<()> {
     let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
     let mut result = Ok(());
-    for name in &names {
-        let path = dir.join(name);
-        let Some(name) = name.to_str().and_then(FileName::parse) else {
-            continue;
-        };
-        if !is_due(&path, name) {
-            continue;
-        }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound && result.is_ok() => {
-                result = Err(Error::at(ErrorKind::SeriesFile, path, error));
+    let mut remove = |dir: &Path, names: &[OsString], is_retired: bool| {
+        for name in names {
+            let path = dir.join(name);
+            let Some(name) = name.to_str().and_then(FileName::parse) else {
+                continue;
+            };
+            let is_live_gauge = name.kind.mode().is_some_and(GaugeMode::is_live);
+            if !is_live_gauge || !is_due(&path, name, name.is_own() && !is_retired) {
+                continue;
             }
-            _ => {}
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound && result.is_ok() => {
+                    result = Err(Error::at(ErrorKind::SeriesFile, path, error));
+                }
+                _ => {}
+            }
         }
-    }
+    };
+    remove(dir, &names, false);
+    // A process may have taken up its file while it was retired.
+    let retired = dir.join(RETIRED_DIR);
+    remove(&retired, &retired_names(&retired).unwrap_or_default(), true);
     result
 }
 

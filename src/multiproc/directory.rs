@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::liveness::Liveness;
+use super::problem::UNKNOWN_NAME;
+use super::scan::RETIRED_DIR;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::name::FileName;
 use crate::file::place::{self, PlaceError};
@@ -24,7 +26,17 @@ pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
         }
     }
     names.sort_unstable();
+    // One that goes and comes again while the directory is read may be listed twice.
+    names.dedup();
     Ok(names)
+}
+
+/// The same of the directory for retired files, which may be missing, and is not followed where it is a link.
+pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
+    match fs::symlink_metadata(retired) {
+        Ok(metadata) if metadata.is_dir() => series_names(retired),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Whether a directory may be on a file system on which nothing was tried.
@@ -58,6 +70,8 @@ pub struct FileInfo {
     pub mode: Option<&'static str>,
     /// Which process wrote it: the pid, or what the writer uses in its place.
     pub id: String,
+    /// Whether it is a file of the Python client that waits for its compaction.
+    pub is_retired: bool,
     /// Whether that process lives.
     pub liveness: Liveness,
     /// `own`, `L0` to `L3` for the layouts of the Python client, or `empty`; `None` where it cannot be
@@ -73,26 +87,47 @@ pub struct FileInfo {
     pub error: Option<Error>,
 }
 
-/// Looks at every file of a multiprocess directory, in the order of names.
+/// Looks at every series file of a multiprocess directory, in the order of names, retired ones last.
 ///
 /// # Errors
 ///
 /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed. Files that cannot be
 /// read are in the list.
 pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
-    let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
+    let failed = |dir: &Path, error| Error::at(ErrorKind::Directory, dir, error);
     let mut reader = Reader::default();
-    Ok(names.iter().filter_map(|name| inspect(dir, name, &mut reader)).collect())
+    let mut files = Vec::new();
+    let names = series_names(dir).map_err(|error| failed(dir, error))?;
+    files.extend(names.iter().filter_map(|it| inspect(dir.join(it), false, &mut reader)));
+    let retired = dir.join(RETIRED_DIR);
+    let names = retired_names(&retired).map_err(|error| failed(&retired, error))?;
+    files.extend(names.iter().filter_map(|it| inspect(retired.join(it), true, &mut reader)));
+    Ok(files)
+}
+
+/// Looks at one series file, whose name tells what it holds.
+///
+/// # Errors
+///
+/// Of kind [`SeriesFile`](ErrorKind::SeriesFile) where there is no such file. What is wrong with a file is
+/// told in [`FileInfo::error`].
+pub fn inspect_file(path: impl AsRef<Path>) -> Result<FileInfo> {
+    let path = path.as_ref();
+    inspect(path.to_owned(), false, &mut Reader::default()).ok_or_else(|| {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        Error::at(ErrorKind::SeriesFile, path, missing)
+    })
 }
 
 /// `None` for a file that was removed meanwhile.
-fn inspect(dir: &Path, name: &OsStr, reader: &mut Reader) -> Option<FileInfo> {
-    let path = dir.join(name);
-    let parsed = name.to_str().and_then(FileName::parse);
+fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileInfo> {
+    let name = path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let parsed = name.as_deref().and_then(FileName::parse);
     let mut info = FileInfo {
         metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
         mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
         id: parsed.map_or_else(String::new, |name| name.id.to_owned()),
+        is_retired,
         liveness: Liveness::Unknown,
         layout: None,
         entries: 0,
@@ -122,10 +157,13 @@ fn inspect(dir: &Path, name: &OsStr, reader: &mut Reader) -> Option<FileInfo> {
                     }
                 }
             }
-            let is_own = parsed.is_some_and(|name| name.is_own());
-            info.liveness = Liveness::of(&file, is_own);
+            let has_lock = !is_retired && parsed.is_some_and(|name| name.is_own());
+            info.liveness = Liveness::of(&file, has_lock);
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
+    }
+    if parsed.is_none() && info.error.is_none() {
+        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, UNKNOWN_NAME));
     }
     Some(info)
 }

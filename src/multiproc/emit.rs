@@ -3,41 +3,83 @@
 use std::collections::HashMap;
 
 use super::collector::Settings;
-use super::gauge::{Reduced, reduce};
-use super::merge::{Bucket, Family, FileId, Group, Merge};
+use super::gauge::{Reduced, Source, SourceState, reduce};
+use super::merge::{Bucket, Family, Group, Merge};
 use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
 
 /// Gives all families to `out`, in the order of their first appearance.
 pub(super) fn emit(merge: &Merge, settings: &Settings, out: &mut dyn FamilySink) {
-    let processes = process_labels(&merge.files);
+    let processes = process_labels(&merge.sources);
     for family in &merge.families {
         if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
             continue;
         }
         out.family(&FamilyHead::new(&family.name, family.help(), family.metric_type));
         for group in &family.groups {
-            emit_group(family, group, settings, &processes, out);
+            emit_group(family, group, settings, (&merge.sources, &processes), out);
         }
     }
 }
 
-/// What is shown for each file: its process, or its whole id where two files of one process would be
-/// mistaken for one another.
-fn process_labels(files: &[FileId]) -> Vec<&str> {
-    let mut ids: HashMap<&str, Option<&str>> = HashMap::new();
-    for file in files {
-        let only = ids.entry(&file.process).or_insert(Some(&file.id));
-        *only = only.filter(|id| **id == *file.id);
+/// What is shown for each file: its process, or its whole id where two writers would be mistaken for one
+/// another. Of several writers of one process name the one that lives is shown by it, if just one does.
+fn process_labels(sources: &[Source]) -> Vec<&str> {
+    let mut owners: HashMap<&str, Owner<'_>> = HashMap::new();
+    let of_one = |source: &&Source| !matches!(source.state, SourceState::Merged(_));
+    for source in sources.iter().filter(of_one) {
+        let owner = owners.entry(&source.process).or_default();
+        owner.any.add(&source.id);
+        if source.state == SourceState::Live {
+            owner.live.add(&source.id);
+        }
     }
-    let label = |file: &'_ FileId| ids[&*file.process].is_some();
-    files.iter().map(|file| if label(file) { &*file.process } else { &*file.id }).collect()
+    let label = |source: &'_ Source| {
+        owners.get(&*source.process).is_some_and(|owner| owner.id() == Some(&source.id))
+    };
+    let shown = |source| if label(source) { &*source.process } else { &*source.id };
+    sources.iter().map(shown).collect()
+}
+
+/// Who is shown by the name of a process.
+#[derive(Default)]
+struct Owner<'a> {
+    any: Only<'a>,
+    live: Only<'a>,
+}
+
+impl<'a> Owner<'a> {
+    fn id(&self) -> Option<&'a str> {
+        match (&self.live, &self.any) {
+            (Only::One(id), _) | (Only::None, Only::One(id)) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// One id, however often it is added.
+#[derive(Default)]
+enum Only<'a> {
+    #[default]
+    None,
+    One(&'a str),
+    Several,
+}
+
+impl<'a> Only<'a> {
+    fn add(&mut self, id: &'a str) {
+        *self = match self {
+            Only::None => Only::One(id),
+            Only::One(known) if *known == id => return,
+            _ => Only::Several,
+        };
+    }
 }
 
 fn emit_group(
     family: &Family,
     group: &Group,
     settings: &Settings,
-    processes: &[&str],
+    (sources, processes): (&[Source], &[&str]),
     out: &mut dyn FamilySink,
 ) {
     let added = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -51,7 +93,8 @@ fn emit_group(
     match family.metric_type {
         MetricType::Gauge => {
             let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
-            match reduce(mode.unwrap_or(family.mode), &group.gauge) {
+            let mode = mode.or(family.mode).unwrap_or_default();
+            match reduce(mode, &group.gauge, sources) {
                 Reduced::Nothing => {}
                 Reduced::One(value) => sample(&labels, Part::Value, value),
                 Reduced::PerFile(values) => {
@@ -109,18 +152,30 @@ fn emit_histogram(group: &Group, sample: &mut dyn FnMut(Part, f64)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::GaugeMode;
 
     #[test]
     fn a_process_is_shown_by_its_whole_id_only_where_two_would_be_one() {
-        let file = |id: &str, process: &str| FileId { id: id.into(), process: process.into() };
-        let files = [
-            file("7-0000000a", "7"),
-            file("7-0000000a", "7"),
-            file("8-0000000b", "8"),
-            file("8", "8"),
-            file("web-1", "web-1"),
+        use SourceState::{Dead, Live, Merged};
+        let sources = [
+            ("7-0000000a", "7", Live, "7"),
+            ("7-0000000a", "7", Live, "7"),
+            ("8-0000000b", "8", Live, "8-0000000b"),
+            ("8", "8", Live, "8"),
+            ("web-1", "web-1", Live, "web-1"),
+            // The living one keeps the name of a dead one.
+            ("9-0000000c", "9", Dead, "9-0000000c"),
+            ("9-0000000d", "9", Live, "9"),
+            ("5-0000000e", "5", Dead, "5"),
+            ("6-0000000f", "6", Dead, "6-0000000f"),
+            ("6-00000010", "6", Dead, "6-00000010"),
+            ("archive", "archive", Merged(GaugeMode::Min), "archive"),
         ];
-        let shown = ["7", "7", "8-0000000b", "8", "web-1"];
-        assert_eq!(process_labels(&files), shown);
+        let source = |(id, process, state, _): (&str, &str, SourceState, &str)| Source {
+            id: id.into(),
+            process: process.into(),
+            state,
+        };
+        assert_eq!(process_labels(&sources.map(source)), sources.map(|(.., shown)| shown));
     }
 }

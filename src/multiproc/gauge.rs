@@ -12,8 +12,28 @@ pub(super) struct Contribution {
     pub(super) value: f64,
     /// When it was set, where the most recent counts.
     pub(super) time: f64,
+    /// Of how many processes it is the sum, where the mean counts.
+    pub(super) processes: f64,
     /// Declared and never set, as far as the file can tell.
     pub(super) is_unset: bool,
+}
+
+/// Where contributions are from.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) id: Box<str>,
+    /// The part of it that is shown unless two writers share it.
+    pub(super) process: Box<str>,
+    pub(super) state: SourceState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SourceState {
+    /// Its writer lives, or nobody can tell.
+    Live,
+    Dead,
+    /// The archive, where many dead processes are one, by this mode and no other.
+    Merged(GaugeMode),
 }
 
 /// What a gauge series is exported as.
@@ -25,12 +45,23 @@ pub(super) enum Reduced {
     PerFile(BTreeMap<usize, f64>),
 }
 
-/// Applies a mode. Contributions come in the order of file names, which settles ties.
+/// Applies a mode. Contributions come in the order of file names, the archive's last, which settles ties.
 ///
-/// A gauge that was never set takes no part in the minimum, the maximum and the most recent value;
-/// NaN hides no number there.
-pub(super) fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced {
-    let set = || contributions.iter().filter(|contribution| !contribution.is_unset);
+/// A gauge that was never set takes no part in the minimum, the maximum, the mean and the most recent
+/// value; NaN hides no number in minimum and maximum.
+pub(super) fn reduce(
+    mode: GaugeMode,
+    contributions: &[Contribution],
+    sources: &[Source],
+) -> Reduced {
+    let counted = || {
+        contributions.iter().filter(|each| match sources[each.file].state {
+            SourceState::Live => true,
+            SourceState::Dead => !mode.is_live(),
+            SourceState::Merged(by) => by == mode,
+        })
+    };
+    let set = || counted().filter(|contribution| !contribution.is_unset);
     let extreme = |is_better: fn(f64, f64) -> bool| {
         set().map(|contribution| contribution.value).reduce(|best, value| {
             if best.is_nan() || is_better(value, best) { value } else { best }
@@ -38,14 +69,19 @@ pub(super) fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced
     };
     let value = match mode {
         GaugeMode::All | GaugeMode::LiveAll => {
-            let values = contributions.iter().map(|each| (each.file, each.value)).collect();
-            return Reduced::PerFile(values);
+            return Reduced::PerFile(counted().map(|each| (each.file, each.value)).collect());
         }
         GaugeMode::Min | GaugeMode::LiveMin => extreme(|value, best| value < best),
         GaugeMode::Max | GaugeMode::LiveMax => extreme(|value, best| value > best),
         // OK because an empty sum from `Iterator::sum` would be -0.
         GaugeMode::Sum | GaugeMode::LiveSum => {
-            Some(contributions.iter().fold(0.0, |sum, each| sum + each.value))
+            counted().next().is_some().then(|| counted().fold(0.0, |sum, each| sum + each.value))
+        }
+        GaugeMode::Avg | GaugeMode::LiveAvg => {
+            let (sum, processes) = set().fold((0.0, 0.0), |(sum, processes), each| {
+                (sum + each.value, processes + each.processes)
+            });
+            (processes > 0.0).then(|| sum / processes)
         }
         GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
             let mut newest: Option<&Contribution> = None;
@@ -69,9 +105,42 @@ mod tests {
             file,
             value,
             time,
+            processes: 1.0,
             is_unset: false,
         };
         values.iter().enumerate().map(each).collect()
+    }
+
+    /// Of processes that live.
+    fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced {
+        let source = |state| Source { id: "7".into(), process: "7".into(), state };
+        super::reduce(mode, contributions, &[const { SourceState::Live }; 9].map(source))
+    }
+
+    #[test]
+    fn live_modes_leave_out_the_dead_and_no_mode_takes_many_for_one() {
+        use SourceState::{Dead, Live, Merged};
+        let source = |state| Source { id: "7".into(), process: "7".into(), state };
+        let mut values = contributions(&[(3.0, 2.0), (1.0, 5.0), (8.0, 5.0)]);
+        values[2].processes = 4.0;
+        for (mode, reduced) in [
+            (GaugeMode::LiveSum, Reduced::One(3.0)),
+            (GaugeMode::Sum, Reduced::One(12.0)),
+            (GaugeMode::LiveMostRecent, Reduced::One(3.0)),
+            (GaugeMode::Avg, Reduced::One(2.0)),
+            (GaugeMode::LiveAvg, Reduced::One(3.0)),
+            (GaugeMode::All, Reduced::PerFile([(0, 3.0), (1, 1.0)].into())),
+            (GaugeMode::LiveAll, Reduced::PerFile([(0, 3.0)].into())),
+        ] {
+            let by = if mode.is_live() { GaugeMode::All } else { mode };
+            let sources = [Live, Dead, Merged(by)].map(source);
+            let mut values = values.clone();
+            values.truncate(if mode.is_per_process() { 2 } else { 3 });
+            assert_eq!(super::reduce(mode, &values, &sources), reduced, "{mode}");
+        }
+        let sources = [Live, Dead, Merged(GaugeMode::Max)].map(source);
+        assert_eq!(super::reduce(GaugeMode::Sum, &values, &sources), Reduced::One(4.0));
+        assert_eq!(super::reduce(GaugeMode::LiveSum, &values[1..2], &sources), Reduced::Nothing);
     }
 
     #[test]

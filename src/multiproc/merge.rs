@@ -4,16 +4,17 @@
 //! Entries then go straight to the sum that they belong to.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
 
-use super::gauge::Contribution;
+use super::gauge::{Contribution, Source, SourceState};
 use super::problem::{Cause, KeyProblem, Problems};
 use super::targets::{Target, TargetPart, Targets};
+use crate::file::archive::Section;
 use crate::file::key::{self, Key};
 use crate::file::layout::{Entries, Entry, Layout};
 use crate::file::name::{FileKind, FileName};
-use crate::file::reader::{self, ReadError, Reader};
+use crate::file::reader::{ReadError, Reader};
 use crate::model::{GaugeMode, LabelSet, MetricType, number};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -27,28 +28,21 @@ pub(super) struct Merge {
     pub(super) families: Vec<Family>,
     by_name: Map<Box<str>, usize>,
     /// What the bytes of a key stand for, for each metric type.
-    targets: Map<MetricType, Targets>,
+    targets: Map<MetricType, Targets<Target>>,
     /// What is wrong with keys that cannot be used.
     unusable: Vec<KeyProblem>,
-    /// The files of gauges, which show their process.
-    pub(super) files: Vec<FileId>,
+    /// Where the values of gauges are from: a file, or a section of an archive.
+    pub(super) sources: Vec<Source>,
     pub(super) problems: Problems,
     reader: Reader,
-}
-
-/// Which process a file is from.
-pub(super) struct FileId {
-    pub(super) id: Box<str>,
-    /// The part of it that is shown unless two writers share it.
-    pub(super) process: Box<str>,
 }
 
 pub(super) struct Family {
     pub(super) name: Box<str>,
     pub(super) help: Option<Box<str>>,
     pub(super) metric_type: MetricType,
-    /// Of gauges: that of the file read last, as in the Python client.
-    pub(super) mode: GaugeMode,
+    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
+    pub(super) mode: Option<GaugeMode>,
     pub(super) groups: Vec<Group>,
     by_labels: Map<LabelSet, usize>,
 }
@@ -90,71 +84,73 @@ impl Group {
 struct Origin<'a> {
     path: &'a Path,
     kind: FileKind,
-    /// Its place among the files of gauges.
-    file: usize,
+    /// Its place among the sources of gauges.
+    source: usize,
+    is_archived: bool,
     /// Whether a time of 0 means that the gauge was never set.
     can_tell_unset: bool,
 }
 
 impl Merge {
-    /// Reads every series file of a directory, in the order of names.
-    pub(super) fn add_directory(&mut self, dir: &Path) {
-        match super::directory::series_names(dir) {
-            Ok(names) => names.iter().for_each(|name| self.add_file(&dir.join(name), name)),
-            Err(error) => self.problems.add(dir, Cause::Directory(error)),
-        }
-    }
-
-    /// Reads one file, whose name tells what it holds.
-    pub(super) fn add_file(&mut self, path: &Path, name: &OsStr) {
-        let Some(name) = name.to_str().and_then(FileName::parse) else {
-            return self.problems.add(path, Cause::UnknownName);
-        };
-        match self.add_entries(path, name) {
-            Err(Cause::Read(error)) if error.is_vanished() => {}
-            Err(cause) => self.problems.add(path, cause),
-            Ok(()) => {}
-        }
-    }
-
-    /// Adds the entries of a file. One that is cut off or damaged is read a second time: its writer may
-    /// have been in the middle of it.
-    fn add_entries(&mut self, path: &Path, name: FileName<'_>) -> Result<(), Cause> {
-        let file = reader::open(path).map_err(Cause::Read)?;
+    /// Adds the entries of an open file. One that is cut off or damaged is read a second time: its writer
+    /// may have been in the middle of it.
+    pub(super) fn add_file(
+        &mut self,
+        path: &Path,
+        file: &File,
+        name: FileName<'_>,
+        state: SourceState,
+    ) {
         let mut reader = std::mem::take(&mut self.reader);
-        if name.kind.mode().is_some() {
-            self.files.push(FileId { id: name.id.into(), process: name.process().into() });
-        }
+        let origin = self.origin(path, name, state);
         let mut added = 0;
-        let mut result = Ok(());
-        for _ in 0..2 {
-            result = match reader.read(&file) {
-                Ok(snapshot) => self.add_snapshot(path, name, snapshot.entries, &mut added),
+        for is_last in [false, true] {
+            let result = match reader.read(file) {
+                Ok(snapshot) => self.add_entries(&origin, snapshot.entries, &mut added),
                 Err(error) => Err(Cause::Read(error)),
             };
-            if !matches!(result, Err(Cause::Entry(_) | Cause::Read(ReadError::Layout(_)))) {
-                break;
+            match result {
+                Err(Cause::Entry(_) | Cause::Read(ReadError::Layout(_))) if !is_last => {}
+                Err(cause) => {
+                    self.problems.add(path, cause);
+                    break;
+                }
+                Ok(()) => break,
             }
         }
         self.reader = reader;
-        result
+    }
+
+    /// Adds what an archive holds.
+    pub(super) fn add_section(&mut self, path: &Path, section: Section<'_>) {
+        let state = match section.name.kind.mode() {
+            Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
+            _ => SourceState::Dead,
+        };
+        let mut origin = self.origin(path, section.name, state);
+        origin.is_archived = true;
+        if let Err(cause) = self.add_entries(&origin, section.entries, &mut 0) {
+            self.problems.add(path, cause);
+        }
+    }
+
+    fn origin<'a>(&mut self, path: &'a Path, name: FileName<'_>, state: SourceState) -> Origin<'a> {
+        if name.kind.mode().is_some() {
+            self.sources.push(Source { id: name.id.into(), process: name.process().into(), state });
+        }
+        let source = self.sources.len().saturating_sub(1);
+        Origin { path, kind: name.kind, source, is_archived: false, can_tell_unset: false }
     }
 
     /// Adds the entries from the `added`-th on.
-    fn add_snapshot(
+    fn add_entries(
         &mut self,
-        path: &Path,
-        name: FileName<'_>,
+        origin: &Origin<'_>,
         mut entries: Entries<'_>,
         added: &mut usize,
     ) -> Result<(), Cause> {
-        let origin = Origin {
-            path,
-            kind: name.kind,
-            file: self.files.len().saturating_sub(1),
-            can_tell_unset: entries.layout() == Layout::Own,
-        };
-        let metric_type = name.kind.metric_type();
+        let origin = Origin { can_tell_unset: entries.layout() == Layout::Own, ..*origin };
+        let metric_type = origin.kind.metric_type();
         let mut targets = self.targets.remove(&metric_type).unwrap_or_default();
         targets.begin_file();
         entries.by_ref().take(*added).for_each(drop);
@@ -173,7 +169,7 @@ impl Merge {
             let target = match targets.find(&entry) {
                 Some(target) => target,
                 None => {
-                    let target = self.resolve(name.kind, entry.key);
+                    let target = self.resolve(origin.kind, entry.key);
                     targets.insert(&entry, target);
                     target
                 }
@@ -207,13 +203,18 @@ impl Merge {
                 group.buckets[at].entries += 1;
             }
             TargetPart::Gauge => {
-                if let FileKind::Gauge(mode) = origin.kind {
-                    family.mode = mode;
+                if !origin.is_archived || family.mode.is_none() {
+                    family.mode = origin.kind.mode();
                 }
-                let (file, value) = (origin.file, entry.value);
                 let time = entry.time.unwrap_or(0.0);
-                let is_unset = origin.can_tell_unset && time == 0.0;
-                group.gauge.push(Contribution { file, value, time, is_unset });
+                let is_sum = origin.is_archived && origin.kind.mode() == Some(GaugeMode::Avg);
+                group.gauge.push(Contribution {
+                    file: origin.source,
+                    value: entry.value,
+                    time,
+                    processes: if is_sum { time } else { 1.0 },
+                    is_unset: origin.can_tell_unset && time == 0.0,
+                });
             }
             TargetPart::Ignored | TargetPart::Unusable(_) => {}
         }
@@ -287,7 +288,7 @@ impl Merge {
             name: name.into(),
             help: None,
             metric_type,
-            mode: GaugeMode::All,
+            mode: None,
             groups: Vec::new(),
             by_labels: Map::default(),
         });

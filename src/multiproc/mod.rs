@@ -4,17 +4,26 @@
 //! names and adds up what belongs together, by the rules of the Python client with the differences that
 //! `docs/design.md` lists. Whatever a file holds costs at most that file.
 
+mod archive;
 mod collector;
+mod compact;
 mod dead;
 mod directory;
 mod emit;
+mod figures;
 mod gauge;
 mod liveness;
+mod lock;
 mod merge;
 mod problem;
+mod scan;
 mod targets;
 
+pub use archive::{ArchiveInfo, inspect_archive};
 pub use collector::{CollectorBuilder, MultiProcessCollector};
-pub use dead::{clear_directory, mark_dead_processes, mark_process_dead};
-pub use directory::{FileInfo, list_files};
+pub use compact::{
+    CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
+};
+pub use dead::{mark_dead_processes, mark_process_dead};
+pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;

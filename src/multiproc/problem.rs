@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
+use crate::file::archive::ArchiveError;
 use crate::file::key::KeyError;
 use crate::file::layout::LayoutError;
 use crate::file::reader::ReadError;
@@ -24,10 +25,11 @@ pub(super) enum Reason {
     Key,
     Sample,
     Type,
+    Archive,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 13] = [
+    pub(super) const ALL: [Reason; 14] = [
         Reason::Directory,
         Reason::Name,
         Reason::Open,
@@ -41,6 +43,7 @@ impl Reason {
         Reason::Key,
         Reason::Sample,
         Reason::Type,
+        Reason::Archive,
     ];
 
     pub(super) const fn as_str(self) -> &'static str {
@@ -58,9 +61,12 @@ impl Reason {
             Reason::Key => "key",
             Reason::Sample => "sample",
             Reason::Type => "type",
+            Reason::Archive => "archive",
         }
     }
 }
+
+pub(super) const UNKNOWN_NAME: &str = "the name is not that of a series file";
 
 /// Why a file, an entry or a directory was skipped.
 #[derive(Debug)]
@@ -70,6 +76,9 @@ pub(super) enum Cause {
     Read(ReadError),
     Entry(LayoutError),
     Key(KeyProblem),
+    Archive(ArchiveError),
+    /// The archive was replaced during each of many attempts to read it together with the files.
+    ArchiveMoving,
 }
 
 /// Why the entries with some key cannot be used.
@@ -110,6 +119,7 @@ impl Cause {
             Cause::Key(KeyProblem::Malformed(_)) => Reason::Key,
             Cause::Key(KeyProblem::Sample { .. }) => Reason::Sample,
             Cause::Key(KeyProblem::Type { .. }) => Reason::Type,
+            Cause::Archive(_) | Cause::ArchiveMoving => Reason::Archive,
         }
     }
 }
@@ -118,10 +128,14 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Directory(error) => error.fmt(f),
-            Cause::UnknownName => f.write_str("skipped: the name is not that of a series file"),
+            Cause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
             Cause::Read(error) => write!(f, "skipped: {error}"),
             Cause::Entry(error) => write!(f, "skipped from there on: {error}"),
             Cause::Key(problem) => write!(f, "entry skipped: {problem}"),
+            Cause::Archive(error) => write!(f, "skipped: {error}"),
+            Cause::ArchiveMoving => {
+                f.write_str("replaced again and again while it was read: totals may be off")
+            }
         }
     }
 }
@@ -147,6 +161,7 @@ impl std::error::Error for Cause {
             Cause::Read(error) => Some(error),
             Cause::Entry(error) => Some(error),
             Cause::Key(KeyProblem::Malformed(error)) => Some(error),
+            Cause::Archive(error) => Some(error),
             _ => None,
         }
     }

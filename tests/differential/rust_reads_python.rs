@@ -109,7 +109,8 @@ fn exposition_is_parsed(format: &str, parser: &str) {
     // Counters of NaN and negative bounds are no OpenMetrics, and the parser is strict.
     let exclude = "odd_counts|offset|render_seconds|with_nan";
     let mut dump = multiprom();
-    dump.arg("dump").arg("--dir").arg(&dir).args(["--format", format, "--exclude", exclude]);
+    dump.args(["dump", "--format", format, "--exclude", exclude]);
+    dump.args(multiprom::list_files(&dir).unwrap().iter().map(|file| &file.path));
     let page = output_of(&mut dump);
     let input = TestDir::new("page");
     fs::write(input.path().join("page"), page).unwrap();

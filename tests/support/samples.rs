@@ -37,9 +37,21 @@ fn bits_of(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
-/// What our collector makes of a directory, without its own metrics; and all families.
+/// What our collector makes of all files of a directory, whoever of their writers lives, without its own
+/// metrics; and all families.
 pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
-    given_by(&MultiProcessCollector::new(dir).unwrap())
+    given_by(&of_all_files(dir))
+}
+
+/// A collector of the files of a directory, which are named one by one: nobody asks whether their writers
+/// live, as the Python client does not.
+pub fn of_all_files(dir: &Path) -> MultiProcessCollector {
+    let files = multiprom::list_files(dir).unwrap();
+    if files.is_empty() {
+        return MultiProcessCollector::new(dir).unwrap();
+    }
+    let builder = MultiProcessCollector::builder();
+    files.iter().fold(builder, |builder, file| builder.file(&file.path)).build().unwrap()
 }
 
 /// What a collector of ours gives, without its own metrics; and all families.

@@ -24,6 +24,13 @@ pub fn merged(dir: &Path) -> String {
     registry.render(None).to_string()
 }
 
+/// The sum of the samples of a name, whoever of the writers lives.
+pub fn sum_of_all_files(dir: &Path, name: &str) -> f64 {
+    let registry = Registry::new();
+    registry.register(super::samples::of_all_files(dir)).unwrap();
+    sum_of(&registry.render(None).to_string(), name)
+}
+
 /// The sum of the samples of a name in the merge.
 pub fn sum(dir: &Path, name: &str) -> f64 {
     sum_of(&merged(dir), name)

@@ -1,0 +1,365 @@
+//! The archive: what the series files of dead writers held, in one file that is never changed.
+//!
+//! ```text
+//!  offset  size  field
+//!       0     8  magic       "MPARCH" and the version, two digits
+//!       8     8  generation  one more than that of the archive before
+//!      16     8  written     f64 bits, unix seconds
+//!      24     8  sources_len bytes of the sources, a multiple of 8
+//!      32     -  sources     names of the files that it holds, each and the end filled with line feeds
+//!       -     -  sections, back to back:
+//!                  4  name_len    a multiple of 8
+//!                  4  body_len    a multiple of 8
+//!                  8  ended       f64 bits: when its process was found dead, 0 where it is of many
+//!           name_len  name        that of a series file, filled up with line feeds
+//!           body_len  entries     as in a series file of ours
+//!       -     4  checksum    CRC-32 of everything before
+//!       -     4  end         "END" and a line feed
+//! ```
+//!
+//! A section is a series file without a header, so that it is merged as one. Numbers are little-endian.
+//! This module never panics: any bytes give an archive or a named error, and memory is bounded by the bytes
+//! that are there.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
+
+use std::fmt;
+
+use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError};
+use super::name::FileName;
+
+/// The name of the archive in its directory.
+pub(crate) const ARCHIVE_NAME: &str = "archive.multiprom";
+
+/// The largest archive that is read or written, in bytes.
+pub(crate) const MAX_ARCHIVE_LEN: u64 = 1024 * 1024 * 1024;
+
+const MAGIC: [u8; 8] = *b"MPARCH01";
+const HEAD_LEN: usize = 32;
+const SECTION_HEAD_LEN: usize = 16;
+const CHECKSUM_LEN: usize = 4;
+const END: [u8; 4] = *b"END\n";
+const TAIL_LEN: usize = CHECKSUM_LEN + END.len();
+
+/// What fills names up.
+const FILL: u8 = b'\n';
+
+/// What is wrong with an archive. Offsets count from the start of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArchiveError {
+    TooShort {
+        len: usize,
+    },
+    TooLong {
+        len: u64,
+    },
+    MagicUnknown,
+    VersionUnknown {
+        version: [u8; 2],
+    },
+    EndMissing,
+    ChecksumMismatch,
+    SourcesMalformed,
+    SectionMalformed {
+        offset: usize,
+    },
+    /// The offset counts from the section, as in a file.
+    EntryMalformed {
+        error: LayoutError,
+    },
+}
+
+impl fmt::Display for ArchiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArchiveError::TooShort { len } => {
+                write!(f, "archive has {len} bytes, an empty one has {}", HEAD_LEN + TAIL_LEN)
+            }
+            ArchiveError::TooLong { len } => {
+                write!(f, "archive has {len} bytes, the limit is {MAX_ARCHIVE_LEN}")
+            }
+            ArchiveError::MagicUnknown => f.write_str("bytes 0 to 6 are not those of an archive"),
+            ArchiveError::VersionUnknown { version } => {
+                let version = version.escape_ascii();
+                write!(f, "archive version is {version}, this release reads 01")
+            }
+            ArchiveError::EndMissing => f.write_str("archive is cut off"),
+            ArchiveError::ChecksumMismatch => f.write_str("archive does not match its checksum"),
+            ArchiveError::SourcesMalformed => f.write_str("names of sources are malformed"),
+            ArchiveError::SectionMalformed { offset } => {
+                write!(f, "section at offset {offset} is malformed")
+            }
+            ArchiveError::EntryMalformed { error } => write!(f, "in a section: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ArchiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ArchiveError::EntryMalformed { error } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// An archive whose checksum is right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Archive<'a> {
+    pub(crate) generation: u64,
+    /// Unix seconds.
+    pub(crate) written: f64,
+    sources: &'a str,
+    sections: &'a [u8],
+    sections_offset: usize,
+}
+
+/// What was merged under one file name.
+#[derive(Clone, Debug)]
+pub(crate) struct Section<'a> {
+    pub(crate) name: FileName<'a>,
+    /// Unix seconds; 0 where it is of many processes.
+    pub(crate) ended: f64,
+    pub(crate) entries: Entries<'a>,
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<usize> {
+    let bytes = bytes.get(offset..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*bytes) as usize)
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    let bytes = bytes.get(offset..)?.first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+impl<'a> Archive<'a> {
+    /// Checks the bytes of an archive and takes its head apart.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
+        let len = bytes.len();
+        if len < HEAD_LEN + TAIL_LEN {
+            return Err(ArchiveError::TooShort { len });
+        }
+        let (content, end) = bytes.split_at(len - END.len());
+        let (content, checksum) = content.split_at(content.len() - CHECKSUM_LEN);
+        let magic = content.first_chunk::<8>().copied().unwrap_or_default();
+        if magic != MAGIC {
+            let [name @ .., major, minor] = magic;
+            return Err(if MAGIC.starts_with(&name) {
+                ArchiveError::VersionUnknown { version: [major, minor] }
+            } else {
+                ArchiveError::MagicUnknown
+            });
+        }
+        if end != END {
+            return Err(ArchiveError::EndMissing);
+        }
+        if checksum != crc32fast::hash(content).to_le_bytes() {
+            return Err(ArchiveError::ChecksumMismatch);
+        }
+        let word = |offset| u64_at(content, offset).unwrap_or_default();
+        let (generation, written) = (word(8), f64::from_bits(word(16)));
+        let sources_len = word(24) as usize;
+        let after_head = content.get(HEAD_LEN..).unwrap_or_default();
+        let (sources, sections) =
+            after_head.split_at_checked(sources_len).ok_or(ArchiveError::SourcesMalformed)?;
+        let sources = str::from_utf8(sources).map_err(|_| ArchiveError::SourcesMalformed)?;
+        let sections_offset = HEAD_LEN + sources_len;
+        Ok(Archive { generation, written, sources, sections, sections_offset })
+    }
+
+    /// The names of the files that it holds, relative to its directory. What it holds of them counts, and
+    /// not the files, as far as they are still there.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.sources.split(char::from(FILL)).filter(|name| !name.is_empty())
+    }
+
+    pub(crate) fn sections(&self) -> Sections<'a> {
+        Sections { rest: self.sections, offset: self.sections_offset }
+    }
+}
+
+/// Iterates over the sections of an archive; ends with the first error.
+#[derive(Clone, Debug)]
+pub(crate) struct Sections<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Sections<'a> {
+    fn split(&self) -> Option<(Result<Section<'a>, ArchiveError>, &'a [u8])> {
+        let (name_len, body_len) = (u32_at(self.rest, 0)?, u32_at(self.rest, 4)?);
+        let ended = f64::from_bits(u64_at(self.rest, 8)?);
+        let (_, after) = self.rest.split_at_checked(SECTION_HEAD_LEN)?;
+        let (name, after) = after.split_at_checked(name_len)?;
+        let (body, after) = after.split_at_checked(body_len)?;
+        let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(FILL));
+        let name = FileName::parse(name)?;
+        let header = Header::new((HEADER_LEN + body.len()) as u32);
+        let section = Entries::detect(header, body)
+            .map(|entries| Section { name, ended, entries })
+            .map_err(|error| ArchiveError::EntryMalformed { error });
+        Some((section, after))
+    }
+}
+
+impl<'a> Iterator for Sections<'a> {
+    type Item = Result<Section<'a>, ArchiveError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some((section, after)) = self.split() else {
+            self.rest = &[];
+            return Some(Err(ArchiveError::SectionMalformed { offset: self.offset }));
+        };
+        self.offset += self.rest.len() - after.len();
+        self.rest = after;
+        Some(section)
+    }
+}
+
+/// Builds the bytes of an archive.
+pub(crate) struct ArchiveBuilder {
+    bytes: Vec<u8>,
+    entry: Vec<u8>,
+}
+
+impl ArchiveBuilder {
+    pub(crate) fn new<'s>(
+        generation: u64,
+        written: f64,
+        sources: impl Iterator<Item = &'s str>,
+    ) -> ArchiveBuilder {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&generation.to_le_bytes());
+        bytes.extend_from_slice(&written.to_bits().to_le_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+        for source in sources {
+            bytes.extend_from_slice(source.as_bytes());
+            bytes.push(FILL);
+        }
+        bytes.resize(bytes.len().next_multiple_of(8), FILL);
+        let sources_len = (bytes.len() - HEAD_LEN) as u64;
+        replace(&mut bytes, 24, &sources_len.to_le_bytes());
+        ArchiveBuilder { bytes, entry: Vec::new() }
+    }
+
+    /// Adds a section. Keys have a multiple of 8 bytes.
+    pub(crate) fn section<'k>(
+        &mut self,
+        name: FileName<'_>,
+        ended: f64,
+        entries: impl Iterator<Item = (&'k [u8], f64, f64)>,
+    ) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 8]);
+        self.bytes.extend_from_slice(&ended.to_bits().to_le_bytes());
+        let name = name.to_string();
+        let name_len = name.len().next_multiple_of(8);
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.resize(start + SECTION_HEAD_LEN + name_len, FILL);
+        let body = self.bytes.len();
+        for (key, value, time) in entries {
+            layout::encode_entry(&mut self.entry, key, value, time);
+            self.bytes.extend_from_slice(&self.entry);
+        }
+        let body_len = self.bytes.len() - body;
+        replace(&mut self.bytes, start, &(name_len as u32).to_le_bytes());
+        replace(&mut self.bytes, start + 4, &(body_len as u32).to_le_bytes());
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let checksum = crc32fast::hash(&self.bytes);
+        self.bytes.extend_from_slice(&checksum.to_le_bytes());
+        self.bytes.extend_from_slice(&END);
+        self.bytes
+    }
+}
+
+fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + with.len()) {
+        place.copy_from_slice(with);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::name::FileKind;
+    use proptest::prelude::*;
+
+    fn sample() -> Vec<u8> {
+        let sources = ["counter_7-0000000a.db", "retired/gauge_all_8-0000000b.db"];
+        let mut builder = ArchiveBuilder::new(3, 1.5, sources.into_iter());
+        let name = FileName { kind: FileKind::Counter, id: "archive" };
+        let keys: [&[u8]; 2] = [b"[\"a\"]   ", b"[\"bcdefghijkl\"] "];
+        builder.section(name, 0.0, keys.into_iter().map(|key| (key, 2.0, 4.0)));
+        let name = FileName { kind: FileKind::Summary, id: "8-0000000b" };
+        builder.section(name, 9.0, std::iter::empty());
+        builder.finish()
+    }
+
+    #[test]
+    fn what_is_built_is_read_again() {
+        let bytes = sample();
+        let archive = Archive::decode(&bytes).unwrap();
+        assert_eq!((archive.generation, archive.written), (3, 1.5));
+        let sources: Vec<_> = archive.sources().collect();
+        assert_eq!(sources, ["counter_7-0000000a.db", "retired/gauge_all_8-0000000b.db"]);
+        let sections: Vec<_> = archive.sections().map(Result::unwrap).collect();
+        let heads: Vec<_> =
+            sections.iter().map(|each| (each.name.to_string(), each.ended)).collect();
+        let names = [("counter_archive.db", 0.0), ("summary_8-0000000b.db", 9.0)];
+        assert_eq!(heads, names.map(|(name, ended)| (name.to_owned(), ended)));
+        let entries: Vec<_> = sections[0].entries.clone().map(Result::unwrap).collect();
+        assert_eq!(entries[1].key, b"[\"bcdefghijkl\"]");
+        assert_eq!((entries[1].value, entries[1].time), (2.0, Some(4.0)));
+        assert_eq!(sections[1].entries.clone().count(), 0);
+    }
+
+    #[test]
+    fn an_archive_without_anything_is_one() {
+        let bytes = ArchiveBuilder::new(1, 0.0, std::iter::empty()).finish();
+        let archive = Archive::decode(&bytes).unwrap();
+        assert_eq!((archive.sources().count(), archive.sections().count()), (0, 0));
+        assert_eq!(bytes.len(), HEAD_LEN + TAIL_LEN);
+    }
+
+    #[test]
+    fn every_byte_that_is_changed_or_missing_is_noticed() {
+        let bytes = sample();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Archive::decode(&damaged).is_err(), "byte {at}");
+            assert!(Archive::decode(&bytes[..at]).is_err(), "{at} bytes");
+        }
+    }
+
+    proptest! {
+        /// With a checksum that is right, as a bug or an attacker would have it.
+        #[test]
+        fn any_bytes_give_sections_or_an_error(
+            head in proptest::collection::vec(any::<u8>(), 0..24),
+            rest in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in 0usize..400,
+        ) {
+            let mut bytes = sample();
+            bytes.truncate(bytes.len().min(cut).max(HEAD_LEN));
+            for (at, byte) in head.iter().enumerate() {
+                bytes[8 + at] = *byte;
+            }
+            bytes.extend_from_slice(&rest);
+            let checksum = crc32fast::hash(&bytes);
+            bytes.extend_from_slice(&checksum.to_le_bytes());
+            bytes.extend_from_slice(&END);
+            if let Ok(archive) = Archive::decode(&bytes) {
+                archive.sources().for_each(drop);
+                for section in archive.sections().flatten() {
+                    section.entries.take_while(Result::is_ok).for_each(drop);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The archive of a directory, as a file.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::problem::Cause;
+use crate::error::{Error, ErrorKind};
+use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
+use crate::file::place;
+use crate::file::reader::{self, ReadError};
+use crate::file::sys::Identity;
+
+/// What is known of the archive of a directory.
+#[derive(Debug)]
+pub struct ArchiveInfo {
+    /// The path.
+    pub path: PathBuf,
+    /// How often it was written.
+    pub generation: u64,
+    /// When it was written last, in seconds since the Unix epoch.
+    pub written: f64,
+    /// Entries that can be read.
+    pub series: usize,
+    /// Processes that ended and whose gauges of mode `all` are kept.
+    pub processes: usize,
+    /// Files that it holds and that were still there when it was written.
+    pub sources: Vec<String>,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Why the archive, or a part of it, cannot be read.
+    pub error: Option<Error>,
+}
+
+impl ArchiveInfo {
+    fn read(&mut self, archive: Archive<'_>) -> Result<(), ArchiveError> {
+        self.generation = archive.generation;
+        self.written = archive.written;
+        self.sources = archive.sources().map(str::to_owned).collect();
+        let mut ended = HashSet::new();
+        for section in archive.sections() {
+            let section = section?;
+            if section.ended > 0.0 {
+                ended.insert(section.name.process());
+            }
+            self.processes = ended.len();
+            for entry in section.entries {
+                entry.map_err(|error| ArchiveError::EntryMalformed { error })?;
+                self.series += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the archive of a multiprocess directory, and at each entry of it; `None` where there is none.
+///
+/// # Errors
+///
+/// Of kind [`SeriesFile`](ErrorKind::SeriesFile) where it cannot be opened. What is wrong with it is told in
+/// [`ArchiveInfo::error`].
+pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<ArchiveInfo>> {
+    let path = ArchiveFile::path(dir.as_ref());
+    let mut info = ArchiveInfo {
+        path,
+        generation: 0,
+        written: 0.0,
+        series: 0,
+        processes: 0,
+        sources: Vec::new(),
+        len: 0,
+        error: None,
+    };
+    let damaged = |path: &Path, error| Some(Error::at(ErrorKind::SeriesFile, path, error));
+    match ArchiveFile::open(dir.as_ref()) {
+        Ok(None) => return Ok(None),
+        Ok(Some(archive)) => {
+            info.len = archive.len();
+            if let Err(error) = archive.decode().and_then(|archive| info.read(archive)) {
+                info.error = damaged(&info.path, error);
+            }
+        }
+        Err(Cause::Archive(error)) => info.error = damaged(&info.path, error),
+        Err(cause) => return Err(Error::at(ErrorKind::SeriesFile, info.path, cause)),
+    }
+    Ok(Some(info))
+}
+
+/// An archive that is held open, so that no other file gets its identity.
+pub(super) struct ArchiveFile {
+    _file: File,
+    identity: Identity,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+impl ArchiveFile {
+    pub(super) fn path(dir: &Path) -> PathBuf {
+        dir.join(ARCHIVE_NAME)
+    }
+
+    /// Reads the archive of a directory whole; `None` where there is none.
+    pub(super) fn open(dir: &Path) -> Result<Option<ArchiveFile>, Cause> {
+        ArchiveFile::read(reader::open(&ArchiveFile::path(dir)))
+    }
+
+    /// The same, in a directory that is open.
+    pub(super) fn open_at(dir: &File) -> Result<Option<ArchiveFile>, Cause> {
+        ArchiveFile::read(reader::open_at(dir, ARCHIVE_NAME))
+    }
+
+    fn read(file: Result<File, ReadError>) -> Result<Option<ArchiveFile>, Cause> {
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) if error.is_vanished() => return Ok(None),
+            Err(error) => return Err(Cause::Read(error)),
+        };
+        let failed = |error| Cause::Read(ReadError::Read(error));
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Cause::Read(ReadError::NotRegular));
+        }
+        let len = metadata.len();
+        if len > MAX_ARCHIVE_LEN {
+            return Err(Cause::Archive(ArchiveError::TooLong { len }));
+        }
+        let identity = place::identity_of(&file).map_err(failed)?;
+        let mut bytes = Vec::new();
+        (&mut file).take(len).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(ArchiveFile { _file: file, identity, mode: metadata.mode(), bytes }))
+    }
+
+    pub(super) fn decode(&self) -> Result<Archive<'_>, ArchiveError> {
+        Archive::decode(&self.bytes)
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The permissions.
+    pub(super) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
