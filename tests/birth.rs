@@ -1,13 +1,14 @@
 //! The birth of files, watched: they are never seen empty, damaged or unlocked.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{Liveness, list_files};
 
 use crate::support::TestDir;
+use crate::support::mount;
 use crate::support::process::{PATIENCE, Running};
 use crate::support::survivor::survivor;
 use crate::support::wait_for;
@@ -21,16 +22,19 @@ fn no_reader_ever_sees_a_file_that_is_empty_damaged_or_unlocked() {
     let mut seen = 0;
     let mut rounds = 0;
     while start.elapsed() < Duration::from_secs(2) {
-        seen += watch_one();
+        seen += watch_one(TestDir::new("birth").path());
+        rounds += 1;
+    }
+    for mount in mount::each() {
+        seen += watch_one(&mount.directory("app"));
         rounds += 1;
     }
     assert!(seen >= rounds * BIRTHS, "{seen} files seen in {rounds} rounds");
 }
 
 /// Watches one worker; gives how many files were looked at.
-fn watch_one() -> usize {
-    let dir = TestDir::new("birth");
-    let mut worker = Running::start(survivor("births", dir.path()).arg(BIRTHS.to_string()));
+fn watch_one(dir: &Path) -> usize {
+    let mut worker = Running::start(survivor("births", dir).arg(BIRTHS.to_string()));
     let done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -39,7 +43,7 @@ fn watch_one() -> usize {
             while !last {
                 last = done.load(Ordering::Relaxed);
                 let mut dirs: Vec<PathBuf> =
-                    fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+                    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
                 dirs.sort();
                 // The newest are where something is born.
                 let from = if last { 0 } else { dirs.len().saturating_sub(2) };
@@ -69,7 +73,7 @@ fn watch_one() -> usize {
     worker.signal("KILL");
     worker.wait();
     let states = || -> Vec<multiprom::FileInfo> {
-        let dirs = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let dirs = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         dirs.flat_map(|path| list_files(&path).unwrap()).collect()
     };
     wait_for("death of all files", PATIENCE, || {

@@ -336,6 +336,10 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
             "record" => metrics.record(),
             "recent" => metrics.gauges[4].set(rest.parse().expect("a number")),
             "series" => metrics.labelled.with([rest]).inc(),
+            "many" => {
+                let count = rest.parse().expect("a number");
+                (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
+            }
             "summary" => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
             "close" => registry.close(),
             other => panic!("unknown command {other}"),
