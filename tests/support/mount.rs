@@ -80,6 +80,22 @@ impl Mount {
         }
     }
 
+    /// A tmpfs on which each user but root may take so many bytes.
+    pub fn tmpfs_with_quota(limit: u64) -> Option<Mount> {
+        Mount::tmpfs(&format!("size=24m,usrquota,usrquota_block_hardlimit={limit}"))
+    }
+
+    /// A btrfs on which the directory `limited` may take so many bytes.
+    pub fn btrfs_with_quota(limit: u64) -> Option<Mount> {
+        let mount = Mount::small("btrfs")?;
+        let (point, limited) = (mount.path().to_str()?, mount.path().join("limited"));
+        let limited = limited.to_str()?;
+        let is_limited = succeeds("btrfs", &["quota", "enable", point])
+            && succeeds("btrfs", &["subvolume", "create", limited])
+            && succeeds("btrfs", &["qgroup", "limit", &limit.to_string(), limited]);
+        is_limited.then_some(mount)
+    }
+
     /// An overlayfs whose files are written to another file system.
     fn overlay(name: &'static str, below: Mount) -> Option<Mount> {
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| below.directory(name));
