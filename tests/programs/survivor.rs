@@ -328,21 +328,20 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
         let line = line.expect("a line");
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        if metrics.is_none() {
+        if metrics.is_none() && word != "summary" {
             metrics = Some(Metrics::register(&registry)?);
         }
-        let metrics = metrics.as_mut().expect("just made");
-        match word {
-            "record" => metrics.record(),
-            "recent" => metrics.gauges[4].set(rest.parse().expect("a number")),
-            "series" => metrics.labelled.with([rest]).inc(),
-            "many" => {
+        match (word, metrics.as_mut()) {
+            ("summary", _) => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
+            ("close", _) => registry.close(),
+            ("record", Some(metrics)) => metrics.record(),
+            ("recent", Some(metrics)) => metrics.gauges[4].set(rest.parse().expect("a number")),
+            ("series", Some(metrics)) => metrics.labelled.with([rest]).inc(),
+            ("many", Some(metrics)) => {
                 let count = rest.parse().expect("a number");
                 (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
             }
-            "summary" => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
-            "close" => registry.close(),
-            other => panic!("unknown command {other}"),
+            (other, _) => panic!("unknown command {other}"),
         }
         println!("did {number}");
         std::io::stdout().flush().expect("the test reads");
