@@ -1,45 +1,133 @@
-//! The birth of files, watched: they are never seen empty, damaged or unlocked.
+//! The birth of files, watched: they are never seen empty, damaged or unlocked, and leave nothing behind.
+//!
+//! Files are born without a name and then linked through `/proc`. All file systems that are supported have
+//! unnamed files, in the kernels that have the rest; so it is a missing `/proc` that makes workers here take
+//! the other way, over a hidden name.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{Liveness, list_files};
 
-use crate::support::TestDir;
-use crate::support::process::{PATIENCE, Running};
-use crate::support::survivor::survivor;
-use crate::support::wait_for;
+use crate::support::mount::{self, is_root, succeeds};
+use crate::support::process::{PATIENCE, Running, processes_with_argument};
+use crate::support::survivor::{Obedient, merged, survivor, value};
+use crate::support::{TestDir, skip, wait_for};
 
 /// Directories of one worker, with three files each.
 const BIRTHS: usize = 200;
 
-#[test]
-fn no_reader_ever_sees_a_file_that_is_empty_damaged_or_unlocked() {
-    let start = Instant::now();
-    let mut seen = 0;
-    let mut rounds = 0;
-    while start.elapsed() < Duration::from_secs(2) {
-        seen += watch_one();
-        rounds += 1;
-    }
-    assert!(seen >= rounds * BIRTHS, "{seen} files seen in {rounds} rounds");
+/// What was seen of births.
+#[derive(Default)]
+struct Seen {
+    /// Files that were looked at, the same one more than once.
+    files: usize,
+    rounds: usize,
+    /// Links of descriptors that children have of files which were given up, as each child was forked in the
+    /// middle of a birth.
+    given_up: Vec<String>,
 }
 
-/// Watches one worker; gives how many files were looked at.
-fn watch_one() -> usize {
-    let dir = TestDir::new("birth");
-    let mut worker = Running::start(survivor("births", dir.path()).arg(BIRTHS.to_string()));
+#[test]
+fn no_reader_ever_sees_a_file_that_is_empty_damaged_or_unlocked() {
+    let mut seen = Seen::default();
+    watch(&mut seen, "/#", births);
+    for mount in mount::each() {
+        let dir = mount.directory("app");
+        watch_one(&dir, &mut births(&dir), &mut seen);
+    }
+    assert!(seen.files >= seen.rounds * BIRTHS, "{} files, {} rounds", seen.files, seen.rounds);
+}
+
+#[test]
+fn without_proc_files_are_born_as_whole_under_a_hidden_name() {
+    if !can_hide_proc() {
+        return skip("a mount namespace needs root");
+    }
+    let mut seen = Seen::default();
+    watch(&mut seen, ".new (deleted)", |dir| without_proc(&births(dir)));
+    assert!(seen.files >= seen.rounds * BIRTHS, "{} files, {} rounds", seen.files, seen.rounds);
+}
+
+#[test]
+fn a_name_that_is_taken_is_left_alone_and_another_one_is_used() {
+    let mut ways = vec![survivor as fn(&str, &Path) -> Command];
+    if can_hide_proc() {
+        ways.push(|scenario, dir| without_proc(&survivor(scenario, dir)));
+    } else {
+        skip("a mount namespace needs root");
+    }
+    for way in ways {
+        for (before, after) in [("histogram_", ".db"), (".histogram_", ".db.new")] {
+            let dir = TestDir::new("taken");
+            let mut worker = Obedient::start(&mut way("obey", dir.path()));
+            worker.tell("summary first");
+            let id = list_files(dir.path()).unwrap().pop().unwrap().id;
+            let taken = dir.path().join(format!("{before}{id}{after}"));
+            fs::write(&taken, "mine").unwrap();
+            worker.tell("record");
+            assert_eq!(fs::read(&taken).unwrap(), b"mine");
+            fs::remove_file(&taken).unwrap();
+            let files = list_files(dir.path()).unwrap();
+            assert!(files.iter().all(|file| file.liveness == Liveness::Alive), "{files:#?}");
+            let count = fs::read_dir(dir.path()).unwrap().count();
+            assert_eq!((files.len(), count), (8, 8), "{files:#?}");
+            let merged = merged(dir.path());
+            for series in ["first_count", "plain_total", "sizes_count", "level_sum"] {
+                assert_eq!(value(&merged, series), 1.0, "{series}");
+            }
+            worker.end();
+        }
+    }
+}
+
+fn births(dir: &Path) -> Command {
+    let mut command = survivor("births", dir);
+    command.arg(BIRTHS.to_string());
+    command
+}
+
+fn can_hide_proc() -> bool {
+    is_root() && succeeds("unshare", &["--mount", "mount", "-t", "tmpfs", "none", "/proc"])
+}
+
+/// The program in a mount namespace of its own, in which `/proc` is empty.
+fn without_proc(program: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs none /proc && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command
+}
+
+/// Watches workers for a while, and until a child was forked while a file had a link with `mark`.
+fn watch(seen: &mut Seen, mark: &str, worker: impl Fn(&Path) -> Command) {
+    let start = Instant::now();
+    let was_interrupted = |seen: &Seen| seen.given_up.iter().any(|link| link.contains(mark));
+    while start.elapsed() < Duration::from_secs(2) || !was_interrupted(seen) {
+        assert!(start.elapsed() < PATIENCE, "no birth was interrupted in {} rounds", seen.rounds);
+        let dir = TestDir::new("birth");
+        watch_one(dir.path(), &mut worker(dir.path()), seen);
+    }
+}
+
+/// Watches one worker.
+fn watch_one(dir: &Path, command: &mut Command, seen: &mut Seen) {
+    let mut worker = Running::start(command);
     let done = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
+    seen.rounds += 1;
+    seen.files += std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            let mut seen = 0;
+            let mut files = 0;
             let mut last = false;
             while !last {
                 last = done.load(Ordering::Relaxed);
                 let mut dirs: Vec<PathBuf> =
-                    fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+                    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
                 dirs.sort();
                 // The newest are where something is born.
                 let from = if last { 0 } else { dirs.len().saturating_sub(2) };
@@ -49,32 +137,55 @@ fn watch_one() -> usize {
                             && file.len == 16 * 1024
                             && file.liveness == Liveness::Alive;
                         assert!(is_well, "{file:#?}");
-                        seen += 1;
+                        files += 1;
                     }
                 }
             }
-            seen
+            files
         });
         // The watcher ends whatever becomes of the worker.
         let born = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             worker.line_after("born ");
         }));
         done.store(true, Ordering::Relaxed);
-        let seen = watcher.join().unwrap();
+        let files = watcher.join().unwrap();
         born.unwrap();
-        seen
+        files
     });
-    // Its children were forked in the middle of births, and live on: none keeps a lock.
+    // Its children live on, and were forked in the middle of births: they have copies of what was given up then,
+    // and of no file that has a name. One that has just been forked closes those yet.
+    seen.given_up.extend(wait_for("closed descriptors of children", PATIENCE, || {
+        let files = inherited(dir, worker.id());
+        let all_nameless = files.iter().all(|(names, _)| *names == 0);
+        all_nameless.then(|| files.into_iter().map(|(_, link)| link))
+    }));
+    // None keeps a lock either.
     let stdin = worker.stdin();
     worker.signal("KILL");
     worker.wait();
+    let dirs: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     let states = || -> Vec<multiprom::FileInfo> {
-        let dirs = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-        dirs.flat_map(|path| list_files(&path).unwrap()).collect()
+        dirs.iter().flat_map(|path| list_files(path).unwrap()).collect()
     };
     wait_for("death of all files", PATIENCE, || {
         states().iter().all(|file| file.liveness == Liveness::Dead).then_some(())
     });
     drop(stdin);
-    seen
+    for path in dirs {
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "{} has leftovers", path.display());
+    }
+}
+
+/// Files below a directory that a worker's children have descriptors of: number of names, and link.
+fn inherited(dir: &Path, worker: u32) -> Vec<(u64, String)> {
+    let dir = dir.to_str().unwrap();
+    let children = processes_with_argument(dir).into_iter().filter(|pid| *pid != worker);
+    let descriptors = children.flat_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap());
+    let files = descriptors.filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some((metadata.nlink(), fs::read_link(&path).ok()?.to_str()?.to_owned()))
+    });
+    files.filter(|(_, link)| link.starts_with(dir)).collect()
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::mount::Mount;
+use crate::support::mount;
 use crate::support::survivor::{merged, said, sum, survivor, value};
-use crate::support::{TestDir, assert_success, skip};
+use crate::support::{TestDir, assert_success};
 
 /// Runs a scenario; the host's files must be as it wrote them, and nothing may be lost.
 fn check(scenario: &str, dir: &Path) {
@@ -30,13 +30,9 @@ fn check(scenario: &str, dir: &Path) {
 fn check_everywhere(scenario: &str) {
     let disk = TestDir::new(scenario);
     check(scenario, disk.path());
-    let mounts = [Mount::tmpfs("size=16m"), Mount::ext4(16 * 1024 * 1024)];
-    if mounts.iter().any(Option::is_none) {
-        skip("a tmpfs and an ext4 cannot be mounted here");
-    }
-    for mount in mounts.into_iter().flatten() {
-        check(scenario, &mount.directory("files"));
-    }
+    let kinds = ["tmpfs", "ext4", "overlayfs-on-ext4"];
+    let mounts = mount::each().filter(|mount| kinds.contains(&mount.name()));
+    mounts.for_each(|mount| check(scenario, &mount.directory("files")));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use multiprom::{Liveness, list_files};
 
+use crate::support::mount;
 use crate::support::samples::ours;
 use crate::support::{TestDir, example, output_of, wait_for};
 
@@ -104,15 +105,20 @@ fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
 
 #[test]
 fn the_end_of_a_parent_is_seen_although_its_child_lives() {
-    let dir = TestDir::new("outlive");
+    assert_end_is_seen(TestDir::new("outlive").path());
+    mount::each().for_each(|mount| assert_end_is_seen(&mount.directory("app")));
+}
+
+#[track_caller]
+fn assert_end_is_seen(dir: &Path) {
     let mut forks = example("test-forks");
-    forks.arg(dir.path()).arg("outlive").stdin(Stdio::piped()).stdout(Stdio::piped());
+    forks.arg(dir).arg("outlive").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut parent = forks.spawn().unwrap();
     let mut said = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut said).unwrap();
     let (pid, child) = said.trim().split_once(' ').unwrap();
     let state = |pid: &str| {
-        let files = list_files(dir.path()).unwrap();
+        let files = list_files(dir).unwrap();
         let file = files.iter().find(|file| file.id.starts_with(&format!("{pid}-")))?;
         Some(file.liveness)
     };

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use multiprom::{Liveness, list_files};
 
 use crate::support::TestDir;
+use crate::support::mount;
 use crate::support::process::PATIENCE;
 use crate::support::survivor::{Obedient, log_lines, merged, value};
 use crate::support::wait_for;
@@ -65,8 +66,8 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// A worker that has recorded five times into `app` below the directory.
-fn started(parent: &TestDir) -> (PathBuf, Obedient) {
-    let dir = parent.path().join("app");
+fn started(parent: &Path) -> (PathBuf, Obedient) {
+    let dir = parent.join("app");
     fs::create_dir(&dir).unwrap();
     let mut worker = Obedient::new(&dir);
     (0..5).for_each(|_| worker.tell("record"));
@@ -83,8 +84,13 @@ fn end(worker: Obedient, lines: usize) {
 
 #[test]
 fn a_directory_that_is_removed_and_made_again_gets_all_files_with_current_values() {
-    let parent = TestDir::new("recreated");
-    let (dir, mut worker) = started(&parent);
+    assert_written_anew(TestDir::new("recreated").path());
+    mount::each().for_each(|mount| assert_written_anew(mount.path()));
+}
+
+#[track_caller]
+fn assert_written_anew(parent: &Path) {
+    let (dir, mut worker) = started(parent);
     fs::remove_dir_all(&dir).unwrap();
     worker.tell("record");
     fs::create_dir(&dir).unwrap();
@@ -103,7 +109,7 @@ fn a_directory_that_is_removed_and_made_again_gets_all_files_with_current_values
 #[test]
 fn a_directory_that_is_lost_twice_is_written_anew_twice() {
     let parent = TestDir::new("twice");
-    let (dir, mut worker) = started(&parent);
+    let (dir, mut worker) = started(parent.path());
     for round in 1..=2u32 {
         fs::remove_dir_all(&dir).unwrap();
         fs::create_dir(&dir).unwrap();
@@ -122,7 +128,7 @@ fn a_directory_that_is_lost_twice_is_written_anew_twice() {
 #[test]
 fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_dead() {
     let parent = TestDir::new("replaced");
-    let (dir, mut worker) = started(&parent);
+    let (dir, mut worker) = started(parent.path());
     let old = parent.path().join("old");
     fs::rename(&dir, &old).unwrap();
     fs::create_dir(&dir).unwrap();
@@ -142,7 +148,7 @@ fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_
 fn a_single_file_that_is_removed_is_written_anew() {
     for kind in ["counter_", "histogram_", "summary_", "gauge_sum_", "gauge_mostrecent_"] {
         let parent = TestDir::new("single");
-        let (dir, mut worker) = started(&parent);
+        let (dir, mut worker) = started(parent.path());
         let files = files_in(&dir);
         let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
         fs::remove_file(files.iter().find(|path| name(path).starts_with(kind)).unwrap()).unwrap();
@@ -160,7 +166,7 @@ fn a_single_file_that_is_removed_is_written_anew() {
 #[test]
 fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
     let parent = TestDir::new("time");
-    let (dir, mut worker) = started(&parent);
+    let (dir, mut worker) = started(parent.path());
     let mut other = Obedient::new(&dir);
     // The other one is registered first and set last.
     other.tell("record");
@@ -185,7 +191,7 @@ fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
 #[test]
 fn a_directory_that_stays_away_is_no_error_and_is_used_when_it_comes_back() {
     let parent = TestDir::new("away");
-    let (dir, mut worker) = started(&parent);
+    let (dir, mut worker) = started(parent.path());
     fs::remove_dir_all(&dir).unwrap();
     worker.tell("record");
     worker.tell("series meanwhile");
@@ -241,9 +247,9 @@ fn what_was_recorded_before_there_was_a_directory_is_there_when_it_comes_back() 
 #[test]
 fn files_whose_descriptors_the_host_closed_are_written_anew_and_let_go_of() {
     let parent = TestDir::new("closed");
-    let (dir, mut worker) = started(&parent);
+    let (dir, mut worker) = started(parent.path());
     worker.tell("lose");
-    worker.tell("many");
+    worker.tell("many 500");
     assert_files(&dir, FILES + 1);
     fs::remove_dir_all(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
@@ -254,7 +260,7 @@ fn files_whose_descriptors_the_host_closed_are_written_anew_and_let_go_of() {
     assert_files(&dir, FILES);
     // A file with a lost descriptor again, which `close` must let go of as well.
     worker.tell("lose");
-    worker.tell("many");
+    worker.tell("many 500");
     assert_files(&dir, FILES + 1);
     worker.tell("close");
     let files = list_files(&dir).unwrap();

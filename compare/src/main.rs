@@ -1,9 +1,10 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick]
+//! usage: multiprom-compare [--quick | --instructions]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
+mod instructions;
 mod record;
 mod rounds;
 mod scrape;
@@ -15,22 +16,28 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use record::Registries;
+use record::{Registries, Row};
 use rounds::Effort;
 use scrape::{Outcome, Programs};
 use workload::ScratchDir;
 
 fn main() -> ExitCode {
     workload::become_worker_if_asked();
-    let quick = match env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [flag] if flag == "--quick" => true,
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        [] => compare(false),
+        ["--quick"] => compare(true),
+        ["--instructions"] => count_instructions(),
+        [instructions::REPEAT, row, contestant, batches] => {
+            instructions::repeat(row, contestant, batches)
+        }
         _ => {
-            eprintln!("usage: multiprom-compare [--quick]");
+            eprintln!("usage: multiprom-compare [--quick | --instructions]");
             return ExitCode::from(2);
         }
     };
-    match compare(quick) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("multiprom-compare: {error}");
@@ -41,7 +48,15 @@ fn main() -> ExitCode {
 
 fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let (rounds, slice) = if quick { (5, 5) } else { (15, 30) };
-    compare_recording(Effort { rounds, slice: Duration::from_millis(slice) })?;
+    let dir = ScratchDir::new("compare-record");
+    let rows = record::rows(&Registries::new(dir.path())?);
+    compare_recording(&rows, Effort { rounds, slice: Duration::from_millis(slice) });
+    println!();
+    if instructions::can_be_counted() && !quick {
+        instructions::compare(&rows)?;
+    } else {
+        println!("Instructions are not counted: that needs valgrind, and takes half a minute.");
+    }
     println!();
     match Programs::find() {
         Some(programs) => {
@@ -53,18 +68,21 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn compare_recording(effort: Effort) -> Result<(), Box<dyn Error>> {
-    let dir = ScratchDir::new("compare-record");
+fn count_instructions() -> Result<(), Box<dyn Error>> {
+    let dir = ScratchDir::new("compare-instructions");
+    instructions::compare(&record::rows(&Registries::new(dir.path())?))
+}
+
+fn compare_recording(rows: &[Row], effort: Effort) {
     println!(
         "Nanoseconds per operation; in brackets, what ours takes for each 1.00 of the other's:"
     );
     println!("median of {} rounds, lowest and highest.\n", effort.rounds);
     println!("| operation | ours | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
-    for row in record::rows(&Registries::new(dir.path())?) {
+    for row in rows {
         let count = row.ours.len();
-        let all: Vec<_> = row.ours.into_iter().chain(row.peers).collect();
-        let times = rounds::measure(&all, effort);
+        let times = rounds::measure(&row.contestants().collect::<Vec<_>>(), effort);
         let (ours, peers) = times.split_at(count);
         for own in ours {
             print!("| {}, {} | {:.1} |", row.operation, own.name, own.median() * 1e9);
@@ -77,7 +95,6 @@ fn compare_recording(effort: Effort) -> Result<(), Box<dyn Error>> {
             println!();
         }
     }
-    Ok(())
 }
 
 fn print_outcome(outcome: &Outcome) {

@@ -49,6 +49,13 @@ pub struct Row {
     pub peers: Vec<Contestant>,
 }
 
+impl Row {
+    /// Ours, then the others.
+    pub fn contestants(&self) -> impl Iterator<Item = &Contestant> {
+        self.ours.iter().chain(&self.peers)
+    }
+}
+
 /// The registries that our contestants record into.
 pub struct Registries {
     mapped: Registry,

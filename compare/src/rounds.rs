@@ -16,6 +16,7 @@ pub struct Contestant {
     name: &'static str,
     /// Operations in one batch.
     batch: u64,
+    threads: u32,
     run: Box<dyn Fn(u64) -> Duration>,
 }
 
@@ -23,7 +24,7 @@ impl Contestant {
     /// `record` makes `batch` operations.
     pub fn new(name: &'static str, batch: usize, record: impl Fn() + 'static) -> Contestant {
         let run = move |count| repeat(count, &record);
-        Contestant { name, batch: batch as u64, run: Box::new(run) }
+        Contestant { name, batch: batch as u64, threads: 1, run: Box::new(run) }
     }
 
     /// As [`new`](Self::new), by two threads at once; the time is that of each.
@@ -44,7 +45,24 @@ impl Contestant {
                 own.max(other.join().expect("recording does not panic"))
             })
         };
-        Contestant { name, batch: batch as u64, run: Box::new(run) }
+        Contestant { name, batch: batch as u64, threads: 2, run: Box::new(run) }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.threads == 1
+    }
+
+    /// Makes so many batches.
+    pub fn repeat(&self, batches: u64) {
+        (self.run)(batches);
     }
 
     /// How many batches fill `slice`.
@@ -77,7 +95,7 @@ pub struct Times {
 }
 
 /// Runs each contestant once in each round; gives seconds per operation.
-pub fn measure(contestants: &[Contestant], effort: Effort) -> Vec<Times> {
+pub fn measure(contestants: &[&Contestant], effort: Effort) -> Vec<Times> {
     let counts: Vec<u64> =
         contestants.iter().map(|contestant| contestant.calibrate(effort.slice)).collect();
     let mut times: Vec<Times> = contestants

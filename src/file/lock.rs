@@ -124,24 +124,67 @@ pub(crate) fn writers(file: &File) -> WriteState {
 }
 
 /// How often this process has begun to fork, as far as libc knows.
-static FORKS: AtomicU64 = AtomicU64::new(0);
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+/// How many of these forks are over.
+static ENDED: AtomicU64 = AtomicU64::new(0);
 
-extern "C" fn count_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
+extern "C" fn begin_fork() {
+    BEGUN.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Registers the handlers that run at every fork; the number of forks so far.
-///
-/// A birth notes the number first. If it has moved when the file is locked, a child may hold a copy of
-/// the descriptor that no handler knew of, and would keep the lock for as long as it lives.
-pub(crate) fn forks() -> u64 {
+extern "C" fn end_fork() {
+    // OK because a fork that had begun before the handlers were registered ends here without having begun.
+    let more = |ended| (ended < BEGUN.load(Ordering::SeqCst)).then_some(ended + 1);
+    let _ = ENDED.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+}
+
+extern "C" fn begin_child() {
+    // Other threads' forks do not go on in a child.
+    ENDED.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    close_inherited();
+}
+
+/// Registers the handlers that run at every fork. A fork that has begun before is not seen.
+pub(crate) fn watch_forks() {
     // No `Once`: a child that is forked while another thread is in it would wait for ever.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         // SAFETY: the handlers call only async-signal-safe functions and are never unloaded.
-        let _ = unsafe { libc::pthread_atfork(Some(count_fork), None, Some(close_inherited)) };
+        let _ =
+            unsafe { libc::pthread_atfork(Some(begin_fork), Some(end_fork), Some(begin_child)) };
     }
-    FORKS.load(Ordering::Relaxed)
+}
+
+/// A moment in which this process does not fork, or `None` where it goes on forking.
+///
+/// A birth notes the moment first. If a fork has begun when
+/// the file is locked, a child may hold a copy of the descriptor that no handler knew of, and would keep the
+/// lock for as long as it lives. The same holds for a fork that had begun before: other handlers run between
+/// ours and the copy.
+pub(crate) fn no_fork() -> Option<NoFork> {
+    /// How often other threads are let run, to end their forks.
+    const YIELDS: usize = 1000;
+    watch_forks();
+    for _ in 0..YIELDS {
+        // Read before the begun ones: if both are equal there was a moment without any.
+        let ended = ENDED.load(Ordering::SeqCst);
+        if BEGUN.load(Ordering::SeqCst) == ended {
+            return Some(NoFork(ended));
+        }
+        std::thread::yield_now();
+    }
+    None
+}
+
+/// How many forks had begun, all of which were over.
+#[derive(Clone, Copy)]
+pub(crate) struct NoFork(u64);
+
+impl NoFork {
+    /// Whether no fork has begun since.
+    pub(crate) fn holds(self) -> bool {
+        BEGUN.load(Ordering::SeqCst) == self.0
+    }
 }
 
 /// A descriptor that forked children close. Written under no lock, one slot by one thread.
@@ -182,7 +225,7 @@ fn close_in_children(fd: RawFd) {
 }
 
 /// Runs in the child after each fork, where only async-signal-safe calls are allowed.
-extern "C" fn close_inherited() {
+fn close_inherited() {
     for slot in &INHERITED {
         let fd = slot.fd.load(Ordering::Acquire);
         let identity = Identity {

@@ -15,7 +15,7 @@ use super::cell::SampleCells;
 use super::layout::{
     self, HEADER_LEN, Header, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
-use super::lock;
+use super::lock::{self, NoFork};
 use super::map::Map;
 use super::name::{FileKind, FileName, WriterId};
 use super::place;
@@ -28,7 +28,9 @@ const GROWTH_STEP: u64 = 1024 * 1024;
 /// Bytes that ordinary entries leave free, for the entries that tell why others found no place.
 const LAST_ROOM: u64 = 1024;
 /// How often a birth is tried again, where a name is taken or a fork came in between.
-const TRIES: usize = 64;
+const TRIES: usize = 256;
+/// How often it is waited for the end of a fork: one that waits for this very thread would never end.
+const MAX_WAITS: usize = 16;
 
 /// Who may read a new file, before the umask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,8 +145,15 @@ impl SeriesWriter {
     ) -> Result<SeriesWriter, WriteError> {
         let dir = place::open(dir).map_err(WriteError::Directory)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        let mut waits = 0;
         for _ in 0..TRIES {
-            let forks = lock::forks();
+            let Some(forks) = lock::no_fork() else {
+                waits += 1;
+                if waits == MAX_WAITS {
+                    return Err(WriteError::Forked);
+                }
+                continue;
+            };
             let name = FileName { kind, id: id.as_str() }.to_string();
             match SeriesWriter::create_named(&dir, &name, access, forks) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -162,7 +171,7 @@ impl SeriesWriter {
         dir: &File,
         name: &str,
         access: Access,
-        forks: u64,
+        forks: NoFork,
     ) -> Result<SeriesWriter, WriteError> {
         let birth = Birth::begin(dir, name, access)?;
         match birth.finish(name, forks) {
@@ -307,7 +316,7 @@ impl<'a> Birth<'a> {
     }
 
     /// Reserves, maps and locks the file, writes its header and gives it its name.
-    fn finish(&self, name: &str, forks: u64) -> Result<(Map, Identity), WriteError> {
+    fn finish(&self, name: &str, forks: NoFork) -> Result<(Map, Identity), WriteError> {
         let file = &self.file;
         sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
         let mut map = Map::new();
@@ -315,7 +324,7 @@ impl<'a> Birth<'a> {
         map.write(0, &Header::new(HEADER_LEN as u32).encode());
         // A file system without locks gives files whose liveness is unknown.
         let _ = lock::hold_for_life(file);
-        if lock::forks() != forks {
+        if !forks.holds() {
             return Err(WriteError::Forked);
         }
         let identity = sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)?;

@@ -345,20 +345,22 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
         let line = line.expect("a line");
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-        if metrics.is_none() {
+        if metrics.is_none() && word != "summary" {
             metrics = Some(Metrics::register(&registry)?);
         }
-        let metrics = metrics.as_mut().expect("just made");
-        match word {
-            "record" => metrics.record(),
-            "recent" => metrics.gauges[4].set(rest.parse().expect("a number")),
-            "series" => metrics.labelled.with([rest]).inc(),
-            "many" => (0..500).for_each(|each| metrics.labelled.with([&long(each)]).inc()),
-            "lose" => close_descriptors(),
-            "summary" => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
-            "close" => registry.close(),
-            "check" => metrics.check(rest.parse().expect("a number")),
-            other => panic!("unknown command {other}"),
+        match (word, metrics.as_mut()) {
+            ("summary", _) => Summary::builder(rest, "New.").register(&registry)?.observe(1.0),
+            ("close", _) => registry.close(),
+            ("record", Some(metrics)) => metrics.record(),
+            ("recent", Some(metrics)) => metrics.gauges[4].set(rest.parse().expect("a number")),
+            ("series", Some(metrics)) => metrics.labelled.with([rest]).inc(),
+            ("many", Some(metrics)) => {
+                let count = rest.parse().expect("a number");
+                (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
+            }
+            ("lose", _) => close_descriptors(),
+            ("check", Some(metrics)) => metrics.check(rest.parse().expect("a number")),
+            (other, _) => panic!("unknown command {other}"),
         }
         println!("did {number}");
         std::io::stdout().flush().expect("the test reads");

@@ -1,14 +1,19 @@
 //! Small file systems, mounted for one test.
 
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::TestDir;
+use super::{TestDir, skip};
+
+pub const MIB: u64 = 1024 * 1024;
 
 /// Whether this process may mount and change users.
 pub fn is_root() -> bool {
-    std::fs::metadata("/proc/self").unwrap().uid() == 0
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// Whether a command ends well. What it says is dropped.
@@ -21,46 +26,161 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
 
 /// A mounted file system, which is unmounted when this is dropped.
 pub struct Mount {
+    name: &'static str,
     point: PathBuf,
+    // Unmounted after this one, which lies on it.
+    _below: Option<Box<Mount>>,
     // Removed after the file system, whose image is in it.
     _dir: TestDir,
 }
 
+/// The kinds of file system that series files may be on.
+const KINDS: [&str; 7] = [
+    "tmpfs",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "overlayfs-on-tmpfs",
+    "overlayfs-on-ext4",
+    "overlayfs-on-btrfs",
+];
+
+/// A small file system of each kind, one mounted after the other.
+///
+/// What cannot be mounted here is said and left out.
+pub fn each() -> impl Iterator<Item = Mount> {
+    KINDS.into_iter().filter_map(|name| {
+        let mount = Mount::small(name);
+        if mount.is_none() {
+            skip(&format!("a small {name} cannot be mounted here"));
+        }
+        mount
+    })
+}
+
 impl Mount {
-    /// `None` where this process may not mount.
+    /// `None` where this process may not mount, as for the others.
     pub fn tmpfs(options: &str) -> Option<Mount> {
-        Mount::new("tmpfs", |point, _| {
+        Mount::new("tmpfs", None, |point, _| {
             succeeds("mount", &["-t", "tmpfs", "-o", options, "tmpfs", point])
         })
     }
 
-    /// An ext4 file system in a file of this length.
-    pub fn ext4(len: u64) -> Option<Mount> {
-        Mount::new("ext4", |point, image| {
-            std::fs::File::create(image).unwrap().set_len(len).unwrap();
-            succeeds("mkfs.ext4", &["-q", "-F", "-m", "0", image])
+    /// One of [`KINDS`]; xfs and btrfs are as small as their tools make them.
+    fn small(name: &'static str) -> Option<Mount> {
+        match name {
+            "tmpfs" => Mount::tmpfs("size=24m"),
+            "ext4" => Mount::image(name, 32 * MIB, &["mkfs.ext4", "-q", "-F", "-m", "0"]),
+            "xfs" => Mount::image(name, 300 * MIB, &["mkfs.xfs", "-q"]),
+            "btrfs" => Mount::image(name, 110 * MIB, &["mkfs.btrfs", "-q"]),
+            "overlayfs-on-tmpfs" => Mount::overlay(name, Mount::small("tmpfs")?),
+            "overlayfs-on-ext4" => Mount::overlay(name, Mount::small("ext4")?),
+            "overlayfs-on-btrfs" => Mount::overlay(name, Mount::small("btrfs")?),
+            _ => panic!("unknown kind {name}"),
+        }
+    }
+
+    /// A tmpfs on which each user but root may take so many bytes.
+    pub fn tmpfs_with_quota(limit: u64) -> Option<Mount> {
+        Mount::tmpfs(&format!("size=24m,usrquota,usrquota_block_hardlimit={limit}"))
+    }
+
+    /// A btrfs on which the directory `limited` may take so many bytes.
+    pub fn btrfs_with_quota(limit: u64) -> Option<Mount> {
+        let mount = Mount::small("btrfs")?;
+        let (point, limited) = (mount.path().to_str()?, mount.path().join("limited"));
+        let limited = limited.to_str()?;
+        let is_limited = succeeds("btrfs", &["quota", "enable", point])
+            && succeeds("btrfs", &["subvolume", "create", limited])
+            && succeeds("btrfs", &["qgroup", "limit", &limit.to_string(), limited]);
+        is_limited.then_some(mount)
+    }
+
+    /// An overlayfs whose files are written to another file system.
+    fn overlay(name: &'static str, below: Mount) -> Option<Mount> {
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| below.directory(name));
+        let (lower, upper, work) = (lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        Mount::new(name, Some(below), |point, _| {
+            succeeds("mount", &["-t", "overlay", "-o", &options, "overlay", point])
+        })
+    }
+
+    /// A file system in a sparse file, made by a command.
+    fn image(name: &'static str, len: u64, make: &[&str]) -> Option<Mount> {
+        Mount::new(name, None, |point, image| {
+            File::create(image).unwrap().set_len(len).unwrap();
+            succeeds(make[0], &[&make[1..], &[image]].concat())
                 && succeeds("mount", &["-o", "loop", image, point])
         })
     }
 
-    fn new(name: &str, mount: impl Fn(&str, &str) -> bool) -> Option<Mount> {
+    fn new(
+        name: &'static str,
+        below: Option<Mount>,
+        mount: impl Fn(&str, &str) -> bool,
+    ) -> Option<Mount> {
         let dir = TestDir::new(name);
         let (point, image) = (dir.path().join("mounted"), dir.path().join("image"));
-        std::fs::create_dir(&point).unwrap();
+        fs::create_dir(&point).unwrap();
         let is_mounted = is_root() && mount(point.to_str().unwrap(), image.to_str().unwrap());
-        is_mounted.then(|| Mount { point, _dir: dir })
+        is_mounted.then(|| Mount { name, point, _below: below.map(Box::new), _dir: dir })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// A new directory in it.
     pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.point.join(name);
-        std::fs::create_dir(&path).unwrap();
+        fs::create_dir(&path).unwrap();
         path
     }
 
     pub fn path(&self) -> &Path {
         &self.point
     }
+
+    /// Takes all that is left.
+    pub fn fill_up(&self) {
+        let path = self.point.join("full");
+        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        let mut step = 64 * MIB;
+        while step >= 4096 {
+            if reserve(&file, step).is_err() {
+                step /= 2;
+            }
+        }
+        for len in [512, 1] {
+            while file.write_all(&vec![1; len]).is_ok() {}
+        }
+        self.sync();
+    }
+
+    /// Takes all but about `free` bytes.
+    pub fn fill_up_to(&self, free: u64) {
+        let spare = self.point.join("spare");
+        reserve(&File::create(&spare).unwrap(), free).unwrap();
+        self.fill_up();
+        fs::remove_file(spare).unwrap();
+        self.sync();
+    }
+
+    /// Writes back what the page cache has of it.
+    pub fn sync(&self) {
+        let dir = File::open(&self.point).unwrap();
+        // SAFETY: takes a number only.
+        assert_eq!(unsafe { libc::syncfs(dir.as_raw_fd()) }, 0, "{}", self.name);
+    }
+}
+
+/// Makes a file longer by bytes that are reserved.
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, end as _, len as _) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Drop for Mount {
