@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::sys::{self, Identity};
 
@@ -123,28 +124,69 @@ pub(crate) fn writers(file: &File) -> WriteState {
     WriteState::Unwritten
 }
 
-/// How often this process has begun to fork, as far as libc knows.
-static BEGUN: AtomicU64 = AtomicU64::new(0);
-/// How many of these forks are over.
-static ENDED: AtomicU64 = AtomicU64::new(0);
+/// Forks of this process that are under way, as far as libc knows.
+static FORKING: AtomicU64 = AtomicU64::new(0);
+/// Births that are under way, or wait for forks to end.
+static BIRTHS: AtomicU64 = AtomicU64::new(0);
+/// Forks that did not wait for a birth to its end.
+static FORCED: AtomicU64 = AtomicU64::new(0);
 
+/// How long forks and births wait for each other. Both take a fraction of a millisecond, but a birth in the
+/// very thread that forks in a signal handler never ends, nor does a fork whose handlers wait for us.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// Lets other threads run until a condition holds, for a while at most.
+fn wait_until(mut holds: impl FnMut() -> bool) -> bool {
+    let mut deadline = None;
+    while !holds() {
+        let now = Instant::now();
+        if now >= *deadline.get_or_insert(now + MAX_WAIT) {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
+// ORDERING: sequentially consistent, here and in `NoFork`: of a fork and a birth that begin at once one sees
+// the other. If both do, the fork steps back.
 extern "C" fn begin_fork() {
-    BEGUN.fetch_add(1, Ordering::SeqCst);
+    let is_alone = wait_until(|| {
+        if BIRTHS.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
+        FORKING.fetch_add(1, Ordering::SeqCst);
+        if BIRTHS.load(Ordering::SeqCst) == 0 {
+            return true;
+        }
+        one_fewer(&FORKING);
+        false
+    });
+    if !is_alone {
+        FORKING.fetch_add(1, Ordering::SeqCst);
+        FORCED.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 extern "C" fn end_fork() {
-    // OK because a fork that had begun before the handlers were registered ends here without having begun.
-    let more = |ended| (ended < BEGUN.load(Ordering::SeqCst)).then_some(ended + 1);
-    let _ = ENDED.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+    one_fewer(&FORKING);
 }
 
 extern "C" fn begin_child() {
-    // Other threads' forks do not go on in a child.
-    ENDED.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    // Other threads' forks and births do not go on in a child.
+    FORKING.store(0, Ordering::SeqCst);
+    BIRTHS.store(0, Ordering::SeqCst);
     close_inherited();
 }
 
-/// Registers the handlers that run at every fork. A fork that has begun before is not seen.
+/// Counts down, and not below 0: a fork may have begun before it was watched, and a child forgets births.
+fn one_fewer(count: &AtomicU64) {
+    let fewer = |count: u64| count.checked_sub(1);
+    let _ = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+}
+
+/// Registers the handlers that run at every fork. A fork that has begun before is not seen: a child of it may
+/// keep the lock of a file that is born meanwhile, which then looks alive for as long as that child lives.
 pub(crate) fn watch_forks() {
     // No `Once`: a child that is forked while another thread is in it would wait for ever.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -155,35 +197,33 @@ pub(crate) fn watch_forks() {
     }
 }
 
-/// A moment in which this process does not fork, or `None` where it goes on forking.
+/// A time in which this process does not fork: forks that begin wait for its end, but not for long.
 ///
-/// A birth notes the moment first. If a fork has begun when
-/// the file is locked, a child may hold a copy of the descriptor that no handler knew of, and would keep the
-/// lock for as long as it lives. The same holds for a fork that had begun before: other handlers run between
-/// ours and the copy.
-pub(crate) fn no_fork() -> Option<NoFork> {
-    /// How often other threads are let run, to end their forks.
-    const YIELDS: usize = 1000;
-    watch_forks();
-    for _ in 0..YIELDS {
-        // Read before the begun ones: if both are equal there was a moment without any.
-        let ended = ENDED.load(Ordering::SeqCst);
-        if BEGUN.load(Ordering::SeqCst) == ended {
-            return Some(NoFork(ended));
-        }
-        std::thread::yield_now();
-    }
-    None
+/// A child that is forked between the creation of a file and the note that children close it has a copy
+/// of the descriptor that no handler knows of, and would keep the lock for as long as it lives.
+pub(crate) struct NoFork {
+    forced: u64,
 }
 
-/// How many forks had begun, all of which were over.
-#[derive(Clone, Copy)]
-pub(crate) struct NoFork(u64);
-
 impl NoFork {
-    /// Whether no fork has begun since.
-    pub(crate) fn holds(self) -> bool {
-        BEGUN.load(Ordering::SeqCst) == self.0
+    /// Waits for forks to end; `None` where one does not.
+    pub(crate) fn begin() -> Option<NoFork> {
+        watch_forks();
+        let forced = FORCED.load(Ordering::SeqCst);
+        BIRTHS.fetch_add(1, Ordering::SeqCst);
+        let no_fork = NoFork { forced };
+        wait_until(|| FORKING.load(Ordering::SeqCst) == 0).then_some(no_fork)
+    }
+
+    /// Whether no fork has begun all the same.
+    pub(crate) fn holds(&self) -> bool {
+        FORCED.load(Ordering::SeqCst) == self.forced
+    }
+}
+
+impl Drop for NoFork {
+    fn drop(&mut self) {
+        one_fewer(&BIRTHS);
     }
 }
 

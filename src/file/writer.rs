@@ -28,9 +28,9 @@ const GROWTH_STEP: u64 = 1024 * 1024;
 /// Bytes that ordinary entries leave free, for the entries that tell why others found no place.
 const LAST_ROOM: u64 = 1024;
 /// How often a birth is tried again, where a name is taken or a fork came in between.
-const TRIES: usize = 256;
+const TRIES: usize = 64;
 /// How often it is waited for the end of a fork: one that waits for this very thread would never end.
-const MAX_WAITS: usize = 16;
+const MAX_WAITS: usize = 8;
 
 /// Who may read a new file, before the umask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl SeriesWriter {
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         let mut waits = 0;
         for _ in 0..TRIES {
-            let Some(forks) = lock::no_fork() else {
+            let Some(no_fork) = NoFork::begin() else {
                 waits += 1;
                 if waits == MAX_WAITS {
                     return Err(WriteError::Forked);
@@ -155,7 +155,7 @@ impl SeriesWriter {
                 continue;
             };
             let name = FileName { kind, id: id.as_str() }.to_string();
-            match SeriesWriter::create_named(&dir, &name, access, forks) {
+            match SeriesWriter::create_named(&dir, &name, access, &no_fork) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
                     *id = draw_id(id.process())?;
@@ -171,10 +171,10 @@ impl SeriesWriter {
         dir: &File,
         name: &str,
         access: Access,
-        forks: NoFork,
+        no_fork: &NoFork,
     ) -> Result<SeriesWriter, WriteError> {
         let birth = Birth::begin(dir, name, access)?;
-        match birth.finish(name, forks) {
+        match birth.finish(name, no_fork) {
             Ok((map, identity)) => {
                 let (used, capacity) = (HEADER_LEN as u64, INITIAL_CAPACITY);
                 let (name, file, scratch) = (name.to_owned(), birth.file, Vec::new());
@@ -316,7 +316,7 @@ impl<'a> Birth<'a> {
     }
 
     /// Reserves, maps and locks the file, writes its header and gives it its name.
-    fn finish(&self, name: &str, forks: NoFork) -> Result<(Map, Identity), WriteError> {
+    fn finish(&self, name: &str, no_fork: &NoFork) -> Result<(Map, Identity), WriteError> {
         let file = &self.file;
         sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
         let mut map = Map::new();
@@ -324,7 +324,7 @@ impl<'a> Birth<'a> {
         map.write(0, &Header::new(HEADER_LEN as u32).encode());
         // A file system without locks gives files whose liveness is unknown.
         let _ = lock::hold_for_life(file);
-        if !forks.holds() {
+        if !no_fork.holds() {
             return Err(WriteError::Forked);
         }
         let identity = sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)?;

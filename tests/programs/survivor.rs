@@ -396,7 +396,16 @@ fn reuse(dir: &str) -> Result<()> {
 
 /// Creates COUNT directories below DIR with three files each, while another thread forks children that
 /// live as long as the standard input is open, and inherit whatever is being born.
+/// Takes its time, as handlers of allocators and of other libraries do: after ours, before the copy is made.
+extern "C" fn prepare_slowly() {
+    (0..5).for_each(|_| std::thread::yield_now());
+}
+
 fn births(dir: &str, count: u32) -> Result<()> {
+    // SAFETY: the handler may run at any fork, and is never unloaded.
+    check(unsafe { libc::pthread_atfork(Some(prepare_slowly), None, None) });
+    // Forks are watched from here on.
+    let _first = registry(dir)?;
     let forks_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
         scope.spawn(|| {
