@@ -95,7 +95,7 @@ fn dump_prints_every_format_that_scrapers_know_and_json() {
     let messages = text("protobuf-text");
     let counter = "type: COUNTER\nmetric {\n  counter {\n    value: 5\n  }\n}\n\n";
     assert!(
-        messages.contains("\nname: \"jobs_total\"\n") && messages.contains(counter),
+        messages.starts_with("name: \"jobs_total\"\n") && messages.contains(counter),
         "{messages}"
     );
     let bytes = dump("protobuf");

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use multiprom::exposition::{
     Escaping, Exposition, Format, Negotiated, OpenMetricsEncoder, TextEncoder,
 };
-use multiprom::{Gatherer as _, Registry};
+use multiprom::{FamilySink, Gatherer as _, Registry};
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::support::samples::parse_hex;
@@ -187,5 +188,69 @@ fn protoc_makes_our_protobuf_of_our_debug_text_byte_for_byte() {
         "seconds: 1500000000",
     ] {
         assert!(all.lines().any(|known| known.trim() == line), "{line} is not in\n{all}");
+    }
+}
+
+/// A gauge or counter family, with the names of the labels of each sample.
+#[derive(Clone, Debug)]
+struct Shape {
+    name: String,
+    is_counter: bool,
+    samples: Vec<Vec<String>>,
+}
+
+#[derive(Debug)]
+struct Shapes(Vec<Shape>);
+
+impl multiprom::Gatherer for Shapes {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        for shape in &self.0 {
+            let mut family = if shape.is_counter {
+                out.counter(&shape.name, "")
+            } else {
+                out.gauge(&shape.name, "")
+            };
+            for names in &shape.samples {
+                let labels: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "v")).collect();
+                family.sample(&labels, 1.0);
+            }
+        }
+    }
+}
+
+/// Families with different names, and in them samples with different label sets; many become equal when they
+/// are escaped.
+fn shapes() -> impl Strategy<Value = Shapes> {
+    let labels = prop::collection::btree_set("[._:b-]{1,2}", 0..3);
+    let labels = labels.prop_map(|names| names.into_iter().collect::<Vec<_>>());
+    let samples = prop::collection::hash_set(labels, 1..6);
+    let samples = samples.prop_map(|samples| samples.into_iter().collect::<Vec<_>>());
+    let family = (any::<bool>(), samples);
+    prop::collection::hash_map("[._a1-]{1,3}", family, 1..6).prop_map(|families| {
+        let shape = |(name, (is_counter, samples))| Shape { name, is_counter, samples };
+        Shapes(families.into_iter().map(shape).collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_series_is_ever_shown_twice(shapes in shapes()) {
+        for escaping in Escaping::ALL {
+            for format in [Format::Text, Format::OpenMetrics] {
+                let text = Exposition::encode(&shapes, Negotiated::new(format, escaping)).to_string();
+                let mut lines: Vec<&str> = text.lines().collect();
+                lines.sort_unstable();
+                prop_assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "{}", text);
+                for line in &lines {
+                    let mut labels: Vec<&str> = line.split(['{', ',', '}']).skip(1).collect();
+                    labels.pop();
+                    labels.sort_unstable();
+                    prop_assert!(labels.windows(2).all(|pair| pair[0] != pair[1]), "{}", line);
+                }
+                let samples: usize = shapes.0.iter().map(|shape| shape.samples.len()).sum();
+                let shown = lines.iter().filter(|line| !line.starts_with('#')).count();
+                prop_assert!(escaping != Escaping::AllowUtf8 || shown == samples, "{}", text);
+            }
+        }
     }
 }

@@ -230,11 +230,32 @@ fn promtool_has_nothing_to_say_about_our_text() {
     }
     let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
     assert_eq!(text.matches("# TYPE ").count(), 16, "{text}");
+    assert_eq!(promtool(text.as_bytes()), (Some(0), String::new()));
+}
+
+/// Exit status and words of `promtool check metrics`: 1 for what it cannot read, 3 for what it would name
+/// otherwise.
+fn promtool(text: &[u8]) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    tool.stdin.take().unwrap().write_all(text).unwrap();
     let output = tool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert_eq!((output.status.code(), String::from_utf8(said).unwrap().as_str()), (Some(0), ""));
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn promtool_reads_every_type_under_every_escaping_that_it_knows() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let registry = zoo::registry(true);
+    for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
+        let text = Exposition::encode(&registry, Negotiated::new(Format::Text, escaping)).body;
+        let (status, said) = promtool(&text);
+        assert_eq!(status, Some(3), "{said}");
+        let is_about_names = |line: &str| !line.contains("error") && !line.contains("duplicate");
+        assert!(said.lines().all(is_about_names), "{said}");
+    }
 }

@@ -391,6 +391,18 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_may_be_taken_back_is_not_handed_on() {
+        let mut out = Vec::new();
+        let mut encoder = OpenMetricsEncoder::new(&mut out);
+        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
+        assert!(encoder.chunk().is_some());
+        encoder.sample(&Sample::new(Part::Count, &[], 1.0));
+        assert!(encoder.chunk().is_none());
+        encoder.sample(&Sample::new(Part::Sum, &[], 1.0));
+        assert!(encoder.chunk().is_some());
+    }
+
+    #[test]
     fn exemplars_are_shown_where_the_format_has_room_for_them() {
         let text = page(|out| {
             let exemplar = |value, timestamp| Exemplar { labels: &[("t", "\"")], value, timestamp };
