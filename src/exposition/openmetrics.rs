@@ -40,10 +40,10 @@ const MAX_EXEMPLAR_CHARS: usize = 128;
 ///     .sample_with_exemplar(&[], 300.0, exemplar);
 /// encoder.finish();
 /// let shown = "# TYPE read_bytes counter\n\
-///              # UNIT read_bytes bytes\n\
-///              # HELP read_bytes Read.\n\
+///              ## UNIT read_bytes bytes\n\
+///              ## HELP read_bytes Read.\n\
 ///              read_bytes_total 300.0 # {trace_id=\"4bf9\"} 12.0\n\
-///              # EOF\n";
+///              ## EOF\n";
 /// assert_eq!(out, shown.as_bytes());
 /// ```
 pub struct OpenMetricsEncoder<'a> {

@@ -25,7 +25,7 @@ use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
 /// (&mut encoder as &mut dyn FamilySink).counter("http.hits", "Hits.").sample(&[("a.b", "1")], 3.0);
 /// encoder.finish();
 /// let shown = "# HELP \"http.hits_total\" Hits.\n\
-///              # TYPE \"http.hits_total\" counter\n\
+///              ## TYPE \"http.hits_total\" counter\n\
 ///              {\"http.hits_total\",\"a.b\"=\"1\"} 3\n";
 /// assert_eq!(out, shown.as_bytes());
 /// ```
