@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 use multiprom::exposition::{
     Escaping, Exposition, Format, Negotiated, OpenMetricsEncoder, TextEncoder,
 };
-use multiprom::{FamilySink, Gatherer as _, Registry};
+use multiprom::{
+    Exemplar, FamilyHead, FamilySink, Gatherer as _, HistogramPoint, MetricType, Part, Registry,
+    Sample,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -189,6 +192,83 @@ fn protoc_makes_our_protobuf_of_our_debug_text_byte_for_byte() {
     ] {
         assert!(all.lines().any(|known| known.trim() == line), "{line} is not in\n{all}");
     }
+}
+
+/// Families with every kind of number that a careless collector may give.
+struct Careless;
+
+const NUMBERS: [f64; 9] =
+    [f64::NAN, -1.5, -0.0, 0.0, 0.5, 2.0, 1e300, f64::INFINITY, f64::NEG_INFINITY];
+
+impl multiprom::Gatherer for Careless {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        let long = "x".repeat(127);
+        let (fitting, too_long) = ([("t", &*long)], [("to", &*long)]);
+        for (at, value) in NUMBERS.into_iter().enumerate() {
+            for (other_at, other) in NUMBERS.into_iter().enumerate() {
+                let name = |word: &str| format!("{word}_{at}_{other_at}_\u{e9}");
+                let labels = [("le.x", "\"\\\n"), ("b", &*long)];
+                let exemplar = |labels| Exemplar { labels, value: other, timestamp: Some(value) };
+                out.with_unit("\u{e9}")
+                    .counter(&name("c"), "Help\r\n\"\\")
+                    .sample_with_exemplar(&labels, value, exemplar(&fitting))
+                    .created(&labels, other);
+                let count = value.max(0.0);
+                let exemplars = [exemplar(&fitting), exemplar(&too_long)];
+                for bounds in [[-1.0, 2.0], [0.5, 2.0]] {
+                    let buckets = [(bounds[0], 0.0), (bounds[1], count)];
+                    let point = HistogramPoint {
+                        buckets: &buckets,
+                        count,
+                        sum: other,
+                        exemplars: &exemplars,
+                        created: Some(value),
+                    };
+                    out.histogram(&name(&format!("h{}", bounds[0])), "").sample(&labels, &point);
+                    let name = name(&format!("g{}", bounds[0]));
+                    out.gauge_histogram(&name, "").sample(&labels, &point);
+                }
+                let mut summary = out.summary(&name("s"), "");
+                summary.sample(&labels, &[(0.5, value), (value, 1.0)], count, other);
+                out.gauge(&name("v"), "").sample(&labels, value);
+                out.family(&FamilyHead::new(&name("i"), "", MetricType::Info));
+                out.sample(&Sample::new(Part::Info, &labels, value));
+                out.family(&FamilyHead::new(&name("m"), "", MetricType::StateSet));
+                out.sample(&Sample::new(Part::State, &[(&name("m"), "on")], value));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_strict_python_parser_takes_our_openmetrics_whatever_a_collector_gives() {
+    for escaping in Escaping::ALL {
+        let mut text = Vec::new();
+        let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
+        Careless.gather(&mut encoder);
+        encoder.finish();
+        let Some(samples) = theirs("openmetrics", &text) else { return };
+        assert!(samples.len() > 500, "{} samples", samples.len());
+    }
+}
+
+#[test]
+fn json_and_protobuf_are_well_formed_whatever_a_collector_gives() {
+    let json = Exposition::encode(&Careless, Format::Json).body;
+    let families: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(families.as_array().unwrap().len(), 9 * 9 * 9);
+    if Command::new("protoc").arg("--version").output().is_err() {
+        skip("protoc is not installed");
+        return;
+    }
+    // Messages in a row are one message with the fields of all.
+    let bytes = Exposition::encode(&Careless, Format::Protobuf).body;
+    let decoded = judge(&mut protoc("decode"), &messages(&bytes).concat());
+    let decoded = String::from_utf8(decoded).unwrap();
+    let starts_with_digit =
+        |line: &str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    assert!(!decoded.lines().any(starts_with_digit), "{decoded}");
+    assert_eq!(decoded.lines().filter(|line| *line == "metric {").count(), 9 * 9 * 9);
 }
 
 /// A gauge or counter family, with the names of the labels of each sample.

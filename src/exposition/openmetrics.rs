@@ -16,13 +16,15 @@ const MAX_EXEMPLAR_CHARS: usize = 128;
 ///
 /// What the format forbids is left out or mended, always in the same way:
 ///
-/// - a unit that is not the end of the family's name, or of an info or state set;
+/// - a unit that is not the end of the family's name, that has other characters than metric names have, or of an info
+///   or state set;
 /// - a sample that its type does not have; `_created` where it is not asked for;
 /// - a counter that is negative or NaN, with the `_created` after it; a quantile value that is negative, or
 ///   whose quantile is not in 0 to 1; an info that is not 1, a state that is neither 0 nor 1;
 /// - a sum that is NaN, that is negative although no observations can be, or of a histogram with negative
 ///   bounds; of a histogram the count with it, which is still the bucket `+Inf`;
-/// - bucket values and counts are rounded to whole numbers, negative ones and NaN to 0;
+/// - bucket values and counts are rounded to whole numbers, negative ones and NaN to 0, infinite ones to the
+///   largest;
 /// - an exemplar of another sample than a total or a bucket, of more than 128 characters of label names and
 ///   values, or above the bound of its bucket;
 /// - native histograms.
@@ -175,11 +177,17 @@ fn has_room_for(exemplar: &Exemplar<'_>, part: Part) -> bool {
     is_inside && total <= MAX_EXEMPLAR_CHARS
 }
 
-/// Whether a unit may be shown: it ends the name, and infos and state sets have none.
+/// Whether a unit is one: of the characters of metric names, and not of an info or a state set.
+pub(super) fn is_unit(head: &FamilyHead<'_>) -> bool {
+    let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+    !head.unit.is_empty() && !is_unitless && head.unit.bytes().all(is_allowed)
+}
+
+/// Whether a unit may be shown: it ends the name too.
 fn has_unit(head: &FamilyHead<'_>, shown: &str) -> bool {
     let before = shown.strip_suffix(head.unit).unwrap_or_default();
-    let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
-    !head.unit.is_empty() && before.ends_with('_') && !is_unitless
+    is_unit(head) && before.ends_with('_')
 }
 
 impl FamilySink for OpenMetricsEncoder<'_> {
@@ -230,7 +238,7 @@ impl FamilySink for OpenMetricsEncoder<'_> {
 
 /// Appends a count as an integer.
 fn push_count(out: &mut Vec<u8>, count: f64) {
-    let count = if count >= 0.0 { count.round() } else { 0.0 };
+    let count = if count >= 0.0 { count.min(f64::MAX).round() } else { 0.0 };
     if is_whole_count(count) {
         push_u64(out, count as u64);
     } else {

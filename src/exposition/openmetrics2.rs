@@ -6,7 +6,7 @@ use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_series};
 use super::names::{Names, Syntax, own_suffix};
-use super::openmetrics::is_quantile;
+use super::openmetrics::{is_quantile, is_unit};
 use super::pending::Pending;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
@@ -25,7 +25,7 @@ use crate::model::{
 ///   sum is negative or NaN;
 /// - exemplars without a timestamp;
 /// - native histograms that are not valid;
-/// - the unit of an info or a state set.
+/// - the unit of an info or a state set, or with other characters than metric names have.
 ///
 /// The bucket `+Inf` is added where it is missing; a histogram without a sum has the sum NaN.
 pub struct OpenMetrics2Encoder<'a> {
@@ -113,10 +113,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         push_comment(self.out, "TYPE", &self.names, suffix);
         self.out.extend_from_slice(head.metric_type.as_str().as_bytes());
         self.out.push(b'\n');
-        let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
-        let is_word =
-            head.unit.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte));
-        if !head.unit.is_empty() && !is_unitless && is_word {
+        if is_unit(head) {
             push_comment(self.out, "UNIT", &self.names, suffix);
             self.out.extend_from_slice(head.unit.as_bytes());
             self.out.push(b'\n');
