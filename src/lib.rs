@@ -51,8 +51,9 @@ pub use metrics::{
     HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,
 };
 pub use model::{
-    Collector, Exemplar, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode, MetricType,
-    Part, Sample,
+    BucketSpan, Collector, Exemplar, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode,
+    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram, Part,
+    Sample, StateSetWriter, SummaryWriter, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -72,6 +72,40 @@ fn dump_prints_the_merged_metrics_in_either_format() {
 }
 
 #[test]
+fn dump_prints_every_format_that_scrapers_know_and_json() {
+    let dir = counted("formats", 5);
+    let dump = |format: &str| {
+        let mut command = multiprom();
+        command.args(["dump", "--format", format, "--dir"]).arg(dir.path());
+        let output = command.output().unwrap();
+        assert_success(&command, &output);
+        output.stdout
+    };
+    let text = |format: &str| String::from_utf8(dump(format)).unwrap();
+    assert_eq!(text("text"), text("text-utf8"));
+    let openmetrics = text("openmetrics2");
+    assert!(has_line(&openmetrics, "jobs_total 5.0"), "{openmetrics}");
+    let histogram = openmetrics.lines().find(|line| line.starts_with("job_size_bytes {count:5,"));
+    assert!(histogram.unwrap().ends_with(",+Inf:5]}"), "{openmetrics}");
+    let json: serde_json::Value = serde_json::from_slice(&dump("json")).unwrap();
+    let jobs = json.as_array().unwrap().iter().find(|family| family["name"] == "jobs").unwrap();
+    assert_eq!(jobs["type"], "counter");
+    let sample = serde_json::json!({"name": "jobs_total", "labels": {}, "value": "5"});
+    assert_eq!(jobs["samples"], serde_json::json!([sample]));
+    let messages = text("protobuf-text");
+    let counter = "type: COUNTER\nmetric {\n  counter {\n    value: 5\n  }\n}\n\n";
+    assert!(
+        messages.starts_with("name: \"jobs_total\"\n") && messages.contains(counter),
+        "{messages}"
+    );
+    let bytes = dump("protobuf");
+    let name = b"\x0a\x0ajobs_total\x12";
+    assert!(bytes.windows(name.len()).any(|part| part == name));
+    let said = multiprom_with("dump --format yaml", dir.path());
+    assert_line(&said, 2, "--format");
+}
+
+#[test]
 fn dump_merges_named_files_alone() {
     let dir = counted("files", 5);
     count(dir.path(), 7);

@@ -6,6 +6,7 @@ mod corruption;
 mod demo;
 mod descriptors;
 mod differential;
+mod expositions;
 mod fork;
 mod fork_matrix;
 mod gunicorn;

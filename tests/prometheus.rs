@@ -6,9 +6,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::http::get;
+use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
+use multiprom::http::Exporter;
+
+use crate::support::http::{get, serve_always};
 use crate::support::process::{PATIENCE, Running};
-use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for, zoo};
 
 /// What each worker counts.
 const JOBS: [u32; 4] = [5, 70, 1100, 13];
@@ -37,23 +40,25 @@ fn served(dir: &Path) -> (Running, String) {
     (server, url)
 }
 
-/// A Prometheus that scrapes one target each second, and its address.
+/// A Prometheus that scrapes targets each second, each as a job of its own, and its address.
 ///
 /// It does not tell which port it was given, so a free one is looked for, again where somebody else
 /// took it meanwhile.
-fn prometheus(dir: &Path, target: &str) -> (Running, String) {
+fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
     let config = dir.join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs: [{{job_name: test, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
-    );
+    let mut text =
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
+    for (job, target) in targets {
+        let target = format!("static_configs: [{{targets: [\"{target}\"]}}]");
+        text.extend(["- {job_name: ", job, ", ", &target, "}\n"]);
+    }
     fs::write(&config, text).unwrap();
     for _ in 0..5 {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address={free}"));
+        command.arg(format!("--web.listen-address={free}")).args(flags);
         let mut running = Running::start(command.current_dir(dir));
         let url = format!("http://{free}");
         let is_up = wait_for("Prometheus", PATIENCE, || {
@@ -88,7 +93,7 @@ fn prometheus_finds_us_up_and_sums_exactly_what_the_workers_counted() {
     let (dir, home) = (TestDir::new("scraped"), TestDir::new("prometheus"));
     let (_server, metrics) = served(dir.path());
     let target = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
-    let (prometheus, url) = prometheus(home.path(), target);
+    let (prometheus, url) = prometheus(home.path(), &[("test", target)], &[]);
     wait_for("a healthy target", PATIENCE, || {
         let answer = api(&url, "targets");
         let target = &answer["data"]["activeTargets"][0];
@@ -125,6 +130,95 @@ fn prometheus_finds_us_up_and_sums_exactly_what_the_workers_counted() {
     assert!(prometheus.end().status.success());
 }
 
+/// What a registry shows of the zoo when a scraper asks for a format.
+fn zoo_in(format: Format) -> String {
+    let page =
+        Exposition::encode(&zoo::registry(true), Negotiated::new(format, Escaping::Underscores));
+    serve_always(page.content_type, page.body)
+}
+
+#[test]
+fn prometheus_reads_the_same_of_each_format_that_it_knows() {
+    if !is_installed("prometheus") {
+        return;
+    }
+    // The first negotiates: Prometheus asks for protobuf where it may read native histograms.
+    let exporter = Exporter::builder(zoo::registry(true));
+    let exporter = exporter.listen("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let asked = exporter.url().strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let (text, openmetrics) = (zoo_in(Format::Text), zoo_in(Format::OpenMetrics));
+    let protobuf = zoo_in(Format::Protobuf);
+    let targets =
+        [("asked", asked), ("protobuf", &protobuf), ("openmetrics", &openmetrics), ("text", &text)];
+    let home = TestDir::new("formats");
+    let features = "--enable-feature=native-histograms,exemplar-storage";
+    let (prometheus, url) = prometheus(home.path(), &targets, &[features]);
+    wait_for("healthy targets", PATIENCE, || {
+        let answer = api(&url, "targets");
+        let targets = answer["data"]["activeTargets"].as_array().unwrap();
+        assert!(targets.iter().all(|target| target["health"] != "down"), "{answer}");
+        let is_up = targets.iter().all(|target| target["health"] == "up");
+        (is_up && targets.len() == 4).then_some(())
+    });
+    wait_for("stored samples", PATIENCE, || (value(&url, "sum(up)") == Some(4.0)).then_some(()));
+    let wanted = [
+        ("zoo_read_bytes_total%7Bq=%22%22", 300.5),
+        ("zoo_read_bytes_total%7Bpath=%22/%22", 1e21),
+        ("zoo_temperature_celsius%7Bplace=%22c%22", f64::INFINITY),
+        ("zoo_temperature_celsius%7Bplace=%22e%22", 1e-9),
+        ("zoo_wait_seconds_bucket%7Broute=%22/%22,le=%221.0%22", 5.0),
+        ("zoo_wait_seconds_bucket%7Broute=%22/%22,le=%22%2BInf%22", 8.0),
+        ("zoo_wait_seconds_sum%7Broute=%22/%22", 1234.5),
+        ("zoo_size_count%7Bkind=%22x%22", 17.0),
+        ("zoo_size%7Bkind=%22x%22,quantile=%220.99%22", 2.5),
+        ("zoo_build_info%7Bversion=%221.2.3%22", 1.0),
+        ("zoo_mode%7Bzoo_mode=%22on%22", 1.0),
+        ("zoo_thing%7B", 5.0),
+        ("zoo_hits_total%7Bhttp_route=%22/%22", 2.0),
+    ];
+    for (job, _) in targets {
+        for (selector, number) in wanted {
+            let comma = if selector.ends_with("%7B") { "" } else { "," };
+            let query = format!("{selector}{comma}job=%22{job}%22%7D");
+            assert_eq!(value(&url, &query), Some(number), "{query}");
+        }
+    }
+    for job in ["asked", "protobuf"] {
+        for (selector, count, sum) in [
+            ("zoo_native%7Bkind=%22one%22,", 10.0, 3.5),
+            ("zoo_native%7Bkind=%22both%22,", 18.0, 3.5),
+            ("zoo_native%7Bkind=%22empty%22,", 0.0, 0.0),
+            ("zoo_twofold%7B", 10.0, 3.5),
+        ] {
+            let series = format!("({selector}job=%22{job}%22%7D)");
+            assert_eq!(value(&url, &format!("histogram_count{series}")), Some(count), "{series}");
+            assert_eq!(value(&url, &format!("histogram_sum{series}")), Some(sum), "{series}");
+        }
+        let native = format!("(zoo_native%7Bkind=%22one%22,job=%22{job}%22%7D)");
+        // The last 3 of 10 are in the bucket from 1 to the root of 2.
+        let rank = value(&url, &format!("histogram_quantile(0.95,{}", &native[1..])).unwrap();
+        assert!(rank > 1.0 && rank <= 2.0_f64.sqrt(), "{rank}");
+    }
+    let exemplars = api(&url, "query_exemplars?query=zoo_read_bytes_total&start=0&end=9999999999");
+    let exemplars = exemplars["data"].as_array().unwrap();
+    let has_exemplar = |job: &&str| {
+        exemplars.iter().any(|series| {
+            series["seriesLabels"]["job"] == **job
+                && series["exemplars"][0]["labels"]["trace_id"] == "4bf9"
+                && series["exemplars"][0]["value"] == "12"
+        })
+    };
+    let jobs = targets.map(|(job, _)| job);
+    let with_exemplar: Vec<&str> = jobs.into_iter().filter(has_exemplar).collect();
+    assert_eq!(with_exemplar, ["asked", "protobuf", "openmetrics"]);
+    let metadata = api(&url, "targets/metadata?metric=zoo_read_bytes");
+    let units = metadata["data"].as_array().unwrap().iter().map(|target| &target["unit"]);
+    assert!(units.into_iter().any(|unit| unit == "bytes"), "{metadata}");
+    prometheus.signal("TERM");
+    assert!(prometheus.end().status.success());
+    exporter.stop();
+}
+
 #[test]
 fn promtool_has_nothing_to_say_about_our_text() {
     if !is_installed("promtool") {
@@ -136,11 +230,32 @@ fn promtool_has_nothing_to_say_about_our_text() {
     }
     let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
     assert_eq!(text.matches("# TYPE ").count(), 14, "{text}");
+    assert_eq!(promtool(text.as_bytes()), (Some(0), String::new()));
+}
+
+/// Exit status and words of `promtool check metrics`: 1 for what it cannot read, 3 for what it would name
+/// otherwise.
+fn promtool(text: &[u8]) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    tool.stdin.take().unwrap().write_all(text).unwrap();
     let output = tool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert_eq!((output.status.code(), String::from_utf8(said).unwrap().as_str()), (Some(0), ""));
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn promtool_reads_every_type_under_every_escaping_that_it_knows() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let registry = zoo::registry(true);
+    for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
+        let text = Exposition::encode(&registry, Negotiated::new(Format::Text, escaping)).body;
+        let (status, said) = promtool(&text);
+        assert_eq!(status, Some(3), "{said}");
+        let is_about_names = |line: &str| !line.contains("error") && !line.contains("duplicate");
+        assert!(said.lines().all(is_about_names), "{said}");
+    }
 }

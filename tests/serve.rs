@@ -1,16 +1,22 @@
 //! `serve` over HTTP, with good clients and bad ones.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use multiprom::{Backend, Counter, Registry};
 
 use crate::support::http::{Connection, scrape, sum_of};
 use crate::support::process::Running;
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+    application/openmetrics-text;version=0.0.1;q=0.5,\
+    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 /// A server of a directory in which 5 jobs were counted.
 struct Served {
@@ -105,6 +111,8 @@ fn the_accept_header_picks_the_format() {
                       application/openmetrics-text;version=0.0.1;q=0.4,\
                       text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
     let long = "application/openmetrics-text".to_owned() + &";a=b".repeat(1000);
+    let text_utf8 = TEXT.replace("0.0.4", "1.0.0") + "; escaping=underscores";
+    let openmetrics_2 = OPENMETRICS.replace("1.0.0", "2.0.0") + "; escaping=underscores";
     let cases = [
         ("application/openmetrics-text", OPENMETRICS),
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS),
@@ -118,20 +126,129 @@ fn the_accept_header_picks_the_format() {
         ("application/openmetrics-text;q=0", TEXT),
         ("application/openmetrics-text;q=NaN", TEXT),
         ("application/openmetrics-text;version=9", TEXT),
+        ("text/plain;version=0.0.4;escaping=dots", &format!("{TEXT}; escaping=dots")),
+        ("text/plain;escaping=allow-utf-8", &format!("{TEXT}; escaping=allow-utf-8")),
+        (PROMETHEUS_3, &format!("{OPENMETRICS}; escaping=allow-utf-8")),
+        ("text/plain;version=1.0.0", &text_utf8),
+        ("application/openmetrics-text;version=2.0.0", &openmetrics_2),
         (";;;,,,q=,=;\"", TEXT),
     ];
     for (accept, wanted) in cases {
         let answer = connection.request("GET", "/metrics", &format!("Accept: {accept}\r\n"));
         let content_type = answer.header("content-type");
         assert_eq!((answer.status, content_type), (200, Some(wanted)), "{accept}");
-        assert_eq!(answer.body.ends_with("\n# EOF\n"), wanted == OPENMETRICS, "{accept}");
-        let head = if wanted == TEXT { "# TYPE jobs_total counter" } else { "# TYPE jobs counter" };
+        let is_openmetrics = wanted.contains("openmetrics");
+        assert_eq!(answer.body.ends_with("\n# EOF\n"), is_openmetrics, "{accept}");
+        let is_bare = is_openmetrics && wanted != openmetrics_2;
+        let head = if is_bare { "# TYPE jobs counter" } else { "# TYPE jobs_total counter" };
         assert!(answer.body.lines().any(|line| line == head), "{accept}");
-        assert_eq!(answer.header("vary"), Some("Accept"));
+        assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
     }
     let several = "Accept: text/plain;q=0.1\r\nAccept: application/openmetrics-text\r\n";
     let answer = connection.request("GET", "/metrics", several);
     assert_eq!(answer.header("content-type"), Some(OPENMETRICS));
+    served.stop();
+}
+
+#[test]
+fn protobuf_is_served_to_those_who_ask_for_it() {
+    let served = Served::start("protobuf", &[]);
+    let mut connection = served.connect();
+    let media_type = "application/vnd.google.protobuf";
+    let proto = "proto=io.prometheus.client.MetricFamily";
+    let accept = format!("Accept: {media_type};{proto};encoding=delimited,*/*;q=0.1\r\n");
+    let answer = connection.request("GET", "/metrics", &accept);
+    let wanted = format!("{media_type}; {proto}; encoding=delimited");
+    assert_eq!(answer.header("content-type"), Some(wanted.as_str()));
+    let counter = b"\x0a\x0ajobs_total\x12";
+    assert!(answer.bytes.windows(counter.len()).any(|bytes| bytes == counter));
+    served.stop();
+}
+
+#[test]
+fn bodies_are_compressed_as_the_scraper_accepts() {
+    let served = Served::start("compressed", &[]);
+    let mut connection = served.connect();
+    let plain = connection.request("GET", "/metrics", "");
+    assert_eq!(plain.header("content-encoding"), None);
+    for (accept, coding) in [
+        ("gzip", Some("gzip")),
+        ("gzip, deflate, br, zstd", Some("zstd")),
+        ("zstd;q=0.5, gzip", Some("gzip")),
+        ("*;q=0.1", Some("zstd")),
+        ("br, identity;q=0", None),
+        ("gzip;q=0", None),
+        (",;q=gzip", None),
+    ] {
+        let header = format!("Accept-Encoding: {accept}\r\n");
+        let answer = connection.request("GET", "/metrics", &header);
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, coding), "{accept}");
+        assert_eq!(answer.header("content-type"), Some(TEXT));
+        assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
+        let head = connection.request("HEAD", "/metrics", &header);
+        let len: usize = head.header("content-length").unwrap().parse().unwrap();
+        // But for the digits of free space.
+        assert!(len.abs_diff(answer.bytes.len()) < 32, "{accept}: {len}");
+        let Some(tool) = coding else {
+            assert_eq!(merged(&answer.body), merged(&plain.body));
+            continue;
+        };
+        assert!(answer.bytes.len() * 2 < plain.body.len());
+        if let Some(body) = unpacked(tool, &answer.bytes) {
+            assert_eq!(merged(&body), merged(&plain.body));
+        }
+    }
+    // What is small stays as it is, unless that is refused.
+    for (accept, coding) in [("gzip", None), ("gzip, identity;q=0", Some("gzip"))] {
+        let header = format!("Accept-Encoding: {accept}\r\n");
+        let answer = connection.request("GET", "/metrics?name[]=jobs_total", &header);
+        assert_eq!(answer.header("content-encoding"), coding);
+    }
+    served.stop();
+}
+
+/// What the command of a coding makes of a body.
+fn unpacked(tool: &str, bytes: &[u8]) -> Option<String> {
+    let mut command = Command::new(tool);
+    command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        skip(&format!("{tool} is not installed"));
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes));
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_query_picks_samples_by_their_names() {
+    let served = Served::start("names", &[]);
+    let mut connection = served.connect();
+    let mut names = |query: &str| {
+        let answer = connection.request("GET", &format!("/metrics?{query}"), "");
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)), "{query}");
+        let lines = answer.body.lines().filter(|line| !line.starts_with("# HELP"));
+        let names = lines.map(|line| line.split(['{', ' ']).take(3).collect::<Vec<_>>().join(" "));
+        let mut names: Vec<String> = names.collect();
+        names.dedup_by(|a, b| a.split(' ').next() == b.split(' ').next() && !a.starts_with('#'));
+        names
+    };
+    assert_eq!(names("name[]=jobs_total"), ["# TYPE jobs_total", "jobs_total 5"]);
+    let both = names("x=1&name%5B%5D=jobs%5ftotal&name[]=job_size_bytes_count&name[]=none");
+    assert_eq!(both.iter().filter(|name| name.starts_with("# TYPE")).count(), 2, "{both:?}");
+    assert!(both.contains(&"job_size_bytes_count 5".to_owned()), "{both:?}");
+    assert!(!both.iter().any(|name| name.starts_with("job_size_bytes_bucket")), "{both:?}");
+    // The names are those of samples, not of families.
+    for none in ["name[]=jobs", "name[]=job_size_bytes", "name[]=", "name[]=%00%ff%zz"] {
+        assert!(names(none).is_empty(), "{none}");
+    }
+    for all in ["name=jobs", "", "name%5B=jobs"] {
+        assert!(names(all).len() > 20, "{all}");
+    }
     served.stop();
 }
 
@@ -259,7 +376,7 @@ fn the_telemetry_path_can_be_another() {
 
 #[test]
 fn a_directory_that_comes_back_is_served_again() {
-    let served = Served::start("returns", &[]);
+    let served = Served::start("returns", &["--compact", "off"]);
     fs::remove_dir_all(served.dir.path()).unwrap();
     let body = scrape(&served.url);
     assert_eq!(sum_of(&body, "multiprom_file_errors_total{reason=\"directory\"}"), 1.0);

@@ -196,15 +196,32 @@ pub(super) struct MarkDeadArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum FormatName {
+    /// Prometheus text 0.0.4
     Text,
+    /// Prometheus text 1.0.0, with any name in quotes
+    TextUtf8,
+    /// OpenMetrics 1.0.0
     Openmetrics,
+    /// OpenMetrics 2.0.0, first release candidate
+    Openmetrics2,
+    /// Delimited messages io.prometheus.client.MetricFamily
+    Protobuf,
+    /// The same messages as text
+    ProtobufText,
+    /// An array of families
+    Json,
 }
 
 impl FormatName {
     pub(super) fn format(self) -> Format {
         match self {
             FormatName::Text => Format::Text,
+            FormatName::TextUtf8 => Format::TextUtf8,
             FormatName::Openmetrics => Format::OpenMetrics,
+            FormatName::Openmetrics2 => Format::OpenMetrics2,
+            FormatName::Protobuf => Format::Protobuf,
+            FormatName::ProtobufText => Format::ProtobufText,
+            FormatName::Json => Format::Json,
         }
     }
 }

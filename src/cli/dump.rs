@@ -1,10 +1,11 @@
 //! `dump`: one merged exposition on standard output.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
-use super::{print, serve};
+use super::{serve, told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::multiproc::MultiProcessCollector;
@@ -26,6 +27,10 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
     let registry = Registry::new();
     let builder = serve::configure(builder, arguments.merge).on_problem(serve::tell);
     registry.register(builder.build()?)?;
-    print(&Exposition::encode(&registry, arguments.format.format()).body)?;
+    let mut out = io::stdout().lock();
+    told(
+        Exposition::write(&registry, arguments.format.format(), &mut out)
+            .and_then(|()| out.flush()),
+    )?;
     Ok(ExitCode::SUCCESS)
 }

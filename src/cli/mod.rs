@@ -74,10 +74,15 @@ fn say(message: &dyn std::fmt::Display) {
     crate::error::log_line(message);
 }
 
-/// Writes to standard output. A reader that has gone away, as `head` does, is no failure.
+/// Writes to standard output.
 fn print(bytes: &[u8]) -> crate::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    told(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure.
+fn told(written: io::Result<()>) -> crate::Result<()> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::at(ErrorKind::Io, "standard output", error))
         }

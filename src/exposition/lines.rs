@@ -1,7 +1,8 @@
-//! What the text formats have in common: names, labels, escapes.
+//! What the text formats have in common: series, escapes, comments.
 
-use crate::model::number::{Style, push_f64};
-use crate::model::{Part, Sample, name};
+use super::names::Names;
+use crate::model::number::{Style, push_f64, push_u64};
+use crate::model::{Exemplar, Part, Sample};
 
 /// Which characters of a text are escaped besides backslash and line feed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,80 +29,124 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: Quotes) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a metric name; what the data model does not allow becomes underscores.
+/// Appends name and labels of a sample, and the space before its value; `before` comes after the name of
+/// the family.
 ///
-/// See: the escaping scheme `underscores` of Prometheus, which is its default.
-pub(super) fn push_metric_name(out: &mut Vec<u8>, text: &str) {
-    if name::is_metric_name(text) {
-        out.extend_from_slice(text.as_bytes());
+/// `false`, with nothing appended, where one of its labels is not shown.
+pub(super) fn push_series(
+    out: &mut Vec<u8>,
+    names: &mut Names,
+    suffix: &str,
+    labels: &[(&str, &str)],
+    part: Part,
+) -> bool {
+    let start = out.len();
+    let mut before = b'{';
+    if names.is_quoted() {
+        out.extend_from_slice(b"{\"");
+        out.extend_from_slice(names.base().as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
+        out.push(b'"');
+        before = b',';
     } else {
-        push_underscored(out, text, true);
+        out.extend_from_slice(names.base().as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
     }
-}
-
-fn push_label_name(out: &mut Vec<u8>, text: &str) {
-    if name::is_label_name(text) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        push_underscored(out, text, false);
+    for (at, (name, value)) in labels.iter().enumerate() {
+        let Some(name) = names.label(at, name) else {
+            out.truncate(start);
+            return false;
+        };
+        out.push(before);
+        out.extend_from_slice(name.as_bytes());
+        push_escaped(out, value, Quotes::Escaped);
+        out.push(b'"');
+        before = b',';
     }
-}
-
-fn push_underscored(out: &mut Vec<u8>, text: &str, colons: bool) {
-    if text.is_empty() {
-        out.push(b'_');
-    }
-    for (at, char) in text.chars().enumerate() {
-        let letter = char.is_ascii_alphabetic() || char == '_' || (char == ':' && colons);
-        let allowed = letter || (at > 0 && char.is_ascii_digit());
-        out.push(if allowed { char as u8 } else { b'_' });
-    }
-}
-
-/// Appends name, suffix and labels of a sample, and the space before its value.
-pub(super) fn push_series(out: &mut Vec<u8>, family: &str, sample: &Sample<'_>) {
-    push_metric_name(out, family);
-    out.extend_from_slice(sample.part.suffix().as_bytes());
-    let extra = match sample.part {
-        Part::Bucket(bound) => Some(("le", bound)),
-        Part::Quantile(quantile) => Some(("quantile", quantile)),
+    let extra: Option<(&[u8], f64)> = match part {
+        Part::Bucket(bound) => Some((b"le=\"", bound)),
+        Part::Quantile(quantile) => Some((b"quantile=\"", quantile)),
         _ => None,
     };
-    if !sample.labels.is_empty() || extra.is_some() {
-        let mut before = b'{';
-        for (name, value) in sample.labels {
-            out.push(before);
-            push_label_name(out, name);
-            out.extend_from_slice(b"=\"");
-            push_escaped(out, value, Quotes::Escaped);
-            out.push(b'"');
-            before = b',';
-        }
-        if let Some((name, number)) = extra {
-            out.push(before);
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"=\"");
-            push_f64(out, number, Style::Canonical);
-            out.push(b'"');
-        }
+    if let Some((name, number)) = extra {
+        out.push(before);
+        out.extend_from_slice(name);
+        push_f64(out, number, Style::Canonical);
+        out.push(b'"');
+        before = b',';
+    }
+    if before == b',' {
         out.push(b'}');
     }
     out.push(b' ');
+    true
 }
 
 /// Appends `# <keyword> <name> `.
-pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, family: &str, suffix: &str) {
+pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, names: &Names, suffix: &str) {
     out.extend_from_slice(b"# ");
     out.extend_from_slice(keyword.as_bytes());
     out.push(b' ');
-    push_metric_name(out, family);
+    if names.is_quoted() {
+        out.push(b'"');
+    }
+    out.extend_from_slice(names.base().as_bytes());
     out.extend_from_slice(suffix.as_bytes());
+    if names.is_quoted() {
+        out.push(b'"');
+    }
     out.push(b' ');
+}
+
+/// Appends a time as a count of milliseconds, towards zero.
+pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
+    let milliseconds = (seconds * 1000.0) as i64;
+    if milliseconds < 0 {
+        out.push(b'-');
+    }
+    push_u64(out, milliseconds.unsigned_abs());
+}
+
+/// Appends ` # {labels} value timestamp`. `false`, with nothing appended, where a label is not shown.
+pub(super) fn push_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: &Exemplar<'_>) -> bool {
+    let start = out.len();
+    out.extend_from_slice(b" # {");
+    for (at, (name, value)) in exemplar.labels.iter().enumerate() {
+        let Some(name) = names.label(at, name) else {
+            out.truncate(start);
+            return false;
+        };
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+        push_escaped(out, value, Quotes::Escaped);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"} ");
+    push_f64(out, exemplar.value, Style::Canonical);
+    if let Some(seconds) = exemplar.timestamp.filter(|seconds| seconds.is_finite()) {
+        out.push(b' ');
+        push_f64(out, seconds, Style::Canonical);
+    }
+    true
+}
+
+/// What comes after the name of the family, and the labels, of a sample.
+pub(super) fn push_sample_series(
+    out: &mut Vec<u8>,
+    names: &mut Names,
+    sample: &Sample<'_>,
+) -> bool {
+    push_series(out, names, sample.part.suffix(), sample.labels, sample.part)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::escape::Escaping;
+    use crate::exposition::names::Syntax;
+    use crate::model::{FamilyHead, MetricType};
 
     #[test]
     fn escapes_keep_every_character_apart() {
@@ -115,11 +160,30 @@ mod tests {
 
     #[test]
     fn names_that_are_not_allowed_never_break_a_line() {
-        for (name, shown) in
-            [("a:b", "a:b"), ("http.total", "http_total"), ("9\n\"{", "____"), ("", "_")]
+        for (name, shown, quoted) in [
+            ("a:b", "a:b ", "a:b "),
+            ("http.total", "http_total ", "{\"http.total\"} "),
+            ("9\n\"{", "____ ", "{\"9\\n\\\"{\"} "),
+            ("", "_ ", "_ "),
+        ] {
+            for (escaping, shown) in [(Escaping::Underscores, shown), (Escaping::AllowUtf8, quoted)]
+            {
+                let mut names = Names::new(escaping, Syntax::Lines);
+                names.begin(&FamilyHead::new(name, "", MetricType::Gauge));
+                let mut out = Vec::new();
+                assert!(push_series(&mut out, &mut names, "", &[], Part::Value));
+                assert_eq!(String::from_utf8(out).unwrap(), shown);
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_cut_to_milliseconds() {
+        for (seconds, shown) in
+            [(1.5, "1500"), (-0.0015, "-1"), (0.0, "0"), (1e300, "9223372036854775807")]
         {
             let mut out = Vec::new();
-            push_metric_name(&mut out, name);
+            push_milliseconds(&mut out, seconds);
             assert_eq!(String::from_utf8(out).unwrap(), shown);
         }
     }

@@ -1,75 +1,45 @@
 //! Exposition: families as text, in the format that a scraper asks for.
 //!
-//! Encoders take families as they come and write them at once; nothing is kept but the output.
+//! Encoders take families as they come and write them at once. What is kept besides the output is the
+//! name of each family, and in the formats that show a metric as a whole, that metric; protobuf is
+//! written family by family. What a format cannot hold is left out or mended as the encoder's page says.
 
+mod escape;
+mod format;
+mod json;
 mod lines;
+mod names;
 mod negotiate;
 mod openmetrics;
+mod openmetrics2;
+mod page;
+mod pending;
+#[cfg(feature = "protobuf")]
+mod protobuf;
+#[cfg(feature = "protobuf")]
+mod protobuf_text;
 mod text;
+#[cfg(feature = "protobuf")]
+mod wire;
 
-use std::fmt;
+use crate::model::FamilySink;
 
-use crate::model::Gatherer;
-
+pub use escape::{Escaping, UnknownEscaping};
+pub use format::{Format, Negotiated};
+pub use json::JsonEncoder;
 pub use negotiate::negotiate;
 pub use openmetrics::OpenMetricsEncoder;
+pub use openmetrics2::OpenMetrics2Encoder;
+pub use page::Exposition;
+#[cfg(feature = "protobuf")]
+pub use protobuf::ProtobufEncoder;
 pub use text::TextEncoder;
 
-/// An exposition format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// The Prometheus text format, version 0.0.4.
-    #[default]
-    Text,
-    /// OpenMetrics text, version 1.0.0.
-    OpenMetrics,
-}
+/// What all encoders can besides taking families.
+trait Encoder: FamilySink {
+    /// What is encoded so far and will not be changed any more, if that is all: to be taken away.
+    fn chunk(&mut self) -> Option<&mut Vec<u8>>;
 
-impl Format {
-    /// The value of the HTTP header `Content-Type`.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// A complete exposition: what a scrape is answered with.
-///
-/// [`Display`](fmt::Display) gives the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exposition {
-    /// The value of the HTTP header `Content-Type`.
-    pub content_type: &'static str,
-    /// UTF-8 text.
-    pub body: Vec<u8>,
-}
-
-impl Exposition {
-    /// Gathers everything, in the format that an HTTP `Accept` header prefers.
-    pub fn render(source: &dyn Gatherer, accept: Option<&str>) -> Exposition {
-        Exposition::encode(source, negotiate(accept))
-    }
-
-    /// Gathers everything in one format.
-    pub fn encode(source: &dyn Gatherer, format: Format) -> Exposition {
-        let mut body = Vec::new();
-        match format {
-            Format::Text => source.gather(&mut TextEncoder::new(&mut body)),
-            Format::OpenMetrics => {
-                let mut encoder = OpenMetricsEncoder::new(&mut body);
-                source.gather(&mut encoder);
-                encoder.finish();
-            }
-        }
-        Exposition { content_type: format.content_type(), body }
-    }
-}
-
-impl fmt::Display for Exposition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.body))
-    }
+    /// Ends the exposition.
+    fn end(&mut self);
 }

@@ -2,90 +2,460 @@
 //!
 //! See: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
-use super::lines::{Quotes, push_comment, push_escaped, push_series};
+use super::Encoder;
+use super::escape::Escaping;
+use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_sample_series};
+use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
-use crate::model::{FamilyHead, FamilySink, Part, Sample};
+use crate::model::{Exemplar, FamilyHead, FamilySink, MetricType, Part, Sample, is_whole_count};
 
-/// Writes families as OpenMetrics; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
+/// The most characters of the label names and values of an exemplar.
+const MAX_EXEMPLAR_CHARS: usize = 128;
+
+/// Writes families as OpenMetrics 1.0.0; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
+///
+/// What the format forbids is left out or mended, always in the same way:
+///
+/// - a unit that is not the end of the family's name, that has other characters than metric names have, or of an info
+///   or state set;
+/// - a sample that its type does not have; `_created` where it is not asked for;
+/// - a counter that is negative or NaN, with the `_created` after it; a quantile value that is negative, or
+///   whose quantile is not in 0 to 1; an info that is not 1, a state that is neither 0 nor 1;
+/// - a sum that is NaN, that is negative although no observations can be, or of a histogram with negative
+///   bounds; of a histogram the count with it, which is still the bucket `+Inf`;
+/// - bucket values and counts are rounded to whole numbers, negative ones and NaN to 0, infinite ones to the
+///   largest;
+/// - an exemplar of another sample than a total or a bucket, of more than 128 characters of label names and
+///   values, or above the bound of its bucket;
+/// - native histograms.
+///
+/// ```
+/// use multiprom::exposition::OpenMetricsEncoder;
+/// use multiprom::{Exemplar, FamilySink};
+///
+/// let mut out = Vec::new();
+/// let mut encoder = OpenMetricsEncoder::new(&mut out);
+/// let exemplar = Exemplar { labels: &[("trace_id", "4bf9")], value: 12.0, timestamp: None };
+/// (&mut encoder as &mut dyn FamilySink)
+///     .with_unit("bytes")
+///     .counter("read_bytes_total", "Read.")
+///     .sample_with_exemplar(&[], 300.0, exemplar);
+/// encoder.finish();
+/// let shown = "# TYPE read_bytes counter\n\
+///              ## UNIT read_bytes bytes\n\
+///              ## HELP read_bytes Read.\n\
+///              read_bytes_total 300.0 # {trace_id=\"4bf9\"} 12.0\n\
+///              ## EOF\n";
+/// assert_eq!(out, shown.as_bytes());
+/// ```
 pub struct OpenMetricsEncoder<'a> {
     out: &'a mut Vec<u8>,
-    family: String,
+    names: Names,
+    shows_created: bool,
+    is_skipping: bool,
+    metric_type: MetricType,
+    metric: Metric,
+}
+
+/// What is known of the metric whose samples are coming.
+#[derive(Default)]
+struct Metric {
+    has_negative_bounds: bool,
+    is_in_buckets: bool,
+    /// The counter or the sum was left out: so is the `_created` or the count that follows.
+    is_left_out: bool,
+    /// Where the line of its count begins, if that is the last line.
+    count_at: Option<usize>,
 }
 
 impl<'a> OpenMetricsEncoder<'a> {
-    /// An encoder that appends to `out`.
+    /// An encoder that appends to `out`, with names escaped by underscores.
     pub fn new(out: &'a mut Vec<u8>) -> OpenMetricsEncoder<'a> {
-        OpenMetricsEncoder { out, family: String::new() }
+        OpenMetricsEncoder {
+            out,
+            names: Names::new(Escaping::Underscores, Syntax::Lines),
+            shows_created: false,
+            is_skipping: false,
+            metric_type: MetricType::Unknown,
+            metric: Metric::default(),
+        }
+    }
+
+    /// Escapes names in another way; set before the first family.
+    pub fn escaping(mut self, escaping: Escaping) -> OpenMetricsEncoder<'a> {
+        self.names.set_escaping(escaping);
+        self
+    }
+
+    /// Shows when counters, histograms and summaries began, as samples `_created`; not shown by default, as
+    /// readers take them for series.
+    pub fn created(mut self) -> OpenMetricsEncoder<'a> {
+        self.shows_created = true;
+        self
     }
 
     /// Writes `# EOF`, without which a reader takes the exposition for cut off.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    /// Whether a sample is shown; keeps note of what that means for the next.
+    fn admit(&mut self, sample: &Sample<'_>) -> bool {
+        let (metric, value) = (&mut self.metric, sample.value);
+        let is_bucket = matches!(sample.part, Part::Bucket(_));
+        if is_bucket && !metric.is_in_buckets {
+            *metric = Metric::default();
+        }
+        metric.is_in_buckets = is_bucket;
+        let was_left_out = std::mem::take(&mut metric.is_left_out);
+        let count_at = metric.count_at.take();
+        if !self.metric_type.has(sample.part) {
+            return false;
+        }
+        match sample.part {
+            Part::Bucket(bound) => {
+                metric.has_negative_bounds |= bound < 0.0;
+                !bound.is_nan()
+            }
+            Part::Total => {
+                metric.is_left_out = value.is_nan() || value < 0.0;
+                !metric.is_left_out
+            }
+            Part::Quantile(quantile) => is_quantile(quantile, value),
+            Part::Sum | Part::GaugeSum => {
+                let is_forbidden = match self.metric_type {
+                    MetricType::Histogram => value < 0.0 || metric.has_negative_bounds,
+                    MetricType::GaugeHistogram => value < 0.0 && !metric.has_negative_bounds,
+                    _ => value < 0.0,
+                };
+                let is_forbidden = is_forbidden || value.is_nan();
+                if is_forbidden && self.metric_type != MetricType::Summary {
+                    match count_at {
+                        Some(at) => self.out.truncate(at),
+                        None => metric.is_left_out = true,
+                    }
+                }
+                !is_forbidden
+            }
+            Part::Count | Part::GaugeCount => {
+                metric.count_at = Some(self.out.len());
+                !was_left_out
+            }
+            Part::Info => value == 1.0,
+            Part::State => value == 0.0 || value == 1.0,
+            Part::Created => self.shows_created && !was_left_out && value.is_finite(),
+            Part::Value => true,
+        }
+    }
+}
+
+impl Encoder for OpenMetricsEncoder<'_> {
+    fn chunk(&mut self) -> Option<&mut Vec<u8>> {
+        self.metric.count_at.is_none().then_some(&mut *self.out)
+    }
+
+    fn end(&mut self) {
+        self.metric = Metric::default();
         self.out.extend_from_slice(b"# EOF\n");
     }
 }
 
-/// Counts up to here are exact in an `f64`, and are shown as integers.
-const MAX_EXACT_COUNT: f64 = 9_007_199_254_740_992.0;
+/// Whether a summary may have this value at this quantile; NaN is that of no observations.
+pub(super) fn is_quantile(quantile: f64, value: f64) -> bool {
+    (0.0..=1.0).contains(&quantile) && (value.is_nan() || value >= 0.0)
+}
+
+/// Whether the format has such an exemplar for a sample.
+fn has_room_for(exemplar: &Exemplar<'_>, part: Part) -> bool {
+    let is_inside = match part {
+        Part::Total => true,
+        Part::Bucket(bound) => exemplar.value <= bound,
+        _ => false,
+    };
+    let chars = |text: &str| text.chars().count();
+    let total: usize = exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum();
+    is_inside && total <= MAX_EXEMPLAR_CHARS
+}
+
+/// Whether a unit is one: of the characters of metric names, and not of an info or a state set.
+pub(super) fn is_unit(head: &FamilyHead<'_>) -> bool {
+    let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+    !head.unit.is_empty() && !is_unitless && head.unit.bytes().all(is_allowed)
+}
+
+/// Whether a unit may be shown: it ends the name too.
+fn has_unit(head: &FamilyHead<'_>, shown: &str) -> bool {
+    let before = shown.strip_suffix(head.unit).unwrap_or_default();
+    is_unit(head) && before.ends_with('_')
+}
 
 impl FamilySink for OpenMetricsEncoder<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
-        self.family.clear();
-        self.family.push_str(head.name);
-        push_comment(self.out, "TYPE", head.name, "");
+        self.metric = Metric::default();
+        self.metric_type = head.metric_type;
+        self.is_skipping = !self.names.begin(head);
+        if self.is_skipping {
+            return;
+        }
+        push_comment(self.out, "TYPE", &self.names, "");
         self.out.extend_from_slice(head.metric_type.as_str().as_bytes());
         self.out.push(b'\n');
+        if has_unit(head, self.names.base()) {
+            push_comment(self.out, "UNIT", &self.names, "");
+            self.out.extend_from_slice(head.unit.as_bytes());
+            self.out.push(b'\n');
+        }
         if !head.help.is_empty() {
-            push_comment(self.out, "HELP", head.name, "");
+            push_comment(self.out, "HELP", &self.names, "");
             push_escaped(self.out, head.help, Quotes::Escaped);
             self.out.push(b'\n');
         }
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        push_series(self.out, &self.family, sample);
-        let value = sample.value;
-        let is_count = matches!(sample.part, Part::Count | Part::Bucket(_));
-        if is_count && value.trunc() == value && (0.0..MAX_EXACT_COUNT).contains(&value) {
-            push_u64(self.out, value as u64);
-        } else {
-            push_f64(self.out, value, Style::Canonical);
+        if self.is_skipping || !self.admit(sample) {
+            return;
         }
-        if let Some(seconds) = sample.timestamp {
+        if !push_sample_series(self.out, &mut self.names, sample) {
+            return;
+        }
+        if matches!(sample.part, Part::Count | Part::Bucket(_) | Part::GaugeCount) {
+            push_count(self.out, sample.value);
+        } else {
+            push_f64(self.out, sample.value, Style::Canonical);
+        }
+        if let Some(seconds) = sample.timestamp.filter(|seconds| seconds.is_finite()) {
             self.out.push(b' ');
             push_f64(self.out, seconds, Style::Canonical);
         }
+        if let Some(exemplar) = sample.exemplar.filter(|known| has_room_for(known, sample.part)) {
+            push_exemplar(self.out, &mut self.names, &exemplar);
+        }
         self.out.push(b'\n');
+    }
+}
+
+/// Appends a count as an integer.
+fn push_count(out: &mut Vec<u8>, count: f64) {
+    let count = if count >= 0.0 { count.min(f64::MAX).round() } else { 0.0 };
+    if is_whole_count(count) {
+        push_u64(out, count as u64);
+    } else {
+        push_f64(out, count, Style::Canonical);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MetricType;
+    use crate::model::HistogramPoint;
+
+    fn encode(
+        new: fn(&mut Vec<u8>) -> OpenMetricsEncoder<'_>,
+        give: fn(&mut dyn FamilySink),
+    ) -> String {
+        let mut out = Vec::new();
+        let mut encoder = new(&mut out);
+        give(&mut encoder);
+        encoder.finish();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn page(give: fn(&mut dyn FamilySink)) -> String {
+        encode(|out| OpenMetricsEncoder::new(out), give)
+    }
 
     #[test]
     fn a_page_has_every_part_in_its_form() {
-        let mut out = Vec::new();
-        let mut encoder = OpenMetricsEncoder::new(&mut out);
-        encoder.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
-        let labels = [("x", "1")];
-        encoder.sample(&Sample::new(Part::Total, &labels, 3.0));
-        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
-        for part in [Part::Bucket(1e6), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-            encoder.sample(&Sample::new(part, &[], 2e6));
-        }
-        encoder.finish();
+        let text = page(|out| {
+            out.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
+            let labels = [("x", "1")];
+            let timestamp = Some(1.25);
+            out.sample(&Sample { timestamp, ..Sample::new(Part::Total, &labels, 3.0) });
+            out.family(&FamilyHead::new("h", "", MetricType::Histogram));
+            for part in [Part::Bucket(1e6), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
+                out.sample(&Sample::new(part, &[], 2e6));
+            }
+            out.with_unit("bytes").gauge("g_bytes", "").sample(&[], f64::NAN);
+            out.info("build_info", "").sample(&[("v", "1")]);
+            out.state_set("mode", "").sample(&[("a", "b")], &[("on", true), ("off", false)]);
+            out.summary("s", "").sample(&[], &[(0.5, f64::NAN)], 0.0, 0.0);
+            out.unknown("u", "").sample(&[], -1.0);
+        });
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            text,
             "# TYPE c counter\n\
              # HELP c a \\\"b\\\"\\n\\\\\n\
-             c_total{x=\"1\"} 3.0\n\
+             c_total{x=\"1\"} 3.0 1.25\n\
              # TYPE h histogram\n\
              h_bucket{le=\"1e+06\"} 2000000\n\
              h_bucket{le=\"+Inf\"} 2000000\n\
              h_sum 2e+06\n\
              h_count 2000000\n\
+             # TYPE g_bytes gauge\n\
+             # UNIT g_bytes bytes\n\
+             g_bytes NaN\n\
+             # TYPE build info\n\
+             build_info{v=\"1\"} 1.0\n\
+             # TYPE mode stateset\n\
+             mode{a=\"b\",mode=\"on\"} 1.0\n\
+             mode{a=\"b\",mode=\"off\"} 0.0\n\
+             # TYPE s summary\n\
+             s{quantile=\"0.5\"} NaN\n\
+             s_sum 0.0\n\
+             s_count 0\n\
+             # TYPE u unknown\n\
+             u -1.0\n\
              # EOF\n"
+        );
+    }
+
+    #[test]
+    fn created_samples_are_shown_where_they_are_asked_for() {
+        let give = |out: &mut dyn FamilySink| {
+            out.counter("c", "").sample(&[], 1.0).created(&[], 1.5);
+            out.counter("bad", "").sample(&[], -1.0).created(&[], 1.5);
+            out.family(&FamilyHead::new("g", "", MetricType::Gauge));
+            out.sample(&Sample::new(Part::Created, &[], 1.0));
+        };
+        let heads =
+            ["# TYPE c counter\nc_total 1.0\n", "# TYPE bad counter\n# TYPE g gauge\n# EOF\n"];
+        assert_eq!(page(give), heads.concat());
+        let shown = encode(|out| OpenMetricsEncoder::new(out).created(), give);
+        assert_eq!(shown, heads.join("c_created 1.5\n"));
+    }
+
+    #[test]
+    fn what_the_format_forbids_is_left_out_or_mended() {
+        let text = page(|out| {
+            out.counter("c", "").sample(&[("a", "1")], f64::NAN).sample(&[("a", "2")], 2.0);
+            out.with_unit("seconds").gauge("g_bytes", "").sample(&[], 1.0);
+            out.with_unit("g").gauge("g", "").sample(&[], 1.0);
+            let mut summary = out.summary("s", "");
+            summary.sample(&[], &[(0.5, -1.0), (1.5, 1.0), (1.0, 1.0)], 2.5, -1.0);
+            out.family(&FamilyHead { unit: "x", ..FamilyHead::new("i_x", "", MetricType::Info) });
+            out.sample(&Sample::new(Part::Info, &[("a", "1")], 0.0));
+            out.family(&FamilyHead::new("m", "", MetricType::StateSet));
+            out.sample(&Sample::new(Part::State, &[("m", "1")], 0.5));
+            out.sample(&Sample::new(Part::Value, &[("m", "1")], 0.0));
+        });
+        assert_eq!(
+            text,
+            "# TYPE c counter\nc_total{a=\"2\"} 2.0\n\
+             # TYPE g_bytes gauge\ng_bytes 1.0\n\
+             # TYPE g gauge\ng 1.0\n\
+             # TYPE s summary\ns{quantile=\"1.0\"} 1.0\ns_count 3\n\
+             # TYPE i_x info\n\
+             # TYPE m stateset\n\
+             # EOF\n"
+        );
+    }
+
+    #[test]
+    fn a_sum_that_is_forbidden_goes_with_its_count_in_either_order() {
+        let give = |out: &mut dyn FamilySink, parts: [Part; 2], sum: f64| {
+            for (label, sum) in [("1", sum), ("2", 5.0)] {
+                let labels = [("a", label)];
+                out.sample(&Sample::new(Part::Bucket(f64::INFINITY), &labels, 3.0));
+                for part in parts {
+                    let is_sum = matches!(part, Part::Sum | Part::GaugeSum);
+                    out.sample(&Sample::new(part, &labels, if is_sum { sum } else { 3.0 }));
+                }
+            }
+        };
+        for (metric_type, sum, count) in [
+            (MetricType::Histogram, Part::Sum, Part::Count),
+            (MetricType::GaugeHistogram, Part::GaugeSum, Part::GaugeCount),
+        ] {
+            for parts in [[sum, count], [count, sum]] {
+                for value in [f64::NAN, -1.0] {
+                    let mut out = Vec::new();
+                    let mut encoder = OpenMetricsEncoder::new(&mut out);
+                    encoder.family(&FamilyHead::new("h", "", metric_type));
+                    give(&mut encoder, parts, value);
+                    encoder.finish();
+                    let text = String::from_utf8(out).unwrap();
+                    let lines: Vec<&str> = text.lines().collect();
+                    assert_eq!(lines.len(), 6, "{text}");
+                    assert_eq!(lines[1], "h_bucket{a=\"1\",le=\"+Inf\"} 3");
+                    assert_eq!(lines[2], "h_bucket{a=\"2\",le=\"+Inf\"} 3");
+                }
+            }
+        }
+        let text = page(|out| {
+            let point = HistogramPoint {
+                buckets: &[(-1.0, 1.0)],
+                count: 2.0,
+                sum: 5.0,
+                ..Default::default()
+            };
+            out.histogram("h", "").sample(&[], &point);
+            let point = HistogramPoint { sum: -5.0, ..point };
+            out.gauge_histogram("g", "").sample(&[], &point);
+        });
+        assert!(!text.contains("h_sum") && !text.contains("h_count"), "{text}");
+        assert!(text.contains("g_gsum -5.0\ng_gcount 2\n"), "{text}");
+    }
+
+    #[test]
+    fn a_count_that_may_be_taken_back_is_not_handed_on() {
+        let mut out = Vec::new();
+        let mut encoder = OpenMetricsEncoder::new(&mut out);
+        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
+        assert!(encoder.chunk().is_some());
+        encoder.sample(&Sample::new(Part::Count, &[], 1.0));
+        assert!(encoder.chunk().is_none());
+        encoder.sample(&Sample::new(Part::Sum, &[], 1.0));
+        assert!(encoder.chunk().is_some());
+    }
+
+    #[test]
+    fn exemplars_are_shown_where_the_format_has_room_for_them() {
+        let text = page(|out| {
+            let exemplar = |value, timestamp| Exemplar { labels: &[("t", "\"")], value, timestamp };
+            let exemplars =
+                [exemplar(0.5, None), exemplar(0.7, Some(1.5)), exemplar(3.0, Some(f64::NAN))];
+            let buckets = [(1.0, 2.0), (2.0, 2.0)];
+            let point = HistogramPoint {
+                buckets: &buckets,
+                count: 3.0,
+                sum: 4.2,
+                exemplars: &exemplars,
+                created: None,
+            };
+            out.histogram("h", "").sample(&[], &point);
+            let long = "\u{e9}".repeat(127);
+            for text in [&*long, &long[..252]] {
+                let labels = [("ab", text)];
+                let exemplar = Exemplar { labels: &labels, value: 1.0, timestamp: None };
+                out.counter("c", "").sample_with_exemplar(&[], 1.0, exemplar);
+            }
+            let exemplar = Exemplar { labels: &[], value: 1.0, timestamp: None };
+            out.gauge("g", "").sample_with_exemplar(&[], 1.0, exemplar);
+            out.counter("d", "").sample_with_exemplar(&[], 1.0, exemplar);
+            let sample = Sample::new(Part::Bucket(1.0), &[], 1.0);
+            out.family(&FamilyHead::new("k", "", MetricType::Histogram));
+            let exemplar = Some(Exemplar { value: 1.5, ..exemplar });
+            out.sample(&Sample { exemplar, ..sample });
+        });
+        let shown: Vec<&str> = text.lines().filter(|line| !line.starts_with("# T")).collect();
+        let long = format!("c_total 1.0 # {{ab=\"{}\"}} 1.0", "\u{e9}".repeat(126));
+        assert_eq!(
+            shown,
+            [
+                "h_bucket{le=\"1.0\"} 2 # {t=\"\\\"\"} 0.7 1.5",
+                "h_bucket{le=\"2.0\"} 2",
+                "h_bucket{le=\"+Inf\"} 3 # {t=\"\\\"\"} 3.0",
+                "h_sum 4.2",
+                "h_count 3",
+                "c_total 1.0",
+                &long,
+                "g 1.0",
+                "d_total 1.0 # {} 1.0",
+                "k_bucket{le=\"1.0\"} 1",
+                "# EOF",
+            ]
         );
     }
 }

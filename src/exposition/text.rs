@@ -1,78 +1,165 @@
-//! The Prometheus text format, version 0.0.4.
+//! The Prometheus text formats, versions 0.0.4 and 1.0.0.
 //!
 //! See: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
-use super::lines::{Quotes, push_comment, push_escaped, push_series};
+use super::Encoder;
+use super::escape::Escaping;
+use super::lines::{Quotes, push_comment, push_escaped, push_milliseconds, push_sample_series};
+use super::names::{Names, Syntax, own_suffix};
 use crate::model::number::{Style, push_f64};
 use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
 
-/// Writes families in the text format 0.0.4.
+/// Writes families in the text format 0.0.4, or 1.0.0; [`finish`](TextEncoder::finish) ends the exposition.
+///
+/// Both have one grammar; that of 1.0.0 has quoted names too, which are written where the escaping is
+/// [`Escaping::AllowUtf8`]. Neither has units, exemplars and native histograms, which are left out. Types that they
+/// lack are shown as the nearest: gauge histograms as histograms, infos and state sets as gauges. The
+/// samples `_created`, `_gcount` and `_gsum` are gauge families of their own behind their family.
+///
+/// ```
+/// use multiprom::exposition::{Escaping, TextEncoder};
+/// use multiprom::FamilySink;
+///
+/// let mut out = Vec::new();
+/// let mut encoder = TextEncoder::new(&mut out).escaping(Escaping::AllowUtf8);
+/// (&mut encoder as &mut dyn FamilySink).counter("http.hits", "Hits.").sample(&[("a.b", "1")], 3.0);
+/// encoder.finish();
+/// let shown = "# HELP \"http.hits_total\" Hits.\n\
+///              ## TYPE \"http.hits_total\" counter\n\
+///              {\"http.hits_total\",\"a.b\"=\"1\"} 3\n";
+/// assert_eq!(out, shown.as_bytes());
+/// ```
 pub struct TextEncoder<'a> {
     out: &'a mut Vec<u8>,
-    family: String,
+    names: Names,
+    shows_created: bool,
+    is_skipping: bool,
+    /// Lines of families that follow the current one, by suffix, and the help text that they share.
+    later: [Vec<u8>; LATER.len()],
+    help: String,
 }
 
+/// The suffixes of families that follow another.
+const LATER: [&str; 3] = ["_created", "_gcount", "_gsum"];
+
 impl<'a> TextEncoder<'a> {
-    /// An encoder that appends to `out`.
+    /// An encoder that appends to `out`, with names escaped by underscores.
     pub fn new(out: &'a mut Vec<u8>) -> TextEncoder<'a> {
-        TextEncoder { out, family: String::new() }
+        TextEncoder {
+            out,
+            names: Names::new(Escaping::Underscores, Syntax::Lines),
+            shows_created: false,
+            is_skipping: false,
+            later: [const { Vec::new() }; LATER.len()],
+            help: String::new(),
+        }
     }
+
+    /// Escapes names in another way; set before the first family.
+    pub fn escaping(mut self, escaping: Escaping) -> TextEncoder<'a> {
+        self.names.set_escaping(escaping);
+        self
+    }
+
+    /// Shows when counters, histograms and summaries began, as gauges `_created`; not shown by default.
+    pub fn created(mut self) -> TextEncoder<'a> {
+        self.shows_created = true;
+        self
+    }
+
+    /// Ends the exposition. Without it the last family may be incomplete.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end_family(&mut self) {
+        for (suffix, lines) in LATER.iter().zip(&mut self.later) {
+            if lines.is_empty() {
+                continue;
+            }
+            push_head(self.out, &self.names, suffix, &self.help, "gauge");
+            self.out.append(lines);
+        }
+    }
+}
+
+impl Encoder for TextEncoder<'_> {
+    fn chunk(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self.out)
+    }
+
+    fn end(&mut self) {
+        self.end_family();
+    }
+}
+
+fn push_head(out: &mut Vec<u8>, names: &Names, suffix: &str, help: &str, word: &str) {
+    if !help.is_empty() {
+        push_comment(out, "HELP", names, suffix);
+        push_escaped(out, help, Quotes::Kept);
+        out.push(b'\n');
+    }
+    push_comment(out, "TYPE", names, suffix);
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'\n');
 }
 
 impl FamilySink for TextEncoder<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
-        self.family.clear();
-        self.family.push_str(head.name);
-        // The name of a counter's family is that of its samples in this format.
-        let suffix = match head.metric_type {
-            MetricType::Counter => Part::Total.suffix(),
-            MetricType::Info => Part::Info.suffix(),
-            _ => "",
-        };
-        if !head.help.is_empty() {
-            push_comment(self.out, "HELP", head.name, suffix);
-            push_escaped(self.out, head.help, Quotes::Kept);
-            self.out.push(b'\n');
+        self.end_family();
+        self.is_skipping = !self.names.begin(head);
+        if self.is_skipping {
+            return;
         }
-        push_comment(self.out, "TYPE", head.name, suffix);
+        if self.shows_created || head.metric_type == MetricType::GaugeHistogram {
+            self.help.clear();
+            self.help.push_str(head.help);
+        }
         let word = match head.metric_type {
             MetricType::Unknown => "untyped",
             MetricType::GaugeHistogram => "histogram",
             MetricType::Info | MetricType::StateSet => "gauge",
             known => known.as_str(),
         };
-        self.out.extend_from_slice(word.as_bytes());
-        self.out.push(b'\n');
+        // The name of a counter's family is that of its samples in this format.
+        push_head(self.out, &self.names, own_suffix(head.metric_type), head.help, word);
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        push_series(self.out, &self.family, sample);
-        push_f64(self.out, sample.value, Style::Plain);
-        if let Some(seconds) = sample.timestamp {
-            self.out.push(b' ');
-            self.out.extend_from_slice(((seconds * 1000.0) as i64).to_string().as_bytes());
+        if self.is_skipping {
+            return;
         }
-        self.out.push(b'\n');
+        let out = match sample.part {
+            Part::Created if !self.shows_created => return,
+            Part::Created => &mut self.later[0],
+            Part::GaugeCount => &mut self.later[1],
+            Part::GaugeSum => &mut self.later[2],
+            _ => &mut *self.out,
+        };
+        if !push_sample_series(out, &mut self.names, sample) {
+            return;
+        }
+        push_f64(out, sample.value, Style::Plain);
+        if let Some(seconds) = sample.timestamp.filter(|seconds| seconds.is_finite()) {
+            out.push(b' ');
+            push_milliseconds(out, seconds);
+        }
+        out.push(b'\n');
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HistogramPoint;
 
-    #[test]
-    fn a_page_has_every_part_in_its_form() {
+    fn encode(new: fn(&mut Vec<u8>) -> TextEncoder<'_>) -> String {
         let mut out = Vec::new();
-        let mut encoder = TextEncoder::new(&mut out);
+        let mut encoder = new(&mut out);
         encoder.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
         let labels = [("x", "\"\n\\"), ("y", "\u{1f600}")];
-        encoder.sample(&Sample {
-            part: Part::Total,
-            labels: &labels,
-            value: 1e6,
-            timestamp: Some(1.5),
-            exemplar: None,
-        });
+        encoder.sample(&Sample { timestamp: Some(1.5), ..Sample::new(Part::Total, &labels, 1e6) });
+        encoder.sample(&Sample::new(Part::Created, &labels, 1.5e9));
         encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
         for part in [Part::Bucket(1.0), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
             encoder.sample(&Sample::new(part, &labels[..0], 2.0));
@@ -81,19 +168,54 @@ mod tests {
         let part = Part::Quantile(0.5);
         encoder.sample(&Sample::new(part, &[("a", "b")], f64::NAN));
         encoder.family(&FamilyHead::new("u", "", MetricType::Unknown));
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "# HELP c_total a \"b\"\\n\\\\\n\
-             # TYPE c_total counter\n\
-             c_total{x=\"\\\"\\n\\\\\",y=\"\u{1f600}\"} 1e+06 1500\n\
-             # TYPE h histogram\n\
-             h_bucket{le=\"1.0\"} 2\n\
-             h_bucket{le=\"+Inf\"} 2\n\
-             h_sum 2\n\
-             h_count 2\n\
-             # TYPE s summary\n\
-             s{a=\"b\",quantile=\"0.5\"} NaN\n\
-             # TYPE u untyped\n"
-        );
+        let sink = &mut encoder as &mut dyn FamilySink;
+        sink.info("build_info", "").sample(&[("version", "1")]);
+        sink.state_set("mode", "").sample(&[], &[("on", true), ("off", false)]);
+        let point =
+            HistogramPoint { buckets: &[(1.0, 2.0)], count: 3.0, sum: 4.0, ..Default::default() };
+        sink.gauge_histogram("g", "Now.").sample(&[("a", "b")], &point);
+        encoder.finish();
+        String::from_utf8(out).unwrap()
+    }
+
+    const HEAD: &str = "# HELP c_total a \"b\"\\n\\\\\n\
+         # TYPE c_total counter\n\
+         c_total{x=\"\\\"\\n\\\\\",y=\"\u{1f600}\"} 1e+06 1500\n";
+
+    const REST: &str = "# TYPE h histogram\n\
+         h_bucket{le=\"1.0\"} 2\n\
+         h_bucket{le=\"+Inf\"} 2\n\
+         h_sum 2\n\
+         h_count 2\n\
+         # TYPE s summary\n\
+         s{a=\"b\",quantile=\"0.5\"} NaN\n\
+         # TYPE u untyped\n\
+         # TYPE build_info gauge\n\
+         build_info{version=\"1\"} 1\n\
+         # TYPE mode gauge\n\
+         mode{mode=\"on\"} 1\n\
+         mode{mode=\"off\"} 0\n\
+         # HELP g Now.\n\
+         # TYPE g histogram\n\
+         g_bucket{a=\"b\",le=\"1.0\"} 2\n\
+         g_bucket{a=\"b\",le=\"+Inf\"} 3\n\
+         # HELP g_gcount Now.\n\
+         # TYPE g_gcount gauge\n\
+         g_gcount{a=\"b\"} 3\n\
+         # HELP g_gsum Now.\n\
+         # TYPE g_gsum gauge\n\
+         g_gsum{a=\"b\"} 4\n";
+
+    #[test]
+    fn a_page_has_every_part_in_its_form() {
+        assert_eq!(encode(|out| TextEncoder::new(out)), [HEAD, REST].concat());
+    }
+
+    #[test]
+    fn created_samples_are_a_family_of_their_own_where_they_are_asked_for() {
+        let created = "# HELP c_created a \"b\"\\n\\\\\n\
+             # TYPE c_created gauge\n\
+             c_created{x=\"\\\"\\n\\\\\",y=\"\u{1f600}\"} 1.5e+09\n";
+        assert_eq!(encode(|out| TextEncoder::new(out).created()), [HEAD, created, REST].concat());
     }
 }

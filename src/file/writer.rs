@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
 use super::layout::{
@@ -132,6 +133,7 @@ pub(crate) struct SeriesWriter {
     used: u64,
     /// Reserved bytes.
     capacity: u64,
+    refused: Refused,
     scratch: Vec<u8>,
 }
 
@@ -178,7 +180,8 @@ impl SeriesWriter {
             Ok((map, identity)) => {
                 let (used, capacity) = (HEADER_LEN as u64, INITIAL_CAPACITY);
                 let (name, file, scratch) = (name.to_owned(), birth.file, Vec::new());
-                Ok(SeriesWriter { name, file, identity, map, used, capacity, scratch })
+                let refused = Refused::default();
+                Ok(SeriesWriter { name, file, identity, map, used, capacity, refused, scratch })
             }
             Err(error) => {
                 birth.undo();
@@ -275,10 +278,36 @@ impl SeriesWriter {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
             return Err(WriteError::DescriptorLost);
         }
-        sys::reserve(&self.file, self.capacity, capacity).map_err(WriteError::Reserve)?;
+        self.refused.check()?;
+        sys::reserve(&self.file, self.capacity, capacity)
+            .map_err(|error| WriteError::Reserve(self.refused.note(error)))?;
         self.map.cover(&self.file, capacity).map_err(WriteError::Map)?;
         self.capacity = capacity;
         Ok(())
+    }
+}
+
+/// The last time that no space was to be had, which is not asked for again at once: on some file systems a
+/// refusal takes milliseconds.
+#[derive(Default)]
+struct Refused(Option<(Instant, i32)>);
+
+impl Refused {
+    /// How long the answer holds.
+    const VALIDITY: Duration = Duration::from_secs(1);
+
+    fn check(&self) -> Result<(), WriteError> {
+        match self.0 {
+            Some((since, code)) if since.elapsed() < Refused::VALIDITY => {
+                Err(WriteError::Reserve(io::Error::from_raw_os_error(code)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, error: io::Error) -> io::Error {
+        self.0 = error.raw_os_error().map(|code| (Instant::now(), code));
+        error
     }
 }
 
@@ -286,6 +315,16 @@ impl SeriesWriter {
 pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
     let random = sys::random_u32().map_err(WriteError::Create)?;
     Ok(WriterId::new(process, random))
+}
+
+fn staging_name(name: &str) -> String {
+    format!(".{name}.new")
+}
+
+/// Whether a file that is being born may have this name.
+pub(crate) fn is_staging_name(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
+    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.is_own()))
 }
 
 /// A file that has no name yet, or one that no reader knows.
@@ -304,7 +343,7 @@ impl<'a> Birth<'a> {
             Ok(file) if Path::new("/proc/self/fd").exists() => Birth { dir, file, staging: None },
             Err(error) if !lacks_unnamed_files(&error) => return Err(WriteError::Create(error)),
             _ => {
-                let staging = format!(".{name}.new");
+                let staging = staging_name(name);
                 let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
                 let file = sys::open_at(dir.as_fd(), &staging, flags, access.mode())
                     .map_err(WriteError::Create)?;

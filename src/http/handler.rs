@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, VARY};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY,
+};
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::exposition::Exposition;
+use super::compress::{self, Body, Choice};
+use super::filter::{Filtered, wanted_names};
+use crate::exposition::{Negotiated, negotiate};
 use crate::model::Gatherer;
 
 /// What is served, and where.
@@ -41,33 +45,59 @@ impl Handler {
         if !is_telemetry {
             return Ok(plain(StatusCode::OK, "healthy\n"));
         }
-        let values = request.headers().get_all(ACCEPT).iter();
-        let accept: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
-        let accept = accept.join(",");
+        let wanted = Wanted {
+            format: negotiate(Some(&joined(&request, ACCEPT))),
+            choice: compress::choose(&joined(&request, ACCEPT_ENCODING)),
+            names: wanted_names(request.uri().query()),
+        };
+        let content_type = wanted.format.content_type();
         let gathered =
-            tokio::task::spawn_blocking(move || self.gather(&accept)).await.ok().flatten();
+            tokio::task::spawn_blocking(move || self.gather(&wanted)).await.ok().flatten();
         Ok(gathered.map_or_else(
             || plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n"),
-            metrics,
+            |body| metrics(content_type, body),
         ))
     }
 
     /// `None` where the gatherer panics.
-    fn gather(&self, accept: &str) -> Option<Exposition> {
-        let gather = || Exposition::render(self.source.as_ref(), Some(accept));
+    fn gather(&self, wanted: &Wanted) -> Option<Body> {
+        let source = self.source.as_ref();
+        let gather = || match &wanted.names {
+            Some(names) => {
+                compress::encode(&Filtered { source, names }, wanted.format, wanted.choice)
+            }
+            None => compress::encode(source, wanted.format, wanted.choice),
+        };
         // OK because what a panic leaves behind in the source is the source's to bear, as in any thread.
         std::panic::catch_unwind(AssertUnwindSafe(gather)).ok()
     }
+}
+
+/// What a scrape asks for.
+struct Wanted {
+    format: Negotiated,
+    choice: Choice,
+    names: Option<Vec<String>>,
+}
+
+/// The values of a header as one list; those that are not ASCII are left out.
+fn joined(request: &Request<Incoming>, name: HeaderName) -> String {
+    let values = request.headers().get_all(name).iter();
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
 }
 
 const fn header(text: &'static str) -> hyper::header::HeaderValue {
     hyper::header::HeaderValue::from_static(text)
 }
 
-fn metrics(exposition: Exposition) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(exposition.body)));
-    answer.headers_mut().insert(CONTENT_TYPE, header(exposition.content_type));
-    answer.headers_mut().insert(VARY, const { header("Accept") });
+fn metrics(content_type: &'static str, body: Body) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body.bytes)));
+    answer.headers_mut().insert(CONTENT_TYPE, header(content_type));
+    if let Some(coding) = body.coding {
+        answer.headers_mut().insert(CONTENT_ENCODING, header(coding.as_str()));
+    }
+    answer.headers_mut().insert(VARY, const { header("Accept, Accept-Encoding") });
     answer
 }
 

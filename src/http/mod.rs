@@ -2,8 +2,13 @@
 //!
 //! It runs on a thread of its own and needs no runtime from the host. Each scrape gathers anew; a
 //! gatherer that panics costs that scrape, which is answered with status 500.
+//!
+//! `Accept` picks the [format](crate::exposition::negotiate), `Accept-Encoding` gzip or zstd, `?name[]=NAME` the samples
+//! of some names, which are those before any escaping.
 
 mod address;
+mod compress;
+mod filter;
 mod handler;
 mod server;
 

@@ -1,6 +1,7 @@
 //! The traits between those who have samples and those who want them.
 
-use super::family::{FamilyHead, MetricType, Part, Sample};
+use super::NativeHistogram;
+use super::family::{FamilyHead, Sample};
 
 /// A source of metric families.
 ///
@@ -38,56 +39,21 @@ pub trait Collector: Send + Sync {
 /// Takes families, one after the other: each [`family`](FamilySink::family) is followed by its
 /// samples.
 ///
-/// Encoders implement it; so do filters. On a `dyn FamilySink` the short forms
-/// [`counter`](trait@FamilySink#method.counter), `gauge`, `summary` and `unknown` are at hand.
+/// Encoders implement it; so do filters, which pass on all three. On a `dyn FamilySink` there are short
+/// forms: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
+/// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
     /// Begins a family; it ends where the next one begins.
     fn family(&mut self, head: &FamilyHead<'_>);
 
     /// Takes the next sample of the family.
     fn sample(&mut self, sample: &Sample<'_>);
-}
 
-impl<'s> dyn FamilySink + 's {
-    /// Begins a counter family. A name that ends in `_total` is taken without that ending.
-    pub fn counter<'a>(&'a mut self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
-        let name = name.strip_suffix("_total").unwrap_or(name);
-        FamilyWriter::begin(self, name, help, MetricType::Counter, Part::Total)
-    }
-
-    /// Begins a gauge family.
-    pub fn gauge<'a>(&'a mut self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
-        FamilyWriter::begin(self, name, help, MetricType::Gauge, Part::Value)
-    }
-
-    /// Begins a family of unknown type.
-    pub fn unknown<'a>(&'a mut self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
-        FamilyWriter::begin(self, name, help, MetricType::Unknown, Part::Value)
-    }
-}
-
-/// Writes the samples of a family that has one sample per label set.
-pub struct FamilyWriter<'a, 's> {
-    sink: &'a mut (dyn FamilySink + 's),
-    part: Part,
-}
-
-impl<'a, 's> FamilyWriter<'a, 's> {
-    fn begin(
-        sink: &'a mut (dyn FamilySink + 's),
-        name: &str,
-        help: &str,
-        metric_type: MetricType,
-        part: Part,
-    ) -> FamilyWriter<'a, 's> {
-        sink.family(&FamilyHead::new(name, help, metric_type));
-        FamilyWriter { sink, part }
-    }
-
-    /// Writes one sample.
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        self.sink.sample(&Sample::new(self.part, labels, value));
-        self
+    /// Takes the native histogram of a label set; where it has classic buckets too, right after them.
+    ///
+    /// By default it is left out, as most formats cannot hold one.
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        let _ = (labels, histogram);
     }
 }
 

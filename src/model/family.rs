@@ -38,6 +38,35 @@ impl MetricType {
             MetricType::Unknown => "unknown",
         }
     }
+
+    /// What the names of its samples end in, the bare name of the family included.
+    pub(crate) const fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            MetricType::Counter => &["", "_total", "_created"],
+            MetricType::Summary => &["", "_count", "_sum", "_created"],
+            MetricType::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+            MetricType::GaugeHistogram => &["", "_bucket", "_gcount", "_gsum"],
+            MetricType::Info => &["", "_info"],
+            MetricType::Gauge | MetricType::StateSet | MetricType::Unknown => &[""],
+        }
+    }
+
+    /// Whether a metric of this type may have such a sample.
+    pub(crate) const fn has(self, part: Part) -> bool {
+        match part {
+            Part::Value => matches!(self, MetricType::Gauge | MetricType::Unknown),
+            Part::Total => matches!(self, MetricType::Counter),
+            Part::Count | Part::Sum => matches!(self, MetricType::Histogram | MetricType::Summary),
+            Part::Bucket(_) => matches!(self, MetricType::Histogram | MetricType::GaugeHistogram),
+            Part::Quantile(_) => matches!(self, MetricType::Summary),
+            Part::GaugeCount | Part::GaugeSum => matches!(self, MetricType::GaugeHistogram),
+            Part::Info => matches!(self, MetricType::Info),
+            Part::State => matches!(self, MetricType::StateSet),
+            Part::Created => {
+                matches!(self, MetricType::Counter | MetricType::Histogram | MetricType::Summary)
+            }
+        }
+    }
 }
 
 impl fmt::Display for MetricType {

@@ -9,9 +9,17 @@ mod family;
 mod labels;
 mod mode;
 pub(crate) mod name;
+mod native;
 pub(crate) mod number;
+mod writer;
 
-pub use collector::{Collector, FamilySink, FamilyWriter, Gatherer};
+pub use collector::{Collector, FamilySink, Gatherer};
 pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;
+pub(crate) use native::is_whole_count;
+pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
+pub use writer::{
+    FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
+    WithUnit,
+};

@@ -20,6 +20,9 @@ pub(crate) enum Style {
 /// Integers below this have the same digits in both spellings' point form.
 const PLAIN_INTEGER_LIMIT: f64 = 1_000_000.0;
 
+/// Integers below this have all their digits: none can be left out and still be read back.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+
 /// The decimal exponents for which Go and the Python client write no exponent.
 const POINT_FORM: Range<i32> = -4..6;
 
@@ -64,24 +67,13 @@ pub(crate) fn push_u64(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends a positive finite number that is no small integer.
 fn push_shortest(out: &mut Vec<u8>, value: f64, style: Style) {
-    // `{:e}` gives `d[.ddd]e[-]x` with the fewest digits that read back.
-    let mut scientific = [0u8; 32];
-    let mut rest = &mut scientific[..];
-    // OK because 17 digits, a point and an exponent of three digits fit.
-    let _ = write!(rest, "{value:e}");
-    let len = 32 - rest.len();
-    let text = &scientific[..len];
-    let e = text.iter().position(|&byte| byte == b'e').unwrap_or(len);
     let mut digits = [0u8; 20];
-    let mut count = 0;
-    for &byte in &text[..e] {
-        if byte != b'.' {
-            digits[count] = byte;
-            count += 1;
-        }
-    }
+    let (count, exponent) = if value < MAX_EXACT_INTEGER && value.trunc() == value {
+        integer_digits(value as u64, &mut digits)
+    } else {
+        shortest_digits(value, &mut digits)
+    };
     let digits = &digits[..count];
-    let exponent = parse_exponent(text.get(e + 1..).unwrap_or_default());
     if !POINT_FORM.contains(&exponent) {
         out.push(digits[0]);
         if digits.len() > 1 {
@@ -113,6 +105,43 @@ fn push_shortest(out: &mut Vec<u8>, value: f64, style: Style) {
             }
         }
     }
+}
+
+/// The digits of an integer without the zeros at its end: how many, and the decimal exponent of the first.
+fn integer_digits(mut value: u64, digits: &mut [u8; 20]) -> (usize, i32) {
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    let exponent = (digits.len() - at) as i32 - 1;
+    digits.copy_within(at.., 0);
+    let mut count = digits.len() - at;
+    while count > 1 && digits[count - 1] == b'0' {
+        count -= 1;
+    }
+    (count, exponent)
+}
+
+/// The fewest digits that read back: how many, and the decimal exponent of the first.
+fn shortest_digits(value: f64, digits: &mut [u8; 20]) -> (usize, i32) {
+    // `{:e}` gives `d[.ddd]e[-]x`.
+    let mut scientific = [0u8; 32];
+    let mut rest = &mut scientific[..];
+    // OK because 17 digits, a point and an exponent of three digits fit.
+    let _ = write!(rest, "{value:e}");
+    let len = 32 - rest.len();
+    let text = &scientific[..len];
+    let e = text.iter().position(|&byte| byte == b'e').unwrap_or(len);
+    let mut count = 0;
+    for &byte in &text[..e] {
+        if byte != b'.' {
+            digits[count] = byte;
+            count += 1;
+        }
+    }
+    (count, parse_exponent(text.get(e + 1..).unwrap_or_default()))
 }
 
 fn parse_exponent(text: &[u8]) -> i32 {
@@ -167,6 +196,9 @@ mod tests {
             (1_234_567.0, "1.234567e+06", "1.234567e+06"),
             (123_456.789, "123456.789", "123456.789"),
             (1e10, "1e+10", "1e+10"),
+            (1_234_500.0, "1.2345e+06", "1.2345e+06"),
+            (9_007_199_254_740_991.0, "9.007199254740991e+15", "9.007199254740991e+15"),
+            (9_007_199_254_740_993.0, "9.007199254740992e+15", "9.007199254740992e+15"),
             (1e21, "1e+21", "1e+21"),
             (1e100, "1e+100", "1e+100"),
             (5e-324, "5e-324", "5e-324"),
@@ -193,6 +225,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn integers_have_the_digits_of_all_other_numbers(integer in 0u64..1 << 53, zeros in 0u32..10) {
+            let value = (integer / 10u64.pow(zeros) * 10u64.pow(zeros)).max(1_000_000);
+            let (mut one, mut other) = ([0; 20], [0; 20]);
+            let (count, exponent) = integer_digits(value, &mut one);
+            prop_assert_eq!((count, exponent), shortest_digits(value as f64, &mut other));
+            prop_assert_eq!(&one[..count], &other[..count]);
+        }
+
         #[test]
         fn every_number_reads_back_to_the_same_bits(bits: u64) {
             let value = f64::from_bits(bits);

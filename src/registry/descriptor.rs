@@ -15,22 +15,10 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// What the names of this family's samples end in, the bare name included.
-    fn suffixes(&self) -> &'static [&'static str] {
-        match self.metric_type {
-            MetricType::Counter => &["", "_total", "_created"],
-            MetricType::Summary => &["", "_count", "_sum", "_created"],
-            MetricType::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
-            MetricType::GaugeHistogram => &["", "_bucket", "_gcount", "_gsum"],
-            MetricType::Info => &["", "_info"],
-            MetricType::Gauge | MetricType::StateSet | MetricType::Unknown => &[""],
-        }
-    }
-
     /// A name that both families have, as their own or as that of a sample.
     pub(crate) fn collision(&self, other: &Descriptor) -> Option<String> {
-        for mine in self.suffixes() {
-            for theirs in other.suffixes() {
+        for mine in self.metric_type.suffixes() {
+            for theirs in other.metric_type.suffixes() {
                 // OK because most names differ in length, which is compared first.
                 let same_len = self.name.len() + mine.len() == other.name.len() + theirs.len();
                 if same_len && [&*self.name, mine].concat() == [&*other.name, theirs].concat() {

@@ -16,7 +16,9 @@ use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
-use crate::model::{Collector, FamilyHead, FamilySink, Gatherer, LabelSet, Sample};
+use crate::model::{
+    Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Sample,
+};
 use crate::store::fork::{self, AppendList};
 use crate::store::{Store, dropped_series, lost_files};
 
@@ -229,6 +231,12 @@ impl FamilySink for Once<'_> {
     fn sample(&mut self, sample: &Sample<'_>) {
         if !self.skipping {
             self.out.sample(sample);
+        }
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        if !self.skipping {
+            self.out.native_histogram(labels, histogram);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP by hand, over TCP and Unix sockets.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ impl<S: Read + Write> Stream for S {}
 pub struct Answer {
     pub status: u16,
     headers: Vec<(String, String)>,
+    /// What of the body is text.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -76,7 +78,7 @@ impl Connection {
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut answer = Answer { status, headers, body: String::new() };
+        let mut answer = Answer { status, headers, body: String::new(), bytes: Vec::new() };
         if !without_body {
             let mut body = Vec::new();
             match answer.header("content-length") {
@@ -86,7 +88,8 @@ impl Connection {
                 }
                 None => drop(self.0.read_to_end(&mut body)?),
             }
-            answer.body = String::from_utf8(body).unwrap();
+            answer.body = String::from_utf8_lossy(&body).into_owned();
+            answer.bytes = body;
         }
         Ok(answer)
     }
@@ -109,6 +112,29 @@ pub fn get(url: &str) -> std::io::Result<Answer> {
     let mut connection = Connection::open(url)?;
     connection.send(format!("GET {} HTTP/1.0\r\nHost: test\r\n\r\n", split(url).1).as_bytes())?;
     connection.answer(false)
+}
+
+/// A server that answers every request with the same bytes, on a thread that ends with the process; its
+/// address.
+pub fn serve_always(content_type: &'static str, body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut request = BufReader::new(stream);
+            let mut line = String::new();
+            while request.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            let len = body.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\nContent-Type: {content_type}\r\n\r\n"
+            );
+            // OK because a client that has gone away asks again.
+            let _ = request.get_mut().write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    address
 }
 
 /// The body of a scrape that must succeed.

@@ -6,6 +6,7 @@ pub mod mount;
 pub mod process;
 pub mod samples;
 pub mod survivor;
+pub mod zoo;
 
 use std::fs;
 use std::io::Write as _;

@@ -152,7 +152,7 @@ pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
 }
 
 /// Reads a float as Python's `float.hex` spells it.
-fn parse_hex(text: &str) -> f64 {
+pub fn parse_hex(text: &str) -> f64 {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),

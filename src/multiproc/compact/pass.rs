@@ -17,6 +17,7 @@ use crate::file::lock::{self, LockState};
 use crate::file::name::{FileName, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
+use crate::file::writer::is_staging_name;
 use crate::model::GaugeMode;
 use crate::multiproc::archive::ArchiveFile;
 use crate::multiproc::directory::{retired_names, series_names};
@@ -130,13 +131,19 @@ impl Pass<'_> {
         Ok(outcome)
     }
 
-    /// Removes new archives that crashed passes left. The lock is held, so nobody is writing one.
+    /// Removes new archives that crashed passes left: the lock is held, so nobody is writing one. And new series
+    /// files of writers that ended before their files had a name.
     fn remove_staging(&self, dirs: &Dirs) {
         let Ok(entries) = fs::read_dir(self.dir) else {
             return;
         };
         for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
-            if name.starts_with(STAGING_PREFIX) && name.ends_with(STAGING_SUFFIX) {
+            let is_archive = name.starts_with(STAGING_PREFIX) && name.ends_with(STAGING_SUFFIX);
+            let is_dead_birth = || {
+                let file = is_staging_name(&name).then(|| reader::open_at(dirs.locked(), &name));
+                file.is_some_and(|it| it.is_ok_and(|it| Liveness::of(&it, true) == Liveness::Dead))
+            };
+            if is_archive || is_dead_birth() {
                 // OK because it is tried again, and nobody reads it.
                 let _ = dirs.remove(&name);
             }

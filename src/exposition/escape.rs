@@ -1,0 +1,216 @@
+//! Escaping schemes: how names that a scraper cannot read become names that it can.
+//!
+//! See: "UTF-8 in Prometheus"; `EscapeName` of prometheus/common, which decides where the page differs.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use crate::model::name;
+
+/// How names outside `[a-zA-Z_:][a-zA-Z0-9_:]*` (labels: without the colon) are shown. All other names are
+/// shown as they are, in every scheme.
+///
+/// | scheme | `a.b_c` | `1abc` |
+/// |---|---|---|
+/// | underscores | `a_b_c` | `_abc` |
+/// | dots | `a_dot_b__c` | `__abc` |
+/// | values | `U__a_2e_b__c` | `U___31_abc` |
+/// | allow-utf-8 | `"a.b_c"` | `"1abc"` |
+///
+/// Only allow-utf-8 keeps all names apart. `values` does so for names that do not begin with `U__`, and `dots`
+/// for names of letters, digits, underscores, colons and at least one dot. Where names do become equal,
+/// encoders show the family, or within a family the label, that came first, and leave out what has the
+/// other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Escaping {
+    /// Each character that is not allowed becomes an underscore.
+    #[default]
+    Underscores,
+    /// A dot becomes `_dot_`, an underscore two, and so does every other character that is not allowed.
+    Dots,
+    /// `U__`, then each character that is not allowed as its code point in hexadecimal between underscores;
+    /// an underscore becomes two.
+    Values,
+    /// Names are shown as they are, in double quotes where the format has them.
+    AllowUtf8,
+}
+
+/// Whose name it is: only those of metrics may have colons.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Metric,
+    Label,
+}
+
+impl Escaping {
+    /// Every scheme.
+    pub const ALL: [Escaping; 4] =
+        [Escaping::Underscores, Escaping::Dots, Escaping::Values, Escaping::AllowUtf8];
+
+    /// The value of the parameter `escaping` of `Accept` and `Content-Type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Escaping::Underscores => "underscores",
+            Escaping::Dots => "dots",
+            Escaping::Values => "values",
+            Escaping::AllowUtf8 => "allow-utf-8",
+        }
+    }
+
+    /// The name under which a metric is shown, without quotes.
+    ///
+    /// ```
+    /// use multiprom::exposition::Escaping;
+    ///
+    /// assert_eq!(Escaping::Underscores.metric_name("http.hits"), "http_hits");
+    /// assert_eq!(Escaping::Values.metric_name("http.hits"), "U__http_2e_hits");
+    /// assert_eq!(Escaping::Dots.metric_name("my_name"), "my_name");
+    /// ```
+    pub fn metric_name(self, name: &str) -> Cow<'_, str> {
+        self.escape(name, Owner::Metric)
+    }
+
+    /// The name under which a label is shown, without quotes.
+    pub fn label_name(self, name: &str) -> Cow<'_, str> {
+        self.escape(name, Owner::Label)
+    }
+
+    fn escape(self, name: &str, owner: Owner) -> Cow<'_, str> {
+        let is_plain = match owner {
+            Owner::Metric => name::is_metric_name(name),
+            Owner::Label => name::is_label_name(name),
+        };
+        if is_plain || (self == Escaping::AllowUtf8 && !name.is_empty()) {
+            return Cow::Borrowed(name);
+        }
+        if name.is_empty() {
+            return Cow::Borrowed("_");
+        }
+        let mut shown = String::with_capacity(name.len() + 8);
+        if self == Escaping::Values {
+            shown.push_str("U__");
+        }
+        for (at, char) in name.char_indices() {
+            let is_allowed = char.is_ascii_alphabetic()
+                || char == '_'
+                || (char == ':' && owner == Owner::Metric)
+                || (at > 0 && char.is_ascii_digit());
+            match self {
+                Escaping::Dots | Escaping::Values if char == '_' => shown.push_str("__"),
+                _ if is_allowed => shown.push(char),
+                Escaping::Dots if char == '.' => shown.push_str("_dot_"),
+                Escaping::Dots => shown.push_str("__"),
+                Escaping::Values => {
+                    // OK because writing to a string cannot fail.
+                    let _ = write!(shown, "_{:x}_", u32::from(char));
+                }
+                Escaping::Underscores | Escaping::AllowUtf8 => shown.push('_'),
+            }
+        }
+        Cow::Owned(shown)
+    }
+}
+
+impl fmt::Display for Escaping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no escaping scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEscaping(String);
+
+impl fmt::Display for UnknownEscaping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is no escaping scheme", self.0)
+    }
+}
+
+impl std::error::Error for UnknownEscaping {}
+
+impl FromStr for Escaping {
+    type Err = UnknownEscaping;
+
+    fn from_str(text: &str) -> Result<Escaping, UnknownEscaping> {
+        let found = Escaping::ALL.into_iter().find(|scheme| scheme.as_str() == text);
+        found.ok_or_else(|| UnknownEscaping(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_escaped_as_the_go_library_escapes_them() {
+        for (name, underscores, dots, values) in [
+            ("my_name", "my_name", "my_name", "my_name"),
+            ("a:b", "a:b", "a:b", "a:b"),
+            ("a.b_c", "a_b_c", "a_dot_b__c", "U__a_2e_b__c"),
+            ("a.b:c", "a_b:c", "a_dot_b:c", "U__a_2e_b:c"),
+            ("\u{65e5}\u{672c}", "__", "____", "U___65e5__672c_"),
+            ("1abc", "_abc", "__abc", "U___31_abc"),
+            ("a-b 9", "a_b_9", "a__b__9", "U__a_2d_b_20_9"),
+            ("\u{1f600}", "_", "__", "U___1f600_"),
+        ] {
+            assert_eq!(Escaping::Underscores.metric_name(name), underscores);
+            assert_eq!(Escaping::Dots.metric_name(name), dots);
+            assert_eq!(Escaping::Values.metric_name(name), values);
+            assert_eq!(Escaping::AllowUtf8.metric_name(name), name);
+        }
+    }
+
+    #[test]
+    fn labels_have_no_colons() {
+        assert_eq!(Escaping::Underscores.label_name("a:b"), "a_b");
+        assert_eq!(Escaping::Dots.label_name("a:b"), "a__b");
+        assert_eq!(Escaping::Values.label_name("a:b"), "U__a_3a_b");
+        assert_eq!(Escaping::AllowUtf8.label_name("a:b"), "a:b");
+    }
+
+    #[test]
+    fn every_scheme_is_read_back_from_its_name() {
+        for scheme in Escaping::ALL {
+            assert_eq!(scheme.to_string().parse(), Ok(scheme));
+        }
+        let error = "Values".parse::<Escaping>().unwrap_err();
+        assert_eq!(error.to_string(), "`Values` is no escaping scheme");
+    }
+
+    /// Texts that differ in little.
+    fn close_names() -> impl Strategy<Value = String> {
+        "[_.a1:U \u{e9}]{1,6}"
+    }
+
+    /// Letters, digits, underscores, colons and at least one dot.
+    fn dotted_names() -> impl Strategy<Value = String> {
+        ("[_.a:dot]{0,4}", "[_.a1:dot]{0,4}")
+            .prop_map(|(before, after)| format!("{before}.{after}"))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_allowed(name: String) {
+            for scheme in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
+                prop_assert!(name::is_metric_name(&scheme.metric_name(&name)));
+                prop_assert!(name::is_label_name(&scheme.label_name(&name)));
+            }
+        }
+
+        #[test]
+        fn values_keeps_names_apart(a in close_names(), b in close_names()) {
+            prop_assume!(a != b && !a.starts_with("U__") && !b.starts_with("U__"));
+            prop_assert_ne!(Escaping::Values.metric_name(&a), Escaping::Values.metric_name(&b));
+            prop_assert_ne!(Escaping::Values.label_name(&a), Escaping::Values.label_name(&b));
+        }
+
+        #[test]
+        fn dots_keeps_dotted_names_apart(a in dotted_names(), b in dotted_names()) {
+            prop_assume!(a != b);
+            prop_assert_ne!(Escaping::Dots.metric_name(&a), Escaping::Dots.metric_name(&b));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! JSON, for programs that are no scrapers.
+
+use super::Encoder;
+use crate::model::number::{Style, push_f64, push_u64};
+use crate::model::{
+    Exemplar, FamilyHead, FamilySink, NativeBuckets, NativeHistogram, Part, Sample,
+};
+
+/// Writes families as JSON; [`finish`](JsonEncoder::finish) ends the exposition.
+///
+/// An array with one object for each family, each in a line of its own:
+///
+/// ```json
+/// [
+/// {"name":"jobs","type":"counter","help":"Jobs done.","unit":"","samples":[
+/// {"name":"jobs_total","labels":{"queue":"mail"},"value":"3"}]}
+/// ]
+/// ```
+///
+/// (here broken in two). `type` is the word of OpenMetrics; `unit` may be empty. `labels` has `le` and `quantile`
+/// too. Values are texts in the form of the text format, as in the HTTP API of Prometheus: JSON has neither infinities
+/// nor NaN. `timestamp` and `exemplar`, an object of `labels`, `value` and `timestamp`, are there where the sample has
+/// them; times are numbers, in seconds since the Unix epoch. A native histogram is a sample with `histogram` in
+/// place of `value`, and `exemplars` in place of `exemplar`. It is an object of `schema`, a number, the values
+/// `count`, `sum`, `zero_threshold` and `zero_count`, and `negative` and `positive`, each an object of `spans`, pairs of
+/// offset and length, and `counts`; `created`, a time, is there if it is known. Names are shown as they are.
+pub struct JsonEncoder<'a> {
+    out: &'a mut Vec<u8>,
+    family: String,
+    has_families: bool,
+    has_samples: bool,
+}
+
+impl<'a> JsonEncoder<'a> {
+    /// An encoder that appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>) -> JsonEncoder<'a> {
+        JsonEncoder { out, family: String::new(), has_families: false, has_samples: false }
+    }
+
+    /// Writes the end of the array.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end_family(&mut self) {
+        let end: &[u8] = if self.has_families { b"]}" } else { b"[" };
+        self.out.extend_from_slice(end);
+    }
+
+    /// Begins a sample, up to its labels, of which the last may still come.
+    fn begin_sample(&mut self, suffix: &str, labels: &[(&str, &str)], extra: Option<(&str, f64)>) {
+        if std::mem::replace(&mut self.has_samples, true) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(b"{\"name\":");
+        push_text(self.out, &self.family, suffix);
+        self.out.extend_from_slice(b",\"labels\":");
+        push_labels(self.out, labels, extra);
+    }
+}
+
+impl Encoder for JsonEncoder<'_> {
+    fn chunk(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self.out)
+    }
+
+    fn end(&mut self) {
+        self.end_family();
+        self.out.extend_from_slice(b"\n]\n");
+    }
+}
+
+impl FamilySink for JsonEncoder<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        self.end_family();
+        if std::mem::replace(&mut self.has_families, true) {
+            self.out.push(b',');
+        }
+        self.has_samples = false;
+        self.family.clear();
+        self.family.push_str(head.name);
+        let members = [
+            ("name", head.name),
+            ("type", head.metric_type.as_str()),
+            ("help", head.help),
+            ("unit", head.unit),
+        ];
+        for (at, (name, value)) in members.into_iter().enumerate() {
+            self.out.extend_from_slice(if at == 0 { b"\n{" } else { b"," });
+            push_text(self.out, name, "");
+            self.out.push(b':');
+            push_text(self.out, value, "");
+        }
+        self.out.extend_from_slice(b",\"samples\":[");
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        let extra = match sample.part {
+            Part::Bucket(bound) => Some(("le", bound)),
+            Part::Quantile(quantile) => Some(("quantile", quantile)),
+            _ => None,
+        };
+        self.begin_sample(sample.part.suffix(), sample.labels, extra);
+        self.out.extend_from_slice(b",\"value\":");
+        push_number(self.out, sample.value, Style::Plain);
+        push_time(self.out, "timestamp", sample.timestamp);
+        if let Some(exemplar) = &sample.exemplar {
+            self.out.extend_from_slice(b",\"exemplar\":");
+            push_exemplar(self.out, exemplar);
+        }
+        self.out.push(b'}');
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        self.begin_sample("", labels, None);
+        let out = &mut *self.out;
+        out.extend_from_slice(b",\"histogram\":{\"schema\":");
+        push_integer(out, histogram.schema);
+        for (name, value) in [
+            (&b",\"count\":"[..], histogram.count),
+            (b",\"sum\":", histogram.sum),
+            (b",\"zero_threshold\":", histogram.zero_threshold),
+            (b",\"zero_count\":", histogram.zero_count),
+        ] {
+            out.extend_from_slice(name);
+            push_number(out, value, Style::Plain);
+        }
+        out.extend_from_slice(b",\"negative\":");
+        push_buckets(out, &histogram.negative);
+        out.extend_from_slice(b",\"positive\":");
+        push_buckets(out, &histogram.positive);
+        push_time(out, "created", histogram.created);
+        out.push(b'}');
+        push_time(out, "timestamp", histogram.timestamp);
+        if !histogram.exemplars.is_empty() {
+            out.extend_from_slice(b",\"exemplars\":[");
+            for (at, exemplar) in histogram.exemplars.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                push_exemplar(out, exemplar);
+            }
+            out.push(b']');
+        }
+        out.push(b'}');
+    }
+}
+
+fn push_buckets(out: &mut Vec<u8>, buckets: &NativeBuckets<'_>) {
+    out.extend_from_slice(b"{\"spans\":[");
+    for (at, span) in buckets.spans.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        push_integer(out, span.offset);
+        out.push(b',');
+        push_u64(out, u64::from(span.length));
+        out.push(b']');
+    }
+    out.extend_from_slice(b"],\"counts\":[");
+    for (at, count) in buckets.counts.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_number(out, *count, Style::Plain);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn push_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar<'_>) {
+    out.extend_from_slice(b"{\"labels\":");
+    push_labels(out, exemplar.labels, None);
+    out.extend_from_slice(b",\"value\":");
+    push_number(out, exemplar.value, Style::Plain);
+    push_time(out, "timestamp", exemplar.timestamp);
+    out.push(b'}');
+}
+
+fn push_labels(out: &mut Vec<u8>, labels: &[(&str, &str)], extra: Option<(&str, f64)>) {
+    out.push(b'{');
+    for (at, (name, value)) in labels.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_text(out, name, "");
+        out.push(b':');
+        push_text(out, value, "");
+    }
+    if let Some((name, number)) = extra {
+        if !labels.is_empty() {
+            out.push(b',');
+        }
+        push_text(out, name, "");
+        out.push(b':');
+        push_number(out, number, Style::Canonical);
+    }
+    out.push(b'}');
+}
+
+fn push_number(out: &mut Vec<u8>, value: f64, style: Style) {
+    out.push(b'"');
+    push_f64(out, value, style);
+    out.push(b'"');
+}
+
+fn push_time(out: &mut Vec<u8>, name: &str, seconds: Option<f64>) {
+    if let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) {
+        out.push(b',');
+        push_text(out, name, "");
+        out.push(b':');
+        push_f64(out, seconds, Style::Plain);
+    }
+}
+
+fn push_integer(out: &mut Vec<u8>, value: i32) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    push_u64(out, u64::from(value.unsigned_abs()));
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str, suffix: &str) {
+    out.push(b'"');
+    for byte in text.bytes().chain(suffix.bytes()) {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            0..0x20 => {
+                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
+            }
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BucketSpan;
+
+    #[test]
+    fn every_family_is_a_line_of_one_array() {
+        let mut text = Vec::new();
+        JsonEncoder::new(&mut text).finish();
+        assert_eq!(text, b"[\n]\n");
+        text.clear();
+        let mut encoder = JsonEncoder::new(&mut text);
+        let out = &mut encoder as &mut dyn FamilySink;
+        let exemplar = Exemplar { labels: &[("t", "1")], value: 0.5, timestamp: Some(1.5) };
+        let mut counter = out.with_unit("bytes").counter("c_bytes", "\"\\\n\u{1}\u{e9}");
+        counter.sample_with_exemplar(&[("a", "1")], f64::INFINITY, exemplar).sample(&[], 2.5);
+        out.summary("s", "").sample(&[("x", "y")], &[(1.0, f64::NAN)], 2.0, 3.0);
+        out.gauge("empty", "");
+        let spans = [BucketSpan { offset: -2, length: 1 }, BucketSpan { offset: 3, length: 1 }];
+        let native = NativeHistogram {
+            count: 3.0,
+            negative: NativeBuckets { spans: &spans, counts: &[1.0, 2.0] },
+            exemplars: &[exemplar],
+            created: Some(5.5),
+            timestamp: Some(7.0),
+            ..Default::default()
+        };
+        out.histogram("h", "").native(&[], &native);
+        encoder.finish();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            text,
+            "[\n\
+             {\"name\":\"c_bytes\",\"type\":\"counter\",\"help\":\"\\\"\\\\\\n\\u0001\u{e9}\",\"unit\":\"bytes\",\"samples\":[\
+             {\"name\":\"c_bytes_total\",\"labels\":{\"a\":\"1\"},\"value\":\"+Inf\",\
+             \"exemplar\":{\"labels\":{\"t\":\"1\"},\"value\":\"0.5\",\"timestamp\":1.5}},\
+             {\"name\":\"c_bytes_total\",\"labels\":{},\"value\":\"2.5\"}]},\n\
+             {\"name\":\"s\",\"type\":\"summary\",\"help\":\"\",\"unit\":\"\",\"samples\":[\
+             {\"name\":\"s\",\"labels\":{\"x\":\"y\",\"quantile\":\"1.0\"},\"value\":\"NaN\"},\
+             {\"name\":\"s_sum\",\"labels\":{\"x\":\"y\"},\"value\":\"3\"},\
+             {\"name\":\"s_count\",\"labels\":{\"x\":\"y\"},\"value\":\"2\"}]},\n\
+             {\"name\":\"empty\",\"type\":\"gauge\",\"help\":\"\",\"unit\":\"\",\"samples\":[]},\n\
+             {\"name\":\"h\",\"type\":\"histogram\",\"help\":\"\",\"unit\":\"\",\"samples\":[\
+             {\"name\":\"h\",\"labels\":{},\"histogram\":{\"schema\":0,\"count\":\"3\",\"sum\":\"0\",\
+             \"zero_threshold\":\"0\",\"zero_count\":\"0\",\
+             \"negative\":{\"spans\":[[-2,1],[3,1]],\"counts\":[\"1\",\"2\"]},\
+             \"positive\":{\"spans\":[],\"counts\":[]},\"created\":5.5},\"timestamp\":7,\
+             \"exemplars\":[{\"labels\":{\"t\":\"1\"},\"value\":\"0.5\",\"timestamp\":1.5}]}]}\n\
+             ]\n"
+        );
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! The metric whose samples are coming, for the formats that show a metric as a whole.
+
+use crate::model::Part;
+
+/// The parts of one metric so far. What repeats is kept as the format writes it.
+#[derive(Default)]
+pub(super) struct Pending {
+    is_open: bool,
+    /// Its labels as the format writes them.
+    pub(super) labels: Vec<u8>,
+    pub(super) timestamp: Option<f64>,
+    /// Of all types that have one number only.
+    pub(super) value: Option<f64>,
+    pub(super) count: Option<f64>,
+    pub(super) sum: Option<f64>,
+    pub(super) created: Option<f64>,
+    /// The last bound of the buckets.
+    pub(super) last_bound: Option<f64>,
+    pub(super) buckets: Vec<u8>,
+    pub(super) quantiles: Vec<u8>,
+    pub(super) native: Vec<u8>,
+    /// Whether counts of the native histogram are not whole numbers.
+    pub(super) has_float_counts: bool,
+    pub(super) exemplars: Vec<u8>,
+}
+
+impl Pending {
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether a sample belongs to this metric: the same labels and time, and a part that it does not have yet.
+    pub(super) fn takes(&self, labels: &[u8], timestamp: Option<f64>, part: Part) -> bool {
+        let is_free = match part {
+            Part::Count | Part::GaugeCount => self.count.is_none(),
+            Part::Sum | Part::GaugeSum => self.sum.is_none(),
+            Part::Bucket(bound) => self.last_bound.is_none_or(|last| bound > last),
+            Part::Quantile(_) => true,
+            Part::Created => self.created.is_none(),
+            Part::Value | Part::Total | Part::Info | Part::State => self.value.is_none(),
+        };
+        let is_same_time = part == Part::Created || self.timestamp == timestamp;
+        self.is_open && is_free && is_same_time && self.labels == labels
+    }
+
+    /// Whether a native histogram belongs to this metric.
+    pub(super) fn takes_native(&self, labels: &[u8], timestamp: Option<f64>) -> bool {
+        let is_free = self.native.is_empty() && self.timestamp == timestamp;
+        self.is_open && is_free && self.labels == labels
+    }
+
+    /// Begins another metric, whose labels are taken out of `labels`.
+    pub(super) fn open(&mut self, labels: &mut Vec<u8>, timestamp: Option<f64>) {
+        self.close();
+        std::mem::swap(&mut self.labels, labels);
+        self.timestamp = timestamp;
+        self.is_open = true;
+    }
+
+    /// Forgets the metric, and keeps the memory.
+    pub(super) fn close(&mut self) {
+        let Pending { labels, buckets, quantiles, native, exemplars, .. } = self;
+        for part in [labels, buckets, quantiles, native, exemplars] {
+            part.clear();
+        }
+        self.is_open = false;
+        self.timestamp = None;
+        for part in [&mut self.value, &mut self.count, &mut self.sum, &mut self.created] {
+            *part = None;
+        }
+        self.last_bound = None;
+        self.has_float_counts = false;
+    }
+
+    /// Notes a part that is a number.
+    pub(super) fn note(&mut self, part: Part, value: f64) {
+        match part {
+            Part::Count | Part::GaugeCount => self.count = Some(value),
+            Part::Sum | Part::GaugeSum => self.sum = Some(value),
+            Part::Created => self.created = Some(value),
+            Part::Bucket(bound) => self.last_bound = Some(bound),
+            Part::Quantile(_) => {}
+            Part::Value | Part::Total | Part::Info | Part::State => self.value = Some(value),
+        }
+    }
+}

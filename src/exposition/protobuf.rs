@@ -1,0 +1,448 @@
+//! Prometheus' protobuf format: messages `io.prometheus.client.MetricFamily`, each behind its length.
+//!
+//! See: <https://prometheus.io/docs/instrumenting/exposition_formats/#protobuf-format>
+
+use super::Encoder;
+use super::escape::Escaping;
+use super::names::{Names, Syntax, own_suffix};
+use super::pending::Pending;
+use super::protobuf_text::push_family_text;
+use super::wire::{
+    push_double, push_int, push_message, push_sint, push_text, push_uint, push_varint,
+};
+use crate::model::{
+    Exemplar, FamilyHead, FamilySink, MetricType, NativeBuckets, NativeHistogram, Part, Sample,
+    is_whole_count,
+};
+
+/// Writes families as protobuf messages; [`finish`](ProtobufEncoder::finish) ends the exposition.
+///
+/// It is the one format that has everything: exemplars, native histograms with or without classic buckets,
+/// start timestamps. Infos and state sets, which it lacks, are gauges. Counts that are whole numbers are
+/// integers, others floats. Families without samples, samples that their type does not have, and
+/// native histograms that are not valid are left out. One family at a time is held.
+pub struct ProtobufEncoder<'a> {
+    out: &'a mut Vec<u8>,
+    names: Names,
+    is_text: bool,
+    is_skipping: bool,
+    metric_type: MetricType,
+    /// The fields of the family before its metrics, its metrics, the fields after them.
+    head: Vec<u8>,
+    metrics: Vec<u8>,
+    tail: Vec<u8>,
+    metric: Pending,
+    labels: Vec<u8>,
+}
+
+impl<'a> ProtobufEncoder<'a> {
+    /// An encoder that appends to `out`, with names escaped by underscores.
+    pub fn new(out: &'a mut Vec<u8>) -> ProtobufEncoder<'a> {
+        ProtobufEncoder {
+            out,
+            names: Names::new(Escaping::Underscores, Syntax::Raw),
+            is_text: false,
+            is_skipping: true,
+            metric_type: MetricType::Unknown,
+            head: Vec::new(),
+            metrics: Vec::new(),
+            tail: Vec::new(),
+            metric: Pending::default(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// Escapes names in another way; set before the first family.
+    pub fn escaping(mut self, escaping: Escaping) -> ProtobufEncoder<'a> {
+        self.names.set_escaping(escaping);
+        self
+    }
+
+    /// Writes the text form of the messages, for people: a blank line behind each.
+    pub fn text(mut self) -> ProtobufEncoder<'a> {
+        self.is_text = true;
+        self
+    }
+
+    /// Ends the exposition. Without it the last family is missing.
+    pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end_family(&mut self) {
+        self.end_metric();
+        if !self.is_skipping && !self.metrics.is_empty() {
+            if self.is_text {
+                for part in [&self.head, &self.metrics, &self.tail] {
+                    push_family_text(self.out, part);
+                }
+                self.out.push(b'\n');
+            } else {
+                let len = self.head.len() + self.metrics.len() + self.tail.len();
+                push_varint(self.out, len as u64);
+                for part in [&self.head, &self.metrics, &self.tail] {
+                    self.out.extend_from_slice(part);
+                }
+            }
+        }
+        for part in [&mut self.head, &mut self.metrics, &mut self.tail] {
+            part.clear();
+        }
+    }
+
+    fn end_metric(&mut self) {
+        let metric = &self.metric;
+        let is_whole = metric.value.is_some()
+            || metric.count.is_some()
+            || metric.sum.is_some()
+            || metric.last_bound.is_some()
+            || !metric.quantiles.is_empty();
+        if metric.is_open() && is_whole {
+            let metric_type = self.metric_type;
+            push_message(&mut self.metrics, 4, |out| push_metric(out, metric, metric_type));
+        }
+        self.metric.close();
+    }
+
+    /// Encodes the labels of a sample. `false` where one of them is not shown.
+    fn take_labels(&mut self, labels: &[(&str, &str)]) -> bool {
+        self.labels.clear();
+        push_labels(&mut self.labels, &mut self.names, labels)
+    }
+}
+
+impl Encoder for ProtobufEncoder<'_> {
+    fn chunk(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self.out)
+    }
+
+    fn end(&mut self) {
+        self.end_family();
+    }
+}
+
+impl FamilySink for ProtobufEncoder<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        self.end_family();
+        self.metric_type = head.metric_type;
+        self.is_skipping = !self.names.begin(head);
+        push_text(&mut self.head, 1, self.names.base(), own_suffix(head.metric_type));
+        if !head.help.is_empty() {
+            push_text(&mut self.head, 2, head.help, "");
+        }
+        let number = match head.metric_type {
+            MetricType::Counter => 0,
+            MetricType::Gauge | MetricType::Info | MetricType::StateSet => 1,
+            MetricType::Summary => 2,
+            MetricType::Unknown => 3,
+            MetricType::Histogram => 4,
+            MetricType::GaugeHistogram => 5,
+        };
+        push_uint(&mut self.head, 3, number);
+        if !head.unit.is_empty() {
+            push_text(&mut self.tail, 5, head.unit, "");
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        let part = sample.part;
+        if self.is_skipping || !self.metric_type.has(part) || !self.take_labels(sample.labels) {
+            return;
+        }
+        if !self.metric.takes(&self.labels, sample.timestamp, part) {
+            if part == Part::Created {
+                return;
+            }
+            self.end_metric();
+            self.metric.open(&mut self.labels, sample.timestamp);
+        }
+        self.metric.note(part, sample.value);
+        let Pending { buckets, quantiles, exemplars, .. } = &mut self.metric;
+        match part {
+            Part::Bucket(bound) => push_message(buckets, 3, |out| {
+                let is_whole = is_whole_count(sample.value);
+                if is_whole {
+                    push_uint(out, 1, sample.value as u64);
+                }
+                push_double(out, 2, bound);
+                push_exemplar(out, 3, &mut self.names, sample.exemplar.as_ref());
+                if !is_whole {
+                    push_double(out, 4, sample.value);
+                }
+            }),
+            Part::Quantile(quantile) => push_message(quantiles, 3, |out| {
+                push_double(out, 1, quantile);
+                push_double(out, 2, sample.value);
+            }),
+            Part::Total => push_exemplar(exemplars, 2, &mut self.names, sample.exemplar.as_ref()),
+            _ => {}
+        }
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        let is_histogram =
+            matches!(self.metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
+        let is_shown = !self.is_skipping && is_histogram && histogram.is_valid();
+        if !is_shown || !self.take_labels(labels) {
+            return;
+        }
+        if !self.metric.takes_native(&self.labels, histogram.timestamp) {
+            self.end_metric();
+            self.metric.open(&mut self.labels, histogram.timestamp);
+        }
+        let metric = &mut self.metric;
+        metric.count.get_or_insert(histogram.count);
+        metric.sum.get_or_insert(histogram.sum);
+        metric.created = metric.created.or(histogram.created);
+        metric.has_float_counts = !has_whole_counts(histogram);
+        push_native(&mut metric.native, histogram);
+        for exemplar in histogram.exemplars {
+            push_exemplar(&mut metric.exemplars, 16, &mut self.names, Some(exemplar));
+        }
+    }
+}
+
+fn push_labels(out: &mut Vec<u8>, names: &mut Names, labels: &[(&str, &str)]) -> bool {
+    for (at, (name, value)) in labels.iter().enumerate() {
+        let Some(name) = names.label(at, name) else {
+            return false;
+        };
+        push_message(out, 1, |out| {
+            push_text(out, 1, name, "");
+            push_text(out, 2, value, "");
+        });
+    }
+    true
+}
+
+fn push_metric(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) {
+    out.extend_from_slice(&metric.labels);
+    let value = metric.value.unwrap_or_default();
+    match metric_type {
+        MetricType::Gauge | MetricType::Info | MetricType::StateSet => {
+            push_message(out, 2, |out| push_double(out, 1, value));
+        }
+        MetricType::Counter => push_message(out, 3, |out| {
+            push_double(out, 1, value);
+            out.extend_from_slice(&metric.exemplars);
+            push_timestamp(out, 3, metric.created);
+        }),
+        MetricType::Summary => push_message(out, 4, |out| {
+            if let Some(count) = metric.count {
+                push_uint(out, 1, count as u64);
+            }
+            if let Some(sum) = metric.sum {
+                push_double(out, 2, sum);
+            }
+            out.extend_from_slice(&metric.quantiles);
+            push_timestamp(out, 4, metric.created);
+        }),
+        MetricType::Unknown => push_message(out, 5, |out| push_double(out, 1, value)),
+        MetricType::Histogram | MetricType::GaugeHistogram => {}
+    }
+    if let Some(seconds) = metric.timestamp.filter(|seconds| seconds.is_finite()) {
+        push_int(out, 6, (seconds * 1000.0) as i64);
+    }
+    if matches!(metric_type, MetricType::Histogram | MetricType::GaugeHistogram) {
+        push_message(out, 7, |out| push_histogram(out, metric));
+    }
+}
+
+fn push_histogram(out: &mut Vec<u8>, metric: &Pending) {
+    let is_float =
+        metric.has_float_counts || metric.count.is_some_and(|count| !is_whole_count(count));
+    if let (Some(count), false) = (metric.count, is_float) {
+        push_uint(out, 1, count as u64);
+    }
+    if let Some(sum) = metric.sum {
+        push_double(out, 2, sum);
+    }
+    out.extend_from_slice(&metric.buckets);
+    if let (Some(count), true) = (metric.count, is_float) {
+        push_double(out, 4, count);
+    }
+    out.extend_from_slice(&metric.native);
+    push_timestamp(out, 15, metric.created);
+    out.extend_from_slice(&metric.exemplars);
+}
+
+/// Whether all counts of a native histogram are whole numbers that are exact: the others are floats.
+fn has_whole_counts(histogram: &NativeHistogram<'_>) -> bool {
+    let buckets = histogram.negative.counts.iter().chain(histogram.positive.counts);
+    buckets.chain([&histogram.count, &histogram.zero_count]).all(|count| is_whole_count(*count))
+}
+
+/// The fields of a native histogram but its count and sum.
+fn push_native(out: &mut Vec<u8>, histogram: &NativeHistogram<'_>) {
+    push_sint(out, 5, i64::from(histogram.schema));
+    push_double(out, 6, histogram.zero_threshold);
+    let is_whole = has_whole_counts(histogram);
+    if is_whole {
+        push_uint(out, 7, histogram.zero_count as u64);
+    } else {
+        push_double(out, 8, histogram.zero_count);
+    }
+    push_buckets(out, 9, &histogram.negative, is_whole);
+    push_buckets(out, 12, &histogram.positive, is_whole);
+    let has_spans = !histogram.negative.spans.is_empty() || !histogram.positive.spans.is_empty();
+    if !has_spans && histogram.zero_threshold == 0.0 && histogram.zero_count == 0.0 {
+        // Without it, readers would take the histogram for a classic one.
+        push_span(out, 12, 0, 0);
+    }
+}
+
+fn push_span(out: &mut Vec<u8>, field: u32, offset: i32, length: u32) {
+    push_message(out, field, |out| {
+        push_sint(out, 1, i64::from(offset));
+        push_uint(out, 2, u64::from(length));
+    });
+}
+
+/// Spans in the field `first`, then differences of counts in the next, or counts in the one after that.
+fn push_buckets(out: &mut Vec<u8>, first: u32, buckets: &NativeBuckets<'_>, is_whole: bool) {
+    for span in buckets.spans {
+        push_span(out, first, span.offset, span.length);
+    }
+    let mut before = 0;
+    for count in buckets.counts {
+        if is_whole {
+            push_sint(out, first + 1, *count as i64 - before);
+            before = *count as i64;
+        } else {
+            push_double(out, first + 2, *count);
+        }
+    }
+}
+
+fn push_exemplar(
+    out: &mut Vec<u8>,
+    field: u32,
+    names: &mut Names,
+    exemplar: Option<&Exemplar<'_>>,
+) {
+    let start = out.len();
+    let mut is_shown = true;
+    if let Some(exemplar) = exemplar {
+        push_message(out, field, |out| {
+            is_shown = push_labels(out, names, exemplar.labels);
+            push_double(out, 2, exemplar.value);
+            push_timestamp(out, 3, exemplar.timestamp);
+        });
+    }
+    if !is_shown {
+        out.truncate(start);
+    }
+}
+
+/// A `google.protobuf.Timestamp`, which leaves out what is 0.
+fn push_timestamp(out: &mut Vec<u8>, field: u32, seconds: Option<f64>) {
+    let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else {
+        return;
+    };
+    let whole = seconds.floor();
+    // OK because the difference is in 0 to 1, and less than 1 billion after the cut.
+    let nanoseconds = (((seconds - whole) * 1e9) as u64).min(999_999_999);
+    push_message(out, field, |out| {
+        if whole != 0.0 {
+            push_int(out, 1, whole as i64);
+        }
+        if nanoseconds != 0 {
+            push_uint(out, 2, nanoseconds);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BucketSpan, HistogramPoint};
+
+    fn text(give: fn(&mut dyn FamilySink)) -> String {
+        let mut out = Vec::new();
+        let mut encoder = ProtobufEncoder::new(&mut out).text();
+        give(&mut encoder);
+        encoder.finish();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_schema() {
+        let mut out = Vec::new();
+        let mut encoder = ProtobufEncoder::new(&mut out);
+        (&mut encoder as &mut dyn FamilySink).counter("c", "H").sample(&[("a", "b")], 1.0);
+        encoder.finish();
+        let metric = b"\x22\x13\x0a\x06\x0a\x01a\x12\x01b\x1a\x09\x09\0\0\0\0\0\0\xf0\x3f";
+        let wanted = [&b"\x23\x0a\x07c_total\x12\x01H\x18\0"[..], metric].concat();
+        assert_eq!(out, wanted);
+    }
+
+    #[test]
+    fn the_samples_of_a_metric_are_one_message() {
+        let shown = text(|out| {
+            let exemplars = [Exemplar { labels: &[("t", "1")], value: 1.5, timestamp: Some(2.25) }];
+            let point = HistogramPoint {
+                buckets: &[(1.0, 0.5)],
+                count: 2.0,
+                sum: 3.0,
+                exemplars: &exemplars,
+                created: Some(-0.25),
+            };
+            let spans = [BucketSpan { offset: -1, length: 2 }];
+            let native = NativeHistogram {
+                count: 2.0,
+                sum: 3.0,
+                schema: -2,
+                positive: NativeBuckets { spans: &spans, counts: &[2.0, 0.0] },
+                ..Default::default()
+            };
+            let mut histogram = out.with_unit("x").histogram("h_x", "");
+            histogram.sample(&[], &point).native(&[], &native);
+            histogram.native(&[("a", "1")], &NativeHistogram::default());
+            out.summary("s", "").sample(&[], &[(0.5, 1.0)], 2.0, 3.0).created(&[], 5.0);
+            out.gauge("nothing", "");
+        });
+        let wanted = "name: \"h_x\"\ntype: HISTOGRAM\n\
+            metric {\n  histogram {\n    sample_count: 2\n    sample_sum: 3\n\
+            |    bucket {\n      upper_bound: 1\n      cumulative_count_float: 0.5\n    }\n\
+            |    bucket {\n      cumulative_count: 2\n      upper_bound: inf\n\
+            |      exemplar {\n        label {\n          name: \"t\"\n          value: \"1\"\n        }\n\
+            |        value: 1.5\n        timestamp {\n          seconds: 2\n          nanos: 250000000\n        }\n      }\n    }\n\
+            |    schema: -2\n    zero_threshold: 0\n    zero_count: 0\n\
+            |    positive_span {\n      offset: -1\n      length: 2\n    }\n\
+            |    positive_delta: 2\n    positive_delta: -2\n\
+            |    start_timestamp {\n      seconds: -1\n      nanos: 750000000\n    }\n  }\n}\n\
+            metric {\n  label {\n    name: \"a\"\n    value: \"1\"\n  }\n\
+            |  histogram {\n    sample_count: 0\n    sample_sum: 0\n    schema: 0\n\
+            |    zero_threshold: 0\n    zero_count: 0\n\
+            |    positive_span {\n      offset: 0\n      length: 0\n    }\n  }\n}\n\
+            unit: \"x\"\n\n\
+            name: \"s\"\ntype: SUMMARY\n\
+            metric {\n  summary {\n    sample_count: 2\n    sample_sum: 3\n\
+            |    quantile {\n      quantile: 0.5\n      value: 1\n    }\n\
+            |    start_timestamp {\n      seconds: 5\n    }\n  }\n}\n\n";
+        assert_eq!(shown, wanted.replace("\n|", "\n"));
+    }
+
+    #[test]
+    fn float_counts_are_kept_as_floats() {
+        let shown = text(|out| {
+            let spans = [BucketSpan { offset: 0, length: 1 }];
+            let native = NativeHistogram {
+                count: 2.0,
+                zero_count: 1.5,
+                negative: NativeBuckets { spans: &spans, counts: &[0.5] },
+                ..Default::default()
+            };
+            out.gauge_histogram("g", "").native(&[], &native);
+        });
+        assert!(
+            shown.contains("sample_count_float: 2\n") && shown.contains("negative_count: 0.5"),
+            "{shown}"
+        );
+        assert!(!shown.contains("sample_count:") && !shown.contains("delta"), "{shown}");
+        assert!(
+            shown.contains("type: GAUGE_HISTOGRAM") && shown.contains("zero_count_float: 1.5"),
+            "{shown}"
+        );
+    }
+}

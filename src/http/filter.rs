@@ -1,0 +1,188 @@
+//! `?name[]=...`: only the samples of these names.
+
+use crate::model::{FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Sample};
+
+/// The values of the parameter `name[]`, if there are any.
+pub(super) fn wanted_names(query: Option<&str>) -> Option<Vec<String>> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let values = pairs.filter(|(name, _)| decode(name) == "name[]").map(|(_, value)| decode(value));
+    let mut names: Vec<String> = values.collect();
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then_some(names)
+}
+
+/// Decodes one side of a pair as browsers encode forms; what is no escape stays.
+///
+/// See: <https://url.spec.whatwg.org/#application/x-www-form-urlencoded>
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        let hex = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+        match (byte, after) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, after @ ..]) => match (hex(high), hex(low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => bytes.push(b'%'),
+            },
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What a gatherer has under some names: those of samples, `jobs_total` or `size_bytes_bucket`, before any
+/// escaping. A native histogram has the name of its family.
+pub(super) struct Filtered<'a> {
+    pub(super) source: &'a dyn Gatherer,
+    pub(super) names: &'a [String],
+}
+
+impl Gatherer for Filtered<'_> {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        self.source.gather(&mut Filter {
+            out,
+            names: self.names,
+            suffixes: Vec::new(),
+            head: None,
+            is_begun: false,
+        });
+    }
+}
+
+struct Filter<'a> {
+    out: &'a mut dyn FamilySink,
+    names: &'a [String],
+    /// What comes after the name of the family in the names that are wanted.
+    suffixes: Vec<&'a str>,
+    head: Option<OwnedHead>,
+    is_begun: bool,
+}
+
+/// A head that waits for the first sample.
+struct OwnedHead {
+    name: String,
+    help: String,
+    unit: String,
+    metric_type: MetricType,
+}
+
+impl Filter<'_> {
+    /// Whether samples with this suffix are wanted; begins the family with the first.
+    fn admits(&mut self, suffix: &str) -> bool {
+        if !self.suffixes.contains(&suffix) {
+            return false;
+        }
+        if let Some(OwnedHead { name, help, unit, metric_type }) = &self.head
+            && !std::mem::replace(&mut self.is_begun, true)
+        {
+            self.out.family(&FamilyHead { name, help, unit, metric_type: *metric_type });
+        }
+        true
+    }
+}
+
+impl FamilySink for Filter<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        let suffixes = self.names.iter().filter_map(|name| name.strip_prefix(head.name));
+        self.suffixes.clear();
+        self.suffixes.extend(suffixes);
+        self.is_begun = false;
+        if !self.suffixes.is_empty() {
+            self.head = Some(OwnedHead {
+                name: head.name.to_owned(),
+                help: head.help.to_owned(),
+                unit: head.unit.to_owned(),
+                metric_type: head.metric_type,
+            });
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        if self.admits(sample.part.suffix()) {
+            self.out.sample(sample);
+        }
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        if self.admits("") {
+            self.out.native_histogram(labels, histogram);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::{Exposition, Format};
+    use crate::model::HistogramPoint;
+    use proptest::prelude::*;
+
+    struct Three;
+
+    impl Gatherer for Three {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            out.counter("a_total", "A.").sample(&[], 1.0);
+            let point = HistogramPoint { count: 1.0, ..HistogramPoint::default() };
+            out.histogram("a_size", "Size.").sample(&[], &point);
+            out.gauge("b", "B.").sample(&[("x", "1")], 2.0).sample(&[("x", "2")], 3.0);
+        }
+    }
+
+    fn filtered(query: &str) -> String {
+        let names = wanted_names(Some(query)).unwrap();
+        let source = Filtered { source: &Three, names: &names };
+        Exposition::encode(&source, Format::Text).to_string()
+    }
+
+    #[test]
+    fn families_without_such_samples_are_left_out_whole() {
+        assert_eq!(
+            filtered("name[]=a_total&name%5b%5D=b&name[]=none"),
+            "# HELP a_total A.\n# TYPE a_total counter\na_total 1\n\
+             # HELP b B.\n# TYPE b gauge\nb{x=\"1\"} 2\nb{x=\"2\"} 3\n"
+        );
+        assert_eq!(
+            filtered("other=1&name[]=a_size_sum"),
+            "# HELP a_size Size.\n# TYPE a_size histogram\na_size_sum 0\n"
+        );
+        for none in ["name[]=a", "name[]=a_size", "name[]=", "name[]=A_total", "name[]=a_total%00"]
+        {
+            assert_eq!(filtered(none), "", "{none}");
+        }
+    }
+
+    #[test]
+    fn other_queries_filter_nothing() {
+        for query in ["", "name=a", "name[]", "name[0]=a", "&&=", "%"] {
+            assert_eq!(wanted_names(Some(query)), None, "{query}");
+        }
+        assert_eq!(wanted_names(None), None);
+    }
+
+    #[test]
+    fn escapes_are_decoded_and_what_is_none_stays() {
+        for (text, plain) in [
+            ("a%2Eb+c", "a.b c"),
+            ("%e6%97%a5", "\u{65e5}"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz%2", "%zz%2"),
+            ("%ff", "\u{fffd}"),
+        ] {
+            assert_eq!(decode(text), plain);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_answered(query: String) {
+            wanted_names(Some(&query));
+        }
+    }
+}
