@@ -1,0 +1,72 @@
+//! `convert` and `lint`: expositions from a file or standard input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::args::{ConvertArguments, LintArguments};
+use super::print;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exposition::{Exposition, Format};
+use crate::model::{FamilyHead, FamilySink, Sample};
+use crate::parse::{Families, ParseError, Parser, lint};
+
+/// The exit status for an exposition that parses and could be better, as promtool has it.
+const LINT_FOUND: u8 = 3;
+
+pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
+    let syntax = arguments.from.syntax();
+    let families = with_source(arguments.file.as_deref(), |source| {
+        Parser::new(syntax, source).collect::<std::result::Result<Vec<_>, _>>()
+    })?;
+    let format = arguments.to.format();
+    let body = Exposition::encode(&Families(families).joined(), format).body;
+    if format == Format::OpenMetrics {
+        // What the text format allows need not fit: negative counters, histograms without `+Inf`.
+        Parser::openmetrics(&body[..])
+            .read_into(&mut Nowhere)
+            .map_err(|error| error.in_source("OpenMetrics output"))?;
+    }
+    print(&body)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn lint(arguments: &LintArguments) -> Result<ExitCode> {
+    let syntax = arguments.from.syntax();
+    let problems = with_source(arguments.file.as_deref(), |source| lint::check(syntax, source))?;
+    let mut lines = String::new();
+    for problem in &problems {
+        lines.push_str(&problem.to_string().replace('\n', "\\n"));
+        lines.push('\n');
+    }
+    print(lines.as_bytes())?;
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(LINT_FOUND) })
+}
+
+/// Opens the file, or standard input without one or for `-`; errors name it.
+fn with_source<T>(
+    file: Option<&Path>,
+    read: impl FnOnce(&mut dyn BufRead) -> std::result::Result<T, ParseError>,
+) -> Result<T> {
+    let name = match file {
+        Some(file) if file != Path::new("-") => file.to_path_buf(),
+        _ => PathBuf::from("standard input"),
+    };
+    let result = if file.is_some_and(|file| file != Path::new("-")) {
+        let opened = File::open(&name).map_err(|error| Error::at(ErrorKind::Io, &name, error))?;
+        read(&mut BufReader::with_capacity(1 << 16, opened))
+    } else {
+        read(&mut io::stdin().lock())
+    };
+    result.map_err(|error| error.in_source(name))
+}
+
+/// Takes families and drops them.
+struct Nowhere;
+
+impl FamilySink for Nowhere {
+    fn family(&mut self, _head: &FamilyHead<'_>) {}
+
+    fn sample(&mut self, _sample: &Sample<'_>) {}
+}
