@@ -49,6 +49,8 @@ impl Current {
 #[derive(Default)]
 pub(super) struct TextState {
     current: Current,
+    /// The last family with a type, while samples of another are given.
+    typed: Current,
     parts: SampleParts,
     name: String,
 }
@@ -133,14 +135,19 @@ impl TextState {
         if parts.labels.iter().any(|(name, _)| parts.text(line, *name) == "__name__") {
             return Err((0, Fault::Syntax("label name `__name__` is reserved".to_owned())));
         }
-        let (part, extra) = match part_of(&self.current, name, line, parts) {
-            Some(found) => found,
-            None => {
-                self.current.begin(sink);
-                self.current.start(name);
-                (Part::Value, None)
+        let mut found = part_of(&self.current, name, line, parts);
+        if found.is_none() {
+            self.current.begin(sink);
+            found = part_of(&self.typed, name, line, parts);
+            if self.current.metric_type.is_some() || found.is_some() {
+                std::mem::swap(&mut self.current, &mut self.typed);
             }
-        };
+            match found {
+                Some(_) => self.current.is_begun = false,
+                None => self.current.start(name),
+            }
+        }
+        let (part, extra) = found.unwrap_or((Part::Value, None));
         self.current.begin(sink);
         super::with_labels(line, parts, &parts.labels, extra, |labels| {
             let mut sample = Sample::new(part, labels, parts.value);

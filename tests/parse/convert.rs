@@ -8,7 +8,7 @@ use crate::support::process::Said;
 use crate::support::{TestDir, multiprom, output_of, skip};
 
 /// Runs a command with this text as its standard input.
-fn fed(command: &mut Command, input: &[u8]) -> Said {
+pub(super) fn fed(command: &mut Command, input: &[u8]) -> Said {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that does not read to the end closes the pipe.

@@ -1,7 +1,10 @@
 //! The parsers, by their rules and by foreign judges.
 
 mod convert;
+mod judges;
 mod openmetrics_rules;
+mod protobuf_parser;
+mod round_trip;
 mod text_rules;
 
 use multiprom::parse::{Family, Limits, ParseError, Parser};

@@ -83,8 +83,8 @@ fn metadata_may_come_late_and_twice_and_families_may_be_interrupted() {
             "  Total [] 2",
             "unknown b \"\"",
             "  Value [] 3",
-            "unknown a_total \"\"",
-            "  Value [] 4",
+            "counter a \"Late.\"",
+            "  Total [] 4",
             "unknown d \"Only help.\"",
             "gauge e \"\"",
         ],
@@ -95,7 +95,7 @@ fn metadata_may_come_late_and_twice_and_families_may_be_interrupted() {
 fn what_does_not_fit_its_family_is_kept_as_a_family_of_its_own() {
     assert_shown(
         "# TYPE h histogram\nh_bucket 1\n# TYPE i histogram\ni_bucket{le=\"x\"} 2\n\
-         # TYPE s summary\ns 3\n# TYPE t summary\nt{quantile=\"NaN\"} 4\nt_created 5\n",
+         i_sum 6\n# TYPE s summary\ns 3\n# TYPE t summary\nt{quantile=\"NaN\"} 4\nt_created 5\n",
         &[
             "histogram h \"\"",
             "unknown h_bucket \"\"",
@@ -103,6 +103,8 @@ fn what_does_not_fit_its_family_is_kept_as_a_family_of_its_own() {
             "histogram i \"\"",
             "unknown i_bucket \"\"",
             "  Value [(\"le\", \"x\")] 2",
+            "histogram i \"\"",
+            "  Sum [] 6",
             "summary s \"\"",
             "unknown s \"\"",
             "  Value [] 3",
