@@ -237,3 +237,24 @@ const WORDS: [&str; 36] = [
     "#",
     "\0",
 ];
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_taken() {
+    let seeds = crate::support::root().join("fuzz/seeds");
+    let (mut files, mut good) = (0, 0);
+    for target in std::fs::read_dir(seeds).unwrap() {
+        for file in std::fs::read_dir(target.unwrap().path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            files += 1;
+            for syntax in SYNTAXES {
+                let pieces = std::io::BufReader::with_capacity(3, &bytes[..]);
+                let pieces = Parser::new(syntax, pieces).collect::<Result<Vec<_>, _>>();
+                let whole = Parser::new(syntax, &bytes[..]).collect::<Result<Vec<_>, _>>();
+                assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
+                good += usize::from(whole.is_ok());
+            }
+            multiprom::exposition::negotiate(std::str::from_utf8(&bytes).ok());
+        }
+    }
+    assert!(files >= 14 && good >= 4, "{files} files, {good} good");
+}

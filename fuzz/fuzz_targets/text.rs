@@ -1,0 +1,13 @@
+//! The text parser takes any bytes, and what is good is written and read back.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use multiprom::exposition::{Exposition, Format};
+use multiprom::parse::{Families, Parser, lint};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = lint::check(multiprom::parse::Syntax::Text, bytes);
+    let Ok(families) = Parser::text(bytes).collect::<Result<Vec<_>, _>>() else { return };
+    let body = Exposition::encode(&Families(families).joined(), Format::Text).body;
+    Parser::text(&body[..]).for_each(|family| drop(family.expect("our own text parses")));
+});
