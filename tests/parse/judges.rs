@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use multiprom::Part;
-use multiprom::parse::{Family, OwnedSample};
+use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
 
 use super::convert::fed;
 use super::{openmetrics, text};
@@ -330,4 +330,53 @@ fn our_verdict_on_text_is_that_of_promtool() {
         }
     }
     assert!(good > 60 && bad > 50 && lenient < 40, "{good}, {bad}, {lenient}");
+}
+
+/// Lines on which we and the grammar differ, on purpose.
+fn is_beyond_the_grammar(line: &str) -> bool {
+    let is_help = line.starts_with("# HELP ");
+    // Names in quotes, which came after 1.0.
+    let has_quoted_name = line.starts_with("{\"")
+        || line.contains("{\"")
+        || line.contains(",\"")
+        || line.starts_with("# ") && line.split(' ').nth(2).is_some_and(|n| n.starts_with('"'));
+    // Bare quotes and a last backslash, which the corpus of the specification has.
+    has_quoted_name || is_help && (line.contains('"') || line.ends_with("\\\n"))
+}
+
+#[test]
+fn the_lines_that_we_take_are_those_of_the_grammar() {
+    let Some(mut python) = python("abnf") else { return };
+    let mut random = Random(0xD1B5_4A32_D192_ED03);
+    let mut lines: Vec<String> = Vec::new();
+    while lines.len() < 1500 {
+        let page = document(&mut random, &GOOD, "");
+        lines.extend(page.split_inclusive('\n').filter(|line| line.len() > 1).map(str::to_owned));
+        lines.sort();
+        lines.dedup();
+    }
+    // The text, not the grammar, forbids carriage returns.
+    let is_judged = |line: &str| line.ends_with('\n') && !line.ends_with("\r\n");
+    lines.retain(|line| is_judged(line) && !is_beyond_the_grammar(line));
+    let dir = TestDir::new("abnf");
+    let file = dir.path().join("lines.json");
+    fs::write(&file, json!(lines).to_string()).unwrap();
+    let printed = output_of(python.arg(root().join("tests/python/abnf_judge.py")).arg(file));
+    let verdicts: Vec<bool> = serde_json::from_str(&printed).unwrap();
+    assert_eq!(verdicts.len(), lines.len());
+    let mut good = 0;
+    for (line, is_of_grammar) in lines.iter().zip(&verdicts) {
+        let error = openmetrics(&format!("{line}# EOF\n")).err();
+        if error.as_ref().is_some_and(|error| error.to_string().contains("underscore")) {
+            // Refused before the rest of the line was read.
+            continue;
+        }
+        // What breaks another rule than the grammar has passed it.
+        let is_taken = error.as_ref().is_none_or(|error| {
+            error.kind() == ParseErrorKind::Rule || error.to_string().contains("is given twice")
+        });
+        good += usize::from(is_taken);
+        assert_eq!(is_taken, *is_of_grammar, "{line}{error:?}");
+    }
+    assert!(good > 300 && lines.len() - good > 300, "{good} of {}", lines.len());
 }
