@@ -118,7 +118,7 @@ fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
         };
         let time = sample.timestamp.map(f64::to_bits);
         if !seen.insert((sample.part.suffix(), number.to_bits(), time, labels)) {
-            let text = "metric not unique: a series is given twice".to_owned();
+            let text = "metric not unique".to_owned();
             problems.push(Problem { metric: family.shown_name(), text });
         }
     }
