@@ -141,7 +141,9 @@ mod tests {
         let (at, fault) = lines.advance().unwrap_err();
         assert_eq!(at, 0);
         assert_eq!(fault.to_string(), "the length of a line is above the limit of 4");
-        let mut lines = Lines::new(&b"12345"[..], 5);
-        assert!(lines.advance().unwrap());
+        for page in [&b"12345"[..], b"12345\n"] {
+            assert!(Lines::new(page, 5).advance().unwrap());
+            assert!(Lines::new(page, 4).advance().is_err());
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! - **Text** is read as Prometheus reads it: samples need no metadata, blanks and comments are skipped,
 //!   a line feed may be missing at the end, metadata may come late or twice. A family that is
-//!   interrupted by another is given once for each piece. What does not fit the type of its family is
+//!   interrupted by another is given once for each piece, the help text with the first. What does not fit the type of its family is
 //!   given as a family of unknown type, so no sample is lost.
 //! - **OpenMetrics** is read strictly: whatever the specification forbids within one exposition is an
 //!   error. Names in quotes are read in both formats.
@@ -80,7 +80,8 @@ pub struct Limits {
     /// The length of all lines of one family, in bytes: of what the iterator collects, and of the
     /// label sets that the strict parser compares.
     pub family_len: usize,
-    /// The most families of one exposition, whose names the strict parser compares.
+    /// The most families of one exposition, whose names the strict parser compares; the types of so many
+    /// families are remembered by that of the text format.
     pub families: usize,
 }
 

@@ -2,7 +2,10 @@
 //!
 //! See: Prometheus, `model/textparse/promlex.l`; `expfmt/text_parse.go` of its common library.
 
+use std::collections::HashMap;
 use std::io::BufRead;
+
+use foldhash::quality::RandomState;
 
 use super::error::{Fault, shown};
 use super::lines::{At, Lines};
@@ -49,8 +52,10 @@ impl Current {
 #[derive(Default)]
 pub(super) struct TextState {
     current: Current,
-    /// The last family with a type, while samples of another are given.
-    typed: Current,
+    /// The types of earlier families, whose samples may still come.
+    types: HashMap<Box<str>, MetricType, RandomState>,
+    /// The length of their names.
+    types_len: usize,
     parts: SampleParts,
     name: String,
 }
@@ -72,16 +77,21 @@ impl TextState {
         cursor.skip_blanks();
         match cursor.rest().as_bytes().first() {
             None => {}
-            Some(b'#') => self.comment(&mut cursor, sink)?,
+            Some(b'#') => self.comment(&mut cursor, limits, sink)?,
             Some(_) => {
                 cursor.sample(Dialect::Text, limits.labels, &mut self.parts)?;
-                self.give(line, sink)?;
+                self.give(line, limits, sink)?;
             }
         }
         Ok(Step::More)
     }
 
-    fn comment(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) -> Result<(), At> {
+    fn comment(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), At> {
         cursor.eat(b'#');
         if !cursor.rest().starts_with([' ', '\t']) {
             return Ok(());
@@ -118,6 +128,7 @@ impl TextState {
         }
         if !is_known || self.current.is_begun {
             self.current.begin(sink);
+            remember(&self.current, &mut self.types, &mut self.types_len, limits);
             self.current.start(&self.name);
         }
         if is_help {
@@ -129,7 +140,7 @@ impl TextState {
         Ok(())
     }
 
-    fn give(&mut self, line: &str, sink: &mut Sink<'_>) -> Result<(), At> {
+    fn give(&mut self, line: &str, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
         let parts = &self.parts;
         let name = parts.text(line, parts.name);
         if parts.labels.iter().any(|(name, _)| parts.text(line, *name) == "__name__") {
@@ -138,13 +149,20 @@ impl TextState {
         let mut found = part_of(&self.current, name, line, parts);
         if found.is_none() {
             self.current.begin(sink);
-            found = part_of(&self.typed, name, line, parts);
-            if self.current.metric_type.is_some() || found.is_some() {
-                std::mem::swap(&mut self.current, &mut self.typed);
+            remember(&self.current, &mut self.types, &mut self.types_len, limits);
+            let suffixes = ["", "_bucket", "_sum", "_count"].into_iter();
+            for family in suffixes.filter_map(|suffix| name.strip_suffix(suffix)) {
+                if let Some(metric_type) = self.types.get(family) {
+                    self.current.start(family);
+                    self.current.metric_type = Some(*metric_type);
+                    found = part_of(&self.current, name, line, parts);
+                    if found.is_some() {
+                        break;
+                    }
+                }
             }
-            match found {
-                Some(_) => self.current.is_begun = false,
-                None => self.current.start(name),
+            if found.is_none() {
+                self.current.start(name);
             }
         }
         let (part, extra) = found.unwrap_or((Part::Value, None));
@@ -155,6 +173,24 @@ impl TextState {
             sink.sample(&sample);
         });
         Ok(())
+    }
+}
+
+/// Keeps the type of a family that is interrupted, as far as the limits allow.
+fn remember(
+    current: &Current,
+    types: &mut HashMap<Box<str>, MetricType, RandomState>,
+    types_len: &mut usize,
+    limits: &Limits,
+) {
+    let Some(metric_type) = current.metric_type else { return };
+    if let Some(known) = types.get_mut(current.name.as_str()) {
+        *known = metric_type;
+        return;
+    }
+    *types_len += current.name.len();
+    if types.len() < limits.families && *types_len <= limits.family_len {
+        types.insert(current.name.as_str().into(), metric_type);
     }
 }
 

@@ -65,6 +65,16 @@ fn pieces_of_a_text_are_put_together() {
 }
 
 #[test]
+fn metadata_far_from_its_samples_is_found() {
+    let text = "# HELP a A.\n# HELP b B.\n# TYPE a gauge\n# TYPE b gauge\na 1\nb 2\n";
+    assert_eq!(
+        good(convert("text", "text", text)),
+        "# HELP a A.\n# TYPE a gauge\na 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
+    );
+    assert_eq!(good(lint(text)), "");
+}
+
+#[test]
 fn what_does_not_parse_exits_with_1_and_names_the_place() {
     for (from, input, message) in [
         ("text", "a 1\nb", "`standard input`: line 2, column 2: expected a number, got ``"),

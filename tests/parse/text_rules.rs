@@ -83,10 +83,33 @@ fn metadata_may_come_late_and_twice_and_families_may_be_interrupted() {
             "  Total [] 2",
             "unknown b \"\"",
             "  Value [] 3",
-            "counter a \"Late.\"",
+            "counter a \"\"",
             "  Total [] 4",
             "unknown d \"Only help.\"",
             "gauge e \"\"",
+        ],
+    );
+}
+
+#[test]
+fn the_type_of_a_family_is_known_wherever_its_samples_are() {
+    assert_shown(
+        "# HELP a A.\n# HELP h H.\n# TYPE a gauge\n# TYPE h histogram\na{x=\"1\"} 1\nh_sum 2\n\
+         a{x=\"2\"} 3\nh_count 4\nh_bucket{le=\"1\"} 5\n",
+        &[
+            "unknown a \"A.\"",
+            "unknown h \"H.\"",
+            "gauge a \"\"",
+            "histogram h \"\"",
+            "gauge a \"\"",
+            "  Value [(\"x\", \"1\")] 1",
+            "histogram h \"\"",
+            "  Sum [] 2",
+            "gauge a \"\"",
+            "  Value [(\"x\", \"2\")] 3",
+            "histogram h \"\"",
+            "  Count [] 4",
+            "  Bucket(1.0) [] 5",
         ],
     );
 }
