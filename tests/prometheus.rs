@@ -13,7 +13,7 @@ use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 /// What each worker counts.
 const JOBS: [u32; 4] = [5, 70, 1100, 13];
 
-fn is_installed(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
         skip(&format!("{program} is not installed"));
@@ -38,15 +38,18 @@ fn served(dir: &Path) -> (Running, String) {
 }
 
 /// A Prometheus that scrapes one target each second, and its address.
+fn prometheus(dir: &Path, target: &str) -> (Running, String) {
+    scraping(dir, &format!("{{job_name: test, static_configs: [{{targets: [\"{target}\"]}}]}}"))
+}
+
+/// A Prometheus with these jobs, each second, and its address.
 ///
 /// It does not tell which port it was given, so a free one is looked for, again where somebody else
 /// took it meanwhile.
-fn prometheus(dir: &Path, target: &str) -> (Running, String) {
+pub fn scraping(dir: &Path, jobs: &str) -> (Running, String) {
     let config = dir.join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs: [{{job_name: test, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
-    );
+    let text =
+        format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{jobs}]\n");
     fs::write(&config, text).unwrap();
     for _ in 0..5 {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -67,7 +70,7 @@ fn prometheus(dir: &Path, target: &str) -> (Running, String) {
     panic!("no free port for Prometheus");
 }
 
-fn api(url: &str, path: &str) -> serde_json::Value {
+pub fn api(url: &str, path: &str) -> serde_json::Value {
     let answer = get(&format!("{url}/api/v1/{path}")).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
     serde_json::from_str(&answer.body).unwrap()

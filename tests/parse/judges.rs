@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -12,7 +14,9 @@ use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
 
 use super::convert::fed;
 use super::{openmetrics, text};
-use crate::support::{TestDir, output_of, python, root, skip};
+use crate::prometheus::{api, is_installed, scraping};
+use crate::support::process::PATIENCE;
+use crate::support::{TestDir, output_of, python, root, skip, wait_for};
 
 /// Numbers without a pattern, the same in every run.
 struct Random(u64);
@@ -379,4 +383,88 @@ fn the_lines_that_we_take_are_those_of_the_grammar() {
         assert_eq!(is_taken, *is_of_grammar, "{line}{error:?}");
     }
     assert!(good > 300 && lines.len() - good > 300, "{good} of {}", lines.len());
+}
+
+/// Pages of doubtful text: whether we take them, and whether the server does. Where it does not and we do,
+/// promtool takes them.
+const DOUBTFUL: [(&str, bool, bool); 22] = [
+    ("a 1", true, true),
+    ("a 1 \t\nb 1 5 \n", true, true),
+    ("a 1\n# TYPE a gauge\na{x=\"1\"} 2\n", true, true),
+    ("# TYPE a gauge\n# TYPE a counter\na 1\n", true, true),
+    ("# HELP a b\n# HELP a c\na 1\n", true, true),
+    ("a{x=\"\\q\"} 1\n", true, true),
+    ("# TYPE h histogram\nh_bucket{le=\"x\"} 1\n", true, true),
+    ("#HELP a- x\na 1\n", true, true),
+    ("# HELP a\na 1\n", true, true),
+    ("a+1\n", true, true),
+    ("a 1 -5\n", true, false),
+    ("  a 1\n", true, false),
+    ("# TYPE a GAUGE\na 1\n", true, false),
+    ("# TYPE a\na 1\n", true, false),
+    ("# TYPE a gauge \na 1\n", false, false),
+    ("a 1\r\n", false, false),
+    ("a{x=\"1\",x=\"2\"} 1\n", false, false),
+    ("a{__name__=\"b\"} 1\n", false, false),
+    ("a 0x1p3\n", false, false),
+    ("a 1_0\n", false, false),
+    ("a +NaN\n", false, false),
+    ("a 1e999\n", false, false),
+];
+
+/// Answers requests for `/NUMBER` with the page of that number for as long as the tests run.
+fn serve_pages() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut request = String::new();
+            let _ = reader.read_line(&mut request);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|len| len > 2) {
+                line.clear();
+            }
+            let number = request.split([' ', '/']).find_map(|word| word.parse::<usize>().ok());
+            let page = number.and_then(|at| DOUBTFUL.get(at)).map_or("", |(page, ..)| page);
+            let head =
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain; version=0.0.4";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn doubtful_text_is_taken_where_prometheus_or_its_tool_takes_it() {
+    for (page, ours, _) in DOUBTFUL {
+        assert_eq!(text(page).is_ok(), ours, "{page}");
+    }
+    if !is_installed("prometheus") {
+        return;
+    }
+    let address = serve_pages();
+    let job = |at: usize| {
+        let targets = format!("static_configs: [{{targets: [\"{address}\"]}}]");
+        format!("{{job_name: \"{at}\", metrics_path: /{at}, {targets}}}")
+    };
+    let home = TestDir::new("doubtful");
+    let jobs: Vec<String> = (0..DOUBTFUL.len()).map(job).collect();
+    let (_prometheus, url) = scraping(home.path(), &jobs.join(", "));
+    let health = wait_for("a scrape of each page", PATIENCE, || {
+        let answer = api(&url, "targets");
+        let targets = answer["data"]["activeTargets"].as_array()?.clone();
+        let is_known = |target: &Value| target["health"] != "unknown";
+        (targets.len() == DOUBTFUL.len() && targets.iter().all(is_known)).then_some(targets)
+    });
+    for target in health {
+        let at: usize = target["labels"]["job"].as_str().unwrap().parse().unwrap();
+        let (page, ours, theirs) = DOUBTFUL[at];
+        assert_eq!(target["health"] == "up", theirs, "{page}: {target}");
+        if ours && !theirs {
+            let said = fed(Command::new("promtool").args(["check", "metrics"]), page.as_bytes());
+            assert_ne!(said.status, 1, "{page}: {}", said.stderr);
+        }
+    }
 }
