@@ -10,7 +10,7 @@ use super::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format};
 use crate::model::{FamilyHead, FamilySink, Sample};
-use crate::parse::{Families, ParseError, Parser, lint};
+use crate::parse::{Families, ParseError, Parser, Syntax, lint};
 
 /// The exit status for an exposition that parses and could be better, as promtool has it.
 const LINT_FOUND: u8 = 3;
@@ -22,11 +22,18 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
     })?;
     let format = arguments.to.format();
     let body = Exposition::encode(&Families(families).joined(), format).body;
-    if format == Format::OpenMetrics {
-        // What the text format allows need not fit: negative counters, histograms without `+Inf`.
-        Parser::openmetrics(&body[..])
+    // What one format allows need not fit into another: negative counters, histograms without `+Inf`,
+    // names that become equal.
+    let (output, syntax) = match format {
+        Format::Text => ("text output", Some(Syntax::Text)),
+        Format::OpenMetrics => ("OpenMetrics output", Some(Syntax::OpenMetrics)),
+        #[allow(unreachable_patterns, reason = "further formats are not read back")]
+        _ => ("output", None),
+    };
+    if let Some(syntax) = syntax {
+        Parser::new(syntax, &body[..])
             .read_into(&mut Nowhere)
-            .map_err(|error| error.in_source("OpenMetrics output"))?;
+            .map_err(|error| error.in_source(output))?;
     }
     print(&body)?;
     Ok(ExitCode::SUCCESS)

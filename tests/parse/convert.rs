@@ -114,6 +114,19 @@ fn text_that_is_no_good_openmetrics_is_not_printed_as_such() {
 }
 
 #[test]
+fn labels_whose_names_become_equal_are_not_printed_twice() {
+    let said = convert("text", "text", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
+    if said.status == 0 {
+        // Names in quotes are told apart.
+        assert!(super::text(&said.stdout).is_ok(), "{}", said.stdout);
+        return;
+    }
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+    let message = "multiprom: `text output`: line 2, column 11: label name `l_m` is given twice\n";
+    assert_eq!(said.stderr, message);
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for arguments in ["convert", "convert --from text", "convert --from xml --to text", "lint -x"] {
         let said = fed(multiprom().args(arguments.split(' ')), b"");
