@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Directory,
     /// A series file that cannot be used.
     SeriesFile,
+    /// An exposition that does not parse.
+    Exposition,
     /// An address that cannot be listened on.
     Listen,
     /// The platform or the build lacks what was asked for.

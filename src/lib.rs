@@ -36,6 +36,7 @@ mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
+pub mod parse;
 mod registry;
 mod store;
 

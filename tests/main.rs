@@ -17,6 +17,7 @@ mod launcher;
 mod layers;
 mod lost;
 mod model;
+mod parse;
 mod prometheus;
 mod readme;
 mod security;

@@ -16,7 +16,7 @@ use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for, zoo
 /// What each worker counts.
 const JOBS: [u32; 4] = [5, 70, 1100, 13];
 
-fn is_installed(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
         skip(&format!("{program} is not installed"));
@@ -41,17 +41,22 @@ fn served(dir: &Path) -> (Running, String) {
 }
 
 /// A Prometheus that scrapes targets each second, each as a job of its own, and its address.
+fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
+    let job = |(name, target): &(&str, &str)| {
+        format!("{{job_name: {name}, static_configs: [{{targets: [\"{target}\"]}}]}}")
+    };
+    let jobs: Vec<String> = targets.iter().map(job).collect();
+    scraping(dir, &jobs.join(", "), flags)
+}
+
+/// A Prometheus with these jobs, each second, and its address.
 ///
 /// It does not tell which port it was given, so a free one is looked for, again where somebody else
 /// took it meanwhile.
-fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
+pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
     let config = dir.join("prometheus.yml");
-    let mut text =
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
-    for (job, target) in targets {
-        let target = format!("static_configs: [{{targets: [\"{target}\"]}}]");
-        text.extend(["- {job_name: ", job, ", ", &target, "}\n"]);
-    }
+    let text =
+        format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{jobs}]\n");
     fs::write(&config, text).unwrap();
     for _ in 0..5 {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -72,7 +77,7 @@ fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running,
     panic!("no free port for Prometheus");
 }
 
-fn api(url: &str, path: &str) -> serde_json::Value {
+pub fn api(url: &str, path: &str) -> serde_json::Value {
     let answer = get(&format!("{url}/api/v1/{path}")).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
     serde_json::from_str(&answer.body).unwrap()

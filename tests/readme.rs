@@ -62,7 +62,7 @@ fn every_test_that_the_feature_list_names_exists() {
     walk(&root().join("tests"), &mut tests);
     walk(&root().join("src"), &mut tests);
     let read = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
-    let lists = [read("features.md"), read("reliability.md")].concat();
+    let lists = [read("features.md"), read("reliability.md"), read("openmetrics.md")].concat();
     let mut named = 0;
     for name in lists.split('`').filter(|name| name.contains("::") && !name.contains(' ')) {
         if name == "::" || name == "module::test" {

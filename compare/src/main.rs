@@ -5,6 +5,7 @@
 //! See `scripts/bench-compare`, which builds what this needs.
 
 mod instructions;
+mod parse;
 mod record;
 mod rounds;
 mod scrape;
@@ -62,6 +63,8 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
         Some(programs) => {
             let outcomes = scrape::outcomes(&programs, if quick { 2 } else { 7 })?;
             outcomes.iter().for_each(print_outcome);
+            let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
+            print_parsed(&parsed.unwrap_or_default());
         }
         None => println!("Scrapes are not measured: the command is not built."),
     }
@@ -94,6 +97,17 @@ fn compare_recording(rows: &[Row], effort: Effort) {
             }
             println!();
         }
+    }
+}
+
+fn print_parsed(outcomes: &[parse::Outcome]) {
+    println!(
+        "| parsing | samples | ours, ms | Python, ms | Python / ours, median, lowest to highest |"
+    );
+    println!("|---|---:|---:|---:|---|");
+    for parse::Outcome { format, samples, ours, python } in outcomes {
+        let (own, other) = (ours.median() * 1e3, python.median() * 1e3);
+        println!("| {format} | {samples} | {own:.2} | {other:.1} | {} |", python.ratio(ours));
     }
 }
 

@@ -24,9 +24,9 @@ pub struct Programs {
     /// `multiprom`.
     command: PathBuf,
     /// The interpreter that has the Python client.
-    python: Option<PathBuf>,
+    pub python: Option<PathBuf>,
     /// Where the scripts are.
-    scripts: PathBuf,
+    pub scripts: PathBuf,
 }
 
 impl Programs {
@@ -149,7 +149,7 @@ fn count_samples(text: &str) -> usize {
     text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("multiprom_")).count()
 }
 
-fn read_seconds(report: &Path) -> io::Result<f64> {
+pub fn read_seconds(report: &Path) -> io::Result<f64> {
     let text = std::fs::read_to_string(report)?;
     text.trim().parse().map_err(|_| io::Error::other(format!("not a number of seconds: {text}")))
 }
@@ -166,9 +166,18 @@ fn run(command: &mut Command, output: &Path) -> io::Result<f64> {
 
 /// The processor time of all children that have ended, user and system, in seconds.
 fn time_of_children() -> io::Result<f64> {
+    time_of(libc::RUSAGE_CHILDREN)
+}
+
+/// The processor time of this process, user and system, in seconds.
+pub fn processor_time() -> io::Result<f64> {
+    time_of(libc::RUSAGE_SELF)
+}
+
+fn time_of(who: libc::c_int) -> io::Result<f64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
     // SAFETY: the pointer is to memory of the size that the call fills.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+    let result = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -11,6 +11,7 @@ use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
 use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
+use crate::parse::Syntax;
 
 /// Prometheus metrics of services that run as many processes.
 #[derive(Debug, Parser)]
@@ -41,6 +42,10 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Merge the files of processes that have ended into the archive
     Compact(CompactArguments),
+    /// Read an exposition in one format and print it in another
+    Convert(ConvertArguments),
+    /// Read an exposition and tell what could be better, as promtool check metrics does
+    Lint(LintArguments),
 }
 
 /// Where an exporter listens.
@@ -240,6 +245,47 @@ pub(super) struct DumpArguments {
     /// Series files to merge, in place of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
+}
+
+/// A format that is read.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SyntaxName {
+    Text,
+    Openmetrics,
+    Protobuf,
+}
+
+impl SyntaxName {
+    pub(super) fn syntax(self) -> Syntax {
+        match self {
+            SyntaxName::Text => Syntax::Text,
+            SyntaxName::Openmetrics => Syntax::OpenMetrics,
+            SyntaxName::Protobuf => Syntax::Protobuf,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConvertArguments {
+    /// Format of the input; openmetrics is read strictly
+    #[arg(long, value_enum)]
+    pub(super) from: SyntaxName,
+    /// Format of the output
+    #[arg(long, value_enum)]
+    pub(super) to: FormatName,
+    /// Input; by default, and for `-`, standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LintArguments {
+    /// Format of the input
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) from: SyntaxName,
+    /// Input; by default, and for `-`, standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -1,13 +1,14 @@
 //! The `multiprom` command: arguments, messages, exit statuses.
 //!
 //! Results go to standard output, everything else to standard error, each line naming the file, the
-//! flag or the address that it is about. Exit status 0 is good, 1 a failure, 2 wrong usage; `run`
-//! leaves with the status of its command.
+//! flag or the address that it is about. Exit status 0 is good, 1 a failure, 2 wrong usage, 3 an
+//! exposition with which `lint` is not content; `run` leaves with the status of its command.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
 mod check;
 mod compact;
+mod convert;
 mod demo;
 mod demo_worker;
 mod dump;
@@ -42,6 +43,8 @@ pub fn main() -> ExitCode {
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
+        Command::Convert(arguments) => convert::convert(&arguments),
+        Command::Lint(arguments) => convert::lint(&arguments),
     };
     result.unwrap_or_else(|error| {
         say(&error);

@@ -51,6 +51,7 @@ pub struct Negotiated {
     escaping: Escaping,
     /// Whether the content type tells the escaping.
     tells_escaping: bool,
+    shows_created: bool,
 }
 
 impl Negotiated {
@@ -58,25 +59,36 @@ impl Negotiated {
     ///
     /// [`Format::Json`] shows names as they are, whatever the escaping.
     pub const fn new(format: Format, escaping: Escaping) -> Negotiated {
-        Negotiated { format, escaping, tells_escaping: true }
+        Negotiated { format, escaping, tells_escaping: true, shows_created: false }
     }
 
     /// A format for a scraper that named no escaping.
     pub(super) const fn without_escaping(format: Format) -> Negotiated {
         // These versions are newer than the parameter, so their readers expect it.
         let tells_escaping = matches!(format, Format::TextUtf8 | Format::OpenMetrics2);
-        Negotiated { format, escaping: Escaping::Underscores, tells_escaping }
+        let escaping = Escaping::Underscores;
+        Negotiated { format, escaping, tells_escaping, shows_created: false }
     }
 
     const fn from_format(format: Format) -> Negotiated {
         let escaping = format.default_escaping();
         let tells_escaping = matches!(escaping, Escaping::AllowUtf8);
-        Negotiated { format, escaping, tells_escaping }
+        Negotiated { format, escaping, tells_escaping, shows_created: false }
     }
 
     /// The format.
     pub const fn format(self) -> Format {
         self.format
+    }
+
+    /// Shows when counters, histograms and summaries began, also in the text formats and OpenMetrics 1.0,
+    /// which need a sample `_created` for each of them and leave it out else.
+    pub const fn created(self) -> Negotiated {
+        Negotiated { shows_created: true, ..self }
+    }
+
+    pub(super) const fn shows_created(self) -> bool {
+        self.shows_created
     }
 
     /// How names are escaped.

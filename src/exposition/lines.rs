@@ -100,7 +100,7 @@ pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, names: &Names, suff
 
 /// Appends a time as a count of milliseconds, towards zero.
 pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
-    let milliseconds = (seconds * 1000.0) as i64;
+    let milliseconds = (seconds * 1000.0).round() as i64;
     if milliseconds < 0 {
         out.push(b'-');
     }
@@ -178,10 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn times_are_cut_to_milliseconds() {
-        for (seconds, shown) in
-            [(1.5, "1500"), (-0.0015, "-1"), (0.0, "0"), (1e300, "9223372036854775807")]
-        {
+    fn times_are_the_nearest_milliseconds() {
+        for (seconds, shown) in [
+            (1.5, "1500"),
+            // A product of a little less than 1001.
+            (1.001, "1001"),
+            (-0.0014, "-1"),
+            (0.0, "0"),
+            (1e300, "9223372036854775807"),
+        ] {
             let mut out = Vec::new();
             push_milliseconds(&mut out, seconds);
             assert_eq!(String::from_utf8(out).unwrap(), shown);

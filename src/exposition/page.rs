@@ -84,9 +84,13 @@ fn with_encoder(
 ) -> io::Result<()> {
     let escaping = negotiated.escaping();
     match negotiated.format() {
-        Format::Text | Format::TextUtf8 => run(&mut TextEncoder::new(out).escaping(escaping)),
+        Format::Text | Format::TextUtf8 => {
+            let encoder = TextEncoder::new(out).escaping(escaping);
+            run(&mut if negotiated.shows_created() { encoder.created() } else { encoder })
+        }
         Format::OpenMetrics | Format::OpenMetrics001 => {
-            run(&mut OpenMetricsEncoder::new(out).escaping(escaping))
+            let encoder = OpenMetricsEncoder::new(out).escaping(escaping);
+            run(&mut if negotiated.shows_created() { encoder.created() } else { encoder })
         }
         Format::OpenMetrics2 => run(&mut OpenMetrics2Encoder::new(out).escaping(escaping)),
         #[cfg(feature = "protobuf")]

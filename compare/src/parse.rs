@@ -1,0 +1,102 @@
+//! What parsing costs here and in the Python client.
+//!
+//! Both read the same page into owned families, in a process that has read the page before. Times are
+//! processor times.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use multiprom::parse::{Parser, Syntax};
+
+use crate::rounds::Times;
+use crate::scrape::{Programs, processor_time, read_seconds};
+use crate::workload::ScratchDir;
+
+/// Label sets of each family.
+const LABEL_SETS: usize = 1000;
+
+/// Our parser runs so often for one time: a single run is short.
+const REPEATS: usize = 20;
+
+/// What was measured for one format.
+pub struct Outcome {
+    pub format: &'static str,
+    pub samples: usize,
+    pub ours: Times,
+    pub python: Times,
+}
+
+/// Measures both formats; `None` without the Python client.
+pub fn outcomes(programs: &Programs, rounds: usize) -> io::Result<Option<Vec<Outcome>>> {
+    let Some(python) = &programs.python else { return Ok(None) };
+    let dir = ScratchDir::new("compare-parse");
+    let mut outcomes = Vec::new();
+    for (format, syntax) in [("text", Syntax::Text), ("openmetrics", Syntax::OpenMetrics)] {
+        let page = page(syntax);
+        let (file, report) = (dir.path().join("page"), dir.path().join("seconds"));
+        std::fs::write(&file, &page)?;
+        let mut outcome =
+            Outcome { format, samples: 0, ours: Times::new("ours"), python: Times::new("Python") };
+        for _ in 0..rounds {
+            let begin = processor_time()?;
+            for _ in 0..REPEATS {
+                let families = Parser::new(syntax, page.as_bytes()).collect::<Result<Vec<_>, _>>();
+                let families = black_box(families.map_err(io::Error::other)?);
+                outcome.samples = families.iter().map(|family| family.samples.len()).sum();
+            }
+            outcome.ours.push((processor_time()? - begin) / REPEATS as f64);
+            outcome.python.push(theirs(python, &programs.scripts, format, &file, &report)?);
+        }
+        outcomes.push(outcome);
+    }
+    Ok(Some(outcomes))
+}
+
+fn theirs(
+    python: &Path,
+    scripts: &Path,
+    format: &str,
+    page: &Path,
+    report: &Path,
+) -> io::Result<f64> {
+    let script = scripts.join("python_parse.py");
+    let status = Command::new(python).arg(script).arg(format).arg(page).arg(report).status()?;
+    if !status.success() {
+        return Err(io::Error::other(format!("python_parse.py ended with {status}")));
+    }
+    read_seconds(report)
+}
+
+/// Counters, gauges and histograms with three labels.
+fn page(syntax: Syntax) -> String {
+    let (total, end) = if syntax == Syntax::Text { ("_total", "") } else { ("", "# EOF\n") };
+    let mut page = String::new();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        // OK because writing to a string does not fail.
+        let _ = page.write_fmt(format_args!("{text}\n"));
+    };
+    let labels = |at: usize| format!("method=\"GET\",route=\"/shop/item/{at}\",code=\"200\"");
+    line(format_args!("# TYPE requests{total} counter"));
+    line(format_args!("# HELP requests{total} Requests that were answered."));
+    for at in 0..LABEL_SETS {
+        line(format_args!("requests_total{{{}}} {}", labels(at), at * 37));
+    }
+    line(format_args!("# TYPE latest_seconds gauge"));
+    for at in 0..LABEL_SETS {
+        line(format_args!("latest_seconds{{{}}} {}", labels(at), at as f64 * 0.001_7));
+    }
+    line(format_args!("# TYPE duration_seconds histogram"));
+    for at in 0..LABEL_SETS {
+        let labels = labels(at);
+        for (index, bound) in ["0.005", "0.05", "0.5", "5.0", "+Inf"].into_iter().enumerate() {
+            let count = at * index;
+            line(format_args!("duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}"));
+        }
+        line(format_args!("duration_seconds_sum{{{labels}}} {}", at as f64 * 0.37));
+        line(format_args!("duration_seconds_count{{{labels}}} {}", at * 4));
+    }
+    page + end
+}

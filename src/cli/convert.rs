@@ -1,0 +1,89 @@
+//! `convert` and `lint`: expositions from a file or standard input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::args::{ConvertArguments, LintArguments};
+use super::print;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exposition::{Exposition, Format, Negotiated};
+use crate::model::{FamilyHead, FamilySink, Gatherer as _, Sample};
+use crate::parse::{Families, ParseError, Parser, Syntax, lint};
+
+/// The exit status for an exposition that parses and could be better, as promtool has it.
+const LINT_FOUND: u8 = 3;
+
+pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
+    let syntax = arguments.from.syntax();
+    let families = with_source(arguments.file.as_deref(), |source| {
+        Parser::new(syntax, source).collect::<std::result::Result<Vec<_>, _>>()
+    })?;
+    let format = arguments.to.format();
+    let families = Families(families).joined();
+    let body = Exposition::encode(&families, Negotiated::from(format).created()).body;
+    // What one format allows need not fit into another: negative counters, histograms without `+Inf`,
+    // names that become equal.
+    let (output, syntax) = match format {
+        Format::Text | Format::TextUtf8 => ("text output", Some(Syntax::Text)),
+        Format::OpenMetrics => ("OpenMetrics output", Some(Syntax::OpenMetrics)),
+        Format::Protobuf => ("protobuf output", Some(Syntax::Protobuf)),
+        _ => ("output", None),
+    };
+    if let Some(syntax) = syntax {
+        let (mut given, mut kept) = (Count(0), Count(0));
+        families.gather(&mut given);
+        Parser::new(syntax, &body[..])
+            .read_into(&mut kept)
+            .map_err(|error| error.in_source(output))?;
+        if kept.0 < given.0 {
+            let lost = given.0 - kept.0;
+            let message = format!("{lost} of {} samples do not fit into the format", given.0);
+            return Err(Error::at(ErrorKind::Exposition, output, message));
+        }
+    }
+    print(&body)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn lint(arguments: &LintArguments) -> Result<ExitCode> {
+    let syntax = arguments.from.syntax();
+    let problems = with_source(arguments.file.as_deref(), |source| lint::check(syntax, source))?;
+    let mut lines = String::new();
+    for problem in &problems {
+        lines.push_str(&problem.to_string().replace('\n', "\\n"));
+        lines.push('\n');
+    }
+    print(lines.as_bytes())?;
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(LINT_FOUND) })
+}
+
+/// Opens the file, or standard input without one or for `-`; errors name it.
+fn with_source<T>(
+    file: Option<&Path>,
+    read: impl FnOnce(&mut dyn BufRead) -> std::result::Result<T, ParseError>,
+) -> Result<T> {
+    let name = match file {
+        Some(file) if file != Path::new("-") => file.to_path_buf(),
+        _ => PathBuf::from("standard input"),
+    };
+    let result = if file.is_some_and(|file| file != Path::new("-")) {
+        let opened = File::open(&name).map_err(|error| Error::at(ErrorKind::Io, &name, error))?;
+        read(&mut BufReader::with_capacity(1 << 16, opened))
+    } else {
+        read(&mut io::stdin().lock())
+    };
+    result.map_err(|error| error.in_source(name))
+}
+
+/// Counts samples.
+struct Count(usize);
+
+impl FamilySink for Count {
+    fn family(&mut self, _head: &FamilyHead<'_>) {}
+
+    fn sample(&mut self, _sample: &Sample<'_>) {
+        self.0 += 1;
+    }
+}

@@ -1,0 +1,247 @@
+//! Families that own their text, and the sink that collects them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use foldhash::quality::RandomState;
+
+use crate::model::{Exemplar, FamilyHead, FamilySink, Gatherer, MetricType, Part, Sample};
+
+/// A metric family with its samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The name; of a counter without `_total`, of an info without `_info`.
+    pub name: String,
+    /// The help text; may be empty.
+    pub help: String,
+    /// The unit; may be empty.
+    pub unit: String,
+    /// The type.
+    pub metric_type: MetricType,
+    /// The samples, in their order.
+    pub samples: Vec<OwnedSample>,
+}
+
+/// One sample of a [`Family`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedSample {
+    /// Which part of its metric it is.
+    pub part: Part,
+    /// The labels in their order, without `le` and `quantile`.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: f64,
+    /// When the value was taken, in seconds since the Unix epoch.
+    pub timestamp: Option<f64>,
+    /// The exemplar.
+    pub exemplar: Option<OwnedExemplar>,
+}
+
+/// The exemplar of an [`OwnedSample`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedExemplar {
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// The value that was observed.
+    pub value: f64,
+    /// When, in seconds since the Unix epoch.
+    pub timestamp: Option<f64>,
+}
+
+impl Family {
+    /// The head, borrowed.
+    pub fn head(&self) -> FamilyHead<'_> {
+        FamilyHead { unit: &self.unit, ..FamilyHead::new(&self.name, &self.help, self.metric_type) }
+    }
+
+    /// The name in the text format, where that of a counter ends in `_total`.
+    pub(super) fn shown_name(&self) -> String {
+        match self.metric_type {
+            MetricType::Counter => format!("{}_total", self.name),
+            MetricType::Info => format!("{}_info", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Puts the samples of each metric in a row, and buckets into the order of their bounds.
+    fn join_metrics(&mut self) {
+        let family = self.name.as_str();
+        let mut places: HashMap<Vec<&(String, String)>, usize, RandomState> = HashMap::default();
+        let mut keys: Vec<usize> = Vec::with_capacity(self.samples.len());
+        for sample in &self.samples {
+            let is_state = |name: &str| sample.part == Part::State && name == family;
+            let mut key: Vec<_> =
+                sample.labels.iter().filter(|(name, _)| !is_state(name)).collect();
+            key.sort_unstable();
+            let next = places.len();
+            keys.push(*places.entry(key).or_insert(next));
+        }
+        drop(places);
+        if !keys.is_sorted() {
+            let mut keyed: Vec<_> = keys.drain(..).zip(self.samples.drain(..)).collect();
+            keyed.sort_by_key(|(key, _)| *key);
+            (keys, self.samples) = keyed.into_iter().unzip();
+        }
+        let mut start = 0;
+        while start < keys.len() {
+            let len = keys[start..].iter().take_while(|key| **key == keys[start]).count();
+            sort_buckets(&mut self.samples[start..start + len]);
+            start += len;
+        }
+    }
+
+    /// Gives the family to a sink, such as an encoder.
+    pub fn give(&self, sink: &mut dyn FamilySink) {
+        sink.family(&self.head());
+        for sample in &self.samples {
+            sample.give(sink);
+        }
+    }
+}
+
+impl OwnedSample {
+    fn give(&self, sink: &mut dyn FamilySink) {
+        let labels = borrowed(&self.labels);
+        let mut sample = Sample::new(self.part, &labels, self.value);
+        sample.timestamp = self.timestamp;
+        let exemplar =
+            self.exemplar.as_ref().map(|exemplar| (exemplar, borrowed(&exemplar.labels)));
+        sample.exemplar = exemplar.as_ref().map(|(exemplar, labels)| Exemplar {
+            labels,
+            value: exemplar.value,
+            timestamp: exemplar.timestamp,
+        });
+        sink.sample(&sample);
+    }
+}
+
+/// The families of one exposition, for those who take a [`Gatherer`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Families(pub Vec<Family>);
+
+impl Gatherer for Families {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        for family in &self.0 {
+            family.give(out);
+        }
+    }
+}
+
+impl Families {
+    /// Puts together what belongs together: pieces of one family, samples of one metric, rising buckets.
+    ///
+    /// The text format allows all of them apart; other formats do not. A piece without samples and
+    /// without a type only lends its help text. Families of one name and different types stay two.
+    pub fn joined(self) -> Families {
+        let is_bare =
+            |piece: &Family| piece.samples.is_empty() && piece.metric_type == MetricType::Unknown;
+        let typed: HashSet<String, RandomState> =
+            self.0.iter().filter(|piece| !is_bare(piece)).map(Family::shown_name).collect();
+        let mut help: HashMap<String, String, RandomState> = HashMap::default();
+        let mut places: HashMap<(String, MetricType), usize, RandomState> = HashMap::default();
+        let mut joined: Vec<Family> = Vec::new();
+        for piece in self.0 {
+            let name = piece.shown_name();
+            if is_bare(&piece) && typed.contains(&name) {
+                help.entry(name).or_insert(piece.help);
+                continue;
+            }
+            match places.entry((name, piece.metric_type)) {
+                Entry::Vacant(place) => {
+                    place.insert(joined.len());
+                    joined.push(piece);
+                }
+                Entry::Occupied(place) => {
+                    let known = &mut joined[*place.get()];
+                    if known.help.is_empty() {
+                        known.help = piece.help;
+                    }
+                    known.samples.extend(piece.samples);
+                }
+            }
+        }
+        for family in &mut joined {
+            if family.help.is_empty() {
+                family.help = help.remove(&family.shown_name()).unwrap_or_default();
+            }
+            family.join_metrics();
+        }
+        Families(joined)
+    }
+}
+
+/// Sorts the buckets of one metric by bound, unless it has several points.
+fn sort_buckets(samples: &mut [OwnedSample]) {
+    let timestamp = |sample: &OwnedSample| sample.timestamp.map(f64::to_bits);
+    if samples.windows(2).any(|pair| timestamp(&pair[0]) != timestamp(&pair[1])) {
+        return;
+    }
+    let bound = |sample: &OwnedSample| match sample.part {
+        Part::Bucket(bound) => Some(bound),
+        _ => None,
+    };
+    if samples.iter().filter_map(bound).is_sorted() {
+        return;
+    }
+    samples.sort_by(|a, b| match (bound(a), bound(b)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    });
+}
+
+fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
+    labels.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
+fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
+    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Keeps what it is given, family by family.
+#[derive(Default)]
+pub(super) struct Collected {
+    complete: VecDeque<Family>,
+    current: Option<Family>,
+}
+
+impl Collected {
+    /// The next family that is known to be complete.
+    pub(super) fn next(&mut self) -> Option<Family> {
+        self.complete.pop_front()
+    }
+
+    /// The last family, at the end of the exposition.
+    pub(super) fn last(&mut self) -> Option<Family> {
+        self.current.take()
+    }
+}
+
+impl FamilySink for Collected {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        let next = Family {
+            name: head.name.to_owned(),
+            help: head.help.to_owned(),
+            unit: head.unit.to_owned(),
+            metric_type: head.metric_type,
+            samples: Vec::new(),
+        };
+        self.complete.extend(self.current.replace(next));
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        let Some(family) = &mut self.current else {
+            return;
+        };
+        family.samples.push(OwnedSample {
+            part: sample.part,
+            labels: owned(sample.labels),
+            value: sample.value,
+            timestamp: sample.timestamp,
+            exemplar: sample.exemplar.map(|exemplar| OwnedExemplar {
+                labels: owned(exemplar.labels),
+                value: exemplar.value,
+                timestamp: exemplar.timestamp,
+            }),
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! Rules of good metrics: those of `promtool check metrics`, and that histograms add up.
+//!
+//! The texts of the first are those of promtool (`promlint` of client_golang). Families without samples
+//! are not looked at, as there.
+//!
+//! ```
+//! use multiprom::parse::{Syntax, lint};
+//!
+//! let page = "# TYPE hits counter\nhits 1\n";
+//! let problems = lint::check(Syntax::Text, page.as_bytes())?;
+//! assert_eq!(problems[0].to_string(), "hits counter metrics should have \"_total\" suffix");
+//! assert_eq!(problems[1].to_string(), "hits no help text");
+//! # Ok::<(), multiprom::parse::ParseError>(())
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::BufRead;
+
+use foldhash::quality::RandomState;
+
+use super::{Families, Family, OwnedSample, ParseError, Parser, Syntax};
+use crate::model::{MetricType, Part};
+
+/// Something that is allowed, and better otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The name of the family as the text format has it.
+    pub metric: String,
+    /// What is wrong with it.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.metric, self.text)
+    }
+}
+
+/// Units that metrics have, and the base unit that they should have.
+const UNITS: [(&str, &str); 24] = [
+    ("amperes", "amperes"),
+    ("bytes", "bytes"),
+    ("celsius", "celsius"),
+    ("grams", "grams"),
+    ("joules", "joules"),
+    ("kelvin", "kelvin"),
+    ("meters", "meters"),
+    ("metres", "metres"),
+    ("seconds", "seconds"),
+    ("volts", "volts"),
+    ("minutes", "seconds"),
+    ("hours", "seconds"),
+    ("days", "seconds"),
+    ("weeks", "seconds"),
+    ("kelvins", "kelvin"),
+    ("fahrenheit", "celsius"),
+    ("rankine", "celsius"),
+    ("inches", "meters"),
+    ("yards", "meters"),
+    ("miles", "meters"),
+    ("bits", "bytes"),
+    ("calories", "joules"),
+    ("pounds", "grams"),
+    ("ounces", "grams"),
+];
+
+const UNIT_PREFIXES: [&str; 19] = [
+    "", "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega",
+    "mibi", "giga", "gibi", "tera", "tebi", "peta", "pebi",
+];
+
+const UNIT_ABBREVIATIONS: [&str; 14] =
+    ["s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"];
+
+const TYPE_WORDS: [&str; 5] = ["counter", "gauge", "summary", "histogram", "gauge_histogram"];
+
+/// Reads an exposition and gives what could be better, in the order of the names.
+///
+/// # Errors
+///
+/// An exposition that does not parse.
+pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, ParseError> {
+    let mut parser = Parser::new(syntax, source);
+    parser.bare_counters = Some(Vec::new());
+    let families = parser.by_ref().collect::<Result<Vec<_>, _>>()?;
+    let bare: HashSet<String, RandomState> =
+        parser.bare_counters.take().unwrap_or_default().into_iter().collect();
+    let mut problems = Vec::new();
+    for family in &families {
+        check_unique(family, &mut problems);
+    }
+    for family in Families(families).joined().0 {
+        let is_bare = family.metric_type == MetricType::Counter && bare.contains(&family.name);
+        let name = if is_bare { family.name.clone() } else { family.shown_name() };
+        let mut tell = |text: String| problems.push(Problem { metric: name.clone(), text });
+        if family.samples.is_empty() {
+            continue;
+        }
+        check_name(&name, &family, &mut tell);
+        check_labels(&family, &mut tell);
+        check_histograms(&family, &mut tell);
+    }
+    problems.sort();
+    problems.dedup();
+    Ok(problems)
+}
+
+fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
+    let mut seen: HashSet<_, RandomState> = HashSet::default();
+    for sample in &family.samples {
+        let mut labels: Vec<_> = sample.labels.iter().collect();
+        labels.sort_unstable();
+        let number = match sample.part {
+            Part::Bucket(number) | Part::Quantile(number) => number,
+            _ => 0.0,
+        };
+        let time = sample.timestamp.map(f64::to_bits);
+        if !seen.insert((sample.part.suffix(), number.to_bits(), time, labels)) {
+            let text = "metric not unique".to_owned();
+            problems.push(Problem { metric: family.shown_name(), text });
+        }
+    }
+}
+
+fn check_name(name: &str, family: &Family, tell: &mut impl FnMut(String)) {
+    if family.help.is_empty() {
+        tell("no help text".to_owned());
+    }
+    if let Some((unit, base)) = unit_of(name).filter(|(unit, base)| unit != base) {
+        tell(format!("use base unit \"{base}\" instead of \"{unit}\""));
+    }
+    let is_total = name.ends_with("_total");
+    match family.metric_type {
+        MetricType::Counter if !is_total => {
+            tell("counter metrics should have \"_total\" suffix".to_owned());
+        }
+        MetricType::Counter | MetricType::Unknown => {}
+        _ if is_total => tell("non-counter metrics should not have \"_total\" suffix".to_owned()),
+        _ => {}
+    }
+    let lower = name.to_ascii_lowercase();
+    let has_word = |word: &str| {
+        lower.match_indices(word).any(|(at, _)| {
+            let rest = &lower[at + word.len()..];
+            lower[..at].ends_with('_') && (rest.is_empty() || rest.starts_with('_'))
+        })
+    };
+    for word in TYPE_WORDS.into_iter().filter(|word| has_word(word)) {
+        tell(format!("metric name should not include type '{word}'"));
+    }
+    if name.contains(':') {
+        tell("metric names should not contain ':'".to_owned());
+    }
+    if is_camel_case(name) {
+        tell("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
+    }
+    if UNIT_ABBREVIATIONS.into_iter().any(has_word) {
+        tell("metric names should not contain abbreviated units".to_owned());
+    }
+    let (is_histogram, is_summary) = kinds(family.metric_type);
+    if family.metric_type == MetricType::Unknown {
+        return;
+    }
+    if !is_histogram && name.ends_with("_bucket") {
+        tell("non-histogram metrics should not have \"_bucket\" suffix".to_owned());
+    }
+    for suffix in ["_count", "_sum"] {
+        if !is_histogram && !is_summary && name.ends_with(suffix) {
+            tell(format!(
+                "non-histogram and non-summary metrics should not have \"{suffix}\" suffix"
+            ));
+        }
+    }
+}
+
+fn kinds(metric_type: MetricType) -> (bool, bool) {
+    let is_histogram = matches!(metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
+    (is_histogram, metric_type == MetricType::Summary)
+}
+
+fn check_labels(family: &Family, tell: &mut impl FnMut(String)) {
+    let (is_histogram, is_summary) = kinds(family.metric_type);
+    for (name, _) in family.samples.iter().flat_map(|sample| &sample.labels) {
+        if is_camel_case(name) {
+            tell("label names should be written in 'snake_case' not 'camelCase'".to_owned());
+        }
+        if family.metric_type == MetricType::Unknown {
+            continue;
+        }
+        if !is_histogram && name == "le" {
+            tell("non-histogram metrics should not have \"le\" label".to_owned());
+        }
+        if !is_summary && name == "quantile" {
+            tell("non-summary metrics should not have \"quantile\" label".to_owned());
+        }
+    }
+}
+
+/// Buckets grow, the last one is `+Inf`, and it holds what the count says.
+fn check_histograms(family: &Family, tell: &mut impl FnMut(String)) {
+    if !kinds(family.metric_type).0 {
+        return;
+    }
+    let is_same = |a: &OwnedSample, b: &OwnedSample| {
+        a.labels == b.labels && a.timestamp.map(f64::to_bits) == b.timestamp.map(f64::to_bits)
+    };
+    for point in family.samples.chunk_by(is_same) {
+        let (mut last, mut count) = (None, None);
+        for sample in point {
+            match sample.part {
+                Part::Bucket(bound) => {
+                    if last.is_some_and(|(_, held)| sample.value < held) {
+                        tell("histogram buckets should not hold less than smaller ones".to_owned());
+                    }
+                    last = Some((bound, sample.value));
+                }
+                Part::Count | Part::GaugeCount => count = Some(sample.value),
+                _ => {}
+            }
+        }
+        match (last, count) {
+            (Some((f64::INFINITY, held)), Some(count)) if held != count => {
+                tell("the bucket \"+Inf\" of a histogram should equal its count".to_owned());
+            }
+            (Some((f64::INFINITY, _)), _) => {}
+            _ => tell("histograms should have a bucket \"+Inf\"".to_owned()),
+        }
+    }
+}
+
+/// The first word of a name that is a unit, and its base unit.
+fn unit_of(name: &str) -> Option<(&str, &'static str)> {
+    name.split('_').find_map(|word| {
+        UNITS.iter().find_map(|(unit, base)| {
+            let prefix = word.strip_suffix(unit)?;
+            UNIT_PREFIXES.contains(&prefix).then_some((word, *base))
+        })
+    })
+}
+
+fn is_camel_case(name: &str) -> bool {
+    let is_step = |pair: &[u8]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase();
+    name.as_bytes().windows(2).any(is_step)
+}

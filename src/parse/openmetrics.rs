@@ -1,0 +1,320 @@
+//! OpenMetrics 1.0.0, with every rule that a single exposition can break.
+//!
+//! See: <https://prometheus.io/docs/specs/om/open_metrics_spec/>; `docs/openmetrics.md` lists the
+//! rules one by one.
+
+use std::io::BufRead;
+
+use super::error::{Fault, shown};
+use super::lines::{At, Lines};
+use super::scan::{Cursor, Dialect, SampleParts, is_name_byte, unescape};
+use super::strict::{FamilyRules, Names, SampleView};
+use super::{Limits, Sink, Step};
+use crate::model::{Exemplar, FamilyHead, MetricType, Part, Sample};
+
+/// The metadata of a family, as far as it was read.
+#[derive(Default)]
+struct Current {
+    name: String,
+    help: Option<String>,
+    unit: Option<String>,
+    metric_type: Option<MetricType>,
+    /// Whether the sink has its head.
+    is_begun: bool,
+    /// The length of its lines.
+    len: usize,
+}
+
+impl Current {
+    fn metric_type(&self) -> MetricType {
+        self.metric_type.unwrap_or(MetricType::Unknown)
+    }
+
+    fn start(&mut self, name: &str) {
+        *self = Current { name: std::mem::take(&mut self.name), ..Current::default() };
+        self.name.clear();
+        self.name.push_str(name);
+    }
+}
+
+/// The state between two lines.
+#[derive(Default)]
+pub(super) struct OpenMetricsState {
+    current: Current,
+    rules: FamilyRules,
+    names: Names,
+    parts: SampleParts,
+    name: String,
+    is_ended: bool,
+}
+
+fn rule(text: impl Into<String>) -> Fault {
+    Fault::Rule(text.into())
+}
+
+impl OpenMetricsState {
+    /// Reads one line.
+    ///
+    /// What a family lacks is noticed at the line that follows it.
+    pub(super) fn step<R: BufRead>(
+        &mut self,
+        lines: &mut Lines<R>,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
+    ) -> Result<Step, At> {
+        if !lines.advance()? {
+            if !self.is_ended {
+                return Err((0, rule("the exposition ends without `# EOF`")));
+            }
+            return Ok(Step::End);
+        }
+        let line = lines.line()?;
+        if self.is_ended {
+            return Err((0, rule("something follows `# EOF`")));
+        }
+        if lines.number() == 1 && line.starts_with('\u{feff}') {
+            return Err((0, rule("the exposition begins with a byte order mark")));
+        }
+        if line.ends_with('\r') {
+            return Err((line.len() - 1, rule("the line ends with a carriage return")));
+        }
+        if line == "# EOF" {
+            self.is_ended = true;
+            self.end_family(limits, sink)?;
+            return Ok(Step::More);
+        }
+        if !lines.is_terminated() {
+            return Err((line.len(), Fault::Expected("a line feed, and `# EOF`")));
+        }
+        if line.is_empty() {
+            return Err((0, rule("the line is empty")));
+        }
+        self.current.len += line.len();
+        if line.starts_with('#') {
+            self.metadata(line, limits, sink)?;
+        } else {
+            let mut parts = std::mem::take(&mut self.parts);
+            let given = Cursor::new(line)
+                .sample(Dialect::OpenMetrics, limits.labels, &mut parts)
+                .and_then(|()| self.give(line, &parts, limits, sink));
+            self.parts = parts;
+            given?;
+        }
+        if self.current.len > limits.family_len {
+            return Err((0, Fault::Limit("the length of a family", limits.family_len)));
+        }
+        Ok(Step::More)
+    }
+
+    fn metadata(&mut self, line: &str, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+        let mut cursor = Cursor::new(line);
+        cursor.eat(b'#');
+        let expected = |cursor: &Cursor<'_>, what| Err((cursor.at(), Fault::Expected(what)));
+        if !cursor.eat(b' ') {
+            return expected(&cursor, "a space after `#`");
+        }
+        let keyword = cursor.word(|byte| byte == b' ');
+        if !matches!(keyword, "HELP" | "TYPE" | "UNIT") {
+            return Err((2, Fault::Expected("HELP, TYPE, UNIT or EOF after `#`")));
+        }
+        if !cursor.eat(b' ') {
+            return expected(&cursor, "a space and a metric name");
+        }
+        let at = cursor.at();
+        let mut name = std::mem::take(&mut self.name);
+        name.clear();
+        cursor.metadata_name(&mut name)?;
+        if !cursor.eat(b' ') {
+            return expected(&cursor, "a space after the metric name");
+        }
+        if name == self.current.name {
+            if self.current.is_begun {
+                return Err((at, rule("metadata follows the samples of its family")));
+            }
+        } else {
+            self.end_family(limits, sink)?;
+            self.start_family(&name, at)?;
+        }
+        self.name = name;
+        let text = cursor.rest();
+        let repeated = || Err((0, rule(format!("a second {keyword} line for one family"))));
+        match keyword {
+            "HELP" => {
+                if self.current.help.is_some() {
+                    return repeated();
+                }
+                unescape(text, true, self.current.help.insert(String::new()));
+            }
+            "UNIT" => {
+                if self.current.unit.is_some() {
+                    return repeated();
+                }
+                if let Some(bad) = text.bytes().position(|b| !(is_name_byte(b) || b == b':')) {
+                    return Err((cursor.at() + bad, Fault::Expected("a unit like `seconds`")));
+                }
+                self.current.unit = Some(text.to_owned());
+            }
+            _ => {
+                if self.current.metric_type.is_some() {
+                    return repeated();
+                }
+                let metric_type = parse_type(text).ok_or_else(|| {
+                    let message = format!("`{}` is no metric type", shown(text));
+                    (cursor.at(), Fault::Syntax(message))
+                })?;
+                self.current.metric_type = Some(metric_type);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_family(&mut self, name: &str, at: usize) -> Result<(), At> {
+        if name.starts_with('_') {
+            return Err((at, rule("names that begin with an underscore are reserved")));
+        }
+        self.current.start(name);
+        Ok(())
+    }
+
+    /// Gives the head to the sink, once all metadata is known.
+    fn begin(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+        let current = &mut self.current;
+        if current.is_begun || current.name.is_empty() {
+            return Ok(());
+        }
+        current.is_begun = true;
+        let metric_type = current.metric_type();
+        let (name, unit) = (current.name.as_str(), current.unit.as_deref().unwrap_or_default());
+        if !unit.is_empty() {
+            let is_suffix = name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
+            if !is_suffix {
+                let message = format!("the unit `{unit}` is not the end of the name `{name}`");
+                return Err((0, rule(message)));
+            }
+            if matches!(metric_type, MetricType::Info | MetricType::StateSet) {
+                return Err((0, rule(format!("a family of type {metric_type} has no unit"))));
+            }
+        }
+        self.names.claim(name, metric_type, limits.families)?;
+        self.rules.begin(name, metric_type);
+        let help = current.help.as_deref().unwrap_or_default();
+        sink.family(&FamilyHead { unit, ..FamilyHead::new(name, help, metric_type) });
+        Ok(())
+    }
+
+    fn end_family(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+        self.begin(limits, sink)?;
+        self.rules.end().map_err(|fault| (0, fault))
+    }
+
+    fn give(
+        &mut self,
+        line: &str,
+        parts: &SampleParts,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), At> {
+        let name = parts.text(line, parts.name);
+        let kind = match kind_of(&self.current, name) {
+            Some(kind) => kind,
+            None => {
+                self.end_family(limits, sink)?;
+                self.start_family(name, 0)?;
+                Kind::Value
+            }
+        };
+        self.begin(limits, sink)?;
+        let view = SampleView { line, parts };
+        let (part, extra) = view.part(kind, &self.current.name)?;
+        self.rules.check(&view, part, extra)?;
+        let mut sample = Sample::new(part, &[], parts.value);
+        sample.timestamp = parts.timestamp;
+        super::with_labels(line, parts, &parts.labels, extra, |labels| {
+            if parts.has_exemplar {
+                let exemplar = &parts.exemplar;
+                super::with_labels(line, parts, &exemplar.labels, None, |exemplar_labels| {
+                    let exemplar = Exemplar {
+                        labels: exemplar_labels,
+                        value: exemplar.value,
+                        timestamp: exemplar.timestamp,
+                    };
+                    sink.sample(&Sample { labels, exemplar: Some(exemplar), ..sample });
+                });
+            } else {
+                sink.sample(&Sample { labels, ..sample });
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What the suffix of a sample's name makes it.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Total,
+    Created,
+    Value,
+    Count,
+    Sum,
+    Bucket,
+    Quantile,
+    GaugeCount,
+    GaugeSum,
+    Info,
+    State,
+}
+
+/// `None` where the sample is of another family.
+fn kind_of(current: &Current, name: &str) -> Option<Kind> {
+    let suffix = name.strip_prefix(current.name.as_str()).filter(|_| !current.name.is_empty())?;
+    Some(match (current.metric_type(), suffix) {
+        (MetricType::Counter, "_total") => Kind::Total,
+        (MetricType::Counter | MetricType::Histogram | MetricType::Summary, "_created") => {
+            Kind::Created
+        }
+        (MetricType::Gauge | MetricType::Unknown, "") => Kind::Value,
+        (MetricType::Histogram | MetricType::Summary, "_count") => Kind::Count,
+        (MetricType::Histogram | MetricType::Summary, "_sum") => Kind::Sum,
+        (MetricType::Histogram | MetricType::GaugeHistogram, "_bucket") => Kind::Bucket,
+        (MetricType::GaugeHistogram, "_gcount") => Kind::GaugeCount,
+        (MetricType::GaugeHistogram, "_gsum") => Kind::GaugeSum,
+        (MetricType::Summary, "") => Kind::Quantile,
+        (MetricType::Info, "_info") => Kind::Info,
+        (MetricType::StateSet, "") => Kind::State,
+        _ => return None,
+    })
+}
+
+impl Kind {
+    /// The part, given the number of `le` or `quantile`.
+    pub(super) fn part(self, number: f64) -> Part {
+        match self {
+            Kind::Total => Part::Total,
+            Kind::Created => Part::Created,
+            Kind::Value => Part::Value,
+            Kind::Count => Part::Count,
+            Kind::Sum => Part::Sum,
+            Kind::Bucket => Part::Bucket(number),
+            Kind::Quantile => Part::Quantile(number),
+            Kind::GaugeCount => Part::GaugeCount,
+            Kind::GaugeSum => Part::GaugeSum,
+            Kind::Info => Part::Info,
+            Kind::State => Part::State,
+        }
+    }
+}
+
+fn parse_type(word: &str) -> Option<MetricType> {
+    [
+        MetricType::Counter,
+        MetricType::Gauge,
+        MetricType::Histogram,
+        MetricType::GaugeHistogram,
+        MetricType::Summary,
+        MetricType::Info,
+        MetricType::StateSet,
+        MetricType::Unknown,
+    ]
+    .into_iter()
+    .find(|known| known.as_str() == word)
+}

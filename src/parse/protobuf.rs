@@ -1,0 +1,311 @@
+//! Protobuf: messages `io.prometheus.client.MetricFamily`, each after its length.
+//!
+//! Of native histograms count and sum are given, with the bucket `+Inf`; their exponential buckets
+//! are left out.
+//!
+//! See: `metrics.proto` of Prometheus' client model.
+
+use std::io::BufRead;
+
+use super::error::{Fault, shown};
+use super::lines::{At, Lines};
+use super::wire::Message;
+use super::{Limits, Sink, Step};
+use crate::model::{Exemplar, FamilyHead, MetricType, Part, Sample};
+
+/// Reads one message.
+pub(super) fn step<R: BufRead>(
+    lines: &mut Lines<R>,
+    limits: &Limits,
+    sink: &mut Sink<'_>,
+) -> Result<Step, At> {
+    if !lines.advance_message()? {
+        return Ok(Step::End);
+    }
+    give_family(Message::new(lines.bytes()), limits, sink)?;
+    Ok(Step::More)
+}
+
+fn fault(text: &str) -> Fault {
+    Fault::Syntax(text.to_owned())
+}
+
+/// The field of a metric that holds its value, by the type of the family.
+fn value_field(metric_type: MetricType) -> u64 {
+    match metric_type {
+        MetricType::Gauge => 2,
+        MetricType::Counter => 3,
+        MetricType::Summary => 4,
+        MetricType::Histogram | MetricType::GaugeHistogram => 7,
+        _ => 5,
+    }
+}
+
+fn give_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+    let (mut name, mut help, mut unit) = ("", "", "");
+    let mut metric_type = MetricType::Counter;
+    // The head may follow the metrics, so the fields are read twice.
+    let mut fields = message;
+    while let Some((number, value)) = fields.field()? {
+        match (number, value.message(), value.integer()) {
+            (1, Some(text), _) => name = text.text()?,
+            (2, Some(text), _) => help = text.text()?,
+            (5, Some(text), _) => unit = text.text()?,
+            (3, _, Some(number)) => {
+                metric_type = match number {
+                    0 => MetricType::Counter,
+                    1 => MetricType::Gauge,
+                    2 => MetricType::Summary,
+                    3 => MetricType::Unknown,
+                    4 => MetricType::Histogram,
+                    5 => MetricType::GaugeHistogram,
+                    _ => return message.fail("the type of the family is not known"),
+                }
+            }
+            _ => {}
+        }
+    }
+    if name.is_empty() {
+        return message.fail("the family has no name");
+    }
+    if metric_type == MetricType::Counter {
+        name = sink.counter_name(name);
+    }
+    sink.family(&FamilyHead { unit, ..FamilyHead::new(name, help, metric_type) });
+    let mut fields = message;
+    while let Some((number, value)) = fields.field()? {
+        if let (4, Some(metric)) = (number, value.message()) {
+            give_metric(metric, metric_type, limits, sink)?;
+        }
+    }
+    Ok(())
+}
+
+type Labels<'a> = Vec<(&'a str, &'a str)>;
+
+fn label<'a>(mut message: Message<'a>, labels: &mut Labels<'a>, most: usize) -> Result<(), At> {
+    let (mut name, mut label_value) = ("", "");
+    let start = message;
+    while let Some((number, value)) = message.field()? {
+        match (number, value.message()) {
+            (1, Some(text)) => name = text.text()?,
+            (2, Some(text)) => label_value = text.text()?,
+            _ => {}
+        }
+    }
+    if name.is_empty() {
+        return start.fail("a label has no name");
+    }
+    if labels.iter().any(|(known, _)| *known == name) {
+        return start.fail(&format!("label name `{}` is given twice", shown(name)));
+    }
+    if labels.len() >= most {
+        return Err((0, Fault::Limit("the number of labels", most)));
+    }
+    labels.push((name, label_value));
+    Ok(())
+}
+
+/// A `google.protobuf.Timestamp`, in seconds.
+fn seconds(mut message: Message<'_>) -> Result<f64, At> {
+    let (mut seconds, mut nanoseconds) = (0, 0);
+    while let Some((number, value)) = message.field()? {
+        match (number, value.integer()) {
+            (1, Some(bits)) => seconds = bits as i64,
+            (2, Some(bits)) => nanoseconds = bits as i32,
+            _ => {}
+        }
+    }
+    Ok(seconds as f64 + f64::from(nanoseconds) / 1e9)
+}
+
+/// Gives the samples of one metric, which have labels and timestamp in common.
+struct Giver<'a, 's, 'k> {
+    labels: Labels<'a>,
+    timestamp: Option<f64>,
+    most_labels: usize,
+    sink: &'k mut Sink<'s>,
+}
+
+impl<'a> Giver<'a, '_, '_> {
+    fn give(&mut self, part: Part, value: f64) {
+        let mut sample = Sample::new(part, &self.labels, value);
+        sample.timestamp = self.timestamp;
+        self.sink.sample(&sample);
+    }
+
+    fn give_with(
+        &mut self,
+        part: Part,
+        value: f64,
+        exemplar: Option<Message<'a>>,
+    ) -> Result<(), At> {
+        let Some(mut message) = exemplar else {
+            self.give(part, value);
+            return Ok(());
+        };
+        let mut labels = Labels::new();
+        let mut exemplar = Exemplar { labels: &[], value: 0.0, timestamp: None };
+        while let Some((number, field)) = message.field()? {
+            match (number, field.message(), field.double()) {
+                (1, Some(pair), _) => label(pair, &mut labels, self.most_labels)?,
+                (2, _, Some(double)) => exemplar.value = double,
+                (3, Some(time), _) => exemplar.timestamp = Some(seconds(time)?),
+                _ => {}
+            }
+        }
+        let mut sample = Sample::new(part, &self.labels, value);
+        sample.timestamp = self.timestamp;
+        sample.exemplar = Some(Exemplar { labels: &labels, ..exemplar });
+        self.sink.sample(&sample);
+        Ok(())
+    }
+}
+
+fn give_metric(
+    metric: Message<'_>,
+    metric_type: MetricType,
+    limits: &Limits,
+    sink: &mut Sink<'_>,
+) -> Result<(), At> {
+    let most_labels = limits.labels;
+    let mut giver = Giver { labels: Labels::new(), timestamp: None, most_labels, sink };
+    let mut found = None;
+    let mut fields = metric;
+    while let Some((number, value)) = fields.field()? {
+        match (number, value.message(), value.integer()) {
+            (1, Some(pair), _) => label(pair, &mut giver.labels, most_labels)?,
+            (6, _, Some(bits)) => giver.timestamp = Some(bits as i64 as f64 / 1000.0),
+            (number, Some(message), _) if number == value_field(metric_type) => {
+                found = Some(message);
+            }
+            _ => {}
+        }
+    }
+    let Some(value) = found else {
+        return metric.fail("the metric has no value of the type of its family");
+    };
+    match metric_type {
+        MetricType::Counter => give_counter(value, &mut giver),
+        MetricType::Summary => give_summary(value, &mut giver),
+        MetricType::Histogram => give_histogram(value, [Part::Count, Part::Sum], &mut giver),
+        MetricType::GaugeHistogram => {
+            give_histogram(value, [Part::GaugeCount, Part::GaugeSum], &mut giver)
+        }
+        _ => give_value(value, &mut giver),
+    }
+}
+
+fn give_value(mut message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(), At> {
+    let mut value = 0.0;
+    while let Some((number, field)) = message.field()? {
+        if let (1, Some(double)) = (number, field.double()) {
+            value = double;
+        }
+    }
+    giver.give(Part::Value, value);
+    Ok(())
+}
+
+fn give_counter<'a>(mut message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Result<(), At> {
+    let (mut value, mut exemplar, mut created) = (0.0, None, None);
+    while let Some((number, field)) = message.field()? {
+        match (number, field.message(), field.double()) {
+            (1, _, Some(double)) => value = double,
+            (2, Some(message), _) => exemplar = Some(message),
+            (3, Some(time), _) => created = Some(seconds(time)?),
+            _ => {}
+        }
+    }
+    giver.give_with(Part::Total, value, exemplar)?;
+    give_created(created, giver);
+    Ok(())
+}
+
+fn give_created(created: Option<f64>, giver: &mut Giver<'_, '_, '_>) {
+    if let Some(created) = created {
+        giver.give(Part::Created, created);
+    }
+}
+
+fn give_summary(message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(), At> {
+    let (mut count, mut sum, mut created) = (0.0, 0.0, None);
+    let mut fields = message;
+    while let Some((number, field)) = fields.field()? {
+        match (number, field.message(), field.double(), field.integer()) {
+            (1, _, _, Some(integer)) => count = integer as f64,
+            (2, _, Some(double), _) => sum = double,
+            (3, Some(mut pair), _, _) => {
+                let (mut quantile, mut value) = (0.0, 0.0);
+                while let Some((number, field)) = pair.field()? {
+                    match (number, field.double()) {
+                        (1, Some(double)) => quantile = double,
+                        (2, Some(double)) => value = double,
+                        _ => {}
+                    }
+                }
+                giver.give(Part::Quantile(quantile), value);
+            }
+            (4, Some(time), _, _) => created = Some(seconds(time)?),
+            _ => {}
+        }
+    }
+    giver.give(Part::Sum, sum);
+    giver.give(Part::Count, count);
+    give_created(created, giver);
+    Ok(())
+}
+
+/// Buckets as they come, `+Inf` where it is missing, then sum and count.
+fn give_histogram<'a>(
+    message: Message<'a>,
+    [count_part, sum_part]: [Part; 2],
+    giver: &mut Giver<'a, '_, '_>,
+) -> Result<(), At> {
+    let (mut count, mut count_float, mut sum, mut created) = (0.0, 0.0, 0.0, None);
+    let mut has_infinity = false;
+    let mut fields = message;
+    while let Some((number, field)) = fields.field()? {
+        match (number, field.message(), field.double(), field.integer()) {
+            (1, _, _, Some(integer)) => count = integer as f64,
+            (2, _, Some(double), _) => sum = double,
+            (3, Some(bucket), _, _) => {
+                has_infinity |= give_bucket(bucket, giver)?;
+            }
+            (4, _, Some(double), _) => count_float = double,
+            (15, Some(time), _, _) => created = Some(seconds(time)?),
+            _ => {}
+        }
+    }
+    if count_float > 0.0 {
+        count = count_float;
+    }
+    if !has_infinity {
+        giver.give(Part::Bucket(f64::INFINITY), count);
+    }
+    giver.give(sum_part, sum);
+    giver.give(count_part, count);
+    give_created(created, giver);
+    Ok(())
+}
+
+/// Gives whether it is the bucket `+Inf`.
+fn give_bucket<'a>(message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Result<bool, At> {
+    let (mut count, mut count_float, mut bound, mut exemplar) = (0.0, 0.0, 0.0, None);
+    let mut fields = message;
+    while let Some((number, field)) = fields.field()? {
+        match (number, field.message(), field.double(), field.integer()) {
+            (1, _, _, Some(integer)) => count = integer as f64,
+            (2, _, Some(double), _) => bound = double,
+            (3, Some(message), _, _) => exemplar = Some(message),
+            (4, _, Some(double), _) => count_float = double,
+            _ => {}
+        }
+    }
+    if f64::is_nan(bound) {
+        return Err((0, fault("the bound of a bucket is NaN")));
+    }
+    let count = if count_float > 0.0 { count_float } else { count };
+    giver.give_with(Part::Bucket(bound), count, exemplar)?;
+    Ok(bound == f64::INFINITY)
+}

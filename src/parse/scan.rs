@@ -1,0 +1,393 @@
+//! One line at a time: names, quoted texts, labels, samples.
+//!
+//! Never panics: every position comes from a search in the same line, and every step moves forward.
+//! Texts are ranges of the line; only those with escapes are copied.
+
+use super::error::Fault;
+use super::lines::At;
+use super::number::{parse_f64, parse_milliseconds, parse_timestamp};
+
+/// Which of the two text formats a line is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Blanks wherever tokens meet, a comma after the last label, timestamps in milliseconds.
+    Text,
+    /// Single spaces where the grammar has them, exemplars, timestamps in seconds.
+    OpenMetrics,
+}
+
+/// A part of the line, or of the unescaped texts beside it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Span {
+    start: usize,
+    end: usize,
+    is_unescaped: bool,
+}
+
+/// The labels of an exemplar, its value and its timestamp.
+#[derive(Default)]
+pub(super) struct ExemplarParts {
+    pub(super) labels: Vec<(Span, Span)>,
+    pub(super) value: f64,
+    pub(super) timestamp: Option<f64>,
+}
+
+/// A sample line, taken apart. Its buffers are used again for the next line.
+#[derive(Default)]
+pub(super) struct SampleParts {
+    pub(super) name: Span,
+    pub(super) labels: Vec<(Span, Span)>,
+    pub(super) value: f64,
+    pub(super) timestamp: Option<f64>,
+    /// The timestamp as it is written.
+    pub(super) timestamp_text: Span,
+    pub(super) has_exemplar: bool,
+    pub(super) exemplar: ExemplarParts,
+    unescaped: String,
+}
+
+impl SampleParts {
+    /// The text of a part of `line`.
+    pub(super) fn text<'a>(&'a self, line: &'a str, span: Span) -> &'a str {
+        let whole = if span.is_unescaped { &self.unescaped } else { line };
+        &whole[span.start..span.end]
+    }
+}
+
+/// A position in a line.
+pub(super) struct Cursor<'a> {
+    line: &'a str,
+    at: usize,
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+pub(super) fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(line: &'a str) -> Cursor<'a> {
+        Cursor { line, at: 0 }
+    }
+
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn rest(&self) -> &'a str {
+        &self.line[self.at..]
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.line.as_bytes().get(self.at).copied()
+    }
+
+    /// Steps over one ASCII character, if it is the next one.
+    pub(super) fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(super) fn skip_blanks(&mut self) {
+        while self.peek().is_some_and(is_blank) {
+            self.at += 1;
+        }
+    }
+
+    /// Steps over bytes that satisfy `is_part`, all of them ASCII.
+    fn take(&mut self, is_part: impl Fn(u8) -> bool) -> Span {
+        let start = self.at;
+        while self.peek().is_some_and(&is_part) {
+            self.at += 1;
+        }
+        Span { start, end: self.at, is_unescaped: false }
+    }
+
+    /// The text up to the next blank.
+    pub(super) fn word(&mut self, is_end: impl Fn(u8) -> bool) -> &'a str {
+        let start = self.at;
+        let rest = &self.line.as_bytes()[start..];
+        let len = rest.iter().position(|byte| is_end(*byte)).unwrap_or(rest.len());
+        self.at += len;
+        &self.line[start..self.at]
+    }
+
+    fn fail<T>(&self, fault: Fault) -> Result<T, At> {
+        Err((self.at, fault))
+    }
+
+    fn expected<T>(&self, what: &'static str) -> Result<T, At> {
+        self.fail(Fault::Expected(what))
+    }
+
+    /// `[a-zA-Z_:][a-zA-Z0-9_:]*`, or without the colons.
+    fn bare_name(&mut self, colons: bool, what: &'static str) -> Result<Span, At> {
+        let is_part = |byte| is_name_byte(byte) || (colons && byte == b':');
+        if !self.peek().is_some_and(|byte| is_part(byte) && !byte.is_ascii_digit()) {
+            return self.expected(what);
+        }
+        Ok(self.take(is_part))
+    }
+
+    /// A text in double quotes; escapes are resolved into `unescaped`.
+    fn quoted(&mut self, unescaped: &mut String) -> Result<Span, At> {
+        let opening = self.at;
+        self.at += 1;
+        let bytes = self.line.as_bytes();
+        let start = self.at;
+        let mut has_escapes = false;
+        loop {
+            match bytes.get(self.at) {
+                None => return Err((opening, Fault::Expected("the closing quote"))),
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    // What follows a backslash may be longer than a byte, but its other bytes are
+                    // neither quotes nor backslashes.
+                    self.at = (self.at + 2).min(bytes.len());
+                }
+                Some(_) => self.at += 1,
+            }
+        }
+        let end = self.at;
+        self.at += 1;
+        if !has_escapes {
+            return Ok(Span { start, end, is_unescaped: false });
+        }
+        let from = unescaped.len();
+        unescape(&self.line[start..end], true, unescaped);
+        Ok(Span { start: from, end: unescaped.len(), is_unescaped: true })
+    }
+
+    /// The name of a metadata line: bare, or in quotes.
+    pub(super) fn metadata_name(&mut self, unescaped: &mut String) -> Result<(), At> {
+        let at = self.at;
+        if self.peek() == Some(b'"') {
+            let span = self.quoted(unescaped)?;
+            if span.start == span.end {
+                return Err((at, Fault::Expected("a metric name")));
+            }
+            if !span.is_unescaped {
+                unescaped.push_str(&self.line[span.start..span.end]);
+            }
+        } else {
+            let span = self.bare_name(true, "a metric name")?;
+            unescaped.push_str(&self.line[span.start..span.end]);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, what: &'static str, read: fn(&str) -> Option<f64>) -> Result<f64, At> {
+        let at = self.at;
+        let text = self.word(is_blank);
+        read(text).ok_or_else(|| (at, Fault::number(what, text)))
+    }
+
+    /// A sample, to the end of the line.
+    pub(super) fn sample(
+        &mut self,
+        dialect: Dialect,
+        max_labels: usize,
+        parts: &mut SampleParts,
+    ) -> Result<(), At> {
+        let SampleParts { name, labels, unescaped, .. } = parts;
+        unescaped.clear();
+        labels.clear();
+        let is_lenient = dialect == Dialect::Text;
+        let has_bare_name = self.peek() != Some(b'{');
+        if has_bare_name {
+            *name = self.bare_name(true, "a metric name")?;
+            if is_lenient {
+                self.skip_blanks();
+            }
+        }
+        if self.eat(b'{') {
+            let quoted_name = if has_bare_name { None } else { Some(&mut *name) };
+            self.labels(dialect, max_labels, quoted_name, labels, unescaped)?;
+        }
+        if is_lenient {
+            self.skip_blanks();
+        } else {
+            self.one_space("a space before the value")?;
+        }
+        parts.value = self.number("a number", parse_f64)?;
+        match dialect {
+            Dialect::Text => self.text_end(parts),
+            Dialect::OpenMetrics => self.openmetrics_end(max_labels, parts),
+        }
+    }
+
+    fn one_space(&mut self, what: &'static str) -> Result<(), At> {
+        if self.eat(b' ') { Ok(()) } else { self.expected(what) }
+    }
+
+    /// What may follow the value in the text format.
+    fn text_end(&mut self, parts: &mut SampleParts) -> Result<(), At> {
+        parts.timestamp = None;
+        parts.has_exemplar = false;
+        self.skip_blanks();
+        if self.peek().is_some() {
+            let what = "a timestamp in milliseconds";
+            parts.timestamp = Some(self.number(what, parse_milliseconds)?);
+            self.skip_blanks();
+        }
+        if self.peek().is_some() { self.expected("the end of the line") } else { Ok(()) }
+    }
+
+    /// What may follow the value in OpenMetrics.
+    fn openmetrics_end(&mut self, max_labels: usize, parts: &mut SampleParts) -> Result<(), At> {
+        parts.timestamp = None;
+        parts.timestamp_text = Span::default();
+        parts.has_exemplar = false;
+        if self.peek().is_none() {
+            return Ok(());
+        }
+        self.one_space("a space or the end of the line")?;
+        if self.peek() != Some(b'#') {
+            let start = self.at;
+            parts.timestamp = Some(self.number("a timestamp in seconds", parse_timestamp)?);
+            parts.timestamp_text = Span { start, end: self.at, is_unescaped: false };
+            if self.peek().is_none() {
+                return Ok(());
+            }
+            self.one_space("a space or the end of the line")?;
+        }
+        if !self.eat(b'#') {
+            return self.expected("an exemplar or the end of the line");
+        }
+        self.one_space("a space before the labels of the exemplar")?;
+        if !self.eat(b'{') {
+            return self.expected("the labels of the exemplar");
+        }
+        let SampleParts { exemplar, unescaped, .. } = parts;
+        exemplar.labels.clear();
+        let dialect = Dialect::OpenMetrics;
+        self.labels(dialect, max_labels, None, &mut exemplar.labels, unescaped)?;
+        self.one_space("a space before the value of the exemplar")?;
+        exemplar.value = self.number("a number", parse_f64)?;
+        exemplar.timestamp = None;
+        if self.peek().is_some() {
+            self.one_space("a space or the end of the line")?;
+            exemplar.timestamp = Some(self.number("a timestamp in seconds", parse_timestamp)?);
+        }
+        parts.has_exemplar = true;
+        if self.peek().is_some() { self.expected("the end of the line") } else { Ok(()) }
+    }
+
+    /// Labels up to the closing brace; first the quoted name, where the sample has no other.
+    fn labels(
+        &mut self,
+        dialect: Dialect,
+        max_labels: usize,
+        quoted_name: Option<&mut Span>,
+        labels: &mut Vec<(Span, Span)>,
+        unescaped: &mut String,
+    ) -> Result<(), At> {
+        let is_lenient = dialect == Dialect::Text;
+        let skip = |cursor: &mut Self| {
+            if is_lenient {
+                cursor.skip_blanks();
+            }
+        };
+        skip(self);
+        if let Some(name) = quoted_name {
+            let at = self.at;
+            if self.peek() != Some(b'"') {
+                return self.expected("a metric name in quotes");
+            }
+            *name = self.quoted(unescaped)?;
+            if name.start == name.end {
+                return Err((at, Fault::Expected("a metric name")));
+            }
+            skip(self);
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            if !self.eat(b',') {
+                return self.expected("a comma or the closing brace");
+            }
+            skip(self);
+        } else if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            if is_lenient && self.eat(b'}') {
+                return Ok(());
+            }
+            let at = self.at;
+            let name = if self.peek() == Some(b'"') {
+                let name = self.quoted(unescaped)?;
+                if name.start == name.end {
+                    return Err((at, Fault::Expected("a label name")));
+                }
+                name
+            } else {
+                self.bare_name(false, "a label name")?
+            };
+            skip(self);
+            if !self.eat(b'=') {
+                return self.expected("`=` after the label name");
+            }
+            skip(self);
+            if self.peek() != Some(b'"') {
+                return self.expected("a label value in quotes");
+            }
+            let value = self.quoted(unescaped)?;
+            if labels.len() >= max_labels {
+                return Err((at, Fault::Limit("the number of labels", max_labels)));
+            }
+            let line = self.line;
+            let text = |span: Span| {
+                if span.is_unescaped {
+                    &unescaped[span.start..span.end]
+                } else {
+                    &line[span.start..span.end]
+                }
+            };
+            if labels.iter().any(|(other, _)| text(*other) == text(name)) {
+                let message =
+                    format!("label name `{}` is given twice", super::error::shown(text(name)));
+                return Err((at, Fault::Syntax(message)));
+            }
+            labels.push((name, value));
+            skip(self);
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            if !self.eat(b',') {
+                return self.expected("a comma or the closing brace");
+            }
+            skip(self);
+        }
+    }
+}
+
+/// Resolves `\\`, `\n` and, where quotes are escaped, `\"`. Any other backslash stands for itself.
+pub(super) fn unescape(text: &str, quotes: bool, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let resolved = match after.as_bytes().first() {
+            Some(b'\\') => Some('\\'),
+            Some(b'n') => Some('\n'),
+            Some(b'"') if quotes => Some('"'),
+            _ => None,
+        };
+        match resolved {
+            Some(char) => {
+                out.push(char);
+                rest = &after[1..];
+            }
+            None => {
+                out.push('\\');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+}

@@ -1,0 +1,140 @@
+//! The wire format of protobuf: fields of one message, read in place.
+//!
+//! Groups, which nothing in use has, are refused. Nested messages are read by the caller one level at a
+//! time, so depth is bounded by the code.
+//!
+//! See: <https://protobuf.dev/programming-guides/encoding/>
+
+use super::error::Fault;
+use super::lines::At;
+
+/// The value of a field.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32,
+    Bytes(Message<'a>),
+}
+
+/// A message, or the bytes of a string, and where they are in the outermost message.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+const MAX_VARINT_LEN: usize = 10;
+
+impl<'a> Message<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Message<'a> {
+        Message { bytes, offset: 0 }
+    }
+
+    pub(super) fn fail<T>(self, what: &str) -> Result<T, At> {
+        Err((self.offset, Fault::Syntax(what.to_owned())))
+    }
+
+    /// The bytes as a string.
+    pub(super) fn text(self) -> Result<&'a str, At> {
+        std::str::from_utf8(self.bytes)
+            .map_err(|error| (self.offset + error.valid_up_to(), Fault::NotUtf8))
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], At> {
+        let Some((taken, rest)) = self.bytes.split_at_checked(len) else {
+            return self.fail("the message is cut off");
+        };
+        self.bytes = rest;
+        self.offset += len;
+        Ok(taken)
+    }
+
+    fn varint(&mut self) -> Result<u64, At> {
+        let mut value = 0u64;
+        for at in 0..MAX_VARINT_LEN {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7F) << (7 * at);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        self.fail("a number has more than 10 bytes")
+    }
+
+    /// The next field: its number and value.
+    pub(super) fn field(&mut self) -> Result<Option<(u64, Value<'a>)>, At> {
+        if self.bytes.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => {
+                let bytes = self.take(8)?;
+                let bytes = bytes.try_into().unwrap_or_default();
+                Value::Fixed64(u64::from_le_bytes(bytes))
+            }
+            2 => {
+                let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+                let offset = self.offset;
+                Value::Bytes(Message { bytes: self.take(len)?, offset })
+            }
+            5 => {
+                self.take(4)?;
+                Value::Fixed32
+            }
+            _ => return self.fail("a field of a kind that is not in use"),
+        };
+        Ok(Some((tag >> 3, value)))
+    }
+}
+
+impl<'a> Value<'a> {
+    /// A `double`; anything else is nothing.
+    pub(super) fn double(self) -> Option<f64> {
+        match self {
+            Value::Fixed64(bits) => Some(f64::from_bits(bits)),
+            _ => None,
+        }
+    }
+
+    /// An integer of any kind, as its bits.
+    pub(super) fn integer(self) -> Option<u64> {
+        match self {
+            Value::Varint(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A string or a nested message.
+    pub(super) fn message(self) -> Option<Message<'a>> {
+        match self {
+            Value::Bytes(message) => Some(message),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_and_what_is_cut_off_is_an_error() {
+        let mut message = Message::new(b"\x08\x96\x01\x12\x02hi\x19\0\0\0\0\0\0\xf0\x3f\x25abcd");
+        let (number, value) = message.field().unwrap().unwrap();
+        assert_eq!((number, value.integer()), (1, Some(150)));
+        let (number, value) = message.field().unwrap().unwrap();
+        assert_eq!((number, value.message().unwrap().text().unwrap()), (2, "hi"));
+        let (number, value) = message.field().unwrap().unwrap();
+        assert_eq!((number, value.double()), (3, Some(1.0)));
+        assert!(matches!(message.field().unwrap(), Some((4, Value::Fixed32))));
+        assert!(message.field().unwrap().is_none());
+
+        let too_long = [0xFF; 11];
+        for bytes in [&b"\x08"[..], b"\x12\x05hi", b"\x19\0", b"\x25a", b"\x0b", &too_long] {
+            assert!(Message::new(bytes).field().is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! `convert` and `lint`, run.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::support::process::Said;
+use crate::support::{TestDir, multiprom, output_of, skip};
+
+/// Runs a command with this text as its standard input.
+pub(super) fn fed(command: &mut Command, input: &[u8]) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that does not read to the end closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said {
+        status: output.status.code().unwrap_or(-1),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+fn convert(from: &str, to: &str, input: &str) -> Said {
+    fed(multiprom().args(["convert", "--from", from, "--to", to]), input.as_bytes())
+}
+
+fn lint(input: &str) -> Said {
+    fed(multiprom().arg("lint"), input.as_bytes())
+}
+
+/// Asserts that a command was good, and gives what it printed.
+#[track_caller]
+fn good(said: Said) -> String {
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    said.stdout
+}
+
+#[test]
+fn text_becomes_openmetrics_and_comes_back() {
+    let text = "# HELP c_total Count.\n# TYPE c_total counter\nc_total{a=\"b\"} 3 1500\n\
+                # TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 4\nh_count 2\n";
+    let openmetrics = good(convert("text", "openmetrics", text));
+    assert_eq!(
+        openmetrics,
+        "# TYPE c counter\n# HELP c Count.\nc_total{a=\"b\"} 3.0 1.5\n\
+         # TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 4.0\nh_count 2\n# EOF\n"
+    );
+    assert_eq!(good(convert("openmetrics", "openmetrics", &openmetrics)), openmetrics);
+    assert_eq!(good(convert("openmetrics", "text", &openmetrics)), text);
+}
+
+#[test]
+fn pieces_of_a_text_are_put_together() {
+    let text = "# HELP a A.\nb{x=\"1\"} 1\n# TYPE a gauge\na 1\nb{x=\"2\"} 2\n\
+                # TYPE h histogram\nh_bucket{le=\"+Inf\",x=\"1\"} 1\nh_bucket{le=\"+Inf\",x=\"2\"} 2\n\
+                h_bucket{x=\"1\",le=\"1\"} 1\n";
+    assert_eq!(
+        good(convert("text", "openmetrics", text)),
+        "# TYPE b unknown\nb{x=\"1\"} 1.0\nb{x=\"2\"} 2.0\n# TYPE a gauge\n# HELP a A.\na 1.0\n\
+         # TYPE h histogram\nh_bucket{x=\"1\",le=\"1.0\"} 1\nh_bucket{x=\"1\",le=\"+Inf\"} 1\n\
+         h_bucket{x=\"2\",le=\"+Inf\"} 2\n# EOF\n"
+    );
+}
+
+#[test]
+fn metadata_far_from_its_samples_is_found() {
+    let text = "# HELP a A.\n# HELP b B.\n# TYPE a gauge\n# TYPE b gauge\na 1\nb 2\n";
+    assert_eq!(
+        good(convert("text", "text", text)),
+        "# HELP a A.\n# TYPE a gauge\na 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
+    );
+    assert_eq!(good(lint(text)), "");
+}
+
+#[test]
+fn what_does_not_parse_exits_with_1_and_names_the_place() {
+    for (from, input, message) in [
+        ("text", "a 1\nb", "`standard input`: line 2, column 2: expected a number, got ``"),
+        (
+            "openmetrics",
+            "a 1\n",
+            "`standard input`: line 2, column 1: the exposition ends without `# EOF`",
+        ),
+    ] {
+        let said = convert(from, "text", input);
+        assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+        assert_eq!(said.stderr, format!("multiprom: {message}\n"));
+    }
+    let dir = TestDir::new("convert");
+    let file = dir.path().join("page");
+    fs::write(&file, "a x\n").unwrap();
+    let said = fed(multiprom().arg("lint").arg(&file), b"");
+    let message = "line 1, column 3: expected a number, got `x`";
+    assert_eq!(said.stderr, format!("multiprom: `{}`: {message}\n", file.display()));
+    assert_eq!(said.status, 1);
+    let said = fed(multiprom().arg("lint").arg(dir.path().join("none")), b"");
+    assert_eq!(said.status, 1);
+    assert!(said.stderr.contains("none`: No such file"), "{}", said.stderr);
+}
+
+#[test]
+fn text_that_is_no_good_openmetrics_is_not_printed_as_such() {
+    for (text, message) in [
+        ("# TYPE a counter\na -1\nb 1\n", "1 of 2 samples do not fit into the format"),
+        ("# TYPE a histogram\na_bucket{le=\"1\"} 1\n", "line "),
+    ] {
+        let said = convert("text", "openmetrics", text);
+        assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+        let start = format!("multiprom: `OpenMetrics output`: {message}");
+        assert!(said.stderr.starts_with(&start), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn labels_whose_names_become_equal_are_not_printed_twice() {
+    let said = convert("text", "text", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+    let message = "multiprom: `text output`: 1 of 1 samples do not fit into the format\n";
+    assert_eq!(said.stderr, message);
+    // Names in quotes are told apart.
+    let said = convert("text", "text-utf8", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert!(super::text(&said.stdout).is_ok(), "{}", said.stdout);
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in ["convert", "convert --from text", "convert --from xml --to text", "lint -x"] {
+        let said = fed(multiprom().args(arguments.split(' ')), b"");
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{arguments}");
+    }
+}
+
+/// One page for each rule of promtool, and what it is about.
+const LINTED: [&str; 24] = [
+    "# TYPE a gauge\na 1\n",
+    "# HELP a A.\na 1\n",
+    "# HELP a_milliseconds A.\n# TYPE a_milliseconds gauge\na_milliseconds 1\n",
+    "# HELP a_kilometers_b A.\n# TYPE a_kilometers_b gauge\na_kilometers_b 1\n",
+    "# HELP a_weeks A.\n# TYPE a_weeks gauge\na_weeks 1\n",
+    "# HELP thermometers A.\n# TYPE thermometers gauge\nthermometers 1\n",
+    "# HELP a_seconds A.\n# TYPE a_seconds gauge\na_seconds 1\n",
+    "# HELP a A.\n# TYPE a counter\na 1\n",
+    "# HELP a_total A.\n# TYPE a_total gauge\na_total 1\n",
+    "# HELP a_total A.\na_total 1\n",
+    "# HELP a_bucket A.\n# TYPE a_bucket gauge\na_bucket 1\n",
+    "# HELP a_count A.\n# TYPE a_count gauge\na_count 1\n",
+    "# HELP a_sum_total A.\n# TYPE a_sum_total counter\na_sum_total 1\n",
+    "# HELP a_sum A.\n# TYPE a_sum gauge\na_sum 1\n",
+    "# HELP a A.\n# TYPE a gauge\na{le=\"1\"} 1\n",
+    "# HELP a A.\n# TYPE a gauge\na{quantile=\"1\"} 1\n",
+    "# HELP a A.\na{quantile=\"1\",le=\"1\"} 1\n",
+    "# HELP a_gauge A.\n# TYPE a_gauge gauge\na_gauge 1\n",
+    "# HELP a_counter_b A.\n# TYPE a_counter_b gauge\na_counter_b 1\n",
+    "# HELP gauge A.\n# TYPE gauge gauge\ngauge 1\n",
+    "# HELP a:b A.\n# TYPE a:b gauge\na:b 1\n",
+    "# HELP aB A.\n# TYPE aB gauge\naB{cD=\"1\"} 1\n",
+    "# HELP a_ms_b A.\n# TYPE a_ms_b gauge\na_ms_b 1\n",
+    "# HELP a A.\n# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_sum 1\na_count 1\n",
+];
+
+#[test]
+fn lint_says_what_promtool_says() {
+    if Command::new("promtool").arg("--version").output().is_err() {
+        skip("promtool is not installed");
+        return;
+    }
+    let mut found = 0;
+    for page in LINTED {
+        let ours = lint(page);
+        let theirs = fed(Command::new("promtool").args(["check", "metrics"]), page.as_bytes());
+        let sorted = |text: &str| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            // promtool repeats itself, once for each abbreviation or label.
+            lines.dedup();
+            lines
+        };
+        assert_eq!(sorted(&ours.stdout), sorted(&theirs.stderr), "{page}");
+        assert_eq!(ours.status, theirs.status, "{page}");
+        found += usize::from(ours.status == 3);
+    }
+    assert_eq!(found, 16);
+}
+
+#[test]
+fn lint_adds_up_histograms_where_promtool_does_not() {
+    let of = |others: &str| lint(&format!("# HELP a A.\n# TYPE a histogram\n{others}"));
+    for (samples, message) in [
+        (
+            "a_bucket{le=\"1\"} 2\na_bucket{le=\"+Inf\"} 1\na_count 1\n",
+            "a histogram buckets should not hold less than smaller ones\n",
+        ),
+        (
+            "a_bucket{le=\"+Inf\"} 1\na_count 2\n",
+            "a the bucket \"+Inf\" of a histogram should equal its count\n",
+        ),
+        ("a_bucket{le=\"1\"} 1\na_count 1\n", "a histograms should have a bucket \"+Inf\"\n"),
+        ("a_bucket{le=\"+Inf\"} 1\na_bucket{le=\"+Inf\"} 1\na_count 1\n", "a metric not unique\n"),
+    ] {
+        let said = of(samples);
+        assert_eq!((said.status, said.stdout.as_str()), (3, message), "{samples}");
+    }
+}
+
+#[test]
+fn lint_reads_openmetrics_by_the_names_of_the_text_format() {
+    let page = "# TYPE a counter\n# HELP a A.\na_total 1\n# EOF\n";
+    let mut command = multiprom();
+    assert_eq!(
+        good(fed(command.args(["lint", "--from", "openmetrics", "-"]), page.as_bytes())),
+        ""
+    );
+}
+
+#[test]
+fn what_we_dump_passes_both_commands() {
+    let dir = TestDir::new("dumped");
+    output_of(crate::support::example("test-worker").arg(dir.path()).arg("0"));
+    for format in ["text", "openmetrics"] {
+        let dumped =
+            output_of(multiprom().args(["dump", "--format", format, "--dir"]).arg(dir.path()));
+        assert_eq!(good(convert(format, format, &dumped)), dumped);
+    }
+}

@@ -1,0 +1,522 @@
+//! The rules of OpenMetrics 1.0.0, one test for each group; `docs/openmetrics.md` names them.
+
+use multiprom::parse::{Family, ParseErrorKind, Parser};
+use multiprom::{MetricType, Part};
+
+use super::{SMALL, openmetrics};
+
+/// The families of lines that are good with `# EOF` after them.
+#[track_caller]
+fn taken(lines: &str) -> Vec<Family> {
+    let page = format!("{lines}# EOF\n");
+    openmetrics(&page).unwrap_or_else(|error| panic!("{page}{error}"))
+}
+
+/// Asserts that lines, with `# EOF` after them, are refused at this line with this message.
+#[track_caller]
+fn refused(lines: &str, at: u64, message: &str) {
+    let page = format!("{lines}# EOF\n");
+    let error = openmetrics(&page).expect_err(&page);
+    let text = error.to_string();
+    assert!(error.line() == at && text.ends_with(message), "{page}\n{text}, not {at} {message}");
+}
+
+/// Asserts the same of a whole page.
+#[track_caller]
+fn page_refused(page: &str, message: &str) {
+    assert_eq!(openmetrics(page).expect_err(page).to_string(), message);
+}
+
+#[test]
+fn every_type_is_read_with_its_parts() {
+    let families = taken(
+        "# TYPE c_seconds counter\n# UNIT c_seconds seconds\n# HELP c_seconds A \\\"b\\\".\\n\\\\\n\
+         c_seconds_total{a=\"b\"} 3 1.5 # {t=\"x\"} 0.5 1.25\nc_seconds_created{a=\"b\"} 1 1.5\n\
+         # TYPE g gauge\ng -Inf\n\
+         # TYPE h histogram\nh_bucket{le=\"0.5\",x=\"y\"} 1 # {} 0.25\nh_bucket{x=\"y\",le=\"+Inf\"} 2\n\
+         h_sum{x=\"y\"} 5\nh_count{x=\"y\"} 2\nh_created{x=\"y\"} 7\n\
+         # TYPE gh gaugehistogram\ngh_bucket{le=\"+Inf\"} 2\ngh_gcount 2\ngh_gsum 3\n\
+         # TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_sum 4\ns_count 3\ns_created 7\n\
+         # TYPE i info\ni_info{a=\"b\"} 1\n\
+         # TYPE e stateset\ne{e=\"on\",a=\"b\"} 1\ne{e=\"off\",a=\"b\"} 0\n\
+         # TYPE u unknown\nu 1\nv 2\n",
+    );
+    let parts: Vec<Vec<Part>> = families
+        .iter()
+        .map(|family| family.samples.iter().map(|sample| sample.part).collect())
+        .collect();
+    let infinity = Part::Bucket(f64::INFINITY);
+    assert_eq!(
+        parts,
+        [
+            vec![Part::Total, Part::Created],
+            vec![Part::Value],
+            vec![Part::Bucket(0.5), infinity, Part::Sum, Part::Count, Part::Created],
+            vec![infinity, Part::GaugeCount, Part::GaugeSum],
+            vec![Part::Quantile(0.5), Part::Sum, Part::Count, Part::Created],
+            vec![Part::Info],
+            vec![Part::State, Part::State],
+            vec![Part::Value],
+            vec![Part::Value],
+        ]
+    );
+    let counter = &families[0];
+    assert_eq!(
+        (counter.name.as_str(), counter.unit.as_str(), counter.help.as_str()),
+        ("c_seconds", "seconds", "A \"b\".\n\\")
+    );
+    let sample = &counter.samples[0];
+    assert_eq!((sample.value, sample.timestamp), (3.0, Some(1.5)));
+    let exemplar = sample.exemplar.as_ref().unwrap();
+    assert_eq!((exemplar.value, exemplar.timestamp), (0.5, Some(1.25)));
+    assert_eq!(exemplar.labels, [("t".to_owned(), "x".to_owned())]);
+    let labels = |family: usize| families[family].samples[0].labels.clone();
+    assert_eq!(labels(2), [("x".to_owned(), "y".to_owned())]);
+    assert_eq!(labels(6).len(), 2);
+    assert_eq!(families[8].metric_type, MetricType::Unknown);
+    assert_eq!(families.len(), 9);
+}
+
+#[test]
+fn an_exposition_ends_with_one_eof() {
+    assert_eq!(taken(""), []);
+    assert!(openmetrics("a 1\n# EOF").is_ok());
+    page_refused("", "line 1, column 1: the exposition ends without `# EOF`");
+    page_refused("a 1\n", "line 2, column 1: the exposition ends without `# EOF`");
+    page_refused("a 1", "line 1, column 4: expected a line feed, and `# EOF`");
+    page_refused("# EOF\n\n", "line 2, column 1: something follows `# EOF`");
+    page_refused("# EOF\n# EOF\n", "line 2, column 1: something follows `# EOF`");
+    page_refused("# EOF \n", "line 1, column 3: expected HELP, TYPE, UNIT or EOF after `#`");
+    page_refused("a 1# EOF\n", "line 1, column 3: expected a number, got `1#`");
+}
+
+#[test]
+fn lines_end_with_a_line_feed_alone_and_none_is_empty_or_a_comment() {
+    refused("a 1\r\n", 1, "column 4: the line ends with a carriage return");
+    refused("# HELP a b\r\n", 1, "column 11: the line ends with a carriage return");
+    refused("\n", 1, "column 1: the line is empty");
+    refused(" a 1\n", 1, "column 1: expected a metric name");
+    refused("# a comment\n", 1, "column 3: expected HELP, TYPE, UNIT or EOF after `#`");
+    refused("#a\n", 1, "column 2: expected a space after `#`");
+    taken("a{b=\"\r\"} 1\n");
+}
+
+#[test]
+fn bytes_are_utf8_without_byte_order_mark() {
+    let families = taken("a{b=\"\0\u{1f600}\"} 1\n");
+    assert_eq!(families[0].samples[0].labels[0].1, "\0\u{1f600}");
+    refused("\u{feff}a 1\n", 1, "column 1: the exposition begins with a byte order mark");
+    let error = Parser::openmetrics(&b"a{b=\"\xff\"} 1\n# EOF\n"[..]).last().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "line 1, column 6: the bytes are not UTF-8");
+}
+
+#[test]
+fn numbers_follow_the_grammar() {
+    for number in ["0042", "1.", ".5", "+1e3", "1E-3", "nan", "NaN", "inf", "-INF", "Infinity"] {
+        taken(&format!("a {number}\n"));
+    }
+    for number in ["0x1", "1_0", "1e999", "+nan", "e5", ".", "a", "1d"] {
+        refused(&format!("a {number}\n"), 1, &format!("expected a number, got `{number}`"));
+    }
+}
+
+#[test]
+fn timestamps_are_finite_numbers_of_seconds() {
+    let families = taken("a{b=\"1\"} 1 -1.5\na{b=\"2\"} 1 1.5e3\na{b=\"3\"} 1 000\n");
+    let times: Vec<_> = families[0].samples.iter().map(|sample| sample.timestamp).collect();
+    assert_eq!(times, [Some(-1.5), Some(1500.0), Some(0.0)]);
+    for time in ["NaN", "+Inf", "1z", "1.1.1", ""] {
+        refused(&format!("a 1 {time}\n"), 1, &format!("timestamp in seconds, got `{time}`"));
+    }
+}
+
+#[test]
+fn single_spaces_are_where_the_grammar_has_them() {
+    taken("# HELP a \n# UNIT a \na{} 1\n");
+    for (line, column) in [
+        ("a  1", 3),
+        ("a 1 ", 5),
+        ("a 1 2 ", 7),
+        ("a\t1", 2),
+        ("a {b=\"1\"} 1", 3),
+        ("a{b=\"1\"}1", 9),
+        ("a{ b=\"1\"} 1", 3),
+        ("a{b =\"1\"} 1", 4),
+        ("a{b=\"1\" } 1", 8),
+        ("a{b=\"1\",} 1", 9),
+        ("a{,} 1", 3),
+        ("a{b=\"1\",,c=\"2\"} 1", 9),
+        ("a{b=\"1\"c=\"2\"} 1", 8),
+        ("a{b='1'} 1", 5),
+        ("a{b=\"1} 1", 5),
+        ("#  TYPE a gauge", 3),
+        ("# TYPE  a gauge", 8),
+        ("# TYPE a  gauge", 10),
+        ("# TYPE a gauge ", 10),
+        ("# TYPE a", 9),
+        ("# HELP a", 9),
+        ("# HELP", 7),
+        ("# UNIT a\t", 9),
+        ("# UNIT a_s s ", 13),
+    ] {
+        let error = openmetrics(&format!("{line}\n# EOF\n")).expect_err(line);
+        assert_eq!((error.line(), error.column()), (1, column), "{line}: {error}");
+        assert_eq!(error.kind(), ParseErrorKind::Syntax);
+    }
+}
+
+#[test]
+fn escapes_are_resolved_and_others_stand_for_themselves() {
+    let families = taken("# HELP a \\\\ \\n \\\" \" \\x\na{b=\"\\\\\\n\\\"\\x{,}#\"} 1\n");
+    assert_eq!(families[0].help, "\\ \n \" \" \\x");
+    assert_eq!(families[0].samples[0].labels[0].1, "\\\n\"\\x{,}#");
+}
+
+#[test]
+fn names_follow_the_grammar_unless_they_are_in_quotes() {
+    taken("a:b_9 1\n");
+    for line in ["9a 1", "a-b 1", "a.b 1", "a{9=\"1\"} 1", "a{b:c=\"1\"} 1", "# TYPE 9 gauge"] {
+        assert!(openmetrics(&format!("{line}\n# EOF\n")).is_err(), "{line}");
+    }
+    let families = taken("# TYPE \"a.b\" counter\n{\"a.b_total\",\"c d\"=\"e\"} 1\n");
+    assert_eq!((families[0].name.as_str(), families[0].samples.len()), ("a.b", 1));
+    for line in ["{} 1", "{\"\"} 1", "{a} 1", "{b=\"1\",\"a\"} 1", "a{\"b\"} 1"] {
+        assert!(openmetrics(&format!("{line}\n# EOF\n")).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn names_that_begin_with_an_underscore_are_reserved() {
+    refused("_a 1\n", 1, "names that begin with an underscore are reserved");
+    refused("# TYPE _a gauge\n", 1, "names that begin with an underscore are reserved");
+    for line in ["a{_b=\"1\"} 1\n", "a{__name__=\"b\"} 1\n", "a{\"_b\"=\"1\"} 1\n"] {
+        refused(line, 1, "names that begin with an underscore are reserved");
+    }
+    let total = "# TYPE a counter\na_total 1 # {_b=\"c\"} 1\n";
+    refused(total, 2, "an exemplar's label name begins with an underscore");
+}
+
+#[test]
+fn label_names_are_unique_within_a_sample() {
+    refused("a{b=\"1\",b=\"2\"} 1\n", 1, "label name `b` is given twice");
+    let total = "# TYPE a counter\na_total 1 # {b=\"1\",b=\"2\"} 1\n";
+    refused(total, 2, "label name `b` is given twice");
+}
+
+#[test]
+fn metadata_comes_once_each_before_the_samples() {
+    taken("# UNIT a_s s\n# HELP a_s x\n# TYPE a_s gauge\na_s 1\n");
+    refused("# TYPE a gauge\n# TYPE a gauge\n", 2, "a second TYPE line for one family");
+    refused("# HELP a \n# HELP a b\n", 2, "a second HELP line for one family");
+    refused("# UNIT a_s s\n# UNIT a_s s\n", 2, "a second UNIT line for one family");
+    refused("# TYPE a gauge\na 1\n# HELP a b\n", 3, "metadata follows the samples of its family");
+    refused("a 1\n# TYPE a gauge\n", 2, "metadata follows the samples of its family");
+}
+
+#[test]
+fn the_type_is_a_word_of_the_specification() {
+    for word in ["untyped", "Gauge", "", "gauges", "gauge_histogram"] {
+        refused(&format!("# TYPE a {word}\n"), 1, &format!("`{word}` is no metric type"));
+    }
+    assert_eq!(taken("# HELP a b\na 1\n")[0].metric_type, MetricType::Unknown);
+}
+
+#[test]
+fn the_unit_is_the_end_of_the_name_and_not_for_every_type() {
+    taken("# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n");
+    taken("# TYPE a info\n# UNIT a \na_info 1\n");
+    let message = "the unit `seconds` is not the end of the name `a`";
+    refused("# TYPE a gauge\n# UNIT a seconds\na 1\n", 3, message);
+    refused("# UNIT seconds seconds\n", 2, "is not the end of the name `seconds`");
+    refused("# UNIT aseconds seconds\n", 2, "is not the end of the name `aseconds`");
+    refused("# TYPE a_s info\n# UNIT a_s s\n", 3, "a family of type info has no unit");
+    refused("# TYPE a_s stateset\n# UNIT a_s s\n", 3, "a family of type stateset has no unit");
+    refused("# UNIT a_m/s m/s\n", 1, "column 11: expected a space after the metric name");
+}
+
+#[test]
+fn families_are_not_interleaved_and_their_names_do_not_clash() {
+    let taken_name = |name: &str| format!("the name `{name}` is taken by an earlier family");
+    refused("a 1\nb 1\na 2\n", 3, &taken_name("a"));
+    refused("# TYPE a gauge\n# TYPE b gauge\n# TYPE a gauge\n", 4, &taken_name("a"));
+    refused("# TYPE a counter\na 1\n", 2, &taken_name("a"));
+    let both = "# TYPE a counter\na_total 1\n# TYPE a_created gauge\na_created 1\n";
+    refused(both, 4, &taken_name("a_created"));
+    refused("a_total 1\n# TYPE a counter\na_total 2\n", 3, &taken_name("a_total"));
+    for (metric_type, suffixes) in [
+        ("counter", &["", "_total", "_created"][..]),
+        ("summary", &["", "_count", "_sum", "_created"]),
+        ("histogram", &["", "_count", "_sum", "_bucket", "_created"]),
+        ("gaugehistogram", &["", "_gcount", "_gsum", "_bucket"]),
+        ("info", &["", "_info"]),
+        ("gauge", &[""]),
+        ("stateset", &[""]),
+        ("unknown", &[""]),
+    ] {
+        for suffix in ["", "_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum"] {
+            let page =
+                format!("# TYPE a {metric_type}\n# TYPE a{suffix} gauge\n# HELP b b\n# EOF\n");
+            let clashes = suffixes.contains(&suffix);
+            assert_eq!(openmetrics(&page).is_err(), clashes, "{page}");
+        }
+    }
+}
+
+#[test]
+fn metrics_are_not_interleaved_and_not_repeated() {
+    let apart = "the samples of the metric are not together";
+    refused("a{b=\"1\"} 1\na{b=\"2\"} 1\na{b=\"1\"} 1\n", 3, apart);
+    refused("# TYPE a summary\na_sum{b=\"1\"} 1\na_sum 1\na_count{b=\"1\"} 1\n", 4, apart);
+    refused("a 1\na 1\n", 2, "the sample repeats an earlier one");
+    refused("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1\n", 2, "the sample repeats an earlier one");
+    let total = "# TYPE a counter\na_total 1\na_created 1\na_total 1\n";
+    refused(total, 4, "the sample repeats an earlier one");
+    let states = "# TYPE a stateset\na{a=\"x\"} 1\na{a=\"y\"} 1\na{a=\"x\"} 1\n";
+    refused(states, 4, "the sample repeats an earlier one");
+    let quantiles = "# TYPE a summary\na{quantile=\"0.5\"} 1\na{quantile=\"5e-1\"} 1\n";
+    refused(quantiles, 3, "the sample repeats an earlier one");
+    let infos = "# TYPE a info\na_info{b=\"1\"} 1\na_info{b=\"2\"} 1\na_info{b=\"1\"} 1\n";
+    refused(infos, 4, "the sample repeats an earlier one");
+    // What joins two label sets into one text is not what tells them apart.
+    taken("a{b=\"1\",c=\"\"} 1\na{b=\"1\"} 1\na{b=\"1c\"} 1\na{bc=\"1\"} 1\n");
+}
+
+#[test]
+fn points_of_a_metric_go_forward_in_time_and_are_not_interleaved() {
+    taken("# TYPE a summary\na_sum 1 1\na_count 1 1\na_sum 2 2\na_count 2 2\n");
+    taken("a 1 1.0000000000000001\na 2 1.0000000000000002\n");
+    taken("# TYPE a info\na_info{b=\"1\"} 1 2\na_info{b=\"2\"} 1 1\n");
+    let back = "the timestamps of the metric go backwards";
+    refused("# TYPE a summary\na_sum 1 1\na_sum 2 2\na_count 1 1\n", 4, back);
+    refused("a 1 2\na 1 1\n", 2, back);
+    refused("a 1 2\na 1 2\n", 2, "the sample repeats an earlier one");
+    let some = "only some samples of the metric have timestamps";
+    refused("# TYPE a summary\na_sum 1 1\na_count 2\n", 3, some);
+    refused("# TYPE a summary\na_sum 1\na_count 2 1\n", 3, some);
+}
+
+#[test]
+fn counters_are_totals_that_are_neither_nan_nor_negative() {
+    taken("# TYPE a counter\na_total +Inf\n");
+    taken("# TYPE a counter\na_created 1\na_total 0.5\n");
+    let of = |value: &str| format!("# TYPE a counter\na_total {value}\n");
+    refused(&of("NaN"), 2, "the value is not NaN, in a family of type counter");
+    refused(&of("-1"), 2, "the value is not negative, in a family of type counter");
+    refused(
+        "# TYPE a counter\na_created NaN\n",
+        2,
+        "the time of creation is a time, in a family of type counter",
+    );
+}
+
+#[test]
+fn infos_are_one() {
+    refused("# TYPE a info\na_info 0\n", 2, "the value of an info is 1, in a family of type info");
+    taken("# TYPE a info\na_info{b=\"1\"} 1.0\n");
+}
+
+#[test]
+fn states_are_zero_or_one_and_have_the_label_of_their_family() {
+    refused("# TYPE a stateset\na 1\n", 2, "the state has no label `a`");
+    let two = "# TYPE a stateset\na{a=\"x\"} 2\n";
+    refused(two, 2, "the value of a state is 0 or 1, in a family of type stateset");
+}
+
+#[test]
+fn quantiles_are_between_zero_and_one_and_never_negative() {
+    taken("# TYPE a summary\na{quantile=\"1\"} NaN\na{quantile=\"0\"} 1\n");
+    refused("# TYPE a summary\na 1\n", 2, "the sample has no label `quantile`");
+    let of = |quantile: &str| format!("# TYPE a summary\na{{quantile=\"{quantile}\"}} 1\n");
+    refused(&of("1.1"), 2, "a quantile is between 0 and 1");
+    refused(&of("-0.1"), 2, "a quantile is between 0 and 1");
+    refused(&of("NaN"), 2, "expected a number in `le` or `quantile`, got `NaN`");
+    refused(&of("x"), 2, "expected a number in `le` or `quantile`, got `x`");
+    let negative = "# TYPE a summary\na{quantile=\"1\"} -1\n";
+    refused(negative, 2, "the value of a quantile is not negative, in a family of type summary");
+}
+
+#[test]
+fn counts_and_sums_of_summaries_are_counters() {
+    refused(
+        "# TYPE a summary\na_count 1.5\n",
+        2,
+        "a count is an integer, in a family of type summary",
+    );
+    refused(
+        "# TYPE a summary\na_count -1\n",
+        2,
+        "the value is not negative, in a family of type summary",
+    );
+    refused(
+        "# TYPE a summary\na_sum -1\n",
+        2,
+        "the value is not negative, in a family of type summary",
+    );
+    refused(
+        "# TYPE a summary\na_sum NaN\n",
+        2,
+        "the value is not NaN, in a family of type summary",
+    );
+    let label = "# TYPE a summary\na_sum{quantile=\"1\"} 1\n";
+    refused(label, 2, "the label `quantile` is not for _sum");
+}
+
+/// A histogram of these buckets and other samples.
+fn histogram(buckets: &[(&str, &str)], others: &str) -> String {
+    let bucket = |(bound, value): &(&str, &str)| format!("a_bucket{{le=\"{bound}\"}} {value}\n");
+    let buckets: Vec<String> = buckets.iter().map(bucket).collect();
+    format!("# TYPE a histogram\n{}{others}", buckets.concat())
+}
+
+#[test]
+fn buckets_rise_to_infinity_and_are_cumulative_integers() {
+    taken(&histogram(&[("-1", "1"), ("1.1e-4", "1.0"), ("1", "2"), ("+Inf", "2")], ""));
+    let missing = "no bucket `+Inf` in the metric before this line";
+    refused(&histogram(&[("1", "1")], ""), 3, missing);
+    refused(&histogram(&[], "a_sum 1\na_count 1\n"), 4, missing);
+    refused(&histogram(&[], "a_created 1\n"), 3, missing);
+    let fall = "the bounds of the buckets do not rise";
+    refused(&histogram(&[("2", "1"), ("1", "1"), ("+Inf", "1")], ""), 3, fall);
+    refused(&histogram(&[("1", "1"), ("1.0", "1"), ("+Inf", "1")], ""), 3, fall);
+    refused(&histogram(&[("+Inf", "1"), ("1", "1")], ""), 3, fall);
+    let less = "the bucket holds less than the one before";
+    refused(&histogram(&[("1", "2"), ("+Inf", "1")], ""), 3, less);
+    let integer = "a count is an integer, in a family of type histogram";
+    for value in ["1.5", "NaN", "+Inf"] {
+        refused(&histogram(&[("+Inf", value)], ""), 2, integer);
+    }
+    let negative = "the value is not negative, in a family of type histogram";
+    refused(&histogram(&[("+Inf", "-1")], ""), 2, negative);
+    refused("# TYPE a histogram\na_bucket 1\n", 2, "the sample has no label `le`");
+    refused(
+        &histogram(&[("NaN", "1")], ""),
+        2,
+        "expected a number in `le` or `quantile`, got `NaN`",
+    );
+    refused(&histogram(&[("x", "1")], ""), 2, "expected a number in `le` or `quantile`, got `x`");
+    for bound in ["inf", "+INF", "+Infinity"] {
+        refused(&histogram(&[(bound, "1")], ""), 2, "positive infinity is spelled `+Inf`");
+    }
+    let label = &histogram(&[("+Inf", "1")], "a_sum{le=\"1\"} 1\n");
+    refused(label, 3, "the label `le` is not for _sum");
+}
+
+#[test]
+fn count_and_sum_of_a_histogram_come_together_and_agree_with_its_buckets() {
+    let one = [("+Inf", "1")];
+    taken(&histogram(&one, "a_count 1\na_sum 2\na_created 3\n"));
+    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    refused(&histogram(&one, "a_count 2\na_sum 2\n"), 5, differs);
+    let missing = "count or sum is missing beside the other in the metric before this line";
+    refused(&histogram(&one, "a_count 1\n"), 4, missing);
+    refused(&histogram(&one, "a_sum 1\n"), 4, missing);
+    let below = [("-1", "1"), ("+Inf", "1")];
+    let sum = "a sum beside buckets with negative bounds in the metric before this line";
+    refused(&histogram(&below, "a_count 1\na_sum 2\n"), 6, sum);
+    let value = "in a family of type histogram";
+    refused(&histogram(&one, "a_sum -1\n"), 3, &format!("the value is not negative, {value}"));
+    refused(&histogram(&one, "a_sum NaN\n"), 3, &format!("the value is not NaN, {value}"));
+    // Each point of each metric is checked.
+    let first =
+        "# TYPE a histogram\na_bucket{b=\"1\",le=\"1\"} 1\na_bucket{b=\"2\",le=\"+Inf\"} 1\n";
+    refused(first, 3, "no bucket `+Inf` in the metric before this line");
+    let second = "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1 1\na_bucket{le=\"1\"} 1 2\n";
+    refused(second, 4, "no bucket `+Inf` in the metric before this line");
+}
+
+#[test]
+fn gauge_histograms_follow_the_rules_of_histograms() {
+    let of = |others: &str| format!("# TYPE a gaugehistogram\na_bucket{{le=\"+Inf\"}} 1\n{others}");
+    taken(&of("a_gcount 1\na_gsum 2\n"));
+    taken(
+        "# TYPE a gaugehistogram\na_bucket{le=\"-1\"} 1\na_bucket{le=\"+Inf\"} 1\na_gcount 1\na_gsum -2\n",
+    );
+    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    refused(&of("a_gcount 2\na_gsum 2\n"), 5, differs);
+    let missing = "count or sum is missing beside the other in the metric before this line";
+    refused(&of("a_gcount 1\n"), 4, missing);
+    let negative = "a negative sum without negative bounds in the metric before this line";
+    refused(&of("a_gcount 1\na_gsum -1\n"), 5, negative);
+    let value = "in a family of type gaugehistogram";
+    refused(&of("a_gsum NaN\n"), 3, &format!("the value is not NaN, {value}"));
+    refused(&of("a_gcount 0.5\n"), 3, &format!("a count is an integer, {value}"));
+    refused(&of("a_gcount{le=\"1\"} 1\n"), 3, "the label `le` is not for _gcount");
+    refused(
+        "# TYPE a gaugehistogram\n# HELP a b\na_bucket{le=\"1\"} 1\n",
+        4,
+        "no bucket `+Inf` in the metric before this line",
+    );
+    refused(
+        "# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} -1\n",
+        2,
+        &format!("the value is not negative, {value}"),
+    );
+}
+
+#[test]
+fn exemplars_are_of_totals_and_buckets_and_within_them() {
+    taken(&histogram(&[("1", "1 # {} 1"), ("+Inf", "1 # {t=\"\"} 5 -1")], ""));
+    taken("# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} 1 # {} 1\n");
+    let only = "only totals of counters and buckets have exemplars";
+    refused("a 1 # {} 1\n", 1, only);
+    refused("# TYPE a counter\na_created 1 # {} 1\n", 2, only);
+    refused(&histogram(&[("+Inf", "1")], "a_count 1 # {} 1\n"), 3, only);
+    let within = "the exemplar is not within its bucket";
+    refused(&histogram(&[("1", "1 # {} 1.5")], ""), 2, within);
+    refused(&histogram(&[("1", "1 # {} NaN")], ""), 2, within);
+}
+
+#[test]
+fn an_exemplar_is_written_as_the_grammar_says() {
+    for (exemplar, column) in [
+        (" #", 12),
+        ("# {} 1", 9),
+        (" #{} 1", 12),
+        (" # {}1", 15),
+        (" # 1", 13),
+        (" # {} ", 16),
+        (" # {} 1 ", 18),
+        (" # {} 1 1 ", 19),
+        (" # {} 1 NaN", 18),
+        (" # {} x", 16),
+        (" 1  # {} 1", 13),
+        (" # {} 1 # {} 1", 18),
+        (" # {t=\"1\",} 1", 20),
+    ] {
+        let page = format!("# TYPE a counter\na_total 1{exemplar}\n# EOF\n");
+        let error = openmetrics(&page).expect_err(&page);
+        assert_eq!((error.line(), error.column()), (2, column), "{page}{error}");
+    }
+}
+
+#[test]
+fn an_exemplar_has_at_most_128_characters_of_labels() {
+    let of = |len: usize| {
+        let value = "\u{e9}".repeat(len - 3);
+        format!("# TYPE a counter\na_total 1 # {{abc=\"{value}\"}} 1\n")
+    };
+    taken(&of(128));
+    refused(&of(129), 2, "the exemplar's labels have 129 characters, the limit is 128");
+}
+
+#[test]
+fn each_limit_ends_the_reading() {
+    let limited = |page: &str, message: &str| {
+        let parser = Parser::openmetrics(page.as_bytes()).with_limits(SMALL);
+        let error = parser.last().unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ParseErrorKind::Limit, message));
+    };
+    let long = format!("# HELP a {}\n# EOF\n", "x".repeat(60));
+    limited(&long, "line 1, column 1: the length of a line is above the limit of 60");
+    let labels = "a{b=\"\",c=\"\",d=\"\"} 1\n# EOF\n";
+    limited(labels, "line 1, column 13: the number of labels is above the limit of 2");
+    let samples: Vec<_> = (1000..1020).map(|number| format!("a{{b=\"{number}\"}} 1\n")).collect();
+    limited(
+        &samples.concat(),
+        "line 8, column 1: the length of a family is above the limit of 100",
+    );
+    limited(
+        "a 1\nb 1\nc 1\nd 1\n# EOF\n",
+        "line 4, column 1: the number of families is above the limit of 3",
+    );
+}
