@@ -59,7 +59,7 @@ fn stop(server: Running) {
 
 #[test]
 fn one_connection_serves_many_requests_of_every_kind() {
-    let served = Served::start("requests", &[]);
+    let served = Served::start("requests", &["--compact", "off"]);
     let mut connection = served.connect();
     let answer = connection.request("GET", "/metrics", "");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
@@ -167,7 +167,7 @@ fn protobuf_is_served_to_those_who_ask_for_it() {
 
 #[test]
 fn bodies_are_compressed_as_the_scraper_accepts() {
-    let served = Served::start("compressed", &[]);
+    let served = Served::start("compressed", &["--compact", "off"]);
     let mut connection = served.connect();
     let plain = connection.request("GET", "/metrics", "");
     assert_eq!(plain.header("content-encoding"), None);

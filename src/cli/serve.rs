@@ -52,7 +52,7 @@ pub(super) fn start(
         }
     });
     let registry = Registry::new();
-    registry.register(builder.build()?)?;
+    registry.register(builder.map_files()?.build()?)?;
     if let Some(compactor) = compactor {
         registry.register(compactor.clone())?;
     }

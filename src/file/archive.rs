@@ -23,6 +23,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt;
+use std::ops::Range;
 
 use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError};
 use super::name::FileName;
@@ -120,6 +121,8 @@ pub(crate) struct Section<'a> {
     /// Unix seconds; 0 where it is of many processes.
     pub(crate) ended: f64,
     pub(crate) entries: Entries<'a>,
+    /// Where the entries are in the archive.
+    pub(crate) body: Range<usize>,
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<usize> {
@@ -195,8 +198,9 @@ impl<'a> Sections<'a> {
         let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(FILL));
         let name = FileName::parse(name)?;
         let header = Header::new((HEADER_LEN + body.len()) as u32);
+        let start = self.offset + SECTION_HEAD_LEN + name_len;
         let section = Entries::detect(header, body)
-            .map(|entries| Section { name, ended, entries })
+            .map(|entries| Section { name, ended, entries, body: start..start + body_len })
             .map_err(|error| ArchiveError::EntryMalformed { error });
         Some((section, after))
     }

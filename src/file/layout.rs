@@ -63,7 +63,7 @@ pub(crate) enum Layout {
 
 impl Layout {
     /// Whether entries have a time.
-    const fn is_wide(self) -> bool {
+    pub(crate) const fn has_time(self) -> bool {
         matches!(self, Layout::L3 | Layout::Own)
     }
 
@@ -271,6 +271,8 @@ fn split_words(rest: &[u8], wide: bool) -> Option<(f64, Option<f64>, &[u8])> {
 pub(crate) struct Entries<'a> {
     body: &'a [u8],
     rest: &'a [u8],
+    /// Where the body begins in its file.
+    start: usize,
     layout: Layout,
 }
 
@@ -287,7 +289,19 @@ impl<'a> Entries<'a> {
         } else {
             detect_python(body)?
         };
-        Ok(Entries { body, rest: body, layout })
+        Ok(Entries { body, rest: body, start: HEADER_LEN, layout })
+    }
+
+    /// The entries of a file of ours from an offset on, where an earlier walk has ended.
+    pub(crate) fn resume(body: &'a [u8], start: usize) -> Entries<'a> {
+        Entries { body, rest: body, start, layout: Layout::Own }
+    }
+
+    /// Where the value of the entry before is, in words of 8 bytes from the start of the file.
+    #[inline]
+    pub(crate) fn value_word(&self) -> u32 {
+        let words = if self.layout.has_time() { 2 } else { 1 };
+        (self.offset() / WORD_LEN - words) as u32
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -299,14 +313,14 @@ impl<'a> Entries<'a> {
     #[inline]
     pub(crate) fn next_with_head(&mut self, head: &[u8]) -> Option<Entry<'a>> {
         let after = self.rest.strip_prefix(head)?;
-        let (value, time, after) = split_words(after, self.layout.is_wide())?;
+        let (value, time, after) = split_words(after, self.layout.has_time())?;
         let (head, _) = self.rest.split_at_checked(head.len())?;
         self.rest = after;
         Some(Entry { head, key: &[], value, time })
     }
 
     fn offset(&self) -> usize {
-        HEADER_LEN + self.body.len() - self.rest.len()
+        self.start + self.body.len() - self.rest.len()
     }
 
     fn next_own(&mut self) -> Result<Entry<'a>, LayoutError> {
@@ -340,7 +354,7 @@ impl<'a> Iterator for Entries<'a> {
             }
             return Some(result);
         }
-        let (entry, _, rest) = split_entry(self.rest, self.layout.is_wide())?;
+        let (entry, _, rest) = split_entry(self.rest, self.layout.has_time())?;
         self.rest = rest;
         Some(Ok(entry))
     }

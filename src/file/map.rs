@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -160,6 +160,177 @@ impl Map {
     }
 }
 
+/// A mapping to read another process's file through. A store of its writer is seen at once.
+///
+/// A file that is made shorter would end this process by SIGBUS at the next load, but for the guard: see
+/// [`guard_mappings`], without which there are no such mappings.
+pub(crate) struct ReadMap {
+    raw: MmapRaw,
+    words: usize,
+    /// Where the guard finds it.
+    range: &'static GuardedRange,
+}
+
+impl ReadMap {
+    /// Maps the first `len` bytes of a file; `None` where it cannot be done, or nobody guards mappings.
+    pub(crate) fn new(file: &File, len: u64) -> Option<ReadMap> {
+        if !IS_GUARDED.load(Ordering::Acquire) || len == 0 {
+            return None;
+        }
+        let len = len as usize;
+        let raw = MmapOptions::new().len(len).map_raw_read_only(file).ok()?;
+        let start = raw.as_ptr() as usize;
+        // Its last page reaches beyond the length.
+        let range = GuardedRange::claim(start, start + len.next_multiple_of(PAGE_LEN))?;
+        Some(ReadMap { raw, words: len / size_of::<u64>(), range })
+    }
+
+    /// A word of the file; 0 beyond its end.
+    #[inline]
+    pub(crate) fn word(&self, at: u32) -> u64 {
+        let at = at as usize;
+        if at >= self.words {
+            return 0;
+        }
+        let address = self.raw.as_ptr().cast::<u64>().wrapping_add(at).cast_mut();
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, as mappings are page-aligned. It is
+        // read-only memory, of which relaxed loads of 8 bytes are allowed on all 64-bit processors.
+        let word = unsafe { AtomicU64::from_ptr(address) };
+        word.load(Ordering::Relaxed)
+    }
+
+    /// Has the processor bring a word near.
+    #[inline]
+    pub(crate) fn fetch(&self, at: u32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let address = self.raw.as_ptr().cast::<u64>().wrapping_add(at as usize);
+            // SAFETY: a hint, which touches nothing: any address will do.
+            unsafe { _mm_prefetch(address.cast(), _MM_HINT_T0) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
+    /// Whether the file had become shorter: words beyond its end were read as 0.
+    pub(crate) fn has_faulted(&self) -> bool {
+        self.range.has_faulted.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for ReadMap {
+    fn drop(&mut self) {
+        // Before the addresses are given back, and may be somebody else's.
+        self.range.release();
+    }
+}
+
+/// What all pages are a multiple of, on the processors that this backend is built for.
+const PAGE_LEN: usize = 4096;
+
+/// Addresses of one mapping. Written by its owner, read by the signal handler.
+struct GuardedRange {
+    /// 0 where it is free.
+    end: AtomicUsize,
+    start: AtomicUsize,
+    has_faulted: AtomicBool,
+}
+
+/// More mappings than these are not made; their files are read.
+const MAX_GUARDED: usize = 16 * 1024;
+
+static GUARDED: [GuardedRange; MAX_GUARDED] = [const {
+    let (end, start) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    GuardedRange { end, start, has_faulted: AtomicBool::new(false) }
+}; MAX_GUARDED];
+
+/// Where a free range is looked for first.
+static NEXT_GUARDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the signal handler is there.
+static IS_GUARDED: AtomicBool = AtomicBool::new(false);
+
+/// The end of a range that is being filled.
+const CLAIMED: usize = 1;
+
+impl GuardedRange {
+    fn claim(start: usize, end: usize) -> Option<&'static GuardedRange> {
+        let first = NEXT_GUARDED.fetch_add(1, Ordering::Relaxed);
+        let ranges = (0..MAX_GUARDED).map(|at| &GUARDED[(first + at) % MAX_GUARDED]);
+        for range in ranges {
+            let free = range.end.compare_exchange(0, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
+            if free.is_ok() {
+                range.has_faulted.store(false, Ordering::Relaxed);
+                range.start.store(start, Ordering::Relaxed);
+                // ORDERING: release, so that who sees the end sees the start.
+                range.end.store(end, Ordering::Release);
+                return Some(range);
+            }
+        }
+        None
+    }
+
+    fn release(&self) {
+        self.end.store(0, Ordering::Release);
+    }
+}
+
+/// Has loads beyond the end of a file give 0, by a handler of SIGBUS that is the whole process's: for programs
+/// that are nothing but exporters. Other faults end the process, as they would without it.
+pub(crate) fn guard_mappings() -> io::Result<()> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: all bits zero are a valid `sigaction`.
+    let action = unsafe { action.assume_init_mut() };
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_fault;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the handler calls async-signal-safe functions only; the structure is valid.
+    let result = unsafe { libc::sigaction(libc::SIGBUS, action, std::ptr::null_mut()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    IS_GUARDED.store(true, Ordering::Release);
+    Ok(())
+}
+
+extern "C" fn on_fault(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel gives a valid pointer to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    // SAFETY: of SIGBUS the kernel sets the address.
+    let address = unsafe { info.si_addr() } as usize;
+    let holds = |range: &&GuardedRange| {
+        let end = range.end.load(Ordering::Acquire);
+        address < end && range.start.load(Ordering::Relaxed) <= address
+    };
+    if let Some(range) = GUARDED.iter().find(holds) {
+        range.has_faulted.store(true, Ordering::Release);
+        let page = address - address % PAGE_LEN;
+        // SAFETY: replaces a page of a mapping of ours, which nothing but loads of words uses; mmap is a bare
+        // system call.
+        let zeros = unsafe {
+            libc::mmap(
+                page as *mut libc::c_void,
+                PAGE_LEN,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        if zeros != libc::MAP_FAILED {
+            return;
+        }
+    }
+    // The instruction is tried again, and ends the process as it would have without a handler.
+    // SAFETY: takes numbers only.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 /// The bytes of `words`, to read a file into: 8-aligned, so that values are never torn.
 pub(crate) fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
     let len = size_of_val(words);
@@ -171,4 +342,29 @@ pub(crate) fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
 pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
     // SAFETY: the same memory for the same lifetime; u64 has no padding.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_read_as_zeros_and_noticed() {
+        guard_mappings().unwrap();
+        let path = std::env::temp_dir().join(format!("multiprom-map-{}", std::process::id()));
+        std::fs::write(&path, vec![1u8; 3 * PAGE_LEN]).unwrap();
+        let file = File::open(&path).unwrap();
+        let map = ReadMap::new(&file, 3 * PAGE_LEN as u64).unwrap();
+        let other = ReadMap::new(&file, PAGE_LEN as u64).unwrap();
+        let ones = u64::from_le_bytes([1; 8]);
+        let last = (3 * PAGE_LEN / 8) as u32 - 1;
+        assert_eq!((map.word(0), map.word(last), map.word(last + 1)), (ones, ones, 0));
+        let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        writer.set_len(PAGE_LEN as u64).unwrap();
+        assert_eq!((map.word(0), map.has_faulted()), (ones, false));
+        assert_eq!((map.word(last), map.has_faulted()), (0, true));
+        assert_eq!((other.word(0), other.has_faulted()), (ones, false));
+        drop((map, other));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

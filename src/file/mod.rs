@@ -15,7 +15,7 @@ pub(crate) mod layout;
 #[cfg(target_os = "linux")]
 pub(crate) mod lock;
 #[cfg(target_os = "linux")]
-mod map;
+pub(crate) mod map;
 pub(crate) mod name;
 #[cfg(target_os = "linux")]
 pub(crate) mod place;

@@ -7,11 +7,12 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError};
+use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError, WORD_LEN};
 use super::map::{bytes_of, bytes_of_mut};
 use super::sys;
 
@@ -76,6 +77,8 @@ pub(crate) struct Snapshot<'r> {
     pub(crate) entries: Entries<'r>,
     /// Bytes that are committed, header included; 0 where the writer has just created the file.
     pub(crate) used: u32,
+    /// Whether the file has our magic.
+    pub(crate) is_own: bool,
 }
 
 /// Reads files one after the other into one buffer.
@@ -127,8 +130,38 @@ impl Reader {
             return Err(ReadError::Layout(LayoutError::UsedPastEnd { used, len }));
         }
         let entries = Entries::detect(header, bytes_of(words)).map_err(ReadError::Layout)?;
-        Ok(Snapshot { entries, used })
+        Ok(Snapshot { entries, used, is_own: header.magic == layout::MAGIC })
     }
+}
+
+impl Reader {
+    /// Reads the words of a file from one to another; fewer where it ends before.
+    pub(crate) fn read_words(
+        &mut self,
+        file: &File,
+        range: Range<u32>,
+    ) -> Result<&[u64], ReadError> {
+        let count = range.len();
+        if self.words.len() < count {
+            self.words.resize(count, 0);
+        }
+        let (words, _) = self.words.split_at_mut(count);
+        let got = read_at(file, words, u64::from(range.start) * WORD_LEN as u64)?;
+        let (words, _) = words.split_at(got / WORD_LEN);
+        Ok(words)
+    }
+
+    /// What was read last, and whatever was read before behind it.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+}
+
+/// The header of a file, from its first word, for a file of `len` bytes.
+pub(crate) fn used(header: u64, len: u64) -> Option<(bool, u32)> {
+    let header = Header::decode(header);
+    let used = header.check(len).ok()??;
+    Some((header.magic == layout::MAGIC, used))
 }
 
 /// Fills `words` from `offset`, as far as the file goes; the number of bytes read.

@@ -30,6 +30,37 @@ pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
     Some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
+/// What tells whether a file is still as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) identity: Identity,
+    pub(crate) len: u64,
+    links: libc::nlink_t,
+    mode: libc::mode_t,
+    /// Nanoseconds since the Unix epoch. Moved by whatever changes the file but for stores into a mapping.
+    pub(crate) changed: i128,
+}
+
+/// Asks for a file of a directory, without following a link.
+pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
+    let name = c_string(name)?;
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `name` is a C string that lives through the call, and `stat` is large enough.
+    let result = unsafe {
+        libc::fstatat(dir.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)
+    };
+    check(result)?;
+    // SAFETY: fstatat returned 0, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Ok(Stat {
+        identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+        len: stat.st_size as u64,
+        links: stat.st_nlink,
+        mode: stat.st_mode,
+        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+    })
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

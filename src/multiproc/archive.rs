@@ -3,12 +3,18 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::gauge::SourceState;
+use super::merge::{Merge, Origin, Plan, Words};
 use super::problem::Cause;
+use super::scan::ArchiveFigures;
 use crate::error::{Error, ErrorKind};
 use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
+use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
+use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader::{self, ReadError};
 use crate::file::sys::Identity;
@@ -88,6 +94,111 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<Arc
     Ok(Some(info))
 }
 
+/// An archive as it was read, for as long as it is the one of its directory.
+pub(super) struct KnownArchive {
+    file: ArchiveFile,
+    sources: HashSet<Box<str>>,
+    sections: Vec<KnownSection>,
+    figures: Option<ArchiveFigures>,
+    error: Option<ArchiveError>,
+}
+
+/// The entries of a section. Of a series file they would be behind the header, one word long.
+struct Body<'a>(&'a [u8]);
+
+impl Words for Body<'_> {
+    fn word(&self, at: u32) -> u64 {
+        let word = self.0.get((at as usize).saturating_sub(1) * WORD_LEN..);
+        let word = word.and_then(|rest| rest.first_chunk::<WORD_LEN>());
+        word.map_or(0, |word| u64::from_le_bytes(*word))
+    }
+}
+
+struct KnownSection {
+    name: String,
+    /// Unix seconds; 0 where it is of many processes.
+    ended: f64,
+    body: Range<usize>,
+    /// Once it was added.
+    plan: Option<Plan>,
+}
+
+impl KnownArchive {
+    /// The archive of a directory: the known one, if it is still that.
+    pub(super) fn look(
+        dir: &Path,
+        known: Option<KnownArchive>,
+    ) -> Result<Option<KnownArchive>, Cause> {
+        if let Some(known) = known
+            && place::identity(&ArchiveFile::path(dir)) == Some(known.file.identity)
+        {
+            return Ok(Some(known));
+        }
+        Ok(ArchiveFile::open(dir)?.map(KnownArchive::new))
+    }
+
+    fn new(file: ArchiveFile) -> KnownArchive {
+        let (mut sources, mut sections) = (HashSet::new(), Vec::new());
+        let mut figures = None;
+        let decoded = file.decode().and_then(|archive| {
+            sources.extend(archive.sources().map(Box::from));
+            let mut series = 0;
+            for section in archive.sections() {
+                let section = section?;
+                series += section.entries.count() as u64;
+                let (ended, body) = (section.ended, section.body);
+                let name = section.name.to_string();
+                sections.push(KnownSection { name, ended, body, plan: None });
+            }
+            let (generation, written) = (archive.generation, archive.written);
+            figures = Some(ArchiveFigures { generation, written, bytes: file.len(), series });
+            Ok(())
+        });
+        let error = decoded.err();
+        KnownArchive { file, sources, sections, figures, error }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.file.identity
+    }
+
+    /// The names of the files that it holds.
+    pub(super) fn sources(&self) -> &HashSet<Box<str>> {
+        &self.sources
+    }
+
+    /// Adds what it holds.
+    pub(super) fn add(&mut self, merge: &mut Merge, path: &Path) -> Option<ArchiveFigures> {
+        if let Some(error) = self.error {
+            merge.problems.add(path, Cause::Archive(error));
+        }
+        for section in &mut self.sections {
+            let Some(name) = FileName::parse(&section.name) else {
+                continue;
+            };
+            let state = match name.kind.mode() {
+                Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
+                _ => SourceState::Dead,
+            };
+            let origin = Origin { path, name, state, is_archived: true };
+            let body = &self.file.bytes[section.body.clone()];
+            let result = match &mut section.plan {
+                Some(plan) => merge.follow(plan, &origin, &Body(body), None),
+                None => {
+                    let entries = Entries::resume(body, HEADER_LEN);
+                    let (plan, result) = merge.learn(&origin, None, entries);
+                    section.plan = Some(plan);
+                    result
+                }
+            };
+            if let Err(error) = result {
+                merge.problems.add(path, Cause::Entry(error));
+            }
+        }
+        self.figures
+    }
+}
+
 /// An archive that is held open, so that no other file gets its identity.
 pub(super) struct ArchiveFile {
     _file: File,
@@ -134,10 +245,6 @@ impl ArchiveFile {
 
     pub(super) fn decode(&self) -> Result<Archive<'_>, ArchiveError> {
         Archive::decode(&self.bytes)
-    }
-
-    pub(super) fn identity(&self) -> Identity {
-        self.identity
     }
 
     /// The permissions.

@@ -3,20 +3,24 @@
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::directory::FileSystems;
 use super::figures;
 use super::gauge::SourceState;
+use super::known::{self, Access, Tools};
 use super::lock::CompactorLock;
-use super::merge::{Group, Merge};
+use super::merge::{Merge, Origin};
 use super::problem::{Cause, Reason};
-use super::scan::{Attempt, Census, DeadGauges, read_directory};
+use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
+use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
-use crate::file::reader;
+use crate::file::reader::{self, Reader};
 use crate::model::{Collector, FamilySink, GaugeMode, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -47,6 +51,8 @@ pub struct MultiProcessCollector {
     dirs: Vec<PathBuf>,
     files: Vec<PathBuf>,
     settings: Settings,
+    access: Access,
+    cache: Mutex<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
     /// Counted over the life of the collector, by [`Reason::ALL`].
@@ -108,6 +114,7 @@ impl MultiProcessCollector {
             dirs: Vec::new(),
             file_systems: FileSystems::Supported,
             files: Vec::new(),
+            access: Access::Read,
             settings: Settings {
                 pid_label: "pid".to_owned(),
                 labels: Vec::new(),
@@ -119,11 +126,15 @@ impl MultiProcessCollector {
     }
 
     /// Reads everything, as it is at one moment.
-    fn read(&self) -> (Merge, Vec<Census>) {
+    fn read(&self, cache: &mut Cache) -> Vec<Census> {
         let dead_gauges = match self.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
+        if !cache.merge.begin() {
+            cache.dirs.clear();
+        }
+        cache.dirs.resize_with(self.dirs.len(), KnownDirectory::default);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -132,32 +143,40 @@ impl MultiProcessCollector {
                 ..=PATIENT_ATTEMPTS => Vec::new(),
                 _ => self.dirs.iter().map(|dir| CompactorLock::try_share(dir)).collect(),
             };
-            let mut merge = Merge::default();
+            let mut tools = Tools {
+                merge: &mut cache.merge,
+                reader: &mut cache.reader,
+                access: self.access,
+                dead_gauges,
+                now: Instant::now(),
+            };
             let mut has_moved = false;
             let mut censuses = Vec::with_capacity(self.dirs.len());
-            for dir in &self.dirs {
-                let (result, census) = read_directory(&mut merge, dir, dead_gauges);
+            for (dir, known) in self.dirs.iter().zip(&mut cache.dirs) {
+                let (result, census) = read_directory(&mut tools, dir, known);
                 has_moved |= result == Attempt::Moved;
                 censuses.push(census);
             }
             if has_moved && attempt < MAX_ATTEMPTS {
+                cache.merge.restart();
                 continue;
             }
             if has_moved {
                 let first = self.dirs.first().map(|dir| dir.join(ARCHIVE_NAME));
-                merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
+                cache.merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
             }
-            self.files.iter().for_each(|file| add_named_file(&mut merge, file));
-            return (merge, censuses);
+            self.files.iter().for_each(|file| add_named_file(cache, file));
+            return censuses;
         }
     }
 
-    fn note(&self, merge: &mut Merge) {
-        let conflicts = merge
-            .families
-            .iter()
-            .filter(|family| family.groups.iter().any(Group::has_bucket_conflict));
-        self.bucket_conflicts.fetch_add(conflicts.count() as u64, Ordering::Relaxed);
+    fn note(&self, merge: &mut Merge, exported: &[usize]) {
+        let has_conflict = |at: &&usize| {
+            let mut groups = merge.tables.families[**at].groups();
+            groups.any(|group| merge.has_bucket_conflict(group))
+        };
+        let conflicts = exported.iter().filter(has_conflict).count();
+        self.bucket_conflicts.fetch_add(conflicts as u64, Ordering::Relaxed);
         for (reason, error) in std::mem::take(&mut merge.problems).into_errors() {
             if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
                 self.errors[at].fetch_add(1, Ordering::Relaxed);
@@ -169,11 +188,23 @@ impl MultiProcessCollector {
     }
 }
 
+/// What scrapes have learnt.
+#[derive(Default)]
+struct Cache {
+    merge: Merge,
+    dirs: Vec<KnownDirectory>,
+    reader: Reader,
+}
+
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let (mut merge, censuses) = self.read();
-        self.note(&mut merge);
-        emit::emit(&merge, &self.settings, out);
+        // One scrape at a time: others would do the same work.
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let censuses = self.read(&mut cache);
+        let exported = cache.merge.exported();
+        self.note(&mut cache.merge, &exported);
+        emit::emit(&cache.merge, &exported, &self.settings, out);
+        drop(cache);
         let help = "Series files, or entries of them, that a scrape skipped.";
         let mut family = out.counter("multiprom_file_errors_total", help);
         for (reason, count) in Reason::ALL.iter().zip(&self.errors) {
@@ -189,13 +220,15 @@ impl Collector for MultiProcessCollector {
 
 /// Reads a file that was named by itself. Whoever names it wants what is in it: nobody asks whether its
 /// writer lives.
-fn add_named_file(merge: &mut Merge, path: &Path) {
-    let Some(name) = path.file_name().and_then(|name| FileName::parse(name.to_str()?)) else {
-        return merge.problems.add(path, Cause::UnknownName);
+fn add_named_file(cache: &mut Cache, path: &Path) {
+    let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
+    let Some(name) = name else {
+        return cache.merge.problems.add(path, Cause::UnknownName);
     };
+    let origin = Origin { path, name, state: SourceState::Live, is_archived: false };
     match reader::open(path) {
-        Ok(file) => merge.add_file(path, &file, name, SourceState::Live),
-        Err(error) => merge.problems.add(path, Cause::Read(error)),
+        Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
+        Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
     }
 }
 
@@ -205,10 +238,19 @@ pub struct CollectorBuilder {
     dirs: Vec<PathBuf>,
     file_systems: FileSystems,
     files: Vec<PathBuf>,
+    access: Access,
     settings: Settings,
 }
 
 impl CollectorBuilder {
+    /// Reads values by mappings, which takes a guard that is the whole process's.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of exporters"))]
+    pub(crate) fn map_files(mut self) -> Result<CollectorBuilder> {
+        guard_mappings().map_err(|error| Error::new(ErrorKind::Io, error))?;
+        self.access = Access::Map;
+        Ok(self)
+    }
+
     /// Adds a directory. Several are merged as if their files were in one.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
@@ -283,8 +325,8 @@ impl CollectorBuilder {
         name::check_label_names(&names, Some("le"))
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
-        let (dirs, files) = (self.dirs, self.files);
-        let bucket_conflicts = AtomicU64::new(0);
-        Ok(MultiProcessCollector { dirs, files, settings, bucket_conflicts, errors })
+        let (dirs, files, access) = (self.dirs, self.files, self.access);
+        let (bucket_conflicts, cache) = (AtomicU64::new(0), Mutex::default());
+        Ok(MultiProcessCollector { dirs, files, settings, access, cache, bucket_conflicts, errors })
     }
 }

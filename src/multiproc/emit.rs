@@ -4,21 +4,50 @@ use std::collections::HashMap;
 
 use super::collector::Settings;
 use super::gauge::{Reduced, Source, SourceState, reduce};
-use super::merge::{Bucket, Family, Group, Merge};
-use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
+use super::merge::Merge;
+use super::tables::Group;
+use crate::model::{FamilyHead, FamilySink, GaugeMode, MetricType, Part, Sample};
 
-/// Gives all families to `out`, in the order of their first appearance.
-pub(super) fn emit(merge: &Merge, settings: &Settings, out: &mut dyn FamilySink) {
+/// The help text of a family whose files have none, which is what the Python client says then.
+const NO_HELP: &str = "Multiprocess metric";
+
+/// Gives families to `out`, by their numbers.
+pub(super) fn emit(
+    merge: &Merge,
+    exported: &[usize],
+    settings: &Settings,
+    out: &mut dyn FamilySink,
+) {
     let processes = process_labels(&merge.sources);
-    for family in &merge.families {
+    for at in exported {
+        let family = &merge.tables.families[*at];
         if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
             continue;
         }
-        out.family(&FamilyHead::new(&family.name, family.help(), family.metric_type));
-        for group in &family.groups {
-            emit_group(family, group, settings, (&merge.sources, &processes), out);
-        }
+        let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let head =
+            FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
+        out.family(&head);
+        let mut family = Emission {
+            merge,
+            settings,
+            processes: &processes,
+            metric_type: family.metric_type,
+            mode: mode.or(merge.mode(*at)).unwrap_or_default(),
+            out,
+        };
+        merge.tables.families[*at].groups().for_each(|group| family.group(group));
     }
+}
+
+/// A family on its way out.
+struct Emission<'a> {
+    merge: &'a Merge,
+    settings: &'a Settings,
+    processes: &'a [&'a str],
+    metric_type: MetricType,
+    mode: GaugeMode,
+    out: &'a mut dyn FamilySink,
 }
 
 /// What is shown for each file: its process, or its whole id where two writers would be mistaken for one
@@ -75,50 +104,71 @@ impl<'a> Only<'a> {
     }
 }
 
-fn emit_group(
-    family: &Family,
-    group: &Group,
-    settings: &Settings,
-    (sources, processes): (&[Source], &[&str]),
-    out: &mut dyn FamilySink,
-) {
-    let added = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut labels: Vec<(&str, &str)> = added.collect();
-    for (name, value) in group.labels.iter() {
-        replace_or_insert(&mut labels, name, value);
+impl<'a> Emission<'a> {
+    fn sample(&mut self, labels: &[(&str, &str)], part: Part, value: f64) {
+        self.out.sample(&Sample::new(part, labels, value));
     }
-    let mut sample = |labels: &[(&str, &str)], part, value| {
-        out.sample(&Sample::new(part, labels, value));
-    };
-    match family.metric_type {
-        MetricType::Gauge => {
-            let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
-            let mode = mode.or(family.mode).unwrap_or_default();
-            match reduce(mode, &group.gauge, sources) {
-                Reduced::Nothing => {}
-                Reduced::One(value) => sample(&labels, Part::Value, value),
-                Reduced::PerFile(values) => {
-                    for (file, value) in values {
-                        let process = processes.get(file).copied().unwrap_or_default();
-                        let mut labels = labels.clone();
-                        replace_or_insert(&mut labels, &settings.pid_label, process);
-                        sample(&labels, Part::Value, value);
+
+    fn group(&mut self, group: &'a Group) {
+        let settings = self.settings;
+        let added = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut labels: Vec<(&str, &str)> = added.collect();
+        for (name, value) in group.labels.iter() {
+            replace_or_insert(&mut labels, name, value);
+        }
+        match self.metric_type {
+            MetricType::Gauge => self.gauge(group, labels),
+            MetricType::Histogram => self.histogram(group, &labels),
+            _ => {
+                let (total, sum, count) = (group.total, group.sum, group.count);
+                for (part, index) in [(Part::Total, total), (Part::Sum, sum), (Part::Count, count)]
+                {
+                    if let Some(sum) = self.merge.sum(index) {
+                        self.sample(&labels, part, sum.value);
                     }
                 }
             }
         }
-        MetricType::Histogram => emit_histogram(group, &mut |part, value| {
-            sample(&labels, part, value);
-        }),
-        _ => {
-            let parts =
-                [(Part::Total, group.total), (Part::Sum, group.sum), (Part::Count, group.count)];
-            for (part, value) in parts {
-                if let Some(value) = value {
-                    sample(&labels, part, value);
+    }
+
+    fn gauge(&mut self, group: &Group, mut labels: Vec<(&'a str, &'a str)>) {
+        let contributions = self.merge.gauge(group.gauge);
+        match reduce(self.mode, contributions, &self.merge.sources) {
+            Reduced::Nothing => {}
+            Reduced::One(value) => self.sample(&labels, Part::Value, value),
+            Reduced::PerFile(values) => {
+                let (processes, settings) = (self.processes, self.settings);
+                for (file, value) in values {
+                    let process = processes.get(file).copied().unwrap_or_default();
+                    replace_or_insert(&mut labels, &settings.pid_label, process);
+                    self.sample(&labels, Part::Value, value);
                 }
             }
         }
+    }
+
+    /// Buckets add up from the smallest bound on; the bucket `+Inf`, which every histogram has, is the
+    /// count.
+    fn histogram(&mut self, group: &Group, labels: &[(&str, &str)]) {
+        let merge = self.merge;
+        let sum = merge.sum(group.sum);
+        let mut total = 0.0;
+        let mut last = None;
+        for (bound, bucket) in merge.buckets(group) {
+            total += bucket.value;
+            last = Some(bound);
+            self.sample(labels, Part::Bucket(bound), total);
+        }
+        if sum.is_none() && last.is_none() {
+            return;
+        }
+        if last != Some(f64::INFINITY) {
+            self.sample(labels, Part::Bucket(f64::INFINITY), total);
+        }
+        if let Some(sum) = sum {
+            self.sample(labels, Part::Sum, sum.value);
+        }
+        self.sample(labels, Part::Count, total);
     }
 }
 
@@ -130,29 +180,9 @@ fn replace_or_insert<'a>(labels: &mut Vec<(&'a str, &'a str)>, name: &'a str, va
     }
 }
 
-/// Buckets add up from the smallest bound on; the bucket `+Inf`, which every histogram has, is the
-/// count.
-fn emit_histogram(group: &Group, sample: &mut dyn FnMut(Part, f64)) {
-    let mut buckets = group.buckets.clone();
-    buckets.sort_by(|a, b| a.bound.total_cmp(&b.bound));
-    if buckets.last().is_none_or(|last| last.bound != f64::INFINITY) {
-        buckets.push(Bucket { bound: f64::INFINITY, count: 0.0, entries: 0 });
-    }
-    let mut total = 0.0;
-    for bucket in buckets {
-        total += bucket.count;
-        sample(Part::Bucket(bucket.bound), total);
-    }
-    if let Some(sum) = group.sum {
-        sample(Part::Sum, sum);
-    }
-    sample(Part::Count, total);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::GaugeMode;
 
     #[test]
     fn a_process_is_shown_by_its_whole_id_only_where_two_would_be_one() {

@@ -1,326 +1,384 @@
-//! Adds up the entries of many files, series by series.
+//! Adds up the values of many files, and remembers where in each file they are.
 //!
-//! A key is parsed once, however many files have it: what its bytes stand for is kept in a table.
-//! Entries then go straight to the sum that they belong to.
+//! What was learnt of a file, which number of which sum is at which offset, holds for as long as the file does:
+//! entries are never moved or changed. Later scrapes add the values at those offsets, and parse what is new.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::iter;
 use std::path::Path;
 
 use super::gauge::{Contribution, Source, SourceState};
 use super::problem::{Cause, KeyProblem, Problems};
-use super::targets::{Target, TargetPart, Targets};
-use crate::file::archive::Section;
-use crate::file::key::{self, Key};
-use crate::file::layout::{Entries, Entry, Layout};
+use super::tables::{Family, Goal, Group, Tables, Target};
+use crate::file::layout::{Entries, Entry, Layout, LayoutError};
+use crate::file::map::ReadMap;
 use crate::file::name::{FileKind, FileName};
-use crate::file::reader::{ReadError, Reader};
-use crate::model::{GaugeMode, LabelSet, MetricType, number};
+use crate::model::GaugeMode;
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+/// The most sums and gauges that no file has any more, besides as many as are in use.
+const MAX_STALE: usize = 1024;
 
-/// The help text of a family whose files have none, which is what the Python client says then.
-const NO_HELP: &str = "Multiprocess metric";
-
-/// Everything that a scrape has read.
-#[derive(Default)]
-pub(super) struct Merge {
-    pub(super) families: Vec<Family>,
-    by_name: Map<Box<str>, usize>,
-    /// What the bytes of a key stand for, for each metric type.
-    targets: Map<MetricType, Targets<Target>>,
-    /// What is wrong with keys that cannot be used.
-    unusable: Vec<KeyProblem>,
-    /// Where the values of gauges are from: a file, or a section of an archive.
-    pub(super) sources: Vec<Source>,
-    pub(super) problems: Problems,
-    reader: Reader,
-}
-
-pub(super) struct Family {
-    pub(super) name: Box<str>,
-    pub(super) help: Option<Box<str>>,
-    pub(super) metric_type: MetricType,
-    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
-    pub(super) mode: Option<GaugeMode>,
-    pub(super) groups: Vec<Group>,
-    by_labels: Map<LabelSet, usize>,
-}
-
-impl Family {
-    pub(super) fn help(&self) -> &str {
-        self.help.as_deref().unwrap_or(NO_HELP)
-    }
-}
-
-/// The samples of one label set.
-pub(super) struct Group {
-    pub(super) labels: LabelSet,
-    pub(super) total: Option<f64>,
-    pub(super) count: Option<f64>,
-    pub(super) sum: Option<f64>,
-    /// In the order of their first use.
-    pub(super) buckets: Vec<Bucket>,
-    pub(super) gauge: Vec<Contribution>,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Bucket {
-    pub(super) bound: f64,
-    /// What was counted in this bucket alone.
-    pub(super) count: f64,
-    /// How many processes have this bound.
-    pub(super) entries: u32,
-}
-
-impl Group {
-    /// Whether processes have different bounds.
-    pub(super) fn has_bucket_conflict(&self) -> bool {
-        self.buckets.windows(2).any(|pair| pair[0].entries != pair[1].entries)
-    }
-}
-
-/// Where an entry is from.
-struct Origin<'a> {
-    path: &'a Path,
-    kind: FileKind,
-    /// Its place among the sources of gauges.
-    source: usize,
-    is_archived: bool,
-    /// Whether a time of 0 means that the gauge was never set.
+/// What is known of a file's entries.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    slots: Vec<Slot>,
+    /// Entries that were looked at.
+    entries: usize,
+    /// The families of its entries, each with the first help text that it has there.
+    families: Vec<(u32, Option<u32>)>,
+    /// Problems of keys, each once.
+    unusable: Vec<u32>,
+    has_time: bool,
+    /// Whether a time of 0 means that a gauge was never set.
     can_tell_unset: bool,
 }
 
-impl Merge {
-    /// Adds the entries of an open file. One that is cut off or damaged is read a second time: its writer
-    /// may have been in the middle of it.
-    pub(super) fn add_file(
-        &mut self,
-        path: &Path,
-        file: &File,
-        name: FileName<'_>,
-        state: SourceState,
-    ) {
-        let mut reader = std::mem::take(&mut self.reader);
-        let origin = self.origin(path, name, state);
-        let mut added = 0;
-        for is_last in [false, true] {
-            let result = match reader.read(file) {
-                Ok(snapshot) => self.add_entries(&origin, snapshot.entries, &mut added),
-                Err(error) => Err(Cause::Read(error)),
-            };
-            match result {
-                Err(Cause::Entry(_) | Cause::Read(ReadError::Layout(_))) if !is_last => {}
-                Err(cause) => {
-                    self.problems.add(path, cause);
-                    break;
-                }
-                Ok(()) => break,
-            }
-        }
-        self.reader = reader;
-    }
+/// A value of a file.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Where the value is, in words of 8 bytes from the start of the file.
+    word: u32,
+    /// The number of its sum, or of its gauge.
+    index: u32,
+}
 
-    /// Adds what an archive holds.
-    pub(super) fn add_section(&mut self, path: &Path, section: Section<'_>) {
-        let state = match section.name.kind.mode() {
-            Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
-            _ => SourceState::Dead,
-        };
-        let mut origin = self.origin(path, section.name, state);
-        origin.is_archived = true;
-        if let Err(cause) = self.add_entries(&origin, section.entries, &mut 0) {
-            self.problems.add(path, cause);
-        }
-    }
+/// A sum over all files of a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    pub(super) value: f64,
+    /// Of how many entries.
+    pub(super) entries: u32,
+}
 
-    fn origin<'a>(&mut self, path: &'a Path, name: FileName<'_>, state: SourceState) -> Origin<'a> {
-        if name.kind.mode().is_some() {
-            self.sources.push(Source { id: name.id.into(), process: name.process().into(), state });
-        }
-        let source = self.sources.len().saturating_sub(1);
-        Origin { path, kind: name.kind, source, is_archived: false, can_tell_unset: false }
-    }
+/// What depends on the order of files.
+#[derive(Clone, Copy, Debug, Default)]
+struct FamilyState {
+    /// The scrape in which it was met last.
+    scrape: u64,
+    help: Option<u32>,
+    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
+    mode: Option<GaugeMode>,
+}
 
-    /// Adds the entries from the `added`-th on.
-    fn add_entries(
-        &mut self,
-        origin: &Origin<'_>,
-        mut entries: Entries<'_>,
-        added: &mut usize,
-    ) -> Result<(), Cause> {
-        let origin = Origin { can_tell_unset: entries.layout() == Layout::Own, ..*origin };
-        let metric_type = origin.kind.metric_type();
-        let mut targets = self.targets.remove(&metric_type).unwrap_or_default();
-        targets.begin_file();
-        entries.by_ref().take(*added).for_each(drop);
-        let result = loop {
-            if let Some((entry, target)) = targets.next(&mut entries) {
-                *added += 1;
-                self.add_entry(target, &entry, &origin);
-                continue;
-            }
-            let entry = match entries.next() {
-                Some(Ok(entry)) => entry,
-                Some(Err(error)) => break Err(Cause::Entry(error)),
-                None => break Ok(()),
-            };
-            *added += 1;
-            let target = match targets.find(&entry) {
-                Some(target) => target,
-                None => {
-                    let target = self.resolve(origin.kind, entry.key);
-                    targets.insert(&entry, target);
-                    target
-                }
-            };
-            self.add_entry(target, &entry, &origin);
-        };
-        self.targets.insert(metric_type, targets);
-        result
+/// Everything that scrapes have learnt, and the sums of the current one.
+#[derive(Default)]
+pub(super) struct Merge {
+    pub(super) tables: Tables,
+    scrape: u64,
+    sums: Vec<Sum>,
+    gauges: Vec<Vec<Contribution>>,
+    families: Vec<FamilyState>,
+    /// Which family has a name in this scrape: the first one. By the number of the name.
+    owners: Vec<(u64, u32)>,
+    /// Where the values of gauges are from: a file, or a section of an archive.
+    pub(super) sources: Vec<Source>,
+    pub(super) problems: Problems,
+}
+
+/// How many values ahead of the current one are fetched.
+const AHEAD: usize = 16;
+
+/// The words of a file, in which the plan knows its way.
+pub(super) trait Words {
+    /// A word, counted from the start of the file; 0 where there is none.
+    fn word(&self, at: u32) -> u64;
+
+    /// Has a word brought near, which will be asked for soon.
+    #[inline]
+    fn fetch(&self, at: u32) {
+        let _ = at;
+    }
+}
+
+impl Words for &[u64] {
+    #[inline]
+    fn word(&self, at: u32) -> u64 {
+        self.get(at as usize).copied().unwrap_or_default()
+    }
+}
+
+impl Words for ReadMap {
+    #[inline]
+    fn word(&self, at: u32) -> u64 {
+        ReadMap::word(self, at)
     }
 
     #[inline]
-    fn add_entry(&mut self, target: Target, entry: &Entry<'_>, origin: &Origin<'_>) {
-        match target.part {
-            TargetPart::Ignored => return,
-            TargetPart::Unusable(problem) => {
-                let problem = self.unusable[problem].clone();
-                return self.problems.add(origin.path, Cause::Key(problem));
-            }
-            _ => {}
+    fn fetch(&self, at: u32) {
+        ReadMap::fetch(self, at);
+    }
+}
+
+/// Where entries are from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) path: &'a Path,
+    pub(super) name: FileName<'a>,
+    pub(super) state: SourceState,
+    pub(super) is_archived: bool,
+}
+
+impl Merge {
+    /// Begins a scrape: nothing is added up yet. What too much of is of no file any more is forgotten; then
+    /// the plans of all files are void, and `false` is given.
+    #[must_use]
+    pub(super) fn begin(&mut self) -> bool {
+        let used = self.sums.iter().filter(|sum| sum.entries > 0).count()
+            + self.gauges.iter().filter(|gauge| !gauge.is_empty()).count();
+        let stale = self.sums.len() + self.gauges.len() - used;
+        let holds = stale <= used + MAX_STALE;
+        if !holds {
+            *self = Merge { scrape: self.scrape, ..Merge::default() };
         }
-        let family = &mut self.families[target.family];
-        let group = &mut family.groups[target.group];
-        // Sums start at 0, so that a lone -0 is 0, as in the Python client.
-        let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + entry.value);
-        match target.part {
-            TargetPart::Total => add(&mut group.total),
-            TargetPart::Count => add(&mut group.count),
-            TargetPart::Sum => add(&mut group.sum),
-            TargetPart::Bucket(at) => {
-                group.buckets[at].count += entry.value;
-                group.buckets[at].entries += 1;
-            }
-            TargetPart::Gauge => {
-                if !origin.is_archived || family.mode.is_none() {
-                    family.mode = origin.kind.mode();
-                }
-                let time = entry.time.unwrap_or(0.0);
-                let is_sum = origin.is_archived && origin.kind.mode() == Some(GaugeMode::Avg);
-                group.gauge.push(Contribution {
-                    file: origin.source,
-                    value: entry.value,
-                    time,
-                    processes: if is_sum { time } else { 1.0 },
-                    is_unset: origin.can_tell_unset && time == 0.0,
-                });
-            }
-            TargetPart::Ignored | TargetPart::Unusable(_) => {}
-        }
+        self.restart();
+        holds
     }
 
-    /// Finds out what a key stands for.
-    fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
-        let key = key::decode(bytes).map_err(KeyProblem::Malformed);
-        key.and_then(|key| self.target(kind, key)).unwrap_or_else(|problem| {
-            self.unusable.push(problem);
-            Target::unusable(self.unusable.len() - 1)
-        })
+    /// Begins again, within a scrape.
+    pub(super) fn restart(&mut self) {
+        self.scrape += 1;
+        self.sums.fill(Sum::default());
+        self.gauges.iter_mut().for_each(Vec::clear);
+        self.sources.clear();
+        self.problems = Problems::default();
     }
 
-    fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, KeyProblem> {
+    /// Adds a file that is not known, or whose plan does not hold any more. `begun` is the plan of a walk that
+    /// met a damaged entry: the entries before that are not added again.
+    pub(super) fn learn(
+        &mut self,
+        origin: &Origin<'_>,
+        begun: Option<Plan>,
+        mut entries: Entries<'_>,
+    ) -> (Plan, Result<(), LayoutError>) {
+        let layout = entries.layout();
+        let mut plan = begun.unwrap_or_default();
+        plan.has_time = layout.has_time();
+        plan.can_tell_unset = layout == Layout::Own;
+        entries.by_ref().take(plan.entries).for_each(drop);
+        let source = self.source(origin);
+        let result = self.add_entries(&mut plan, origin, source, entries);
+        self.finish(&plan, origin);
+        (plan, result)
+    }
+
+    /// Adds a file by its plan, and then the entries that are new in it.
+    pub(super) fn follow(
+        &mut self,
+        plan: &mut Plan,
+        origin: &Origin<'_>,
+        words: &impl Words,
+        new: Option<Entries<'_>>,
+    ) -> Result<(), LayoutError> {
+        let source = self.source(origin);
+        let number = |word| f64::from_bits(words.word(word));
+        if origin.name.kind.mode().is_none() {
+            // Each value is in a cache line of its own, behind its key: the next ones are on their way while
+            // one is added.
+            let ahead = plan.slots.iter().skip(AHEAD).map(|slot| slot.word);
+            let ahead = ahead.chain(iter::repeat(0));
+            for (slot, ahead) in plan.slots.iter().zip(ahead) {
+                words.fetch(ahead);
+                let sum = &mut self.sums[slot.index as usize];
+                sum.value += number(slot.word);
+                sum.entries += 1;
+            }
+        } else {
+            for slot in &plan.slots {
+                let value = number(slot.word);
+                let time = if plan.has_time { number(slot.word + 1) } else { 0.0 };
+                let gauge = &mut self.gauges[slot.index as usize];
+                gauge.push(contribution(origin, source, (value, time), plan.can_tell_unset));
+            }
+        }
+        let result = match new {
+            Some(entries) => self.add_entries(plan, origin, source, entries),
+            None => Ok(()),
+        };
+        self.finish(plan, origin);
+        result
+    }
+
+    fn source(&mut self, origin: &Origin<'_>) -> usize {
+        if origin.name.kind.mode().is_some() {
+            self.sources.push(Source {
+                id: origin.name.id.into(),
+                process: origin.name.process().into(),
+                state: origin.state,
+            });
+        }
+        self.sources.len().saturating_sub(1)
+    }
+
+    fn add_entries(
+        &mut self,
+        plan: &mut Plan,
+        origin: &Origin<'_>,
+        source: usize,
+        mut entries: Entries<'_>,
+    ) -> Result<(), LayoutError> {
+        let kind = origin.name.kind;
         let metric_type = kind.metric_type();
-        let foreign = |key: &Key<'_>| KeyProblem::Sample {
-            family: key.family.to_string(),
-            sample: key.sample.to_string(),
-        };
-        // NOTE: the Python client up to 0.3.1 keeps `_total` in the family's name, or leaves it out of
-        // the sample's.
-        let total = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
-        let name = match metric_type {
-            MetricType::Counter => total(&key.family),
-            _ => key.family.to_string(),
-        };
-        let mut labels = LabelSet::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
-        let mut bound = None;
-        let suffix = key.sample.strip_prefix(name.as_str());
-        let part = match (metric_type, suffix) {
-            (MetricType::Counter, Some("" | "_total")) => TargetPart::Total,
-            (MetricType::Gauge, Some("")) => TargetPart::Gauge,
-            (MetricType::Summary, Some("_count")) => TargetPart::Count,
-            (MetricType::Summary | MetricType::Histogram, Some("_sum")) => TargetPart::Sum,
-            (MetricType::Histogram, Some("_count")) => TargetPart::Ignored,
-            (MetricType::Histogram, Some("_bucket")) => {
-                let le = labels.iter().find(|(name, _)| *name == "le");
-                bound = le.and_then(|(_, value)| number::parse_bound(value));
-                if bound.is_none() {
-                    return Err(foreign(&key));
+        let mut targets = self.tables.take_targets(metric_type);
+        targets.begin_file();
+        let mut last_family = u32::MAX;
+        let result = loop {
+            let (entry, target) = match targets.next(&mut entries) {
+                Some(known) => known,
+                None => {
+                    let entry = match entries.next() {
+                        Some(Ok(entry)) => entry,
+                        Some(Err(error)) => break Err(error),
+                        None => break Ok(()),
+                    };
+                    let target = match targets.find(&entry) {
+                        Some(target) => target,
+                        None => {
+                            let target = self.resolve(kind, &entry);
+                            targets.insert(&entry, target);
+                            target
+                        }
+                    };
+                    (entry, target)
                 }
-                labels = labels.without("le");
-                TargetPart::Bucket(0)
-            }
-            _ => return Err(foreign(&key)),
-        };
-        let family = self.family(name, metric_type)?;
-        if let (None, Some(help)) = (&self.families[family].help, key.help) {
-            self.families[family].help = Some(help.into());
-        }
-        let group = self.families[family].group(labels);
-        let part = match bound {
-            Some(bound) => TargetPart::Bucket(self.families[family].groups[group].bucket(bound)),
-            None => part,
-        };
-        Ok(Target { family, group, part })
-    }
-
-    fn family(&mut self, name: String, metric_type: MetricType) -> Result<usize, KeyProblem> {
-        if let Some(&known) = self.by_name.get(name.as_str()) {
-            return if self.families[known].metric_type == metric_type {
-                Ok(known)
-            } else {
-                Err(KeyProblem::Type { family: name })
             };
+            if target.family != last_family {
+                last_family = target.family;
+                plan.note_family(target);
+            }
+            plan.entries += 1;
+            let word = entries.value_word();
+            let (value, time) = (entry.value, entry.time.unwrap_or(0.0));
+            match target.goal {
+                Goal::Sum(index) => {
+                    plan.slots.push(Slot { word, index });
+                    let sum = &mut self.sums[index as usize];
+                    sum.value += value;
+                    sum.entries += 1;
+                }
+                Goal::Gauge(index) => {
+                    plan.slots.push(Slot { word, index });
+                    let gauge = &mut self.gauges[index as usize];
+                    gauge.push(contribution(origin, source, (value, time), plan.can_tell_unset));
+                }
+                Goal::Ignored => {}
+                Goal::Unusable(problem) => {
+                    if !plan.unusable.contains(&problem) {
+                        plan.unusable.push(problem);
+                    }
+                }
+            }
+        };
+        self.tables.put_targets(metric_type, targets);
+        result
+    }
+
+    fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> Target {
+        let target = self.tables.resolve(kind, entry.key);
+        let (sums, gauges) = self.tables.lens();
+        self.sums.resize(sums, Sum::default());
+        self.gauges.resize_with(gauges, Vec::new);
+        self.families.resize(self.tables.families.len(), FamilyState::default());
+        self.owners.resize(self.tables.name_count(), (0, 0));
+        target
+    }
+
+    /// Claims the names of a file's families, and tells what is wrong with its keys.
+    fn finish(&mut self, plan: &Plan, origin: &Origin<'_>) {
+        for (family, help) in &plan.families {
+            let state = &mut self.families[*family as usize];
+            if state.scrape != self.scrape {
+                *state = FamilyState { scrape: self.scrape, help: None, mode: None };
+            }
+            state.help = state.help.or(*help);
+            if !origin.is_archived || state.mode.is_none() {
+                state.mode = origin.name.kind.mode();
+            }
+            let known = &self.tables.families[*family as usize];
+            let owner = &mut self.owners[known.name_id as usize];
+            if owner.0 != self.scrape {
+                *owner = (self.scrape, *family);
+            }
+            if owner.1 != *family {
+                let problem = KeyProblem::Type { family: known.name.to_string() };
+                self.problems.add(origin.path, Cause::Key(problem));
+            }
         }
-        let at = self.families.len();
-        self.by_name.insert(name.as_str().into(), at);
-        self.families.push(Family {
-            name: name.into(),
-            help: None,
-            metric_type,
-            mode: None,
-            groups: Vec::new(),
-            by_labels: Map::default(),
-        });
-        Ok(at)
+        for problem in &plan.unusable {
+            let problem = self.tables.unusable[*problem as usize].clone();
+            self.problems.add(origin.path, Cause::Key(problem));
+        }
+    }
+
+    /// A sum, if any file of this scrape has it.
+    pub(super) fn sum(&self, index: Option<u32>) -> Option<Sum> {
+        index.map(|index| self.sums[index as usize]).filter(|sum| sum.entries > 0)
+    }
+
+    pub(super) fn gauge(&self, index: Option<u32>) -> &[Contribution] {
+        index.map_or(&[], |index| &self.gauges[index as usize])
+    }
+
+    /// The numbers of the families that are exported, by name, with their groups in order.
+    pub(super) fn exported(&mut self) -> Vec<usize> {
+        self.tables.families.iter_mut().for_each(Family::sort);
+        let owned = |at: &usize| {
+            let name = self.tables.families[*at].name_id;
+            self.owners[name as usize] == (self.scrape, *at as u32)
+        };
+        let mut exported: Vec<usize> = (0..self.tables.families.len()).filter(owned).collect();
+        exported.sort_unstable_by_key(|at| &*self.tables.families[*at].name);
+        exported
+    }
+
+    /// The help text of a family in this scrape.
+    pub(super) fn help(&self, family: usize) -> Option<&str> {
+        let help = self.families[family].help?;
+        Some(&self.tables.families[family].helps[help as usize])
+    }
+
+    /// What is counted in each bucket of a group alone, by rising bound, as far as files of this scrape have
+    /// the buckets.
+    pub(super) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, Sum)> {
+        let buckets = group.buckets.iter();
+        buckets.filter_map(|(bound, index)| Some((*bound, self.sum(Some(*index))?)))
+    }
+
+    /// Whether processes have different bounds.
+    pub(super) fn has_bucket_conflict(&self, group: &Group) -> bool {
+        let mut entries = self.buckets(group).map(|(_, sum)| sum.entries);
+        let first = entries.next();
+        entries.any(|other| Some(other) != first)
+    }
+
+    pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
+        self.families[family].mode
     }
 }
 
-impl Family {
-    fn group(&mut self, labels: LabelSet) -> usize {
-        if let Some(&known) = self.by_labels.get(&labels) {
-            return known;
+impl Plan {
+    fn note_family(&mut self, target: Target) {
+        if target.family == u32::MAX {
+            return;
         }
-        let at = self.groups.len();
-        self.by_labels.insert(labels.clone(), at);
-        self.groups.push(Group {
-            labels,
-            total: None,
-            count: None,
-            sum: None,
-            buckets: Vec::new(),
-            gauge: Vec::new(),
-        });
-        at
+        match self.families.iter_mut().rfind(|(family, _)| *family == target.family) {
+            Some((_, help)) => *help = help.or(target.help),
+            None => self.families.push((target.family, target.help)),
+        }
     }
 }
 
-impl Group {
-    fn bucket(&mut self, bound: f64) -> usize {
-        let known = self.buckets.iter().position(|other| other.bound == bound);
-        known.unwrap_or_else(|| {
-            self.buckets.push(Bucket { bound, count: 0.0, entries: 0 });
-            self.buckets.len() - 1
-        })
+fn contribution(
+    origin: &Origin<'_>,
+    file: usize,
+    (value, time): (f64, f64),
+    can_tell_unset: bool,
+) -> Contribution {
+    let is_sum = origin.is_archived && origin.name.kind.mode() == Some(GaugeMode::Avg);
+    Contribution {
+        file,
+        value,
+        time,
+        processes: if is_sum { time } else { 1.0 },
+        is_unset: can_tell_unset && time == 0.0,
     }
 }

@@ -12,11 +12,15 @@ mod directory;
 mod emit;
 mod figures;
 mod gauge;
+#[cfg(test)]
+mod histories;
+mod known;
 mod liveness;
 mod lock;
 mod merge;
 mod problem;
 mod scan;
+mod tables;
 mod targets;
 
 pub use archive::{ArchiveInfo, inspect_archive};

@@ -10,17 +10,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
-use super::archive::ArchiveFile;
+use super::archive::{ArchiveFile, KnownArchive};
 use super::directory::{retired_names, series_names};
-use super::gauge::SourceState;
+use super::known::{self, Added, Candidate, Known, Tools};
 use super::liveness::Liveness;
-use super::merge::Merge;
 use super::problem::Cause;
-use crate::file::archive::Archive;
 use crate::file::name::FileName;
 use crate::file::place;
-use crate::file::reader;
-use crate::file::sys::Identity;
+use crate::file::sys::{Identity, Stat};
 
 /// The directory in which files of the Python client wait for their compaction.
 pub(super) const RETIRED_DIR: &str = "retired";
@@ -69,152 +66,177 @@ impl Census {
     }
 }
 
+/// What is known of a directory.
+#[derive(Default)]
+pub(super) struct KnownDirectory {
+    files: Map<Box<Known>>,
+    retired: Map<Box<Known>>,
+    archive: Option<KnownArchive>,
+}
+
+type Map<T> = HashMap<Box<str>, T, foldhash::fast::RandomState>;
+
 /// Adds everything in a directory to a merge, in the order of names, the archive last.
 pub(super) fn read_directory(
-    merge: &mut Merge,
+    tools: &mut Tools<'_>,
     dir: &Path,
-    dead_gauges: DeadGauges,
+    known: &mut KnownDirectory,
 ) -> (Attempt, Census) {
     let mut census = Census::default();
     let archive_path = ArchiveFile::path(dir);
-    let (archive, before) = match ArchiveFile::open(dir) {
+    let before = match KnownArchive::look(dir, known.archive.take()) {
         Ok(archive) => {
-            let before = archive.as_ref().map(ArchiveFile::identity);
-            (archive, before)
+            known.archive = archive;
+            known.archive.as_ref().map(KnownArchive::identity)
         }
         Err(cause) => {
-            merge.problems.add(&archive_path, cause);
-            (None, place::identity(&archive_path))
+            tools.merge.problems.add(&archive_path, cause);
+            place::identity(&archive_path)
         }
     };
-    let decoded = archive.as_ref().and_then(|archive| match archive.decode() {
-        Ok(decoded) => Some(decoded),
+    let handle = match place::open(dir) {
+        Ok(handle) => handle,
         Err(error) => {
-            merge.problems.add(&archive_path, Cause::Archive(error));
-            None
+            tools.merge.problems.add(dir, Cause::Directory(error));
+            *known = KnownDirectory::default();
+            return (Attempt::Consistent, census);
         }
-    });
-    let absorbed: HashSet<&str> = decoded.iter().flat_map(Archive::sources).collect();
+    };
     let names = series_names(dir).unwrap_or_else(|error| {
-        merge.problems.add(dir, Cause::Directory(error));
+        tools.merge.problems.add(dir, Cause::Directory(error));
         Vec::new()
     });
-    let mut scan = Scan { merge, dead_gauges, absorbed, census: &mut census, seen: Vec::new() };
-    scan.add_files(dir, &names);
-    let retired = dir.join(RETIRED_DIR);
-    match retired_names(&retired) {
-        Ok(names) => scan.add_retired(&retired, &names),
-        Err(error) => scan.merge.problems.add(&retired, Cause::Directory(error)),
-    }
-    let mut series = 0;
-    for section in decoded.iter().flat_map(Archive::sections) {
-        match section {
-            Ok(section) => {
-                series += section.entries.clone().count() as u64;
-                merge.add_section(&archive_path, section);
-            }
-            Err(error) => merge.problems.add(&archive_path, Cause::Archive(error)),
+    let retired_dir = dir.join(RETIRED_DIR);
+    let absorbed = known.archive.as_ref().map(KnownArchive::sources);
+    let mut scan = Scan { tools, absorbed, census: &mut census, seen: Vec::new(), moved: false };
+    known.files = scan.add_files((dir, &handle), &names, std::mem::take(&mut known.files));
+    known.retired = match retired_names(&retired_dir) {
+        Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut known.retired)),
+        Err(error) => {
+            scan.tools.merge.problems.add(&retired_dir, Cause::Directory(error));
+            Map::default()
         }
-    }
-    if let (Some(archive), Some(decoded)) = (&archive, decoded) {
-        census.archive = Some(ArchiveFigures {
-            generation: decoded.generation,
-            written: decoded.written,
-            bytes: archive.len(),
-            series,
-        });
+    };
+    let has_moved = scan.moved;
+    if let Some(archive) = &mut known.archive {
+        census.archive = archive.add(tools.merge, &archive_path);
     }
     // OK because an archive that cannot be asked for is still there.
     let now = place::find(&archive_path).unwrap_or(before);
-    (if now == before { Attempt::Consistent } else { Attempt::Moved }, census)
+    let is_consistent = now == before && !has_moved;
+    (if is_consistent { Attempt::Consistent } else { Attempt::Moved }, census)
 }
 
-struct Scan<'a> {
-    merge: &'a mut Merge,
-    dead_gauges: DeadGauges,
+struct Scan<'a, 't> {
+    tools: &'a mut Tools<'t>,
     /// What the archive holds.
-    absorbed: HashSet<&'a str>,
+    absorbed: Option<&'a HashSet<Box<str>>>,
     census: &'a mut Census,
     /// The files that were read under their first name.
     seen: Vec<(Identity, &'a str)>,
+    /// Whether a file ended before what it had held.
+    moved: bool,
 }
 
-impl<'a> Scan<'a> {
-    fn add_files(&mut self, dir: &Path, names: &'a [OsString]) {
+impl<'a> Scan<'a, '_> {
+    fn add_files(
+        &mut self,
+        (dir, handle): (&Path, &File),
+        names: &'a [OsString],
+        mut known: Map<Box<Known>>,
+    ) -> Map<Box<Known>> {
+        let mut now = Map::default();
+        now.reserve(names.len());
         for name in names {
             let path = dir.join(name);
             let Some((text, parsed)) = self.parse(&path, name) else {
                 continue;
             };
-            if self.absorbed.contains(text) {
+            if self.is_absorbed(text) {
                 continue;
             }
-            let Some(file) = self.open(&path) else {
+            let Some(stat) = known::stat(self.tools.merge, handle, &path, text) else {
                 continue;
             };
-            if let Ok(identity) = place::identity_of(&file) {
-                self.seen.push((identity, text));
+            self.seen.push((stat.identity, text));
+            let has_lock = parsed.is_own();
+            let candidate = Candidate { dir: handle, path: &path, text, name: parsed, has_lock };
+            if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
+                now.insert(text.into(), file);
             }
-            self.add(&path, &file, parsed, parsed.is_own());
         }
+        now
     }
 
-    fn add_retired(&mut self, dir: &Path, names: &[OsString]) {
-        let seen: HashMap<Identity, &str> = match names {
-            [] => return,
-            _ => self.seen.drain(..).collect(),
+    fn add_retired(
+        &mut self,
+        dir: &Path,
+        names: &[OsString],
+        mut known: Map<Box<Known>>,
+    ) -> Map<Box<Known>> {
+        let mut now = Map::default();
+        let handle = match names {
+            [] => return now,
+            _ => place::open(dir),
         };
+        let Ok(handle) = handle else {
+            return now;
+        };
+        let seen: HashMap<Identity, &str> = self.seen.drain(..).collect();
         for name in names {
             let path = dir.join(name);
             let Some((text, parsed)) = self.parse(&path, name) else {
                 continue;
             };
-            if self.absorbed.contains(retired_name(text).as_str()) {
+            if self.is_absorbed(&retired_name(text)) {
                 continue;
             }
-            let Some(file) = self.open(&path) else {
+            let Some(stat) = known::stat(self.tools.merge, &handle, &path, text) else {
                 continue;
             };
             let former = FileName { kind: parsed.kind, id: parsed.process() }.to_string();
-            let identity = place::identity_of(&file).ok();
             // It was retired after it had been read.
-            if identity.is_some_and(|identity| seen.get(&identity) == Some(&former.as_str())) {
+            if seen.get(&stat.identity) == Some(&former.as_str()) {
                 continue;
             }
-            self.add(&path, &file, parsed, false);
+            let has_lock = false;
+            let candidate = Candidate { dir: &handle, path: &path, text, name: parsed, has_lock };
+            if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
+                now.insert(text.into(), file);
+            }
         }
+        now
+    }
+
+    fn is_absorbed(&self, name: &str) -> bool {
+        self.absorbed.is_some_and(|absorbed| absorbed.contains(name))
     }
 
     fn parse<'n>(&mut self, path: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
         let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
         if parsed.is_none() {
-            self.merge.problems.add(path, Cause::UnknownName);
+            self.tools.merge.problems.add(path, Cause::UnknownName);
         }
         parsed
     }
 
-    fn open(&mut self, path: &Path) -> Option<File> {
-        match reader::open(path) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                if !error.is_vanished() {
-                    self.merge.problems.add(path, Cause::Read(error));
-                }
+    fn add(
+        &mut self,
+        file: &Candidate<'_>,
+        stat: Stat,
+        known: Option<Box<Known>>,
+    ) -> Option<Box<Known>> {
+        let (added, liveness) = self.tools.add(file, stat, known);
+        if let Some(liveness) = liveness {
+            self.census.count(liveness);
+        }
+        match added {
+            Added::Known(known) => known,
+            Added::Truncated => {
+                self.moved = true;
                 None
             }
         }
-    }
-
-    fn add(&mut self, path: &Path, file: &File, name: FileName<'_>, has_lock: bool) {
-        let liveness = Liveness::of(file, has_lock);
-        self.census.count(liveness);
-        let is_dead = liveness == Liveness::Dead;
-        let is_live_gauge = name.kind.mode().is_some_and(crate::model::GaugeMode::is_live);
-        if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
-            return;
-        }
-        let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        self.merge.add_file(path, file, name, state);
     }
 }
 

@@ -4,33 +4,6 @@ use std::collections::HashMap;
 
 use crate::file::layout::{Entries, Entry};
 
-/// Where the value of an entry goes.
-#[derive(Clone, Copy)]
-pub(super) struct Target {
-    pub(super) family: usize,
-    pub(super) group: usize,
-    pub(super) part: TargetPart,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum TargetPart {
-    Total,
-    Count,
-    Sum,
-    Bucket(usize),
-    Gauge,
-    /// Nowhere: it is derived from others when it is exported.
-    Ignored,
-    /// Nowhere: the key cannot be used, for the problem with this number.
-    Unusable(usize),
-}
-
-impl Target {
-    pub(super) const fn unusable(problem: usize) -> Target {
-        Target { family: 0, group: 0, part: TargetPart::Unusable(problem) }
-    }
-}
-
 /// The keys of one metric type, each looked at once, and what they stand for.
 ///
 /// Processes that run the same program write the same keys in the same order. So the key behind the

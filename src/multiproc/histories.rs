@@ -1,0 +1,305 @@
+//! A collector that has seen a directory before gives what a new one gives, whatever happened in between.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::{CompactFiles, Compactor, MultiProcessCollector};
+use crate::file::SampleCells;
+use crate::file::key;
+use crate::file::name::{FileKind, WriterId};
+use crate::file::writer::{Access, Room, SeriesWriter};
+use crate::model::{Collector as _, FamilyHead, FamilySink, GaugeMode, Sample};
+
+/// Something that happens to a directory.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A worker appends entries with these names and values.
+    Record {
+        worker: usize,
+        kind: usize,
+        entries: Vec<(usize, f64)>,
+    },
+    /// A worker stores into an entry.
+    Store {
+        worker: usize,
+        kind: usize,
+        entry: usize,
+        value: f64,
+    },
+    /// A worker lets go of its files.
+    End {
+        worker: usize,
+    },
+    /// The Python client writes a file with these names and values, in place of what has its name.
+    Python {
+        pid: usize,
+        kind: usize,
+        entries: Vec<(usize, f64)>,
+    },
+    Remove {
+        file: usize,
+    },
+    Truncate {
+        file: usize,
+        len: u64,
+    },
+    Damage {
+        file: usize,
+        at: u64,
+    },
+    Copy {
+        file: usize,
+    },
+    Compact {
+        all: bool,
+    },
+    /// Nothing, for long enough that files count as settled.
+    Rest,
+}
+
+const KINDS: [FileKind; 6] = [
+    FileKind::Counter,
+    FileKind::Summary,
+    FileKind::Histogram,
+    FileKind::Gauge(GaugeMode::All),
+    FileKind::Gauge(GaugeMode::LiveSum),
+    FileKind::Gauge(GaugeMode::MostRecent),
+];
+const WORKERS: usize = 3;
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let entries = || proptest::collection::vec((0usize..12, -4i32..100), 1..5);
+    let entries = move || {
+        entries().prop_map(|all| all.into_iter().map(|(name, v)| (name, f64::from(v))).collect())
+    };
+    let kind = || 0..KINDS.len();
+    let event = prop_oneof![
+        6 => (0..WORKERS, kind(), entries())
+            .prop_map(|(worker, kind, entries)| Event::Record { worker, kind, entries }),
+        4 => (0..WORKERS, kind(), 0usize..8, -4i32..100).prop_map(|(worker, kind, entry, value)| {
+            Event::Store { worker, kind, entry, value: f64::from(value) }
+        }),
+        1 => (0..WORKERS).prop_map(|worker| Event::End { worker }),
+        3 => (0usize..3, kind(), entries())
+            .prop_map(|(pid, kind, entries)| Event::Python { pid, kind, entries }),
+        1 => (0usize..9).prop_map(|file| Event::Remove { file }),
+        1 => (0usize..9, 0u64..400).prop_map(|(file, len)| Event::Truncate { file, len }),
+        1 => (0usize..9, 0u64..400).prop_map(|(file, at)| Event::Damage { file, at }),
+        1 => (0usize..9).prop_map(|file| Event::Copy { file }),
+        1 => any::<bool>().prop_map(|all| Event::Compact { all }),
+        4 => Just(Event::Rest),
+    ];
+    proptest::collection::vec(event, 1..14)
+}
+
+/// The key of one of twelve series, which differ by kind; some have help texts of their own.
+fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
+    let family = format!("family{}", name % 3);
+    let label = (name / 3).to_string();
+    let mut labels = vec![("label", label.as_str())];
+    let sample = match kind {
+        FileKind::Counter => format!("{family}_total"),
+        FileKind::Summary => format!("{family}_sum"),
+        FileKind::Histogram => {
+            labels.push(("le", if name.is_multiple_of(2) { "1.0" } else { "+Inf" }));
+            format!("{family}_bucket")
+        }
+        FileKind::Gauge(_) => family.clone(),
+    };
+    // Families of one name and several types clash, and there help texts do.
+    let family_name = if name.is_multiple_of(5) { family } else { format!("{kind}_{family}") };
+    let sample = sample.replacen(&format!("family{}", name % 3), &family_name, 1);
+    let help = if name.is_multiple_of(4) { "Some." } else { "Other." };
+    let mut text = Vec::new();
+    key::encode(&mut text, &family_name, &sample, labels.into_iter(), help);
+    text
+}
+
+/// A file of a worker, with the cells of its entries.
+type Written = (SeriesWriter, Vec<SampleCells>);
+
+struct World {
+    dir: PathBuf,
+    /// By worker and kind.
+    writers: Vec<Vec<Option<Written>>>,
+    ids: u32,
+}
+
+impl World {
+    fn new(dir: PathBuf) -> World {
+        let writers = (0..WORKERS).map(|_| KINDS.iter().map(|_| None).collect()).collect();
+        World { dir, writers, ids: 0 }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = fs::read_dir(&self.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "db"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn pick(&self, file: usize) -> Option<PathBuf> {
+        self.files().into_iter().nth(file)
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Record { worker, kind, entries } => {
+                let slot = &mut self.writers[*worker][*kind];
+                if slot.is_none() {
+                    self.ids += 1;
+                    let mut id = WriterId::new(&worker.to_string(), self.ids);
+                    let access = Access::Owner;
+                    let writer = SeriesWriter::create(&self.dir, KINDS[*kind], &mut id, access);
+                    *slot = Some((writer.unwrap(), Vec::new()));
+                }
+                let (writer, cells) = slot.as_mut().unwrap();
+                for (name, value) in entries {
+                    let key = key_of(KINDS[*kind], *name);
+                    let time = 1.0 + *value;
+                    cells.push(writer.append(&key, *value, time, Room::Ordinary).unwrap());
+                }
+            }
+            Event::Store { worker, kind, entry, value } => {
+                if let Some((_, cells)) = &self.writers[*worker][*kind]
+                    && let Some(cells) = cells.get(*entry)
+                {
+                    cells.time.set(value + 2.0);
+                    cells.value.set(*value);
+                }
+            }
+            Event::End { worker } => {
+                for slot in &mut self.writers[*worker] {
+                    slot.take().into_iter().for_each(|(writer, _)| writer.close());
+                }
+            }
+            Event::Python { pid, kind, entries } => {
+                let mut body = Vec::new();
+                for (name, value) in entries {
+                    let key = key_of(KINDS[*kind], *name);
+                    let key = key.trim_ascii_end();
+                    body.extend_from_slice(&(key.len() as u32).to_le_bytes());
+                    body.extend_from_slice(key);
+                    body.resize(body.len() + 8 - body.len() % 8, b' ');
+                    body.extend_from_slice(&value.to_bits().to_le_bytes());
+                    body.extend_from_slice(&(value + 1.0).to_bits().to_le_bytes());
+                }
+                let used = (body.len() + 8) as u32;
+                let bytes = [&used.to_le_bytes()[..], &[0; 4], &body, &[0; 64]].concat();
+                fs::write(self.dir.join(format!("{}_{pid}.db", KINDS[*kind])), bytes).unwrap();
+            }
+            Event::Remove { file } => {
+                self.pick(*file).into_iter().for_each(|path| fs::remove_file(path).unwrap());
+            }
+            Event::Truncate { file, len } => {
+                if let Some(path) = self.python(*file) {
+                    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(*len).unwrap();
+                }
+            }
+            Event::Damage { file, at } => {
+                if let Some(path) = self.python(*file) {
+                    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+                    file.write_all_at(&[0xa5; 3], *at).unwrap();
+                }
+            }
+            Event::Copy { file } => {
+                self.ids += 1;
+                if let Some(path) = self.pick(*file) {
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    let (kind, _) = name.rsplit_once('_').unwrap();
+                    fs::copy(&path, self.dir.join(format!("{kind}_9{}.db", self.ids))).unwrap();
+                }
+            }
+            Event::Compact { all } => {
+                let files = if *all { CompactFiles::All } else { CompactFiles::Own };
+                let compactor = Compactor::builder().directory(&self.dir).files(files);
+                compactor.build().unwrap().run().unwrap();
+            }
+            Event::Rest => {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(25) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+
+    /// A file that no writer of this test has mapped: those would fault.
+    fn python(&self, file: usize) -> Option<PathBuf> {
+        let is_own = |path: &Path| path.to_str().is_some_and(|path| path.contains('-'));
+        let path = self.pick(file)?;
+        let name = Path::new(path.file_name()?);
+        (!is_own(name)).then_some(path)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let writers = self.writers.drain(..).flatten().flatten();
+        writers.for_each(|(writer, _)| writer.close());
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// What a collector gives, and what it skips.
+struct Watch {
+    collector: MultiProcessCollector,
+    problems: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    fn new(dir: &Path, is_mapped: bool) -> Watch {
+        let problems = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&problems);
+        let builder = MultiProcessCollector::builder().directory(dir);
+        let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+        let builder = if is_mapped { builder.map_files().unwrap() } else { builder };
+        Watch { collector: builder.build().unwrap(), problems }
+    }
+
+    fn look(&self) -> (Vec<String>, Vec<String>) {
+        struct Lines(Vec<String>);
+        impl FamilySink for Lines {
+            fn family(&mut self, head: &FamilyHead<'_>) {
+                self.0.push(format!("{head:?}"));
+            }
+            fn sample(&mut self, sample: &Sample<'_>) {
+                self.0.push(format!("{sample:?}"));
+            }
+        }
+        let mut lines = Lines(Vec::new());
+        self.collector.collect(&mut lines);
+        // Behind the merged families come those of the collector, with ages and counts of errors.
+        let end = lines.0.iter().position(|line| line.contains("\"multiprom_")).unwrap();
+        lines.0.truncate(end);
+        (lines.0, std::mem::take(&mut self.problems.lock().unwrap()))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_known_gives_what_a_new_collector_gives(events in events()) {
+        let name = format!("multiprom-histories-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let mut world = World::new(dir.clone());
+        let known = [Watch::new(&dir, false), Watch::new(&dir, true)];
+        for event in &events {
+            world.happen(event);
+            let new = Watch::new(&dir, false).look();
+            for known in &known {
+                prop_assert_eq!(known.look(), new.clone(), "after {:?}", event);
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Files as they were found at the last scrape.
+//!
+//! A file is as it was if nothing but its mapping was stored to: name, inode, length and time of change say
+//! so. Then its entries are where they were, and only what is beyond them is parsed.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::gauge::SourceState;
+use super::liveness::Liveness;
+use super::merge::{Merge, Origin, Plan};
+use super::problem::Cause;
+use super::scan::DeadGauges;
+use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
+use crate::file::map::{ReadMap, bytes_of};
+use crate::file::name::FileName;
+use crate::file::reader::{self, ReadError, Reader};
+use crate::file::sys::{self, Stat};
+use crate::model::GaugeMode;
+
+/// A file that was changed a shorter time ago may be changed again at the same time, as clocks of file
+/// systems show it.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long it is believed that the writer of a file lives, where nothing but a figure depends on it.
+const LIVENESS_VALIDITY: Duration = Duration::from_secs(5);
+
+/// How the values of known files are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Access {
+    #[default]
+    Read,
+    /// By mappings, which a truncation would make fatal but for the guard of the process.
+    Map,
+}
+
+/// What is known of a file.
+pub(super) struct Known {
+    stat: Stat,
+    plan: Plan,
+    /// Bytes of the file that the plan covers.
+    used: u32,
+    is_own: bool,
+    map: Option<ReadMap>,
+    liveness: Liveness,
+    asked: Instant,
+}
+
+/// A file to be added.
+pub(super) struct Candidate<'a> {
+    pub(super) dir: &'a File,
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) name: FileName<'a>,
+    /// Whether a lock proves that its writer lives.
+    pub(super) has_lock: bool,
+}
+
+/// What became of a file.
+pub(super) enum Added {
+    /// To be remembered, if anything is known of it.
+    Known(Option<Box<Known>>),
+    /// It ends before the values that it had: everything is to be read again.
+    Truncated,
+}
+
+/// What files are read with.
+pub(super) struct Tools<'a> {
+    pub(super) merge: &'a mut Merge,
+    pub(super) reader: &'a mut Reader,
+    pub(super) access: Access,
+    pub(super) dead_gauges: DeadGauges,
+    pub(super) now: Instant,
+}
+
+impl Tools<'_> {
+    /// Adds a file that has this state in its directory; gives its liveness too.
+    pub(super) fn add(
+        &mut self,
+        it: &Candidate<'_>,
+        stat: Stat,
+        known: Option<Box<Known>>,
+    ) -> (Added, Option<Liveness>) {
+        let known = known.filter(|known| known.stat == stat);
+        let is_gauge = it.name.kind.mode().is_some();
+        let recent = known
+            .as_ref()
+            .filter(|known| !is_gauge && self.now.duration_since(known.asked) < LIVENESS_VALIDITY);
+        let recent = recent.map(|known| (known.liveness, known.asked));
+        let mut file = None;
+        if recent.is_none() || known.as_ref().is_none_or(|known| known.map.is_none()) {
+            match reader::open_at(it.dir, it.text) {
+                Ok(opened) => file = Some(opened),
+                Err(error) => {
+                    if !error.is_vanished() {
+                        self.merge.problems.add(it.path, Cause::Read(error));
+                    }
+                    return (Added::Known(None), None);
+                }
+            }
+        }
+        let (liveness, asked) = match (recent, &file) {
+            (Some(recent), _) => recent,
+            (None, Some(file)) => (Liveness::of(file, it.has_lock), self.now),
+            (None, None) => (Liveness::Unknown, self.now),
+        };
+        let is_dead = liveness == Liveness::Dead;
+        let is_live_gauge = it.name.kind.mode().is_some_and(GaugeMode::is_live);
+        if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
+            return (Added::Known(known), Some(liveness));
+        }
+        let state = if is_dead { SourceState::Dead } else { SourceState::Live };
+        let origin = Origin { path: it.path, name: it.name, state, is_archived: false };
+        let mut known = match known {
+            Some(known) => match self.follow(&origin, known, file.as_ref()) {
+                Followed::Known(known) => Some(known),
+                Followed::Truncated => return (Added::Truncated, Some(liveness)),
+                Followed::Changed => None,
+            },
+            None => None,
+        };
+        if known.is_none() {
+            let file = match file {
+                Some(file) => Ok(file),
+                None => reader::open_at(it.dir, it.text),
+            };
+            known = match file {
+                Ok(file) => self.learn(&origin, &file, stat),
+                Err(_) => None,
+            };
+        }
+        if let Some(known) = &mut known {
+            (known.liveness, known.asked) = (liveness, asked);
+        }
+        (Added::Known(known), Some(liveness))
+    }
+
+    /// Adds the values of a file by what is known of it. Nothing is added where that does not hold.
+    fn follow(
+        &mut self,
+        origin: &Origin<'_>,
+        mut known: Box<Known>,
+        file: Option<&File>,
+    ) -> Followed {
+        let words;
+        let header = match (&known.map, file) {
+            (Some(map), _) => map.word(0),
+            (None, Some(file)) => {
+                let end = known.used / WORD_LEN as u32;
+                words = match self.reader.read_words(file, 0..end) {
+                    Ok(words) if words.len() == end as usize => words,
+                    _ => return Followed::Changed,
+                };
+                words.first().copied().unwrap_or_default()
+            }
+            (None, None) => return Followed::Changed,
+        };
+        let Some((is_own, used)) = reader::used(header, known.stat.len) else {
+            return Followed::Changed;
+        };
+        if is_own != known.is_own || used < known.used || (used > known.used && !is_own) {
+            return Followed::Changed;
+        }
+        // What is new is read from the file; the values of before are in the mapping or in the buffer.
+        let mut buffer = Reader::default();
+        let mut new = None;
+        if used > known.used {
+            let Some(file) = file else {
+                // It is opened and read as a whole: files get new series seldom.
+                return Followed::Changed;
+            };
+            let word = WORD_LEN as u32;
+            let tail = match buffer.read_words(file, known.used / word..used / word) {
+                Ok(tail) if tail.len() * WORD_LEN == (used - known.used) as usize => tail,
+                _ => return Followed::Changed,
+            };
+            new = Some(Entries::resume(bytes_of(tail), known.used as usize));
+        }
+        let result = match &known.map {
+            Some(map) => self.merge.follow(&mut known.plan, origin, map, new),
+            None => self.merge.follow(&mut known.plan, origin, &self.reader.words(), new),
+        };
+        if known.map.as_ref().is_some_and(ReadMap::has_faulted) {
+            return Followed::Truncated;
+        }
+        known.used = used;
+        if let Err(error) = result {
+            self.merge.problems.add(origin.path, Cause::Entry(error));
+            // Read anew at the next scrape.
+            known.stat.changed = i128::MIN;
+        }
+        Followed::Known(known)
+    }
+
+    /// Reads a file as a whole, and notes what there is to be known of it.
+    fn learn(&mut self, origin: &Origin<'_>, file: &File, stat: Stat) -> Option<Box<Known>> {
+        let learnt = read_whole(self.merge, self.reader, origin, file)?;
+        let Learnt { plan, used, is_own } = learnt;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = since_epoch.as_nanos() as i128 - stat.changed;
+        if used <= HEADER_LEN as u32 || age <= TICK.as_nanos() as i128 {
+            return None;
+        }
+        let map = (self.access == Access::Map).then(|| ReadMap::new(file, stat.len)).flatten();
+        let (liveness, asked) = (Liveness::Unknown, self.now);
+        Some(Box::new(Known { stat, plan, used, is_own, map, liveness, asked }))
+    }
+}
+
+/// What is learnt by reading a file.
+struct Learnt {
+    plan: Plan,
+    used: u32,
+    is_own: bool,
+}
+
+/// Adds a file of which nothing is known.
+pub(super) fn learn(merge: &mut Merge, reader: &mut Reader, origin: &Origin<'_>, file: &File) {
+    read_whole(merge, reader, origin, file);
+}
+
+/// Reads a file as a whole. One that is cut off or damaged is read a second time: its writer may have been in
+/// the middle of it. `None` where something is wrong with it still.
+fn read_whole(
+    merge: &mut Merge,
+    reader: &mut Reader,
+    origin: &Origin<'_>,
+    file: &File,
+) -> Option<Learnt> {
+    let mut begun = None;
+    let mut failure = None;
+    for _ in 0..2 {
+        let snapshot = match reader.read(file) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let is_final = !matches!(error, ReadError::Layout(_));
+                failure = Some(Cause::Read(error));
+                if is_final {
+                    break;
+                }
+                continue;
+            }
+        };
+        let (used, is_own) = (snapshot.used, snapshot.is_own);
+        match merge.learn(origin, begun.take(), snapshot.entries) {
+            (plan, Ok(())) => return Some(Learnt { plan, used, is_own }),
+            (plan, Err(error)) => {
+                begun = Some(plan);
+                failure = Some(Cause::Entry(error));
+            }
+        }
+    }
+    if let Some(cause) = failure {
+        merge.problems.add(origin.path, cause);
+    }
+    None
+}
+
+/// What became of what was known.
+enum Followed {
+    Known(Box<Known>),
+    /// It does not hold, and nothing was added.
+    Changed,
+    Truncated,
+}
+
+/// What a name of a directory stands for now; `None` where that is not to be added.
+pub(super) fn stat(merge: &mut Merge, dir: &File, path: &Path, name: &str) -> Option<Stat> {
+    match sys::stat_at(dir.as_fd(), name) {
+        Ok(stat) => Some(stat),
+        Err(error) => {
+            let error = ReadError::Open(error);
+            if !error.is_vanished() {
+                merge.problems.add(path, Cause::Read(error));
+            }
+            None
+        }
+    }
+}
