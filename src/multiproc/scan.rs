@@ -14,7 +14,7 @@ use super::archive::ArchiveFile;
 use super::directory::{retired_names, series_names};
 use super::gauge::SourceState;
 use super::liveness::Liveness;
-use super::merge::Merge;
+use super::merge::{Merge, Names};
 use super::problem::Cause;
 use crate::file::archive::Archive;
 use crate::file::name::FileName;
@@ -155,7 +155,7 @@ impl<'a> Scan<'a> {
             if let Ok(identity) = place::identity_of(&file) {
                 self.seen.push((identity, text));
             }
-            self.add(&path, &file, parsed, parsed.is_own());
+            self.add(&path, &file, parsed, Names::First);
         }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Scan<'a> {
             if identity.is_some_and(|identity| seen.get(&identity) == Some(&former.as_str())) {
                 continue;
             }
-            self.add(&path, &file, parsed, false);
+            self.add(&path, &file, parsed, Names::Retired);
         }
     }
 
@@ -205,7 +205,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn add(&mut self, path: &Path, file: &File, name: FileName<'_>, has_lock: bool) {
+    fn add(&mut self, path: &Path, file: &File, name: FileName<'_>, names: Names) {
+        let has_lock = names == Names::First && name.is_own();
         let liveness = Liveness::of(file, has_lock);
         self.census.count(liveness);
         let is_dead = liveness == Liveness::Dead;
@@ -214,7 +215,7 @@ impl<'a> Scan<'a> {
             return;
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        self.merge.add_file(path, file, name, state);
+        self.merge.add_file(path, file, name, state, names);
     }
 }
 
