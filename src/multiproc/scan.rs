@@ -16,14 +16,11 @@ use super::gauge::SourceState;
 use super::liveness::Liveness;
 use super::merge::{Merge, Names};
 use super::problem::Cause;
-use crate::file::archive::Archive;
+use crate::file::archive::{Archive, RETIRED_DIR};
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader;
 use crate::file::sys::Identity;
-
-/// The directory in which files of the Python client wait for their compaction.
-pub(super) const RETIRED_DIR: &str = "retired";
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

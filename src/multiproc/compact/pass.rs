@@ -12,7 +12,9 @@ use super::dirs::{Dirs, give_to_owner_of};
 use super::fold::{Fold, Kept};
 use super::{CompactFiles, Compaction, GRACE};
 use crate::error::{Error, ErrorKind, Result, log_line};
-use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
+use crate::file::archive::{
+    ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
+};
 use crate::file::lock::{self, LockState};
 use crate::file::name::{FileName, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
@@ -23,7 +25,7 @@ use crate::multiproc::directory::{retired_names, series_names};
 use crate::multiproc::liveness::Liveness;
 use crate::multiproc::lock::CompactorLock;
 use crate::multiproc::problem::Cause;
-use crate::multiproc::scan::{RETIRED_DIR, retired_name};
+use crate::multiproc::scan::retired_name;
 
 const READ_AND_WRITE: u32 = 0o666;
 const OWNER: u32 = 0o600;
@@ -270,8 +272,8 @@ impl Work<'_> {
             let Some(parsed) = FileName::parse(&name) else {
                 continue;
             };
-            // What cannot be removed was absorbed before.
-            if self.draft.pending.contains(&name) {
+            // What cannot be removed was absorbed before; what cannot be listed would be counted twice.
+            if self.draft.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
             if !parsed.is_own() && self.pass.files == CompactFiles::Own {
@@ -318,7 +320,7 @@ impl Work<'_> {
         since.retain(|path, _| path.parent() != Some(&dir) || paths.contains(path));
         for name in &names {
             let source = retired_name(name);
-            if self.draft.pending.contains(&source) {
+            if self.draft.pending.contains(&source) || !is_source(&source) {
                 continue;
             }
             let Some(parsed) = FileName::parse(name) else {
