@@ -2,6 +2,7 @@
 
 mod birth;
 mod command;
+mod compaction;
 mod corruption;
 mod demo;
 mod descriptors;
