@@ -1,5 +1,6 @@
 //! What dead processes have recorded becomes one archive, and stays exact whatever happens meanwhile.
 
+mod damaged;
 mod killed;
 
 use std::fs;

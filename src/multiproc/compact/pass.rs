@@ -1,6 +1,7 @@
 //! One pass of a compactor over one directory: the steps, in their order.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -214,13 +215,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside.
+    /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside, and so is
+    /// what has its name and is no file.
     fn take_over_archive(&mut self) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let archive = match ArchiveFile::open_at(self.dirs.locked()) {
             Ok(Some(archive)) => archive,
             Ok(None) => return Ok(()),
             Err(Cause::Archive(error)) => return self.set_aside(&error),
+            Err(Cause::Read(error)) if error.is_no_file() => return self.set_aside(&error),
             Err(cause) => return Err(self.pass.error(&path, cause)),
         };
         let decoded = match archive.decode() {
@@ -255,7 +258,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn set_aside(&mut self, error: &ArchiveError) -> Result<()> {
+    fn set_aside(&mut self, error: &dyn Display) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let name = format!("{BAD_PREFIX}{:.6}", self.now);
         let dir = self.dirs.main();
