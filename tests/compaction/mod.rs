@@ -1,6 +1,7 @@
 //! What dead processes have recorded becomes one archive, and stays exact whatever happens meanwhile.
 
 mod damaged;
+mod kept;
 mod killed;
 
 use std::fs;

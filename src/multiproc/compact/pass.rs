@@ -347,12 +347,17 @@ impl Work<'_> {
         is_dead.then_some(Dead { file, source, has_lock })
     }
 
+    /// Whether anything of a gauge is kept when its process has ended.
+    fn is_kept(&self, mode: GaugeMode) -> bool {
+        !mode.is_live() && (mode != GaugeMode::All || self.pass.keep_dead != Some(Duration::ZERO))
+    }
+
     fn absorb(&mut self, dead: &Dead, name: FileName<'_>) {
         if self.pass.purpose == Purpose::Reset {
             return self.draft.sources.push(dead.source.clone());
         }
-        if name.kind.mode().is_some_and(GaugeMode::is_live) {
-            // Nothing of it counts any more, whoever reads it.
+        if name.kind.mode().is_some_and(|mode| !self.is_kept(mode)) {
+            // Nothing of it counts any more.
             if self.dirs.remove(&dead.source).is_ok() {
                 self.outcome.compaction.files += 1;
             }
