@@ -206,6 +206,11 @@ impl<'a> Scan<'a> {
         let has_lock = names == Names::First && name.is_own();
         let liveness = Liveness::of(file, has_lock);
         self.census.count(liveness);
+        // A process of the Python client has just created it.
+        if liveness == Liveness::Alive && !has_lock && file.metadata().is_ok_and(|it| it.len() == 0)
+        {
+            return;
+        }
         let is_dead = liveness == Liveness::Dead;
         let is_live_gauge = name.kind.mode().is_some_and(crate::model::GaugeMode::is_live);
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {

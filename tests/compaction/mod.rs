@@ -3,6 +3,7 @@
 mod damaged;
 mod kept;
 mod killed;
+mod readers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
