@@ -4,6 +4,7 @@ mod damaged;
 mod kept;
 mod killed;
 mod readers;
+mod reset;
 
 use std::fs;
 use std::path::{Path, PathBuf};
