@@ -15,6 +15,7 @@ mod identity;
 mod kill;
 mod launcher;
 mod layers;
+mod liveness;
 mod lost;
 mod model;
 mod prometheus;
