@@ -12,7 +12,7 @@ use super::{compact_with, count, counting_in_python, merge, merged, value};
 use crate::support::http::sum_of;
 use crate::support::process::run;
 use crate::support::samples::{Line, given_by};
-use crate::support::{TestDir, multiprom, output_of};
+use crate::support::{Ending, TestDir, multiprom, output_of};
 
 /// Long enough for files of the Python client to be retired and then compacted.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
@@ -44,17 +44,9 @@ impl Truth {
     }
 }
 
-/// Repeats until the time is over, at least once; in the end says so to the others.
+/// Repeats until the time is over, which it also is when one panics.
 fn repeat(is_over: &AtomicBool, mut what: impl FnMut()) {
-    struct Last<'a>(&'a AtomicBool);
-    impl Drop for Last<'_> {
-        fn drop(&mut self) {
-            if thread::panicking() {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-    let _last = Last(is_over);
+    let _ending = Ending(is_over);
     loop {
         what();
         if is_over.load(Ordering::Relaxed) {
