@@ -73,17 +73,26 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<Arc
         len: 0,
         error: None,
     };
-    let damaged = |path: &Path, error| Some(Error::at(ErrorKind::SeriesFile, path, error));
     match ArchiveFile::open(dir.as_ref()) {
         Ok(None) => return Ok(None),
         Ok(Some(archive)) => {
             info.len = archive.len();
             if let Err(error) = archive.decode().and_then(|archive| info.read(archive)) {
-                info.error = damaged(&info.path, error);
+                info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
             }
         }
-        Err(Cause::Archive(error)) => info.error = damaged(&info.path, error),
-        Err(cause) => return Err(Error::at(ErrorKind::SeriesFile, info.path, cause)),
+        Err(cause) => {
+            let is_told = match &cause {
+                Cause::Archive(_) => true,
+                Cause::Read(error) => error.is_no_file(),
+                _ => false,
+            };
+            let error = Error::at(ErrorKind::SeriesFile, &info.path, cause);
+            if !is_told {
+                return Err(error);
+            }
+            info.error = Some(error);
+        }
     }
     Ok(Some(info))
 }

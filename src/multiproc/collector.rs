@@ -8,7 +8,7 @@ use super::directory::FileSystems;
 use super::figures;
 use super::gauge::SourceState;
 use super::lock::CompactorLock;
-use super::merge::{Group, Merge};
+use super::merge::{Group, Merge, Names};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, read_directory};
 use super::{directory, emit};
@@ -194,7 +194,7 @@ fn add_named_file(merge: &mut Merge, path: &Path) {
         return merge.problems.add(path, Cause::UnknownName);
     };
     match reader::open(path) {
-        Ok(file) => merge.add_file(path, &file, name, SourceState::Live),
+        Ok(file) => merge.add_file(path, &file, name, SourceState::Live, Names::First),
         Err(error) => merge.problems.add(path, Cause::Read(error)),
     }
 }

@@ -91,6 +91,15 @@ struct Origin<'a> {
     can_tell_unset: bool,
 }
 
+/// Which name a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The one that its writer gave it.
+    First,
+    /// One that a compactor gave it.
+    Retired,
+}
+
 impl Merge {
     /// Adds the entries of an open file. One that is cut off or damaged is read a second time: its writer
     /// may have been in the middle of it.
@@ -100,9 +109,10 @@ impl Merge {
         file: &File,
         name: FileName<'_>,
         state: SourceState,
+        names: Names,
     ) {
         let mut reader = std::mem::take(&mut self.reader);
-        let origin = self.origin(path, name, state);
+        let origin = self.origin(path, name, state, names);
         let mut added = 0;
         for is_last in [false, true] {
             let result = match reader.read(file) {
@@ -127,16 +137,27 @@ impl Merge {
             Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
             _ => SourceState::Dead,
         };
-        let mut origin = self.origin(path, section.name, state);
+        let mut origin = self.origin(path, section.name, state, Names::First);
         origin.is_archived = true;
         if let Err(cause) = self.add_entries(&origin, section.entries, &mut 0) {
             self.problems.add(path, cause);
         }
     }
 
-    fn origin<'a>(&mut self, path: &'a Path, name: FileName<'_>, state: SourceState) -> Origin<'a> {
+    fn origin<'a>(
+        &mut self,
+        path: &'a Path,
+        name: FileName<'_>,
+        state: SourceState,
+        names: Names,
+    ) -> Origin<'a> {
         if name.kind.mode().is_some() {
-            self.sources.push(Source { id: name.id.into(), process: name.process().into(), state });
+            self.sources.push(Source {
+                id: name.id.into(),
+                process: name.process().into(),
+                is_retired: names == Names::Retired,
+                state,
+            });
         }
         let source = self.sources.len().saturating_sub(1);
         Origin { path, kind: name.kind, source, is_archived: false, can_tell_unset: false }

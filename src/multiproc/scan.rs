@@ -14,16 +14,13 @@ use super::archive::ArchiveFile;
 use super::directory::{retired_names, series_names};
 use super::gauge::SourceState;
 use super::liveness::Liveness;
-use super::merge::Merge;
+use super::merge::{Merge, Names};
 use super::problem::Cause;
-use crate::file::archive::Archive;
+use crate::file::archive::{Archive, RETIRED_DIR};
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader;
 use crate::file::sys::Identity;
-
-/// The directory in which files of the Python client wait for their compaction.
-pub(super) const RETIRED_DIR: &str = "retired";
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +152,7 @@ impl<'a> Scan<'a> {
             if let Ok(identity) = place::identity_of(&file) {
                 self.seen.push((identity, text));
             }
-            self.add(&path, &file, parsed, parsed.is_own());
+            self.add(&path, &file, parsed, Names::First);
         }
     }
 
@@ -181,7 +178,7 @@ impl<'a> Scan<'a> {
             if identity.is_some_and(|identity| seen.get(&identity) == Some(&former.as_str())) {
                 continue;
             }
-            self.add(&path, &file, parsed, false);
+            self.add(&path, &file, parsed, Names::Retired);
         }
     }
 
@@ -205,16 +202,22 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn add(&mut self, path: &Path, file: &File, name: FileName<'_>, has_lock: bool) {
+    fn add(&mut self, path: &Path, file: &File, name: FileName<'_>, names: Names) {
+        let has_lock = names == Names::First && name.is_own();
         let liveness = Liveness::of(file, has_lock);
         self.census.count(liveness);
+        // A process of the Python client has just created it.
+        if liveness == Liveness::Alive && !has_lock && file.metadata().is_ok_and(|it| it.len() == 0)
+        {
+            return;
+        }
         let is_dead = liveness == Liveness::Dead;
         let is_live_gauge = name.kind.mode().is_some_and(crate::model::GaugeMode::is_live);
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
             return;
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        self.merge.add_file(path, file, name, state);
+        self.merge.add_file(path, file, name, state, names);
     }
 }
 
