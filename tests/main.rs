@@ -2,6 +2,7 @@
 
 mod birth;
 mod command;
+mod compaction;
 mod corruption;
 mod demo;
 mod descriptors;
@@ -15,6 +16,7 @@ mod identity;
 mod kill;
 mod launcher;
 mod layers;
+mod liveness;
 mod lost;
 mod model;
 mod parse;

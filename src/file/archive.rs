@@ -44,6 +44,17 @@ const TAIL_LEN: usize = CHECKSUM_LEN + END.len();
 /// What fills names up.
 const FILL: u8 = b'\n';
 
+/// The directory in which files of the Python client wait for their compaction.
+pub(crate) const RETIRED_DIR: &str = "retired";
+
+/// Whether a name can stand among the sources of an archive: that of a series file, in its directory or in the
+/// one for retired files, and nowhere else.
+pub(crate) fn is_source(name: &str) -> bool {
+    let in_retired = name.strip_prefix(RETIRED_DIR).and_then(|rest| rest.strip_prefix('/'));
+    let name = in_retired.unwrap_or(name);
+    FileName::parse(name).is_some() && !name.contains(['/', '\0', char::from(FILL)])
+}
+
 /// What is wrong with an archive. Offsets count from the start of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArchiveError {
@@ -167,7 +178,12 @@ impl<'a> Archive<'a> {
             after_head.split_at_checked(sources_len).ok_or(ArchiveError::SourcesMalformed)?;
         let sources = str::from_utf8(sources).map_err(|_| ArchiveError::SourcesMalformed)?;
         let sections_offset = HEAD_LEN + sources_len;
-        Ok(Archive { generation, written, sources, sections, sections_offset })
+        let archive = Archive { generation, written, sources, sections, sections_offset };
+        // What they name is removed.
+        if !archive.sources().all(is_source) {
+            return Err(ArchiveError::SourcesMalformed);
+        }
+        Ok(archive)
     }
 
     /// The names of the files that it holds, relative to its directory. What it holds of them counts, and
@@ -320,6 +336,24 @@ mod tests {
         assert_eq!(entries[1].key, b"[\"bcdefghijkl\"]");
         assert_eq!((entries[1].value, entries[1].time), (2.0, Some(4.0)));
         assert_eq!(sections[1].entries.clone().count(), 0);
+    }
+
+    #[test]
+    fn sources_are_names_of_series_files_and_lead_nowhere_else() {
+        for (name, is_one) in [
+            ("counter_7-0000000a.db", true),
+            ("retired/gauge_all_7-0000000a.db", true),
+            ("", false),
+            ("notes", false),
+            ("/counter_7.db", false),
+            ("../counter_7.db", false),
+            ("counter_7/../../counter_7.db", false),
+            ("retired/../counter_7.db", false),
+            ("retired/retired/counter_7.db", false),
+            ("counter_7\n.db", false),
+        ] {
+            assert_eq!(is_source(name), is_one, "{name:?}");
+        }
     }
 
     #[test]

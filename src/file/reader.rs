@@ -33,6 +33,15 @@ impl ReadError {
     pub(crate) fn is_vanished(&self) -> bool {
         matches!(self, ReadError::Open(error) if error.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether what has the name is a link, a directory or a device, and no file.
+    pub(crate) fn is_no_file(&self) -> bool {
+        match self {
+            ReadError::NotRegular => true,
+            ReadError::Open(error) => error.raw_os_error() == Some(libc::ELOOP),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for ReadError {

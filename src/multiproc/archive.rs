@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::gauge::SourceState;
-use super::merge::{Merge, Origin, Plan, Words};
+use super::merge::{Merge, Origin, Place, Plan, Words};
 use super::problem::Cause;
 use super::scan::ArchiveFigures;
 use crate::error::{Error, ErrorKind};
@@ -79,17 +79,26 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<Arc
         len: 0,
         error: None,
     };
-    let damaged = |path: &Path, error| Some(Error::at(ErrorKind::SeriesFile, path, error));
     match ArchiveFile::open(dir.as_ref()) {
         Ok(None) => return Ok(None),
         Ok(Some(archive)) => {
             info.len = archive.len();
             if let Err(error) = archive.decode().and_then(|archive| info.read(archive)) {
-                info.error = damaged(&info.path, error);
+                info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
             }
         }
-        Err(Cause::Archive(error)) => info.error = damaged(&info.path, error),
-        Err(cause) => return Err(Error::at(ErrorKind::SeriesFile, info.path, cause)),
+        Err(cause) => {
+            let is_told = match &cause {
+                Cause::Archive(_) => true,
+                Cause::Read(error) => error.is_no_file(),
+                _ => false,
+            };
+            let error = Error::at(ErrorKind::SeriesFile, &info.path, cause);
+            if !is_told {
+                return Err(error);
+            }
+            info.error = Some(error);
+        }
     }
     Ok(Some(info))
 }
@@ -180,7 +189,7 @@ impl KnownArchive {
                 Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
                 _ => SourceState::Dead,
             };
-            let origin = Origin { path, name, state, is_archived: true };
+            let origin = Origin { path, name, state, place: Place::Archive };
             let body = &self.file.bytes[section.body.clone()];
             let result = match &mut section.plan {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),

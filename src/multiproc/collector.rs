@@ -11,7 +11,7 @@ use super::figures;
 use super::gauge::SourceState;
 use super::known::{self, Access, Tools};
 use super::lock::CompactorLock;
-use super::merge::{Merge, Origin};
+use super::merge::{Merge, Origin, Place};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::{directory, emit};
@@ -225,7 +225,7 @@ fn add_named_file(cache: &mut Cache, path: &Path) {
     let Some(name) = name else {
         return cache.merge.problems.add(path, Cause::UnknownName);
     };
-    let origin = Origin { path, name, state: SourceState::Live, is_archived: false };
+    let origin = Origin { path, name, state: SourceState::Live, place: Place::File };
     match reader::open(path) {
         Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
         Err(error) => cache.merge.problems.add(path, Cause::Read(error)),

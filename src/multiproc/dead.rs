@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::directory::{retired_names, series_names};
 use super::liveness::Liveness;
-use super::scan::RETIRED_DIR;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::archive::RETIRED_DIR;
 use crate::file::lock::{self, LockState, WriteState};
 use crate::file::name::FileName;
 use crate::file::reader;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::liveness::Liveness;
 use super::problem::UNKNOWN_NAME;
-use super::scan::RETIRED_DIR;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::archive::RETIRED_DIR;
 use crate::file::name::FileName;
 use crate::file::place::{self, PlaceError};
 use crate::file::reader::{self, Reader};

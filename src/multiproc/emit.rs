@@ -57,13 +57,13 @@ fn process_labels(sources: &[Source]) -> Vec<&str> {
     let of_one = |source: &&Source| !matches!(source.state, SourceState::Merged(_));
     for source in sources.iter().filter(of_one) {
         let owner = owners.entry(&source.process).or_default();
-        owner.any.add(&source.id);
+        owner.any.add(source.writer());
         if source.state == SourceState::Live {
-            owner.live.add(&source.id);
+            owner.live.add(source.writer());
         }
     }
     let label = |source: &'_ Source| {
-        owners.get(&*source.process).is_some_and(|owner| owner.id() == Some(&source.id))
+        owners.get(&*source.process).is_some_and(|owner| owner.id() == Some(source.writer()))
     };
     let shown = |source| if label(source) { &*source.process } else { &*source.id };
     sources.iter().map(shown).collect()
@@ -138,8 +138,9 @@ impl<'a> Emission<'a> {
             Reduced::One(value) => self.sample(&labels, Part::Value, value),
             Reduced::PerFile(values) => {
                 let (processes, settings) = (self.processes, self.settings);
-                for (file, value) in values {
-                    let process = processes.get(file).copied().unwrap_or_default();
+                let values: Vec<(usize, f64)> = values.into_iter().collect();
+                for &(file, value) in &values {
+                    let process = shown(file, &values, &self.merge.sources, processes);
                     replace_or_insert(&mut labels, &settings.pid_label, process);
                     self.sample(&labels, Part::Value, value);
                 }
@@ -169,6 +170,23 @@ impl<'a> Emission<'a> {
             self.sample(labels, Part::Sum, sum.value);
         }
         self.sample(labels, Part::Count, total);
+    }
+}
+
+/// By what the value of a file is shown among those of one series: a retired one by its whole id where another
+/// is shown by the same process.
+fn shown<'a>(
+    file: usize,
+    values: &[(usize, f64)],
+    sources: &'a [Source],
+    processes: &[&'a str],
+) -> &'a str {
+    let (source, process) = (&sources[file], processes[file]);
+    let is_same = |other: usize| other != file && processes[other] == process;
+    if source.is_retired && values.iter().any(|(other, _)| is_same(*other)) {
+        &source.id
+    } else {
+        process
     }
 }
 
@@ -204,8 +222,31 @@ mod tests {
         let source = |(id, process, state, _): (&str, &str, SourceState, &str)| Source {
             id: id.into(),
             process: process.into(),
+            is_retired: false,
             state,
         };
         assert_eq!(process_labels(&sources.map(source)), sources.map(|(.., shown)| shown));
+    }
+
+    #[test]
+    fn a_process_whose_files_are_being_retired_keeps_its_name_and_one_that_comes_back_has_it() {
+        use SourceState::{Dead, Live};
+        let source = |(id, is_retired, state): (&str, bool, SourceState)| Source {
+            id: id.into(),
+            process: id.split('-').next().unwrap().into(),
+            is_retired,
+            state,
+        };
+        let retiring = [("7-0000000a", true, Dead), ("7-0000000b", true, Dead), ("7", false, Dead)];
+        let sources = retiring.map(source);
+        let processes = process_labels(&sources);
+        assert_eq!(processes, ["7", "7", "7"]);
+        assert_eq!(shown(0, &[(0, 1.0)], &sources, &processes), "7");
+        let again = [("7", false, Live), ("7-0000000a", true, Dead), ("7-0000000b", true, Dead)];
+        let sources = again.map(source);
+        let processes = process_labels(&sources);
+        let values = [(0, 1.0), (1, 1.0), (2, 1.0)];
+        let names = [0, 1, 2].map(|file| shown(file, &values, &sources, &processes));
+        assert_eq!(names, ["7", "7-0000000a", "7-0000000b"]);
     }
 }

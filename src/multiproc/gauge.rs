@@ -24,7 +24,17 @@ pub(super) struct Source {
     pub(super) id: Box<str>,
     /// The part of it that is shown unless two writers share it.
     pub(super) process: Box<str>,
+    /// Whether the id was given when the file was retired: those of one process differ, and may be shown by
+    /// its name as before.
+    pub(super) is_retired: bool,
     pub(super) state: SourceState,
+}
+
+impl Source {
+    /// What tells its writer from others: the former id of one that is retired.
+    pub(super) fn writer(&self) -> &str {
+        if self.is_retired { &self.process } else { &self.id }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,16 +121,18 @@ mod tests {
         values.iter().enumerate().map(each).collect()
     }
 
+    fn of_seven(state: SourceState) -> Source {
+        Source { id: "7".into(), process: "7".into(), is_retired: false, state }
+    }
+
     /// Of processes that live.
     fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced {
-        let source = |state| Source { id: "7".into(), process: "7".into(), state };
-        super::reduce(mode, contributions, &[const { SourceState::Live }; 9].map(source))
+        super::reduce(mode, contributions, &[const { SourceState::Live }; 9].map(of_seven))
     }
 
     #[test]
     fn live_modes_leave_out_the_dead_and_no_mode_takes_many_for_one() {
         use SourceState::{Dead, Live, Merged};
-        let source = |state| Source { id: "7".into(), process: "7".into(), state };
         let mut values = contributions(&[(3.0, 2.0), (1.0, 5.0), (8.0, 5.0)]);
         values[2].processes = 4.0;
         for (mode, reduced) in [
@@ -133,12 +145,12 @@ mod tests {
             (GaugeMode::LiveAll, Reduced::PerFile([(0, 3.0)].into())),
         ] {
             let by = if mode.is_live() { GaugeMode::All } else { mode };
-            let sources = [Live, Dead, Merged(by)].map(source);
+            let sources = [Live, Dead, Merged(by)].map(of_seven);
             let mut values = values.clone();
             values.truncate(if mode.is_per_process() { 2 } else { 3 });
             assert_eq!(super::reduce(mode, &values, &sources), reduced, "{mode}");
         }
-        let sources = [Live, Dead, Merged(GaugeMode::Max)].map(source);
+        let sources = [Live, Dead, Merged(GaugeMode::Max)].map(of_seven);
         assert_eq!(super::reduce(GaugeMode::Sum, &values, &sources), Reduced::One(4.0));
         assert_eq!(super::reduce(GaugeMode::LiveSum, &values[1..2], &sources), Reduced::Nothing);
     }

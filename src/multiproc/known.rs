@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::gauge::SourceState;
 use super::liveness::Liveness;
-use super::merge::{Merge, Origin, Plan};
+use super::merge::{Merge, Origin, Place, Plan};
 use super::problem::Cause;
 use super::scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
@@ -54,8 +54,7 @@ pub(super) struct Candidate<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
     pub(super) name: FileName<'a>,
-    /// Whether a lock proves that its writer lives.
-    pub(super) has_lock: bool,
+    pub(super) place: Place,
 }
 
 /// What became of a file.
@@ -85,6 +84,7 @@ impl Tools<'_> {
     ) -> (Added, Option<Liveness>) {
         let known = known.filter(|known| known.stat == stat);
         let is_gauge = it.name.kind.mode().is_some();
+        let has_lock = it.place == Place::File && it.name.is_own();
         let recent = known
             .as_ref()
             .filter(|known| !is_gauge && self.now.duration_since(known.asked) < LIVENESS_VALIDITY);
@@ -103,7 +103,7 @@ impl Tools<'_> {
         }
         let (liveness, asked) = match (recent, &file) {
             (Some(recent), _) => recent,
-            (None, Some(file)) => (Liveness::of(file, it.has_lock), self.now),
+            (None, Some(file)) => (Liveness::of(file, has_lock), self.now),
             (None, None) => (Liveness::Unknown, self.now),
         };
         let is_dead = liveness == Liveness::Dead;
@@ -111,8 +111,12 @@ impl Tools<'_> {
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
             return (Added::Known(known), Some(liveness));
         }
+        // A process of the Python client has just created it.
+        if liveness == Liveness::Alive && !has_lock && stat.len == 0 {
+            return (Added::Known(None), Some(liveness));
+        }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        let origin = Origin { path: it.path, name: it.name, state, is_archived: false };
+        let origin = Origin { path: it.path, name: it.name, state, place: it.place };
         let mut known = match known {
             Some(known) => match self.follow(&origin, known, file.as_ref()) {
                 Followed::Known(known) => Some(known),

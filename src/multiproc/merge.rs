@@ -114,7 +114,17 @@ pub(super) struct Origin<'a> {
     pub(super) path: &'a Path,
     pub(super) name: FileName<'a>,
     pub(super) state: SourceState,
-    pub(super) is_archived: bool,
+    pub(super) place: Place,
+}
+
+/// Where entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a file that has the name that its writer gave it.
+    File,
+    /// In one that has the name that a compactor gave it.
+    Retired,
+    Archive,
 }
 
 impl Merge {
@@ -203,6 +213,7 @@ impl Merge {
             self.sources.push(Source {
                 id: origin.name.id.into(),
                 process: origin.name.process().into(),
+                is_retired: origin.place == Place::Retired,
                 state: origin.state,
             });
         }
@@ -290,7 +301,7 @@ impl Merge {
                 *state = FamilyState { scrape: self.scrape, help: None, mode: None };
             }
             state.help = state.help.or(*help);
-            if !origin.is_archived || state.mode.is_none() {
+            if origin.place != Place::Archive || state.mode.is_none() {
                 state.mode = origin.name.kind.mode();
             }
             let known = &self.tables.families[*family as usize];
@@ -373,7 +384,7 @@ fn contribution(
     (value, time): (f64, f64),
     can_tell_unset: bool,
 ) -> Contribution {
-    let is_sum = origin.is_archived && origin.name.kind.mode() == Some(GaugeMode::Avg);
+    let is_sum = origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
     Contribution {
         file,
         value,

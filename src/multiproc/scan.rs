@@ -14,13 +14,12 @@ use super::archive::{ArchiveFile, KnownArchive};
 use super::directory::{retired_names, series_names};
 use super::known::{self, Added, Candidate, Known, Tools};
 use super::liveness::Liveness;
+use super::merge::Place;
 use super::problem::Cause;
+use crate::file::archive::RETIRED_DIR;
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::sys::{Identity, Stat};
-
-/// The directory in which files of the Python client wait for their compaction.
-pub(super) const RETIRED_DIR: &str = "retired";
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +158,8 @@ impl<'a> Scan<'a, '_> {
                 continue;
             };
             self.seen.push((stat.identity, text));
-            let has_lock = parsed.is_own();
-            let candidate = Candidate { dir: handle, path: &path, text, name: parsed, has_lock };
+            let (name, place) = (parsed, Place::File);
+            let candidate = Candidate { dir: handle, path: &path, text, name, place };
             if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
                 now.insert(text.into(), file);
             }
@@ -199,8 +198,8 @@ impl<'a> Scan<'a, '_> {
             if seen.get(&stat.identity) == Some(&former.as_str()) {
                 continue;
             }
-            let has_lock = false;
-            let candidate = Candidate { dir: &handle, path: &path, text, name: parsed, has_lock };
+            let (name, place) = (parsed, Place::Retired);
+            let candidate = Candidate { dir: &handle, path: &path, text, name, place };
             if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
                 now.insert(text.into(), file);
             }

@@ -10,7 +10,9 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use multiprom::{
@@ -277,6 +279,19 @@ fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
     Ok(())
 }
 
+/// A child of which the C library does not know, which lives until it is killed.
+fn clone_idle() {
+    // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        loop {
+            // SAFETY: waits for a signal.
+            unsafe { libc::pause() };
+        }
+    }
+    println!("cloned {pid}");
+}
+
 fn close_descriptors() {
     // SAFETY: nothing in this program holds a descriptor above 2 but the series files, which must bear it.
     check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } as libc::c_int);
@@ -359,6 +374,8 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
                 (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
             }
             ("lose", _) => close_descriptors(),
+            ("exec", _) => panic!("{}", Command::new("cat").exec()),
+            ("clone", _) => clone_idle(),
             ("check", Some(metrics)) => metrics.check(rest.parse().expect("a number")),
             (other, _) => panic!("unknown command {other}"),
         }

@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A directory of one test, removed when it is dropped.
@@ -110,6 +110,15 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option
         }
         assert!(start.elapsed() < limit, "no {what} after {limit:?}");
         std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Sets a flag when it is dropped, also by a panic: whoever works until then ends in any case.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -74,9 +74,14 @@ impl Obedient {
         Obedient::start(&mut survivor("obey", dir))
     }
 
+    /// Does not wait.
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
     /// Waits until it is done.
     pub fn tell(&mut self, line: &str) {
-        writeln!(self.stdin, "{line}").unwrap();
+        self.say(line);
         self.program.line_after(&format!("did {}", self.told));
         self.told += 1;
     }

@@ -1,6 +1,7 @@
 //! One pass of a compactor over one directory: the steps, in their order.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -12,7 +13,9 @@ use super::dirs::{Dirs, give_to_owner_of};
 use super::fold::{Fold, Kept};
 use super::{CompactFiles, Compaction, GRACE};
 use crate::error::{Error, ErrorKind, Result, log_line};
-use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
+use crate::file::archive::{
+    ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
+};
 use crate::file::lock::{self, LockState};
 use crate::file::name::{FileName, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
@@ -24,7 +27,7 @@ use crate::multiproc::directory::{retired_names, series_names};
 use crate::multiproc::liveness::Liveness;
 use crate::multiproc::lock::CompactorLock;
 use crate::multiproc::problem::Cause;
-use crate::multiproc::scan::{RETIRED_DIR, retired_name};
+use crate::multiproc::scan::retired_name;
 
 const READ_AND_WRITE: u32 = 0o666;
 const OWNER: u32 = 0o600;
@@ -219,13 +222,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside.
+    /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside, and so is
+    /// what has its name and is no file.
     fn take_over_archive(&mut self) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let archive = match ArchiveFile::open_at(self.dirs.locked()) {
             Ok(Some(archive)) => archive,
             Ok(None) => return Ok(()),
             Err(Cause::Archive(error)) => return self.set_aside(&error),
+            Err(Cause::Read(error)) if error.is_no_file() => return self.set_aside(&error),
             Err(cause) => return Err(self.pass.error(&path, cause)),
         };
         let decoded = match archive.decode() {
@@ -260,7 +265,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn set_aside(&mut self, error: &ArchiveError) -> Result<()> {
+    fn set_aside(&mut self, error: &dyn Display) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let name = format!("{BAD_PREFIX}{:.6}", self.now);
         let dir = self.dirs.main();
@@ -277,8 +282,8 @@ impl Work<'_> {
             let Some(parsed) = FileName::parse(&name) else {
                 continue;
             };
-            // What cannot be removed was absorbed before.
-            if self.draft.pending.contains(&name) {
+            // What cannot be removed was absorbed before; what cannot be listed would be counted twice.
+            if self.draft.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
             if !parsed.is_own() && self.pass.files == CompactFiles::Own {
@@ -325,7 +330,7 @@ impl Work<'_> {
         since.retain(|path, _| path.parent() != Some(&dir) || paths.contains(path));
         for name in &names {
             let source = retired_name(name);
-            if self.draft.pending.contains(&source) {
+            if self.draft.pending.contains(&source) || !is_source(&source) {
                 continue;
             }
             let Some(parsed) = FileName::parse(name) else {
@@ -349,12 +354,17 @@ impl Work<'_> {
         is_dead.then_some(Dead { file, source, has_lock })
     }
 
+    /// Whether anything of a gauge is kept when its process has ended.
+    fn is_kept(&self, mode: GaugeMode) -> bool {
+        !mode.is_live() && (mode != GaugeMode::All || self.pass.keep_dead != Some(Duration::ZERO))
+    }
+
     fn absorb(&mut self, dead: &Dead, name: FileName<'_>) {
         if self.pass.purpose == Purpose::Reset {
             return self.draft.sources.push(dead.source.clone());
         }
-        if name.kind.mode().is_some_and(GaugeMode::is_live) {
-            // Nothing of it counts any more, whoever reads it.
+        if name.kind.mode().is_some_and(|mode| !self.is_kept(mode)) {
+            // Nothing of it counts any more.
             if self.dirs.remove(&dead.source).is_ok() {
                 self.outcome.compaction.files += 1;
             }

@@ -1,0 +1,183 @@
+//! What is kept of processes that have ended, and what goes with them.
+
+use std::fs;
+use std::path::Path;
+
+use multiprom::{
+    Backend, CompactFiles, Compactor, Counter, Gauge, GaugeMode, Liveness, Registry,
+    inspect_archive, list_files,
+};
+
+use super::{
+    ARCHIVE, assert_only_archive, compact, compact_with, copy_of, count, count_in_python, merged,
+    names_in, value,
+};
+use crate::support::process::PATIENCE;
+use crate::support::samples::{Line, theirs};
+use crate::support::{self, TestDir, example, output_of, root, wait_for};
+
+/// Compares two merges, but for what the order of additions does to the last digits.
+#[track_caller]
+fn assert_alike(ours: &[Line], theirs: &[Line]) {
+    let is_near = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-12 * a.abs().max(b.abs());
+    let key = |line: &Line| {
+        (line.name.clone(), line.labels.clone(), line.metric_type.clone(), line.help.clone())
+    };
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        let is_same_number = ours.bits == theirs.bits || is_near(ours.value(), theirs.value());
+        assert!(key(ours) == key(theirs) && is_same_number, "{ours:?}, not {theirs:?}");
+    }
+}
+
+/// Waits until the kernel says of all files that their writers have ended.
+fn wait_for_deaths(dir: &Path) {
+    wait_for("end of all writers", PATIENCE, || {
+        let files = list_files(dir).unwrap();
+        files.iter().all(|file| file.liveness == Liveness::Dead).then_some(())
+    });
+}
+
+/// Workers with odd labels and values, and means, that have ended.
+fn generation(dir: &Path, from: u32) {
+    for index in from..from + 3 {
+        output_of(example("test-worker").arg(dir).arg(index.to_string()));
+    }
+    let registry = Registry::builder().backend(Backend::directory(dir).unwrap()).build().unwrap();
+    for mode in [GaugeMode::Avg, GaugeMode::LiveAvg] {
+        let gauge = Gauge::builder(format!("mean_{mode}"), "A mean.").mode(mode);
+        gauge.register(&registry).unwrap().set(f64::from(from));
+    }
+    Gauge::builder("mean_unset", "Unset.").mode(GaugeMode::Avg).register(&registry).unwrap();
+    registry.close();
+    wait_for_deaths(dir);
+}
+
+#[test]
+fn every_type_and_mode_is_merged_as_before_when_generations_of_processes_are_compacted() {
+    let dir = TestDir::new("generations");
+    let path = dir.path();
+    generation(path, 0);
+    count_in_python(path, 5);
+    let first = merged(path);
+    assert!(first.iter().any(|line| line.name == "level_all"));
+    assert!(first.iter().all(|line| !line.name.contains("_live")), "{first:?}");
+    assert_eq!(value(&first, "mean_avg"), 0.0);
+    compact(path);
+    assert_only_archive(path);
+    assert_alike(&merged(path), &first);
+
+    // The second one is merged with the first, by its files and by its archive.
+    generation(path, 4);
+    count_in_python(path, 6);
+    let second = merged(path);
+    assert_eq!(value(&second, "mean_avg"), 2.0);
+    compact(path);
+    assert_only_archive(path);
+    assert_alike(&merged(path), &second);
+    compact(path);
+    assert_alike(&merged(path), &second);
+}
+
+#[test]
+fn a_compacted_directory_is_merged_as_one_that_never_was() {
+    let dir = TestDir::new("never");
+    generation(dir.path(), 0);
+    let (_parent, compacted) = copy_of(dir.path(), "compacted");
+    compact(&compacted);
+    // The same files join both.
+    let more = TestDir::new("more");
+    generation(more.path(), 4);
+    for dir in [dir.path(), &compacted] {
+        for name in names_in(more.path()) {
+            fs::copy(more.path().join(&name), dir.join(&name)).unwrap();
+        }
+        wait_for_deaths(dir);
+    }
+    compact(&compacted);
+    let alike = |lines: Vec<Line>| -> Vec<Line> {
+        // Of equal times the first file's value is shown, and files come in another order.
+        lines.into_iter().filter(|line| !line.name.contains("mostrecent")).collect()
+    };
+    assert_alike(&alike(merged(&compacted)), &alike(merged(dir.path())));
+}
+
+#[test]
+fn gauges_of_ended_processes_are_kept_for_as_long_as_they_are_told_to() {
+    let processes = |dir: &Path| inspect_archive(dir).unwrap().unwrap().processes;
+    let of_all = |dir: &Path| merged(dir).iter().filter(|it| it.name == "queue_all_ratio").count();
+    let dir = TestDir::new("keep");
+    let path = dir.path();
+    for jobs in 1..=3 {
+        count(path, jobs);
+        assert_eq!(compact_with("--keep-dead forever", path).status, 0);
+    }
+    compact(path);
+    assert_eq!((of_all(path), processes(path)), (3, 3));
+    // By now they have ended, all of them, and nothing else is forgotten.
+    assert_eq!(compact_with("--keep-dead 0", path).status, 0);
+    assert_eq!((of_all(path), processes(path)), (0, 0));
+    let lines = merged(path);
+    assert_eq!((value(&lines, "jobs_total"), value(&lines, "queue_max_ratio")), (6.0, 3.0));
+    assert_eq!((value(&lines, "queue_sum_ratio"), value(&lines, "queue_min_ratio")), (6.0, 1.0));
+    // Those that end now are not taken up first.
+    count(path, 4);
+    assert_eq!(of_all(path), 1);
+    assert_eq!(compact_with("--keep-dead 0", path).status, 0);
+    assert_eq!((of_all(path), processes(path)), (0, 0));
+    assert_eq!(value(&merged(path), "jobs_total"), 10.0);
+}
+
+#[test]
+fn created_times_keep_the_earliest() {
+    let dir = TestDir::new("created");
+    let counter = |dir: &Path| {
+        let backend = Backend::directory(dir).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        Counter::builder("jobs_total", "Jobs.").register(&registry).unwrap().inc();
+        registry.close();
+        wait_for_deaths(dir);
+    };
+    // The time is the last word of the last entry of the file, or of the archive's only section.
+    let time =
+        |bytes: &[u8], end: usize| f64::from_le_bytes(bytes[end - 8..end].try_into().unwrap());
+    counter(dir.path());
+    let file = fs::read(dir.path().join(&names_in(dir.path())[0])).unwrap();
+    let used = u32::from_le_bytes(file[..4].try_into().unwrap()) as usize;
+    let created = time(&file, used);
+    assert!(created > 1e9);
+    for _ in 0..2 {
+        compact(dir.path());
+        let archive = fs::read(dir.path().join(ARCHIVE)).unwrap();
+        assert_eq!(time(&archive, archive.len() - 8), created);
+        counter(dir.path());
+    }
+}
+
+#[test]
+fn without_the_files_of_the_python_client_its_collector_reads_on() {
+    let dir = TestDir::new("own");
+    let path = dir.path();
+    if count_in_python(path, 5).is_none() {
+        return;
+    }
+    count(path, 3);
+    let python: Vec<String> =
+        names_in(path).into_iter().filter(|name| !name.contains('-')).collect();
+    assert!(python.len() >= 8, "{python:?}");
+    let before = merged(path);
+    assert_eq!(compact_with("--own", path).status, 0);
+    let left: Vec<String> = names_in(path).into_iter().filter(|name| name != ARCHIVE).collect();
+    assert_eq!(left, python);
+    assert_alike(&merged(path), &before);
+    let mut collect = support::python("newest").unwrap();
+    collect.arg(root().join("tests/python/collect.py")).arg(path);
+    let (lines, _) = theirs(&output_of(&mut collect));
+    assert_eq!(value(&lines, "py_jobs_total"), 5.0);
+    assert!(lines.iter().all(|line| line.name != "jobs_total"));
+    // The library leaves them alone too, unless it is told.
+    let run = |files| Compactor::builder().directory(path).files(files).build().unwrap().run();
+    assert_eq!(run(CompactFiles::Own).unwrap().retired, 0);
+    assert_eq!(names_in(path).len(), python.len() + 1);
+    assert_eq!(run(CompactFiles::All).unwrap().retired, python.len() as u64);
+}

@@ -1,0 +1,213 @@
+//! The compactor is killed at every call that changes something, and each of its calls fails once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use super::{
+    assert_only_archive, compact, copy_of, count, count_in_python, merged, names_in, value,
+};
+use crate::support::mount::succeeds;
+use crate::support::samples::{Line, assert_same};
+use crate::support::{TestDir, multiprom, skip};
+
+/// The calls that change what other processes see, and those that wait. A kill between two of them is one
+/// before the second. With `MULTIPROM_COMPACTION_CALLS=all` there is a kill at every call.
+const CALLS: &str = "?mkdirat,?fallocate,?ftruncate,?write,?fchmod,?fchown,?fsync,?fdatasync,?renameat,\
+                     ?renameat2,?unlinkat,?flock,?clock_nanosleep";
+
+/// How each call fails.
+const FAILURES: [(&str, &str); 15] = [
+    ("openat", "EMFILE"),
+    ("mkdirat", "ENOSPC"),
+    ("fallocate", "ENOSPC"),
+    ("ftruncate", "EFBIG"),
+    ("write", "ENOSPC"),
+    ("fchmod", "EPERM"),
+    ("fchown", "EPERM"),
+    ("fdatasync", "EIO"),
+    ("fsync", "EIO"),
+    ("renameat", "ENOSPC"),
+    ("renameat2", "ENOSPC"),
+    ("unlinkat", "EACCES"),
+    ("flock", "ENOLCK"),
+    ("read", "EIO"),
+    ("getdents64", "EIO"),
+];
+
+/// How many runs there are at a time, for most wait for as long as files stay retired.
+const KILLS_AT_A_TIME: usize = 32;
+const FAILURES_AT_A_TIME: usize = 32;
+
+/// A directory in which there is something to do at every step of a pass, and what is merged from it.
+struct Scene {
+    dir: TestDir,
+    truth: Vec<Line>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let dir = TestDir::new("scene");
+        let path = dir.path();
+        // An archive, and files that it holds: as after a kill before they were removed.
+        count(path, 3);
+        let (_parent, before) = copy_of(path, "before");
+        compact(path);
+        for name in names_in(&before).iter().filter(|name| !name.starts_with("gauge_live")).take(3)
+        {
+            move_into(&before.join(name), path);
+        }
+        // What a kill while an archive is written leaves.
+        fs::write(path.join(".archive.0badcafe.new"), "MPARCH").unwrap();
+        count(path, 4);
+        let has_python = count_in_python(path, 8).is_some();
+        if has_python {
+            retire_one(path);
+            count_in_python(path, 16);
+        }
+        let truth = merged(path);
+        assert_eq!(value(&truth, "jobs_total"), 7.0);
+        assert_eq!(value(&truth, "queue_mostrecent_ratio"), 4.0);
+        if has_python {
+            assert_eq!(value(&truth, "py_jobs_total"), 24.0);
+        }
+        Scene { dir, truth }
+    }
+
+    /// Runs the compactor on a copy, and gives how that ended; whatever happened, all totals are exact, and
+    /// the next compactor completes what was begun.
+    fn run(&self, what: &str, calls: &str, inject: &str, trace: &Path) -> Output {
+        let (_parent, dir) = copy_of(self.dir.path(), "run");
+        let output = traced(calls, inject, trace, &dir).output().unwrap();
+        let at_once = format!("{what}, at once");
+        assert_same(&at_once, &by_process(merged(&dir)), &by_process(self.truth.clone()));
+        // Where nothing happened nothing is left to do.
+        let is_done = output.status.success() && names_in(&dir) == ["archive.multiprom", "retired"];
+        if !is_done || !names_in(&dir.join("retired")).is_empty() {
+            compact(&dir);
+            assert_same(&format!("{what}, completed"), &merged(&dir), &self.truth);
+        }
+        assert_only_archive(&dir);
+        output
+    }
+}
+
+/// Where one of a dead process's files went into the archive and another could not be opened, its gauges are
+/// shown by a whole id for as long.
+fn by_process(mut lines: Vec<Line>) -> Vec<Line> {
+    for pid in lines.iter_mut().filter_map(|line| line.labels.get_mut("pid")) {
+        pid.truncate(pid.find('-').unwrap_or(pid.len()));
+    }
+    lines.sort();
+    lines
+}
+
+fn move_into(file: &Path, dir: &Path) {
+    assert!(succeeds("mv", &[file.to_str().unwrap(), dir.to_str().unwrap()]));
+}
+
+/// Retires the counters of the Python process, as a pass that was killed then.
+fn retire_one(dir: &Path) {
+    let is_python = |name: &&String| name.starts_with("counter_") && !name.contains('-');
+    let names = names_in(dir);
+    let name = names.iter().find(is_python).unwrap();
+    fs::create_dir(dir.join("retired")).unwrap();
+    let unique = name.replace(".db", "-0badcafe.db");
+    fs::rename(dir.join(name), dir.join("retired").join(unique)).unwrap();
+}
+
+/// The compactor under strace, with what it does to it; its calls go to a file.
+fn traced(calls: &str, inject: &str, trace: &Path, dir: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(trace);
+    command.arg("-e").arg(format!("trace={calls}"));
+    command.arg("-e").arg(format!("inject={calls}:{inject}"));
+    command.arg(multiprom().get_program()).arg("compact").arg("--dir").arg(dir);
+    for variable in ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn can_trace() -> bool {
+    let works = succeeds("strace", &["-f", "-o", "/dev/null", "true"]);
+    if !works {
+        skip("strace is not installed, or may not trace here");
+    }
+    works
+}
+
+/// Runs a job with each number from 1 on, some at a time, until one finds nothing more to do; the number
+/// of those that did.
+fn for_each_number(at_a_time: usize, job: impl Fn(usize) -> bool + Sync) -> usize {
+    let (next, is_over) = (AtomicUsize::new(1), AtomicBool::new(false));
+    let last = AtomicUsize::new(usize::MAX);
+    thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if !job(number) {
+                        last.fetch_min(number, Ordering::Relaxed);
+                        is_over.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    last.into_inner() - 1
+}
+
+#[test]
+fn a_compactor_that_is_killed_at_any_call_loses_and_doubles_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let scene = Scene::new();
+    let all = std::env::var_os("MULTIPROM_COMPACTION_CALLS").is_some_and(|calls| calls == "all");
+    let calls = if all { "all" } else { CALLS };
+    let kills = for_each_number(KILLS_AT_A_TIME, |number| {
+        let inject = format!("signal=KILL:when={number}");
+        let what = format!("kill {number}");
+        let output = scene.run(&what, calls, &inject, Path::new("/dev/null"));
+        // strace ends as what it traces ends.
+        let is_killed = output.status.code().is_none();
+        assert!(is_killed || output.status.success(), "{output:?}");
+        is_killed
+    });
+
+    assert!(kills >= 40, "{kills} kills");
+}
+
+#[test]
+fn a_compactor_whose_calls_fail_loses_and_doubles_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let scene = Scene::new();
+    let traces = TestDir::new("traces");
+    let trace =
+        |call: &str, number: usize| -> PathBuf { traces.path().join(format!("{call}-{number}")) };
+    thread::scope(|scope| {
+        for (call, error) in FAILURES {
+            let (scene, trace) = (&scene, &trace);
+            scope.spawn(move || {
+                let failures = for_each_number(FAILURES_AT_A_TIME, |number| {
+                    let inject = format!("error={error}:when={number}");
+                    let trace = trace(call, number);
+                    let what = format!("{call} {number} gives {error}");
+                    let output = scene.run(&what, &format!("?{call}"), &inject, &trace);
+                    // 127: the program did not even start.
+                    let status = output.status.code();
+                    assert!(matches!(status, Some(0 | 1 | 127)), "{what}: {output:?}");
+                    fs::read_to_string(&trace).unwrap().contains("(INJECTED)")
+                });
+
+                assert!(failures >= 1, "{call} is never called");
+            });
+        }
+    });
+}

@@ -1,0 +1,109 @@
+//! What dead processes have recorded becomes one archive, and stays exact whatever happens meanwhile.
+
+mod damaged;
+mod kept;
+mod killed;
+mod readers;
+mod reset;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use multiprom::{MultiProcessCollector, inspect_archive};
+
+use crate::support::mount::succeeds;
+use crate::support::process::{Said, run};
+use crate::support::samples::{Line, given_by};
+use crate::support::{self, TestDir, example, multiprom, output_of, root};
+
+/// The name of the archive.
+const ARCHIVE: &str = "archive.multiprom";
+
+/// What a process that counted `jobs` leaves: a file of each type and gauge mode.
+fn count(dir: &Path, jobs: u32) {
+    output_of(example("test-counting").arg(dir).arg(jobs.to_string()));
+}
+
+/// The same, of the real Python client. `None` where it is missing, which is then said.
+fn count_in_python(dir: &Path, jobs: u32) -> Option<()> {
+    output_of(&mut counting_in_python(dir, jobs)?);
+    Some(())
+}
+
+/// The program of [`count_in_python`].
+fn counting_in_python(dir: &Path, jobs: u32) -> Option<Command> {
+    let mut python = support::python("newest")?;
+    python.arg(root().join("tests/python/counting.py")).arg(dir).arg(jobs.to_string());
+    Some(python)
+}
+
+/// What a directory is merged to, and what is wrong with it.
+fn merge(dir: &Path) -> (Vec<Line>, Vec<String>) {
+    let problems: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = Arc::clone(&problems);
+    let builder = MultiProcessCollector::builder().directory(dir);
+    let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+    let (lines, _) = given_by(&builder.build().unwrap());
+    let problems = problems.lock().unwrap().clone();
+    (lines, problems)
+}
+
+/// What a directory is merged to, in which nothing may be wrong.
+#[track_caller]
+fn merged(dir: &Path) -> Vec<Line> {
+    let (lines, problems) = merge(dir);
+    assert!(problems.is_empty(), "{problems:#?}");
+    lines
+}
+
+/// The value of the only sample of a name.
+#[track_caller]
+fn value(lines: &[Line], name: &str) -> f64 {
+    let found: Vec<&Line> = lines.iter().filter(|line| line.name == name).collect();
+    assert_eq!(found.len(), 1, "{name}: {found:?}");
+    found[0].value()
+}
+
+/// `compact` with flags that are separated by spaces.
+fn compact_with(flags: &str, dir: &Path) -> Said {
+    let mut command = multiprom();
+    command.arg("compact").args(flags.split_whitespace()).arg("--dir").arg(dir);
+    run(&mut command)
+}
+
+/// Compacts everything, which must succeed without a message.
+#[track_caller]
+fn compact(dir: &Path) {
+    let said = compact_with("", dir);
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+}
+
+/// A copy of a directory, made by another process: no child of this one has its files open.
+fn copy_of(dir: &Path, name: &str) -> (TestDir, PathBuf) {
+    let parent = TestDir::new(name);
+    let copy = parent.path().join("copy");
+    assert!(succeeds("cp", &["-a", dir.to_str().unwrap(), copy.to_str().unwrap()]));
+    (parent, copy)
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The archive is whole and all that there is: no source, no retired file, nothing unfinished.
+#[track_caller]
+fn assert_only_archive(dir: &Path) {
+    let names: Vec<String> = names_in(dir).into_iter().filter(|name| name != "retired").collect();
+    assert_eq!(names, [ARCHIVE]);
+    if dir.join("retired").exists() {
+        assert_eq!(names_in(&dir.join("retired")), Vec::<String>::new());
+    }
+    let archive = inspect_archive(dir).unwrap().unwrap();
+    assert!(archive.error.is_none(), "{archive:?}");
+}
