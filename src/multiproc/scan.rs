@@ -209,6 +209,10 @@ impl<'a> Scan<'a> {
         let liveness = Liveness::of(file, has_lock);
         self.census.count(liveness);
         let is_dead = liveness == Liveness::Dead;
+        // A process of the Python client has created it and not yet given it its size.
+        if liveness == Liveness::Alive && !has_lock && is_empty(file) {
+            return;
+        }
         let is_live_gauge = name.kind.mode().is_some_and(crate::model::GaugeMode::is_live);
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
             return;
@@ -216,6 +220,10 @@ impl<'a> Scan<'a> {
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
         self.merge.add_file(path, file, name, state);
     }
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
 /// The name of a retired file among the sources of an archive.
