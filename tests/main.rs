@@ -1,6 +1,7 @@
 //! Integration tests: real files, real processes, foreign judges.
 
 mod birth;
+mod churn;
 mod command;
 mod corruption;
 mod demo;
