@@ -19,6 +19,7 @@ mod lost;
 mod model;
 mod prometheus;
 mod readme;
+mod reused_pid;
 mod security;
 mod serve;
 mod space;

@@ -1,11 +1,12 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
-#![expect(unsafe_code, reason = "signals of commands")]
+#![expect(unsafe_code, reason = "signals of commands, and programs that are stopped")]
 
 pub mod http;
 pub mod mount;
 pub mod process;
 pub mod prometheus;
 pub mod samples;
+pub mod stepped;
 pub mod survivor;
 
 use std::fs;
