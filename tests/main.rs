@@ -23,5 +23,6 @@ mod reused_pid;
 mod security;
 mod serve;
 mod space;
+mod supervisors;
 mod support;
 mod threads;
