@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use multiprom::Compactor;
+
 use crate::support::http::{get, sum_of};
 use crate::support::mount::{is_root, succeeds};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::prometheus::{is_installed, prometheus, value};
-use crate::support::{TestDir, example, multiprom, python, root, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
 /// Workers of each kind in a minute, where the machine can start as many.
 const PER_MINUTE: u32 = 1_000;
@@ -177,6 +180,36 @@ fn assert_exact(text: &str, ours: u32, theirs: u32) {
     ] {
         assert_eq!(sum_of(text, name), truth, "{name}:\n{text}");
     }
+}
+
+#[test]
+fn names_of_files_that_are_gone_do_not_stay_in_the_archive() {
+    let dir = TestDir::in_memory("names");
+    output_of(example("test-counting").arg(dir.path()).arg("3"));
+    let named = |prefix: &str| {
+        let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut found = entries.filter(|it| it.to_string_lossy().contains(prefix));
+        found.next().unwrap()
+    };
+    let counter = named("/counter_");
+    for number in 0..1_100 {
+        fs::copy(&counter, dir.path().join(format!("counter_7-{number:08x}.db"))).unwrap();
+    }
+    let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
+    let pass = || {
+        let files = compactor.run().unwrap().files;
+        let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
+        assert_eq!(sum_of(&text, "jobs_total"), 3.0 * 1_101.0);
+        (files, fs::metadata(dir.path().join("archive.multiprom")).unwrap().len())
+    };
+    let (files, long) = pass();
+    assert!(files > 1_100);
+    let (files, short) = pass();
+    assert!(files == 0 && short + 1_100 * 22 <= long, "{long}, then {short} bytes");
+    // And from then on nothing is written.
+    let identity = || fs::metadata(dir.path().join("archive.multiprom")).unwrap().ino();
+    let before = identity();
+    assert_eq!((pass(), identity()), ((0, short), before));
 }
 
 #[test]
