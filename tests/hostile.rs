@@ -370,3 +370,18 @@ fn every_file_with_a_bad_key_is_named_though_the_keys_are_the_same() {
     }
     assert!(said.stdout.contains("multiprom_file_errors_total{reason=\"sample\"} 3\n"));
 }
+
+#[test]
+fn a_file_that_a_python_worker_is_just_creating_is_no_error() {
+    let dir = TestDir::new("newborn");
+    let path = dir.path().join("counter_7.db");
+    let errors = || {
+        let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
+        sum_of(&text, "multiprom_file_errors_total")
+    };
+    let worker = File::create(path).unwrap();
+    assert_eq!(errors(), 0.0);
+    // One that ended there is told of.
+    drop(worker);
+    assert_eq!(errors(), 1.0);
+}

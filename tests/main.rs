@@ -1,6 +1,7 @@
 //! Integration tests: real files, real processes, foreign judges.
 
 mod birth;
+mod churn;
 mod command;
 mod compaction;
 mod corruption;
@@ -22,8 +23,10 @@ mod model;
 mod parse;
 mod prometheus;
 mod readme;
+mod reused_pid;
 mod security;
 mod serve;
 mod space;
+mod supervisors;
 mod support;
 mod threads;

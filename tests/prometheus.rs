@@ -1,28 +1,19 @@
 //! A real Prometheus scrapes us, and its tool judges our text.
 
-use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::http::Exporter;
 
-use crate::support::http::{get, serve_always};
+use crate::support::http::serve_always;
 use crate::support::process::{PATIENCE, Running};
-use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for, zoo};
+use crate::support::prometheus::{api, is_installed, prometheus, value};
+use crate::support::{TestDir, example, multiprom, output_of, wait_for, zoo};
 
 /// What each worker counts.
 const JOBS: [u32; 4] = [5, 70, 1100, 13];
-
-pub fn is_installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        skip(&format!("{program} is not installed"));
-    }
-    found
-}
 
 /// A server whose workers have counted `JOBS`, all at the same time.
 fn served(dir: &Path) -> (Running, String) {
@@ -38,56 +29,6 @@ fn served(dir: &Path) -> (Running, String) {
         assert!(worker.wait().unwrap().success());
     }
     (server, url)
-}
-
-/// A Prometheus that scrapes targets each second, each as a job of its own, and its address.
-fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
-    let job = |(name, target): &(&str, &str)| {
-        format!("{{job_name: {name}, static_configs: [{{targets: [\"{target}\"]}}]}}")
-    };
-    let jobs: Vec<String> = targets.iter().map(job).collect();
-    scraping(dir, &jobs.join(", "), flags)
-}
-
-/// A Prometheus with these jobs, each second, and its address.
-///
-/// It does not tell which port it was given, so a free one is looked for, again where somebody else
-/// took it meanwhile.
-pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
-    let config = dir.join("prometheus.yml");
-    let text =
-        format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{jobs}]\n");
-    fs::write(&config, text).unwrap();
-    for _ in 0..5 {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address={free}")).args(flags);
-        let mut running = Running::start(command.current_dir(dir));
-        let url = format!("http://{free}");
-        let is_up = wait_for("Prometheus", PATIENCE, || {
-            let is_ready = get(&format!("{url}/-/ready")).is_ok_and(|answer| answer.status == 200);
-            (is_ready || !running.is_running()).then_some(is_ready)
-        });
-        if is_up && running.is_running() {
-            return (running, url);
-        }
-    }
-    panic!("no free port for Prometheus");
-}
-
-pub fn api(url: &str, path: &str) -> serde_json::Value {
-    let answer = get(&format!("{url}/api/v1/{path}")).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    serde_json::from_str(&answer.body).unwrap()
-}
-
-/// The value of a query that gives one, if it gives any.
-fn value(url: &str, query: &str) -> Option<f64> {
-    let answer = api(url, &format!("query?query={query}"));
-    let value = answer["data"]["result"][0]["value"][1].as_str()?;
-    Some(value.parse().unwrap())
 }
 
 #[test]
@@ -110,7 +51,7 @@ fn prometheus_finds_us_up_and_sums_exactly_what_the_workers_counted() {
     assert_eq!(wanted, sum);
     assert_eq!(value(&url, "sum(jobs_by_parity_total)"), Some(sum));
     assert_eq!(value(&url, "job_size_bytes_count"), Some(sum));
-    assert_eq!(value(&url, "job_size_bytes_bucket%7Ble=%22%2BInf%22%7D"), Some(sum));
+    assert_eq!(value(&url, "job_size_bytes_bucket{le=\"+Inf\"}"), Some(sum));
     assert_eq!(value(&url, "job_duration_seconds_sum"), Some(sum / 2.0));
     assert_eq!(value(&url, "queue_max_ratio"), Some(1100.0));
     assert_eq!(value(&url, "count(queue_all_ratio)"), Some(JOBS.len() as f64));

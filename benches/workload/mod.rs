@@ -76,7 +76,8 @@ pub fn fill(dir: &Path, processes: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn record(dir: &Path) -> multiprom::Result<()> {
+/// Records as one process of many does; what it has is in its files for as long as the registry is there.
+pub fn record(dir: &Path) -> multiprom::Result<Registry> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let seed = process::id();
 
@@ -102,7 +103,7 @@ fn record(dir: &Path) -> multiprom::Result<()> {
         let route = latency.with([&format!("/api/v1/items/{at}")]);
         (0..20).for_each(|step| route.observe(f64::from(step) * 0.37));
     }
-    Ok(())
+    Ok(registry)
 }
 
 /// Method, route and code of one of many series of requests.

@@ -1,9 +1,10 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions]
+//! usage: multiprom-compare [--quick | --instructions | --churn]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
+mod churn;
 mod instructions;
 mod parse;
 mod record;
@@ -22,6 +23,9 @@ use rounds::Effort;
 use scrape::{Outcome, Programs};
 use workload::ScratchDir;
 
+const CHURN: churn::Effort = churn::Effort { dead: 10_000, rounds: 25, opens: 500_000 };
+const QUICK_CHURN: churn::Effort = churn::Effort { dead: 100, rounds: 5, opens: 10_000 };
+
 fn main() -> ExitCode {
     workload::become_worker_if_asked();
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -30,11 +34,12 @@ fn main() -> ExitCode {
         [] => compare(false),
         ["--quick"] => compare(true),
         ["--instructions"] => count_instructions(),
+        ["--churn"] => churn::compare(CHURN).map_err(Into::into),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
         }
         _ => {
-            eprintln!("usage: multiprom-compare [--quick | --instructions]");
+            eprintln!("usage: multiprom-compare [--quick | --instructions | --churn]");
             return ExitCode::from(2);
         }
     };
@@ -68,6 +73,7 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
         }
         None => println!("Scrapes are not measured: the command is not built."),
     }
+    churn::compare(if quick { QUICK_CHURN } else { CHURN })?;
     Ok(())
 }
 

@@ -14,8 +14,8 @@ use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
 
 use super::convert::fed;
 use super::{openmetrics, text};
-use crate::prometheus::{api, is_installed, scraping};
 use crate::support::process::PATIENCE;
+use crate::support::prometheus::{api, is_installed, scraping};
 use crate::support::{TestDir, output_of, python, root, skip, wait_for};
 
 /// Numbers without a pattern, the same in every run.

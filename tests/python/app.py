@@ -12,11 +12,13 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUESTS = Counter('app_requests_total', 'Requests handled', ['path'])
 LATENCY = Histogram('app_latency_seconds', 'Time to answer')
 INPROGRESS = Gauge('app_inprogress', 'Requests being handled', multiprocess_mode='livesum')
+ALIVE = Gauge('app_alive', 'Workers that live', multiprocess_mode='livesum')
 
 
 def application(environ, start_response):
     started = time.perf_counter()
     path = environ.get('PATH_INFO', '')
+    ALIVE.set(1)
     with INPROGRESS.track_inprogress():
         body = str(os.getpid()).encode() if path == '/pid' else b'ok'
         REQUESTS.labels(path).inc()

@@ -1,10 +1,12 @@
 //! What tests share: directories, programs, Python, waiting, skipping.
-#![expect(unsafe_code, reason = "signals of commands")]
+#![expect(unsafe_code, reason = "signals of commands, and programs that are stopped")]
 
 pub mod http;
 pub mod mount;
 pub mod process;
+pub mod prometheus;
 pub mod samples;
+pub mod stepped;
 pub mod survivor;
 pub mod zoo;
 
@@ -21,10 +23,20 @@ pub struct TestDir(PathBuf);
 
 impl TestDir {
     pub fn new(name: &str) -> TestDir {
+        TestDir::below(&std::env::temp_dir(), name)
+    }
+
+    /// In memory, where there is such a file system: nothing waits for a disk.
+    pub fn in_memory(name: &str) -> TestDir {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { TestDir::below(memory, name) } else { TestDir::new(name) }
+    }
+
+    fn below(base: &Path, name: &str) -> TestDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = format!("multiprom-test-{}-{number}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(dir);
+        let path = base.join(dir);
         fs::create_dir_all(&path).unwrap();
         TestDir(path)
     }

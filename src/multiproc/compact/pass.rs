@@ -39,6 +39,9 @@ const STAGING_SUFFIX: &str = ".new";
 /// What a damaged archive is renamed to, with its time behind.
 const BAD_PREFIX: &str = "archive.bad.";
 
+/// How many names of files that are gone an archive may list while nothing else changes. Readers read them all.
+const MAX_GONE_SOURCES: usize = 1_000;
+
 /// What becomes of the values of dead writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -76,6 +79,8 @@ struct Draft {
     sources: Vec<String>,
     /// Names of files whose content was in it before, and which cannot be removed.
     pending: Vec<String>,
+    /// How many files that the old archive lists are gone, so that their names can be left out.
+    gone: usize,
     /// Whether something of the old archive is left out.
     has_expired: bool,
     /// The permissions that all sources had, and the old archive.
@@ -114,7 +119,8 @@ impl Pass<'_> {
         work.absorb_files()?;
         work.absorb_retired(retired);
         let Work { draft, mut outcome, .. } = work;
-        if draft.sources.is_empty() && !draft.has_expired {
+        let is_short = draft.gone <= MAX_GONE_SOURCES;
+        if draft.sources.is_empty() && !draft.has_expired && is_short {
             return Ok(outcome);
         }
         self.commit(&draft, &dirs, now)?;
@@ -248,8 +254,9 @@ impl Work<'_> {
         self.draft.generation = decoded.generation;
         self.draft.mode &= archive.mode();
         for source in decoded.sources() {
-            if self.dirs.remove(source).is_err() {
-                self.draft.pending.push(source.to_owned());
+            match self.dirs.remove(source) {
+                Ok(()) => self.draft.gone += 1,
+                Err(_) => self.draft.pending.push(source.to_owned()),
             }
         }
         Ok(())

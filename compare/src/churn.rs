@@ -1,0 +1,246 @@
+//! What processes that have ended cost: scrapes before and after their compaction, the compaction itself, and
+//! how long an `open` of the Python client waits for one who asks whether the file's writer lives.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::FromRawFd as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use multiprom::exposition::{Exposition, Format};
+use multiprom::{
+    Backend, Compactor, Counter, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry,
+    list_files,
+};
+
+use crate::rounds::Times;
+use crate::workload::{self, ScratchDir};
+
+/// Processes that live, with [`workload::SERIES`] series each.
+const LIVING: usize = 16;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    pub dead: usize,
+    pub rounds: usize,
+    pub opens: usize,
+}
+
+/// Measures and prints everything.
+pub fn compare(effort: Effort) -> io::Result<()> {
+    let dir = ScratchDir::new("compare-churn");
+    let living = Living::start(dir.path())?;
+    let none = scrapes(dir.path(), effort.rounds)?;
+    for _ in 0..effort.dead {
+        in_child(|| record_little(dir.path()).map_err(io::Error::other))?.wait()?;
+    }
+    let before = scrapes(dir.path(), 3)?;
+    let compactor = Compactor::builder().directory(dir.path()).build().map_err(io::Error::other)?;
+    let (first, files) = timed(|| compactor.run().map(|done| done.files))?;
+    let (second, nothing) = timed(|| compactor.run().map(|done| done.files))?;
+    assert_eq!(nothing, 0, "one pass compacts all files of ours");
+    let (again, _) = timed(|| compactor.run())?;
+    let after = scrapes(dir.path(), effort.rounds)?;
+    let none_again = {
+        // The archive alone makes the difference.
+        std::fs::remove_file(dir.path().join("archive.multiprom"))?;
+        scrapes(dir.path(), effort.rounds)?
+    };
+    drop(living);
+
+    let Effort { dead, .. } = effort;
+    println!(
+        "Scrapes of {LIVING} living processes x {} series, by the wall clock, and what {dead} ended processes add:\n",
+        workload::SERIES
+    );
+    println!("| scrape | ms, median | / without, median, lowest to highest |");
+    println!("|---|---:|---:|");
+    println!("| without ended processes | {:.1} | |", none.median() * 1e3);
+    for (what, times) in [
+        (format!("{dead} have ended, not compacted"), &before),
+        (format!("{dead} have ended, compacted"), &after),
+        ("without them again".to_owned(), &none_again),
+    ] {
+        println!("| {what} | {:.1} | {} |", times.median() * 1e3, times.ratio(&none));
+    }
+    println!("\n| pass of a compactor | files | ms | ms of processor time |");
+    println!("|---|---:|---:|---:|");
+    for (what, files, (wall, cpu)) in [
+        ("first", files, first),
+        ("second, which shortens the archive's list", 0, second),
+        ("again, with nothing to do", 0, again),
+    ] {
+        println!("| {what} | {files} | {:.1} | {:.1} |", wall * 1e3, cpu * 1e3);
+    }
+    println!();
+    compare_opens(effort.opens)
+}
+
+/// A process that was forked from this one.
+struct Forked(libc::pid_t);
+
+impl Forked {
+    fn wait(self) -> io::Result<()> {
+        let mut status = 0;
+        // SAFETY: the pointer is to a number that is written.
+        let pid = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        if pid != self.0 || status != 0 {
+            return Err(io::Error::other(format!("a worker ended with {status:#x}")));
+        }
+        Ok(())
+    }
+
+    fn kill(self) -> io::Result<()> {
+        // SAFETY: takes numbers only; the process is a child that nobody has waited for.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // OK because it was killed, which `wait` takes for a failure.
+        let _ = self.wait();
+        Ok(())
+    }
+}
+
+/// Runs `work` in a child, which then ends.
+fn in_child(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
+    // SAFETY: this program has one thread, so the child finds everything in order.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let status = i32::from(work().is_err());
+            // SAFETY: ends the child without what the parent has to do at its end.
+            unsafe { libc::_exit(status) }
+        }
+        pid => Ok(Forked(pid)),
+    }
+}
+
+/// Processes that have recorded and live until this is dropped.
+struct Living(Vec<Forked>);
+
+impl Living {
+    fn start(dir: &Path) -> io::Result<Living> {
+        let mut living = Vec::new();
+        for _ in 0..LIVING {
+            let mut ends = [0; 2];
+            // SAFETY: the pointer is to two numbers that are written.
+            if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the call has made both descriptors, and nobody else has them.
+            let [mut read, mut write] = ends.map(|end| unsafe { std::fs::File::from_raw_fd(end) });
+            living.push(in_child(|| {
+                let _registry = workload::record(dir).map_err(io::Error::other)?;
+                write.write_all(b".")?;
+                loop {
+                    std::thread::park();
+                }
+            })?);
+            read.read_exact(&mut [0])?;
+        }
+        Ok(Living(living))
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|living| drop(living.kill()));
+    }
+}
+
+/// What a short worker has: 100 of the series that the living have too, a histogram and a live gauge.
+fn record_little(dir: &Path) -> multiprom::Result<()> {
+    let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
+    let labels = ["method", "route", "code"];
+    let requests =
+        Counter::builder("requests_total", "Requests.").labels(labels).register(&registry)?;
+    for at in 0..100 {
+        requests.with(workload::request(at).each_ref().map(String::as_str)).inc();
+    }
+    let latency = Histogram::builder("latency_seconds", "Latency by route.");
+    latency.labels(["route"]).register(&registry)?.with(["/api/v1/items/1"]).observe(0.3);
+    let gauge = Gauge::builder("in_flight", "Something that goes up and down.");
+    let gauge = gauge.mode(GaugeMode::LiveSum).labels(["queue"]).register(&registry)?;
+    gauge.with(["queue-1"]).set(1.0);
+    Ok(())
+}
+
+/// Repeated scrapes of one collector, after one that warms it up.
+fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
+    let merged = Registry::new();
+    let collector = MultiProcessCollector::new(dir).map_err(io::Error::other)?;
+    merged.register(collector).map_err(io::Error::other)?;
+    let mut times = Times::new("scrape");
+    for round in 0..=rounds {
+        let begin = Instant::now();
+        std::hint::black_box(Exposition::encode(&merged, Format::Text).body.len());
+        if round > 0 {
+            times.push(begin.elapsed().as_secs_f64());
+        }
+    }
+    Ok(times)
+}
+
+/// Seconds by the wall clock and of the processor.
+fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f64), T)> {
+    let (begin, cpu) = (Instant::now(), processor_time());
+    let result = work().map_err(io::Error::other)?;
+    Ok(((begin.elapsed().as_secs_f64(), processor_time() - cpu), result))
+}
+
+/// Of this process, in seconds.
+fn processor_time() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a structure that is written.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+fn compare_opens(opens: usize) -> io::Result<()> {
+    let dir = ScratchDir::new("compare-opens");
+    let path = dir.path().join("counter_7.db");
+    let mut file = vec![0; 1 << 16];
+    file[0] = 8;
+    std::fs::write(&path, file)?;
+    println!(
+        "Opening a file for writing {opens} times, as the Python client does, in microseconds:\n"
+    );
+    println!("| meanwhile | median | p99.9 | most | over 1 ms |");
+    println!("|---|---:|---:|---:|---:|");
+    print_opens("nothing", &open_often(&path, opens)?);
+    for (what, is_probing) in
+        [("a process that only computes", false), ("a process that asks in a loop", true)]
+    {
+        let beside = in_child(|| {
+            loop {
+                if is_probing {
+                    list_files(dir.path()).map_err(io::Error::other)?;
+                } else {
+                    std::hint::spin_loop();
+                }
+            }
+        })?;
+        let times = open_often(&path, opens);
+        beside.kill()?;
+        print_opens(what, &times?);
+    }
+    Ok(())
+}
+
+/// How long each `open` took, in order of length.
+fn open_often(path: &Path, opens: usize) -> io::Result<Vec<Duration>> {
+    let mut times = Vec::with_capacity(opens);
+    for _ in 0..opens {
+        let begin = Instant::now();
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        times.push(begin.elapsed());
+        drop(file);
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+fn print_opens(what: &str, times: &[Duration]) {
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
+    let slow = times.iter().filter(|time| **time > Duration::from_millis(1)).count();
+    println!("| {what} | {:.1} | {:.1} | {:.0} | {slow} |", at(0.5), at(0.999), at(1.0));
+}

@@ -1,0 +1,245 @@
+//! A worker of the Python client whose pid comes back while the old file of that pid is retired and compacted.
+//!
+//! The compactor is stopped before each of its system calls. There the worker, the unchanged client, takes
+//! some of its steps: it opens the file, asks for its size, maps it, reads it, counts, ends. It takes the others
+//! when the pass is over. Whatever the order, each count is there once.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use multiprom::{MultiProcessCollector, Registry};
+
+use crate::support::http::sum_of;
+use crate::support::process::PATIENCE;
+use crate::support::stepped::Stepped;
+use crate::support::{TestDir, example, python, root, wait_for};
+
+/// The steps of a worker, by what it does next.
+const STEPS: [&str; 6] = ["open", "fstat", "mmap", "inc", "close", "end"];
+
+/// How many steps have been taken when the count is in the file, and when the worker has the file no more.
+const COUNTED: usize = 4;
+const ENDED: usize = 5;
+
+/// Longer than files stay retired.
+const GRACE: Duration = Duration::from_millis(3_100);
+
+/// The Python program that has all workers, each in a thread of its own.
+struct Workers {
+    program: Child,
+    commands: ChildStdin,
+    lines: Receiver<String>,
+    begun: usize,
+}
+
+struct Worker {
+    number: usize,
+    thread: String,
+    /// Steps that have been taken.
+    taken: usize,
+    /// The kernel holds the last one up.
+    is_held_up: bool,
+}
+
+impl Workers {
+    fn start() -> Option<Workers> {
+        let mut command = python("newest")?;
+        command.arg(root().join("tests/python/opener.py"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut program = command.spawn().unwrap();
+        let output = BufReader::new(program.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || output.lines().try_for_each(|it| sender.send(it.unwrap())));
+        Some(Workers { commands: program.stdin.take().unwrap(), program, lines, begun: 0 })
+    }
+
+    fn begin(&mut self, dir: &Path) -> Worker {
+        self.begun += 1;
+        let (number, thread) = (self.begun, String::new());
+        writeln!(self.commands, "begin {number} {}", dir.display()).unwrap();
+        let mut worker = Worker { number, thread, taken: 0, is_held_up: true };
+        self.listen(&mut worker);
+        worker
+    }
+
+    /// Waits until a worker has taken its step, or is held up by a lease.
+    fn listen(&self, worker: &mut Worker) {
+        let tasks = format!("/proc/{}/task", self.program.id());
+        wait_for("step of a worker", PATIENCE, || {
+            if let Ok(line) = self.lines.recv_timeout(Duration::from_millis(1)) {
+                let words: Vec<&str> = line.split(' ').collect();
+                let number = worker.number.to_string();
+                assert_eq!(words[..2], [&number, STEPS[worker.taken]], "{line}");
+                words[2].clone_into(&mut worker.thread);
+                worker.is_held_up = false;
+                return Some(());
+            }
+            let path = format!("{tasks}/{}/wchan", worker.thread);
+            let is_waiting = fs::read_to_string(path).is_ok_and(|it| it.contains("break_lease"));
+            (is_waiting && worker.is_held_up).then_some(())
+        });
+    }
+
+    /// Takes steps until as many are taken, or one is held up.
+    fn go(&mut self, worker: &mut Worker, until: usize) {
+        while worker.taken < until && !worker.is_held_up {
+            writeln!(self.commands, "step {}", worker.number).unwrap();
+            worker.taken += 1;
+            worker.is_held_up = true;
+            self.listen(worker);
+        }
+    }
+
+    /// Takes all steps that are left: nobody holds a worker up any more.
+    fn finish(&mut self, worker: &mut Worker) {
+        if worker.is_held_up {
+            wait_for("end of the lease", PATIENCE, || {
+                self.listen(worker);
+                (!worker.is_held_up).then_some(())
+            });
+        }
+        self.go(worker, ENDED);
+        assert_eq!((worker.taken, worker.is_held_up), (ENDED, false));
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// How many were counted.
+fn count(dir: &Path) -> f64 {
+    let merged = Registry::new();
+    merged.register(MultiProcessCollector::new(dir).unwrap()).unwrap();
+    let text = merged.render(None).to_string();
+    assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{text}");
+    sum_of(&text, "again_total")
+}
+
+/// A directory with the file of a process that has counted to 1 and ended.
+fn with_old_file(base: &Path, name: &str, old: &Path) -> std::path::PathBuf {
+    let dir = base.join(name);
+    fs::create_dir(&dir).unwrap();
+    fs::copy(old, dir.join("counter_77.db")).unwrap();
+    dir
+}
+
+#[track_caller]
+fn assert_count(dir: &Path, workers: &[Option<&Worker>], when: &str) {
+    let counted =
+        |worker: &Worker| worker.taken > COUNTED || (worker.taken == COUNTED && !worker.is_held_up);
+    let counted = workers.iter().flatten().filter(|worker| counted(worker)).count();
+    let wanted = 1.0 + counted as f64;
+    assert_eq!(count(dir), wanted, "{}: {when}", dir.display());
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "the number of orders is shown")]
+fn a_pid_that_comes_back_at_any_step_of_compaction_loses_and_doubles_nothing() {
+    let Some(mut workers) = Workers::start() else {
+        return;
+    };
+    let (base, template) = (TestDir::in_memory("reused"), TestDir::in_memory("old"));
+    let mut first = workers.begin(template.path());
+    workers.finish(&mut first);
+    let old = template.path().join("counter_77.db");
+    let mut compactor = Stepped::start(&mut example("test-compacting"));
+    let dry = with_old_file(base.path(), "dry", &old);
+    let mut rename = None;
+    let stops = compactor.command(&dry, |at, call| {
+        if [libc::SYS_renameat2, libc::SYS_renameat].contains(&call.number) {
+            rename.get_or_insert(at);
+        }
+    });
+    let rename = rename.unwrap();
+    assert!(dry.join("retired").is_dir() && !dry.join("counter_77.db").exists());
+
+    // While the file is retired: some steps before a call, the others after the pass.
+    let mut retired = Vec::new();
+    let mut held_up = 0;
+    for stop in 0..stops {
+        for steps in 1..=ENDED {
+            let dir = with_old_file(base.path(), &format!("retire-{stop}-{steps}"), &old);
+            let mut worker = None;
+            compactor.command(&dir, |at, _| {
+                if at == stop {
+                    let worker = worker.insert(workers.begin(&dir));
+                    workers.go(worker, steps);
+                    held_up += u32::from(worker.is_held_up);
+                    assert_count(&dir, &[Some(worker)], "in the pass");
+                }
+            });
+            let Some(mut worker) = worker else { continue };
+            if !worker.is_held_up {
+                assert_count(&dir, &[Some(&worker)], "after the pass");
+            }
+            workers.finish(&mut worker);
+            assert_eq!(count(&dir), 2.0, "{} at its end", dir.display());
+            retired.push(dir);
+        }
+    }
+    // And while it is absorbed: the worker has opened it just before it was retired.
+    let mut opened = Vec::new();
+    for _ in 0..2 * MOST_STOPS {
+        let dir = with_old_file(base.path(), &format!("absorb-{}", opened.len()), &old);
+        let mut worker = None;
+        compactor.command(&dir, |at, _| {
+            if at == rename {
+                let begun = workers.begin(&dir);
+                workers.go(worker.insert(begun), COUNTED - 1);
+            }
+        });
+        opened.push((dir, worker.unwrap()));
+    }
+    let since = Instant::now();
+    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+
+    let stops_later = compactor.command(&dry, |_, _| ());
+    assert_eq!(count(&dry), 1.0);
+    assert!(stops_later <= MOST_STOPS && !dry.join("retired").read_dir().unwrap().any(|_| true));
+    for dir in &retired {
+        compactor.command(dir, |_, _| ());
+        assert_eq!(count(dir), 2.0, "{} compacted", dir.display());
+    }
+    let mut orders = retired.len();
+    for (at, (dir, mut worker)) in opened.into_iter().enumerate() {
+        let (stop, steps) = (at / 2, COUNTED + at % 2);
+        if stop >= stops_later {
+            workers.finish(&mut worker);
+            continue;
+        }
+        orders += 1;
+        let mut next = None;
+        compactor.command(&dir, |at, _| {
+            if at == stop {
+                workers.go(&mut worker, steps);
+                assert_count(&dir, &[Some(&worker)], "in the later pass");
+                // A third one begins under the name that is free now.
+                let begun = workers.begin(&dir);
+                workers.go(next.insert(begun), COUNTED);
+                assert_count(&dir, &[Some(&worker), next.as_ref()], "in the later pass");
+            }
+        });
+        assert_count(&dir, &[Some(&worker), next.as_ref()], "after the later pass");
+        workers.finish(&mut worker);
+        if let Some(next) = &mut next {
+            workers.finish(next);
+        }
+        let all = if next.is_some() { 3.0 } else { 2.0 };
+        assert_eq!(count(&dir), all, "{}", dir.display());
+        compactor.command(&dir, |_, _| ());
+        assert_eq!(count(&dir), all, "{} compacted", dir.display());
+    }
+    assert!(held_up > 0, "no open met a lease");
+    eprintln!("{orders} orders, in {held_up} of which an open waited for a lease");
+}
+
+/// More than the calls of a pass that absorbs.
+const MOST_STOPS: usize = 80;

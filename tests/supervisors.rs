@@ -1,0 +1,207 @@
+//! Supervisors with the recipes of `examples/`: a worker's live gauges leave and its counters stay, with the
+//! hook and without.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::http::{get, scrape, sum_of};
+use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::prometheus::is_installed;
+use crate::support::{TestDir, multiprom, python, root, skip, wait_for};
+
+const WORKERS: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hook {
+    With,
+    Without,
+}
+
+fn recipe(name: &str) -> PathBuf {
+    root().join("examples").join(name)
+}
+
+/// What a supervisor runs in: the directory, and the path on which hooks find the command.
+fn prepare<'a>(command: &'a mut Command, dir: &Path, python: &Command) -> &'a mut Command {
+    let below = |program: &Command| Path::new(program.get_program()).parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = [below(&multiprom()), below(python)].into_iter().chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(dirs).unwrap());
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PROMETHEUS_MULTIPROC_DIR", dir)
+}
+
+/// An exporter of a directory, which leaves the files of the Python client where they are.
+fn exporter(dir: &Path) -> (Running, String) {
+    let mut command = multiprom();
+    let mut server =
+        Running::start(command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir));
+    let url = server.url();
+    (server, url)
+}
+
+/// Asks the site until all of its workers have answered; how often it was asked, and who they are.
+fn ask_all(url: &str, asked: &mut u32) -> Vec<u32> {
+    let mut pids = BTreeSet::new();
+    wait_for("answers of all workers", PATIENCE, || {
+        let url = format!("{url}/pid");
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| get(&url).unwrap().body)).collect();
+            let answers = clients.into_iter().map(|it| it.join().unwrap().parse::<u32>().unwrap());
+            pids.extend(answers.inspect(|_| *asked += 1));
+        });
+        (pids.len() == WORKERS).then_some(())
+    });
+    pids.into_iter().collect()
+}
+
+fn live_gauge(dir: &Path, pid: u32) -> PathBuf {
+    dir.join(format!("gauge_livesum_{pid}.db"))
+}
+
+/// Ends a worker of a site by a signal; the files of its live gauges go where a hook is seen to run.
+fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook: Hook) {
+    let mut asked = sum_of(&scrape(metrics), "app_requests_total") as u32;
+    let pids = ask_all(site, &mut asked);
+    let ended = pids[0];
+    assert!(live_gauge(dir, ended).exists());
+    signal(ended, signal_name);
+    wait_for("end of the worker", PATIENCE, || (!is_alive(ended)).then_some(()));
+    let assert_exact = |asked: u32| {
+        let text = scrape(metrics);
+        assert_eq!(sum_of(&text, "app_requests_total"), f64::from(asked), "{text}");
+        assert_eq!(sum_of(&text, "app_alive"), WORKERS as f64, "{text}");
+    };
+    ask_all(site, &mut asked);
+    assert_exact(asked);
+    match hook {
+        Hook::With => wait_for("end of the live gauge", PATIENCE, || {
+            (!live_gauge(dir, ended).exists()).then_some(())
+        }),
+        Hook::Without => assert!(live_gauge(dir, ended).exists()),
+    }
+    ask_all(site, &mut asked);
+    assert_exact(asked);
+}
+
+#[test]
+fn workers_of_gunicorn_leave_with_its_hook_and_without() {
+    let Some(python) = python("newest") else { return };
+    for hook in [Hook::With, Hook::Without] {
+        let dir = TestDir::new("gunicorn");
+        let (_exporter, metrics) = exporter(dir.path());
+        let program = Path::new(python.get_program()).with_file_name("gunicorn");
+        let mut command = Command::new(program);
+        prepare(&mut command, dir.path(), &python).arg("--chdir").arg(root().join("tests/python"));
+        command.args(["-w", &WORKERS.to_string(), "-b", "127.0.0.1:0", "app:application"]);
+        if hook == Hook::With {
+            command.arg("-c").arg(recipe("gunicorn.conf.py"));
+        }
+        let mut site = Running::start(&mut command);
+        let line = site.line_after("Listening at: ");
+        let url = line.split(' ').next().unwrap();
+        assert_leaves(url, &metrics, dir.path(), "KILL", hook);
+        site.signal("TERM");
+        site.end();
+    }
+}
+
+#[test]
+fn workers_of_uwsgi_leave_with_its_hook_and_without() {
+    let Some(python) = python("newest") else { return };
+    if !is_installed("uwsgi_python3") {
+        return;
+    }
+    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
+    // Only a worker that ends in order runs the hook.
+    for (hook, signal) in [(Hook::With, "INT"), (Hook::Without, "INT"), (Hook::Without, "KILL")] {
+        let dir = TestDir::new("uwsgi");
+        let (_exporter, metrics) = exporter(dir.path());
+        let mut command = Command::new("uwsgi_python3");
+        prepare(&mut command, dir.path(), &python).arg("--ini").arg(recipe("uwsgi.ini"));
+        command.args(["--module", "app:application", "--http-socket", "127.0.0.1:0"]);
+        command.args(["--processes", &WORKERS.to_string(), "--pythonpath", packages.trim()]);
+        command.arg("--pythonpath").arg(root().join("tests/python"));
+        command.arg("--pythonpath").arg(root().join("examples"));
+        if hook == Hook::With {
+            command.args(["--import", "uwsgi_hook"]);
+        }
+        let mut site = Running::start(&mut command);
+        let line = site.line_after("bound to TCP address ");
+        let url = format!("http://{}", line.split(' ').next().unwrap());
+        wait_for("a worker", PATIENCE, || get(&url).ok());
+        assert_leaves(&url, &metrics, dir.path(), signal, hook);
+        site.signal("TERM");
+        site.end();
+    }
+}
+
+#[test]
+fn processes_of_supervisord_leave_with_its_listener_and_without() {
+    let Some(python) = python("supervisor") else { return };
+    for hook in [Hook::With, Hook::Without] {
+        let (dir, home) = (TestDir::new("supervised"), TestDir::new("supervisord"));
+        let (_exporter, metrics) = exporter(dir.path());
+        let text = fs::read_to_string(recipe("supervisord.conf")).unwrap();
+        let program = format!("python {}", root().join("tests/python/steady.py").display());
+        let mut text = text.replace("python app.py", &program);
+        if hook == Hook::Without {
+            text.truncate(text.find("[eventlistener").unwrap());
+        }
+        let config = home.path().join("supervisord.conf");
+        fs::write(&config, text).unwrap();
+        let listener = "supervisord_listener.py";
+        fs::copy(recipe(listener), home.path().join(listener)).unwrap();
+        let mut command =
+            Command::new(Path::new(python.get_program()).with_file_name("supervisord"));
+        prepare(&mut command, dir.path(), &python).arg("-c").arg(config);
+        let supervisor = Running::start(&mut command);
+        let counted = |jobs: f64| {
+            wait_for("counts of all processes", PATIENCE, || {
+                let text = scrape(&metrics);
+                let found = ["steady_jobs_total", "steady_busy"].map(|it| sum_of(&text, it));
+                assert!(found[0] <= jobs, "{text}");
+                (found == [jobs, WORKERS as f64]).then_some(())
+            });
+        };
+        counted(5.0 * WORKERS as f64);
+        let names = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
+        let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        let pid = names.iter().find_map(|it| it.strip_prefix("counter_")?.strip_suffix(".db"));
+        let pid: u32 = pid.unwrap().parse().unwrap();
+        signal(pid, "KILL");
+        // Another takes its place.
+        counted(5.0 * (WORKERS + 1) as f64);
+        match hook {
+            Hook::With => wait_for("end of the live gauge", PATIENCE, || {
+                (!live_gauge(dir.path(), pid).exists()).then_some(())
+            }),
+            Hook::Without => assert!(live_gauge(dir.path(), pid).exists()),
+        }
+        counted(5.0 * (WORKERS + 1) as f64);
+        supervisor.signal("TERM");
+        supervisor.end();
+    }
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    if !is_installed("systemd-analyze") {
+        return;
+    }
+    let dir = TestDir::new("unit");
+    let text = fs::read_to_string(recipe("app.service")).unwrap();
+    // The programs of the recipe are where this machine has them.
+    let command = multiprom();
+    let text = text.replace("/usr/bin/multiprom", command.get_program().to_str().unwrap());
+    assert!(text.contains(command.get_program().to_str().unwrap()));
+    let unit = dir.path().join("app.service");
+    fs::write(&unit, text).unwrap();
+    let said = run(Command::new("systemd-analyze").arg("verify").arg(&unit));
+    if said.stderr.contains("Failed to") && !said.stderr.contains("app.service") {
+        return skip(&format!("systemd-analyze cannot work here: {}", said.stderr.trim()));
+    }
+    assert_eq!((said.status, said.stderr.contains("app.service")), (0, false), "{}", said.stderr);
+}

@@ -1,0 +1,83 @@
+//! A real Prometheus, and what it answers.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use super::http::get;
+use super::process::{PATIENCE, Running};
+use super::{skip, wait_for};
+
+/// Whether a program is there; where not, the test is counted as skipped.
+pub fn is_installed(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        skip(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// A Prometheus that scrapes targets each second, each as a job of its own, and its address.
+pub fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
+    let job = |(name, target): &(&str, &str)| {
+        format!("{{job_name: {name}, static_configs: [{{targets: [\"{target}\"]}}]}}")
+    };
+    let jobs: Vec<String> = targets.iter().map(job).collect();
+    scraping(dir, &jobs.join(", "), flags)
+}
+
+/// A Prometheus with these jobs, each second, and its address.
+///
+/// It does not tell which port it was given, so a free one is looked for, again where somebody else
+/// took it meanwhile.
+pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
+    let config = dir.join("prometheus.yml");
+    let text =
+        format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{jobs}]\n");
+    fs::write(&config, text).unwrap();
+    for _ in 0..5 {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+        command.arg(format!("--web.listen-address={free}")).args(flags);
+        let mut running = Running::start(command.current_dir(dir));
+        let url = format!("http://{free}");
+        let is_up = wait_for("Prometheus", PATIENCE, || {
+            let is_ready = get(&format!("{url}/-/ready")).is_ok_and(|answer| answer.status == 200);
+            (is_ready || !running.is_running()).then_some(is_ready)
+        });
+        if is_up && running.is_running() {
+            return (running, url);
+        }
+    }
+    panic!("no free port for Prometheus");
+}
+
+pub fn api(url: &str, path: &str) -> serde_json::Value {
+    let answer = get(&format!("{url}/api/v1/{path}")).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+/// The value of a query that gives one, if it gives any.
+pub fn value(url: &str, query: &str) -> Option<f64> {
+    let answer = api(url, &format!("query?query={}", percent_encoded(query)));
+    let value = answer["data"]["result"][0]["value"][1].as_str()?;
+    Some(value.parse().unwrap())
+}
+
+/// Text as a part of an address.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
