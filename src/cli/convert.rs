@@ -9,7 +9,7 @@ use super::args::{ConvertArguments, LintArguments};
 use super::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
-use crate::model::{FamilyHead, FamilySink, Gatherer as _, Sample};
+use crate::model::{FamilyHead, FamilySink, Gatherer as _, NativeHistogram, Sample};
 use crate::parse::{Families, ParseError, Parser, Syntax, lint};
 
 /// The exit status for an exposition that parses and could be better, as promtool has it.
@@ -77,13 +77,17 @@ fn with_source<T>(
     result.map_err(|error| error.in_source(name))
 }
 
-/// Counts samples.
+/// Counts samples and native histograms.
 struct Count(usize);
 
 impl FamilySink for Count {
     fn family(&mut self, _head: &FamilyHead<'_>) {}
 
     fn sample(&mut self, _sample: &Sample<'_>) {
+        self.0 += 1;
+    }
+
+    fn native_histogram(&mut self, _labels: &[(&str, &str)], _histogram: &NativeHistogram<'_>) {
         self.0 += 1;
     }
 }

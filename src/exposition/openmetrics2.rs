@@ -27,7 +27,8 @@ use crate::model::{
 /// - native histograms that are not valid;
 /// - the unit of an info or a state set, or with other characters than metric names have.
 ///
-/// The bucket `+Inf` is added where it is missing; a histogram without a sum has the sum NaN.
+/// The bucket `+Inf` is added where it is missing. A histogram without a count has that of its last bucket,
+/// one without a sum the sum NaN.
 pub struct OpenMetrics2Encoder<'a> {
     out: &'a mut Vec<u8>,
     names: Names,
@@ -210,7 +211,7 @@ fn push_value(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) -> b
 }
 
 fn push_histogram(out: &mut Vec<u8>, metric: &Pending, names: [&str; 2]) {
-    let count = metric.count.unwrap_or_default();
+    let count = metric.total().unwrap_or_default();
     for (before, name, value) in
         [('{', names[0], count), (',', names[1], metric.sum.unwrap_or(f64::NAN))]
     {

@@ -3,6 +3,7 @@
 mod convert;
 mod judges;
 mod openmetrics_rules;
+mod protobuf_native;
 mod protobuf_parser;
 mod round_trip;
 mod text_rules;

@@ -113,7 +113,8 @@ fn family(index: usize, metric_type: MetricType) -> impl Strategy<Value = Family
             });
             let unit = if has_unit && unit { "seconds" } else { "" }.to_owned();
             let samples = metrics.flatten().collect();
-            Family { name: name.clone(), help, unit, metric_type, samples }
+            let (name, native_histograms) = (name.clone(), Vec::new());
+            Family { name, help, unit, metric_type, samples, native_histograms }
         },
     )
 }
@@ -131,7 +132,9 @@ fn writes(format: Format, mark: &str) -> bool {
     let sample = OwnedSample { exemplar, ..sample(Part::Total, &Vec::new(), 1.0, None) };
     let (metric_type, samples) = (MetricType::Counter, vec![sample]);
     let [name, unit] = ["a_s", "s"].map(str::to_owned);
-    let probe = Families(vec![Family { name, help: String::new(), unit, metric_type, samples }]);
+    let (help, native_histograms) = (String::new(), Vec::new());
+    let probe =
+        Families(vec![Family { name, help, unit, metric_type, samples, native_histograms }]);
     Exposition::encode(&probe, format).to_string().contains(mark)
 }
 
