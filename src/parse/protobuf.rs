@@ -107,15 +107,22 @@ fn label<'a>(mut message: Message<'a>, labels: &mut Labels<'a>, most: usize) -> 
     Ok(())
 }
 
+/// Below, a time in nanoseconds is exact in an `f64`.
+const MAX_EXACT_SECONDS: u64 = 9_000_000;
+
 /// A `google.protobuf.Timestamp`, in seconds.
 fn seconds(mut message: Message<'_>) -> Result<f64, At> {
-    let (mut seconds, mut nanoseconds) = (0, 0);
+    let (mut seconds, mut nanoseconds) = (0i64, 0i32);
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {
             (1, Some(bits)) => seconds = bits as i64,
             (2, Some(bits)) => nanoseconds = bits as i32,
             _ => {}
         }
+    }
+    if seconds.unsigned_abs() < MAX_EXACT_SECONDS {
+        // One rounding, as a sum of two rounded numbers would be another number.
+        return Ok((seconds * 1_000_000_000 + i64::from(nanoseconds)) as f64 / 1e9);
     }
     Ok(seconds as f64 + f64::from(nanoseconds) / 1e9)
 }
@@ -287,7 +294,7 @@ fn give_histogram<'a>(
     [count_part, sum_part]: [Part; 2],
     giver: &mut Giver<'a, '_, '_>,
 ) -> Result<(), At> {
-    let (mut count, mut count_float, mut sum, mut created) = (None, 0.0, None, None);
+    let (mut count, mut count_float, mut sum, mut created) = (None, None, None, None);
     let (mut has_buckets, mut has_infinity) = (false, false);
     let mut native = NativeFields::default();
     let mut exemplars = Vec::new();
@@ -300,7 +307,7 @@ fn give_histogram<'a>(
                 has_buckets = true;
                 has_infinity |= give_bucket(bucket, giver)?;
             }
-            (4, _, Some(double), _) => count_float = double,
+            (4, _, Some(double), _) => count_float = Some(double),
             (15, Some(time), _, _) => created = Some(seconds(time)?),
             (16, Some(exemplar), _, _) => {
                 exemplars.push(ReadExemplar::read(exemplar, giver.most_labels)?);
@@ -308,8 +315,9 @@ fn give_histogram<'a>(
             _ => native.take(number, field)?,
         }
     }
-    let has_float_count = count_float != 0.0;
-    let count = if has_float_count { Some(count_float) } else { count };
+    // Some writers write both, and the one that is not meant as 0.
+    let has_float_count = count_float.is_some_and(|count| count != 0.0);
+    let count = if has_float_count { count_float } else { count.or(count_float) };
     let (known_count, known_sum) = (count.unwrap_or_default(), sum.unwrap_or_default());
     if has_buckets || !native.is_native() {
         if !has_infinity {

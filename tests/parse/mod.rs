@@ -1,6 +1,7 @@
 //! The parsers, by their rules and by foreign judges.
 
 mod convert;
+mod generated;
 mod judges;
 mod openmetrics_rules;
 mod protobuf_native;
