@@ -7,10 +7,9 @@ use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_sample_series};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
-use crate::model::{Exemplar, FamilyHead, FamilySink, MetricType, Part, Sample, is_whole_count};
-
-/// The most characters of the label names and values of an exemplar.
-const MAX_EXEMPLAR_CHARS: usize = 128;
+use crate::model::{
+    Exemplar, FamilyHead, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Part, Sample, is_whole_count,
+};
 
 /// Writes families as OpenMetrics 1.0.0; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
 ///
@@ -176,9 +175,7 @@ fn has_room_for(exemplar: &Exemplar<'_>, part: Part) -> bool {
         Part::Bucket(bound) => exemplar.value <= bound,
         _ => false,
     };
-    let chars = |text: &str| text.chars().count();
-    let total: usize = exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum();
-    is_inside && total <= MAX_EXEMPLAR_CHARS
+    is_inside && exemplar.chars() <= MAX_EXEMPLAR_CHARS
 }
 
 /// Whether a unit is one: of the characters of metric names, and not of an info or a state set.

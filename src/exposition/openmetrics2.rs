@@ -5,7 +5,7 @@
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_series};
-use super::names::{Names, Syntax, own_suffix};
+use super::names::{Names, Syntax};
 use super::openmetrics::{is_quantile, is_unit};
 use super::pending::Pending;
 use crate::model::number::{Style, push_f64, push_u64};
@@ -65,7 +65,7 @@ impl<'a> OpenMetrics2Encoder<'a> {
     /// Writes the series of a sample. `false` where one of its labels is not shown.
     fn take_series(&mut self, labels: &[(&str, &str)]) -> bool {
         self.series.clear();
-        let suffix = own_suffix(self.metric_type);
+        let suffix = self.metric_type.own_suffix();
         push_series(&mut self.series, &mut self.names, suffix, labels, Part::Value)
     }
 
@@ -110,7 +110,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         if self.is_skipping {
             return;
         }
-        let suffix = own_suffix(head.metric_type);
+        let suffix = head.metric_type.own_suffix();
         push_comment(self.out, "TYPE", &self.names, suffix);
         self.out.extend_from_slice(head.metric_type.as_str().as_bytes());
         self.out.push(b'\n');

@@ -4,7 +4,7 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::names::{Names, Syntax, own_suffix};
+use super::names::{Names, Syntax};
 use super::pending::Pending;
 use super::protobuf_text::push_family_text;
 use super::wire::{
@@ -130,7 +130,7 @@ impl FamilySink for ProtobufEncoder<'_> {
         self.end_family();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
-        push_text(&mut self.head, 1, self.names.base(), own_suffix(head.metric_type));
+        push_text(&mut self.head, 1, self.names.base(), head.metric_type.own_suffix());
         if !head.help.is_empty() {
             push_text(&mut self.head, 2, head.help, "");
         }

@@ -96,11 +96,7 @@ impl Family {
 
     /// The name in the text format, where that of a counter ends in `_total`.
     pub(super) fn shown_name(&self) -> String {
-        match self.metric_type {
-            MetricType::Counter => format!("{}_total", self.name),
-            MetricType::Info => format!("{}_info", self.name),
-            _ => self.name.clone(),
-        }
+        [&self.name, self.metric_type.own_suffix()].concat()
     }
 
     /// Whether it has neither samples nor native histograms.

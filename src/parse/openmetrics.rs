@@ -307,16 +307,5 @@ impl Kind {
 }
 
 fn parse_type(word: &str) -> Option<MetricType> {
-    [
-        MetricType::Counter,
-        MetricType::Gauge,
-        MetricType::Histogram,
-        MetricType::GaugeHistogram,
-        MetricType::Summary,
-        MetricType::Info,
-        MetricType::StateSet,
-        MetricType::Unknown,
-    ]
-    .into_iter()
-    .find(|known| known.as_str() == word)
+    MetricType::ALL.into_iter().find(|known| known.as_str() == word)
 }
