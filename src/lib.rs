@@ -32,6 +32,9 @@ mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 mod file;
+#[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,24 @@
-//! The protobuf parser takes any bytes.
+//! The protobuf parser takes any bytes, and what it gives is written and read back the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use multiprom::parse::Parser;
+use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
+use multiprom::parse::{Families, Parser};
 
-fuzz_target!(|bytes: &[u8]| Parser::protobuf(bytes).for_each(drop));
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(families) = Parser::protobuf(bytes).collect::<Result<Vec<_>, _>>() else { return };
+    // Beyond, not every number of milliseconds is one of seconds.
+    let is_near = |time: Option<f64>| time.is_none_or(|seconds| seconds.abs() < 1e12);
+    for family in &families {
+        let samples = family.samples.iter().map(|sample| sample.timestamp);
+        let natives = family.native_histograms.iter().map(|native| native.timestamp);
+        if !samples.chain(natives).all(is_near) {
+            return;
+        }
+    }
+    let format = Negotiated::new(Format::Protobuf, Escaping::AllowUtf8);
+    let written = Exposition::encode(&Families(families).joined(), format).body;
+    let read = Parser::protobuf(&written[..]).collect::<Result<Vec<_>, _>>();
+    let again = Exposition::encode(&Families(read.expect("our own protobuf parses")), format).body;
+    assert!(again == written, "what is read is written as it was");
+});

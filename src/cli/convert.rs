@@ -1,5 +1,6 @@
 //! `convert` and `lint`: expositions from a file or standard input.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,10 @@ use super::args::{ConvertArguments, LintArguments};
 use super::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
-use crate::model::{FamilyHead, FamilySink, Gatherer as _, Sample};
-use crate::parse::{Families, ParseError, Parser, Syntax, lint};
+use crate::model::{
+    FamilyHead, FamilySink, Gatherer as _, MetricType, NativeHistogram, Part, Sample,
+};
+use crate::parse::{Families, Family, OwnedSample, ParseError, Parser, Syntax, lint};
 
 /// The exit status for an exposition that parses and could be better, as promtool has it.
 const LINT_FOUND: u8 = 3;
@@ -21,7 +24,10 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
         Parser::new(syntax, source).collect::<std::result::Result<Vec<_>, _>>()
     })?;
     let format = arguments.to.format();
-    let families = Families(families).joined();
+    let mut families = Families(families).joined();
+    if matches!(format, Format::OpenMetrics | Format::OpenMetrics2) {
+        families = with_created(families);
+    }
     let body = Exposition::encode(&families, Negotiated::from(format).created()).body;
     // What one format allows need not fit into another: negative counters, histograms without `+Inf`,
     // names that become equal.
@@ -45,6 +51,25 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
     }
     print(&body)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gauges `x_created` beside a counter, histogram or summary `x`, as the Python client has them in text, become
+/// its times of creation: OpenMetrics keeps that name for it.
+fn with_created(families: Families) -> Families {
+    let name = |family: &Family| format!("{}{}", family.name, Part::Created.suffix());
+    let has_times = |family: &&Family| family.metric_type.has(Part::Created);
+    let owners: HashSet<String> = families.0.iter().filter(has_times).map(name).collect();
+    let is_time =
+        |family: &Family| family.metric_type == MetricType::Gauge && owners.contains(&family.name);
+    let (times, mut kept): (Vec<_>, Vec<_>) = families.0.into_iter().partition(is_time);
+    let mut times: HashMap<String, Vec<OwnedSample>> =
+        times.into_iter().map(|family| (family.name, family.samples)).collect();
+    for family in kept.iter_mut().filter(|family| family.metric_type.has(Part::Created)) {
+        let found = times.remove(&name(family)).unwrap_or_default().into_iter();
+        let created = found.map(|sample| OwnedSample { part: Part::Created, ..sample });
+        family.samples.extend(created);
+    }
+    Families(kept).joined()
 }
 
 pub(super) fn lint(arguments: &LintArguments) -> Result<ExitCode> {
@@ -77,13 +102,17 @@ fn with_source<T>(
     result.map_err(|error| error.in_source(name))
 }
 
-/// Counts samples.
+/// Counts samples and native histograms.
 struct Count(usize);
 
 impl FamilySink for Count {
     fn family(&mut self, _head: &FamilyHead<'_>) {}
 
     fn sample(&mut self, _sample: &Sample<'_>) {
+        self.0 += 1;
+    }
+
+    fn native_histogram(&mut self, _labels: &[(&str, &str)], _histogram: &NativeHistogram<'_>) {
         self.0 += 1;
     }
 }

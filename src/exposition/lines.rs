@@ -1,7 +1,7 @@
 //! What the text formats have in common: series, escapes, comments.
 
 use super::names::Names;
-use crate::model::number::{Style, push_f64, push_u64};
+use crate::model::number::{Style, milliseconds, push_f64, push_u64};
 use crate::model::{Exemplar, Part, Sample};
 
 /// Which characters of a text are escaped besides backslash and line feed.
@@ -98,9 +98,9 @@ pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, names: &Names, suff
     out.push(b' ');
 }
 
-/// Appends a time as a count of milliseconds, towards zero.
+/// Appends a time as the nearest count of milliseconds.
 pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
-    let milliseconds = (seconds * 1000.0).round() as i64;
+    let milliseconds = milliseconds(seconds);
     if milliseconds < 0 {
         out.push(b'-');
     }

@@ -61,7 +61,7 @@ impl Names {
             }
         } else {
             // As in Go, where the name of a counter has `_total` in it, what follows is escaped too.
-            let suffix = own_suffix(head.metric_type);
+            let suffix = head.metric_type.own_suffix();
             let name = [head.name, suffix].concat();
             let shown = self.escaping.metric_name(&name);
             self.base.push_str(shown.strip_suffix(suffix).unwrap_or(&shown));
@@ -115,15 +115,6 @@ impl Names {
                 shown.push_str("=\"");
             }
         })
-    }
-}
-
-/// What the name of a family has appended where a format shows it with the suffix of its only sample.
-pub(super) const fn own_suffix(metric_type: MetricType) -> &'static str {
-    match metric_type {
-        MetricType::Counter => "_total",
-        MetricType::Info => "_info",
-        _ => "",
     }
 }
 

@@ -7,10 +7,9 @@ use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_sample_series};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
-use crate::model::{Exemplar, FamilyHead, FamilySink, MetricType, Part, Sample, is_whole_count};
-
-/// The most characters of the label names and values of an exemplar.
-const MAX_EXEMPLAR_CHARS: usize = 128;
+use crate::model::{
+    Exemplar, FamilyHead, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Part, Sample, is_whole_count,
+};
 
 /// Writes families as OpenMetrics 1.0.0; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
 ///
@@ -61,7 +60,8 @@ pub struct OpenMetricsEncoder<'a> {
 #[derive(Default)]
 struct Metric {
     has_negative_bounds: bool,
-    is_in_buckets: bool,
+    /// The bound of the bucket that was last, if nothing came after it.
+    last_bound: Option<f64>,
     /// The counter or the sum was left out: so is the `_created` or the count that follows.
     is_left_out: bool,
     /// Where the line of its count begins, if that is the last line.
@@ -102,11 +102,14 @@ impl<'a> OpenMetricsEncoder<'a> {
     /// Whether a sample is shown; keeps note of what that means for the next.
     fn admit(&mut self, sample: &Sample<'_>) -> bool {
         let (metric, value) = (&mut self.metric, sample.value);
-        let is_bucket = matches!(sample.part, Part::Bucket(_));
-        if is_bucket && !metric.is_in_buckets {
+        let bound = match sample.part {
+            Part::Bucket(bound) => Some(bound),
+            _ => None,
+        };
+        if bound.is_some() && metric.last_bound.is_none_or(|last| bound <= Some(last)) {
             *metric = Metric::default();
         }
-        metric.is_in_buckets = is_bucket;
+        metric.last_bound = bound;
         let was_left_out = std::mem::take(&mut metric.is_left_out);
         let count_at = metric.count_at.take();
         if !self.metric_type.has(sample.part) {
@@ -172,9 +175,7 @@ fn has_room_for(exemplar: &Exemplar<'_>, part: Part) -> bool {
         Part::Bucket(bound) => exemplar.value <= bound,
         _ => false,
     };
-    let chars = |text: &str| text.chars().count();
-    let total: usize = exemplar.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum();
-    is_inside && total <= MAX_EXEMPLAR_CHARS
+    is_inside && exemplar.chars() <= MAX_EXEMPLAR_CHARS
 }
 
 /// Whether a unit is one: of the characters of metric names, and not of an info or a state set.
@@ -396,6 +397,21 @@ mod tests {
         });
         assert!(!text.contains("h_sum") && !text.contains("h_count"), "{text}");
         assert!(text.contains("g_gsum -5.0\ng_gcount 2\n"), "{text}");
+    }
+
+    #[test]
+    fn negative_bounds_are_those_of_one_metric() {
+        let text = page(|out| {
+            out.family(&FamilyHead::new("h", "", MetricType::Histogram));
+            for bound in [-1.0, f64::INFINITY] {
+                out.sample(&Sample::new(Part::Bucket(bound), &[("a", "1")], 1.0));
+            }
+            let labels = [("a", "2")];
+            for part in [Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
+                out.sample(&Sample::new(part, &labels, 1.0));
+            }
+        });
+        assert!(text.ends_with("h_sum{a=\"2\"} 1.0\nh_count{a=\"2\"} 1\n# EOF\n"), "{text}");
     }
 
     #[test]

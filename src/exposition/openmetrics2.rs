@@ -5,7 +5,7 @@
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_series};
-use super::names::{Names, Syntax, own_suffix};
+use super::names::{Names, Syntax};
 use super::openmetrics::{is_quantile, is_unit};
 use super::pending::Pending;
 use crate::model::number::{Style, push_f64, push_u64};
@@ -27,7 +27,8 @@ use crate::model::{
 /// - native histograms that are not valid;
 /// - the unit of an info or a state set, or with other characters than metric names have.
 ///
-/// The bucket `+Inf` is added where it is missing; a histogram without a sum has the sum NaN.
+/// The bucket `+Inf` is added where it is missing. A histogram without a count has that of its last bucket,
+/// one without a sum the sum NaN.
 pub struct OpenMetrics2Encoder<'a> {
     out: &'a mut Vec<u8>,
     names: Names,
@@ -64,7 +65,7 @@ impl<'a> OpenMetrics2Encoder<'a> {
     /// Writes the series of a sample. `false` where one of its labels is not shown.
     fn take_series(&mut self, labels: &[(&str, &str)]) -> bool {
         self.series.clear();
-        let suffix = own_suffix(self.metric_type);
+        let suffix = self.metric_type.own_suffix();
         push_series(&mut self.series, &mut self.names, suffix, labels, Part::Value)
     }
 
@@ -109,7 +110,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         if self.is_skipping {
             return;
         }
-        let suffix = own_suffix(head.metric_type);
+        let suffix = head.metric_type.own_suffix();
         push_comment(self.out, "TYPE", &self.names, suffix);
         self.out.extend_from_slice(head.metric_type.as_str().as_bytes());
         self.out.push(b'\n');
@@ -210,7 +211,7 @@ fn push_value(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) -> b
 }
 
 fn push_histogram(out: &mut Vec<u8>, metric: &Pending, names: [&str; 2]) {
-    let count = metric.count.unwrap_or_default();
+    let count = metric.total().unwrap_or_default();
     for (before, name, value) in
         [('{', names[0], count), (',', names[1], metric.sum.unwrap_or(f64::NAN))]
     {

@@ -14,8 +14,9 @@ pub(super) struct Pending {
     pub(super) count: Option<f64>,
     pub(super) sum: Option<f64>,
     pub(super) created: Option<f64>,
-    /// The last bound of the buckets.
+    /// The last bound of the buckets, and what its bucket holds.
     pub(super) last_bound: Option<f64>,
+    last_bucket: f64,
     pub(super) buckets: Vec<u8>,
     pub(super) quantiles: Vec<u8>,
     pub(super) native: Vec<u8>,
@@ -25,6 +26,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// The number of observations: where it was not given, what the last bucket holds.
+    pub(super) fn total(&self) -> Option<f64> {
+        self.count.or(self.last_bound.map(|_| self.last_bucket))
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.is_open
     }
@@ -78,7 +84,10 @@ impl Pending {
             Part::Count | Part::GaugeCount => self.count = Some(value),
             Part::Sum | Part::GaugeSum => self.sum = Some(value),
             Part::Created => self.created = Some(value),
-            Part::Bucket(bound) => self.last_bound = Some(bound),
+            Part::Bucket(bound) => {
+                self.last_bound = Some(bound);
+                self.last_bucket = value;
+            }
             Part::Quantile(_) => {}
             Part::Value | Part::Total | Part::Info | Part::State => self.value = Some(value),
         }

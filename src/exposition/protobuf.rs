@@ -4,12 +4,13 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::names::{Names, Syntax, own_suffix};
+use super::names::{Names, Syntax};
 use super::pending::Pending;
 use super::protobuf_text::push_family_text;
 use super::wire::{
     push_double, push_int, push_message, push_sint, push_text, push_uint, push_varint,
 };
+use crate::model::number::milliseconds;
 use crate::model::{
     Exemplar, FamilyHead, FamilySink, MetricType, NativeBuckets, NativeHistogram, Part, Sample,
     is_whole_count,
@@ -19,8 +20,11 @@ use crate::model::{
 ///
 /// It is the one format that has everything: exemplars, native histograms with or without classic buckets,
 /// start timestamps. Infos and state sets, which it lacks, are gauges. Counts that are whole numbers are
-/// integers, others floats. Families without samples, samples that their type does not have, and
-/// native histograms that are not valid are left out. One family at a time is held.
+/// integers, others floats; those of summaries are rounded to whole numbers, negative ones and NaN to 0. Times are
+/// rounded, of samples to milliseconds and others to nanoseconds. A histogram without a count has that of its last
+/// bucket, one without a sum the sum NaN, as readers take what is missing for 0. Families without samples,
+/// samples that their type does not have, and native histograms that are not valid are left out. One
+/// family at a time is held.
 pub struct ProtobufEncoder<'a> {
     out: &'a mut Vec<u8>,
     names: Names,
@@ -126,7 +130,7 @@ impl FamilySink for ProtobufEncoder<'_> {
         self.end_family();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
-        push_text(&mut self.head, 1, self.names.base(), own_suffix(head.metric_type));
+        push_text(&mut self.head, 1, self.names.base(), head.metric_type.own_suffix());
         if !head.help.is_empty() {
             push_text(&mut self.head, 2, head.help, "");
         }
@@ -229,7 +233,7 @@ fn push_metric(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) {
         }),
         MetricType::Summary => push_message(out, 4, |out| {
             if let Some(count) = metric.count {
-                push_uint(out, 1, count as u64);
+                push_uint(out, 1, count.round() as u64);
             }
             if let Some(sum) = metric.sum {
                 push_double(out, 2, sum);
@@ -241,7 +245,7 @@ fn push_metric(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) {
         MetricType::Histogram | MetricType::GaugeHistogram => {}
     }
     if let Some(seconds) = metric.timestamp.filter(|seconds| seconds.is_finite()) {
-        push_int(out, 6, (seconds * 1000.0) as i64);
+        push_int(out, 6, milliseconds(seconds));
     }
     if matches!(metric_type, MetricType::Histogram | MetricType::GaugeHistogram) {
         push_message(out, 7, |out| push_histogram(out, metric));
@@ -249,16 +253,14 @@ fn push_metric(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) {
 }
 
 fn push_histogram(out: &mut Vec<u8>, metric: &Pending) {
-    let is_float =
-        metric.has_float_counts || metric.count.is_some_and(|count| !is_whole_count(count));
-    if let (Some(count), false) = (metric.count, is_float) {
+    let count = metric.total().unwrap_or_default();
+    let is_float = metric.has_float_counts || !is_whole_count(count);
+    if !is_float {
         push_uint(out, 1, count as u64);
     }
-    if let Some(sum) = metric.sum {
-        push_double(out, 2, sum);
-    }
+    push_double(out, 2, metric.sum.unwrap_or(f64::NAN));
     out.extend_from_slice(&metric.buckets);
-    if let (Some(count), true) = (metric.count, is_float) {
+    if is_float {
         push_double(out, 4, count);
     }
     out.extend_from_slice(&metric.native);
@@ -339,9 +341,11 @@ fn push_timestamp(out: &mut Vec<u8>, field: u32, seconds: Option<f64>) {
     let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else {
         return;
     };
-    let whole = seconds.floor();
-    // OK because the difference is in 0 to 1, and less than 1 billion after the cut.
-    let nanoseconds = (((seconds - whole) * 1e9) as u64).min(999_999_999);
+    let (mut whole, fraction) = (seconds.floor(), seconds - seconds.floor());
+    let mut nanoseconds = (fraction * 1e9).round() as u64;
+    if nanoseconds == 1_000_000_000 {
+        (whole, nanoseconds) = (whole + 1.0, 0);
+    }
     push_message(out, field, |out| {
         if whole != 0.0 {
             push_int(out, 1, whole as i64);

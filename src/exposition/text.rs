@@ -5,7 +5,7 @@
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, push_comment, push_escaped, push_milliseconds, push_sample_series};
-use super::names::{Names, Syntax, own_suffix};
+use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64};
 use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
 
@@ -122,7 +122,7 @@ impl FamilySink for TextEncoder<'_> {
             known => known.as_str(),
         };
         // The name of a counter's family is that of its samples in this format.
-        push_head(self.out, &self.names, own_suffix(head.metric_type), head.help, word);
+        push_head(self.out, &self.names, head.metric_type.own_suffix(), head.help, word);
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {

@@ -290,11 +290,16 @@ impl ArchiveBuilder {
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        let checksum = crc32fast::hash(&self.bytes);
-        self.bytes.extend_from_slice(&checksum.to_le_bytes());
-        self.bytes.extend_from_slice(&END);
+        seal(&mut self.bytes);
         self.bytes
     }
+}
+
+/// Appends the checksum and the end.
+pub(crate) fn seal(bytes: &mut Vec<u8>) {
+    let checksum = crc32fast::hash(bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes.extend_from_slice(&END);
 }
 
 fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {

@@ -25,6 +25,27 @@ pub enum MetricType {
 }
 
 impl MetricType {
+    /// Every type.
+    pub(crate) const ALL: [MetricType; 8] = [
+        MetricType::Counter,
+        MetricType::Gauge,
+        MetricType::Histogram,
+        MetricType::GaugeHistogram,
+        MetricType::Summary,
+        MetricType::Info,
+        MetricType::StateSet,
+        MetricType::Unknown,
+    ];
+
+    /// What is appended to the name of the family where a format names it by its only sample.
+    pub(crate) const fn own_suffix(self) -> &'static str {
+        match self {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            _ => "",
+        }
+    }
+
     /// The word of the OpenMetrics format.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -163,6 +184,9 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// The most characters of the label names and values of an exemplar in OpenMetrics 1.0.
+pub(crate) const MAX_EXEMPLAR_CHARS: usize = 128;
+
 /// One observation, told apart by labels such as the id of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar<'a> {
@@ -172,4 +196,12 @@ pub struct Exemplar<'a> {
     pub value: f64,
     /// When, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
+}
+
+impl Exemplar<'_> {
+    /// The characters of its label names and values.
+    pub(crate) fn chars(&self) -> usize {
+        let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();
+        self.labels.iter().map(chars).sum()
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) mod number;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
+pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;

@@ -154,6 +154,11 @@ fn parse_exponent(text: &[u8]) -> i32 {
     if negative { -magnitude } else { magnitude }
 }
 
+/// A time in seconds as the nearest count of milliseconds.
+pub(crate) fn milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
 /// The canonical spelling of a histogram bound, as label value of `le`.
 pub(crate) fn bound_text(bound: f64) -> String {
     let mut text = Vec::with_capacity(8);

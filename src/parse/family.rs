@@ -5,7 +5,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::quality::RandomState;
 
-use crate::model::{Exemplar, FamilyHead, FamilySink, Gatherer, MetricType, Part, Sample};
+use super::native::OwnedNativeHistogram;
+use crate::model::{
+    Exemplar, FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Part, Sample,
+};
 
 /// A metric family with its samples.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +23,33 @@ pub struct Family {
     pub metric_type: MetricType,
     /// The samples, in their order.
     pub samples: Vec<OwnedSample>,
+    /// The native histograms, in their order; each knows its place among the samples.
+    pub native_histograms: Vec<OwnedNativeHistogram>,
+}
+
+/// One of those that a family holds.
+enum Item<S, N> {
+    Sample(S),
+    Native(N),
+}
+
+/// Samples and native histograms in the order in which they came; `after` is the place of a histogram.
+fn interleaved<S, N>(
+    samples: impl IntoIterator<Item = S>,
+    natives: impl IntoIterator<Item = N>,
+    after: impl Fn(&N) -> usize,
+) -> impl Iterator<Item = Item<S, N>> {
+    let mut samples = samples.into_iter();
+    let mut natives = natives.into_iter().peekable();
+    let mut given = 0;
+    std::iter::from_fn(move || {
+        if let Some(native) = natives.next_if(|native| after(native) <= given) {
+            return Some(Item::Native(native));
+        }
+        given += 1;
+        let sample = samples.next().map(Item::Sample);
+        sample.or_else(|| natives.next().map(Item::Native))
+    })
 }
 
 /// One sample of a [`Family`].
@@ -48,6 +78,16 @@ pub struct OwnedExemplar {
     pub timestamp: Option<f64>,
 }
 
+impl OwnedExemplar {
+    pub(super) fn copy(exemplar: &Exemplar<'_>) -> OwnedExemplar {
+        OwnedExemplar {
+            labels: owned(exemplar.labels),
+            value: exemplar.value,
+            timestamp: exemplar.timestamp,
+        }
+    }
+}
+
 impl Family {
     /// The head, borrowed.
     pub fn head(&self) -> FamilyHead<'_> {
@@ -56,11 +96,12 @@ impl Family {
 
     /// The name in the text format, where that of a counter ends in `_total`.
     pub(super) fn shown_name(&self) -> String {
-        match self.metric_type {
-            MetricType::Counter => format!("{}_total", self.name),
-            MetricType::Info => format!("{}_info", self.name),
-            _ => self.name.clone(),
-        }
+        [&self.name, self.metric_type.own_suffix()].concat()
+    }
+
+    /// Whether it has neither samples nor native histograms.
+    pub(super) fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.native_histograms.is_empty()
     }
 
     /// Puts the samples of each metric in a row, and buckets into the order of their bounds.
@@ -68,19 +109,37 @@ impl Family {
         let family = self.name.as_str();
         let mut places: HashMap<Vec<&(String, String)>, usize, RandomState> = HashMap::default();
         let mut keys: Vec<usize> = Vec::with_capacity(self.samples.len());
-        for sample in &self.samples {
-            let is_state = |name: &str| sample.part == Part::State && name == family;
-            let mut key: Vec<_> =
-                sample.labels.iter().filter(|(name, _)| !is_state(name)).collect();
+        for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
+            let (labels, has_state) = match item {
+                Item::Sample(sample) => (&sample.labels, sample.part == Part::State),
+                Item::Native(native) => (&native.labels, false),
+            };
+            let is_state = |name: &str| has_state && name == family;
+            let mut key: Vec<_> = labels.iter().filter(|(name, _)| !is_state(name)).collect();
             key.sort_unstable();
             let next = places.len();
             keys.push(*places.entry(key).or_insert(next));
         }
         drop(places);
-        if !keys.is_sorted() {
-            let mut keyed: Vec<_> = keys.drain(..).zip(self.samples.drain(..)).collect();
+        if !keys.is_sorted() || !self.native_histograms.is_empty() {
+            let (samples, natives) = (self.samples.drain(..), self.native_histograms.drain(..));
+            let items = interleaved(samples, natives, |native| native.after);
+            let mut keyed: Vec<_> = keys.drain(..).zip(items).collect();
             keyed.sort_by_key(|(key, _)| *key);
-            (keys, self.samples) = keyed.into_iter().unzip();
+            let (mut samples, mut natives) = (Vec::new(), Vec::new());
+            for (key, item) in keyed {
+                match item {
+                    Item::Sample(sample) => {
+                        keys.push(key);
+                        samples.push(sample);
+                    }
+                    Item::Native(native) => {
+                        let after = samples.len();
+                        natives.push(OwnedNativeHistogram { after, ..native });
+                    }
+                }
+            }
+            (self.samples, self.native_histograms) = (samples, natives);
         }
         let mut start = 0;
         while start < keys.len() {
@@ -93,8 +152,11 @@ impl Family {
     /// Gives the family to a sink, such as an encoder.
     pub fn give(&self, sink: &mut dyn FamilySink) {
         sink.family(&self.head());
-        for sample in &self.samples {
-            sample.give(sink);
+        for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
+            match item {
+                Item::Sample(sample) => sample.give(sink),
+                Item::Native(native) => native.give(sink),
+            }
         }
     }
 }
@@ -133,8 +195,7 @@ impl Families {
     /// The text format allows all of them apart; other formats do not. A piece without samples and
     /// without a type only lends its help text. Families of one name and different types stay two.
     pub fn joined(self) -> Families {
-        let is_bare =
-            |piece: &Family| piece.samples.is_empty() && piece.metric_type == MetricType::Unknown;
+        let is_bare = |piece: &Family| piece.is_empty() && piece.metric_type == MetricType::Unknown;
         let typed: HashSet<String, RandomState> =
             self.0.iter().filter(|piece| !is_bare(piece)).map(Family::shown_name).collect();
         let mut help: HashMap<String, String, RandomState> = HashMap::default();
@@ -156,7 +217,13 @@ impl Families {
                     if known.help.is_empty() {
                         known.help = piece.help;
                     }
+                    let before = known.samples.len();
                     known.samples.extend(piece.samples);
+                    let natives = piece.native_histograms.into_iter();
+                    known.native_histograms.extend(natives.map(|native| OwnedNativeHistogram {
+                        after: before + native.after,
+                        ..native
+                    }));
                 }
             }
         }
@@ -189,11 +256,21 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
     });
 }
 
-fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(super) fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
     labels.iter().map(|(name, value)| (&**name, &**value)).collect()
 }
 
-fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
+/// Calls `give` with the exemplars, borrowed.
+pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], give: impl FnOnce(&[Exemplar<'_>])) {
+    let labels: Vec<_> = exemplars.iter().map(|exemplar| borrowed(&exemplar.labels)).collect();
+    let mut all = Vec::with_capacity(exemplars.len());
+    for (exemplar, labels) in exemplars.iter().zip(&labels) {
+        all.push(Exemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp });
+    }
+    give(&all);
+}
+
+pub(super) fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -224,6 +301,7 @@ impl FamilySink for Collected {
             unit: head.unit.to_owned(),
             metric_type: head.metric_type,
             samples: Vec::new(),
+            native_histograms: Vec::new(),
         };
         self.complete.extend(self.current.replace(next));
     }
@@ -237,11 +315,14 @@ impl FamilySink for Collected {
             labels: owned(sample.labels),
             value: sample.value,
             timestamp: sample.timestamp,
-            exemplar: sample.exemplar.map(|exemplar| OwnedExemplar {
-                labels: owned(exemplar.labels),
-                value: exemplar.value,
-                timestamp: exemplar.timestamp,
-            }),
+            exemplar: sample.exemplar.as_ref().map(OwnedExemplar::copy),
         });
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        if let Some(family) = &mut self.current {
+            let after = family.samples.len();
+            family.native_histograms.push(OwnedNativeHistogram::copy(after, labels, histogram));
+        }
     }
 }

@@ -95,7 +95,7 @@ pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, Parse
         let is_bare = family.metric_type == MetricType::Counter && bare.contains(&family.name);
         let name = if is_bare { family.name.clone() } else { family.shown_name() };
         let mut tell = |text: String| problems.push(Problem { metric: name.clone(), text });
-        if family.samples.is_empty() {
+        if family.is_empty() {
             continue;
         }
         check_name(&name, &family, &mut tell);

@@ -34,10 +34,13 @@ mod error;
 mod family;
 mod lines;
 pub mod lint;
+mod native;
 mod number;
 mod openmetrics;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+#[cfg(feature = "protobuf")]
+mod protobuf_native;
 mod scan;
 mod strict;
 mod text;
@@ -46,6 +49,8 @@ mod wire;
 
 use std::io::BufRead;
 
+#[cfg(feature = "protobuf")]
+use crate::model::NativeHistogram;
 use crate::model::{FamilyHead, FamilySink, Sample};
 use error::Fault;
 use family::Collected;
@@ -56,6 +61,7 @@ use text::TextState;
 
 pub use error::{ParseError, ParseErrorKind};
 pub use family::{Families, Family, OwnedExemplar, OwnedSample};
+pub use native::{OwnedNativeBuckets, OwnedNativeHistogram};
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +118,11 @@ impl Sink<'_> {
 
     fn sample(&mut self, sample: &Sample<'_>) {
         self.families.sample(sample);
+    }
+
+    #[cfg(feature = "protobuf")]
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        self.families.native_histogram(labels, histogram);
     }
 
     /// The name of a counter's family without `_total`.

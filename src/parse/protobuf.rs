@@ -1,7 +1,7 @@
 //! Protobuf: messages `io.prometheus.client.MetricFamily`, each after its length.
 //!
-//! Of native histograms count and sum are given, with the bucket `+Inf`; their exponential buckets
-//! are left out.
+//! A histogram is given by its classic buckets, with `+Inf` where it is missing, or as a native one, or as both,
+//! as it has them. Its count and sum are given where they are there, or nothing else is.
 //!
 //! See: `metrics.proto` of Prometheus' client model.
 
@@ -9,9 +9,10 @@ use std::io::BufRead;
 
 use super::error::{Fault, shown};
 use super::lines::{At, Lines};
+use super::protobuf_native::NativeFields;
 use super::wire::Message;
 use super::{Limits, Sink, Step};
-use crate::model::{Exemplar, FamilyHead, MetricType, Part, Sample};
+use crate::model::{Exemplar, FamilyHead, MetricType, NativeHistogram, Part, Sample};
 
 /// Reads one message.
 pub(super) fn step<R: BufRead>(
@@ -106,9 +107,12 @@ fn label<'a>(mut message: Message<'a>, labels: &mut Labels<'a>, most: usize) -> 
     Ok(())
 }
 
+/// Below, a time in nanoseconds is exact in an `f64`.
+const MAX_EXACT_SECONDS: u64 = 9_000_000;
+
 /// A `google.protobuf.Timestamp`, in seconds.
 fn seconds(mut message: Message<'_>) -> Result<f64, At> {
-    let (mut seconds, mut nanoseconds) = (0, 0);
+    let (mut seconds, mut nanoseconds) = (0i64, 0i32);
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {
             (1, Some(bits)) => seconds = bits as i64,
@@ -116,7 +120,37 @@ fn seconds(mut message: Message<'_>) -> Result<f64, At> {
             _ => {}
         }
     }
+    if seconds.unsigned_abs() < MAX_EXACT_SECONDS {
+        // One rounding, as a sum of two rounded numbers would be another number.
+        return Ok((seconds * 1_000_000_000 + i64::from(nanoseconds)) as f64 / 1e9);
+    }
     Ok(seconds as f64 + f64::from(nanoseconds) / 1e9)
+}
+
+/// An exemplar that holds its labels.
+struct ReadExemplar<'a> {
+    labels: Labels<'a>,
+    value: f64,
+    timestamp: Option<f64>,
+}
+
+impl<'a> ReadExemplar<'a> {
+    fn read(mut message: Message<'a>, most_labels: usize) -> Result<ReadExemplar<'a>, At> {
+        let mut exemplar = ReadExemplar { labels: Labels::new(), value: 0.0, timestamp: None };
+        while let Some((number, field)) = message.field()? {
+            match (number, field.message(), field.double()) {
+                (1, Some(pair), _) => label(pair, &mut exemplar.labels, most_labels)?,
+                (2, _, Some(double)) => exemplar.value = double,
+                (3, Some(time), _) => exemplar.timestamp = Some(seconds(time)?),
+                _ => {}
+            }
+        }
+        Ok(exemplar)
+    }
+
+    fn borrow(&self) -> Exemplar<'_> {
+        Exemplar { labels: &self.labels, value: self.value, timestamp: self.timestamp }
+    }
 }
 
 /// Gives the samples of one metric, which have labels and timestamp in common.
@@ -140,23 +174,14 @@ impl<'a> Giver<'a, '_, '_> {
         value: f64,
         exemplar: Option<Message<'a>>,
     ) -> Result<(), At> {
-        let Some(mut message) = exemplar else {
+        let Some(message) = exemplar else {
             self.give(part, value);
             return Ok(());
         };
-        let mut labels = Labels::new();
-        let mut exemplar = Exemplar { labels: &[], value: 0.0, timestamp: None };
-        while let Some((number, field)) = message.field()? {
-            match (number, field.message(), field.double()) {
-                (1, Some(pair), _) => label(pair, &mut labels, self.most_labels)?,
-                (2, _, Some(double)) => exemplar.value = double,
-                (3, Some(time), _) => exemplar.timestamp = Some(seconds(time)?),
-                _ => {}
-            }
-        }
+        let exemplar = ReadExemplar::read(message, self.most_labels)?;
         let mut sample = Sample::new(part, &self.labels, value);
         sample.timestamp = self.timestamp;
-        sample.exemplar = Some(Exemplar { labels: &labels, ..exemplar });
+        sample.exemplar = Some(exemplar.borrow());
         self.sink.sample(&sample);
         Ok(())
     }
@@ -229,13 +254,15 @@ fn give_created(created: Option<f64>, giver: &mut Giver<'_, '_, '_>) {
 }
 
 fn give_summary(message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(), At> {
-    let (mut count, mut sum, mut created) = (0.0, 0.0, None);
+    let (mut count, mut sum, mut created) = (None, None, None);
+    let mut has_quantiles = false;
     let mut fields = message;
     while let Some((number, field)) = fields.field()? {
         match (number, field.message(), field.double(), field.integer()) {
-            (1, _, _, Some(integer)) => count = integer as f64,
-            (2, _, Some(double), _) => sum = double,
+            (1, _, _, Some(integer)) => count = Some(integer as f64),
+            (2, _, Some(double), _) => sum = Some(double),
             (3, Some(mut pair), _, _) => {
+                has_quantiles = true;
                 let (mut quantile, mut value) = (0.0, 0.0);
                 while let Some((number, field)) = pair.field()? {
                     match (number, field.double()) {
@@ -250,43 +277,75 @@ fn give_summary(message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(
             _ => {}
         }
     }
-    giver.give(Part::Sum, sum);
-    giver.give(Part::Count, count);
+    // What gives quantiles need not know the others.
+    if sum.is_some() || !has_quantiles {
+        giver.give(Part::Sum, sum.unwrap_or_default());
+    }
+    if count.is_some() || !has_quantiles {
+        giver.give(Part::Count, count.unwrap_or_default());
+    }
     give_created(created, giver);
     Ok(())
 }
 
-/// Buckets as they come, `+Inf` where it is missing, then sum and count.
+/// Buckets as they come, `+Inf` where it is missing, then sum and count; then the native histogram.
 fn give_histogram<'a>(
     message: Message<'a>,
     [count_part, sum_part]: [Part; 2],
     giver: &mut Giver<'a, '_, '_>,
 ) -> Result<(), At> {
-    let (mut count, mut count_float, mut sum, mut created) = (0.0, 0.0, 0.0, None);
-    let mut has_infinity = false;
+    let (mut count, mut count_float, mut sum, mut created) = (None, None, None, None);
+    let (mut has_buckets, mut has_infinity) = (false, false);
+    let mut native = NativeFields::default();
+    let mut exemplars = Vec::new();
     let mut fields = message;
     while let Some((number, field)) = fields.field()? {
         match (number, field.message(), field.double(), field.integer()) {
-            (1, _, _, Some(integer)) => count = integer as f64,
-            (2, _, Some(double), _) => sum = double,
+            (1, _, _, Some(integer)) => count = Some(integer as f64),
+            (2, _, Some(double), _) => sum = Some(double),
             (3, Some(bucket), _, _) => {
+                has_buckets = true;
                 has_infinity |= give_bucket(bucket, giver)?;
             }
-            (4, _, Some(double), _) => count_float = double,
+            (4, _, Some(double), _) => count_float = Some(double),
             (15, Some(time), _, _) => created = Some(seconds(time)?),
-            _ => {}
+            (16, Some(exemplar), _, _) => {
+                exemplars.push(ReadExemplar::read(exemplar, giver.most_labels)?);
+            }
+            _ => native.take(number, field)?,
         }
     }
-    if count_float > 0.0 {
-        count = count_float;
+    // Some writers write both, and the one that is not meant as 0.
+    let has_float_count = count_float.is_some_and(|count| count != 0.0);
+    let count = if has_float_count { count_float } else { count.or(count_float) };
+    let (known_count, known_sum) = (count.unwrap_or_default(), sum.unwrap_or_default());
+    if has_buckets || !native.is_native() {
+        if !has_infinity {
+            giver.give(Part::Bucket(f64::INFINITY), known_count);
+        }
+        if sum.is_some() || !has_buckets {
+            giver.give(sum_part, known_sum);
+        }
+        if count.is_some() || !has_buckets {
+            giver.give(count_part, known_count);
+        }
+        give_created(created, giver);
     }
-    if !has_infinity {
-        giver.give(Part::Bucket(f64::INFINITY), count);
+    if !native.is_native() {
+        return Ok(());
     }
-    giver.give(sum_part, sum);
-    giver.give(count_part, count);
-    give_created(created, giver);
-    Ok(())
+    let exemplars: Vec<Exemplar<'_>> = exemplars.iter().map(ReadExemplar::borrow).collect();
+    native.read(message, has_float_count, |native| {
+        let histogram = NativeHistogram {
+            count: known_count,
+            sum: known_sum,
+            exemplars: &exemplars,
+            created,
+            timestamp: giver.timestamp,
+            ..native
+        };
+        giver.sink.native_histogram(&giver.labels, &histogram);
+    })
 }
 
 /// Gives whether it is the bucket `+Inf`.
@@ -305,7 +364,7 @@ fn give_bucket<'a>(message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Resul
     if f64::is_nan(bound) {
         return Err((0, fault("the bound of a bucket is NaN")));
     }
-    let count = if count_float > 0.0 { count_float } else { count };
+    let count = if count_float == 0.0 { count } else { count_float };
     giver.give_with(Part::Bucket(bound), count, exemplar)?;
     Ok(bound == f64::INFINITY)
 }

@@ -278,6 +278,23 @@ impl<'a> Cursor<'a> {
         if self.peek().is_some() { self.expected("the end of the line") } else { Ok(()) }
     }
 
+    /// What follows a label: the closing brace, or a comma.
+    fn ends_labels(&mut self, is_lenient: bool) -> Result<bool, At> {
+        if is_lenient {
+            self.skip_blanks();
+        }
+        if self.eat(b'}') {
+            return Ok(true);
+        }
+        if !self.eat(b',') {
+            return self.expected("a comma or the closing brace");
+        }
+        if is_lenient {
+            self.skip_blanks();
+        }
+        Ok(false)
+    }
+
     /// Labels up to the closing brace; first the quoted name, where the sample has no other.
     fn labels(
         &mut self,
@@ -303,14 +320,9 @@ impl<'a> Cursor<'a> {
             if name.start == name.end {
                 return Err((at, Fault::Expected("a metric name")));
             }
-            skip(self);
-            if self.eat(b'}') {
+            if self.ends_labels(is_lenient)? {
                 return Ok(());
             }
-            if !self.eat(b',') {
-                return self.expected("a comma or the closing brace");
-            }
-            skip(self);
         } else if self.eat(b'}') {
             return Ok(());
         }
@@ -354,14 +366,9 @@ impl<'a> Cursor<'a> {
                 return Err((at, Fault::Syntax(message)));
             }
             labels.push((name, value));
-            skip(self);
-            if self.eat(b'}') {
+            if self.ends_labels(is_lenient)? {
                 return Ok(());
             }
-            if !self.eat(b',') {
-                return self.expected("a comma or the closing brace");
-            }
-            skip(self);
         }
     }
 }

@@ -10,10 +10,7 @@ use super::lines::At;
 use super::number::parse_f64;
 use super::openmetrics::Kind;
 use super::scan::SampleParts;
-use crate::model::{MetricType, Part};
-
-/// Names and values of an exemplar's labels have at most so many characters together.
-const MAX_EXEMPLAR_LEN: usize = 128;
+use crate::model::{MAX_EXEMPLAR_CHARS, MetricType, Part};
 
 /// Separates the texts of a key: no UTF-8 text has this byte.
 const SEPARATOR: u8 = 0xFF;
@@ -30,18 +27,6 @@ pub(super) struct Names {
     name: String,
 }
 
-/// What a family of this type may append to its name.
-fn suffixes(metric_type: MetricType) -> &'static [&'static str] {
-    match metric_type {
-        MetricType::Counter => &["_total", "_created"],
-        MetricType::Summary => &["_count", "_sum", "_created"],
-        MetricType::Histogram => &["_count", "_sum", "_bucket", "_created"],
-        MetricType::GaugeHistogram => &["_gcount", "_gsum", "_bucket"],
-        MetricType::Info => &["_info"],
-        _ => &[],
-    }
-}
-
 impl Names {
     /// Takes the name of a family and those of its samples.
     pub(super) fn claim(
@@ -54,7 +39,7 @@ impl Names {
             return Err((0, Fault::Limit("the number of families", max_families)));
         }
         self.families += 1;
-        for suffix in [""].iter().chain(suffixes(metric_type)) {
+        for suffix in metric_type.suffixes() {
             self.name.clear();
             // OK because writing to a string does not fail.
             let _ = write!(self.name, "{name}{suffix}");
@@ -418,9 +403,10 @@ fn check_exemplar(view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
         }
         len += name.chars().count() + view.parts.text(view.line, *value).chars().count();
     }
-    if len > MAX_EXEMPLAR_LEN {
-        let message =
-            format!("the exemplar's labels have {len} characters, the limit is {MAX_EXEMPLAR_LEN}");
+    if len > MAX_EXEMPLAR_CHARS {
+        let message = format!(
+            "the exemplar's labels have {len} characters, the limit is {MAX_EXEMPLAR_CHARS}"
+        );
         return Err(rule(message));
     }
     Ok(())

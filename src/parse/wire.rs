@@ -62,6 +62,22 @@ impl<'a> Message<'a> {
         self.fail("a number has more than 10 bytes")
     }
 
+    /// The next of packed varints.
+    pub(super) fn packed_varint(&mut self) -> Result<Option<u64>, At> {
+        if self.bytes.is_empty() { Ok(None) } else { self.varint().map(Some) }
+    }
+
+    /// The next of packed numbers of 8 bytes.
+    pub(super) fn packed_fixed64(&mut self) -> Result<Option<u64>, At> {
+        if self.bytes.is_empty() { Ok(None) } else { self.fixed64().map(Some) }
+    }
+
+    fn fixed64(&mut self) -> Result<u64, At> {
+        let bytes = self.take(8)?;
+        // OK because it has 8 bytes.
+        Ok(u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
+    }
+
     /// The next field: its number and value.
     pub(super) fn field(&mut self) -> Result<Option<(u64, Value<'a>)>, At> {
         if self.bytes.is_empty() {
@@ -70,11 +86,7 @@ impl<'a> Message<'a> {
         let tag = self.varint()?;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => {
-                let bytes = self.take(8)?;
-                let bytes = bytes.try_into().unwrap_or_default();
-                Value::Fixed64(u64::from_le_bytes(bytes))
-            }
+            1 => Value::Fixed64(self.fixed64()?),
             2 => {
                 let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
                 let offset = self.offset;

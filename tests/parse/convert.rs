@@ -52,6 +52,24 @@ fn text_becomes_openmetrics_and_comes_back() {
 }
 
 #[test]
+fn gauges_of_creation_in_text_are_samples_of_their_metric_in_openmetrics() {
+    let head =
+        "# HELP c_total C.\n# TYPE c_total counter\nc_total{a=\"1\"} 3\nc_total{a=\"2\"} 4\n";
+    let times = "# HELP c_created C.\n# TYPE c_created gauge\nc_created{a=\"1\"} 1.5\nc_created{a=\"2\"} 2.5\n";
+    let rest = "# TYPE d gauge\nd 1\n# TYPE e_created gauge\ne_created 1\n";
+    let text = [head, times, rest].concat();
+    let openmetrics = good(convert("text", "openmetrics", &text));
+    assert_eq!(
+        openmetrics,
+        "# TYPE c counter\n# HELP c C.\nc_total{a=\"1\"} 3.0\nc_created{a=\"1\"} 1.5\n\
+         c_total{a=\"2\"} 4.0\nc_created{a=\"2\"} 2.5\n\
+         # TYPE d gauge\nd 1.0\n# TYPE e_created gauge\ne_created 1.0\n# EOF\n"
+    );
+    assert_eq!(good(convert("openmetrics", "text", &openmetrics)), text);
+    assert!(good(convert("text", "openmetrics2", &text)).contains("c_total{a=\"1\"} 3.0 st@1.5\n"));
+}
+
+#[test]
 fn pieces_of_a_text_are_put_together() {
     let text = "# HELP a A.\nb{x=\"1\"} 1\n# TYPE a gauge\na 1\nb{x=\"2\"} 2\n\
                 # TYPE h histogram\nh_bucket{le=\"+Inf\",x=\"1\"} 1\nh_bucket{le=\"+Inf\",x=\"2\"} 2\n\

@@ -1,8 +1,10 @@
 //! The parsers, by their rules and by foreign judges.
 
 mod convert;
+mod generated;
 mod judges;
 mod openmetrics_rules;
+mod protobuf_native;
 mod protobuf_parser;
 mod round_trip;
 mod text_rules;

@@ -93,7 +93,15 @@ fn an_exposition_ends_with_one_eof() {
 #[test]
 fn lines_end_with_a_line_feed_alone_and_none_is_empty_or_a_comment() {
     refused("a 1\r\n", 1, "column 4: the line ends with a carriage return");
-    refused("# HELP a b\r\n", 1, "column 11: the line ends with a carriage return");
+    assert_eq!(taken("# HELP a b\r\na 1\n")[0].help, "b\r");
+    page_refused(
+        "# HELP a b\r\n# TYPE a gauge\r\n# EOF\r\n",
+        "line 2, column 15: the line ends with a carriage return",
+    );
+    page_refused(
+        "# HELP a b\r\n# EOF\r\n",
+        "line 2, column 6: the line ends with a carriage return",
+    );
     refused("\n", 1, "column 1: the line is empty");
     refused(" a 1\n", 1, "column 1: expected a metric name");
     refused("# a comment\n", 1, "column 3: expected HELP, TYPE, UNIT or EOF after `#`");

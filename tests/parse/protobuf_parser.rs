@@ -6,11 +6,11 @@ use multiprom::{MetricType, Part};
 use super::SMALL;
 
 /// A message under construction.
-#[derive(Clone, Default)]
-struct Message(Vec<u8>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message(Vec<u8>);
 
 impl Message {
-    fn varint(&mut self, mut value: u64) {
+    pub(super) fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
@@ -18,35 +18,39 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    fn int(mut self, field: u64, value: i64) -> Message {
+    pub(super) fn int(mut self, field: u64, value: i64) -> Message {
         self.varint(field << 3);
         self.varint(value.cast_unsigned());
         self
     }
 
-    fn double(mut self, field: u64, value: f64) -> Message {
+    pub(super) fn double(mut self, field: u64, value: f64) -> Message {
         self.varint(field << 3 | 1);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
+    pub(super) fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend(bytes);
         self
     }
 
-    fn text(self, field: u64, text: &str) -> Message {
+    pub(super) fn text(self, field: u64, text: &str) -> Message {
         self.bytes(field, text.as_bytes())
     }
 
-    fn message(self, field: u64, message: &Message) -> Message {
+    pub(super) fn message(self, field: u64, message: &Message) -> Message {
         self.bytes(field, &message.0)
     }
 
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// The message after its length.
-    fn delimited(&self) -> Vec<u8> {
+    pub(super) fn delimited(&self) -> Vec<u8> {
         let mut out = Message::default();
         out.varint(self.0.len() as u64);
         out.0.extend(&self.0);
@@ -54,19 +58,19 @@ impl Message {
     }
 }
 
-fn new() -> Message {
+pub(super) fn new() -> Message {
     Message::default()
 }
 
-fn label(name: &str, value: &str) -> Message {
+pub(super) fn label(name: &str, value: &str) -> Message {
     new().text(1, name).text(2, value)
 }
 
-fn family(name: &str, metric_type: i64, metric: &Message) -> Message {
+pub(super) fn family(name: &str, metric_type: i64, metric: &Message) -> Message {
     new().text(1, name).text(2, "Help.").int(3, metric_type).message(4, metric)
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<Family>, ParseError> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Family>, ParseError> {
     Parser::protobuf(bytes).collect()
 }
 

@@ -3,181 +3,92 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use multiprom::exposition::{Exposition, Format};
-use multiprom::parse::{Families, Family, OwnedExemplar, OwnedSample, Parser};
+use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
+use multiprom::parse::{Families, Family, OwnedSample, Parser, Syntax};
 use multiprom::{MetricType, Part};
 
-type Labels = Vec<(String, String)>;
+use super::generated::{Naming, families, held};
 
-/// Label sets with distinct names in order, of any values.
-fn labels() -> impl Strategy<Value = Labels> {
-    vec(any::<String>(), 0..3).prop_map(|values| {
-        let names = ["a", "b1", "zZ_"].map(str::to_owned);
-        names.into_iter().zip(values).collect()
-    })
+/// The formats that are written and read, and how names that need it are shown in a test of any names.
+const FORMATS: [(Format, Syntax); 4] = [
+    (Format::Text, Syntax::Text),
+    (Format::TextUtf8, Syntax::Text),
+    (Format::OpenMetrics, Syntax::OpenMetrics),
+    (Format::Protobuf, Syntax::Protobuf),
+];
+
+fn written(families: &Families, format: Negotiated) -> Vec<u8> {
+    Exposition::encode(families, format.created()).body
 }
 
-/// Times that both formats can say: eighths of a second.
-fn time() -> impl Strategy<Value = Option<f64>> {
-    proptest::option::of((-1_000_000_000i64..9_000_000_000).prop_map(|time| time as f64 / 8.0))
+fn read(syntax: Syntax, bytes: &[u8]) -> Result<Families, TestCaseError> {
+    let families = Parser::new(syntax, bytes).collect::<Result<Vec<_>, _>>();
+    let page = String::from_utf8_lossy(bytes);
+    families.map(Families).map_err(|error| TestCaseError::fail(format!("{error}\n{page}")))
 }
 
-fn not_negative() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        any::<f64>().prop_filter_map("NaN", |v| (!v.is_nan()).then_some(v.abs())),
-        (0u32..100).prop_map(f64::from)
-    ]
-}
-
-fn count() -> impl Strategy<Value = f64> {
-    (0u64..1 << 53).prop_map(|count| count as f64)
-}
-
-fn sample(part: Part, labels: &Labels, value: f64, timestamp: Option<f64>) -> OwnedSample {
-    OwnedSample { part, labels: labels.clone(), value, timestamp, exemplar: None }
-}
-
-/// The samples of one metric of this type.
-fn metric(metric_type: MetricType, family: String) -> BoxedStrategy<Vec<OwnedSample>> {
-    let bounds =
-        vec(any::<f64>().prop_filter("finite, positive", |v| *v > 0.0 && v.is_finite()), 0..4);
-    let quantiles = vec((0.0..=1.0f64, not_negative()), 0..3);
-    let value = prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY), Just(-0.0)];
-    let parts = (not_negative(), count(), bounds, quantiles, value, any::<bool>(), any::<bool>());
-    (labels(), time(), parts)
-        .prop_map(
-            move |(mut labels, time, (sum, count, mut bounds, mut quantiles, value, some, bit))| {
-                let one = |part, value| sample(part, &labels, value, time);
-                match metric_type {
-                    MetricType::Counter => {
-                        let exemplar = some.then(|| OwnedExemplar {
-                            labels: vec![("id".to_owned(), "x\"\\\n".to_owned())],
-                            value,
-                            timestamp: time,
-                        });
-                        vec![OwnedSample { exemplar, ..one(Part::Total, sum) }]
-                    }
-                    MetricType::Histogram | MetricType::GaugeHistogram => {
-                        bounds.sort_by(f64::total_cmp);
-                        bounds.dedup();
-                        bounds.push(f64::INFINITY);
-                        let mut samples: Vec<_> =
-                            bounds.iter().map(|bound| one(Part::Bucket(*bound), count)).collect();
-                        if some {
-                            let parts = if metric_type == MetricType::Histogram {
-                                [Part::Sum, Part::Count]
-                            } else {
-                                [Part::GaugeSum, Part::GaugeCount]
-                            };
-                            samples.push(one(parts[0], sum));
-                            samples.push(one(parts[1], count));
-                        }
-                        samples
-                    }
-                    MetricType::Summary => {
-                        quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
-                        quantiles.dedup_by_key(|(quantile, _)| *quantile);
-                        let mut samples: Vec<_> = quantiles
-                            .iter()
-                            .map(|(q, value)| one(Part::Quantile(*q), *value))
-                            .collect();
-                        samples.extend([one(Part::Sum, sum), one(Part::Count, count)]);
-                        samples
-                    }
-                    MetricType::Info => vec![one(Part::Info, 1.0)],
-                    MetricType::StateSet => {
-                        labels.push((family.clone(), "on".to_owned()));
-                        vec![sample(Part::State, &labels, f64::from(u8::from(bit)), time)]
-                    }
-                    _ => vec![one(Part::Value, value)],
-                }
-            },
-        )
-        .boxed()
-}
-
-fn family(index: usize, metric_type: MetricType) -> impl Strategy<Value = Family> {
-    // Help begins with a word: the text format drops blanks before it.
-    let help =
-        prop_oneof![Just(String::new()), any::<String>().prop_map(|text| format!("H{text}."))];
-    let has_unit = !matches!(metric_type, MetricType::Info | MetricType::StateSet);
-    let name = format!("f{index}_seconds");
-    (help, any::<bool>(), vec(metric(metric_type, name.clone()), 0..3)).prop_map(
-        move |(help, unit, metrics)| {
-            let mut seen = Vec::new();
-            let metrics = metrics.into_iter().filter(|samples| {
-                let labels = samples[0].labels.clone();
-                let is_new = !seen.contains(&labels);
-                seen.push(labels);
-                is_new
-            });
-            let unit = if has_unit && unit { "seconds" } else { "" }.to_owned();
-            let samples = metrics.flatten().collect();
-            Family { name: name.clone(), help, unit, metric_type, samples }
-        },
-    )
-}
-
-fn families(types: Vec<MetricType>) -> impl Strategy<Value = Families> {
-    vec(proptest::sample::select(types), 0..4).prop_flat_map(|types| {
-        let one = |(index, metric_type)| family(index, metric_type).boxed();
-        types.into_iter().enumerate().map(one).collect::<Vec<_>>().prop_map(Families)
-    })
-}
-
-/// Whether the encoder writes units and exemplars: what it leaves out cannot come back.
-fn writes(format: Format, mark: &str) -> bool {
-    let exemplar = Some(OwnedExemplar { labels: Vec::new(), value: 1.0, timestamp: None });
-    let sample = OwnedSample { exemplar, ..sample(Part::Total, &Vec::new(), 1.0, None) };
-    let (metric_type, samples) = (MetricType::Counter, vec![sample]);
-    let [name, unit] = ["a_s", "s"].map(str::to_owned);
-    let probe = Families(vec![Family { name, help: String::new(), unit, metric_type, samples }]);
-    Exposition::encode(&probe, format).to_string().contains(mark)
-}
-
-fn without(mut families: Families, units: bool, exemplars: bool) -> Families {
-    for family in &mut families.0 {
-        if units {
-            family.unit.clear();
-        }
-        if exemplars {
-            family.samples.iter_mut().for_each(|sample| sample.exemplar = None);
-        }
+/// Compares families, all NaN being one and zero having two signs; tells the first lines that differ.
+fn check_same(what: &str, found: &Families, wanted: &Families) -> Result<(), TestCaseError> {
+    let (found, wanted) = (format!("{found:#?}"), format!("{wanted:#?}"));
+    if found == wanted {
+        return Ok(());
     }
-    families
+    let pairs = found.lines().zip(wanted.lines()).enumerate();
+    let at = pairs.clone().find(|(_, (one, other))| one != other).map_or(0, |(at, _)| at);
+    let around: Vec<_> = pairs.skip(at.saturating_sub(8)).take(12).collect();
+    Err(TestCaseError::fail(format!("{what}: found and wanted are {around:#?}")))
 }
 
-/// NaN is one, and zero has two signs.
-fn shown(families: &[Family]) -> String {
-    format!("{families:#?}")
+/// Writes, reads and writes again.
+fn check(given: &Families, escaping: Escaping) -> Result<(), TestCaseError> {
+    for (format, syntax) in FORMATS {
+        let to = Negotiated::new(format, escaping);
+        let held_of_it = held(format, given);
+        let bytes = written(&held_of_it, to);
+        let page = String::from_utf8_lossy(&bytes);
+        let read_back = read(syntax, &bytes)?;
+        check_same(&format!("{format:?}\n{page}"), &read_back, &held_of_it)?;
+        prop_assert!(written(&read_back, to) == bytes, "{:?}\n{}", format, page);
+        // What a format does not hold is left out, and nothing else.
+        let all = written(given, to);
+        let has_blank_help = given.0.iter().any(|family| family.help.starts_with([' ', '\t']));
+        let is_same = all == bytes || (has_blank_help && syntax == Syntax::Text);
+        prop_assert!(is_same, "{:?}\n{}\n{}", format, String::from_utf8_lossy(&all), page);
+    }
+    Ok(())
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
-    fn openmetrics_that_is_written_is_read_back(given in families(vec![
-        MetricType::Counter, MetricType::Gauge, MetricType::Histogram, MetricType::GaugeHistogram,
-        MetricType::Summary, MetricType::Info, MetricType::StateSet, MetricType::Unknown,
-    ])) {
-        let format = Format::OpenMetrics;
-        let given = without(given, !writes(format, "# UNIT"), !writes(format, " # {"));
-        let body = Exposition::encode(&given, format).body;
-        let read = Parser::openmetrics(&body[..]).collect::<Result<Vec<_>, _>>();
-        let read = read.map_err(|e| TestCaseError::fail(format!("{e}\n{}", String::from_utf8_lossy(&body))))?;
-        prop_assert_eq!(shown(&read), shown(&given.0), "{}", String::from_utf8_lossy(&body));
+    fn what_is_written_is_read_back_in_every_format(given in families(Naming::Plain)) {
+        check(&given, Escaping::Underscores)?;
     }
 
     #[test]
-    fn text_that_is_written_is_read_back(given in families(vec![
-        MetricType::Counter, MetricType::Gauge, MetricType::Histogram, MetricType::Summary,
-        MetricType::Unknown,
-    ])) {
-        let given = without(given, true, true);
-        let body = Exposition::encode(&given, Format::Text).body;
-        let read = Parser::text(&body[..]).collect::<Result<Vec<_>, _>>();
-        let read = read.map_err(|e| TestCaseError::fail(format!("{e}\n{}", String::from_utf8_lossy(&body))))?;
-        prop_assert_eq!(shown(&read), shown(&given.0), "{}", String::from_utf8_lossy(&body));
+    fn names_of_any_text_are_read_back_in_every_format(given in families(Naming::Any)) {
+        check(&given, Escaping::AllowUtf8)?;
     }
 
+    #[test]
+    fn what_goes_through_two_formats_is_what_both_hold(given in families(Naming::Any)) {
+        for (first, first_syntax) in FORMATS {
+            // In the text format a time of creation is a gauge, whose name OpenMetrics keeps for the counter.
+            let through = Negotiated::new(first, Escaping::AllowUtf8);
+            let through = read(first_syntax, &Exposition::encode(&given, through).body)?;
+            for (second, second_syntax) in FORMATS {
+                let to = Negotiated::new(second, Escaping::AllowUtf8);
+                let bytes = written(&through, to);
+                let read_back = read(second_syntax, &bytes)?;
+                let both = held(second, &through);
+                check_same(&format!("{first:?} {second:?}"), &read_back, &both)?;
+            }
+        }
+    }
+}
+
+proptest! {
     #[test]
     fn every_parser_takes_any_bytes(bytes: Vec<u8>) {
         for syntax in SYNTAXES {
@@ -194,10 +105,35 @@ proptest! {
     }
 }
 
-const SYNTAXES: [multiprom::parse::Syntax; 3] = {
-    use multiprom::parse::Syntax;
-    [Syntax::Text, Syntax::OpenMetrics, Syntax::Protobuf]
-};
+#[test]
+fn every_character_is_kept_in_label_values_and_help() {
+    // All that lines, quotes and terminals could stumble over: controls, line separators, marks.
+    let others = ['\u{7f}', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}', '\u{fffd}', '\u{10ffff}'];
+    for char in ('\0'..='/').chain('['..='^').chain(others) {
+        for text in
+            [format!("{char}"), format!("a{char}"), format!("a{char}b"), format!("a\\{char}")]
+        {
+            let labels = vec![("x".to_owned(), text.clone())];
+            let sample = OwnedSample { labels, ..value(1.0) };
+            let help = text.clone();
+            let families = Families(vec![Family { help, samples: vec![sample], ..gauge("g") }]);
+            check(&families, Escaping::AllowUtf8)
+                .unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        }
+    }
+}
+
+fn value(value: f64) -> OwnedSample {
+    OwnedSample { part: Part::Value, labels: Vec::new(), value, timestamp: None, exemplar: None }
+}
+
+fn gauge(name: &str) -> Family {
+    let [help, unit] = ["", ""].map(str::to_owned);
+    let (name, metric_type) = (name.to_owned(), MetricType::Gauge);
+    Family { name, help, unit, metric_type, samples: Vec::new(), native_histograms: Vec::new() }
+}
+
+const SYNTAXES: [Syntax; 3] = [Syntax::Text, Syntax::OpenMetrics, Syntax::Protobuf];
 
 const WORDS: [&str; 36] = [
     "# TYPE ",

@@ -1,0 +1,8 @@
+//! A series file is any bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    multiprom::fuzzing::series_file(bytes);
+});

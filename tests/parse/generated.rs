@@ -1,0 +1,372 @@
+//! Families of every type with any text and any number, and what each format holds of them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use multiprom::exposition::Format;
+use multiprom::parse::{
+    Families, Family, OwnedExemplar, OwnedNativeBuckets, OwnedNativeHistogram, OwnedSample,
+};
+use multiprom::{BucketSpan, MetricType, Part};
+
+type Labels = Vec<(String, String)>;
+
+pub const TYPES: [MetricType; 8] = [
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+    MetricType::Unknown,
+];
+
+/// Which names are given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Naming {
+    /// `[a-z0-9_]`.
+    Plain,
+    /// Any text after a letter.
+    Any,
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[\\x00-\\x20\"\\\\,={}#a\\x7f\u{85}\u{2028}\u{feff}]{0,8}"]
+}
+
+fn word(naming: Naming) -> BoxedStrategy<String> {
+    match naming {
+        Naming::Plain => "[a-z0-9_]{0,4}".boxed(),
+        Naming::Any => text().boxed(),
+    }
+}
+
+/// Label sets with distinct names, of any values.
+fn labels(naming: Naming) -> impl Strategy<Value = Labels> {
+    vec((word(naming), text()), 0..3).prop_map(|pairs| {
+        let name = |(at, (word, value))| (format!("{}{word}", ['x', 'b', 'Z'][at]), value);
+        pairs.into_iter().enumerate().map(name).collect()
+    })
+}
+
+/// Any number of milliseconds in the years 0 to 10000 or so, and near 0.
+fn time() -> impl Strategy<Value = f64> {
+    let milliseconds = prop_oneof![-62_000_000_000_000i64..260_000_000_000_000, -2000i64..2000];
+    milliseconds.prop_map(|time| time as f64 / 1000.0)
+}
+
+/// Any number, those that are no plain ones among them.
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        any::<u64>().prop_map(f64::from_bits),
+        any::<f64>(),
+        (-100i32..100).prop_map(f64::from),
+        proptest::sample::select(vec![
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            0.0,
+            -0.0,
+            5e-324,
+            -5e-324,
+            f64::MIN_POSITIVE,
+            f64::MAX,
+            1e6,
+            9_007_199_254_740_993.0,
+        ]),
+    ]
+}
+
+fn not_negative() -> impl Strategy<Value = f64> {
+    number().prop_map(|number| if number.is_nan() { 1.5 } else { number.abs() })
+}
+
+fn count() -> impl Strategy<Value = f64> {
+    prop_oneof![0u64..1 << 53, 0u64..3].prop_map(|count| count as f64)
+}
+
+fn sample(part: Part, labels: &Labels, value: f64, timestamp: Option<f64>) -> OwnedSample {
+    OwnedSample { part, labels: labels.clone(), value, timestamp, exemplar: None }
+}
+
+/// An exemplar with few enough characters for OpenMetrics.
+fn exemplar(naming: Naming) -> impl Strategy<Value = OwnedExemplar> {
+    let short = |text: String| text.chars().take(40).collect::<String>();
+    let label = (word(naming), text())
+        .prop_map(move |(name, value)| (format!("t{}", short(name)), short(value)));
+    (vec(label, 0..2), number(), proptest::option::of(time()))
+        .prop_map(|(labels, value, timestamp)| OwnedExemplar { labels, value, timestamp })
+}
+
+/// Buckets with the spans that they fill; all counts whole, or any.
+fn native_buckets(counts: BoxedStrategy<f64>) -> impl Strategy<Value = OwnedNativeBuckets> {
+    vec((0..5i32, vec(counts, 0..3)), 0..3).prop_map(|groups| {
+        let mut buckets = OwnedNativeBuckets::default();
+        for (at, (offset, counts)) in groups.into_iter().enumerate() {
+            let offset = if at == 0 { offset - 3 } else { offset };
+            buckets.spans.push(BucketSpan { offset, length: counts.len() as u32 });
+            buckets.counts.extend(counts);
+        }
+        buckets
+    })
+}
+
+fn native(naming: Naming) -> impl Strategy<Value = OwnedNativeHistogram> {
+    any::<bool>().prop_flat_map(move |is_whole| {
+        let counts = || if is_whole { count().boxed() } else { number().boxed() };
+        let thresholds = prop_oneof![Just(0.0), not_negative()];
+        let sides = (native_buckets(counts()), native_buckets(counts()));
+        let numbers = (counts(), number(), -4..=8i32, thresholds, counts());
+        (numbers, sides, vec(exemplar(naming), 0..2)).prop_map(|(numbers, sides, exemplars)| {
+            let (count, sum, schema, zero_threshold, zero_count) = numbers;
+            let (negative, positive) = sides;
+            let native = OwnedNativeHistogram::default();
+            let mut native = OwnedNativeHistogram { count, sum, schema, zero_threshold, ..native };
+            // The sign of a zero is not kept in a count.
+            native.zero_count = zero_count + 0.0;
+            native.count += 0.0;
+            let has_empty_span = positive.spans == [BucketSpan::default()];
+            if !has_empty_span {
+                native.positive = positive;
+            }
+            OwnedNativeHistogram { negative, exemplars, ..native }
+        })
+    })
+}
+
+/// The samples of one metric of this type, and perhaps its native histogram.
+type Metric = (Vec<OwnedSample>, Option<OwnedNativeHistogram>);
+
+fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrategy<Metric> {
+    let bounds = vec(number().prop_filter("finite", |bound| bound.is_finite()), 0..4);
+    let quantiles = vec((0.0..=1.0f64, prop_oneof![not_negative(), Just(f64::NAN)]), 0..3);
+    let numbers = (not_negative(), count(), number(), bounds, quantiles);
+    let times = (proptest::option::of(time()), proptest::option::of(time()));
+    let others = (proptest::option::of(exemplar(naming)), proptest::option::of(native(naming)));
+    (labels(naming), times, numbers, others, any::<bool>())
+        .prop_map(move |(mut labels, (time, created), numbers, (exemplar, native), is_set)| {
+            let (sum, count, value, mut bounds, mut quantiles) = numbers;
+            let one = |part, value| sample(part, &labels, value, time);
+            let created = created.map(|created| one(Part::Created, created));
+            let samples = match metric_type {
+                MetricType::Counter => {
+                    let total = OwnedSample { exemplar, ..one(Part::Total, sum) };
+                    std::iter::once(total).chain(created).collect()
+                }
+                MetricType::Histogram | MetricType::GaugeHistogram => {
+                    bounds.sort_by(f64::total_cmp);
+                    bounds.dedup();
+                    let has_sum = bounds.first().is_none_or(|bound| *bound >= 0.0);
+                    bounds.push(f64::INFINITY);
+                    let bucket = |bound: &f64| OwnedSample {
+                        exemplar: exemplar.clone().filter(|exemplar| exemplar.value <= *bound),
+                        ..one(Part::Bucket(*bound), count)
+                    };
+                    let mut samples: Vec<_> = bounds.iter().map(bucket).collect();
+                    let is_gauge = metric_type == MetricType::GaugeHistogram;
+                    if has_sum && is_set {
+                        let gauge = [Part::GaugeSum, Part::GaugeCount];
+                        let parts = if is_gauge { gauge } else { [Part::Sum, Part::Count] };
+                        samples.extend([one(parts[0], sum), one(parts[1], count)]);
+                    }
+                    samples.extend(created.filter(|_| !is_gauge));
+                    samples
+                }
+                MetricType::Summary => {
+                    quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+                    quantiles.dedup_by_key(|(quantile, _)| *quantile);
+                    let quantiles =
+                        quantiles.iter().map(|(q, value)| one(Part::Quantile(*q), *value));
+                    let rest = [one(Part::Sum, sum), one(Part::Count, count)];
+                    quantiles.chain(rest).chain(created).collect()
+                }
+                MetricType::Info => vec![one(Part::Info, 1.0)],
+                MetricType::StateSet => {
+                    let bit = f64::from(u8::from(is_set));
+                    labels.push((family.clone(), "on".to_owned()));
+                    vec![sample(Part::State, &labels, bit, time)]
+                }
+                _ => vec![one(Part::Value, value)],
+            };
+            let is_histogram = metric_type == MetricType::Histogram;
+            let native = native.filter(|_| is_histogram).map(|native| {
+                let created = samples.iter().find(|sample| sample.part == Part::Created);
+                let created = created.map(|sample| sample.value);
+                let labels = labels.clone();
+                OwnedNativeHistogram { labels, created, timestamp: time, ..native }
+            });
+            (samples, native)
+        })
+        .boxed()
+}
+
+fn family(index: usize, metric_type: MetricType, naming: Naming) -> BoxedStrategy<Family> {
+    let help = prop_oneof![Just(String::new()), text()];
+    (help, word(naming), any::<bool>())
+        .prop_flat_map(move |(help, word, has_unit)| {
+            let has_unit =
+                has_unit && !matches!(metric_type, MetricType::Info | MetricType::StateSet);
+            let unit = if has_unit { "seconds" } else { "" }.to_owned();
+            let end = if has_unit { "_seconds" } else { "" };
+            let name = format!("f{index}{word}{end}");
+            vec(metric(metric_type, naming, name.clone()), 0..3).prop_map(move |metrics| {
+                let family = (name.clone(), help.clone(), unit.clone());
+                joined(family, metric_type, metrics)
+            })
+        })
+        .boxed()
+}
+
+fn joined(
+    (name, help, unit): (String, String, String),
+    metric_type: MetricType,
+    metrics: Vec<Metric>,
+) -> Family {
+    let (mut samples, mut native_histograms) = (Vec::<OwnedSample>::new(), Vec::new());
+    let mut seen = Vec::new();
+    for (of_metric, native) in metrics {
+        let labels = of_metric[0].labels.clone();
+        if seen.contains(&labels) {
+            continue;
+        }
+        seen.push(labels);
+        let native_only = native.as_ref().is_some_and(|native| native.schema % 2 == 0);
+        if !native_only {
+            samples.extend(of_metric);
+        }
+        let after = samples.len();
+        native_histograms.extend(native.map(|native| {
+            let (count, sum) = match samples.last() {
+                // With classic buckets there is one count and one sum.
+                Some(_) if !native_only => totals(&samples),
+                _ => (native.count, native.sum),
+            };
+            OwnedNativeHistogram { after, count, sum, ..native }
+        }));
+    }
+    Family { name, help, unit, metric_type, samples, native_histograms }
+}
+
+/// Count and sum of the last metric, as protobuf has them.
+fn totals(samples: &[OwnedSample]) -> (f64, f64) {
+    let last = |is: fn(&Part) -> bool| samples.iter().rfind(|sample| is(&sample.part));
+    let last_labels = samples.last().map(|sample| &sample.labels);
+    let of_last = |found: Option<&OwnedSample>| {
+        found.filter(|found| Some(&found.labels) == last_labels).map(|found| found.value)
+    };
+    let bucket = of_last(last(|part| matches!(part, Part::Bucket(_))));
+    let count = of_last(last(|part| *part == Part::Count)).or(bucket);
+    let sum = of_last(last(|part| *part == Part::Sum));
+    (count.unwrap_or_default(), sum.unwrap_or(f64::NAN))
+}
+
+pub fn families(naming: Naming) -> impl Strategy<Value = Families> {
+    vec(proptest::sample::select(TYPES.to_vec()), 0..4).prop_flat_map(move |types| {
+        let one = |(index, metric_type)| family(index, metric_type, naming);
+        types.into_iter().enumerate().map(one).collect::<Vec<_>>().prop_map(Families)
+    })
+}
+
+/// What a format holds of families.
+pub fn held(format: Format, families: &Families) -> Families {
+    let each = families.0.iter().cloned();
+    Families(match format {
+        Format::Text | Format::TextUtf8 => each.flat_map(held_by_text).collect(),
+        Format::OpenMetrics => each.map(held_by_openmetrics).collect(),
+        _ => each.filter_map(held_by_protobuf).collect(),
+    })
+}
+
+/// Infos and state sets become gauges.
+fn as_gauge(mut family: Family) -> Family {
+    if family.metric_type == MetricType::Info {
+        family.name.push_str("_info");
+    }
+    if matches!(family.metric_type, MetricType::Info | MetricType::StateSet) {
+        family.metric_type = MetricType::Gauge;
+        family.samples.iter_mut().for_each(|sample| sample.part = Part::Value);
+    }
+    family
+}
+
+fn held_by_text(family: Family) -> Vec<Family> {
+    let mut family = as_gauge(family);
+    family.unit.clear();
+    family.native_histograms.clear();
+    let blanks = family.help.len() - family.help.trim_start_matches([' ', '\t']).len();
+    family.help.drain(..blanks);
+    family.samples.iter_mut().for_each(|sample| sample.exemplar = None);
+    if family.metric_type == MetricType::GaugeHistogram {
+        family.metric_type = MetricType::Histogram;
+    }
+    let mut found = vec![];
+    for part in [Part::Created, Part::GaugeCount, Part::GaugeSum] {
+        let (later, kept): (Vec<_>, Vec<_>) =
+            family.samples.drain(..).partition(|sample| sample.part == part);
+        family.samples = kept;
+        if later.is_empty() {
+            continue;
+        }
+        let samples =
+            later.into_iter().map(|sample| OwnedSample { part: Part::Value, ..sample }).collect();
+        let name = format!("{}{}", family.name, part.suffix());
+        let metric_type = MetricType::Gauge;
+        found.push(Family { name, metric_type, samples, ..family.clone() });
+    }
+    found.insert(0, family);
+    found
+}
+
+fn held_by_openmetrics(mut family: Family) -> Family {
+    family.native_histograms.clear();
+    if family.metric_type == MetricType::Histogram {
+        // A sum that is not known goes with its count.
+        let is_nan = |sample: &OwnedSample| sample.part == Part::Sum && sample.value.is_nan();
+        let without: Vec<Labels> =
+            family.samples.iter().filter(|s| is_nan(s)).map(|s| s.labels.clone()).collect();
+        family.samples.retain(|sample| {
+            !matches!(sample.part, Part::Sum | Part::Count) || !without.contains(&sample.labels)
+        });
+    }
+    if family.metric_type == MetricType::GaugeHistogram {
+        let is_nan = |sample: &OwnedSample| sample.part == Part::GaugeSum && sample.value.is_nan();
+        let without: Vec<Labels> =
+            family.samples.iter().filter(|s| is_nan(s)).map(|s| s.labels.clone()).collect();
+        family.samples.retain(|sample| {
+            let is_total = matches!(sample.part, Part::GaugeSum | Part::GaugeCount);
+            !is_total || !without.contains(&sample.labels)
+        });
+    }
+    family
+}
+
+fn held_by_protobuf(family: Family) -> Option<Family> {
+    let mut family = as_gauge(family);
+    let parts = match family.metric_type {
+        MetricType::Histogram => [Part::Sum, Part::Count],
+        _ => [Part::GaugeSum, Part::GaugeCount],
+    };
+    let mut samples: Vec<OwnedSample> = Vec::new();
+    let mut places = vec![0; family.samples.len() + 1];
+    let mut all = family.samples.drain(..).enumerate().peekable();
+    while let Some((at, sample)) = all.next() {
+        let next = all.peek().map(|(_, next)| next.part);
+        let is_last = sample.part == Part::Bucket(f64::INFINITY);
+        let lacks_totals = is_last && next != Some(parts[0]);
+        let [sum, count] = [f64::NAN, sample.value];
+        let (labels, time) = (sample.labels.clone(), sample.timestamp);
+        samples.push(sample);
+        if lacks_totals {
+            let one = |(part, value)| self::sample(part, &labels, value, time);
+            samples.extend(parts.into_iter().zip([sum, count]).map(one));
+        }
+        places[at + 1] = samples.len();
+    }
+    drop(all);
+    family.samples = samples;
+    for native in &mut family.native_histograms {
+        native.after = places[native.after];
+    }
+    (!family.samples.is_empty() || !family.native_histograms.is_empty()).then_some(family)
+}
