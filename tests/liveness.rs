@@ -59,6 +59,15 @@ impl Drop for Orphan {
     }
 }
 
+impl Orphan {
+    /// Its files are closed one after the other, and all of them when it has ended.
+    fn end(self) {
+        let pid = self.0;
+        drop(self);
+        wait_for_end(pid);
+    }
+}
+
 #[test]
 fn a_killed_worker_is_dead_though_nobody_has_asked_for_its_status() {
     let dir = TestDir::new("killed");
@@ -147,8 +156,8 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     worker.program.signal("KILL");
     worker.program.wait();
     assert_eq!(state(dir.path()), Liveness::Alive);
-    drop(child);
-    wait_for("end", PATIENCE, || (state(dir.path()) == Liveness::Dead).then_some(()));
+    child.end();
+    assert_eq!(state(dir.path()), Liveness::Dead);
 
     let dir = TestDir::new("fork-python");
     let Some((mut worker, said)) = python(dir.path(), "fork") else { return };
@@ -156,8 +165,8 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     worker.signal("KILL");
     worker.wait();
     assert_eq!(state(dir.path()), Liveness::Alive);
-    drop(child);
-    wait_for("end", PATIENCE, || (state(dir.path()) == Liveness::Dead).then_some(()));
+    child.end();
+    assert_eq!(state(dir.path()), Liveness::Dead);
 }
 
 /// `unshare` into a pid namespace of its own, and the worker that obeys in it.

@@ -1,7 +1,7 @@
 //! The compactor is killed at every call that changes something, and each of its calls fails once.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -38,8 +38,7 @@ const FAILURES: [(&str, &str); 15] = [
 ];
 
 /// How many runs there are at a time, for most wait for as long as files stay retired.
-const KILLS_AT_A_TIME: usize = 32;
-const FAILURES_AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 24;
 
 /// A directory in which there is something to do at every step of a pass, and what is merged from it.
 struct Scene {
@@ -74,6 +73,20 @@ impl Scene {
             assert_eq!(value(&truth, "py_jobs_total"), 24.0);
         }
         Scene { dir, truth }
+    }
+
+    /// How often the compactor makes each of the calls that are to fail.
+    fn counts(&self, trace: &Path) -> [usize; FAILURES.len()] {
+        let (_parent, dir) = copy_of(self.dir.path(), "counts");
+        // A failure that never comes.
+        let output = traced("all", "error=EIO:when=65535", trace, &dir).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = fs::read_to_string(trace).unwrap();
+        FAILURES.map(|(call, _)| {
+            let begin = format!("{call}(");
+            let calls = text.lines().filter_map(|line| line.split_whitespace().nth(1));
+            calls.filter(|call| call.starts_with(&begin)).count()
+        })
     }
 
     /// Runs the compactor on a copy, and gives how that ended; whatever happened, all totals are exact, and
@@ -169,7 +182,7 @@ fn a_compactor_that_is_killed_at_any_call_loses_and_doubles_nothing() {
     let scene = Scene::new();
     let all = std::env::var_os("MULTIPROM_COMPACTION_CALLS").is_some_and(|calls| calls == "all");
     let calls = if all { "all" } else { CALLS };
-    let kills = for_each_number(KILLS_AT_A_TIME, |number| {
+    let kills = for_each_number(AT_A_TIME, |number| {
         let inject = format!("signal=KILL:when={number}");
         let what = format!("kill {number}");
         let output = scene.run(&what, calls, &inject, Path::new("/dev/null"));
@@ -189,25 +202,26 @@ fn a_compactor_whose_calls_fail_loses_and_doubles_nothing() {
     }
     let scene = Scene::new();
     let traces = TestDir::new("traces");
-    let trace =
-        |call: &str, number: usize| -> PathBuf { traces.path().join(format!("{call}-{number}")) };
-    thread::scope(|scope| {
-        for (call, error) in FAILURES {
-            let (scene, trace) = (&scene, &trace);
-            scope.spawn(move || {
-                let failures = for_each_number(FAILURES_AT_A_TIME, |number| {
-                    let inject = format!("error={error}:when={number}");
-                    let trace = trace(call, number);
-                    let what = format!("{call} {number} gives {error}");
-                    let output = scene.run(&what, &format!("?{call}"), &inject, &trace);
-                    // 127: the program did not even start.
-                    let status = output.status.code();
-                    assert!(matches!(status, Some(0 | 1 | 127)), "{what}: {output:?}");
-                    fs::read_to_string(&trace).unwrap().contains("(INJECTED)")
-                });
-
-                assert!(failures >= 1, "{call} is never called");
-            });
-        }
+    let counts = scene.counts(&traces.path().join("counts"));
+    let mut failures = Vec::new();
+    for ((call, error), count) in FAILURES.into_iter().zip(counts) {
+        assert!(count > 0, "{call} is never called");
+        failures.extend((1..=count).map(|number| (call, error, number)));
+    }
+    let tried = for_each_number(AT_A_TIME, |job| {
+        let Some((call, error, number)) = failures.get(job - 1) else {
+            return false;
+        };
+        let trace = traces.path().join(job.to_string());
+        let inject = format!("error={error}:when={number}");
+        let what = format!("{call} {number} gives {error}");
+        let output = scene.run(&what, call, &inject, &trace);
+        // 127: the program did not even start.
+        let status = output.status.code();
+        assert!(matches!(status, Some(0 | 1 | 127)), "{what}: {output:?}");
+        let is_injected = fs::read_to_string(&trace).unwrap().contains("(INJECTED)");
+        assert!(is_injected || *number > 1, "{what}: it did not fail");
+        true
     });
+    assert_eq!(tried, failures.len());
 }
