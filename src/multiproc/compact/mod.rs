@@ -32,6 +32,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How many times as long as the last pass a thread waits before the next: a twentieth of a processor.
 const PAUSE_FACTOR: u32 = 20;
 
+/// The longest pause: most of a slow pass is waiting for a disk.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
+
 /// How long the values of processes that ended are kept that are exported one by one: gauges of mode `all`.
 const KEEP_DEAD: Duration = Duration::from_secs(3600);
 
@@ -198,7 +201,7 @@ impl Compactor {
                     log_line(&format_args!("cannot compact: {message}"));
                 }
             }
-            pause = INTERVAL.max(start.elapsed() * PAUSE_FACTOR);
+            pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }
     }
 
