@@ -97,6 +97,13 @@ fn a_fork_in_the_middle_of_other_threads_work_neither_hangs_nor_miscounts() {
 }
 
 #[test]
+fn a_child_that_is_forked_during_a_scrape_scrapes_without_waiting_for_it() {
+    let dir = TestDir::new("scrape");
+    output_of(example("test-forks").arg(dir.path()).arg("scrape"));
+    assert_eq!(totals(dir.path())["counted_total"], 2.0);
+}
+
+#[test]
 fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
     let dir = TestDir::new("inherited");
     output_of(example("test-forks").arg(dir.path()).arg("inherited"));

@@ -108,39 +108,39 @@ fn prometheus_reads_the_same_of_each_format_that_it_knows() {
     });
     wait_for("stored samples", PATIENCE, || (value(&url, "sum(up)") == Some(4.0)).then_some(()));
     let wanted = [
-        ("zoo_read_bytes_total%7Bq=%22%22", 300.5),
-        ("zoo_read_bytes_total%7Bpath=%22/%22", 1e21),
-        ("zoo_temperature_celsius%7Bplace=%22c%22", f64::INFINITY),
-        ("zoo_temperature_celsius%7Bplace=%22e%22", 1e-9),
-        ("zoo_wait_seconds_bucket%7Broute=%22/%22,le=%221.0%22", 5.0),
-        ("zoo_wait_seconds_bucket%7Broute=%22/%22,le=%22%2BInf%22", 8.0),
-        ("zoo_wait_seconds_sum%7Broute=%22/%22", 1234.5),
-        ("zoo_size_count%7Bkind=%22x%22", 17.0),
-        ("zoo_size%7Bkind=%22x%22,quantile=%220.99%22", 2.5),
-        ("zoo_build_info%7Bversion=%221.2.3%22", 1.0),
-        ("zoo_mode%7Bzoo_mode=%22on%22", 1.0),
-        ("zoo_thing%7B", 5.0),
-        ("zoo_hits_total%7Bhttp_route=%22/%22", 2.0),
+        ("zoo_read_bytes_total{q=\"\"", 300.5),
+        ("zoo_read_bytes_total{path=\"/\"", 1e21),
+        ("zoo_temperature_celsius{place=\"c\"", f64::INFINITY),
+        ("zoo_temperature_celsius{place=\"e\"", 1e-9),
+        ("zoo_wait_seconds_bucket{route=\"/\",le=\"1.0\"", 5.0),
+        ("zoo_wait_seconds_bucket{route=\"/\",le=\"+Inf\"", 8.0),
+        ("zoo_wait_seconds_sum{route=\"/\"", 1234.5),
+        ("zoo_size_count{kind=\"x\"", 17.0),
+        ("zoo_size{kind=\"x\",quantile=\"0.99\"", 2.5),
+        ("zoo_build_info{version=\"1.2.3\"", 1.0),
+        ("zoo_mode{zoo_mode=\"on\"", 1.0),
+        ("zoo_thing{", 5.0),
+        ("zoo_hits_total{http_route=\"/\"", 2.0),
     ];
     for (job, _) in targets {
         for (selector, number) in wanted {
-            let comma = if selector.ends_with("%7B") { "" } else { "," };
-            let query = format!("{selector}{comma}job=%22{job}%22%7D");
+            let comma = if selector.ends_with('{') { "" } else { "," };
+            let query = format!("{selector}{comma}job=\"{job}\"}}");
             assert_eq!(value(&url, &query), Some(number), "{query}");
         }
     }
     for job in ["asked", "protobuf"] {
         for (selector, count, sum) in [
-            ("zoo_native%7Bkind=%22one%22,", 10.0, 3.5),
-            ("zoo_native%7Bkind=%22both%22,", 18.0, 3.5),
-            ("zoo_native%7Bkind=%22empty%22,", 0.0, 0.0),
-            ("zoo_twofold%7B", 10.0, 3.5),
+            ("zoo_native{kind=\"one\",", 10.0, 3.5),
+            ("zoo_native{kind=\"both\",", 18.0, 3.5),
+            ("zoo_native{kind=\"empty\",", 0.0, 0.0),
+            ("zoo_twofold{", 10.0, 3.5),
         ] {
-            let series = format!("({selector}job=%22{job}%22%7D)");
+            let series = format!("({selector}job=\"{job}\"}})");
             assert_eq!(value(&url, &format!("histogram_count{series}")), Some(count), "{series}");
             assert_eq!(value(&url, &format!("histogram_sum{series}")), Some(sum), "{series}");
         }
-        let native = format!("(zoo_native%7Bkind=%22one%22,job=%22{job}%22%7D)");
+        let native = format!("(zoo_native{{kind=\"one\",job=\"{job}\"}})");
         // The last 3 of 10 are in the bucket from 1 to the root of 2.
         let rank = value(&url, &format!("histogram_quantile(0.95,{}", &native[1..])).unwrap();
         assert!(rank > 1.0 && rank <= 2.0_f64.sqrt(), "{rank}");

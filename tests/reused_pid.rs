@@ -187,8 +187,14 @@ fn a_pid_that_comes_back_at_any_step_of_compaction_loses_and_doubles_nothing() {
     }
     // And while it is absorbed: the worker has opened it just before it was retired.
     let mut opened = Vec::new();
-    for _ in 0..2 * MOST_STOPS {
-        let dir = with_old_file(base.path(), &format!("absorb-{}", opened.len()), &old);
+    // A child of another test may have a copy of the descriptor that a file was written by, until it becomes
+    // its program: then the file is not dead, and another one is taken.
+    for number in 0.. {
+        if opened.len() == 2 * MOST_STOPS {
+            break;
+        }
+        assert!(number < 4 * MOST_STOPS, "files that nobody writes are not retired");
+        let dir = with_old_file(base.path(), &format!("absorb-{number}"), &old);
         let mut worker = None;
         compactor.command(&dir, |at, _| {
             if at == rename {
@@ -196,7 +202,7 @@ fn a_pid_that_comes_back_at_any_step_of_compaction_loses_and_doubles_nothing() {
                 workers.go(worker.insert(begun), COUNTED - 1);
             }
         });
-        opened.push((dir, worker.unwrap()));
+        opened.extend(worker.map(|worker| (dir, worker)));
     }
     let since = Instant::now();
     wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));

@@ -11,7 +11,7 @@ use multiprom::parse::{Family, Parser};
 
 use crate::support::http::{Connection, scrape, sum_of};
 use crate::support::process::Running;
-use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, root, skip, wait_for};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -418,6 +418,38 @@ fn the_telemetry_path_can_be_another() {
     assert_eq!(connection.request("GET", "/internal/stats", "").status, 200);
     assert_eq!(connection.request("GET", "/metrics", "").status, 404);
     served.stop();
+}
+
+#[test]
+fn a_file_that_is_cut_off_again_and_again_ends_no_exporter() {
+    let served = Served::start("cut", &["--compact", "off"]);
+    let fixture = root().join("multiproc-fixtures/0.26.0/counter_99.db");
+    let whole = fs::read(fixture).unwrap();
+    let path = served.dir.path().join("counter_99.db");
+    let start = Instant::now();
+    let mut scrapes = 0;
+    while start.elapsed().as_millis() < 1500 {
+        fs::write(&path, &whole).unwrap();
+        // Files are mapped when they have not been changed for a while.
+        let written = Instant::now();
+        while written.elapsed().as_millis() < 60 {
+            assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
+            scrapes += 1;
+        }
+        std::thread::scope(|scope| {
+            let cut = scope.spawn(|| {
+                fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+            });
+            while !cut.is_finished() {
+                assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
+                scrapes += 1;
+            }
+        });
+        assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
+    }
+    assert!(scrapes > 20, "{scrapes} scrapes");
+    served.server.signal("TERM");
+    assert_eq!(served.server.end().status.code(), Some(0));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::directory::FileSystems;
@@ -170,6 +170,15 @@ impl MultiProcessCollector {
         }
     }
 
+    /// Reads everything and gives it to `out`.
+    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
+        let censuses = self.read(cache);
+        let exported = cache.merge.exported();
+        self.note(&mut cache.merge, &exported);
+        emit::emit(&cache.merge, &exported, &self.settings, out);
+        censuses
+    }
+
     fn note(&self, merge: &mut Merge, exported: &[usize]) {
         let has_conflict = |at: &&usize| {
             let mut groups = merge.tables.families[**at].groups();
@@ -198,13 +207,12 @@ struct Cache {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        // One scrape at a time: others would do the same work.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let censuses = self.read(&mut cache);
-        let exported = cache.merge.exported();
-        self.note(&mut cache.merge, &exported);
-        emit::emit(&cache.merge, &exported, &self.settings, out);
-        drop(cache);
+        // Nobody waits for another scrape, which in a forked child may be one of the parent that never ends:
+        // those that come at the same time learn everything anew.
+        let censuses = match self.cache.try_lock() {
+            Ok(mut cache) => self.scrape(&mut cache, out),
+            Err(_) => self.scrape(&mut Cache::default(), out),
+        };
         let help = "Series files, or entries of them, that a scrape skipped.";
         let mut family = out.counter("multiprom_file_errors_total", help);
         for (reason, count) in Reason::ALL.iter().zip(&self.errors) {

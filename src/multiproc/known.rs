@@ -283,3 +283,69 @@ pub(super) fn stat(merge: &mut Merge, dir: &File, path: &Path, name: &str) -> Op
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::map::guard_mappings;
+    use std::fs;
+
+    /// A file of the Python client, with as many entries that it has pages behind the first.
+    fn write(path: &Path) {
+        let mut bytes = vec![0; HEADER_LEN];
+        for number in 0..200 {
+            let key = format!("[\"c_total\", \"c_total\", {{\"n\": \"{number}\"}}, \"Help.\"]");
+            bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(key.as_bytes());
+            bytes.resize(bytes.len() + 8 - bytes.len() % 8, b' ');
+            bytes.extend_from_slice(&2.0f64.to_bits().to_le_bytes());
+            bytes.extend_from_slice(&[0; 8]);
+        }
+        let used = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&used.to_le_bytes());
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_while_its_values_are_added_is_read_anew() {
+        guard_mappings().unwrap();
+        let dir = std::env::temp_dir().join(format!("multiprom-known-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let path = dir.join("counter_7.db");
+        write(&path);
+        let written = Instant::now();
+        while written.elapsed() < TICK + Duration::from_millis(10) {
+            std::thread::yield_now();
+        }
+
+        let (mut merge, mut reader) = (Merge::default(), Reader::default());
+        assert!(merge.begin());
+        let handle = File::open(&dir).unwrap();
+        let text = "counter_7.db";
+        let name = FileName::parse(text).unwrap();
+        let stat = sys::stat_at(handle.as_fd(), text).unwrap();
+        let mut tools = Tools {
+            merge: &mut merge,
+            reader: &mut reader,
+            access: Access::Map,
+            dead_gauges: DeadGauges::Skipped,
+            now: Instant::now(),
+        };
+        let place = Place::File;
+        let candidate = Candidate { dir: &handle, path: &path, text, name, place };
+        let (Added::Known(Some(known)), Some(Liveness::Dead)) = tools.add(&candidate, stat, None)
+        else {
+            panic!("nothing is known of the file");
+        };
+        tools.merge.restart();
+        let origin = Origin { path: &path, name, state: SourceState::Dead, place };
+        let Followed::Known(known) = tools.follow(&origin, known, None) else {
+            panic!("it is as it was");
+        };
+        assert_eq!(tools.merge.sum(Some(199)).unwrap().value, 2.0);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
+        assert!(matches!(tools.follow(&origin, known, None), Followed::Truncated));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

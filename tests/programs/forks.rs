@@ -1,9 +1,10 @@
 //! Forks in several ways, for the tests.
 //!
-//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited`. Prints what the test asks for.
+//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited|scrape`. Prints what the test asks for.
 #![expect(unsafe_code, reason = "fork and clone")]
 
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use multiprom::{Backend, Counter, CounterHandle, Family, Registry};
 
@@ -34,6 +35,34 @@ fn wait(pid: libc::pid_t) {
     assert_eq!((waited, status), (pid, 0), "a child failed");
 }
 
+/// Forks while another thread scrapes; each child scrapes once.
+fn scrape(dir: &str) -> multiprom::Result<()> {
+    let merged = Registry::new();
+    merged.register(multiprom::MultiProcessCollector::new(dir)?)?;
+    let is_over = AtomicBool::new(false);
+    // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
+    unsafe { libc::alarm(60) };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(merged.render(None).to_string().contains("counted_total"));
+            }
+        });
+        for _ in 0..200 {
+            let pid = fork();
+            if pid == 0 {
+                // SAFETY: takes a number only. A child that waits for ever is ended, and has failed.
+                unsafe { libc::alarm(20) };
+                assert!(merged.render(None).to_string().contains("counted_total"));
+                exit();
+            }
+            wait(pid);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
@@ -48,6 +77,7 @@ fn main() -> multiprom::Result<()> {
         "threads" => threads(&registry, counter),
         "outlive" => outlive(counter),
         "inherited" => inherited(counter),
+        "scrape" => scrape(dir)?,
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),
@@ -90,8 +120,8 @@ fn nested(counter: CounterHandle, family: &Family<Counter, 1>) {
 
 /// Forks while other threads register, use new label sets and record.
 fn threads(registry: &Registry, counter: CounterHandle) {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let is_stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    let stop = AtomicBool::new(false);
+    let is_stopped = || stop.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         for thread in 0..2 {
             let is_stopped = &is_stopped;
@@ -117,7 +147,7 @@ fn threads(registry: &Registry, counter: CounterHandle) {
             }
             wait(pid);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
     });
 }
 
