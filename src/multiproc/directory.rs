@@ -34,7 +34,11 @@ pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
 /// The same of the directory for retired files, which may be missing, and is not followed where it is a link.
 pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
     match fs::symlink_metadata(retired) {
-        Ok(metadata) if metadata.is_dir() => series_names(retired),
+        Ok(metadata) if metadata.is_dir() => match series_names(retired) {
+            // A reset has removed it in between.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names,
+        },
         _ => Ok(Vec::new()),
     }
 }
