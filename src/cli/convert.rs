@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{ConvertArguments, LintArguments};
@@ -89,17 +89,12 @@ fn with_source<T>(
     file: Option<&Path>,
     read: impl FnOnce(&mut dyn BufRead) -> std::result::Result<T, ParseError>,
 ) -> Result<T> {
-    let name = match file {
-        Some(file) if file != Path::new("-") => file.to_path_buf(),
-        _ => PathBuf::from("standard input"),
+    let Some(file) = file.filter(|file| *file != Path::new("-")) else {
+        return read(&mut io::stdin().lock()).map_err(|error| error.in_source("standard input"));
     };
-    let result = if file.is_some_and(|file| file != Path::new("-")) {
-        let opened = File::open(&name).map_err(|error| Error::at(ErrorKind::Io, &name, error))?;
-        read(&mut BufReader::with_capacity(1 << 16, opened))
-    } else {
-        read(&mut io::stdin().lock())
-    };
-    result.map_err(|error| error.in_source(name))
+    let opened = File::open(file).map_err(|error| Error::at(ErrorKind::Io, file, error))?;
+    let result = read(&mut BufReader::with_capacity(1 << 16, opened));
+    result.map_err(|error| error.in_source(file))
 }
 
 /// Counts samples and native histograms.

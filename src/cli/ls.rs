@@ -2,12 +2,12 @@
 
 use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::args::{self, LsArguments};
 use super::{print, say};
 use crate::error::Result;
 use crate::file::key::push_string;
+use crate::model::clock;
 use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files};
 
 const HEADINGS: [&str; 8] = ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"];
@@ -71,7 +71,7 @@ fn table(files: &[FileInfo]) -> String {
 }
 
 fn archive_line(archive: &ArchiveInfo) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+    let now = clock::now();
     let ArchiveInfo { generation, written, series, processes, sources, len, .. } = archive;
     let (age, sources) = ((now - written).max(0.0), sources.len());
     format!(

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::sync::MutexGuard;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::children::Children;
 use crate::error::{Error, ErrorKind, Result};
@@ -392,9 +391,4 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
         self
     }
-}
-
-/// Seconds since the Unix epoch, by the wall clock.
-pub(super) fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -3,9 +3,10 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, Typed, now};
+use super::core::{Child, ChildRef, FamilySpec, Typed};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
+use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, Part, name};
 use crate::store::fork::StaticRef;
 use crate::store::{SampleCells, SeriesOpener};

@@ -2,9 +2,10 @@
 
 use std::sync::MutexGuard;
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, now, split_storage, total};
+use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, split_storage, total};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
+use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::StaticRef;
 use crate::store::{Cell, SeriesOpener, Split};

@@ -4,6 +4,7 @@
 //! [`Collector`] produces families, a [`FamilySink`] takes them, a [`Gatherer`] runs collectors.
 //! The writing half and the reading half of the crate share this module and nothing above it.
 
+pub(crate) mod clock;
 mod collector;
 mod family;
 mod labels;

@@ -151,16 +151,14 @@ impl KnownArchive {
         let mut figures = None;
         let decoded = file.decode().and_then(|archive| {
             sources.extend(archive.sources().map(Box::from));
-            let mut series = 0;
             for section in archive.sections() {
                 let section = section?;
-                series += section.entries.count() as u64;
                 let (ended, body) = (section.ended, section.body);
                 let name = section.name.to_string();
                 sections.push(KnownSection { name, ended, body, plan: None });
             }
             let (generation, written) = (archive.generation, archive.written);
-            figures = Some(ArchiveFigures { generation, written, bytes: file.len(), series });
+            figures = Some(ArchiveFigures { generation, written, bytes: file.len(), series: 0 });
             Ok(())
         });
         let error = decoded.err();
@@ -181,6 +179,7 @@ impl KnownArchive {
         if let Some(error) = self.error {
             merge.problems.add(path, Cause::Archive(error));
         }
+        let mut series = 0;
         for section in &mut self.sections {
             let Some(name) = FileName::parse(&section.name) else {
                 continue;
@@ -203,8 +202,9 @@ impl KnownArchive {
             if let Err(error) = result {
                 merge.problems.add(path, Cause::Entry(error));
             }
+            series += section.plan.as_ref().map_or(0, Plan::entries) as u64;
         }
-        self.figures
+        self.figures.map(|figures| ArchiveFigures { series, ..figures })
     }
 }
 

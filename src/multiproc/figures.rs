@@ -1,11 +1,10 @@
 //! What a directory tells of itself, as metrics.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::scan::{ArchiveFigures, Census};
 use crate::file::place;
-use crate::model::FamilySink;
+use crate::model::{FamilySink, clock};
 
 /// Gives the figures of directories, which were read in this order.
 pub(super) fn emit(dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySink) {
@@ -18,7 +17,7 @@ pub(super) fn emit(dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySi
     files.sample(&[("state", "dead")], sum(|census| census.dead));
     files.sample(&[("state", "unknown")], sum(|census| census.unknown));
     let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+    let now = clock::now();
     let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
         let archives = names.iter().zip(censuses);
         archives

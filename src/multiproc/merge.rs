@@ -367,6 +367,11 @@ impl Merge {
 }
 
 impl Plan {
+    /// How many entries were looked at.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
+    }
+
     fn note_family(&mut self, target: Target) {
         if target.family == u32::MAX {
             return;

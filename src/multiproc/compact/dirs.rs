@@ -43,13 +43,19 @@ impl Dirs {
         if is_new {
             let mode = self.lock.dir().metadata()?.mode() & 0o1777;
             retired.set_permissions(Permissions::from_mode(mode))?;
-            give_to_owner_of(self.lock.dir(), &retired)?;
+            give_to_owner_of(self.lock.dir(), retired)?;
         }
-        Ok(self.retired.get_or_init(|| retired))
+        Ok(retired)
     }
 
-    fn open_retired(&self) -> io::Result<File> {
-        sys::open_at(self.main(), RETIRED_DIR, libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)
+    /// Opens the directory for retired files once, if it is there.
+    fn open_retired(&self) -> io::Result<&File> {
+        if let Some(retired) = self.retired.get() {
+            return Ok(retired);
+        }
+        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let opened = sys::open_at(self.main(), RETIRED_DIR, flags, 0)?;
+        Ok(self.retired.get_or_init(|| opened))
     }
 
     /// Where a source is: its directory, and its name there.
@@ -58,14 +64,7 @@ impl Dirs {
         else {
             return Ok((self.lock.dir(), source));
         };
-        let retired = match self.retired.get() {
-            Some(retired) => retired,
-            None => {
-                let opened = self.open_retired()?;
-                self.retired.get_or_init(|| opened)
-            }
-        };
-        Ok((retired, name))
+        Ok((self.open_retired()?, name))
     }
 
     /// Removes the directory for retired files, if nothing is in it.

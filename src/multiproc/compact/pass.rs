@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::dirs::{Dirs, give_to_owner_of};
 use super::fold::{Fold, Kept};
@@ -21,7 +21,7 @@ use crate::file::name::{FileName, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
-use crate::model::GaugeMode;
+use crate::model::{GaugeMode, clock};
 use crate::multiproc::archive::ArchiveFile;
 use crate::multiproc::directory::{retired_names, series_names};
 use crate::multiproc::liveness::Liveness;
@@ -104,7 +104,7 @@ impl Pass<'_> {
             let compaction = Compaction { busy: 1, ..Compaction::default() };
             return Ok(Outcome { compaction, ..Outcome::default() });
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+        let now = clock::now();
         let dirs = Dirs::new(lock);
         let mut work = Work {
             pass: self,
