@@ -57,7 +57,7 @@ pub use metrics::{
 pub use model::{
     BucketSpan, Collector, Exemplar, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode,
     HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram, Part,
-    Sample, StateSetWriter, SummaryWriter, WithUnit,
+    RenderedLabels, Sample, StateSetWriter, SummaryWriter, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::model::number::{Style, milliseconds, push_f64, push_u64};
-use crate::model::{Exemplar, Part, Sample};
+use crate::model::{Exemplar, Part, RenderedLabels, Sample};
 
 /// Which characters of a text are escaped besides backslash and line feed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,17 +41,8 @@ pub(super) fn push_series(
     part: Part,
 ) -> bool {
     let start = out.len();
-    let mut before = b'{';
-    if names.is_quoted() {
-        out.extend_from_slice(b"{\"");
-        out.extend_from_slice(names.base().as_bytes());
-        out.extend_from_slice(suffix.as_bytes());
-        out.push(b'"');
-        before = b',';
-    } else {
-        out.extend_from_slice(names.base().as_bytes());
-        out.extend_from_slice(suffix.as_bytes());
-    }
+    let mut before = if names.is_quoted() { b',' } else { b'{' };
+    push_name(out, names, suffix);
     for (at, (name, value)) in labels.iter().enumerate() {
         let Some(name) = names.label(at, name) else {
             out.truncate(start);
@@ -80,6 +71,101 @@ pub(super) fn push_series(
     }
     out.push(b' ');
     true
+}
+
+/// What the lines of rendered samples share within a family.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// What lines with this suffix begin with, up to the labels.
+    head: Vec<u8>,
+    suffix: Option<&'static str>,
+    bounds: Bounds,
+}
+
+impl Shared {
+    /// Begins a family.
+    pub(super) fn begin(&mut self) {
+        self.suffix = None;
+    }
+
+    /// Appends name and labels of a sample, and the space before its value.
+    pub(super) fn push_series(
+        &mut self,
+        out: &mut Vec<u8>,
+        names: &Names,
+        part: Part,
+        labels: RenderedLabels<'_>,
+    ) {
+        let (suffix, labels) = (part.suffix(), labels.as_str());
+        if self.suffix != Some(suffix) {
+            self.suffix = Some(suffix);
+            self.head.clear();
+            push_name(&mut self.head, names, suffix);
+            self.head.push(if names.is_quoted() { b',' } else { b'{' });
+        }
+        let extra = match part {
+            Part::Bucket(bound) => self.bounds.text("le=\"", bound),
+            Part::Quantile(quantile) => self.bounds.text("quantile=\"", quantile),
+            _ => &[],
+        };
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(labels.as_bytes());
+        if !extra.is_empty() {
+            if !labels.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(extra);
+        } else if labels.is_empty() {
+            // Without labels there are no braces, or nothing but the name in them.
+            out.pop();
+            out.extend_from_slice(if names.is_quoted() { b"} " } else { b" " });
+            return;
+        }
+        out.extend_from_slice(b"} ");
+    }
+}
+
+/// The labels that bounds are shown by. Histograms of a family mostly have the same, in the same order.
+#[derive(Default)]
+struct Bounds {
+    known: Vec<(u64, Vec<u8>)>,
+    expected: usize,
+}
+
+/// More bounds than these are not kept.
+const MAX_BOUNDS: usize = 256;
+
+impl Bounds {
+    fn text(&mut self, before: &str, bound: f64) -> &[u8] {
+        let is_it = |known: &(u64, Vec<u8>)| {
+            known.0 == bound.to_bits() && known.1.starts_with(before.as_bytes())
+        };
+        let at = match self.known.get(self.expected) {
+            Some(known) if is_it(known) => self.expected,
+            _ => self.known.iter().position(is_it).unwrap_or_else(|| {
+                let mut text = before.as_bytes().to_vec();
+                push_f64(&mut text, bound, Style::Canonical);
+                text.push(b'"');
+                self.known.truncate(MAX_BOUNDS - 1);
+                self.known.push((bound.to_bits(), text));
+                self.known.len() - 1
+            }),
+        };
+        self.expected = at + 1;
+        &self.known[at].1
+    }
+}
+
+/// Appends the name of a sample, in quotes behind the brace that the labels follow in, or plain.
+fn push_name(out: &mut Vec<u8>, names: &Names, suffix: &str) {
+    if names.is_quoted() {
+        out.extend_from_slice(b"{\"");
+    }
+    out.extend_from_slice(names.base().as_bytes());
+    out.extend_from_slice(suffix.as_bytes());
+    if names.is_quoted() {
+        out.push(b'"');
+    }
 }
 
 /// Appends `# <keyword> <name> `.

@@ -4,11 +4,12 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_sample_series};
+use super::lines::{Quotes, Shared, push_comment, push_escaped, push_exemplar, push_sample_series};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Part, Sample, is_whole_count,
+    Exemplar, FamilyHead, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Part, RenderedLabels, Sample,
+    is_whole_count,
 };
 
 /// Writes families as OpenMetrics 1.0.0; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
@@ -52,6 +53,7 @@ pub struct OpenMetricsEncoder<'a> {
     names: Names,
     shows_created: bool,
     is_skipping: bool,
+    shared: Shared,
     metric_type: MetricType,
     metric: Metric,
 }
@@ -76,6 +78,7 @@ impl<'a> OpenMetricsEncoder<'a> {
             names: Names::new(Escaping::Underscores, Syntax::Lines),
             shows_created: false,
             is_skipping: false,
+            shared: Shared::default(),
             metric_type: MetricType::Unknown,
             metric: Metric::default(),
         }
@@ -100,9 +103,9 @@ impl<'a> OpenMetricsEncoder<'a> {
     }
 
     /// Whether a sample is shown; keeps note of what that means for the next.
-    fn admit(&mut self, sample: &Sample<'_>) -> bool {
-        let (metric, value) = (&mut self.metric, sample.value);
-        let bound = match sample.part {
+    fn admit(&mut self, part: Part, value: f64) -> bool {
+        let metric = &mut self.metric;
+        let bound = match part {
             Part::Bucket(bound) => Some(bound),
             _ => None,
         };
@@ -112,10 +115,10 @@ impl<'a> OpenMetricsEncoder<'a> {
         metric.last_bound = bound;
         let was_left_out = std::mem::take(&mut metric.is_left_out);
         let count_at = metric.count_at.take();
-        if !self.metric_type.has(sample.part) {
+        if !self.metric_type.has(part) {
             return false;
         }
-        match sample.part {
+        match part {
             Part::Bucket(bound) => {
                 metric.has_negative_bounds |= bound < 0.0;
                 !bound.is_nan()
@@ -196,6 +199,7 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         self.metric = Metric::default();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
+        self.shared.begin();
         if self.is_skipping {
             return;
         }
@@ -215,17 +219,13 @@ impl FamilySink for OpenMetricsEncoder<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        if self.is_skipping || !self.admit(sample) {
+        if self.is_skipping || !self.admit(sample.part, sample.value) {
             return;
         }
         if !push_sample_series(self.out, &mut self.names, sample) {
             return;
         }
-        if matches!(sample.part, Part::Count | Part::Bucket(_) | Part::GaugeCount) {
-            push_count(self.out, sample.value);
-        } else {
-            push_f64(self.out, sample.value, Style::Canonical);
-        }
+        push_value(self.out, sample.part, sample.value);
         if let Some(seconds) = sample.timestamp.filter(|seconds| seconds.is_finite()) {
             self.out.push(b' ');
             push_f64(self.out, seconds, Style::Canonical);
@@ -234,6 +234,23 @@ impl FamilySink for OpenMetricsEncoder<'_> {
             push_exemplar(self.out, &mut self.names, &exemplar);
         }
         self.out.push(b'\n');
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        if self.is_skipping || !self.admit(part, value) {
+            return;
+        }
+        self.shared.push_series(self.out, &self.names, part, labels);
+        push_value(self.out, part, value);
+        self.out.push(b'\n');
+    }
+}
+
+fn push_value(out: &mut Vec<u8>, part: Part, value: f64) {
+    if matches!(part, Part::Count | Part::Bucket(_) | Part::GaugeCount) {
+        push_count(out, value);
+    } else {
+        push_f64(out, value, Style::Canonical);
     }
 }
 

@@ -12,7 +12,9 @@ use super::openmetrics2::OpenMetrics2Encoder;
 #[cfg(feature = "protobuf")]
 use super::protobuf::ProtobufEncoder;
 use super::text::TextEncoder;
-use crate::model::{FamilyHead, FamilySink, Gatherer, NativeHistogram, Sample};
+use crate::model::{
+    FamilyHead, FamilySink, Gatherer, NativeHistogram, Part, RenderedLabels, Sample,
+};
 
 /// How much is encoded, in bytes, before it is handed on.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -137,6 +139,13 @@ impl FamilySink for Chunks<'_> {
         }
     }
 
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        if self.result.is_ok() {
+            self.encoder.rendered(part, labels, value);
+            self.hand_on(CHUNK_LEN);
+        }
+    }
+
     fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
         if self.result.is_ok() {
             self.encoder.native_histogram(labels, histogram);
@@ -148,7 +157,7 @@ impl FamilySink for Chunks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HistogramPoint, Part};
+    use crate::model::HistogramPoint;
 
     /// More than a chunk of every kind of line, some of which take back the one before.
     struct Many;

@@ -4,10 +4,12 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{Quotes, push_comment, push_escaped, push_milliseconds, push_sample_series};
+use super::lines::{
+    Quotes, Shared, push_comment, push_escaped, push_milliseconds, push_sample_series,
+};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64};
-use crate::model::{FamilyHead, FamilySink, MetricType, Part, Sample};
+use crate::model::{FamilyHead, FamilySink, MetricType, Part, RenderedLabels, Sample};
 
 /// Writes families in the text format 0.0.4, or 1.0.0; [`finish`](TextEncoder::finish) ends the exposition.
 ///
@@ -34,6 +36,7 @@ pub struct TextEncoder<'a> {
     names: Names,
     shows_created: bool,
     is_skipping: bool,
+    shared: Shared,
     /// Lines of families that follow the current one, by suffix, and the help text that they share.
     later: [Vec<u8>; LATER.len()],
     help: String,
@@ -50,6 +53,7 @@ impl<'a> TextEncoder<'a> {
             names: Names::new(Escaping::Underscores, Syntax::Lines),
             shows_created: false,
             is_skipping: false,
+            shared: Shared::default(),
             later: [const { Vec::new() }; LATER.len()],
             help: String::new(),
         }
@@ -104,10 +108,26 @@ fn push_head(out: &mut Vec<u8>, names: &Names, suffix: &str, help: &str, word: &
     out.push(b'\n');
 }
 
+/// Where the line of a part goes; `None` where it is not shown.
+fn output<'o>(
+    out: &'o mut Vec<u8>,
+    later: &'o mut [Vec<u8>; LATER.len()],
+    shows_created: bool,
+    part: Part,
+) -> Option<&'o mut Vec<u8>> {
+    match part {
+        Part::Created => shows_created.then_some(&mut later[0]),
+        Part::GaugeCount => Some(&mut later[1]),
+        Part::GaugeSum => Some(&mut later[2]),
+        _ => Some(out),
+    }
+}
+
 impl FamilySink for TextEncoder<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
         self.end_family();
         self.is_skipping = !self.names.begin(head);
+        self.shared.begin();
         if self.is_skipping {
             return;
         }
@@ -129,12 +149,8 @@ impl FamilySink for TextEncoder<'_> {
         if self.is_skipping {
             return;
         }
-        let out = match sample.part {
-            Part::Created if !self.shows_created => return,
-            Part::Created => &mut self.later[0],
-            Part::GaugeCount => &mut self.later[1],
-            Part::GaugeSum => &mut self.later[2],
-            _ => &mut *self.out,
+        let Some(out) = output(self.out, &mut self.later, self.shows_created, sample.part) else {
+            return;
         };
         if !push_sample_series(out, &mut self.names, sample) {
             return;
@@ -144,6 +160,18 @@ impl FamilySink for TextEncoder<'_> {
             out.push(b' ');
             push_milliseconds(out, seconds);
         }
+        out.push(b'\n');
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        if self.is_skipping {
+            return;
+        }
+        let Some(out) = output(self.out, &mut self.later, self.shows_created, part) else {
+            return;
+        };
+        self.shared.push_series(out, &self.names, part, labels);
+        push_f64(out, value, Style::Plain);
         out.push(b'\n');
     }
 }

@@ -331,6 +331,28 @@ extern "C" fn on_fault(
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// A line of the cache. Where buffers begin at one, the kernel copies into them more than twice as fast.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u64; WORDS_PER_LINE]);
+
+/// Words of a line.
+pub(crate) const WORDS_PER_LINE: usize = 8;
+
+/// The words of `lines`.
+pub(crate) fn words_of(lines: &[Line]) -> &[u64] {
+    let len = size_of_val(lines) / size_of::<u64>();
+    // SAFETY: the same memory for the same lifetime; a line is words and nothing else.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), len) }
+}
+
+/// The words of `lines`, to read a file into.
+pub(crate) fn words_of_mut(lines: &mut [Line]) -> &mut [u64] {
+    let len = size_of_val(lines) / size_of::<u64>();
+    // SAFETY: the same memory for the same lifetime; a line is words and nothing else, and any are one.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
+}
+
 /// The bytes of `words`, to read a file into: 8-aligned, so that values are never torn.
 pub(crate) fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
     let len = size_of_val(words);

@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError, WORD_LEN};
-use super::map::{bytes_of, bytes_of_mut};
+use super::map::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of, words_of_mut};
 use super::sys;
 
 /// Why a file, or the rest of it, cannot be read.
@@ -93,7 +93,7 @@ pub(crate) struct Snapshot<'r> {
 /// Reads files one after the other into one buffer.
 #[derive(Default)]
 pub(crate) struct Reader {
-    words: Vec<u64>,
+    lines: Vec<Line>,
 }
 
 impl Reader {
@@ -128,11 +128,7 @@ impl Reader {
         let header = Header::decode(header);
         let used = header.check(len).map_err(ReadError::Layout)?.unwrap_or(0);
         let body_len = (used as usize).saturating_sub(HEADER_LEN);
-        // Grown and never cleared: what an earlier file left is overwritten or not looked at.
-        if self.words.len() < body_len / 8 {
-            self.words.resize(body_len / 8, 0);
-        }
-        let (words, _) = self.words.split_at_mut(body_len / 8);
+        let words = self.buffer(body_len / WORD_LEN);
         let got = read_at(file, words, HEADER_LEN as u64)?;
         if got < body_len {
             let len = (HEADER_LEN + got) as u64;
@@ -144,17 +140,23 @@ impl Reader {
 }
 
 impl Reader {
+    /// Grown and never cleared: what an earlier file left is overwritten or not looked at.
+    fn buffer(&mut self, words: usize) -> &mut [u64] {
+        let lines = words.div_ceil(WORDS_PER_LINE);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line::default());
+        }
+        let (words, _) = words_of_mut(&mut self.lines).split_at_mut(words);
+        words
+    }
+
     /// Reads the words of a file from one to another; fewer where it ends before.
     pub(crate) fn read_words(
         &mut self,
         file: &File,
         range: Range<u32>,
     ) -> Result<&[u64], ReadError> {
-        let count = range.len();
-        if self.words.len() < count {
-            self.words.resize(count, 0);
-        }
-        let (words, _) = self.words.split_at_mut(count);
+        let words = self.buffer(range.len());
         let got = read_at(file, words, u64::from(range.start) * WORD_LEN as u64)?;
         let (words, _) = words.split_at(got / WORD_LEN);
         Ok(words)
@@ -162,7 +164,7 @@ impl Reader {
 
     /// What was read last, and whatever was read before behind it.
     pub(crate) fn words(&self) -> &[u64] {
-        &self.words
+        words_of(&self.lines)
     }
 }
 

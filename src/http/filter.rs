@@ -1,6 +1,8 @@
 //! `?name[]=...`: only the samples of these names.
 
-use crate::model::{FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Sample};
+use crate::model::{
+    FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Part, RenderedLabels, Sample,
+};
 
 /// The values of the parameter `name[]`, if there are any.
 pub(super) fn wanted_names(query: Option<&str>) -> Option<Vec<String>> {
@@ -106,6 +108,12 @@ impl FamilySink for Filter<'_> {
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.admits(sample.part.suffix()) {
             self.out.sample(sample);
+        }
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        if self.admits(part.suffix()) {
+            self.out.rendered(part, labels, value);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The traits between those who have samples and those who want them.
 
-use super::NativeHistogram;
-use super::family::{FamilyHead, Sample};
+use super::family::{FamilyHead, Part, Sample};
+use super::{NativeHistogram, RenderedLabels};
 
 /// A source of metric families.
 ///
@@ -39,7 +39,7 @@ pub trait Collector: Send + Sync {
 /// Takes families, one after the other: each [`family`](FamilySink::family) is followed by its
 /// samples.
 ///
-/// Encoders implement it; so do filters, which pass on all three. On a `dyn FamilySink` there are short
+/// Encoders implement it; so do filters, which pass on all four. On a `dyn FamilySink` there are short
 /// forms: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
 /// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
@@ -48,6 +48,15 @@ pub trait FamilySink {
 
     /// Takes the next sample of the family.
     fn sample(&mut self, sample: &Sample<'_>);
+
+    /// Takes the next sample of the family, whose labels were rendered before.
+    ///
+    /// By default it is a sample like every other, whose labels are taken apart again. Encoders of text write
+    /// them as they are, so that filters should pass them on.
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        let labels: Vec<(&str, &str)> = labels.iter().collect();
+        self.sample(&Sample::new(part, &labels, value));
+    }
 
     /// Takes the native histogram of a label set; where it has classic buckets too, right after them.
     ///

@@ -30,11 +30,6 @@ impl LabelSet {
     pub(crate) fn with(&self, name: &str, value: &str) -> LabelSet {
         LabelSet::new(self.iter().chain([(name, value)]))
     }
-
-    /// The same set without the label `name`.
-    pub(crate) fn without(&self, name: &str) -> LabelSet {
-        LabelSet(self.0.iter().filter(|(other, _)| &**other != name).cloned().collect())
-    }
 }
 
 impl fmt::Debug for LabelSet {
@@ -51,7 +46,6 @@ mod tests {
     fn label_sets_are_sorted_and_the_last_of_two_equal_names_wins() {
         let set = LabelSet::new([("b", "1"), ("a", "2"), ("b", "3")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
-        assert_eq!(set.without("a"), LabelSet::new([("b", "3")]));
         assert_eq!(set.with("a", "9"), LabelSet::new([("a", "9"), ("b", "3")]));
     }
 }

@@ -12,6 +12,7 @@ mod mode;
 pub(crate) mod name;
 mod native;
 pub(crate) mod number;
+mod rendered;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
@@ -21,6 +22,8 @@ pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
+pub(crate) use rendered::KeptLabels;
+pub use rendered::RenderedLabels;
 pub use writer::{
     FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
     WithUnit,

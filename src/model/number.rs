@@ -7,7 +7,6 @@
 //!
 //! See: OpenMetrics 1.0.0, "Considerations: Canonical Numbers"; Go `strconv.FormatFloat`.
 
-use std::io::Write as _;
 use std::ops::Range;
 
 /// Which spelling of a number.
@@ -126,27 +125,32 @@ fn integer_digits(mut value: u64, digits: &mut [u8; 20]) -> (usize, i32) {
 
 /// The fewest digits that read back: how many, and the decimal exponent of the first.
 fn shortest_digits(value: f64, digits: &mut [u8; 20]) -> (usize, i32) {
-    // `{:e}` gives `d[.ddd]e[-]x`.
-    let mut scientific = [0u8; 32];
-    let mut rest = &mut scientific[..];
-    // OK because 17 digits, a point and an exponent of three digits fit.
-    let _ = write!(rest, "{value:e}");
-    let len = 32 - rest.len();
-    let text = &scientific[..len];
-    let e = text.iter().position(|&byte| byte == b'e').unwrap_or(len);
-    let mut count = 0;
-    for &byte in &text[..e] {
-        if byte != b'.' {
-            digits[count] = byte;
-            count += 1;
+    // `d[.ddd]e[+-]x`, or `ddd.ddd` where the exponent is small.
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value).as_bytes();
+    let end = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
+    let (mantissa, exponent) = text.split_at(end);
+    let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
+    let (mut count, mut zeros, mut kept) = (0, 0, 0);
+    for &byte in mantissa.iter().filter(|&&byte| byte != b'.') {
+        if byte == b'0' && count == 0 {
+            zeros += 1;
+            continue;
+        }
+        // OK because no `f64` needs more than 17 digits.
+        digits[count.min(19)] = byte;
+        count += 1;
+        if byte != b'0' {
+            kept = count;
         }
     }
-    (count, parse_exponent(text.get(e + 1..).unwrap_or_default()))
+    (kept, parse_exponent(exponent.get(1..).unwrap_or_default()) + point as i32 - 1 - zeros)
 }
 
 fn parse_exponent(text: &[u8]) -> i32 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
     let magnitude =

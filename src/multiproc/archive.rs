@@ -6,9 +6,11 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::gauge::SourceState;
-use super::merge::{Merge, Origin, Place, Plan, Words};
+use super::merge::{Merge, Origin, Place, Words};
+use super::plans::Plan;
 use super::problem::Cause;
 use super::scan::ArchiveFigures;
 use crate::error::{Error, ErrorKind};
@@ -129,7 +131,7 @@ struct KnownSection {
     ended: f64,
     body: Range<usize>,
     /// Once it was added.
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
 }
 
 impl KnownArchive {
@@ -190,19 +192,18 @@ impl KnownArchive {
             };
             let origin = Origin { path, name, state, place: Place::Archive };
             let body = &self.file.bytes[section.body.clone()];
-            let result = match &mut section.plan {
+            let (plan, result) = match section.plan.take() {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),
                 None => {
                     let entries = Entries::resume(body, HEADER_LEN);
-                    let (plan, result) = merge.learn(&origin, None, entries);
-                    section.plan = Some(plan);
-                    result
+                    merge.learn(&origin, None, entries)
                 }
             };
             if let Err(error) = result {
                 merge.problems.add(path, Cause::Entry(error));
             }
-            series += section.plan.as_ref().map_or(0, Plan::entries) as u64;
+            series += plan.entries as u64;
+            section.plan = Some(plan);
         }
         self.figures.map(|figures| ArchiveFigures { series, ..figures })
     }

@@ -166,6 +166,7 @@ impl MultiProcessCollector {
                 cache.merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
             }
             self.files.iter().for_each(|file| add_named_file(cache, file));
+            cache.merge.settle();
             return censuses;
         }
     }

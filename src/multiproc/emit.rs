@@ -6,7 +6,7 @@ use super::collector::Settings;
 use super::gauge::{Reduced, Source, SourceState, reduce};
 use super::merge::Merge;
 use super::tables::Group;
-use crate::model::{FamilyHead, FamilySink, GaugeMode, MetricType, Part, Sample};
+use crate::model::{FamilyHead, FamilySink, GaugeMode, MetricType, Part, RenderedLabels, Sample};
 
 /// The help text of a family whose files have none, which is what the Python client says then.
 const NO_HELP: &str = "Multiprocess metric";
@@ -28,15 +28,16 @@ pub(super) fn emit(
         let head =
             FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
         out.family(&head);
-        let mut family = Emission {
+        let mut emission = Emission {
             merge,
             settings,
             processes: &processes,
             metric_type: family.metric_type,
             mode: mode.or(merge.mode(*at)).unwrap_or_default(),
+            is_rendered: family.is_rendered() && settings.labels.is_empty(),
             out,
         };
-        merge.tables.families[*at].groups().for_each(|group| family.group(group));
+        family.groups().for_each(|group| emission.group(group));
     }
 }
 
@@ -47,7 +48,15 @@ struct Emission<'a> {
     processes: &'a [&'a str],
     metric_type: MetricType,
     mode: GaugeMode,
+    /// Whether labels are shown as they were rendered.
+    is_rendered: bool,
     out: &'a mut dyn FamilySink,
+}
+
+/// The labels of a group on their way out.
+enum Labels<'a> {
+    Rendered(RenderedLabels<'a>),
+    Pairs(Vec<(&'a str, &'a str)>),
 }
 
 /// What is shown for each file: its process, or its whole id where two writers would be mistaken for one
@@ -105,44 +114,60 @@ impl<'a> Only<'a> {
 }
 
 impl<'a> Emission<'a> {
-    fn sample(&mut self, labels: &[(&str, &str)], part: Part, value: f64) {
-        self.out.sample(&Sample::new(part, labels, value));
+    fn sample(&mut self, labels: &Labels<'_>, part: Part, value: f64) {
+        match labels {
+            Labels::Rendered(labels) => self.out.rendered(part, *labels, value),
+            Labels::Pairs(labels) => self.out.sample(&Sample::new(part, labels, value)),
+        }
+    }
+
+    fn labels(&self, group: &'a Group) -> Labels<'a> {
+        let rendered = group.labels.rendered().filter(|_| self.is_rendered);
+        rendered.map_or_else(|| Labels::Pairs(self.pairs(group)), Labels::Rendered)
+    }
+
+    /// The labels of a group with those that all merged series get.
+    fn pairs(&self, group: &'a Group) -> Vec<(&'a str, &'a str)> {
+        let mut pairs = Vec::new();
+        group.labels.push_pairs(&mut pairs);
+        for (name, value) in &self.settings.labels {
+            if let Err(at) = pairs.binary_search_by(|(other, _)| (*other).cmp(name)) {
+                pairs.insert(at, (name, value));
+            }
+        }
+        pairs
     }
 
     fn group(&mut self, group: &'a Group) {
-        let settings = self.settings;
-        let added = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut labels: Vec<(&str, &str)> = added.collect();
-        for (name, value) in group.labels.iter() {
-            replace_or_insert(&mut labels, name, value);
-        }
         match self.metric_type {
-            MetricType::Gauge => self.gauge(group, labels),
-            MetricType::Histogram => self.histogram(group, &labels),
+            MetricType::Gauge => self.gauge(group),
+            MetricType::Histogram => self.histogram(group),
             _ => {
-                let (total, sum, count) = (group.total, group.sum, group.count);
-                for (part, index) in [(Part::Total, total), (Part::Sum, sum), (Part::Count, count)]
-                {
-                    if let Some(sum) = self.merge.sum(index) {
-                        self.sample(&labels, part, sum.value);
+                let labels = self.labels(group);
+                let (value, sum, count) = (group.value, group.sum, group.count);
+                let parts = [(Part::Total, value), (Part::Sum, sum), (Part::Count, count)];
+                for (part, number) in parts {
+                    if let Some(sum) = self.merge.sum(number) {
+                        self.sample(&labels, part, sum);
                     }
                 }
             }
         }
     }
 
-    fn gauge(&mut self, group: &Group, mut labels: Vec<(&'a str, &'a str)>) {
-        let contributions = self.merge.gauge(group.gauge);
+    fn gauge(&mut self, group: &'a Group) {
+        let contributions = self.merge.gauge(group.value);
         match reduce(self.mode, contributions, &self.merge.sources) {
             Reduced::Nothing => {}
-            Reduced::One(value) => self.sample(&labels, Part::Value, value),
+            Reduced::One(value) => self.sample(&self.labels(group), Part::Value, value),
             Reduced::PerFile(values) => {
                 let (processes, settings) = (self.processes, self.settings);
-                let values: Vec<(usize, f64)> = values.into_iter().collect();
+                let values: Vec<(u32, f64)> = values.into_iter().collect();
+                let mut labels = self.pairs(group);
                 for &(file, value) in &values {
                     let process = shown(file, &values, &self.merge.sources, processes);
                     replace_or_insert(&mut labels, &settings.pid_label, process);
-                    self.sample(&labels, Part::Value, value);
+                    self.out.sample(&Sample::new(Part::Value, &labels, value));
                 }
             }
         }
@@ -150,39 +175,40 @@ impl<'a> Emission<'a> {
 
     /// Buckets add up from the smallest bound on; the bucket `+Inf`, which every histogram has, is the
     /// count.
-    fn histogram(&mut self, group: &Group, labels: &[(&str, &str)]) {
+    fn histogram(&mut self, group: &'a Group) {
         let merge = self.merge;
+        let labels = self.labels(group);
         let sum = merge.sum(group.sum);
         let mut total = 0.0;
         let mut last = None;
         for (bound, bucket) in merge.buckets(group) {
-            total += bucket.value;
+            total += bucket;
             last = Some(bound);
-            self.sample(labels, Part::Bucket(bound), total);
+            self.sample(&labels, Part::Bucket(bound), total);
         }
         if sum.is_none() && last.is_none() {
             return;
         }
         if last != Some(f64::INFINITY) {
-            self.sample(labels, Part::Bucket(f64::INFINITY), total);
+            self.sample(&labels, Part::Bucket(f64::INFINITY), total);
         }
         if let Some(sum) = sum {
-            self.sample(labels, Part::Sum, sum.value);
+            self.sample(&labels, Part::Sum, sum);
         }
-        self.sample(labels, Part::Count, total);
+        self.sample(&labels, Part::Count, total);
     }
 }
 
 /// By what the value of a file is shown among those of one series: a retired one by its whole id where another
 /// is shown by the same process.
 fn shown<'a>(
-    file: usize,
-    values: &[(usize, f64)],
+    file: u32,
+    values: &[(u32, f64)],
     sources: &'a [Source],
     processes: &[&'a str],
 ) -> &'a str {
-    let (source, process) = (&sources[file], processes[file]);
-    let is_same = |other: usize| other != file && processes[other] == process;
+    let (source, process) = (&sources[file as usize], processes[file as usize]);
+    let is_same = |other: u32| other != file && processes[other as usize] == process;
     if source.is_retired && values.iter().any(|(other, _)| is_same(*other)) {
         &source.id
     } else {

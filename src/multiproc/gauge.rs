@@ -8,14 +8,20 @@ use crate::model::GaugeMode;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contribution {
     /// Which of the files of the scrape it is from.
-    pub(super) file: usize,
+    pub(super) file: u32,
     pub(super) value: f64,
     /// When it was set, where the most recent counts.
     pub(super) time: f64,
-    /// Of how many processes it is the sum, where the mean counts.
-    pub(super) processes: f64,
+    /// Whether it is the sum of many processes, as many as the time says: where the mean counts.
+    pub(super) is_sum: bool,
     /// Declared and never set, as far as the file can tell.
     pub(super) is_unset: bool,
+}
+
+impl Contribution {
+    fn processes(&self) -> f64 {
+        if self.is_sum { self.time } else { 1.0 }
+    }
 }
 
 /// Where contributions are from.
@@ -52,7 +58,7 @@ pub(super) enum Reduced {
     Nothing,
     One(f64),
     /// A value for each of these files.
-    PerFile(BTreeMap<usize, f64>),
+    PerFile(BTreeMap<u32, f64>),
 }
 
 /// Applies a mode. Contributions come in the order of file names, the archive's last, which settles ties.
@@ -65,7 +71,7 @@ pub(super) fn reduce(
     sources: &[Source],
 ) -> Reduced {
     let counted = || {
-        contributions.iter().filter(|each| match sources[each.file].state {
+        contributions.iter().filter(|each| match sources[each.file as usize].state {
             SourceState::Live => true,
             SourceState::Dead => !mode.is_live(),
             SourceState::Merged(by) => by == mode,
@@ -89,7 +95,7 @@ pub(super) fn reduce(
         }
         GaugeMode::Avg | GaugeMode::LiveAvg => {
             let (sum, processes) = set().fold((0.0, 0.0), |(sum, processes), each| {
-                (sum + each.value, processes + each.processes)
+                (sum + each.value, processes + each.processes())
             });
             (processes > 0.0).then(|| sum / processes)
         }
@@ -111,14 +117,14 @@ mod tests {
     use super::*;
 
     fn contributions(values: &[(f64, f64)]) -> Vec<Contribution> {
-        let each = |(file, &(value, time)): (usize, &(f64, f64))| Contribution {
+        let each = |(file, &(value, time)): (u32, &(f64, f64))| Contribution {
             file,
             value,
             time,
-            processes: 1.0,
+            is_sum: false,
             is_unset: false,
         };
-        values.iter().enumerate().map(each).collect()
+        (0..).zip(values).map(each).collect()
     }
 
     fn of_seven(state: SourceState) -> Source {
@@ -134,7 +140,7 @@ mod tests {
     fn live_modes_leave_out_the_dead_and_no_mode_takes_many_for_one() {
         use SourceState::{Dead, Live, Merged};
         let mut values = contributions(&[(3.0, 2.0), (1.0, 5.0), (8.0, 5.0)]);
-        values[2].processes = 4.0;
+        (values[2].time, values[2].is_sum) = (4.0, true);
         for (mode, reduced) in [
             (GaugeMode::LiveSum, Reduced::One(3.0)),
             (GaugeMode::Sum, Reduced::One(12.0)),

@@ -6,11 +6,13 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::gauge::SourceState;
 use super::liveness::Liveness;
-use super::merge::{Merge, Origin, Place, Plan};
+use super::merge::{Merge, Origin, Place};
+use super::plans::Plan;
 use super::problem::Cause;
 use super::scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
@@ -39,7 +41,7 @@ pub(super) enum Access {
 /// What is known of a file.
 pub(super) struct Known {
     stat: Stat,
-    plan: Plan,
+    plan: Arc<Plan>,
     /// Bytes of the file that the plan covers.
     used: u32,
     is_own: bool,
@@ -182,14 +184,15 @@ impl Tools<'_> {
             };
             new = Some(Entries::resume(bytes_of(tail), known.used as usize));
         }
-        let result = match &known.map {
-            Some(map) => self.merge.follow(&mut known.plan, origin, map, new),
-            None => self.merge.follow(&mut known.plan, origin, &self.reader.words(), new),
+        let plan = Arc::clone(&known.plan);
+        let (plan, result) = match &known.map {
+            Some(map) => self.merge.follow(plan, origin, map, new),
+            None => self.merge.follow(plan, origin, &self.reader.words(), new),
         };
         if known.map.as_ref().is_some_and(ReadMap::has_faulted) {
             return Followed::Truncated;
         }
-        known.used = used;
+        (known.plan, known.used) = (plan, used);
         if let Err(error) = result {
             self.merge.problems.add(origin.path, Cause::Entry(error));
             // Read anew at the next scrape.
@@ -215,7 +218,7 @@ impl Tools<'_> {
 
 /// What is learnt by reading a file.
 struct Learnt {
-    plan: Plan,
+    plan: Arc<Plan>,
     used: u32,
     is_own: bool,
 }
@@ -233,7 +236,7 @@ fn read_whole(
     origin: &Origin<'_>,
     file: &File,
 ) -> Option<Learnt> {
-    let mut begun = None;
+    let mut begun: Option<Arc<Plan>> = None;
     let mut failure = None;
     for _ in 0..2 {
         let snapshot = match reader.read(file) {
@@ -248,7 +251,7 @@ fn read_whole(
             }
         };
         let (used, is_own) = (snapshot.used, snapshot.is_own);
-        match merge.learn(origin, begun.take(), snapshot.entries) {
+        match merge.learn(origin, begun.as_deref(), snapshot.entries) {
             (plan, Ok(())) => return Some(Learnt { plan, used, is_own }),
             (plan, Err(error)) => {
                 begun = Some(plan);
@@ -288,6 +291,7 @@ pub(super) fn stat(merge: &mut Merge, dir: &File, path: &Path, name: &str) -> Op
 mod tests {
     use super::*;
     use crate::file::map::guard_mappings;
+    use crate::multiproc::tables::Number;
     use std::fs;
 
     /// A file of the Python client, with as many entries that it has pages behind the first.
@@ -343,7 +347,8 @@ mod tests {
         let Followed::Known(known) = tools.follow(&origin, known, None) else {
             panic!("it is as it was");
         };
-        assert_eq!(tools.merge.sum(Some(199)).unwrap().value, 2.0);
+        tools.merge.settle();
+        assert_eq!(tools.merge.sum(Number::new(200)), Some(2.0));
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
         assert!(matches!(tools.follow(&origin, known, None), Followed::Truncated));
         fs::remove_dir_all(&dir).unwrap();

@@ -3,12 +3,14 @@
 //! What was learnt of a file, which number of which sum is at which offset, holds for as long as the file does:
 //! entries are never moved or changed. Later scrapes add the values at those offsets, and parse what is new.
 
-use std::iter;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::gauge::{Contribution, Source, SourceState};
+use super::plans::{Plan, Plans, number_of, slot, word_of};
 use super::problem::{Cause, KeyProblem, Problems};
-use super::tables::{Family, Goal, Group, Tables, Target};
+use super::tables::{Family, Goal, Group, Number, Tables, Target};
+use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
 use crate::file::name::{FileKind, FileName};
@@ -17,44 +19,12 @@ use crate::model::GaugeMode;
 /// The most sums and gauges that no file has any more, besides as many as are in use.
 const MAX_STALE: usize = 1024;
 
-/// What is known of a file's entries.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    slots: Vec<Slot>,
-    /// Entries that were looked at.
-    entries: usize,
-    /// The families of its entries, each with the first help text that it has there.
-    families: Vec<(u32, Option<u32>)>,
-    /// Problems of keys, each once.
-    unusable: Vec<u32>,
-    has_time: bool,
-    /// Whether a time of 0 means that a gauge was never set.
-    can_tell_unset: bool,
-}
-
-/// A value of a file.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// Where the value is, in words of 8 bytes from the start of the file.
-    word: u32,
-    /// The number of its sum, or of its gauge.
-    index: u32,
-}
-
-/// A sum over all files of a scrape.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sum {
-    pub(super) value: f64,
-    /// Of how many entries.
-    pub(super) entries: u32,
-}
-
 /// What depends on the order of files.
 #[derive(Clone, Copy, Debug, Default)]
 struct FamilyState {
     /// The scrape in which it was met last.
     scrape: u64,
-    help: Option<u32>,
+    help: Option<Number>,
     /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
     mode: Option<GaugeMode>,
 }
@@ -63,8 +33,12 @@ struct FamilyState {
 #[derive(Default)]
 pub(super) struct Merge {
     pub(super) tables: Tables,
+    plans: Plans,
     scrape: u64,
-    sums: Vec<Sum>,
+    /// By number. The first one is nobody's.
+    sums: Vec<f64>,
+    /// Of how many entries each sum is.
+    counts: Vec<u32>,
     gauges: Vec<Vec<Contribution>>,
     families: Vec<FamilyState>,
     /// Which family has a name in this scrape: the first one. By the number of the name.
@@ -127,18 +101,25 @@ pub(super) enum Place {
     Archive,
 }
 
+impl Origin<'_> {
+    fn is_gauge(&self) -> bool {
+        self.name.kind.mode().is_some()
+    }
+}
+
 impl Merge {
     /// Begins a scrape: nothing is added up yet. What too much of is of no file any more is forgotten; then
     /// the plans of all files are void, and `false` is given.
     #[must_use]
     pub(super) fn begin(&mut self) -> bool {
-        let used = self.sums.iter().filter(|sum| sum.entries > 0).count()
+        let used = self.counts.iter().filter(|count| **count > 0).count()
             + self.gauges.iter().filter(|gauge| !gauge.is_empty()).count();
         let stale = self.sums.len() + self.gauges.len() - used;
         let holds = stale <= used + MAX_STALE;
         if !holds {
             *self = Merge { scrape: self.scrape, ..Merge::default() };
         }
+        self.plans.forget_unused();
         self.restart();
         holds
     }
@@ -146,10 +127,22 @@ impl Merge {
     /// Begins again, within a scrape.
     pub(super) fn restart(&mut self) {
         self.scrape += 1;
-        self.sums.fill(Sum::default());
+        self.sums.fill(0.0);
         self.gauges.iter_mut().for_each(Vec::clear);
+        self.plans.restart();
         self.sources.clear();
         self.problems = Problems::default();
+    }
+
+    /// Ends the adding up: only now is it known which sums there are.
+    pub(super) fn settle(&mut self) {
+        if self.plans.settle() || self.counts.len() < self.sums.len() {
+            self.counts.clear();
+            self.counts.resize(self.sums.len(), 0);
+            for (plan, files) in self.plans.settled() {
+                plan.slots.iter().for_each(|slot| self.counts[number_of(*slot)] += files);
+            }
+        }
     }
 
     /// Adds a file that is not known, or whose plan does not hold any more. `begun` is the plan of a walk that
@@ -157,59 +150,76 @@ impl Merge {
     pub(super) fn learn(
         &mut self,
         origin: &Origin<'_>,
-        begun: Option<Plan>,
+        begun: Option<&Plan>,
         mut entries: Entries<'_>,
-    ) -> (Plan, Result<(), LayoutError>) {
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
         let layout = entries.layout();
-        let mut plan = begun.unwrap_or_default();
+        let mut plan = self.plans.take_spare();
+        match begun {
+            Some(begun) => {
+                plan.clone_from(begun);
+                self.plans.unfollow(begun);
+            }
+            None => plan.clear(),
+        }
+        plan.is_gauge = origin.is_gauge();
         plan.has_time = layout.has_time();
         plan.can_tell_unset = layout == Layout::Own;
         entries.by_ref().take(plan.entries).for_each(drop);
         let source = self.source(origin);
         let result = self.add_entries(&mut plan, origin, source, entries);
         self.finish(&plan, origin);
-        (plan, result)
+        (self.plans.share(plan), result)
     }
 
-    /// Adds a file by its plan, and then the entries that are new in it.
+    /// Adds a file by its plan, and then the entries that are new in it, of which the plan that is given tells
+    /// too.
     pub(super) fn follow(
         &mut self,
-        plan: &mut Plan,
+        plan: Arc<Plan>,
         origin: &Origin<'_>,
         words: &impl Words,
         new: Option<Entries<'_>>,
-    ) -> Result<(), LayoutError> {
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
         let source = self.source(origin);
-        let number = |word| f64::from_bits(words.word(word));
-        if origin.name.kind.mode().is_none() {
-            // Each value is in a cache line of its own, behind its key: the next ones are on their way while
-            // one is added.
-            let ahead = plan.slots.iter().skip(AHEAD).map(|slot| slot.word);
-            let ahead = ahead.chain(iter::repeat(0));
-            for (slot, ahead) in plan.slots.iter().zip(ahead) {
-                words.fetch(ahead);
-                let sum = &mut self.sums[slot.index as usize];
-                sum.value += number(slot.word);
-                sum.entries += 1;
-            }
-        } else {
-            for slot in &plan.slots {
-                let value = number(slot.word);
-                let time = if plan.has_time { number(slot.word + 1) } else { 0.0 };
-                let gauge = &mut self.gauges[slot.index as usize];
-                gauge.push(contribution(origin, source, (value, time), plan.can_tell_unset));
-            }
-        }
-        let result = match new {
-            Some(entries) => self.add_entries(plan, origin, source, entries),
-            None => Ok(()),
+        self.add_values(&plan, origin, source, words);
+        let Some(entries) = new else {
+            self.finish(&plan, origin);
+            self.plans.follow(&plan);
+            return (plan, Ok(()));
         };
-        self.finish(plan, origin);
-        result
+        let mut longer = self.plans.take_spare();
+        longer.clone_from(&plan);
+        let result = self.add_entries(&mut longer, origin, source, entries);
+        self.finish(&longer, origin);
+        (self.plans.share(longer), result)
     }
 
-    fn source(&mut self, origin: &Origin<'_>) -> usize {
-        if origin.name.kind.mode().is_some() {
+    fn add_values(&mut self, plan: &Plan, origin: &Origin<'_>, source: u32, words: &impl Words) {
+        let value = |word| f64::from_bits(words.word(word));
+        if origin.is_gauge() {
+            for slot in &plan.slots {
+                let word = word_of(*slot);
+                let time = if plan.has_time { value(word + 1) } else { 0.0 };
+                let new = contribution(origin, source, (value(word), time), plan.can_tell_unset);
+                push_lean(&mut self.gauges[number_of(*slot)], new);
+            }
+            return;
+        }
+        // Each value is in a cache line of its own, behind its key: the next ones are on their way while one
+        // is added.
+        let last = plan.slots.len().saturating_sub(AHEAD);
+        for (slot, ahead) in plan.slots.iter().zip(plan.slots.iter().skip(AHEAD)) {
+            words.fetch(word_of(*ahead));
+            self.sums[number_of(*slot)] += value(word_of(*slot));
+        }
+        for slot in &plan.slots[last..] {
+            self.sums[number_of(*slot)] += value(word_of(*slot));
+        }
+    }
+
+    fn source(&mut self, origin: &Origin<'_>) -> u32 {
+        if origin.is_gauge() {
             self.sources.push(Source {
                 id: origin.name.id.into(),
                 process: origin.name.process().into(),
@@ -217,14 +227,14 @@ impl Merge {
                 state: origin.state,
             });
         }
-        self.sources.len().saturating_sub(1)
+        self.sources.len().saturating_sub(1) as u32
     }
 
     fn add_entries(
         &mut self,
         plan: &mut Plan,
         origin: &Origin<'_>,
-        source: usize,
+        source: u32,
         mut entries: Entries<'_>,
     ) -> Result<(), LayoutError> {
         let kind = origin.name.kind;
@@ -260,16 +270,14 @@ impl Merge {
             let word = entries.value_word();
             let (value, time) = (entry.value, entry.time.unwrap_or(0.0));
             match target.goal {
-                Goal::Sum(index) => {
-                    plan.slots.push(Slot { word, index });
-                    let sum = &mut self.sums[index as usize];
-                    sum.value += value;
-                    sum.entries += 1;
+                Goal::Sum(number) => {
+                    plan.slots.push(slot(word, number));
+                    self.sums[number.get() as usize] += value;
                 }
-                Goal::Gauge(index) => {
-                    plan.slots.push(Slot { word, index });
-                    let gauge = &mut self.gauges[index as usize];
-                    gauge.push(contribution(origin, source, (value, time), plan.can_tell_unset));
+                Goal::Gauge(number) => {
+                    plan.slots.push(slot(word, number));
+                    let new = contribution(origin, source, (value, time), plan.can_tell_unset);
+                    push_lean(&mut self.gauges[number.get() as usize], new);
                 }
                 Goal::Ignored => {}
                 Goal::Unusable(problem) => {
@@ -286,8 +294,8 @@ impl Merge {
     fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> Target {
         let target = self.tables.resolve(kind, entry.key);
         let (sums, gauges) = self.tables.lens();
-        self.sums.resize(sums, Sum::default());
-        self.gauges.resize_with(gauges, Vec::new);
+        extend_lean(&mut self.sums, sums, || 0.0);
+        extend_lean(&mut self.gauges, gauges, Vec::new);
         self.families.resize(self.tables.families.len(), FamilyState::default());
         self.owners.resize(self.tables.name_count(), (0, 0));
         target
@@ -321,12 +329,13 @@ impl Merge {
     }
 
     /// A sum, if any file of this scrape has it.
-    pub(super) fn sum(&self, index: Option<u32>) -> Option<Sum> {
-        index.map(|index| self.sums[index as usize]).filter(|sum| sum.entries > 0)
+    pub(super) fn sum(&self, number: Option<Number>) -> Option<f64> {
+        let at = number?.get() as usize;
+        (self.counts[at] > 0).then(|| self.sums[at])
     }
 
-    pub(super) fn gauge(&self, index: Option<u32>) -> &[Contribution] {
-        index.map_or(&[], |index| &self.gauges[index as usize])
+    pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
+        number.map_or(&[], |number| &self.gauges[number.get() as usize])
     }
 
     /// The numbers of the families that are exported, by name, with their groups in order.
@@ -343,22 +352,22 @@ impl Merge {
 
     /// The help text of a family in this scrape.
     pub(super) fn help(&self, family: usize) -> Option<&str> {
-        let help = self.families[family].help?;
-        Some(&self.tables.families[family].helps[help as usize])
+        Some(self.tables.families[family].help_text(self.families[family].help?))
     }
 
     /// What is counted in each bucket of a group alone, by rising bound, as far as files of this scrape have
     /// the buckets.
-    pub(super) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, Sum)> {
-        let buckets = group.buckets.iter();
-        buckets.filter_map(|(bound, index)| Some((*bound, self.sum(Some(*index))?)))
+    pub(super) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, f64)> {
+        let buckets = group.buckets().iter();
+        buckets.filter_map(|(bound, number)| Some((*bound, self.sum(Some(*number))?)))
     }
 
     /// Whether processes have different bounds.
     pub(super) fn has_bucket_conflict(&self, group: &Group) -> bool {
-        let mut entries = self.buckets(group).map(|(_, sum)| sum.entries);
-        let first = entries.next();
-        entries.any(|other| Some(other) != first)
+        let counts = group.buckets().iter().map(|(_, number)| self.counts[number.get() as usize]);
+        let mut counts = counts.filter(|count| *count > 0);
+        let first = counts.next();
+        counts.any(|other| Some(other) != first)
     }
 
     pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
@@ -366,35 +375,28 @@ impl Merge {
     }
 }
 
-impl Plan {
-    /// How many entries were looked at.
-    pub(super) fn entries(&self) -> usize {
-        self.entries
-    }
-
-    fn note_family(&mut self, target: Target) {
-        if target.family == u32::MAX {
-            return;
-        }
-        match self.families.iter_mut().rfind(|(family, _)| *family == target.family) {
-            Some((_, help)) => *help = help.or(target.help),
-            None => self.families.push((target.family, target.help)),
-        }
-    }
-}
-
 fn contribution(
     origin: &Origin<'_>,
-    file: usize,
+    file: u32,
     (value, time): (f64, f64),
     can_tell_unset: bool,
 ) -> Contribution {
     let is_sum = origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
-    Contribution {
-        file,
-        value,
-        time,
-        processes: if is_sum { time } else { 1.0 },
-        is_unset: can_tell_unset && time == 0.0,
+    Contribution { file, value, time, is_sum, is_unset: can_tell_unset && time == 0.0 }
+}
+
+/// Makes a long table as long as it must be.
+fn extend_lean<T>(items: &mut Vec<T>, len: usize, item: impl Fn() -> T) {
+    if let Some(missing) = len.checked_sub(items.len()) {
+        make_room(items, missing);
+        items.resize_with(len, item);
     }
+}
+
+/// Appends to a list of which there are many, most of them short.
+fn push_lean<T>(items: &mut Vec<T>, item: T) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len().max(1));
+    }
+    items.push(item);
 }

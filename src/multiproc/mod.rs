@@ -14,10 +14,12 @@ mod figures;
 mod gauge;
 #[cfg(test)]
 mod histories;
+mod index;
 mod known;
 mod liveness;
 mod lock;
 mod merge;
+mod plans;
 mod problem;
 mod scan;
 mod tables;

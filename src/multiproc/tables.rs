@@ -3,23 +3,29 @@
 //! A key is parsed once in the life of a collector, however many files have it. The tables do not depend on
 //! the order in which keys are met: what depends on the order of files is found out anew at each scrape.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
+use super::index::Index;
 use super::problem::KeyProblem;
-use super::targets::Targets;
+use super::targets::{Targets, make_room};
 use crate::file::key::{self, Key};
 use crate::file::name::FileKind;
-use crate::model::{LabelSet, MetricType, number};
+use crate::model::{KeptLabels, MetricType, number};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The number of a sum or of a gauge. They begin at 1, so that one that may be missing takes no more room.
+pub(super) type Number = NonZeroU32;
 
 /// Where the value of an entry goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
     /// It is added to the sum with this number.
-    Sum(u32),
+    Sum(Number),
     /// It contributes to the gauge with this number.
-    Gauge(u32),
+    Gauge(Number),
     /// Nowhere: it is derived from others when it is exported.
     Ignored,
     /// Nowhere: the key cannot be used, for the problem with this number.
@@ -32,8 +38,8 @@ pub(super) struct Target {
     pub(super) goal: Goal,
     /// Of no family where the key is unusable.
     pub(super) family: u32,
-    /// Its help text, among those of the family.
-    pub(super) help: Option<u32>,
+    /// Its help text, among those of the family, counted from 1.
+    pub(super) help: Option<Number>,
 }
 
 /// A family of one name and one type. Files may have another one of the name with another type.
@@ -42,30 +48,32 @@ pub(super) struct Family {
     /// The same for all families of the name.
     pub(super) name_id: u32,
     pub(super) metric_type: MetricType,
-    pub(super) helps: Vec<Box<str>>,
+    helps: Vec<Box<str>>,
     groups: Vec<Group>,
-    by_labels: Map<LabelSet, u32>,
+    by_labels: Index,
     /// The groups in the order of their labels, as far as they are sorted.
     order: Vec<u32>,
+    /// Whether a label has a name that formats show in different ways.
+    has_other_names: bool,
 }
 
 /// The samples of one label set, as numbers of sums and gauges.
 pub(super) struct Group {
-    pub(super) labels: LabelSet,
-    pub(super) total: Option<u32>,
-    pub(super) count: Option<u32>,
-    pub(super) sum: Option<u32>,
+    pub(super) labels: KeptLabels,
     /// By rising bound; what is counted in each bucket alone.
-    pub(super) buckets: Vec<(f64, u32)>,
-    pub(super) gauge: Option<u32>,
+    #[expect(clippy::box_collection, reason = "most groups have none")]
+    buckets: Option<Box<Vec<(f64, Number)>>>,
+    /// The total of a counter, or the value of a gauge.
+    pub(super) value: Option<Number>,
+    pub(super) count: Option<Number>,
+    pub(super) sum: Option<Number>,
 }
 
 /// All keys that were met.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) families: Vec<Family>,
-    by_name: Map<(Box<str>, MetricType), u32>,
-    name_ids: Map<Box<str>, u32>,
+    names: Map<Box<str>, Name>,
     targets: Map<MetricType, Targets<Target>>,
     /// What is wrong with keys that cannot be used.
     pub(super) unusable: Vec<KeyProblem>,
@@ -73,25 +81,30 @@ pub(super) struct Tables {
     gauges: u32,
 }
 
+/// A name, and its families.
+struct Name {
+    id: u32,
+    families: Vec<(MetricType, u32)>,
+}
+
 /// Which part of its metric a key is.
 enum KeyPart {
-    Total,
+    Value,
     Count,
     Sum,
     Bucket(f64),
-    Gauge,
     Ignored,
 }
 
 impl Tables {
-    /// How many sums and gauges there are.
+    /// How long tables of sums and of gauges are.
     pub(super) fn lens(&self) -> (usize, usize) {
-        (self.sums as usize, self.gauges as usize)
+        (self.sums as usize + 1, self.gauges as usize + 1)
     }
 
     /// How many names of families there are.
     pub(super) fn name_count(&self) -> usize {
-        self.name_ids.len()
+        self.names.len()
     }
 
     /// The keys of a type, to be put back.
@@ -121,81 +134,106 @@ impl Tables {
         };
         // NOTE: the Python client up to 0.3.1 keeps `_total` in the family's name, or leaves it out of
         // the sample's.
-        let total = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
         let name = match metric_type {
-            MetricType::Counter => total(&key.family),
-            _ => key.family.to_string(),
+            MetricType::Counter => key.family.strip_suffix("_total").unwrap_or(&key.family),
+            _ => &key.family,
         };
-        let mut labels = LabelSet::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
-        let suffix = key.sample.strip_prefix(name.as_str());
-        let part = match (metric_type, suffix) {
-            (MetricType::Counter, Some("" | "_total")) => KeyPart::Total,
-            (MetricType::Gauge, Some("")) => KeyPart::Gauge,
+        let mut labels = sorted(&key.labels);
+        let part = match (metric_type, key.sample.strip_prefix(name)) {
+            (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
+                KeyPart::Value
+            }
             (MetricType::Summary, Some("_count")) => KeyPart::Count,
             (MetricType::Summary | MetricType::Histogram, Some("_sum")) => KeyPart::Sum,
             (MetricType::Histogram, Some("_count")) => KeyPart::Ignored,
             (MetricType::Histogram, Some("_bucket")) => {
-                let le = labels.iter().find(|(name, _)| *name == "le");
-                let bound = le.and_then(|(_, value)| number::parse_bound(value));
-                let bound = bound.ok_or_else(|| foreign(&key))?;
-                labels = labels.without("le");
-                KeyPart::Bucket(bound)
+                let le = labels.iter().position(|(name, _)| *name == "le");
+                let bound = le.map(|at| labels.remove(at));
+                let bound = bound.and_then(|(_, value)| number::parse_bound(value));
+                KeyPart::Bucket(bound.ok_or_else(|| foreign(&key))?)
             }
             _ => return Err(foreign(&key)),
         };
         let at = self.family(name, metric_type);
-        let family = &mut self.families[at as usize];
-        let help = key.help.map(|help| family.help(&help));
         let (sums, gauges) = (&mut self.sums, &mut self.gauges);
-        let mut sum = |slot: &mut Option<u32>| Goal::Sum(*slot.get_or_insert_with(|| next(sums)));
+        let family = &mut self.families[at as usize];
+        let help = key.help.as_ref().map(|help| family.help(help));
+        let mut sum = |slot: &mut Option<Number>| *slot.get_or_insert_with(|| next(sums));
         let goal = match part {
             KeyPart::Ignored => Goal::Ignored,
-            KeyPart::Total => sum(&mut family.group(labels).total),
-            KeyPart::Count => sum(&mut family.group(labels).count),
-            KeyPart::Sum => sum(&mut family.group(labels).sum),
-            KeyPart::Bucket(bound) => Goal::Sum(family.group(labels).bucket(bound, sums)),
-            KeyPart::Gauge => {
-                let gauge = &mut family.group(labels).gauge;
+            KeyPart::Value if metric_type == MetricType::Gauge => {
+                let gauge = &mut family.group(&labels).value;
                 Goal::Gauge(*gauge.get_or_insert_with(|| next(gauges)))
             }
+            KeyPart::Value => Goal::Sum(sum(&mut family.group(&labels).value)),
+            KeyPart::Count => Goal::Sum(sum(&mut family.group(&labels).count)),
+            KeyPart::Sum => Goal::Sum(sum(&mut family.group(&labels).sum)),
+            KeyPart::Bucket(bound) => Goal::Sum(family.group(&labels).bucket(bound, sums)),
         };
         Ok(Target { goal, family: at, help })
     }
 
-    fn family(&mut self, name: String, metric_type: MetricType) -> u32 {
-        let name: Box<str> = name.into();
-        if let Some(&known) = self.by_name.get(&(name.clone(), metric_type)) {
-            return known;
+    fn family(&mut self, name: &str, metric_type: MetricType) -> u32 {
+        let next_id = self.names.len() as u32;
+        let known = match self.names.get_mut(name) {
+            Some(known) => known,
+            None => {
+                let new = Name { id: next_id, families: Vec::new() };
+                self.names.entry(name.into()).or_insert(new)
+            }
+        };
+        if let Some((_, at)) = known.families.iter().find(|(known, _)| *known == metric_type) {
+            return *at;
         }
         let at = self.families.len() as u32;
-        let new_id = self.name_ids.len() as u32;
-        let name_id = *self.name_ids.entry(name.clone()).or_insert(new_id);
-        self.by_name.insert((name.clone(), metric_type), at);
+        known.families.push((metric_type, at));
         self.families.push(Family {
-            name,
-            name_id,
+            name: name.into(),
+            name_id: known.id,
             metric_type,
             helps: Vec::new(),
             groups: Vec::new(),
-            by_labels: Map::default(),
+            by_labels: Index::default(),
             order: Vec::new(),
+            has_other_names: false,
         });
         at
     }
 }
 
+/// Labels sorted by name; of those with one name the last wins.
+fn sorted<'k>(labels: &'k [(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(&'k str, &'k str)> {
+    let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(labels.len());
+    for (name, value) in labels {
+        let (name, value): (&str, &str) = (name, value);
+        match sorted.last() {
+            Some((last, _)) if *last >= name => {
+                match sorted.binary_search_by(|(other, _)| (*other).cmp(name)) {
+                    Ok(at) => sorted[at].1 = value,
+                    Err(at) => sorted.insert(at, (name, value)),
+                }
+            }
+            _ => sorted.push((name, value)),
+        }
+    }
+    sorted
+}
+
 /// Takes the next number.
-fn next(count: &mut u32) -> u32 {
+fn next(count: &mut u32) -> Number {
     *count += 1;
-    *count - 1
+    // OK because 2^32 series do not fit into memory.
+    Number::new(*count).unwrap_or(Number::MAX)
 }
 
 impl Family {
     /// Puts the groups in the order of their labels.
     pub(super) fn sort(&mut self) {
         if self.order.len() < self.groups.len() {
-            self.order = (0..self.groups.len() as u32).collect();
-            self.order.sort_unstable_by_key(|at| &self.groups[*at as usize].labels);
+            let new = self.order.len() as u32..self.groups.len() as u32;
+            make_room(&mut self.order, new.len());
+            self.order.extend(new);
+            self.order.sort_by_key(|at| &self.groups[*at as usize].labels);
         }
     }
 
@@ -204,42 +242,59 @@ impl Family {
         self.order.iter().map(|at| &self.groups[*at as usize])
     }
 
-    fn help(&mut self, help: &str) -> u32 {
-        let known = self.helps.iter().position(|known| **known == *help);
-        known.unwrap_or_else(|| {
-            self.helps.push(help.into());
-            self.helps.len() - 1
-        }) as u32
+    /// Whether rendered labels show what any format would show.
+    pub(super) fn is_rendered(&self) -> bool {
+        !self.has_other_names
     }
 
-    fn group(&mut self, labels: LabelSet) -> &mut Group {
-        let at = match self.by_labels.get(&labels) {
-            Some(&known) => known as usize,
-            None => {
-                self.by_labels.insert(labels.clone(), self.groups.len() as u32);
-                self.groups.push(Group {
-                    labels,
-                    total: None,
-                    count: None,
-                    sum: None,
-                    buckets: Vec::new(),
-                    gauge: None,
-                });
-                self.groups.len() - 1
+    pub(super) fn help_text(&self, help: Number) -> &str {
+        &self.helps[help.get() as usize - 1]
+    }
+
+    fn help(&mut self, help: &str) -> Number {
+        let known = self.helps.iter().position(|known| **known == *help);
+        let mut count = known.unwrap_or(self.helps.len()) as u32;
+        if known.is_none() {
+            self.helps.push(help.into());
+        }
+        next(&mut count)
+    }
+
+    fn group(&mut self, labels: &[(&str, &str)]) -> &mut Group {
+        let labels = KeptLabels::new(labels.iter().copied());
+        let hash = match &labels {
+            KeptLabels::Rendered(text) => self.by_labels.hash(text.as_bytes()),
+            KeptLabels::Other(labels) => {
+                let texts: Vec<&str> = labels.iter().flat_map(<[&str; 2]>::from).collect();
+                self.by_labels.hash(texts.join("\0").as_bytes())
             }
         };
-        &mut self.groups[at]
+        let is_it = |at: u32| self.groups[at as usize].labels == labels;
+        let at = self.by_labels.find(hash, is_it).unwrap_or_else(|| {
+            let at = self.groups.len() as u32;
+            self.by_labels.insert(hash, at);
+            self.has_other_names |= !labels.has_plain_names();
+            make_room(&mut self.groups, 1);
+            self.groups.push(Group { labels, buckets: None, value: None, count: None, sum: None });
+            at
+        });
+        &mut self.groups[at as usize]
     }
 }
 
 impl Group {
-    fn bucket(&mut self, bound: f64, sums: &mut u32) -> u32 {
+    pub(super) fn buckets(&self) -> &[(f64, Number)] {
+        self.buckets.as_ref().map_or(&[], |buckets| buckets)
+    }
+
+    fn bucket(&mut self, bound: f64, sums: &mut u32) -> Number {
+        let buckets = self.buckets.get_or_insert_default();
         // OK because bounds are no NaN, and -0 and 0 are told apart as labels tell them apart.
-        match self.buckets.binary_search_by(|(other, _)| other.total_cmp(&bound)) {
-            Ok(at) => self.buckets[at].1,
+        match buckets.binary_search_by(|(other, _)| other.total_cmp(&bound)) {
+            Ok(at) => buckets[at].1,
             Err(at) => {
-                self.buckets.insert(at, (bound, next(sums)));
-                self.buckets[at].1
+                buckets.insert(at, (bound, next(sums)));
+                buckets[at].1
             }
         }
     }

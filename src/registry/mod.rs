@@ -17,7 +17,8 @@ use std::sync::{Arc, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::model::{
-    Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Sample,
+    Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Part, RenderedLabels,
+    Sample,
 };
 use crate::store::fork::{self, AppendList};
 use crate::store::{Store, dropped_series, lost_files};
@@ -231,6 +232,12 @@ impl FamilySink for Once<'_> {
     fn sample(&mut self, sample: &Sample<'_>) {
         if !self.skipping {
             self.out.sample(sample);
+        }
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        if !self.skipping {
+            self.out.rendered(part, labels, value);
         }
     }
 

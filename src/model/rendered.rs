@@ -1,0 +1,122 @@
+//! Labels in the form that the text formats give them, kept from scrape to scrape.
+
+use super::{LabelSet, name};
+
+/// Labels as the text formats write them: `a="b",c="d"`, sorted by name.
+///
+/// No name needs quotes and no value an escape, so that they are the same in all text formats, whatever the
+/// escaping. Collectors of this crate that know their labels from an earlier scrape give them to
+/// [`FamilySink::rendered`](super::FamilySink::rendered).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenderedLabels<'a>(&'a str);
+
+impl<'a> RenderedLabels<'a> {
+    /// The text; empty where there are no labels.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The labels, name and value.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_once("=\"")?;
+            let (value, after) = after.split_once('"')?;
+            rest = after.strip_prefix(',').unwrap_or(after);
+            Some((name, value))
+        })
+    }
+}
+
+/// A label set that is kept: in one piece, if it can be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum KeptLabels {
+    Rendered(Box<str>),
+    Other(Box<LabelSet>),
+}
+
+impl KeptLabels {
+    /// Takes pairs that are sorted by name, each name once.
+    pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
+        let mut text = String::with_capacity(64);
+        match render(&mut text, pairs.clone()) {
+            true => KeptLabels::Rendered(text.into()),
+            false => KeptLabels::Other(Box::new(LabelSet::new(pairs))),
+        }
+    }
+
+    pub(crate) fn rendered(&self) -> Option<RenderedLabels<'_>> {
+        match self {
+            KeptLabels::Rendered(text) => Some(RenderedLabels(text)),
+            KeptLabels::Other(_) => None,
+        }
+    }
+
+    /// Whether all names are those of the data model, whatever the values are.
+    pub(crate) fn has_plain_names(&self) -> bool {
+        match self {
+            KeptLabels::Rendered(_) => true,
+            KeptLabels::Other(labels) => labels.iter().all(|(name, _)| name::is_label_name(name)),
+        }
+    }
+
+    /// Appends the labels, sorted by name.
+    pub(crate) fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
+        match self {
+            KeptLabels::Rendered(text) => pairs.extend(RenderedLabels(text).iter()),
+            KeptLabels::Other(labels) => pairs.extend(labels.iter()),
+        }
+    }
+}
+
+/// Appends labels as the text formats write them. `false` where that depends on the format.
+fn render<'a>(text: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    for (at, (name, value)) in pairs.enumerate() {
+        let is_plain = |byte| !matches!(byte, b'"' | b'\\' | b'\n');
+        if !name::is_label_name(name) || !value.bytes().all(is_plain) {
+            return false;
+        }
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        text.push_str(value);
+        text.push('"');
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(pairs: &[(&str, &str)]) -> KeptLabels {
+        KeptLabels::new(pairs.iter().copied())
+    }
+
+    #[test]
+    fn labels_are_given_back_as_they_were() {
+        let sets: [&[(&str, &str)]; 6] = [
+            &[],
+            &[("a", "")],
+            &[("a", "=,b="), ("b", "{}\u{1f600}")],
+            &[("a", "\"")],
+            &[("a", "\\n"), ("b", "x")],
+            &[("a.b", "x")],
+        ];
+        for (at, pairs) in sets.into_iter().enumerate() {
+            let labels = kept(pairs);
+            let mut back = Vec::new();
+            labels.push_pairs(&mut back);
+            assert_eq!(back, pairs);
+            assert_eq!(labels.rendered().is_some(), at < 3, "{pairs:?}");
+            assert_eq!(labels.has_plain_names(), at < 5, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_set_is_two_words() {
+        assert_eq!(size_of::<KeptLabels>(), 16);
+    }
+}
