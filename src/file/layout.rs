@@ -297,6 +297,16 @@ impl<'a> Entries<'a> {
         Entries { body, rest: body, start, layout: Layout::Own }
     }
 
+    /// The entries of a body that may have this layout.
+    pub(crate) fn assume(layout: Layout, body: &'a [u8]) -> Entries<'a> {
+        Entries { body, rest: body, start: HEADER_LEN, layout }
+    }
+
+    /// Whether all entries were given.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Where the value of the entry before is, in words of 8 bytes from the start of the file.
     #[inline]
     pub(crate) fn value_word(&self) -> u32 {

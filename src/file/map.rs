@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -185,6 +185,14 @@ impl ReadMap {
         Some(ReadMap { raw, words: len / size_of::<u64>(), range })
     }
 
+    /// The first word, which what was stored before it is seen after.
+    pub(crate) fn header(&self) -> u64 {
+        let word = self.word(0);
+        // ORDERING: acquire, so that entries below `used` are read as they were before it was stored.
+        fence(Ordering::Acquire);
+        word
+    }
+
     /// A word of the file; 0 beyond its end.
     #[inline]
     pub(crate) fn word(&self, at: u32) -> u64 {
@@ -338,13 +346,6 @@ pub(crate) struct Line([u64; WORDS_PER_LINE]);
 
 /// Words of a line.
 pub(crate) const WORDS_PER_LINE: usize = 8;
-
-/// The words of `lines`.
-pub(crate) fn words_of(lines: &[Line]) -> &[u64] {
-    let len = size_of_val(lines) / size_of::<u64>();
-    // SAFETY: the same memory for the same lifetime; a line is words and nothing else.
-    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), len) }
-}
 
 /// The words of `lines`, to read a file into.
 pub(crate) fn words_of_mut(lines: &mut [Line]) -> &mut [u64] {

@@ -41,6 +41,38 @@ pub(crate) struct Stat {
     pub(crate) changed: i128,
 }
 
+impl Stat {
+    fn new(stat: &libc::stat) -> Stat {
+        Stat {
+            identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+            len: stat.st_size as u64,
+            links: stat.st_nlink,
+            mode: stat.st_mode,
+            changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Whether it has more than one name.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.links > 1
+    }
+}
+
+/// Asks for an open file.
+pub(crate) fn stat(file: &File) -> io::Result<Stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the descriptor is open, and `stat` is large enough.
+    let result = unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) };
+    check(result)?;
+    // SAFETY: fstat returned 0, so it filled the structure.
+    Ok(Stat::new(unsafe { stat.assume_init_ref() }))
+}
+
 /// Asks for a file of a directory, without following a link.
 pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
     let name = c_string(name)?;
@@ -51,14 +83,7 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
     };
     check(result)?;
     // SAFETY: fstatat returned 0, so it filled the structure.
-    let stat = unsafe { stat.assume_init() };
-    Ok(Stat {
-        identity: Identity { device: stat.st_dev, inode: stat.st_ino },
-        len: stat.st_size as u64,
-        links: stat.st_nlink,
-        mode: stat.st_mode,
-        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
-    })
+    Ok(Stat::new(unsafe { stat.assume_init_ref() }))
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

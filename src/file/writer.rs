@@ -451,10 +451,10 @@ mod tests {
         let file = reader::open(&path).unwrap();
         let snapshot = reader.read(&file).unwrap();
         assert_eq!(
-            (u64::from(snapshot.used), snapshot.entries.layout()),
+            (u64::from(snapshot.used), snapshot.entries().unwrap().layout()),
             (writer.used, Layout::Own)
         );
-        let read: Vec<_> = snapshot.entries.map(|entry| entry.unwrap()).collect();
+        let read: Vec<_> = snapshot.entries().unwrap().map(|entry| entry.unwrap()).collect();
         assert_eq!(read.len(), 400);
         assert_eq!((read[3].value, read[3].time), (-3.0, Some(1.0)));
         assert_eq!((read[399].value, read[399].time), (399.0, Some(7.0)));

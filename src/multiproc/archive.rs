@@ -196,7 +196,7 @@ impl KnownArchive {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),
                 None => {
                     let entries = Entries::resume(body, HEADER_LEN);
-                    merge.learn(&origin, None, entries)
+                    merge.learn(&origin, None, &Body(body), entries)
                 }
             };
             if let Err(error) = result {

@@ -149,11 +149,12 @@ fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileI
         }
     };
     info.len = file.metadata().map_or(0, |metadata| metadata.len());
-    match reader.read(&file) {
-        Ok(snapshot) => {
-            info.used = u64::from(snapshot.used);
-            info.layout = Some(snapshot.entries.layout().as_str());
-            for entry in snapshot.entries {
+    let read = reader.read(&file);
+    match read.and_then(|snapshot| Ok((snapshot.used, snapshot.entries()?))) {
+        Ok((used, entries)) => {
+            info.used = u64::from(used);
+            info.layout = Some(entries.layout().as_str());
+            for entry in entries {
                 match entry {
                     Ok(_) => info.entries += 1,
                     Err(error) => {

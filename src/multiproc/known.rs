@@ -50,6 +50,13 @@ pub(super) struct Known {
     asked: Instant,
 }
 
+impl Known {
+    /// The entries that the plan does not cover, in the bytes behind those that it does.
+    fn new_entries<'a>(&self, tail: &'a [u8]) -> Option<Entries<'a>> {
+        (!tail.is_empty()).then(|| Entries::resume(tail, self.used as usize))
+    }
+}
+
 /// A file to be added.
 pub(super) struct Candidate<'a> {
     pub(super) dir: &'a File,
@@ -59,12 +66,22 @@ pub(super) struct Candidate<'a> {
     pub(super) place: Place,
 }
 
+/// A file as it was found.
+pub(super) struct Found {
+    pub(super) stat: Stat,
+    /// Where it had to be opened.
+    file: Option<File>,
+    /// What holds of what was known.
+    known: Option<Box<Known>>,
+}
+
 /// What became of a file.
-pub(super) enum Added {
-    /// To be remembered, if anything is known of it.
-    Known(Option<Box<Known>>),
+pub(super) struct Added {
+    /// To be remembered.
+    pub(super) known: Option<Box<Known>>,
+    pub(super) liveness: Liveness,
     /// It ends before the values that it had: everything is to be read again.
-    Truncated,
+    pub(super) is_truncated: bool,
 }
 
 /// What files are read with.
@@ -77,70 +94,98 @@ pub(super) struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    /// Adds a file that has this state in its directory; gives its liveness too.
-    pub(super) fn add(
-        &mut self,
-        it: &Candidate<'_>,
-        stat: Stat,
-        known: Option<Box<Known>>,
-    ) -> (Added, Option<Liveness>) {
-        let known = known.filter(|known| known.stat == stat);
-        let is_gauge = it.name.kind.mode().is_some();
-        let has_lock = it.place == Place::File && it.name.is_own();
-        let recent = known
-            .as_ref()
-            .filter(|known| !is_gauge && self.now.duration_since(known.asked) < LIVENESS_VALIDITY);
-        let recent = recent.map(|known| (known.liveness, known.asked));
-        let mut file = None;
-        if recent.is_none() || known.as_ref().is_none_or(|known| known.map.is_none()) {
-            match reader::open_at(it.dir, it.text) {
-                Ok(opened) => file = Some(opened),
-                Err(error) => {
-                    if !error.is_vanished() {
-                        self.merge.problems.add(it.path, Cause::Read(error));
-                    }
-                    return (Added::Known(None), None);
-                }
+    /// Looks whether a file is as it was; `None` where there is nothing to be added.
+    pub(super) fn find(&mut self, it: &Candidate<'_>, known: Option<Box<Known>>) -> Option<Found> {
+        // What is mapped is that file, whatever has its name the next moment; others are opened first.
+        if known.as_ref().is_some_and(|known| {
+            let now = known.map.as_ref().map(|_| sys::stat_at(it.dir.as_fd(), it.text));
+            now.is_some_and(|now| now.is_ok_and(|now| now == known.stat))
+        }) {
+            let stat = known.as_ref()?.stat;
+            return Some(Found { stat, file: None, known });
+        }
+        let file = self.open(it)?;
+        match sys::stat(&file) {
+            Ok(stat) => {
+                let known = known.filter(|known| known.stat == stat);
+                Some(Found { stat, file: Some(file), known })
+            }
+            Err(error) => {
+                self.merge.problems.add(it.path, Cause::Read(ReadError::Read(error)));
+                None
             }
         }
-        let (liveness, asked) = match (recent, &file) {
-            (Some(recent), _) => recent,
-            (None, Some(file)) => (Liveness::of(file, has_lock), self.now),
-            (None, None) => (Liveness::Unknown, self.now),
+    }
+
+    fn open(&mut self, it: &Candidate<'_>) -> Option<File> {
+        match reader::open_at(it.dir, it.text) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                if !error.is_vanished() {
+                    self.merge.problems.add(it.path, Cause::Read(error));
+                }
+                None
+            }
+        }
+    }
+
+    /// Adds a file that was found; `None` where it has gone since.
+    pub(super) fn add(&mut self, it: &Candidate<'_>, found: Found) -> Option<Added> {
+        let Found { stat, mut file, known } = found;
+        let has_lock = it.place == Place::File && it.name.is_own();
+        let recent = known.as_ref().map(|known| (known.liveness, known.asked));
+        let recent = recent.filter(|(_, asked)| {
+            !self.depends_on_liveness(it) && self.now.duration_since(*asked) < LIVENESS_VALIDITY
+        });
+        let (liveness, asked) = match recent {
+            Some(recent) => recent,
+            None => {
+                let opened = match file.take() {
+                    Some(file) => file,
+                    None => self.open(it)?,
+                };
+                let liveness = Liveness::of(&opened, has_lock);
+                file = Some(opened);
+                (liveness, self.now)
+            }
         };
+        let mut added = Added { known: None, liveness, is_truncated: false };
         let is_dead = liveness == Liveness::Dead;
         let is_live_gauge = it.name.kind.mode().is_some_and(GaugeMode::is_live);
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
-            return (Added::Known(known), Some(liveness));
+            return Some(Added { known, ..added });
         }
         // A process of the Python client has just created it.
         if liveness == Liveness::Alive && !has_lock && stat.len == 0 {
-            return (Added::Known(None), Some(liveness));
+            return Some(added);
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
         let origin = Origin { path: it.path, name: it.name, state, place: it.place };
-        let mut known = match known {
-            Some(known) => match self.follow(&origin, known, file.as_ref()) {
-                Followed::Known(known) => Some(known),
-                Followed::Truncated => return (Added::Truncated, Some(liveness)),
-                Followed::Changed => None,
-            },
-            None => None,
-        };
-        if known.is_none() {
-            let file = match file {
-                Some(file) => Ok(file),
-                None => reader::open_at(it.dir, it.text),
-            };
-            known = match file {
-                Ok(file) => self.learn(&origin, &file, stat),
-                Err(_) => None,
-            };
+        if let Some(known) = known {
+            match self.follow(&origin, known, file.as_ref()) {
+                Followed::Known(known) => added.known = Some(known),
+                Followed::Truncated => return Some(Added { is_truncated: true, ..added }),
+                Followed::Changed => {}
+            }
         }
-        if let Some(known) = &mut known {
+        if added.known.is_none() {
+            let file = match file {
+                Some(file) => file,
+                None => self.open(it)?,
+            };
+            added.known = self.learn(&origin, &file, stat);
+        }
+        if let Some(known) = &mut added.known {
             (known.liveness, known.asked) = (liveness, asked);
         }
-        (Added::Known(known), Some(liveness))
+        Some(added)
+    }
+
+    /// Whether more than a figure depends on whether the writer of a file lives.
+    fn depends_on_liveness(&self, it: &Candidate<'_>) -> bool {
+        let mode = it.name.kind.mode();
+        let may_change = self.dead_gauges == DeadGauges::Read;
+        mode.is_some_and(|mode| may_change || mode.is_live() || mode.is_per_process())
     }
 
     /// Adds the values of a file by what is known of it. Nothing is added where that does not hold.
@@ -150,44 +195,37 @@ impl Tools<'_> {
         mut known: Box<Known>,
         file: Option<&File>,
     ) -> Followed {
-        let words;
         let header = match (&known.map, file) {
-            (Some(map), _) => map.word(0),
+            (Some(map), _) => Some(map.header()),
             (None, Some(file)) => {
-                let end = known.used / WORD_LEN as u32;
-                words = match self.reader.read_words(file, 0..end) {
-                    Ok(words) if words.len() == end as usize => words,
-                    _ => return Followed::Changed,
-                };
-                words.first().copied().unwrap_or_default()
+                let header = self.reader.read_words(file, 0..1).ok();
+                header.and_then(|header| header.first().copied())
             }
-            (None, None) => return Followed::Changed,
+            (None, None) => None,
         };
-        let Some((is_own, used)) = reader::used(header, known.stat.len) else {
+        let used = header.and_then(|header| reader::used(header, known.stat.len));
+        let Some((is_own, used)) = used else {
             return Followed::Changed;
         };
         if is_own != known.is_own || used < known.used || (used > known.used && !is_own) {
             return Followed::Changed;
         }
-        // What is new is read from the file; the values of before are in the mapping or in the buffer.
-        let mut buffer = Reader::default();
-        let mut new = None;
-        if used > known.used {
-            let Some(file) = file else {
-                // It is opened and read as a whole: files get new series seldom.
-                return Followed::Changed;
-            };
-            let word = WORD_LEN as u32;
-            let tail = match buffer.read_words(file, known.used / word..used / word) {
-                Ok(tail) if tail.len() * WORD_LEN == (used - known.used) as usize => tail,
-                _ => return Followed::Changed,
-            };
-            new = Some(Entries::resume(bytes_of(tail), known.used as usize));
-        }
+        let end = used / WORD_LEN as u32;
         let plan = Arc::clone(&known.plan);
-        let (plan, result) = match &known.map {
-            Some(map) => self.merge.follow(plan, origin, map, new),
-            None => self.merge.follow(plan, origin, &self.reader.words(), new),
+        let (plan, result) = match (&known.map, file) {
+            (Some(map), _) => {
+                let tail: Vec<u64> =
+                    (known.used / WORD_LEN as u32..end).map(|at| map.word(at)).collect();
+                self.merge.follow(plan, origin, map, known.new_entries(bytes_of(&tail)))
+            }
+            (None, Some(file)) => match self.reader.read_words(file, 0..end) {
+                Ok(words) if words.len() == end as usize => {
+                    let tail = bytes_of(words).get(known.used as usize..).unwrap_or_default();
+                    self.merge.follow(plan, origin, &words, known.new_entries(tail))
+                }
+                _ => return Followed::Changed,
+            },
+            (None, None) => return Followed::Changed,
         };
         if known.map.as_ref().is_some_and(ReadMap::has_faulted) {
             return Followed::Truncated;
@@ -203,7 +241,7 @@ impl Tools<'_> {
 
     /// Reads a file as a whole, and notes what there is to be known of it.
     fn learn(&mut self, origin: &Origin<'_>, file: &File, stat: Stat) -> Option<Box<Known>> {
-        let learnt = read_whole(self.merge, self.reader, origin, file)?;
+        let learnt = read_whole(self.merge, self.reader, origin, file, Some(stat))?;
         let Learnt { plan, used, is_own } = learnt;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let age = since_epoch.as_nanos() as i128 - stat.changed;
@@ -225,7 +263,7 @@ struct Learnt {
 
 /// Adds a file of which nothing is known.
 pub(super) fn learn(merge: &mut Merge, reader: &mut Reader, origin: &Origin<'_>, file: &File) {
-    read_whole(merge, reader, origin, file);
+    read_whole(merge, reader, origin, file, None);
 }
 
 /// Reads a file as a whole. One that is cut off or damaged is read a second time: its writer may have been in
@@ -235,11 +273,16 @@ fn read_whole(
     reader: &mut Reader,
     origin: &Origin<'_>,
     file: &File,
+    mut stat: Option<Stat>,
 ) -> Option<Learnt> {
     let mut begun: Option<Arc<Plan>> = None;
     let mut failure = None;
     for _ in 0..2 {
-        let snapshot = match reader.read(file) {
+        let read = match stat.take() {
+            Some(stat) => reader.read_known(file, stat),
+            None => reader.read(file),
+        };
+        let snapshot = match read {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 let is_final = !matches!(error, ReadError::Layout(_));
@@ -251,7 +294,19 @@ fn read_whole(
             }
         };
         let (used, is_own) = (snapshot.used, snapshot.is_own);
-        match merge.learn(origin, begun.as_deref(), snapshot.entries) {
+        if begun.is_none()
+            && let Some(plan) = merge.follow_last(origin, &snapshot)
+        {
+            return Some(Learnt { plan, used, is_own });
+        }
+        let entries = match snapshot.entries() {
+            Ok(entries) => entries,
+            Err(error) => {
+                failure = Some(Cause::Read(error));
+                continue;
+            }
+        };
+        match merge.learn(origin, begun.as_deref(), &snapshot.words, entries) {
             (plan, Ok(())) => return Some(Learnt { plan, used, is_own }),
             (plan, Err(error)) => {
                 begun = Some(plan);
@@ -271,20 +326,6 @@ enum Followed {
     /// It does not hold, and nothing was added.
     Changed,
     Truncated,
-}
-
-/// What a name of a directory stands for now; `None` where that is not to be added.
-pub(super) fn stat(merge: &mut Merge, dir: &File, path: &Path, name: &str) -> Option<Stat> {
-    match sys::stat_at(dir.as_fd(), name) {
-        Ok(stat) => Some(stat),
-        Err(error) => {
-            let error = ReadError::Open(error);
-            if !error.is_vanished() {
-                merge.problems.add(path, Cause::Read(error));
-            }
-            None
-        }
-    }
 }
 
 #[cfg(test)]
@@ -328,7 +369,6 @@ mod tests {
         let handle = File::open(&dir).unwrap();
         let text = "counter_7.db";
         let name = FileName::parse(text).unwrap();
-        let stat = sys::stat_at(handle.as_fd(), text).unwrap();
         let mut tools = Tools {
             merge: &mut merge,
             reader: &mut reader,
@@ -338,10 +378,10 @@ mod tests {
         };
         let place = Place::File;
         let candidate = Candidate { dir: &handle, path: &path, text, name, place };
-        let (Added::Known(Some(known)), Some(Liveness::Dead)) = tools.add(&candidate, stat, None)
-        else {
-            panic!("nothing is known of the file");
-        };
+        let found = tools.find(&candidate, None).unwrap();
+        let Added { known, liveness, .. } = tools.add(&candidate, found).unwrap();
+        let known = known.unwrap();
+        assert_eq!(liveness, Liveness::Dead);
         tools.merge.restart();
         let origin = Origin { path: &path, name, state: SourceState::Dead, place };
         let Followed::Known(known) = tools.follow(&origin, known, None) else {

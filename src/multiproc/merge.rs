@@ -14,6 +14,7 @@ use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
 use crate::file::name::{FileKind, FileName};
+use crate::file::reader::Snapshot;
 use crate::model::GaugeMode;
 
 /// The most sums and gauges that no file has any more, besides as many as are in use.
@@ -145,31 +146,45 @@ impl Merge {
         }
     }
 
+    /// Adds a file that is not known, if it has the keys of the file before in the same order and nothing
+    /// else.
+    pub(super) fn follow_last(
+        &mut self,
+        origin: &Origin<'_>,
+        snapshot: &Snapshot<'_>,
+    ) -> Option<Arc<Plan>> {
+        let plan = self.plans.last()?;
+        let layout = if snapshot.is_own { Layout::Own } else { Layout::L3 };
+        let metric_type = origin.name.kind.metric_type();
+        if (plan.layout, plan.metric_type) != (layout, metric_type) {
+            return None;
+        }
+        let entries = Entries::assume(layout, snapshot.body());
+        let targets = self.tables.targets(metric_type)?;
+        if !targets.is_run(entries, plan.run?, plan.entries) {
+            return None;
+        }
+        Some(self.follow(plan, origin, &snapshot.words, None).0)
+    }
+
     /// Adds a file that is not known, or whose plan does not hold any more. `begun` is the plan of a walk that
     /// met a damaged entry: the entries before that are not added again.
     pub(super) fn learn(
         &mut self,
         origin: &Origin<'_>,
         begun: Option<&Plan>,
+        words: &impl Words,
         mut entries: Entries<'_>,
     ) -> (Arc<Plan>, Result<(), LayoutError>) {
-        let layout = entries.layout();
         let mut plan = self.plans.take_spare();
-        match begun {
-            Some(begun) => {
-                plan.clone_from(begun);
-                self.plans.unfollow(begun);
-            }
-            None => plan.clear(),
+        plan.begin(origin.name.kind.metric_type(), entries.layout());
+        if let Some(begun) = begun.filter(|begun| begun.layout == entries.layout()) {
+            plan.clone_from(begun);
+            self.plans.unfollow(begun);
+            entries.by_ref().take(plan.entries).for_each(drop);
         }
-        plan.is_gauge = origin.is_gauge();
-        plan.has_time = layout.has_time();
-        plan.can_tell_unset = layout == Layout::Own;
-        entries.by_ref().take(plan.entries).for_each(drop);
-        let source = self.source(origin);
-        let result = self.add_entries(&mut plan, origin, source, entries);
-        self.finish(&plan, origin);
-        (self.plans.share(plan), result)
+        let added = plan.slots.len();
+        self.add_entries(plan, added, origin, words, entries)
     }
 
     /// Adds a file by its plan, and then the entries that are new in it, of which the plan that is given tells
@@ -181,70 +196,83 @@ impl Merge {
         words: &impl Words,
         new: Option<Entries<'_>>,
     ) -> (Arc<Plan>, Result<(), LayoutError>) {
-        let source = self.source(origin);
-        self.add_values(&plan, origin, source, words);
-        let Some(entries) = new else {
-            self.finish(&plan, origin);
-            self.plans.follow(&plan);
-            return (plan, Ok(()));
-        };
-        let mut longer = self.plans.take_spare();
-        longer.clone_from(&plan);
-        let result = self.add_entries(&mut longer, origin, source, entries);
-        self.finish(&longer, origin);
-        (self.plans.share(longer), result)
+        if let Some(entries) = new {
+            let mut longer = self.plans.take_spare();
+            longer.clone_from(&plan);
+            return self.add_entries(longer, 0, origin, words, entries);
+        }
+        self.add_values(&plan, 0, origin, words);
+        self.finish(&plan, origin);
+        self.plans.follow(&plan);
+        (plan, Ok(()))
     }
 
-    fn add_values(&mut self, plan: &Plan, origin: &Origin<'_>, source: u32, words: &impl Words) {
+    /// Notes the entries behind those of a plan, and adds the values from a slot on.
+    fn add_entries(
+        &mut self,
+        mut plan: Plan,
+        from: usize,
+        origin: &Origin<'_>,
+        words: &impl Words,
+        entries: Entries<'_>,
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
+        let result = self.note_entries(&mut plan, origin, entries);
+        self.add_values(&plan, from, origin, words);
+        self.finish(&plan, origin);
+        (self.plans.share(plan), result)
+    }
+
+    /// Adds the values of a plan from a slot on.
+    fn add_values(&mut self, plan: &Plan, from: usize, origin: &Origin<'_>, words: &impl Words) {
+        let slots = &plan.slots[from..];
         let value = |word| f64::from_bits(words.word(word));
         if origin.is_gauge() {
-            for slot in &plan.slots {
+            let source = self.source(origin);
+            let (has_time, is_own) = (plan.layout.has_time(), plan.layout == Layout::Own);
+            for slot in slots {
                 let word = word_of(*slot);
-                let time = if plan.has_time { value(word + 1) } else { 0.0 };
-                let new = contribution(origin, source, (value(word), time), plan.can_tell_unset);
+                let time = if has_time { value(word + 1) } else { 0.0 };
+                let new = contribution(origin, source, (value(word), time), is_own);
                 push_lean(&mut self.gauges[number_of(*slot)], new);
             }
             return;
         }
         // Each value is in a cache line of its own, behind its key: the next ones are on their way while one
         // is added.
-        let last = plan.slots.len().saturating_sub(AHEAD);
-        for (slot, ahead) in plan.slots.iter().zip(plan.slots.iter().skip(AHEAD)) {
+        let (fetching, rest) = slots.split_at(slots.len().saturating_sub(AHEAD));
+        for (slot, ahead) in fetching.iter().zip(&slots[slots.len() - fetching.len()..]) {
             words.fetch(word_of(*ahead));
             self.sums[number_of(*slot)] += value(word_of(*slot));
         }
-        for slot in &plan.slots[last..] {
+        for slot in rest {
             self.sums[number_of(*slot)] += value(word_of(*slot));
         }
     }
 
     fn source(&mut self, origin: &Origin<'_>) -> u32 {
-        if origin.is_gauge() {
-            self.sources.push(Source {
-                id: origin.name.id.into(),
-                process: origin.name.process().into(),
-                is_retired: origin.place == Place::Retired,
-                state: origin.state,
-            });
-        }
-        self.sources.len().saturating_sub(1) as u32
+        self.sources.push(Source {
+            id: origin.name.id.into(),
+            process: origin.name.process().into(),
+            is_retired: origin.place == Place::Retired,
+            state: origin.state,
+        });
+        self.sources.len() as u32 - 1
     }
 
-    fn add_entries(
+    /// Notes in the plan where the values of entries are, and what they are added to.
+    fn note_entries(
         &mut self,
         plan: &mut Plan,
         origin: &Origin<'_>,
-        source: u32,
         mut entries: Entries<'_>,
     ) -> Result<(), LayoutError> {
         let kind = origin.name.kind;
-        let metric_type = kind.metric_type();
-        let mut targets = self.tables.take_targets(metric_type);
-        targets.begin_file();
+        let mut targets = self.tables.take_targets(kind.metric_type());
+        targets.begin_at(plan.next_in_run());
         let mut last_family = u32::MAX;
         let result = loop {
-            let (entry, target) = match targets.next(&mut entries) {
-                Some(known) => known,
+            let target = match targets.next(&mut entries) {
+                Some((_, target)) => target,
                 None => {
                     let entry = match entries.next() {
                         Some(Ok(entry)) => entry,
@@ -259,7 +287,8 @@ impl Merge {
                             target
                         }
                     };
-                    (entry, target)
+                    plan.note_jump(targets.expected());
+                    target
                 }
             };
             if target.family != last_family {
@@ -267,17 +296,9 @@ impl Merge {
                 plan.note_family(target);
             }
             plan.entries += 1;
-            let word = entries.value_word();
-            let (value, time) = (entry.value, entry.time.unwrap_or(0.0));
             match target.goal {
-                Goal::Sum(number) => {
-                    plan.slots.push(slot(word, number));
-                    self.sums[number.get() as usize] += value;
-                }
-                Goal::Gauge(number) => {
-                    plan.slots.push(slot(word, number));
-                    let new = contribution(origin, source, (value, time), plan.can_tell_unset);
-                    push_lean(&mut self.gauges[number.get() as usize], new);
+                Goal::Sum(number) | Goal::Gauge(number) => {
+                    plan.slots.push(slot(entries.value_word(), number));
                 }
                 Goal::Ignored => {}
                 Goal::Unusable(problem) => {
@@ -287,7 +308,7 @@ impl Merge {
                 }
             }
         };
-        self.tables.put_targets(metric_type, targets);
+        self.tables.put_targets(kind.metric_type(), targets);
         result
     }
 

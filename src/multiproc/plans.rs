@@ -5,10 +5,14 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::tables::{Number, Target};
+use crate::file::layout::Layout;
+use crate::model::MetricType;
 
 /// What is known of a file's entries. Files of one program are alike, and share it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
+    pub(super) metric_type: MetricType,
+    pub(super) layout: Layout,
     /// In the order of the file.
     pub(super) slots: Vec<Slot>,
     /// Entries that were looked at.
@@ -17,10 +21,8 @@ pub(super) struct Plan {
     pub(super) families: Vec<(u32, Option<Number>)>,
     /// Problems of keys, each once.
     pub(super) unusable: Vec<u32>,
-    pub(super) is_gauge: bool,
-    pub(super) has_time: bool,
-    /// Whether a time of 0 means that a gauge was never set.
-    pub(super) can_tell_unset: bool,
+    /// The number of its first key, where all others follow in the order of their numbers.
+    pub(super) run: Option<u32>,
 }
 
 /// A value of a file: the upper half is where it is, in words of 8 bytes from the start of the file, the lower
@@ -43,12 +45,39 @@ pub(super) fn number_of(slot: Slot) -> usize {
 }
 
 impl Plan {
-    /// Empties it, and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    fn new() -> Plan {
+        Plan {
+            metric_type: MetricType::Unknown,
+            layout: Layout::Empty,
+            slots: Vec::new(),
+            entries: 0,
+            families: Vec::new(),
+            unusable: Vec::new(),
+            run: Some(0),
+        }
+    }
+
+    /// Begins another one, in the same memory.
+    pub(super) fn begin(&mut self, metric_type: MetricType, layout: Layout) {
+        (self.metric_type, self.layout, self.run) = (metric_type, layout, Some(0));
         self.slots.clear();
         self.entries = 0;
         self.families.clear();
         self.unusable.clear();
+    }
+
+    /// The number of the key that would follow in the order of numbers.
+    pub(super) fn next_in_run(&self) -> u32 {
+        self.run.map_or(0, |first| first + self.entries as u32)
+    }
+
+    /// Notes that the next key, behind which this one is expected, had to be looked for.
+    pub(super) fn note_jump(&mut self, expected: u32) {
+        if self.entries == 0 {
+            self.run = Some(expected - 1);
+        } else if self.next_in_run() + 1 != expected {
+            self.run = None;
+        }
     }
 
     pub(super) fn note_family(&mut self, target: Target) {
@@ -70,7 +99,7 @@ pub(super) struct Plans {
     /// The one of the file before, which the next one mostly has too.
     last: Option<Arc<Plan>>,
     /// An empty one, for its memory.
-    spare: Plan,
+    spare: Option<Plan>,
     /// Of each file that sums are from.
     followed: Vec<Arc<Plan>>,
     /// What was followed when it was last counted: how many files have each plan.
@@ -79,7 +108,12 @@ pub(super) struct Plans {
 
 impl Plans {
     pub(super) fn take_spare(&mut self) -> Plan {
-        std::mem::take(&mut self.spare)
+        self.spare.take().unwrap_or_else(Plan::new)
+    }
+
+    /// The plan of the file before.
+    pub(super) fn last(&self) -> Option<Arc<Plan>> {
+        self.last.clone()
     }
 
     /// Notes that a file has this plan, which is kept once.
@@ -89,7 +123,7 @@ impl Plans {
             Some(last) if is_last => Arc::clone(last),
             _ => self.find_or_keep(&plan),
         };
-        self.spare = plan;
+        self.spare = Some(plan);
         self.follow(&shared);
         self.last = Some(Arc::clone(&shared));
         shared
@@ -111,14 +145,14 @@ impl Plans {
 
     /// Notes that a file has this plan.
     pub(super) fn follow(&mut self, plan: &Arc<Plan>) {
-        if !plan.is_gauge {
+        if plan.metric_type != MetricType::Gauge {
             self.followed.push(Arc::clone(plan));
         }
     }
 
     /// Takes back what was noted of the last file, which has this plan.
     pub(super) fn unfollow(&mut self, plan: &Plan) {
-        if !plan.is_gauge {
+        if plan.metric_type != MetricType::Gauge {
             self.followed.pop();
         }
     }

@@ -8,18 +8,19 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
+use std::iter::Peekable;
 use std::path::Path;
 
 use super::archive::{ArchiveFile, KnownArchive};
 use super::directory::{retired_names, series_names};
-use super::known::{self, Added, Candidate, Known, Tools};
+use super::known::{Candidate, Found, Known, Tools};
 use super::liveness::Liveness;
 use super::merge::Place;
 use super::problem::Cause;
 use crate::file::archive::RETIRED_DIR;
 use crate::file::name::FileName;
 use crate::file::place;
-use crate::file::sys::{Identity, Stat};
+use crate::file::sys::Identity;
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +69,13 @@ impl Census {
 /// What is known of a directory.
 #[derive(Default)]
 pub(super) struct KnownDirectory {
-    files: Map<Box<Known>>,
-    retired: Map<Box<Known>>,
+    files: KnownFiles,
+    retired: KnownFiles,
     archive: Option<KnownArchive>,
 }
 
-type Map<T> = HashMap<Box<str>, T, foldhash::fast::RandomState>;
+/// What is known of files, in the order of their names.
+type KnownFiles = Vec<(Box<str>, Box<Known>)>;
 
 /// Adds everything in a directory to a merge, in the order of names, the archive last.
 pub(super) fn read_directory(
@@ -113,7 +115,7 @@ pub(super) fn read_directory(
         Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut known.retired)),
         Err(error) => {
             scan.tools.merge.problems.add(&retired_dir, Cause::Directory(error));
-            Map::default()
+            KnownFiles::default()
         }
     };
     let has_moved = scan.moved;
@@ -142,10 +144,10 @@ impl<'a> Scan<'a, '_> {
         &mut self,
         (dir, handle): (&Path, &File),
         names: &'a [OsString],
-        mut known: Map<Box<Known>>,
-    ) -> Map<Box<Known>> {
-        let mut now = Map::default();
-        now.reserve(names.len());
+        known: KnownFiles,
+    ) -> KnownFiles {
+        let mut known = known.into_iter().peekable();
+        let mut now = KnownFiles::with_capacity(names.len());
         for name in names {
             let path = dir.join(name);
             let Some((text, parsed)) = self.parse(&path, name) else {
@@ -154,26 +156,20 @@ impl<'a> Scan<'a, '_> {
             if self.is_absorbed(text) {
                 continue;
             }
-            let Some(stat) = known::stat(self.tools.merge, handle, &path, text) else {
-                continue;
-            };
-            self.seen.push((stat.identity, text));
             let (name, place) = (parsed, Place::File);
             let candidate = Candidate { dir: handle, path: &path, text, name, place };
-            if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
-                now.insert(text.into(), file);
-            }
+            let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
+                continue;
+            };
+            self.seen.push((found.stat.identity, text));
+            now.extend(self.add(&candidate, found));
         }
         now
     }
 
-    fn add_retired(
-        &mut self,
-        dir: &Path,
-        names: &[OsString],
-        mut known: Map<Box<Known>>,
-    ) -> Map<Box<Known>> {
-        let mut now = Map::default();
+    fn add_retired(&mut self, dir: &Path, names: &[OsString], known: KnownFiles) -> KnownFiles {
+        let mut known = known.into_iter().peekable();
+        let mut now = KnownFiles::default();
         let handle = match names {
             [] => return now,
             _ => place::open(dir),
@@ -190,19 +186,17 @@ impl<'a> Scan<'a, '_> {
             if self.is_absorbed(&retired_name(text)) {
                 continue;
             }
-            let Some(stat) = known::stat(self.tools.merge, &handle, &path, text) else {
+            let (name, place) = (parsed, Place::Retired);
+            let candidate = Candidate { dir: &handle, path: &path, text, name, place };
+            let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
                 continue;
             };
             let former = FileName { kind: parsed.kind, id: parsed.process() }.to_string();
             // It was retired after it had been read.
-            if seen.get(&stat.identity) == Some(&former.as_str()) {
+            if seen.get(&found.stat.identity) == Some(&former.as_str()) {
                 continue;
             }
-            let (name, place) = (parsed, Place::Retired);
-            let candidate = Candidate { dir: &handle, path: &path, text, name, place };
-            if let Some(file) = self.add(&candidate, stat, known.remove(text)) {
-                now.insert(text.into(), file);
-            }
+            now.extend(self.add(&candidate, found));
         }
         now
     }
@@ -219,24 +213,21 @@ impl<'a> Scan<'a, '_> {
         parsed
     }
 
-    fn add(
-        &mut self,
-        file: &Candidate<'_>,
-        stat: Stat,
-        known: Option<Box<Known>>,
-    ) -> Option<Box<Known>> {
-        let (added, liveness) = self.tools.add(file, stat, known);
-        if let Some(liveness) = liveness {
-            self.census.count(liveness);
-        }
-        match added {
-            Added::Known(known) => known,
-            Added::Truncated => {
-                self.moved = true;
-                None
-            }
-        }
+    fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<(Box<str>, Box<Known>)> {
+        let added = self.tools.add(file, found)?;
+        self.census.count(added.liveness);
+        self.moved |= added.is_truncated;
+        added.known.map(|known| (file.text.into(), known))
     }
+}
+
+/// Takes what is known of a file out of a list in the order of names, where names are asked for in that order.
+fn take(
+    known: &mut Peekable<impl Iterator<Item = (Box<str>, Box<Known>)>>,
+    name: &str,
+) -> Option<Box<Known>> {
+    while known.next_if(|(other, _)| **other < *name).is_some() {}
+    known.next_if(|(other, _)| **other == *name).map(|(_, known)| known)
 }
 
 /// The name of a retired file among the sources of an archive.

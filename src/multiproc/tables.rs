@@ -107,6 +107,11 @@ impl Tables {
         self.names.len()
     }
 
+    /// The keys of a type.
+    pub(super) fn targets(&self, metric_type: MetricType) -> Option<&Targets<Target>> {
+        self.targets.get(&metric_type)
+    }
+
     /// The keys of a type, to be put back.
     pub(super) fn take_targets(&mut self, metric_type: MetricType) -> Targets<Target> {
         self.targets.remove(&metric_type).unwrap_or_default()

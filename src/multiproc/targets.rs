@@ -43,6 +43,11 @@ impl<T: Copy> Targets<T> {
         self.expected = 0;
     }
 
+    /// Expects the keys from one on.
+    pub(super) fn begin_at(&mut self, number: u32) {
+        self.expected = number as usize;
+    }
+
     /// The next entry, if its key is the expected one.
     #[inline]
     pub(super) fn next<'a>(&mut self, entries: &mut Entries<'a>) -> Option<(Entry<'a>, T)> {
@@ -50,6 +55,20 @@ impl<T: Copy> Targets<T> {
         let entry = entries.next_with_head(known.head(&self.heads))?;
         self.expected += 1;
         Some((entry, known.target))
+    }
+
+    /// Whether all entries have the keys that were met from one on, in the same order.
+    pub(super) fn is_run(&self, mut entries: Entries<'_>, first: u32, count: usize) -> bool {
+        let first = first as usize;
+        let run = self.known.get(first..first + count).unwrap_or_default();
+        run.len() == count
+            && run.iter().all(|known| entries.next_with_head(known.head(&self.heads)).is_some())
+            && entries.is_at_end()
+    }
+
+    /// The number of the key that is expected next.
+    pub(super) fn expected(&self) -> u32 {
+        self.expected as u32
     }
 
     /// What an entry stands for, if its key is known; the one behind it is expected next.

@@ -380,8 +380,8 @@ impl Work<'_> {
         if dead.has_lock && !lock::hold_to_read(&dead.file).is_ok_and(|it| it == LockState::Free) {
             return;
         }
-        let is_absorbed = match self.reader.read(&dead.file) {
-            Ok(snapshot) => self.draft.fold.add_file(name, snapshot.entries, self.now).is_ok(),
+        let is_absorbed = match self.reader.read(&dead.file).and_then(|read| read.entries()) {
+            Ok(entries) => self.draft.fold.add_file(name, entries, self.now).is_ok(),
             // A process that ended before its first sample.
             Err(ReadError::Empty) => true,
             Err(_) => false,
