@@ -8,6 +8,7 @@ use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArgum
 use super::signals::{Signal, Signals};
 use super::{compact, say};
 use crate::error::{Error, Result};
+use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
 use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
 use crate::registry::Registry;
@@ -15,6 +16,7 @@ use crate::registry::Registry;
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
     let dirs = args::directories(&arguments.dir)?;
+    raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
     for dir in &dirs {
         builder = builder.directory(dir);

@@ -7,6 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::ptr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What tells an open file from every other one while it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,9 @@ pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
     Some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
+/// Longer than a tick of any file system's clock.
+const TICK: Duration = Duration::from_millis(20);
+
 /// What tells whether a file is still as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -50,6 +54,13 @@ impl Stat {
             mode: stat.st_mode,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
+    }
+
+    /// Whether a later change will be seen as one: clocks of file systems tick, and what is changed twice within
+    /// a tick shows one time.
+    pub(crate) fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_nanos() as i128 - self.changed > TICK.as_nanos() as i128
     }
 
     /// Whether it is a regular file.
@@ -84,6 +95,33 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
     check(result)?;
     // SAFETY: fstatat returned 0, so it filled the structure.
     Ok(Stat::new(unsafe { stat.assume_init_ref() }))
+}
+
+/// How many files this process may have open.
+pub(crate) fn descriptor_limit() -> usize {
+    limits(libc::RLIMIT_NOFILE).map_or(0, |limits| limits.rlim_cur as usize)
+}
+
+/// Raises that number as far as the process may. Not for programs that start others, which may rely on it.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of exporters"))]
+pub(crate) fn raise_descriptor_limit() {
+    if let Some(limits) = limits(libc::RLIMIT_NOFILE) {
+        let limits = libc::rlimit { rlim_cur: limits.rlim_max, ..limits };
+        // SAFETY: the pointer is to a valid structure. Where it fails the limit stays as it is.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+    }
+}
+
+#[cfg(target_env = "musl")]
+type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Resource = libc::__rlimit_resource_t;
+
+fn limits(resource: Resource) -> Option<libc::rlimit> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is valid and writable.
+    let result = unsafe { libc::getrlimit(resource, &raw mut limits) };
+    (result == 0).then_some(limits)
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -289,10 +327,7 @@ pub(crate) fn has_raised_privileges() -> bool {
 
 /// Whether the host may run out of addresses before it runs out of memory. See: getrlimit(2), RLIMIT_AS.
 pub(crate) fn is_address_space_limited() -> bool {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the structure is valid and writable.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    result == 0 && limit.rlim_cur != libc::RLIM_INFINITY
+    limits(libc::RLIMIT_AS).is_some_and(|limits| limits.rlim_cur != libc::RLIM_INFINITY)
 }
 
 /// Random bits from the kernel.

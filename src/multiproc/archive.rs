@@ -177,7 +177,8 @@ impl KnownArchive {
     }
 
     /// Adds what it holds.
-    pub(super) fn add(&mut self, merge: &mut Merge, path: &Path) -> Option<ArchiveFigures> {
+    pub(super) fn add(&mut self, merge: &mut Merge, dir: &Path) -> Option<ArchiveFigures> {
+        let path = &ArchiveFile::path(dir);
         if let Some(error) = self.error {
             merge.problems.add(path, Cause::Archive(error));
         }
@@ -190,7 +191,7 @@ impl KnownArchive {
                 Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
                 _ => SourceState::Dead,
             };
-            let origin = Origin { path, name, state, place: Place::Archive };
+            let origin = Origin { dir, file: ARCHIVE_NAME, name, state, place: Place::Archive };
             let body = &self.file.bytes[section.body.clone()];
             let (plan, result) = match section.plan.take() {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),

@@ -21,6 +21,7 @@ use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir}
 use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
 use crate::file::reader::{self, Reader};
+use crate::file::sys::descriptor_limit;
 use crate::model::{Collector, FamilySink, GaugeMode, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -52,6 +53,8 @@ pub struct MultiProcessCollector {
     files: Vec<PathBuf>,
     settings: Settings,
     access: Access,
+    /// How many files may be kept open.
+    max_open: usize,
     cache: Mutex<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
@@ -63,6 +66,9 @@ pub struct MultiProcessCollector {
 const PATIENT_ATTEMPTS: usize = 3;
 /// How often it is read anew at all: where the lock cannot be had, what was read last is given.
 const MAX_ATTEMPTS: usize = 20;
+
+/// The part of all descriptors that files may be kept open with is one of so many.
+const OPEN_SHARE: usize = 4;
 
 /// Picks a mode for a gauge family by its name, or leaves the one that its files have.
 type ModeRule = Box<dyn Fn(&str) -> Option<GaugeMode> + Send + Sync>;
@@ -148,6 +154,7 @@ impl MultiProcessCollector {
                 reader: &mut cache.reader,
                 access: self.access,
                 dead_gauges,
+                spare: self.max_open,
                 now: Instant::now(),
             };
             let mut has_moved = false;
@@ -230,11 +237,12 @@ impl Collector for MultiProcessCollector {
 /// Reads a file that was named by itself. Whoever names it wants what is in it: nobody asks whether its
 /// writer lives.
 fn add_named_file(cache: &mut Cache, path: &Path) {
-    let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
-    let Some(name) = name else {
+    let file = path.file_name().and_then(|name| name.to_str());
+    let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
         return cache.merge.problems.add(path, Cause::UnknownName);
     };
-    let origin = Origin { path, name, state: SourceState::Live, place: Place::File };
+    let dir = path.parent().unwrap_or(path);
+    let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
     match reader::open(path) {
         Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
         Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
@@ -335,7 +343,20 @@ impl CollectorBuilder {
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
+        let max_open = match access {
+            Access::Map => descriptor_limit() / OPEN_SHARE,
+            Access::Read => 0,
+        };
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Mutex::default());
-        Ok(MultiProcessCollector { dirs, files, settings, access, cache, bucket_conflicts, errors })
+        Ok(MultiProcessCollector {
+            dirs,
+            files,
+            settings,
+            access,
+            max_open,
+            cache,
+            bucket_conflicts,
+            errors,
+        })
     }
 }

@@ -65,16 +65,16 @@ fn process_labels(sources: &[Source]) -> Vec<&str> {
     let mut owners: HashMap<&str, Owner<'_>> = HashMap::new();
     let of_one = |source: &&Source| !matches!(source.state, SourceState::Merged(_));
     for source in sources.iter().filter(of_one) {
-        let owner = owners.entry(&source.process).or_default();
+        let owner = owners.entry(source.process()).or_default();
         owner.any.add(source.writer());
         if source.state == SourceState::Live {
             owner.live.add(source.writer());
         }
     }
     let label = |source: &'_ Source| {
-        owners.get(&*source.process).is_some_and(|owner| owner.id() == Some(source.writer()))
+        owners.get(source.process()).is_some_and(|owner| owner.id() == Some(source.writer()))
     };
-    let shown = |source| if label(source) { &*source.process } else { &*source.id };
+    let shown = |source| if label(source) { source.process() } else { &*source.id };
     sources.iter().map(shown).collect()
 }
 
@@ -247,7 +247,7 @@ mod tests {
         ];
         let source = |(id, process, state, _): (&str, &str, SourceState, &str)| Source {
             id: id.into(),
-            process: process.into(),
+            process_len: process.len(),
             is_retired: false,
             state,
         };
@@ -259,7 +259,7 @@ mod tests {
         use SourceState::{Dead, Live};
         let source = |(id, is_retired, state): (&str, bool, SourceState)| Source {
             id: id.into(),
-            process: id.split('-').next().unwrap().into(),
+            process_len: id.find('-').unwrap_or(id.len()),
             is_retired,
             state,
         };

@@ -28,8 +28,8 @@ impl Contribution {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) id: Box<str>,
-    /// The part of it that is shown unless two writers share it.
-    pub(super) process: Box<str>,
+    /// How much of it is shown unless two writers share that.
+    pub(super) process_len: usize,
     /// Whether the id was given when the file was retired: those of one process differ, and may be shown by
     /// its name as before.
     pub(super) is_retired: bool,
@@ -37,9 +37,14 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// What is shown of its id unless two writers share that.
+    pub(super) fn process(&self) -> &str {
+        &self.id[..self.process_len]
+    }
+
     /// What tells its writer from others: the former id of one that is retired.
     pub(super) fn writer(&self) -> &str {
-        if self.is_retired { &self.process } else { &self.id }
+        if self.is_retired { self.process() } else { &self.id }
     }
 }
 
@@ -128,7 +133,7 @@ mod tests {
     }
 
     fn of_seven(state: SourceState) -> Source {
-        Source { id: "7".into(), process: "7".into(), is_retired: false, state }
+        Source { id: "7".into(), process_len: 1, is_retired: false, state }
     }
 
     /// Of processes that live.

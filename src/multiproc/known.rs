@@ -5,9 +5,9 @@
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::gauge::SourceState;
 use super::liveness::Liveness;
@@ -21,10 +21,6 @@ use crate::file::name::FileName;
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
 use crate::model::GaugeMode;
-
-/// A file that was changed a shorter time ago may be changed again at the same time, as clocks of file
-/// systems show it.
-const TICK: Duration = Duration::from_millis(20);
 
 /// How long it is believed that the writer of a file lives, where nothing but a figure depends on it.
 const LIVENESS_VALIDITY: Duration = Duration::from_secs(5);
@@ -40,12 +36,15 @@ pub(super) enum Access {
 
 /// What is known of a file.
 pub(super) struct Known {
+    pub(super) name: Box<str>,
     stat: Stat,
     plan: Arc<Plan>,
     /// Bytes of the file that the plan covers.
     used: u32,
     is_own: bool,
     map: Option<ReadMap>,
+    /// Kept open, where descriptors are to spare: a file is asked for in a third of the time then.
+    file: Option<File>,
     liveness: Liveness,
     asked: Instant,
 }
@@ -60,10 +59,18 @@ impl Known {
 /// A file to be added.
 pub(super) struct Candidate<'a> {
     pub(super) dir: &'a File,
-    pub(super) path: &'a Path,
+    pub(super) dir_path: &'a Path,
+    /// Whether the names of the directory are those of the scrape before.
+    pub(super) is_same_listing: bool,
     pub(super) text: &'a str,
     pub(super) name: FileName<'a>,
     pub(super) place: Place,
+}
+
+impl Candidate<'_> {
+    fn path(&self) -> PathBuf {
+        self.dir_path.join(self.text)
+    }
 }
 
 /// A file as it was found.
@@ -90,6 +97,8 @@ pub(super) struct Tools<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) access: Access,
     pub(super) dead_gauges: DeadGauges,
+    /// How many more files may be kept open.
+    pub(super) spare: usize,
     pub(super) now: Instant,
 }
 
@@ -97,12 +106,16 @@ impl Tools<'_> {
     /// Looks whether a file is as it was; `None` where there is nothing to be added.
     pub(super) fn find(&mut self, it: &Candidate<'_>, known: Option<Box<Known>>) -> Option<Found> {
         // What is mapped is that file, whatever has its name the next moment; others are opened first.
-        if known.as_ref().is_some_and(|known| {
-            let now = known.map.as_ref().map(|_| sys::stat_at(it.dir.as_fd(), it.text));
-            now.is_some_and(|now| now.is_ok_and(|now| now == known.stat))
-        }) {
-            let stat = known.as_ref()?.stat;
-            return Some(Found { stat, file: None, known });
+        let mut known = known;
+        if let Some(mapped) = known.as_mut().filter(|known| known.map.is_some()) {
+            let now = match &mapped.file {
+                Some(file) if it.is_same_listing => sys::stat(file),
+                _ => sys::stat_at(it.dir.as_fd(), it.text),
+            };
+            let stat = mapped.stat;
+            if now.is_ok_and(|now| now == stat) {
+                return Some(Found { stat, file: mapped.file.take(), known });
+            }
         }
         let file = self.open(it)?;
         match sys::stat(&file) {
@@ -111,7 +124,7 @@ impl Tools<'_> {
                 Some(Found { stat, file: Some(file), known })
             }
             Err(error) => {
-                self.merge.problems.add(it.path, Cause::Read(ReadError::Read(error)));
+                self.merge.problems.add(&it.path(), Cause::Read(ReadError::Read(error)));
                 None
             }
         }
@@ -122,7 +135,7 @@ impl Tools<'_> {
             Ok(file) => Some(file),
             Err(error) => {
                 if !error.is_vanished() {
-                    self.merge.problems.add(it.path, Cause::Read(error));
+                    self.merge.problems.add(&it.path(), Cause::Read(error));
                 }
                 None
             }
@@ -160,10 +173,14 @@ impl Tools<'_> {
             return Some(added);
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        let origin = Origin { path: it.path, name: it.name, state, place: it.place };
+        let origin =
+            Origin { dir: it.dir_path, file: it.text, name: it.name, state, place: it.place };
         if let Some(known) = known {
             match self.follow(&origin, known, file.as_ref()) {
-                Followed::Known(known) => added.known = Some(known),
+                Followed::Known(mut known) => {
+                    known.file = file.take();
+                    added.known = Some(known);
+                }
                 Followed::Truncated => return Some(Added { is_truncated: true, ..added }),
                 Followed::Changed => {}
             }
@@ -173,12 +190,21 @@ impl Tools<'_> {
                 Some(file) => file,
                 None => self.open(it)?,
             };
-            added.known = self.learn(&origin, &file, stat);
+            added.known = self.learn(&origin, file, stat);
         }
         if let Some(known) = &mut added.known {
             (known.liveness, known.asked) = (liveness, asked);
+            self.spare_or_close(known);
         }
         Some(added)
+    }
+
+    /// Keeps a file open, if it is mapped and there are descriptors to spare.
+    fn spare_or_close(&mut self, known: &mut Known) {
+        match self.spare.checked_sub(1).filter(|_| known.map.is_some()) {
+            Some(spare) if known.file.is_some() => self.spare = spare,
+            _ => known.file = None,
+        }
     }
 
     /// Whether more than a figure depends on whether the writer of a file lives.
@@ -232,7 +258,7 @@ impl Tools<'_> {
         }
         (known.plan, known.used) = (plan, used);
         if let Err(error) = result {
-            self.merge.problems.add(origin.path, Cause::Entry(error));
+            self.merge.problems.add(&origin.path(), Cause::Entry(error));
             // Read anew at the next scrape.
             known.stat.changed = i128::MIN;
         }
@@ -240,17 +266,26 @@ impl Tools<'_> {
     }
 
     /// Reads a file as a whole, and notes what there is to be known of it.
-    fn learn(&mut self, origin: &Origin<'_>, file: &File, stat: Stat) -> Option<Box<Known>> {
-        let learnt = read_whole(self.merge, self.reader, origin, file, Some(stat))?;
+    fn learn(&mut self, origin: &Origin<'_>, file: File, stat: Stat) -> Option<Box<Known>> {
+        let learnt = read_whole(self.merge, self.reader, origin, &file, Some(stat))?;
         let Learnt { plan, used, is_own } = learnt;
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let age = since_epoch.as_nanos() as i128 - stat.changed;
-        if used <= HEADER_LEN as u32 || age <= TICK.as_nanos() as i128 {
+        if used <= HEADER_LEN as u32 || !stat.is_settled() {
             return None;
         }
-        let map = (self.access == Access::Map).then(|| ReadMap::new(file, stat.len)).flatten();
+        let map = (self.access == Access::Map).then(|| ReadMap::new(&file, stat.len)).flatten();
         let (liveness, asked) = (Liveness::Unknown, self.now);
-        Some(Box::new(Known { stat, plan, used, is_own, map, liveness, asked }))
+        let name = origin.file.into();
+        Some(Box::new(Known {
+            name,
+            stat,
+            plan,
+            used,
+            is_own,
+            map,
+            file: Some(file),
+            liveness,
+            asked,
+        }))
     }
 }
 
@@ -315,7 +350,7 @@ fn read_whole(
         }
     }
     if let Some(cause) = failure {
-        merge.problems.add(origin.path, cause);
+        merge.problems.add(&origin.path(), cause);
     }
     None
 }
@@ -359,8 +394,7 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         let path = dir.join("counter_7.db");
         write(&path);
-        let written = Instant::now();
-        while written.elapsed() < TICK + Duration::from_millis(10) {
+        while !sys::stat(&File::open(&path).unwrap()).unwrap().is_settled() {
             std::thread::yield_now();
         }
 
@@ -374,16 +408,18 @@ mod tests {
             reader: &mut reader,
             access: Access::Map,
             dead_gauges: DeadGauges::Skipped,
+            spare: 0,
             now: Instant::now(),
         };
         let place = Place::File;
-        let candidate = Candidate { dir: &handle, path: &path, text, name, place };
+        let candidate =
+            Candidate { dir: &handle, dir_path: &dir, is_same_listing: false, text, name, place };
         let found = tools.find(&candidate, None).unwrap();
         let Added { known, liveness, .. } = tools.add(&candidate, found).unwrap();
         let known = known.unwrap();
         assert_eq!(liveness, Liveness::Dead);
         tools.merge.restart();
-        let origin = Origin { path: &path, name, state: SourceState::Dead, place };
+        let origin = Origin { dir: &dir, file: text, name, state: SourceState::Dead, place };
         let Followed::Known(known) = tools.follow(&origin, known, None) else {
             panic!("it is as it was");
         };

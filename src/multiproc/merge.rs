@@ -3,12 +3,13 @@
 //! What was learnt of a file, which number of which sum is at which offset, holds for as long as the file does:
 //! entries are never moved or changed. Later scrapes add the values at those offsets, and parse what is new.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::gauge::{Contribution, Source, SourceState};
 use super::plans::{Plan, Plans, number_of, slot, word_of};
 use super::problem::{Cause, KeyProblem, Problems};
+use super::sum::Sum;
 use super::tables::{Family, Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
@@ -37,7 +38,7 @@ pub(super) struct Merge {
     plans: Plans,
     scrape: u64,
     /// By number. The first one is nobody's.
-    sums: Vec<f64>,
+    sums: Vec<Sum>,
     /// Of how many entries each sum is.
     counts: Vec<u32>,
     gauges: Vec<Vec<Contribution>>,
@@ -86,7 +87,8 @@ impl Words for ReadMap {
 /// Where entries are from.
 #[derive(Clone, Copy)]
 pub(super) struct Origin<'a> {
-    pub(super) path: &'a Path,
+    pub(super) dir: &'a Path,
+    pub(super) file: &'a str,
     pub(super) name: FileName<'a>,
     pub(super) state: SourceState,
     pub(super) place: Place,
@@ -103,6 +105,11 @@ pub(super) enum Place {
 }
 
 impl Origin<'_> {
+    /// For those who tell of it.
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(self.file)
+    }
+
     fn is_gauge(&self) -> bool {
         self.name.kind.mode().is_some()
     }
@@ -128,7 +135,7 @@ impl Merge {
     /// Begins again, within a scrape.
     pub(super) fn restart(&mut self) {
         self.scrape += 1;
-        self.sums.fill(0.0);
+        self.sums.fill(Sum::default());
         self.gauges.iter_mut().for_each(Vec::clear);
         self.plans.restart();
         self.sources.clear();
@@ -242,17 +249,17 @@ impl Merge {
         let (fetching, rest) = slots.split_at(slots.len().saturating_sub(AHEAD));
         for (slot, ahead) in fetching.iter().zip(&slots[slots.len() - fetching.len()..]) {
             words.fetch(word_of(*ahead));
-            self.sums[number_of(*slot)] += value(word_of(*slot));
+            self.sums[number_of(*slot)].add(value(word_of(*slot)));
         }
         for slot in rest {
-            self.sums[number_of(*slot)] += value(word_of(*slot));
+            self.sums[number_of(*slot)].add(value(word_of(*slot)));
         }
     }
 
     fn source(&mut self, origin: &Origin<'_>) -> u32 {
         self.sources.push(Source {
             id: origin.name.id.into(),
-            process: origin.name.process().into(),
+            process_len: origin.name.process().len(),
             is_retired: origin.place == Place::Retired,
             state: origin.state,
         });
@@ -315,7 +322,7 @@ impl Merge {
     fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> Target {
         let target = self.tables.resolve(kind, entry.key);
         let (sums, gauges) = self.tables.lens();
-        extend_lean(&mut self.sums, sums, || 0.0);
+        extend_lean(&mut self.sums, sums, Sum::default);
         extend_lean(&mut self.gauges, gauges, Vec::new);
         self.families.resize(self.tables.families.len(), FamilyState::default());
         self.owners.resize(self.tables.name_count(), (0, 0));
@@ -340,19 +347,19 @@ impl Merge {
             }
             if owner.1 != *family {
                 let problem = KeyProblem::Type { family: known.name.to_string() };
-                self.problems.add(origin.path, Cause::Key(problem));
+                self.problems.add(&origin.path(), Cause::Key(problem));
             }
         }
         for problem in &plan.unusable {
             let problem = self.tables.unusable[*problem as usize].clone();
-            self.problems.add(origin.path, Cause::Key(problem));
+            self.problems.add(&origin.path(), Cause::Key(problem));
         }
     }
 
     /// A sum, if any file of this scrape has it.
     pub(super) fn sum(&self, number: Option<Number>) -> Option<f64> {
         let at = number?.get() as usize;
-        (self.counts[at] > 0).then(|| self.sums[at])
+        (self.counts[at] > 0).then(|| self.sums[at].value())
     }
 
     pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {

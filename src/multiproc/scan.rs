@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use super::problem::Cause;
 use crate::file::archive::RETIRED_DIR;
 use crate::file::name::FileName;
 use crate::file::place;
-use crate::file::sys::Identity;
+use crate::file::sys::{self, Identity, Stat};
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +70,41 @@ impl Census {
 /// What is known of a directory.
 #[derive(Default)]
 pub(super) struct KnownDirectory {
+    listing: Option<Listing>,
     files: KnownFiles,
     retired: KnownFiles,
     archive: Option<KnownArchive>,
 }
 
 /// What is known of files, in the order of their names.
-type KnownFiles = Vec<(Box<str>, Box<Known>)>;
+type KnownFiles = Vec<Box<Known>>;
+
+/// The names of a directory, which are the same until the directory is changed.
+struct Listing {
+    /// Whether it is the one of the scrape before.
+    is_same: bool,
+    stat: Stat,
+    /// Whether it was then that a later change would be seen.
+    is_settled: bool,
+    names: Vec<OsString>,
+}
+
+impl Listing {
+    /// The names that are in a directory now.
+    fn look(dir: &Path, handle: &File, known: Option<Listing>) -> io::Result<Listing> {
+        let stat = sys::stat(handle)?;
+        match known {
+            Some(known) if known.stat == stat && known.is_settled => {
+                Ok(Listing { is_same: true, ..known })
+            }
+            _ => {
+                let is_settled = stat.is_settled();
+                let names = series_names(dir)?;
+                Ok(Listing { is_same: false, stat, is_settled, names })
+            }
+        }
+    }
+}
 
 /// Adds everything in a directory to a merge, in the order of names, the archive last.
 pub(super) fn read_directory(
@@ -103,14 +132,23 @@ pub(super) fn read_directory(
             return (Attempt::Consistent, census);
         }
     };
-    let names = series_names(dir).unwrap_or_else(|error| {
-        tools.merge.problems.add(dir, Cause::Directory(error));
-        Vec::new()
-    });
+    known.listing = match Listing::look(dir, &handle, known.listing.take()) {
+        Ok(listing) => Some(listing),
+        Err(error) => {
+            tools.merge.problems.add(dir, Cause::Directory(error));
+            None
+        }
+    };
+    let (names, is_same_listing) = known
+        .listing
+        .as_ref()
+        .map_or((&[][..], false), |listing| (&listing.names, listing.is_same));
     let retired_dir = dir.join(RETIRED_DIR);
     let absorbed = known.archive.as_ref().map(KnownArchive::sources);
-    let mut scan = Scan { tools, absorbed, census: &mut census, seen: Vec::new(), moved: false };
-    known.files = scan.add_files((dir, &handle), &names, std::mem::take(&mut known.files));
+    let census_of = &mut census;
+    let (seen, moved) = (Vec::new(), false);
+    let mut scan = Scan { tools, is_same_listing, absorbed, census: census_of, seen, moved };
+    known.files = scan.add_files((dir, &handle), names, std::mem::take(&mut known.files));
     known.retired = match retired_names(&retired_dir) {
         Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut known.retired)),
         Err(error) => {
@@ -120,7 +158,7 @@ pub(super) fn read_directory(
     };
     let has_moved = scan.moved;
     if let Some(archive) = &mut known.archive {
-        census.archive = archive.add(tools.merge, &archive_path);
+        census.archive = archive.add(tools.merge, dir);
     }
     // OK because an archive that cannot be asked for is still there.
     let now = place::find(&archive_path).unwrap_or(before);
@@ -130,6 +168,7 @@ pub(super) fn read_directory(
 
 struct Scan<'a, 't> {
     tools: &'a mut Tools<'t>,
+    is_same_listing: bool,
     /// What the archive holds.
     absorbed: Option<&'a HashSet<Box<str>>>,
     census: &'a mut Census,
@@ -149,15 +188,20 @@ impl<'a> Scan<'a, '_> {
         let mut known = known.into_iter().peekable();
         let mut now = KnownFiles::with_capacity(names.len());
         for name in names {
-            let path = dir.join(name);
-            let Some((text, parsed)) = self.parse(&path, name) else {
+            let Some((text, parsed)) = self.parse(dir, name) else {
                 continue;
             };
             if self.is_absorbed(text) {
                 continue;
             }
-            let (name, place) = (parsed, Place::File);
-            let candidate = Candidate { dir: handle, path: &path, text, name, place };
+            let candidate = Candidate {
+                dir: handle,
+                dir_path: dir,
+                is_same_listing: self.is_same_listing,
+                text,
+                name: parsed,
+                place: Place::File,
+            };
             let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
                 continue;
             };
@@ -179,15 +223,20 @@ impl<'a> Scan<'a, '_> {
         };
         let seen: HashMap<Identity, &str> = self.seen.drain(..).collect();
         for name in names {
-            let path = dir.join(name);
-            let Some((text, parsed)) = self.parse(&path, name) else {
+            let Some((text, parsed)) = self.parse(dir, name) else {
                 continue;
             };
             if self.is_absorbed(&retired_name(text)) {
                 continue;
             }
-            let (name, place) = (parsed, Place::Retired);
-            let candidate = Candidate { dir: &handle, path: &path, text, name, place };
+            let candidate = Candidate {
+                dir: &handle,
+                dir_path: dir,
+                is_same_listing: false,
+                text,
+                name: parsed,
+                place: Place::Retired,
+            };
             let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
                 continue;
             };
@@ -205,29 +254,26 @@ impl<'a> Scan<'a, '_> {
         self.absorbed.is_some_and(|absorbed| absorbed.contains(name))
     }
 
-    fn parse<'n>(&mut self, path: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
+    fn parse<'n>(&mut self, dir: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
         let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
         if parsed.is_none() {
-            self.tools.merge.problems.add(path, Cause::UnknownName);
+            self.tools.merge.problems.add(&dir.join(name), Cause::UnknownName);
         }
         parsed
     }
 
-    fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<(Box<str>, Box<Known>)> {
+    fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<Box<Known>> {
         let added = self.tools.add(file, found)?;
         self.census.count(added.liveness);
         self.moved |= added.is_truncated;
-        added.known.map(|known| (file.text.into(), known))
+        added.known
     }
 }
 
 /// Takes what is known of a file out of a list in the order of names, where names are asked for in that order.
-fn take(
-    known: &mut Peekable<impl Iterator<Item = (Box<str>, Box<Known>)>>,
-    name: &str,
-) -> Option<Box<Known>> {
-    while known.next_if(|(other, _)| **other < *name).is_some() {}
-    known.next_if(|(other, _)| **other == *name).map(|(_, known)| known)
+fn take(known: &mut Peekable<impl Iterator<Item = Box<Known>>>, name: &str) -> Option<Box<Known>> {
+    while known.next_if(|known| *known.name < *name).is_some() {}
+    known.next_if(|known| *known.name == *name)
 }
 
 /// The name of a retired file among the sources of an archive.

@@ -7,6 +7,7 @@ use crate::file::key;
 use crate::file::layout::{Entries, Layout, LayoutError};
 use crate::file::name::{FileKind, FileName};
 use crate::model::{GaugeMode, LabelSet};
+use crate::multiproc::sum::Sum;
 use crate::multiproc::targets::Targets;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -45,7 +46,8 @@ struct Section {
 struct Folded {
     /// As the first file has it.
     key: Box<[u8]>,
-    value: f64,
+    /// Of what is not added up, one value.
+    value: Sum,
     time: f64,
 }
 
@@ -113,10 +115,21 @@ impl Fold {
         for section in &self.sections {
             let name = FileName { kind: section.kind, id: &section.id };
             let entries = section.entries.iter();
-            let entries = entries.map(|entry| (&*entry.key, entry.value, entry.time));
+            let is_total = section.kind.mode().is_none();
+            let entries = entries.flat_map(|entry| entry.entries(is_total));
             builder.section(name, section.ended, entries);
         }
         builder.finish()
+    }
+}
+
+impl Folded {
+    /// What the archive has of it: of a total that one number cannot hold a second one, which readers add too.
+    fn entries(&self, is_total: bool) -> impl Iterator<Item = (&[u8], f64, f64)> {
+        let (value, rest) = self.value.parts();
+        let entry = move |value| (&*self.key, value, self.time);
+        let is_second = is_total && rest != 0.0;
+        std::iter::once(entry(value)).chain(is_second.then(|| entry(rest)))
     }
 }
 
@@ -159,7 +172,7 @@ impl Section {
         *self.by_series.entry(name.into()).or_insert_with(|| {
             let mut key = bytes.to_vec();
             key.resize(key.len().next_multiple_of(8), b' ');
-            entries.push(Folded { key: key.into(), value: 0.0, time: 0.0 });
+            entries.push(Folded { key: key.into(), value: Sum::default(), time: 0.0 });
             entries.len() - 1
         })
     }
@@ -185,25 +198,26 @@ impl Combine {
 
     fn combine(self, known: &mut Folded, value: f64, time: f64) {
         let Some(mode) = self.kind.mode() else {
-            known.value += value;
+            known.value.add(value);
             known.time = earlier(known.time, time);
             return;
         };
-        let is_nothing = known.time == 0.0 || known.value.is_nan();
+        let former = known.value.value();
+        let is_nothing = known.time == 0.0 || former.is_nan();
         if time == 0.0 && mode != GaugeMode::Sum {
             return;
         }
         match mode {
-            GaugeMode::Sum => known.value += value,
+            GaugeMode::Sum => known.value.add(value),
             GaugeMode::Avg => {
-                known.value += value;
+                known.value.add(value);
                 known.time += if self.is_archived { time } else { 1.0 };
                 return;
             }
-            GaugeMode::Min if !(is_nothing || value < known.value) => {}
-            GaugeMode::Max if !(is_nothing || value > known.value) => {}
+            GaugeMode::Min if !(is_nothing || value < former) => {}
+            GaugeMode::Max if !(is_nothing || value > former) => {}
             GaugeMode::MostRecent if time <= known.time => {}
-            _ => known.value = value,
+            _ => known.value = Sum::of(value),
         }
         known.time = known.time.max(time);
     }
@@ -281,7 +295,7 @@ mod tests {
             fold.add_file(name, entries(&bytes), 5.0).unwrap();
         }
         let section = &fold.sections[0];
-        let folded: Vec<_> = section.entries.iter().map(|each| (each.value, each.time)).collect();
+        let folded: Vec<_> = section.entries.iter().map(|it| (it.value.value(), it.time)).collect();
         assert_eq!(folded, [(8.0, 6.0), (4.0, 0.0)]);
     }
 
