@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::address::ListenAddress;
-use super::handler::Handler;
+use super::handler::{Gathering, Handler};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
@@ -269,12 +269,10 @@ async fn run<S>(stream: S, handler: Arc<Handler>, mut stopping: watch::Receiver<
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (begun, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-    let service = service_fn(async |request| {
-        begun.fetch_add(1, Ordering::Relaxed);
-        let answer = Arc::clone(&handler).answer(request).await;
-        answered.fetch_add(1, Ordering::Relaxed);
-        answer
+    let (has_begun, gathering) = (AtomicBool::new(false), Gathering::default());
+    let service = service_fn(|request| {
+        has_begun.store(true, Ordering::Relaxed);
+        Arc::clone(&handler).answer(request, Arc::clone(&gathering))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -288,12 +286,11 @@ where
         _ = stopping.changed() => {}
     }
     // A client that has not sent a whole request may never do so, and is not waited for.
-    let begun = begun.load(Ordering::Relaxed);
-    if begun == 0 {
+    if !has_begun.load(Ordering::Relaxed) {
         return;
     }
-    let is_answering = begun > answered.load(Ordering::Relaxed);
+    let is_gathering = Arc::strong_count(&gathering) > 1;
     connection.as_mut().graceful_shutdown();
-    let limit = if is_answering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
+    let limit = if is_gathering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
     let _ = tokio::time::timeout(limit, connection).await;
 }
