@@ -27,6 +27,7 @@ mod reused_pid;
 mod security;
 mod serve;
 mod space;
+mod streaming;
 mod supervisors;
 mod support;
 mod threads;

@@ -1,15 +1,17 @@
 //! Compressed answers.
 //!
-//! The exposition is compressed while it is encoded, so the whole is never held: a part of it, the
-//! compressed bytes, and the compressor's window (gzip 32 KiB, zstd 512 KiB).
+//! The exposition is compressed while it is encoded, and sent while it is compressed. A compressor has some 250 KiB
+//! (gzip) or 450 KiB (zstd).
 //!
 //! See: RFC 9110, section 12.5.3.
 
 use std::io::{self, Write};
+use std::mem;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::body::BodyWriter;
 use crate::exposition::{Exposition, Negotiated};
 use crate::model::Gatherer;
 
@@ -20,6 +22,9 @@ const MAX_CLAUSES: usize = 64;
 /// Levels at which compressing costs about as much as encoding.
 const GZIP_LEVEL: Compression = Compression::fast();
 const ZSTD_LEVEL: i32 = 1;
+/// How far back repetitions are found, as a power of two: that of the level, 19, takes 400 KiB more and compresses no
+/// exposition better.
+const ZSTD_WINDOW_LOG: u32 = 17;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,80 +87,94 @@ pub(super) fn choose(accept_encoding: &str) -> Choice {
     Choice { coding: is_best.then_some(best.1), spares_small: !is_identity_refused }
 }
 
-/// A body, and how it was compressed.
-pub(super) struct Body {
-    pub(super) bytes: Vec<u8>,
-    pub(super) coding: Option<Coding>,
-}
-
-/// Gathers everything, compressed where that was chosen and is worth it.
-pub(super) fn encode(source: &dyn Gatherer, format: Negotiated, choice: Choice) -> Body {
-    if let Some(coding) = choice.coding {
-        let min_len = if choice.spares_small { MIN_COMPRESSED_LEN } else { 0 };
-        let mut compressor = Compressor { coding, min_len, state: State::Plain(Vec::new()) };
-        // OK because writing to memory cannot fail; a compressor that fails has no memory, and what is not
-        // compressed is answered.
-        let written = Exposition::write(source, format, &mut compressor);
-        if let Ok(body) = written.and_then(|()| compressor.finish()) {
-            return body;
-        }
-    }
-    Body { bytes: Exposition::encode(source, format).body, coding: None }
+/// Gathers everything into a body, compressed where that was chosen and is worth it.
+///
+/// Fails when nobody takes the body any more, or when the compressor cannot be had.
+pub(super) fn write(
+    source: &dyn Gatherer,
+    format: Negotiated,
+    choice: Choice,
+    body: BodyWriter,
+) -> io::Result<()> {
+    let state = match choice.coding {
+        Some(coding) => State::Held(coding, Vec::new(), body),
+        None => State::Plain(body),
+    };
+    let min_len = if choice.spares_small { MIN_COMPRESSED_LEN } else { 0 };
+    let mut compressor = Compressor { min_len, state };
+    Exposition::write(source, format, &mut compressor)?;
+    compressor.finish()
 }
 
 struct Compressor {
-    coding: Coding,
     min_len: usize,
     state: State,
 }
 
 enum State {
+    Plain(BodyWriter),
     /// Nothing is written yet, or less than is worth compressing.
-    Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Held(Coding, Vec<u8>, BodyWriter),
+    Gzip(GzEncoder<BodyWriter>),
+    Zstd(zstd::stream::write::Encoder<'static, BodyWriter>),
+    /// Compressing could not begin.
+    Failed,
 }
 
 impl Compressor {
-    fn start(&mut self, plain: &[u8]) -> io::Result<()> {
-        self.state = match self.coding {
-            Coding::Gzip => State::Gzip(GzEncoder::new(Vec::new(), GZIP_LEVEL)),
-            Coding::Zstd => State::Zstd(zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?),
+    /// Begins to compress, with what was held back.
+    fn start(&mut self) -> io::Result<()> {
+        let (coding, plain, body) = match mem::replace(&mut self.state, State::Failed) {
+            State::Held(coding, plain, body) => (coding, plain, body.coding(coding)),
+            state => {
+                self.state = state;
+                return Ok(());
+            }
         };
-        self.write_all(plain)
+        self.state = match coding {
+            Coding::Gzip => State::Gzip(GzEncoder::new(body, GZIP_LEVEL)),
+            Coding::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(body, ZSTD_LEVEL)?;
+                encoder.window_log(ZSTD_WINDOW_LOG)?;
+                State::Zstd(encoder)
+            }
+        };
+        self.write_all(&plain)
     }
 
-    fn finish(mut self) -> io::Result<Body> {
-        if let State::Plain(plain) = &mut self.state
-            && self.min_len == 0
-        {
-            let plain = std::mem::take(plain);
-            self.start(&plain)?;
+    fn finish(mut self) -> io::Result<()> {
+        if self.min_len == 0 {
+            self.start()?;
         }
-        let coding = Some(self.coding);
-        Ok(match self.state {
-            State::Plain(bytes) => Body { bytes, coding: None },
-            State::Gzip(encoder) => Body { bytes: encoder.finish()?, coding },
-            State::Zstd(encoder) => Body { bytes: encoder.finish()?, coding },
-        })
+        match self.state {
+            State::Plain(body) => body.finish(),
+            State::Held(_, plain, mut body) => {
+                body.write_all(&plain)?;
+                body.finish()
+            }
+            State::Gzip(encoder) => encoder.finish()?.finish(),
+            State::Zstd(encoder) => encoder.finish()?.finish(),
+            State::Failed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 }
 
 impl Write for Compressor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.state {
-            State::Gzip(encoder) => return encoder.write(bytes),
-            State::Zstd(encoder) => return encoder.write(bytes),
-            State::Plain(plain) if plain.len() + bytes.len() < self.min_len => {
+            State::Plain(body) => body.write(bytes),
+            State::Gzip(encoder) => encoder.write(bytes),
+            State::Zstd(encoder) => encoder.write(bytes),
+            State::Held(_, plain, _) if plain.len() + bytes.len() < self.min_len => {
                 plain.extend_from_slice(bytes);
+                Ok(bytes.len())
             }
-            State::Plain(plain) => {
-                let plain = std::mem::take(plain);
-                self.start(&plain)?;
-                self.write_all(bytes)?;
+            State::Held(..) => {
+                self.start()?;
+                self.write(bytes)
             }
+            State::Failed => Err(io::ErrorKind::BrokenPipe.into()),
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -165,10 +184,13 @@ impl Write for Compressor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::tests::collect;
+    use super::super::body::{Begun, MAX_CHUNK_LEN};
     use super::*;
     use crate::exposition::Format;
     use crate::model::FamilySink;
     use proptest::prelude::*;
+    use std::thread;
 
     #[test]
     fn the_header_picks_the_coding() {
@@ -209,15 +231,31 @@ mod tests {
         }
     }
 
-    fn unpack(body: &Body) -> Vec<u8> {
+    struct Sent {
+        bytes: Vec<u8>,
+        coding: Option<Coding>,
+    }
+
+    fn send(count: usize, accept: &str) -> Sent {
+        let (body, begun) = BodyWriter::new(MAX_CHUNK_LEN);
+        let choice = choose(accept);
+        let writing =
+            thread::spawn(move || write(&Gauges(count), Format::OpenMetrics.into(), choice, body));
+        let Begun { body, coding } = begun.blocking_recv().unwrap();
+        let bytes = collect(body).unwrap();
+        writing.join().unwrap().unwrap();
+        Sent { bytes, coding }
+    }
+
+    fn unpack(sent: &Sent) -> Vec<u8> {
         let mut plain = Vec::new();
-        match body.coding {
-            None => return body.bytes.clone(),
+        match sent.coding {
+            None => return sent.bytes.clone(),
             Some(Coding::Gzip) => {
-                io::copy(&mut flate2::read::GzDecoder::new(&*body.bytes), &mut plain)
+                io::copy(&mut flate2::read::GzDecoder::new(&*sent.bytes), &mut plain)
             }
             Some(Coding::Zstd) => {
-                io::copy(&mut zstd::stream::read::Decoder::new(&*body.bytes).unwrap(), &mut plain)
+                io::copy(&mut zstd::stream::read::Decoder::new(&*sent.bytes).unwrap(), &mut plain)
             }
         }
         .unwrap();
@@ -226,18 +264,29 @@ mod tests {
 
     #[test]
     fn what_is_unpacked_is_what_would_have_been_sent() {
-        for count in [0, 1, 9, 20, 5000] {
+        for count in [0, 1, 9, 20, 5000, 50_000] {
             let plain = Exposition::encode(&Gauges(count), Format::OpenMetrics).body;
+            assert!(send(count, "").bytes == plain, "{count}");
             for accept in ["gzip", "zstd"] {
-                let body = encode(&Gauges(count), Format::OpenMetrics.into(), choose(accept));
-                assert_eq!(unpack(&body), plain);
-                assert_eq!(body.coding.is_some(), plain.len() >= MIN_COMPRESSED_LEN, "{count}");
-                let wanted = [accept, ", identity;q=0"].concat();
-                let body = encode(&Gauges(count), Format::OpenMetrics.into(), choose(&wanted));
-                assert_eq!(unpack(&body), plain);
-                assert_eq!(body.coding.map(Coding::as_str), Some(accept));
+                let sent = send(count, accept);
+                assert!(unpack(&sent) == plain, "{accept}, {count}");
+                assert_eq!(sent.coding.is_some(), plain.len() >= MIN_COMPRESSED_LEN, "{count}");
+                let sent = send(count, &[accept, ", identity;q=0"].concat());
+                assert!(unpack(&sent) == plain, "{accept}, {count}");
+                assert_eq!(sent.coding.map(Coding::as_str), Some(accept));
             }
         }
+    }
+
+    /// Chunks of a body begin no blocks of the compressor.
+    #[test]
+    fn what_is_sent_in_chunks_is_compressed_as_one() {
+        let plain = Exposition::encode(&Gauges(50_000), Format::OpenMetrics).body;
+        let mut whole = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+        whole.write_all(&plain).unwrap();
+        let sent = send(50_000, "gzip");
+        assert!(sent.bytes.len() > 2 * MAX_CHUNK_LEN);
+        assert!(sent.bytes == whole.finish().unwrap());
     }
 
     proptest! {

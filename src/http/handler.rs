@@ -1,17 +1,17 @@
 //! Answers one request.
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::io;
 use std::sync::Arc;
 
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::compress::{self, Body, Choice};
+use super::body::{Begun, Body, BodyWriter, MAX_CHUNK_LEN};
+use super::compress::{self, Choice};
 use super::filter::{Filtered, wanted_names};
 use crate::exposition::{Negotiated, negotiate};
 use crate::model::Gatherer;
@@ -25,12 +25,16 @@ pub(super) struct Handler {
 /// The path that says that the exporter runs, as in Prometheus itself.
 const HEALTH_PATH: &str = "/-/healthy";
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Body>;
+
+/// Held by whoever gathers for a connection.
+pub(super) type Gathering = Arc<()>;
 
 impl Handler {
     pub(super) async fn answer(
         self: Arc<Handler>,
         request: Request<Incoming>,
+        gathering: Gathering,
     ) -> Result<Answer, Infallible> {
         let path = request.uri().path();
         let is_telemetry = path == self.telemetry_path;
@@ -51,25 +55,31 @@ impl Handler {
             names: wanted_names(request.uri().query()),
         };
         let content_type = wanted.format.content_type();
-        let gathered =
-            tokio::task::spawn_blocking(move || self.gather(&wanted)).await.ok().flatten();
-        Ok(gathered.map_or_else(
-            || plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n"),
-            |body| metrics(content_type, body),
-        ))
+        // In HTTP/1.0 nothing but the length tells a whole body from a broken one.
+        let max_chunk_len =
+            if request.version() < Version::HTTP_11 { usize::MAX } else { MAX_CHUNK_LEN };
+        let (body, begun) = BodyWriter::new(max_chunk_len);
+        tokio::task::spawn_blocking(move || {
+            // OK because a body that is not finished tells of it, also after a panic; what that leaves behind in
+            // the source is the source's to bear, as in any thread.
+            let _ = self.gather(&wanted, body);
+            drop(gathering);
+        });
+        Ok(match begun.await {
+            Ok(begun) => metrics(content_type, begun),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n"),
+        })
     }
 
-    /// `None` where the gatherer panics.
-    fn gather(&self, wanted: &Wanted) -> Option<Body> {
+    fn gather(&self, wanted: &Wanted, body: BodyWriter) -> io::Result<()> {
         let source = self.source.as_ref();
-        let gather = || match &wanted.names {
+        match &wanted.names {
             Some(names) => {
-                compress::encode(&Filtered { source, names }, wanted.format, wanted.choice)
+                let source = Filtered { source, names };
+                compress::write(&source, wanted.format, wanted.choice, body)
             }
-            None => compress::encode(source, wanted.format, wanted.choice),
-        };
-        // OK because what a panic leaves behind in the source is the source's to bear, as in any thread.
-        std::panic::catch_unwind(AssertUnwindSafe(gather)).ok()
+            None => compress::write(source, wanted.format, wanted.choice, body),
+        }
     }
 }
 
@@ -91,10 +101,10 @@ const fn header(text: &'static str) -> hyper::header::HeaderValue {
     hyper::header::HeaderValue::from_static(text)
 }
 
-fn metrics(content_type: &'static str, body: Body) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body.bytes)));
+fn metrics(content_type: &'static str, begun: Begun) -> Answer {
+    let mut answer = Response::new(begun.body);
     answer.headers_mut().insert(CONTENT_TYPE, header(content_type));
-    if let Some(coding) = body.coding {
+    if let Some(coding) = begun.coding {
         answer.headers_mut().insert(CONTENT_ENCODING, header(coding.as_str()));
     }
     answer.headers_mut().insert(VARY, const { header("Accept, Accept-Encoding") });
@@ -102,7 +112,7 @@ fn metrics(content_type: &'static str, body: Body) -> Answer {
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut answer = Response::new(Body::Whole(Bytes::from_static(text.as_bytes())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, const { header("text/plain; charset=utf-8") });
     answer

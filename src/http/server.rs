@@ -3,12 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,13 +21,16 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::address::ListenAddress;
-use super::handler::Handler;
+use super::handler::{Gathering, Handler};
+use super::write_timeout::WriteTimeout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
 /// How long a connection may stay idle, or take for the head of a request. Above the usual scrape
 /// intervals, so that scrapers keep their connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a client may take nothing of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most connections at once; more wait.
 const MAX_CONNECTIONS: usize = 256;
 /// The most of a request's head, in bytes.
@@ -237,7 +241,7 @@ impl Connections {
     /// Accepts for ever. A connection begins only when there is room for it.
     async fn accept_all<S>(&self, accept: impl AsyncFn() -> io::Result<S>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
     {
         loop {
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
@@ -267,20 +271,18 @@ impl Connections {
 /// Runs one connection until its client ends it or the exporter stops.
 async fn run<S>(stream: S, handler: Arc<Handler>, mut stopping: watch::Receiver<()>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let (begun, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-    let service = service_fn(async |request| {
-        begun.fetch_add(1, Ordering::Relaxed);
-        let answer = Arc::clone(&handler).answer(request).await;
-        answered.fetch_add(1, Ordering::Relaxed);
-        answer
+    let (has_begun, gathering) = (AtomicBool::new(false), Gathering::default());
+    let service = service_fn(|request| {
+        has_begun.store(true, Ordering::Relaxed);
+        Arc::clone(&handler).answer(request, Arc::clone(&gathering))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(MAX_HEAD_LEN)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         // OK because a connection that breaks concerns its client only.
@@ -288,12 +290,11 @@ where
         _ = stopping.changed() => {}
     }
     // A client that has not sent a whole request may never do so, and is not waited for.
-    let begun = begun.load(Ordering::Relaxed);
-    if begun == 0 {
+    if !has_begun.load(Ordering::Relaxed) {
         return;
     }
-    let is_answering = begun > answered.load(Ordering::Relaxed);
+    let is_gathering = Arc::strong_count(&gathering) > 1;
     connection.as_mut().graceful_shutdown();
-    let limit = if is_answering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
+    let limit = if is_gathering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
     let _ = tokio::time::timeout(limit, connection).await;
 }

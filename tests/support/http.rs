@@ -8,8 +8,8 @@ use std::time::Duration;
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
 
 pub struct Answer {
     pub status: u16,
@@ -86,12 +86,30 @@ impl Connection {
                     body.resize(len.parse().unwrap(), 0);
                     self.0.read_exact(&mut body)?;
                 }
+                None if answer.header("transfer-encoding") == Some("chunked") => {
+                    while self.chunk(&mut body)? > 0 {}
+                }
                 None => drop(self.0.read_to_end(&mut body)?),
             }
             answer.body = String::from_utf8_lossy(&body).into_owned();
             answer.bytes = body;
         }
         Ok(answer)
+    }
+
+    /// Reads one chunk, the last of which is empty.
+    pub fn chunk(&mut self, body: &mut Vec<u8>) -> std::io::Result<usize> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let len = usize::from_str_radix(line.trim_end(), 16)
+            .map_err(|_| std::io::ErrorKind::UnexpectedEof)?;
+        let begin = body.len();
+        body.resize(begin + len, 0);
+        self.0.read_exact(&mut body[begin..])?;
+        let mut end = [0; 2];
+        self.0.read_exact(&mut end)?;
+        assert_eq!(&end, b"\r\n");
+        Ok(len)
     }
 
     /// Whether the server closes the connection without a further byte.

@@ -1,0 +1,225 @@
+//! Answers that are sent while they are gathered.
+
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use multiprom::exposition::{Exposition, Format};
+use multiprom::http::Exporter;
+use multiprom::{FamilySink, Gatherer};
+
+use crate::support::http::{Answer, Connection, get};
+use crate::support::process::Running;
+use crate::support::{example, wait_for};
+
+/// More than sockets hold on their way.
+const HUGE: usize = 20_000;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Gives many samples under a lock, as a collector may.
+#[derive(Clone, Default)]
+struct Samples(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    lock: Mutex<()>,
+    /// Scrapes that have begun.
+    begun: AtomicUsize,
+    count: AtomicUsize,
+    /// Panics after the last sample.
+    is_failing: AtomicBool,
+}
+
+impl Samples {
+    fn new(count: usize) -> Samples {
+        let samples = Samples::default();
+        samples.0.count.store(count, Ordering::Relaxed);
+        samples
+    }
+
+    fn wait_for_scrape(&self) {
+        let has_begun = || self.0.begun.load(Ordering::Relaxed) > 0;
+        wait_for("scrape", ANSWER_TIMEOUT, || has_begun().then_some(()));
+    }
+
+    fn start(&self) -> Exporter {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        Exporter::builder(self.clone()).listen(listen).start().unwrap()
+    }
+}
+
+impl Gatherer for Samples {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        let _lock = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let filler = "x".repeat(1000);
+        let mut family = out.gauge("samples", "Of about 1000 bytes each.");
+        for number in 0..self.0.count.load(Ordering::Relaxed) {
+            let label = format!("{:x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            family.sample(&[("number", &label), ("filler", &filler)], number as f64);
+        }
+        if self.0.is_failing.load(Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("a gatherer fails"));
+        }
+    }
+}
+
+fn open(exporter: &Exporter) -> Connection {
+    Connection::open(exporter.url()).unwrap()
+}
+
+fn unpacked(answer: &Answer) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match answer.header("content-encoding") {
+        None => return answer.bytes.clone(),
+        Some("gzip") => flate2::read::MultiGzDecoder::new(&*answer.bytes).read_to_end(&mut plain),
+        Some(_) => {
+            zstd::stream::read::Decoder::new(&*answer.bytes).unwrap().read_to_end(&mut plain)
+        }
+    }
+    .unwrap();
+    plain
+}
+
+#[test]
+fn every_length_arrives_whole_in_every_coding_on_one_connection() {
+    let samples = Samples::new(0);
+    let exporter = samples.start();
+    let mut connection = open(&exporter);
+    for count in [0, 1, 60, 70, 5000, 3] {
+        samples.0.count.store(count, Ordering::Relaxed);
+        let whole = Exposition::encode(&samples, Format::Text).body;
+        for coding in ["identity", "gzip", "zstd"] {
+            let header = format!("Accept-Encoding: {coding}\r\n");
+            let answer = connection.request("GET", "/metrics", &header);
+            assert_eq!(answer.status, 200);
+            assert!(unpacked(&answer) == whole, "{count} samples, {coding}");
+            let is_streamed = answer.header("transfer-encoding").is_some();
+            assert_eq!(is_streamed, answer.header("content-length").is_none());
+            assert_eq!(is_streamed, answer.bytes.len() > 64 * 1024, "{count} samples, {coding}");
+        }
+    }
+}
+
+#[test]
+fn clients_without_chunked_coding_get_the_length() {
+    let samples = Samples::new(5000);
+    let exporter = samples.start();
+    let answer = get(exporter.url()).unwrap();
+    let whole = Exposition::encode(&samples, Format::Text).body;
+    assert_eq!(answer.header("content-length"), Some(whole.len().to_string().as_str()));
+    assert!(answer.bytes == whole);
+}
+
+#[test]
+fn head_tells_what_get_would_and_sends_no_body() {
+    let exporter = Samples::new(5000).start();
+    let mut connection = open(&exporter);
+    for coding in ["identity", "gzip"] {
+        let header = format!("Accept-Encoding: {coding}\r\n");
+        let head = connection.request("HEAD", "/metrics", &header);
+        assert_eq!((head.status, head.bytes.len()), (200, 0));
+        // The connection is at the next answer.
+        let answer = connection.request("GET", "/metrics", &header);
+        for name in ["content-type", "content-encoding", "vary"] {
+            assert_eq!(head.header(name), answer.header(name), "{name}");
+        }
+        assert_eq!(head.header("content-length"), None);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
+    let samples = Samples::new(HUGE);
+    let exporter = samples.start();
+    let mut slow = open(&exporter);
+    slow.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    samples.wait_for_scrape();
+    let quick = open(&exporter).request("GET", "/metrics", "");
+    let late = slow.answer(false).unwrap();
+    let whole = Exposition::encode(&samples, Format::Text).body;
+    assert!(quick.bytes == whole);
+    assert!(late.bytes == whole);
+}
+
+#[test]
+fn a_client_that_goes_away_in_the_middle_costs_nothing() {
+    let samples = Samples::new(HUGE);
+    let exporter = samples.start();
+    for _ in 0..20 {
+        let mut leaving = open(&exporter);
+        leaving.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        assert_eq!(leaving.answer(true).unwrap().status, 200);
+        leaving.chunk(&mut Vec::new()).unwrap();
+    }
+    samples.0.count.store(1, Ordering::Relaxed);
+    assert_eq!(open(&exporter).request("GET", "/metrics", "").status, 200);
+    exporter.stop();
+}
+
+#[test]
+fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
+    let samples = Samples::new(1);
+    samples.0.is_failing.store(true, Ordering::Relaxed);
+    let exporter = samples.start();
+    for coding in ["identity", "gzip", "zstd"] {
+        let header = format!("Host: test\r\nAccept-Encoding: {coding}\r\n\r\n");
+        // Before anything is sent there is an answer that says so.
+        samples.0.count.store(1, Ordering::Relaxed);
+        let mut connection = open(&exporter);
+        connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
+        assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
+        samples.0.count.store(10_000, Ordering::Relaxed);
+        connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
+        assert!(connection.answer(false).is_err(), "{coding}");
+        // Where the end of the connection is the end of the body, nothing is sent before all is there.
+        let mut connection = open(&exporter);
+        connection.send(format!("GET /metrics HTTP/1.0\r\n{header}").as_bytes()).unwrap();
+        assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
+    }
+}
+
+#[test]
+fn an_exporter_that_stops_completes_what_it_gathers() {
+    let samples = Samples::new(5000);
+    let exporter = samples.start();
+    let whole = Exposition::encode(&samples, Format::Text).body;
+    let lock = samples.0.lock.lock().unwrap();
+    samples.0.begun.store(0, Ordering::Relaxed);
+    let mut connection = open(&exporter);
+    connection.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    samples.wait_for_scrape();
+    let stopping = std::thread::spawn(move || exporter.stop());
+    // Longer than what is gathered may take on its way, shorter than gathering may.
+    std::thread::park_timeout(Duration::from_millis(1500));
+    drop(lock);
+    assert!(connection.answer(false).unwrap().bytes == whole);
+    stopping.join().unwrap();
+}
+
+/// Memory of eight scrapes of 65,000 series, each of which has 4.4 MB of text.
+#[test]
+fn scrapes_take_a_megabyte_each_whatever_they_send() {
+    const SCRAPES: u64 = 8;
+    for coding in ["identity", "gzip", "zstd"] {
+        let mut command = example("test-streaming");
+        let mut server = Running::start(command.args(["65000", &SCRAPES.to_string()]));
+        let url = server.line_after("serving ");
+        let header = format!("Accept-Encoding: {coding}\r\n");
+        let bodies = std::thread::scope(|scope| {
+            let scrape = || {
+                let answer = Connection::open(&url).unwrap().request("GET", "/metrics", &header);
+                unpacked(&answer).len()
+            };
+            let scrapes: Vec<_> = (0..SCRAPES).map(|_| scope.spawn(scrape)).collect();
+            scrapes.into_iter().map(|scrape| scrape.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(bodies.iter().all(|len| *len > 4_000_000), "{bodies:?}");
+        let grown: u64 = server.line_after("bytes ").parse().unwrap();
+        // A quarter is for the threads that gather, and for what allocators keep.
+        assert!(grown < SCRAPES * 5 * 256 * 1024, "{coding}: {grown} bytes");
+        drop(server.stdin());
+        assert!(server.end().status.success());
+    }
+}
