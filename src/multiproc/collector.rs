@@ -2,7 +2,6 @@
 
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
+use super::turns::Turns;
 use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
@@ -55,7 +55,7 @@ pub struct MultiProcessCollector {
     access: Access,
     /// How many files may be kept open.
     max_open: usize,
-    cache: Mutex<Cache>,
+    cache: Turns<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
     /// Counted over the life of the collector, by [`Reason::ALL`].
@@ -215,11 +215,9 @@ struct Cache {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        // Nobody waits for another scrape, which in a forked child may be one of the parent that never ends:
-        // those that come at the same time learn everything anew.
-        let censuses = match self.cache.try_lock() {
-            Ok(mut cache) => self.scrape(&mut cache, out),
-            Err(_) => self.scrape(&mut Cache::default(), out),
+        let censuses = match self.cache.take_turn() {
+            Some(mut cache) => self.scrape(&mut cache, out),
+            None => self.scrape(&mut Cache::default(), out),
         };
         let help = "Series files, or entries of them, that a scrape skipped.";
         let mut family = out.counter("multiprom_file_errors_total", help);
@@ -347,7 +345,7 @@ impl CollectorBuilder {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
         };
-        let (bucket_conflicts, cache) = (AtomicU64::new(0), Mutex::default());
+        let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
             files,

@@ -25,6 +25,7 @@ mod scan;
 mod sum;
 mod tables;
 mod targets;
+mod turns;
 
 pub use archive::{ArchiveInfo, inspect_archive};
 pub use collector::{CollectorBuilder, MultiProcessCollector};
