@@ -21,6 +21,13 @@ pub struct Connection {
     is_slow: bool,
 }
 
+/// How the head of an answer tells where its body ends.
+#[derive(Clone, Copy, Debug)]
+pub enum BodyLen {
+    Known(usize),
+    Chunked,
+}
+
 impl Connection {
     pub fn open(address: &str) -> io::Result<Connection> {
         let stream = TcpStream::connect(address)?;
@@ -48,27 +55,39 @@ impl Connection {
 
     /// Asks for the metrics, with these header lines, and gives the body as it was sent.
     pub fn get(&mut self, headers: &str) -> io::Result<&[u8]> {
+        let len = self.ask(headers)?;
+        self.read(len)
+    }
+
+    /// As [`get`](Self::get), up to where the body begins.
+    pub fn ask(&mut self, headers: &str) -> io::Result<BodyLen> {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         self.stream.get_mut().write_all(request.as_bytes())?;
         let status = self.line()?;
         if status.split(' ').nth(1) != Some("200") {
             return Err(io::Error::other(format!("the answer is {status}")));
         }
-        let (mut len, mut is_chunked) = (None, false);
+        let mut len = None;
         loop {
             let line = self.line()?.to_ascii_lowercase();
             match line.split_once(':').map(|(name, value)| (name, value.trim())) {
-                Some(("content-length", value)) => len = value.parse().ok(),
-                Some(("transfer-encoding", value)) => is_chunked = value == "chunked",
+                Some(("transfer-encoding", "chunked")) => len = Some(BodyLen::Chunked),
+                Some(("content-length", value)) => {
+                    len = Some(BodyLen::Known(value.parse().map_err(io::Error::other)?));
+                }
                 Some(_) => {}
                 None => break,
             }
         }
+        len.ok_or_else(|| io::Error::other("the answer tells no length"))
+    }
+
+    /// Reads the body.
+    pub fn read(&mut self, len: BodyLen) -> io::Result<&[u8]> {
         self.body.clear();
         match len {
-            _ if is_chunked => self.read_chunks()?,
-            Some(len) => self.read_body(len)?,
-            None => return Err(io::Error::other("the answer tells no length")),
+            BodyLen::Known(len) => self.read_body(len)?,
+            BodyLen::Chunked => self.read_chunks()?,
         }
         Ok(&self.body)
     }

@@ -16,6 +16,8 @@ use crate::workload::{ScratchDir, Shape};
 
 /// Scrapes before those that are measured.
 const WARM_UP: usize = 3;
+/// Cold scrapes of ours for one of the Python client, of which the median counts.
+const DUMPS: usize = 3;
 /// Scrapes, or passes of the floor, that make one time.
 const BATCH: usize = 5;
 
@@ -57,7 +59,7 @@ pub fn measure(
     programs: &Programs,
     effort: Effort,
 ) -> io::Result<Outcome> {
-    let (samples, dump, python) = measure_cold(dir, programs, effort.pick(5, 1))?;
+    let (samples, dump, python) = measure_cold(dir, programs, effort.pick(3, 1))?;
     let (served, floor) = measure_repeated(&shape, dir, programs, effort.pick(6, 2))?;
     let (merge, reads) = measure_merge(dir, effort.pick(9, 2))?;
     Ok(Outcome { shape, writer, samples, dump, python, served, floor, merge, reads })
@@ -74,7 +76,11 @@ fn measure_cold(
     let (mut merge, mut whole) = (Times::new("merge and text"), Times::new("whole process"));
     let mut samples = 0;
     for _ in 0..rounds {
-        dump.push(programs.dump(dir, &output)?);
+        let mut dumps = Times::new("dump");
+        for _ in 0..DUMPS {
+            dumps.push(programs.dump(dir, &output)?);
+        }
+        dump.push(dumps.median());
         samples = count_samples(&std::fs::read_to_string(&output)?);
         if let Some(python) = &programs.python {
             let times = python.scrape(dir, &report, &output)?;

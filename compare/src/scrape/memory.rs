@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 
 use super::{Answer, Effort};
-use crate::http::Connection;
+use crate::http::{BodyLen, Connection};
 use crate::programs::Programs;
 use crate::served::{Served, TEXT, TEXT_GZIP};
 use crate::workload::{self, Order, ScratchDir, Shape, Types};
@@ -94,11 +94,18 @@ fn compare_bodies(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>
     println!("|---|---:|");
     let alone = growth(&served, || connection.get(TEXT_GZIP).map(drop))? / MIB;
     println!("| one with gzip | {alone:.2} |");
-    let together = growth(&served, || read_slowly(&served))? / MIB / CLIENTS as f64;
-    println!("| {CLIENTS} at once with gzip, which read slowly | {together:.2} |");
+    let several = |what: &str, start| {
+        let mib = growth(&served, || read_slowly(&served, start))? / MIB / CLIENTS as f64;
+        println!("| {CLIENTS} with gzip, which read slowly and begin {what} | {mib:.2} |");
+        Ok::<_, io::Error>(mib)
+    };
+    let in_turn = several("one after the other", Start::InTurn)?;
+    let at_once = several("at once", Start::AtOnce)?;
     let plain = growth(&served, || connection.get(TEXT).map(drop))? / MIB;
     println!("| one without compression | {plain:.2} |\n");
-    let reached = format!("{alone:.2} alone, {together:.2} of {CLIENTS} at once");
+    let reached = format!(
+        "{alone:.2} alone; of {CLIENTS}, {in_turn:.2} begun in turn and {at_once:.2} begun at once"
+    );
     let what = format!("memory for each request of {shape} with gzip, MiB");
     Ok(vec![Answer::new(what, "at most 1", reached)])
 }
@@ -113,10 +120,30 @@ fn growth(served: &Served, work: impl FnOnce() -> io::Result<()>) -> io::Result<
     Ok(after.peak as f64 - mapped as f64 - before.anonymous as f64)
 }
 
-fn read_slowly(served: &Served) -> io::Result<()> {
-    let read = || Connection::open_slow(&served.address)?.get(TEXT_GZIP).map(drop);
+/// When several clients ask.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Each when the body of the one before has begun.
+    InTurn,
+    AtOnce,
+}
+
+fn read_slowly(served: &Served, start: Start) -> io::Result<()> {
+    let open = |_| Connection::open_slow(&served.address);
+    let mut connections = (0..CLIENTS).map(open).collect::<io::Result<Vec<_>>>()?;
+    let ask = |connection: &mut Connection| connection.ask(TEXT_GZIP);
+    let begin = |connection: &mut Connection| match start {
+        Start::InTurn => ask(connection).map(Some),
+        Start::AtOnce => Ok(None),
+    };
+    let lens = connections.iter_mut().map(begin).collect::<io::Result<Vec<_>>>()?;
     thread::scope(|scope| {
-        let readers: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(read)).collect();
+        let read = |(connection, len): (&mut Connection, Option<BodyLen>)| {
+            let len = len.map_or_else(|| ask(connection), Ok)?;
+            connection.read(len).map(drop)
+        };
+        let all = connections.iter_mut().zip(lens);
+        let readers: Vec<_> = all.map(|one| scope.spawn(move || read(one))).collect();
         readers.into_iter().try_for_each(|reader| reader.join().expect("reading does not panic"))
     })
 }

@@ -6,7 +6,7 @@ mod busy;
 mod directory;
 mod encode;
 mod ended;
-mod memory;
+pub mod memory;
 
 use std::fmt;
 use std::io;
@@ -41,7 +41,7 @@ impl Effort {
 }
 
 /// What is asked, and what was reached.
-struct Answer {
+pub struct Answer {
     what: String,
     asked: &'static str,
     reached: String,
