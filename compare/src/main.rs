@@ -1,11 +1,12 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes]
+//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
 mod churn;
 mod clocks;
+mod curves;
 mod floor;
 mod http;
 mod instructions;
@@ -40,13 +41,16 @@ fn main() -> ExitCode {
         ["--quick"] => compare(true),
         ["--instructions"] => count_instructions(),
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
+        ["--curves"] => measure_curves(),
         ["--scrapes"] => compare_scrapes(scrape::Effort::Full),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
         }
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
-            eprintln!("usage: multiprom-compare [--quick | --instructions | --churn | --scrapes]");
+            eprintln!(
+                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -81,6 +85,10 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
 
 fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
     Ok(scrape::compare(&programs()?, effort)?)
+}
+
+fn measure_curves() -> Result<(), Box<dyn Error>> {
+    Ok(curves::measure(&programs()?)?)
 }
 
 fn programs() -> Result<Programs, Box<dyn Error>> {
