@@ -240,7 +240,8 @@ impl Reads {
     }
 }
 
-fn series_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// All series files of a directory, in the order of their names.
+pub fn series_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::clocks;
+use crate::floor;
 use crate::workload::{Order, Shape, Types};
 
 pub struct Programs {
@@ -48,7 +49,10 @@ impl Programs {
         for _ in 0..2 {
             run(Command::new(&self.multiprom).arg("compact").arg("--dir").arg(dir), output)?;
         }
-        Ok(())
+        match floor::series_files(dir)?.len() {
+            0 => Ok(()),
+            count => Err(io::Error::other(format!("{count} files were not compacted"))),
+        }
     }
 }
 
