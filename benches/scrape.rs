@@ -10,13 +10,11 @@ use criterion::{BenchmarkId, Criterion, criterion_group};
 use multiprom::exposition::{Exposition, Format};
 use multiprom::{MultiProcessCollector, Registry};
 
-use workload::ScratchDir;
-
-const PROCESSES: usize = 64;
+use workload::{ScratchDir, Shape};
 
 fn scrape(criterion: &mut Criterion) {
     let dir = ScratchDir::new("scrape");
-    workload::fill(dir.path(), PROCESSES).expect("workers can record");
+    workload::fill(dir.path(), &Shape::MEDIUM).expect("workers can record");
 
     let mut group = criterion.benchmark_group("scrape of 64 processes");
     for (name, format) in [("text", Format::Text), ("OpenMetrics", Format::OpenMetrics)] {

@@ -1,55 +1,78 @@
-"""Writes what many processes of the Python client would have written.
+"""Has many processes of the Python client record into PROMETHEUS_MULTIPROC_DIR.
 
-usage: python_workload.py PROCESSES
+usage: python_workload.py PROCESSES SHARED OWN
 
-The series are those of benches/workload/mod.rs. One process writes all files,
-under a pid of its choice for each.
+Each process makes SHARED samples that all have and OWN that no other has, those
+of benches/workload/mod.rs. All are forked from this one, a few at a time.
 """
 
+import os
 import sys
 
-from prometheus_client import values
+from prometheus_client import Counter, Gauge, Histogram, Summary
 
-COUNTERS = 1200
-GAUGES = 80
-HISTOGRAMS = 40
-BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]
+AT_ONCE = 4
+HISTOGRAM_SAMPLES = 16
+SUMMARY_SAMPLES = 2
 
 
-def request(at):
+def request(group, at):
     method = ("GET", "POST", "PUT", "DELETE")[at % 4]
     code = ("200", "201", "404", "500", "503")[at // 4 % 5]
-    return (method, f"/api/v1/items/{at // 20}", code)
+    return method, f"/api/v1/{group}/{at // 20}", code
 
 
-def write(pid):
-    value = values.MultiProcessValue(lambda: pid)
+class Families:
+    def __init__(self):
+        self.requests = Counter("requests_total", "Requests.", ("method", "route", "code"))
+        self.depth = Gauge("queue_depth", "Jobs that wait.", ("queue",), multiprocess_mode="sum")
+        self.peak = Gauge("queue_peak", "Jobs that ever waited.", ("queue",), multiprocess_mode="max")
+        self.latency = Histogram("latency_seconds", "Latency by route.", ("route",))
+        self.size = Summary("response_bytes", "Size by route.", ("route",))
 
-    names = ("method", "route", "code")
-    for at in range(COUNTERS):
-        labels = request(at)
-        cell = value("counter", "requests_total", "requests_total", names, labels, "Requests.")
-        cell.inc(pid + at)
-
-    text = "Something that goes up and down."
-    for name, mode in (("queue_depth", "all"), ("in_flight", "livesum")):
-        for at in range(GAUGES):
-            cell = value("gauge", name, name, ("queue",), (f"queue-{at}",), text, mode)
-            cell.set(pid * 0.25 + at)
-
-    name, text = "latency_seconds", "Latency by route."
-    for at in range(HISTOGRAMS):
-        route = f"/api/v1/items/{at}"
-        total = value("histogram", name, name + "_sum", ("route",), (route,), text)
-        buckets = []
-        for bound in [*map(str, BOUNDS), "+Inf"]:
-            labels = (route, bound)
-            buckets.append(value("histogram", name, name + "_bucket", ("route", "le"), labels, text))
-        for step in range(20):
-            observed = step * 0.37
-            total.inc(observed)
-            buckets[sum(observed > bound for bound in BOUNDS)].inc(1)
+    def record(self, number, samples, group):
+        gauges = samples // 20
+        histograms = samples * 3 // 10 // HISTOGRAM_SAMPLES
+        summaries = samples // 20 // SUMMARY_SAMPLES
+        counters = samples - gauges - histograms * HISTOGRAM_SAMPLES - summaries * SUMMARY_SAMPLES
+        for at in range(counters):
+            self.requests.labels(*request(group, at)).inc(number + at)
+        for at in range(gauges):
+            family = self.peak if at % 2 else self.depth
+            family.labels(f"{group}-{at // 2}").set(number * 0.25 + at)
+        for at in range(histograms):
+            latency = self.latency.labels(f"/api/v1/{group}/{at}")
+            for step in range(4):
+                latency.observe(step * 0.37)
+        for at in range(summaries):
+            self.size.labels(f"/api/v1/{group}/{at}").observe(number + at * 0.1)
 
 
-for process in range(int(sys.argv[1])):
-    write(10_000 + process)
+def work(number, shared, own):
+    families = Families()
+    families.record(number, shared, "items")
+    families.record(number, own, f"process-{number}")
+
+
+def wait():
+    _, status = os.wait()
+    if status:
+        sys.exit(f"a worker ended with {status:#x}")
+
+
+processes, shared, own = map(int, sys.argv[1:])
+running = 0
+for number in range(processes):
+    if running == AT_ONCE:
+        wait()
+        running -= 1
+    if os.fork() == 0:
+        try:
+            work(number, shared, own)
+        except BaseException as error:
+            print(f"python_workload.py: {error}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    running += 1
+for _ in range(running):
+    wait()

@@ -13,11 +13,12 @@ use multiprom::{
     list_files,
 };
 
+use crate::clocks;
 use crate::rounds::Times;
-use crate::workload::{self, ScratchDir};
+use crate::workload::{self, ScratchDir, Shape};
 
-/// Processes that live, with [`workload::SERIES`] series each.
-const LIVING: usize = 16;
+/// Processes that live.
+const LIVING: Shape = Shape::mix("living", 16, 2_000);
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -51,8 +52,9 @@ pub fn compare(effort: Effort) -> io::Result<()> {
 
     let Effort { dead, .. } = effort;
     println!(
-        "Scrapes of {LIVING} living processes x {} series, by the wall clock, and what {dead} ended processes add:\n",
-        workload::SERIES
+        "Scrapes of {} living processes x {} series, by the wall clock, and what {dead} ended processes add:\n",
+        LIVING.processes,
+        LIVING.series()
     );
     println!("| scrape | ms, median | / without, median, lowest to highest |");
     println!("|---|---:|---:|");
@@ -120,7 +122,7 @@ struct Living(Vec<Forked>);
 impl Living {
     fn start(dir: &Path) -> io::Result<Living> {
         let mut living = Vec::new();
-        for _ in 0..LIVING {
+        for number in 0..LIVING.processes {
             let mut ends = [0; 2];
             // SAFETY: the pointer is to two numbers that are written.
             if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
@@ -129,7 +131,7 @@ impl Living {
             // SAFETY: the call has made both descriptors, and nobody else has them.
             let [mut read, mut write] = ends.map(|end| unsafe { std::fs::File::from_raw_fd(end) });
             living.push(in_child(|| {
-                let _registry = workload::record(dir).map_err(io::Error::other)?;
+                let _registry = workload::record(dir, &LIVING, number).map_err(io::Error::other)?;
                 write.write_all(b".")?;
                 loop {
                     std::thread::park();
@@ -182,17 +184,9 @@ fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
 
 /// Seconds by the wall clock and of the processor.
 fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f64), T)> {
-    let (begin, cpu) = (Instant::now(), processor_time());
+    let (begin, cpu) = (Instant::now(), clocks::own()?);
     let result = work().map_err(io::Error::other)?;
-    Ok(((begin.elapsed().as_secs_f64(), processor_time() - cpu), result))
-}
-
-/// Of this process, in seconds.
-fn processor_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a structure that is written.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    Ok(((begin.elapsed().as_secs_f64(), clocks::own()? - cpu), result))
 }
 
 fn compare_opens(opens: usize) -> io::Result<()> {

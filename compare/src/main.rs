@@ -1,15 +1,21 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions | --churn]
+//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
 mod churn;
+mod clocks;
+mod curves;
+mod floor;
+mod http;
 mod instructions;
 mod parse;
+mod programs;
 mod record;
 mod rounds;
 mod scrape;
+mod served;
 #[path = "../../benches/workload/mod.rs"]
 mod workload;
 
@@ -18,9 +24,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use programs::Programs;
 use record::{Registries, Row};
 use rounds::Effort;
-use scrape::{Outcome, Programs};
 use workload::ScratchDir;
 
 const CHURN: churn::Effort = churn::Effort { dead: 10_000, rounds: 25, opens: 500_000 };
@@ -35,11 +41,16 @@ fn main() -> ExitCode {
         ["--quick"] => compare(true),
         ["--instructions"] => count_instructions(),
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
+        ["--curves"] => measure_curves(),
+        ["--scrapes"] => compare_scrapes(scrape::Effort::Full),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
         }
+        [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
-            eprintln!("usage: multiprom-compare [--quick | --instructions | --churn]");
+            eprintln!(
+                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -64,17 +75,24 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
         println!("Instructions are not counted: that needs valgrind, and takes half a minute.");
     }
     println!();
-    match Programs::find() {
-        Some(programs) => {
-            let outcomes = scrape::outcomes(&programs, if quick { 2 } else { 7 })?;
-            outcomes.iter().for_each(print_outcome);
-            let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
-            print_parsed(&parsed.unwrap_or_default());
-        }
-        None => println!("Scrapes are not measured: the command is not built."),
-    }
+    let programs = programs()?;
+    let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
+    print_parsed(&parsed.unwrap_or_default());
+    scrape::compare(&programs, if quick { scrape::Effort::Quick } else { scrape::Effort::Full })?;
     churn::compare(if quick { QUICK_CHURN } else { CHURN })?;
     Ok(())
+}
+
+fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
+    Ok(scrape::compare(&programs()?, effort)?)
+}
+
+fn measure_curves() -> Result<(), Box<dyn Error>> {
+    Ok(curves::measure(&programs()?)?)
+}
+
+fn programs() -> Result<Programs, Box<dyn Error>> {
+    Programs::find().ok_or_else(|| "the command is not built".into())
 }
 
 fn count_instructions() -> Result<(), Box<dyn Error>> {
@@ -115,26 +133,4 @@ fn print_parsed(outcomes: &[parse::Outcome]) {
         let (own, other) = (ours.median() * 1e3, python.median() * 1e3);
         println!("| {format} | {samples} | {own:.2} | {other:.1} | {} |", python.ratio(ours));
     }
-}
-
-fn print_outcome(outcome: &Outcome) {
-    println!(
-        "Scrape of {} processes x {} series, {}, {} samples in the text:\n",
-        scrape::PROCESSES,
-        workload::SERIES,
-        outcome.workload,
-        outcome.samples,
-    );
-    println!("| scrape | ms | Python / cold, median, lowest to highest |");
-    println!("|---|---:|---:|");
-    let line = |name: &str, seconds: f64, ratio: &str| {
-        println!("| {name} | {:.1} | {ratio} |", seconds * 1e3);
-    };
-    line("cold, whole process", outcome.ours.median(), "");
-    line("repeated", outcome.repeated.median(), "");
-    if let (Some(python), Some((merge, whole))) = (&outcome.python, outcome.ratios()) {
-        line("Python, merge and text", python.merge.median(), &merge.to_string());
-        line("Python, whole process", python.whole.median(), &whole.to_string());
-    }
-    println!();
 }

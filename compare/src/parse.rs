@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
 use multiprom::parse::{Parser, Syntax};
 
+use crate::clocks;
+use crate::programs::{Programs, Python, read_seconds};
 use crate::rounds::Times;
-use crate::scrape::{Programs, processor_time, read_seconds};
 use crate::workload::ScratchDir;
 
 /// Label sets of each family.
@@ -41,29 +41,23 @@ pub fn outcomes(programs: &Programs, rounds: usize) -> io::Result<Option<Vec<Out
         let mut outcome =
             Outcome { format, samples: 0, ours: Times::new("ours"), python: Times::new("Python") };
         for _ in 0..rounds {
-            let begin = processor_time()?;
+            let begin = clocks::own()?;
             for _ in 0..REPEATS {
                 let families = Parser::new(syntax, page.as_bytes()).collect::<Result<Vec<_>, _>>();
                 let families = black_box(families.map_err(io::Error::other)?);
                 outcome.samples = families.iter().map(|family| family.samples.len()).sum();
             }
-            outcome.ours.push((processor_time()? - begin) / REPEATS as f64);
-            outcome.python.push(theirs(python, &programs.scripts, format, &file, &report)?);
+            outcome.ours.push((clocks::own()? - begin) / REPEATS as f64);
+            outcome.python.push(theirs(python, format, &file, &report)?);
         }
         outcomes.push(outcome);
     }
     Ok(Some(outcomes))
 }
 
-fn theirs(
-    python: &Path,
-    scripts: &Path,
-    format: &str,
-    page: &Path,
-    report: &Path,
-) -> io::Result<f64> {
-    let script = scripts.join("python_parse.py");
-    let status = Command::new(python).arg(script).arg(format).arg(page).arg(report).status()?;
+fn theirs(python: &Python, format: &str, page: &Path, report: &Path) -> io::Result<f64> {
+    let mut command = python.script("python_parse.py");
+    let status = command.arg(format).arg(page).arg(report).status()?;
     if !status.success() {
         return Err(io::Error::other(format!("python_parse.py ended with {status}")));
     }

@@ -1,0 +1,254 @@
+//! The least that a scrape could do, for the same directory.
+//!
+//! [`Floor`] is that of a repeated scrape: each file is mapped and each value's place is known, as is the
+//! text of each line up to its number. [`Reads`] is that of a cold merge: the bytes must be read.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+/// Bytes before the first entry of a series file; the first four are `used`.
+const HEADER_LEN: usize = 8;
+/// Below this, every whole number is one of `f64`.
+const MAX_WHOLE: f64 = (1u64 << 53) as f64;
+
+/// What a repeated scrape cannot leave out: [`touch`](Self::touch) every value once, and
+/// [`write`](Self::write) every line.
+pub struct Floor {
+    files: Vec<Mapped>,
+    sums: Vec<f64>,
+    /// All lines of a page without their numbers.
+    prefixes: Vec<u8>,
+    lines: Vec<Line>,
+    out: Vec<u8>,
+}
+
+/// A mapped series file, and where its values are.
+struct Mapped {
+    start: *mut libc::c_void,
+    len: usize,
+    values: Vec<Value>,
+}
+
+/// A value's place in its file, in bytes, and in the sums.
+struct Value {
+    offset: u32,
+    sum: u32,
+}
+
+struct Line {
+    prefix: Range<usize>,
+    sum: usize,
+}
+
+impl Floor {
+    /// Maps all files of a directory, which nobody writes any more, and takes the lines of a page of it.
+    ///
+    /// Each line gets a sum of its kind, whole or not, so that writing costs what it costs on the page.
+    pub fn new(dir: &Path, page: &str) -> io::Result<Floor> {
+        let mut keys = Keys::default();
+        let paths = series_files(dir)?;
+        let files = paths.iter().map(|path| Mapped::new(path, &mut keys));
+        let files = files.collect::<io::Result<Vec<_>>>()?;
+        let sums = vec![0.0; keys.count];
+        let (prefixes, lines, out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut floor = Floor { files, sums, prefixes, lines, out };
+        floor.touch();
+        floor.take_lines(page);
+        Ok(floor)
+    }
+
+    fn take_lines(&mut self, page: &str) {
+        let (whole, broken): (Vec<usize>, Vec<usize>) =
+            (0..self.sums.len()).partition(|at| is_whole(self.sums[*at]));
+        let (mut whole, mut broken) = (whole.iter().cycle(), broken.iter().cycle());
+        let mut start = 0;
+        for line in page.lines() {
+            let Some((prefix, number)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))
+            else {
+                // Comments go before the next line.
+                self.prefixes.extend_from_slice(line.as_bytes());
+                self.prefixes.push(b'\n');
+                continue;
+            };
+            self.prefixes.extend_from_slice(prefix.as_bytes());
+            self.prefixes.push(b' ');
+            let is_broken = !number.parse().is_ok_and(is_whole);
+            let sum = if is_broken { broken.next() } else { whole.next() };
+            let end = self.prefixes.len();
+            self.lines.push(Line { prefix: start..end, sum: sum.copied().unwrap_or(0) });
+            start = end;
+        }
+    }
+
+    /// Values in all files.
+    pub fn values(&self) -> usize {
+        self.files.iter().map(|file| file.values.len()).sum()
+    }
+
+    /// Adds every value to its sum.
+    pub fn touch(&mut self) {
+        self.sums.fill(0.0);
+        for file in &self.files {
+            for value in &file.values {
+                self.sums[value.sum as usize] += file.load(value.offset as usize);
+            }
+        }
+    }
+
+    /// Writes every line into the buffer of the pass before; gives their length.
+    pub fn write(&mut self) -> usize {
+        self.out.clear();
+        for line in &self.lines {
+            self.out.extend_from_slice(&self.prefixes[line.prefix.clone()]);
+            write_number(&mut self.out, self.sums[line.sum]);
+            self.out.push(b'\n');
+        }
+        self.out.len()
+    }
+}
+
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && (0.0..MAX_WHOLE).contains(&number)
+}
+
+fn write_number(out: &mut Vec<u8>, number: f64) {
+    if !is_whole(number) {
+        // OK because writing to memory does not fail.
+        let _ = write!(out, "{number}");
+        return;
+    }
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number as u64;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+impl Mapped {
+    fn new(path: &Path, keys: &mut Keys) -> io::Result<Mapped> {
+        let bytes = std::fs::read(path)?;
+        let values = values_of(path, &bytes, keys)?;
+        let (file, len) = (File::open(path)?, bytes.len());
+        let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
+        // SAFETY: a new mapping, of which nobody else knows.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapped { start, len, values })
+    }
+
+    #[inline(always)]
+    fn load(&self, offset: usize) -> f64 {
+        let place = self.start.wrapping_byte_add(offset).cast::<f64>();
+        // SAFETY: `values_of` has found 8 bytes at this multiple of 8 within the file, which keeps its length.
+        unsafe { place.read_volatile() }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no reference into it exists.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+/// The sum that each key belongs to, by the part of the file's name before the process.
+#[derive(Default)]
+struct Keys {
+    by_type: HashMap<String, HashMap<Vec<u8>, u32>>,
+    count: usize,
+}
+
+/// Walks the entries of a file in the layout that ours and those of the Python client have.
+fn values_of(path: &Path, bytes: &[u8], keys: &mut Keys) -> io::Result<Vec<Value>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (kind, _) = name.rsplit_once('_').unwrap_or_default();
+    let known = keys.by_type.entry(kind.to_owned()).or_default();
+    let malformed = || io::Error::other(format!("`{}` is malformed", path.display()));
+    let word = |at: usize| {
+        let word = bytes.get(at..at + 4).ok_or_else(malformed)?;
+        Ok::<usize, io::Error>(
+            u32::from_le_bytes(word.try_into().map_err(io::Error::other)?) as usize
+        )
+    };
+    let used = word(0)?;
+    let mut values = Vec::new();
+    let mut at = HEADER_LEN;
+    while at < used {
+        let key_end = at + 4 + word(at)?;
+        let offset = key_end + 8 - key_end % 8;
+        let key = bytes.get(at + 4..key_end).ok_or_else(malformed)?;
+        if offset + 16 > bytes.len() {
+            return Err(malformed());
+        }
+        let sum = known.get(key).copied().unwrap_or_else(|| {
+            let sum = keys.count as u32;
+            keys.count += 1;
+            known.insert(key.to_vec(), sum);
+            sum
+        });
+        values.push(Value { offset: offset as u32, sum });
+        at = offset + 16;
+    }
+    Ok(values)
+}
+
+/// What a cold merge cannot leave out: open, read up to `used`, close.
+pub struct Reads {
+    files: Vec<PathBuf>,
+    buffer: Vec<u8>,
+}
+
+impl Reads {
+    pub fn new(dir: &Path) -> io::Result<Reads> {
+        let files = series_files(dir)?;
+        let mut most = 0;
+        for file in &files {
+            most = most.max(file.metadata()?.len() as usize);
+        }
+        Ok(Reads { files, buffer: vec![1; most] })
+    }
+
+    /// Reads all files; gives their length.
+    pub fn read(&mut self) -> io::Result<usize> {
+        let mut total = 0;
+        for path in &self.files {
+            let file = File::open(path)?;
+            let mut header = [0; HEADER_LEN];
+            file.read_exact_at(&mut header, 0)?;
+            let [u0, u1, u2, u3, ..] = header;
+            let used = u32::from_le_bytes([u0, u1, u2, u3]) as usize;
+            file.read_exact_at(&mut self.buffer[HEADER_LEN..used], HEADER_LEN as u64)?;
+            total += used;
+        }
+        Ok(total)
+    }
+}
+
+/// All series files of a directory, in the order of their names.
+pub fn series_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "db") {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}

@@ -1,0 +1,179 @@
+//! What the text of many counters costs here and in other clients, from memory.
+//!
+//! `measured` keeps its counters in an array with a place for each pair of labels, its quickest form.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use measured::label::{LabelValue, LabelVisitor};
+use measured::metric::MetricFamilyEncoding as _;
+use measured::metric::group::Encoding as _;
+use measured::metric::name::MetricName;
+use measured::text::BufferedTextEncoder;
+use measured::{CounterVec, FixedCardinalityLabel, LabelGroup};
+use multiprom::exposition::{Exposition, Format};
+use multiprom::{Backend, Counter, Registry};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter as ClientCounter;
+use prometheus_client::metrics::family::Family as ClientFamily;
+use prometheus_client::registry::Registry as ClientRegistry;
+
+use super::{Answer, Effort};
+use crate::rounds::{self, Contestant};
+
+const ROUTES: usize = 100;
+const TENANTS: usize = 1_000;
+const NAME: &str = "requests_total";
+const HELP: &str = "Requests";
+
+pub fn compare(effort: Effort) -> io::Result<Vec<Answer>> {
+    let tenants = effort.pick(TENANTS, TENANTS / 10);
+    let lines = ROUTES * tenants;
+    let contestants =
+        [ours(tenants).map_err(io::Error::other)?, client(tenants), of_measured(tenants)];
+    let (rounds, slice) = (effort.pick(15, 3), Duration::from_millis(30));
+    let times = rounds::measure(&contestants.each_ref(), rounds::Effort { rounds, slice });
+    println!("Text of {lines} counters with two labels, again and again:\n");
+    println!("| client | ns for each line | / multiprom, median, lowest to highest |");
+    println!("|---|---:|---:|");
+    let mut answers = Vec::new();
+    let [ours, client, measured] = &times[..] else { unreachable!("one time for each") };
+    println!("| {} | {:.1} | |", ours.name, ours.median() * 1e9);
+    for (other, asked) in [(client, "at least 3"), (measured, "at least 1.5")] {
+        let ratio = other.ratio(ours);
+        println!("| {} | {:.1} | {ratio} |", other.name, other.median() * 1e9);
+        let what = format!("text of {lines} counters, {} / multiprom", other.name);
+        answers.push(Answer::times(what, asked, &ratio));
+    }
+    println!();
+    Ok(answers)
+}
+
+/// Each route and tenant, and the count of their requests.
+fn requests(tenants: usize) -> impl Iterator<Item = (Route, Tenant, u64)> {
+    let all = (0..ROUTES).flat_map(move |route| (0..tenants).map(move |tenant| (route, tenant)));
+    all.map(|(route, tenant)| (Route(route), Tenant(tenant), (route * tenant + 1) as u64))
+}
+
+fn ours(tenants: usize) -> multiprom::Result<Contestant> {
+    let registry = Registry::builder().backend(Backend::heap()).build()?;
+    let family = Counter::builder(NAME, HELP).labels(["route", "tenant"]).register(&registry)?;
+    for (route, tenant, count) in requests(tenants) {
+        family.with([route.text(), tenant.text()]).inc_by(count as f64);
+    }
+    let encode = move || {
+        black_box(Exposition::encode(&registry, Format::Text).body.len());
+    };
+    Ok(Contestant::new("multiprom", ROUTES * tenants, encode))
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Labels {
+    route: String,
+    tenant: String,
+}
+
+fn client(tenants: usize) -> Contestant {
+    let family = ClientFamily::<Labels, ClientCounter>::default();
+    for (route, tenant, count) in requests(tenants) {
+        let (route, tenant) = (route.text().to_owned(), tenant.text().to_owned());
+        family.get_or_create(&Labels { route, tenant }).inc_by(count);
+    }
+    let mut registry = ClientRegistry::default();
+    registry.register("requests", HELP, family);
+    let encode = move || {
+        let mut text = String::new();
+        let result = prometheus_client::encoding::text::encode(&mut text, &registry);
+        result.expect("writing to a string does not fail");
+        black_box(text.len());
+    };
+    Contestant::new("prometheus-client", ROUTES * tenants, encode)
+}
+
+fn of_measured(tenants: usize) -> Contestant {
+    let counters = CounterVec::dense_with_label_set(PlaceSet::new());
+    for (route, tenant, count) in requests(tenants) {
+        counters.inc_by(Place { route, tenant }, count);
+    }
+    let encoder = RefCell::new(BufferedTextEncoder::new());
+    let encode = move || {
+        let mut encoder = encoder.borrow_mut();
+        let name = MetricName::from_str(NAME);
+        let written = encoder.write_help(name, HELP);
+        let Ok(()) = written.and_then(|()| counters.collect_family_into(name, &mut *encoder));
+        black_box(encoder.finish().len());
+    };
+    Contestant::new("measured", ROUTES * tenants, encode)
+}
+
+#[derive(Clone, Copy, LabelGroup)]
+#[label(set = PlaceSet)]
+struct Place {
+    route: Route,
+    tenant: Tenant,
+}
+
+#[derive(Clone, Copy)]
+struct Route(usize);
+
+#[derive(Clone, Copy)]
+struct Tenant(usize);
+
+impl Route {
+    fn text(self) -> &'static str {
+        static TEXTS: OnceLock<Vec<String>> = OnceLock::new();
+        let all = || (0..ROUTES).map(|at| format!("/api/v1/items/{at}")).collect();
+        &TEXTS.get_or_init(all)[self.0]
+    }
+}
+
+impl Tenant {
+    fn text(self) -> &'static str {
+        static TEXTS: OnceLock<Vec<String>> = OnceLock::new();
+        let all = || (0..TENANTS).map(|at| format!("tenant-{at}")).collect();
+        &TEXTS.get_or_init(all)[self.0]
+    }
+}
+
+impl LabelValue for Route {
+    fn visit<V: LabelVisitor>(&self, visitor: V) -> V::Output {
+        visitor.write_str(self.text())
+    }
+}
+
+impl LabelValue for Tenant {
+    fn visit<V: LabelVisitor>(&self, visitor: V) -> V::Output {
+        visitor.write_str(self.text())
+    }
+}
+
+impl FixedCardinalityLabel for Route {
+    fn cardinality() -> usize {
+        ROUTES
+    }
+
+    fn encode(&self) -> usize {
+        self.0
+    }
+
+    fn decode(value: usize) -> Route {
+        Route(value)
+    }
+}
+
+impl FixedCardinalityLabel for Tenant {
+    fn cardinality() -> usize {
+        TENANTS
+    }
+
+    fn encode(&self) -> usize {
+        self.0
+    }
+
+    fn decode(value: usize) -> Tenant {
+        Tenant(value)
+    }
+}

@@ -1,0 +1,77 @@
+//! Many processes that have ended, once they are compacted, beside one process that has the same series.
+
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+
+use multiprom::exposition::{Exposition, Format};
+use multiprom::{MultiProcessCollector, Registry};
+
+use super::{Answer, Effort};
+use crate::clocks;
+use crate::programs::Programs;
+use crate::rounds::Times;
+use crate::workload::{self, ScratchDir, Shape};
+
+const ASKED: &str = "at most 1.2";
+
+/// Repeated scrapes that make one time: a single one is short.
+const BATCH: usize = 50;
+
+/// Compacts `dir`, which has that shape.
+pub fn compare(
+    shape: &Shape,
+    dir: &Path,
+    programs: &Programs,
+    effort: Effort,
+) -> io::Result<Vec<Answer>> {
+    let one = ScratchDir::new("compare-one");
+    workload::fill(one.path(), &Shape { processes: 1, ..*shape })?;
+    let outputs = ScratchDir::new("compare-outputs");
+    let output = outputs.path().join("text");
+    programs.compact(dir, &output)?;
+
+    let (mut cold, mut cold_one) = (Times::new("compacted"), Times::new("one"));
+    let (mut repeated, mut repeated_one) = (Times::new("compacted"), Times::new("one"));
+    let (merged, merged_one) = (merged(dir)?, merged(one.path())?);
+    for _ in 0..effort.pick(15, 2) {
+        cold.push(programs.dump(dir, &output)?);
+        cold_one.push(programs.dump(one.path(), &output)?);
+        repeated.push(time_of(&merged)?);
+        repeated_one.push(time_of(&merged_one)?);
+    }
+    println!(
+        "{} processes that have ended, compacted, and one with the same series:\n",
+        shape.processes
+    );
+    println!("| scrape | compacted, ms | one, ms | compacted / one, median, lowest to highest |");
+    println!("|---|---:|---:|---:|");
+    let mut answers = Vec::new();
+    let rows = [("`dump`", &cold, &cold_one), ("repeated", &repeated, &repeated_one)];
+    for (what, times, times_of_one) in rows {
+        let (all, one) = (times.median() * 1e3, times_of_one.median() * 1e3);
+        let ratio = times.ratio(times_of_one);
+        println!("| {what} | {all:.3} | {one:.3} | {ratio} |");
+        let what = format!("{what} of {shape}, compacted / one process");
+        answers.push(Answer::times(what, ASKED, &ratio));
+    }
+    println!();
+    Ok(answers)
+}
+
+fn merged(dir: &Path) -> io::Result<Registry> {
+    let merged = Registry::new();
+    let collector = MultiProcessCollector::new(dir).map_err(io::Error::other)?;
+    merged.register(collector).map_err(io::Error::other)?;
+    black_box(Exposition::encode(&merged, Format::Text));
+    Ok(merged)
+}
+
+/// The processor time of each of many scrapes.
+fn time_of(merged: &Registry) -> io::Result<f64> {
+    let before = clocks::own()?;
+    for _ in 0..BATCH {
+        black_box(Exposition::encode(merged, Format::Text));
+    }
+    Ok((clocks::own()? - before) / BATCH as f64)
+}
