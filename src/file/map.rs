@@ -210,15 +210,7 @@ impl ReadMap {
     /// Has the processor bring a word near.
     #[inline]
     pub(crate) fn fetch(&self, at: u32) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let address = self.raw.as_ptr().cast::<u64>().wrapping_add(at as usize);
-            // SAFETY: a hint, which touches nothing: any address will do.
-            unsafe { _mm_prefetch(address.cast(), _MM_HINT_T0) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = at;
+        fetch(self.raw.as_ptr().cast::<u64>().wrapping_add(at as usize));
     }
 
     /// Whether the file had become shorter: words beyond its end were read as 0.
@@ -232,6 +224,19 @@ impl Drop for ReadMap {
         // Before the addresses are given back, and may be somebody else's.
         self.range.release();
     }
+}
+
+/// Has the processor bring something near that will be read soon.
+#[inline]
+pub(crate) fn fetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which touches nothing: any address will do.
+        unsafe { _mm_prefetch(place.cast(), _MM_HINT_T0) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// What all pages are a multiple of, on the processors that this backend is built for.

@@ -3,7 +3,7 @@
 //! An open-addressed table of addresses. Lookups read it at any time; inserts happen under the lock of
 //! the slow path, each by one store, so that a forked child finds the table whole. A table that is
 //! half full is replaced by one of twice the size and never freed: a reader may still be in it. All
-//! old tables together are smaller than the current one.
+//! old tables together are smaller than the current one. So is the row of all children.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::MutexGuard;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
-use crate::store::fork::{AppendList, StaticRef};
+use crate::store::fork::StaticRef;
 
 /// Slots of the first table.
 const FIRST_LEN: usize = 8;
@@ -19,11 +19,15 @@ const FIRST_LEN: usize = 8;
 pub(super) struct Children<C: 'static> {
     hasher: RandomState,
     table: StaticRef<Table<C>>,
-    /// In the order of their first use.
-    all: AppendList<&'static Entry<C>>,
-    /// How many there are; written under the lock. In a forked child it may lack one.
+    /// In the order of their first use, in a row, so that a scrape can look ahead.
+    all: StaticRef<Box<[StaticRef<Entry<C>>]>>,
+    /// How many there are; written under the lock.
     count: AtomicUsize,
 }
+
+/// How many children ahead of the current one are fetched by a scrape, and what they point to.
+const AHEAD: usize = 16;
+const AHEAD_OF_VALUES: usize = 8;
 
 struct Table<C: 'static> {
     slots: Box<[StaticRef<Entry<C>>]>,
@@ -57,7 +61,7 @@ impl<C: Send + Sync> Children<C> {
     pub(super) fn new() -> Children<C> {
         let hasher = RandomState::default();
         let count = AtomicUsize::new(0);
-        Children { hasher, table: StaticRef::empty(), all: AppendList::new(), count }
+        Children { hasher, table: StaticRef::empty(), all: StaticRef::empty(), count }
     }
 
     /// The hash of label values; their lengths are part of it.
@@ -93,24 +97,48 @@ impl<C: Send + Sync> Children<C> {
             return child;
         }
         let entry: &'static Entry<C> = Box::leak(Box::new(Entry { hash, child: make() }));
-        // A child that is forked between these two steps has an entry in the list that no lookup finds;
-        // it makes another one, and the first stays unbound there, so nothing is exported twice.
-        self.all.push(entry);
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        // A process that is forked between these steps has an entry in the row that no lookup finds; another
+        // child takes its place.
+        let count = self.count.load(Ordering::Relaxed);
+        let row = match self.all.get() {
+            Some(row) if count < row.len() => row,
+            former => {
+                let len = (count * 2).max(FIRST_LEN);
+                let row: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
+                let former = former.map_or(&[][..], |former| former);
+                row.iter().zip(former).for_each(|(new, old)| new.copy(old));
+                let row: &'static Box<[_]> = Box::leak(Box::new(row));
+                self.all.set(row);
+                row
+            }
+        };
+        row[count].set(entry);
+        self.count.store(count + 1, Ordering::Relaxed);
         match self.table.get() {
-            Some(table) if count * 2 <= table.slots.len() => table.put(entry),
+            Some(table) if (count + 1) * 2 <= table.slots.len() => table.put(entry),
             _ => {
-                let len = (count * 2).next_power_of_two().max(FIRST_LEN);
+                let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
                 let table = Box::leak(Box::new(Table::new(len)));
-                self.all.iter().for_each(|entry| table.put(entry));
+                row.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
                 self.table.set(table);
             }
         }
         &entry.child
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'static C> {
-        self.all.iter().map(|entry| &entry.child)
+    /// All children. What one needs is fetched some time before it is given, for there may be more than any
+    /// cache holds.
+    pub(super) fn iter(&self, fetch: impl Fn(&'static C)) -> impl Iterator<Item = &'static C> {
+        let row = self.all.get().map_or(&[][..], |row| row);
+        row.iter().enumerate().map_while(move |(at, entry)| {
+            if let Some(ahead) = row.get(at + AHEAD) {
+                ahead.fetch();
+            }
+            if let Some(ahead) = row.get(at + AHEAD_OF_VALUES).and_then(StaticRef::get) {
+                fetch(&ahead.child);
+            }
+            Some(&entry.get()?.child)
+        })
     }
 }
 
@@ -132,7 +160,10 @@ mod tests {
             let hash = children.hash(&[&at.to_string()]);
             assert_eq!(children.find(hash, |&child| child == at), Some(&at));
         }
-        assert_eq!(children.iter().copied().collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
+        assert_eq!(
+            children.iter(|_| {}).copied().collect::<Vec<_>>(),
+            (0..1_000).collect::<Vec<_>>()
+        );
     }
 
     #[test]

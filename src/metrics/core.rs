@@ -4,9 +4,11 @@ use std::any::Any;
 use std::sync::MutexGuard;
 
 use super::children::Children;
+use super::shape::LabelShape;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collector, FamilyHead, FamilySink, GaugeMode, LabelSet, MetricType, Part, Sample, name,
+    Collector, FamilyHead, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Part, Sample,
+    name,
 };
 use crate::registry::{Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound};
@@ -72,15 +74,16 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
 /// A family of one type: children by label values, and the store of their cells.
 pub struct FamilyCore<M: Typed> {
     descriptor: Descriptor,
+    shape: LabelShape,
     options: M::Options,
     store: Store,
     children: Children<Child<M>>,
 }
 
-/// One series: its label values, and its cells in this process.
+/// One series: its labels, and its cells in this process.
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
-    values: Box<[Box<str>]>,
+    labels: KeptLabels,
     bound: Bound<M::Slots>,
 }
 
@@ -168,7 +171,9 @@ impl<M: Typed> FamilySpec<'_, M> {
 
 impl<M: Typed> FamilyCore<M> {
     fn leak(descriptor: Descriptor, options: M::Options, store: Store) -> &'static FamilyCore<M> {
-        Box::leak(Box::new(FamilyCore { descriptor, options, store, children: Children::new() }))
+        let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
+        let children = Children::new();
+        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children }))
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -199,6 +204,14 @@ impl<M: Typed> FamilyCore<M> {
         self.insert(self.children.hash(values), values, lock)
     }
 
+    fn labels(&self, values: &[&str]) -> KeptLabels {
+        let Descriptor { label_names, const_labels, .. } = &self.descriptor;
+        let own = label_names.iter().map(|name| &**name).zip(values.iter().copied());
+        let mut pairs: Vec<(&str, &str)> = const_labels.iter().chain(own).collect();
+        pairs.sort_unstable();
+        KeptLabels::new(pairs.into_iter())
+    }
+
     fn insert(
         &'static self,
         hash: u64,
@@ -209,18 +222,23 @@ impl<M: Typed> FamilyCore<M> {
             hash,
             |child| child.has_values(values),
             lock,
-            || Child {
-                family: self,
-                values: values.iter().map(|&value| value.into()).collect(),
-                bound: Bound::empty(),
-            },
+            || Child { family: self, labels: self.labels(values), bound: Bound::empty() },
         )
     }
 }
 
 impl<M: Typed> Child<M> {
+    #[inline]
     fn has_values(&self, values: &[&str]) -> bool {
-        self.values.iter().map(|value| &**value).eq(values.iter().copied())
+        self.family.shape.has_values(&self.labels, values)
+    }
+
+    /// Has what a scrape reads brought near.
+    fn fetch(&self) {
+        self.bound.fetch();
+        if let Some(labels) = self.labels.rendered() {
+            fork::fetch(labels.as_str().as_ptr());
+        }
     }
 
     /// The storage of this series in this process.
@@ -261,9 +279,9 @@ impl<M: Typed> Child<M> {
 
     fn opener(&self) -> SeriesOpener<'static> {
         let descriptor = &self.family.descriptor;
-        let names = descriptor.label_names.iter().map(|name| &**name);
-        let pairs = names.zip(self.values.iter().map(|value| &**value));
-        let labels = LabelSet::new(descriptor.const_labels.iter().chain(pairs));
+        let mut pairs = Vec::new();
+        self.labels.push_pairs(&mut pairs);
+        let labels = LabelSet::new(pairs);
         let Descriptor { name, help, metric_type, mode, .. } = descriptor;
         SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, labels)
     }
@@ -359,11 +377,10 @@ pub(super) use split_storage;
 
 impl<M: Typed> Collector for FamilyCore<M> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let Descriptor { name, help, metric_type, const_labels, label_names, .. } =
-            &self.descriptor;
-        let mut labels: Vec<(&str, &str)> = Vec::new();
+        let Descriptor { name, help, metric_type, .. } = &self.descriptor;
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
-        for child in self.children.iter() {
+        for child in self.children.iter(Child::fetch) {
             let Some(slots) = child.slots_if_bound() else {
                 continue;
             };
@@ -371,14 +388,15 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 out.family(&FamilyHead::new(name, help, *metric_type));
                 begun = true;
             }
-            labels.clear();
-            labels.extend(const_labels.iter());
-            let names = label_names.iter().map(|name| &**name);
-            labels.extend(names.zip(child.values.iter().map(|value| &**value)));
-            labels.sort_unstable();
-            M::collect(slots, self.options, &mut |part, value| {
-                out.sample(&Sample::new(part, &labels, value));
-            });
+            if let Some(labels) = child.labels.rendered() {
+                let mut give = |part, value| out.rendered(part, labels, value);
+                M::collect(slots, self.options, &mut give);
+                continue;
+            }
+            pairs.clear();
+            child.labels.push_pairs(&mut pairs);
+            let mut give = |part, value| out.sample(&Sample::new(part, &pairs, value));
+            M::collect(slots, self.options, &mut give);
         }
     }
 }

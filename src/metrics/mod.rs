@@ -14,6 +14,7 @@ mod counter;
 mod family;
 mod gauge;
 mod histogram;
+mod shape;
 mod statics;
 mod summary;
 mod timer;

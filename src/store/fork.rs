@@ -19,6 +19,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use crate::file::map::fetch;
+
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
 
@@ -177,6 +179,12 @@ impl<T: Sync> StaticRef<T> {
         self.pointer.store(ptr::null_mut(), Ordering::Release);
     }
 
+    /// Has what is there brought near.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        fetch(self.pointer.load(Ordering::Relaxed));
+    }
+
     /// Takes the address that another one has.
     pub(crate) fn copy(&self, other: &StaticRef<T>) {
         if let Some(value) = other.get() {
@@ -225,6 +233,12 @@ impl<T: Sync> Tagged<T> {
         }
     }
 
+    /// The value, whatever its tag is.
+    #[inline]
+    pub(crate) fn any(&self) -> Option<&T> {
+        self.get(self.tag.load(Ordering::Relaxed))
+    }
+
     /// Puts a value in, if there is none yet; else gives it back. Called under [`lock`].
     pub(crate) fn fill(
         &self,
@@ -267,6 +281,12 @@ impl<T: Sync> Bound<T> {
     pub(crate) fn get(&self) -> Option<&'static T> {
         // ORDERING: acquire, so that the value is at least as new as its epoch.
         if self.epoch.load(Ordering::Acquire) == seen_epoch() { self.value.get() } else { None }
+    }
+
+    /// Has what was set last brought near.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        self.value.fetch();
     }
 
     /// What was set last, in this process or in a forebear. The caller touches no mapped memory through

@@ -1,6 +1,7 @@
 //! Cells of one series, split by thread.
 
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fork::{self, StaticRef, Tagged};
 use super::owners::MAX_OWNERS;
@@ -17,11 +18,13 @@ pub struct Split<C: 'static> {
     /// The cells of the thread that recorded here first, by its token: at hand without another load. A
     /// later owner of the index has the same token and the same cells.
     first: Tagged<C>,
-    /// The first one's too.
-    owned: [StaticRef<C>; MAX_OWNERS],
+    /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
+    others: AtomicU32,
     shared: StaticRef<C>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
     former: Option<&'static Split<C>>,
+    /// The first one's too.
+    owned: [StaticRef<C>; MAX_OWNERS],
 }
 
 /// Cells, and how they may be written.
@@ -42,9 +45,10 @@ impl<C: Sync> Split<C> {
         Split {
             epoch: fork::epoch(),
             first: Tagged::empty(),
-            owned: [const { StaticRef::empty() }; MAX_OWNERS],
+            others: AtomicU32::new(0),
             shared: StaticRef::empty(),
             former: None,
+            owned: [const { StaticRef::empty() }; MAX_OWNERS],
         }
     }
 
@@ -55,6 +59,8 @@ impl<C: Sync> Split<C> {
             own.copy(inherited);
         }
         split.shared.copy(&parent.shared);
+        let others = (0..MAX_OWNERS).filter(|at| split.owned[*at].get().is_some());
+        split.others.store(others.fold(0, |bits, at| bits | 1 << at), Ordering::Relaxed);
         split
     }
 
@@ -86,16 +92,30 @@ impl<C: Sync> Split<C> {
         };
         let owned = &self.owned[token.index()];
         Claimed::Owned(owned.get().unwrap_or_else(|| {
-            let cells = self.first.fill(token.bits(), make(), lock);
-            owned.set_once(cells.unwrap_or_else(leak))
+            match self.first.fill(token.bits(), make(), lock) {
+                Ok(first) => owned.set_once(first),
+                Err(cells) => {
+                    let cells = owned.set_once(leak(cells));
+                    // ORDERING: release, so that who sees the bit sees the cells.
+                    self.others.fetch_or(1 << token.index(), Ordering::Release);
+                    cells
+                }
+            }
         }))
     }
 
     /// All cells, whoever writes them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static C> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
         let splits = std::iter::successors(Some(self), |split| split.former);
-        splits
-            .flat_map(|split| split.owned.iter().chain([&split.shared]))
-            .filter_map(StaticRef::get)
+        splits.flat_map(|split| {
+            let mut bits = split.others.load(Ordering::Acquire);
+            let others = std::iter::from_fn(move || {
+                let at = bits.trailing_zeros() as usize;
+                let cells = split.owned.get(at)?.get();
+                bits &= bits - 1;
+                cells
+            });
+            split.first.any().into_iter().chain(others).chain(split.shared.get())
+        })
     }
 }
