@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::map::fetch;
+
 /// The address of a word that lives as long as the process: in a mapped series file or on the heap.
 ///
 /// Written by threads of the process that owns the file, read by them and, through the file, by
@@ -14,6 +16,12 @@ pub(crate) struct Cell(&'static AtomicU64);
 impl Cell {
     pub(crate) const fn new(word: &'static AtomicU64) -> Cell {
         Cell(word)
+    }
+
+    /// Has the word brought near.
+    #[inline]
+    pub(crate) fn fetch(self) {
+        fetch(self.0);
     }
 
     pub(crate) fn bits(self) -> u64 {

@@ -25,9 +25,9 @@ pub(super) struct Children<C: 'static> {
     count: AtomicUsize,
 }
 
-/// How many children ahead of the current one are fetched by a scrape, and what they point to.
-const AHEAD: usize = 16;
-const AHEAD_OF_VALUES: usize = 8;
+/// How many children ahead of the current one are fetched by a scrape, what they point to, and what that leads
+/// to.
+const AHEAD: [usize; 3] = [24, 16, 8];
 
 struct Table<C: 'static> {
     slots: Box<[StaticRef<Entry<C>>]>,
@@ -126,16 +126,24 @@ impl<C: Send + Sync> Children<C> {
         &entry.child
     }
 
-    /// All children. What one needs is fetched some time before it is given, for there may be more than any
-    /// cache holds.
-    pub(super) fn iter(&self, fetch: impl Fn(&'static C)) -> impl Iterator<Item = &'static C> {
+    /// All children. What one needs is fetched some time before it is given, in two steps, for there may be more
+    /// than any cache holds.
+    pub(super) fn iter(
+        &self,
+        first: impl Fn(&'static C),
+        second: impl Fn(&'static C),
+    ) -> impl Iterator<Item = &'static C> {
         let row = self.all.get().map_or(&[][..], |row| row);
+        let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
-            if let Some(ahead) = row.get(at + AHEAD) {
+            if let Some(ahead) = row.get(at + own) {
                 ahead.fetch();
             }
-            if let Some(ahead) = row.get(at + AHEAD_OF_VALUES).and_then(StaticRef::get) {
-                fetch(&ahead.child);
+            if let Some(ahead) = row.get(at + of_first).and_then(StaticRef::get) {
+                first(&ahead.child);
+            }
+            if let Some(ahead) = row.get(at + of_second).and_then(StaticRef::get) {
+                second(&ahead.child);
             }
             Some(&entry.get()?.child)
         })
@@ -161,7 +169,7 @@ mod tests {
             assert_eq!(children.find(hash, |&child| child == at), Some(&at));
         }
         assert_eq!(
-            children.iter(|_| {}).copied().collect::<Vec<_>>(),
+            children.iter(|_| {}, |_| {}).copied().collect::<Vec<_>>(),
             (0..1_000).collect::<Vec<_>>()
         );
     }

@@ -52,6 +52,11 @@ pub trait Typed: Sized + 'static {
     /// Makes the zeros of a series visible.
     fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>);
 
+    /// Has what a scrape reads of a series brought near.
+    fn fetch(slots: &Self::Slots) {
+        let _ = slots;
+    }
+
     /// Gives the samples of one series as this process has them.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
 }
@@ -233,11 +238,18 @@ impl<M: Typed> Child<M> {
         self.family.shape.has_values(&self.labels, values)
     }
 
-    /// Has what a scrape reads brought near.
+    /// Has what a scrape reads first brought near.
     fn fetch(&self) {
         self.bound.fetch();
         if let Some(labels) = self.labels.rendered() {
             fork::fetch(labels.as_str().as_ptr());
+        }
+    }
+
+    /// Has what that leads to brought near.
+    fn fetch_values(&self) {
+        if let Some(slots) = self.bound.inherited() {
+            M::fetch(slots);
         }
     }
 
@@ -380,7 +392,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
         let Descriptor { name, help, metric_type, .. } = &self.descriptor;
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
-        for child in self.children.iter(Child::fetch) {
+        for child in self.children.iter(Child::fetch, Child::fetch_values) {
             let Some(slots) = child.slots_if_bound() else {
                 continue;
             };

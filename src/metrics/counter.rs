@@ -161,6 +161,12 @@ impl Typed for Counter {
 
     split_storage!();
 
+    fn fetch(split: &Split<CounterCells>) {
+        if let Some(cells) = split.first() {
+            cells.total.fetch();
+        }
+    }
+
     fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
         sink(Part::Total, total(split, |cells| cells.total.get()));
     }

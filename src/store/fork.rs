@@ -179,10 +179,15 @@ impl<T: Sync> StaticRef<T> {
         self.pointer.store(ptr::null_mut(), Ordering::Release);
     }
 
-    /// Has what is there brought near.
+    /// Has what is there brought near: the beginning of it.
     #[inline]
     pub(crate) fn fetch(&self) {
-        fetch(self.pointer.load(Ordering::Relaxed));
+        const LINE: usize = 64;
+        const MAX_LINES: usize = 4;
+        let start = self.pointer.load(Ordering::Relaxed);
+        for line in 0..size_of::<T>().div_ceil(LINE).min(MAX_LINES) {
+            fetch(start.wrapping_byte_add(line * LINE));
+        }
     }
 
     /// Takes the address that another one has.

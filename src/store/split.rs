@@ -12,17 +12,19 @@ use super::thread::Token;
 /// `C` is what one thread needs for a series: of a counter one word, of a histogram one for each
 /// bucket. Only the owner writes owned cells. All are entries of their own in the series file, which
 /// readers add up.
+// What scrapes read of most series comes first, in as few lines of the cache as there can be.
+#[repr(C)]
 pub struct Split<C: 'static> {
     /// The process that these cells belong to.
     epoch: u64,
-    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
-    /// later owner of the index has the same token and the same cells.
-    first: Tagged<C>,
     /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
     others: AtomicU32,
     shared: StaticRef<C>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
     former: Option<&'static Split<C>>,
+    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
+    /// later owner of the index has the same token and the same cells.
+    first: Tagged<C>,
     /// The first one's too.
     owned: [StaticRef<C>; MAX_OWNERS],
 }
@@ -102,6 +104,11 @@ impl<C: Sync> Split<C> {
                 }
             }
         }))
+    }
+
+    /// The cells of the thread that recorded first.
+    pub(crate) fn first(&self) -> Option<&C> {
+        self.first.any()
     }
 
     /// All cells, whoever writes them.
