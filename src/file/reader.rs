@@ -174,6 +174,11 @@ impl Reader {
         words
     }
 
+    /// Gives back the memory of what was read.
+    pub(crate) fn release(&mut self) {
+        self.lines = Vec::new();
+    }
+
     /// Reads the words of a file from one to another; fewer where it ends before.
     pub(crate) fn read_words(
         &mut self,

@@ -15,8 +15,11 @@ use tokio::sync::oneshot;
 use super::compress::Coding;
 use super::queue::{Receiver, Sender, queue};
 
-/// The most of a body, in bytes, that is sent as one chunk, or whole.
-pub(super) const MAX_CHUNK_LEN: usize = 64 * 1024;
+/// The longest body, in bytes, that is sent whole, or as the first chunk. One that is gathered by then wakes the
+/// connection once, which is most of what sending costs.
+pub(super) const MAX_WHOLE_LEN: usize = 320 * 1024;
+/// The most, in bytes, of each chunk that follows.
+const MAX_CHUNK_LEN: usize = 128 * 1024;
 /// How long one request may hold up its gatherer, which may be locked, because its client reads slowly.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -70,16 +73,18 @@ pub(super) struct BodyWriter {
     sender: Sender,
     coding: Option<Coding>,
     chunk: Vec<u8>,
-    max_chunk_len: usize,
+    /// How long the current chunk may become.
+    max_len: usize,
 }
 
 impl BodyWriter {
-    /// Up to `max_chunk_len` bytes are sent whole.
-    pub(super) fn new(max_chunk_len: usize) -> (BodyWriter, oneshot::Receiver<Begun>) {
+    /// Up to `max_whole_len` bytes are sent whole.
+    pub(super) fn new(max_whole_len: usize) -> (BodyWriter, oneshot::Receiver<Begun>) {
         let (begin, begun) = oneshot::channel();
         let (sender, receiver) = queue(PATIENCE);
         let begin = Some((begin, receiver));
-        let writer = BodyWriter { begin, sender, coding: None, chunk: Vec::new(), max_chunk_len };
+        let (chunk, max_len) = (Vec::new(), max_whole_len);
+        let writer = BodyWriter { begin, sender, coding: None, chunk, max_len };
         (writer, begun)
     }
 
@@ -109,16 +114,17 @@ impl BodyWriter {
             let begun = Begun { body: Body::Streamed(receiver), coding: self.coding };
             begin.send(begun).map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
+        self.max_len = MAX_CHUNK_LEN;
         self.sender.send(mem::take(&mut self.chunk).into())
     }
 }
 
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() >= self.max_chunk_len {
+        if self.chunk.len() >= self.max_len {
             self.send_chunk()?;
         }
-        let (bytes, _) = bytes.split_at(bytes.len().min(self.max_chunk_len - self.chunk.len()));
+        let (bytes, _) = bytes.split_at(bytes.len().min(self.max_len - self.chunk.len()));
         self.chunk.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -144,7 +150,7 @@ pub(super) mod tests {
             runtime.block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
         {
             let data = frame?.into_data().unwrap();
-            assert!(data.len() <= MAX_CHUNK_LEN);
+            assert!(data.len() <= MAX_WHOLE_LEN);
             bytes.extend_from_slice(&data);
         }
         assert!(body.is_end_stream());
@@ -157,14 +163,14 @@ pub(super) mod tests {
 
     #[test]
     fn what_fits_into_a_chunk_is_sent_whole_and_the_rest_in_chunks() {
-        for len in [0, 1, MAX_CHUNK_LEN, MAX_CHUNK_LEN + 1, 10 * MAX_CHUNK_LEN, 1_000_000] {
-            let (mut writer, begun) = BodyWriter::new(MAX_CHUNK_LEN);
+        for len in [0, 1, MAX_WHOLE_LEN, MAX_WHOLE_LEN + 1, 10 * MAX_WHOLE_LEN, 1_000_000] {
+            let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
             let writing = thread::spawn(move || {
                 numbers(len).chunks(10_007).try_for_each(|part| writer.write_all(part))?;
                 writer.finish()
             });
             let body = begun.blocking_recv().unwrap().body;
-            let whole = (len <= MAX_CHUNK_LEN).then_some(len as u64);
+            let whole = (len <= MAX_WHOLE_LEN).then_some(len as u64);
             assert_eq!(body.size_hint().exact(), whole);
             assert!(collect(body).unwrap() == numbers(len), "{len}");
             writing.join().unwrap().unwrap();
@@ -183,25 +189,25 @@ pub(super) mod tests {
 
     #[test]
     fn a_writer_that_is_dropped_leaves_no_body_or_a_broken_one() {
-        let (mut writer, begun) = BodyWriter::new(MAX_CHUNK_LEN);
-        writer.write_all(&numbers(MAX_CHUNK_LEN)).unwrap();
+        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+        writer.write_all(&numbers(MAX_WHOLE_LEN)).unwrap();
         drop(writer);
         assert!(begun.blocking_recv().is_err());
-        let (mut writer, begun) = BodyWriter::new(MAX_CHUNK_LEN);
-        writer.write_all(&numbers(MAX_CHUNK_LEN + 1)).unwrap();
+        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+        writer.write_all(&numbers(MAX_WHOLE_LEN + 1)).unwrap();
         drop(writer);
         assert!(collect(begun.blocking_recv().unwrap().body).is_err());
     }
 
     #[test]
     fn a_client_that_is_gone_ends_the_writing_at_the_next_chunk() {
-        let (mut writer, begun) = BodyWriter::new(MAX_CHUNK_LEN);
+        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
         drop(begun);
-        assert!(writer.write_all(&numbers(MAX_CHUNK_LEN)).is_ok());
+        assert!(writer.write_all(&numbers(MAX_WHOLE_LEN)).is_ok());
         assert!(writer.write_all(&numbers(1)).is_err());
-        let (mut writer, begun) = BodyWriter::new(MAX_CHUNK_LEN);
-        writer.write_all(&numbers(MAX_CHUNK_LEN + 1)).unwrap();
+        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+        writer.write_all(&numbers(MAX_WHOLE_LEN + 1)).unwrap();
         drop(begun.blocking_recv().unwrap());
-        assert!(writer.write_all(&numbers(MAX_CHUNK_LEN)).is_err());
+        assert!(writer.write_all(&numbers(MAX_WHOLE_LEN)).is_err());
     }
 }

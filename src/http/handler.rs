@@ -10,7 +10,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::body::{Begun, Body, BodyWriter, MAX_CHUNK_LEN};
+use super::body::{Begun, Body, BodyWriter, MAX_WHOLE_LEN};
 use super::compress::{self, Choice};
 use super::filter::{Filtered, wanted_names};
 use crate::exposition::{Negotiated, negotiate};
@@ -56,9 +56,9 @@ impl Handler {
         };
         let content_type = wanted.format.content_type();
         // In HTTP/1.0 nothing but the length tells a whole body from a broken one.
-        let max_chunk_len =
-            if request.version() < Version::HTTP_11 { usize::MAX } else { MAX_CHUNK_LEN };
-        let (body, begun) = BodyWriter::new(max_chunk_len);
+        let max_whole_len =
+            if request.version() < Version::HTTP_11 { usize::MAX } else { MAX_WHOLE_LEN };
+        let (body, begun) = BodyWriter::new(max_whole_len);
         tokio::task::spawn_blocking(move || {
             // OK because a body that is not finished tells of it, also after a panic; what that leaves behind in
             // the source is the source's to bear, as in any thread.

@@ -106,7 +106,10 @@ impl Receiver {
     pub(super) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let mut state = self.0.lock();
         if let Some(chunk) = state.chunks.pop_front() {
-            self.0.room.notify_one();
+            // A sender that waits is woken to fill the whole queue: waking it costs more than what it does.
+            if state.chunks.is_empty() {
+                self.0.room.notify_one();
+            }
             return Poll::Ready(Some(Ok(chunk)));
         }
         match state.end {

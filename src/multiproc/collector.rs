@@ -22,7 +22,7 @@ use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::descriptor_limit;
-use crate::model::{Collector, FamilySink, GaugeMode, name};
+use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -174,6 +174,10 @@ impl MultiProcessCollector {
             }
             self.files.iter().for_each(|file| add_named_file(cache, file));
             cache.merge.settle();
+            if self.access == Access::Map {
+                // Scrapes that follow read little.
+                cache.reader.release();
+            }
             return censuses;
         }
     }
@@ -189,8 +193,9 @@ impl MultiProcessCollector {
 
     fn note(&self, merge: &mut Merge, exported: &[usize]) {
         let has_conflict = |at: &&usize| {
-            let mut groups = merge.tables.families[**at].groups();
-            groups.any(|group| merge.has_bucket_conflict(group))
+            let family = &merge.tables.families[**at];
+            family.metric_type == MetricType::Histogram
+                && family.groups().any(|group| merge.has_bucket_conflict(group))
         };
         let conflicts = exported.iter().filter(has_conflict).count();
         self.bucket_conflicts.fetch_add(conflicts as u64, Ordering::Relaxed);

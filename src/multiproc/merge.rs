@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::gauge::{Contribution, Source, SourceState};
-use super::plans::{Plan, Plans, number_of, slot, word_of};
+use super::plans::{Plan, Plans};
 use super::problem::{Cause, KeyProblem, Problems};
+use super::slots::{NOBODY, Visitor};
 use super::sum::Sum;
 use super::tables::{Family, Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
@@ -49,9 +50,6 @@ pub(super) struct Merge {
     pub(super) sources: Vec<Source>,
     pub(super) problems: Problems,
 }
-
-/// How many values ahead of the current one are fetched.
-const AHEAD: usize = 16;
 
 /// The words of a file, in which the plan knows its way.
 pub(super) trait Words {
@@ -148,7 +146,7 @@ impl Merge {
             self.counts.clear();
             self.counts.resize(self.sums.len(), 0);
             for (plan, files) in self.plans.settled() {
-                plan.slots.iter().for_each(|slot| self.counts[number_of(*slot)] += files);
+                plan.slots.visit(0, &mut Count { counts: &mut self.counts, files: *files });
             }
         }
     }
@@ -231,29 +229,23 @@ impl Merge {
 
     /// Adds the values of a plan from a slot on.
     fn add_values(&mut self, plan: &Plan, from: usize, origin: &Origin<'_>, words: &impl Words) {
-        let slots = &plan.slots[from..];
-        let value = |word| f64::from_bits(words.word(word));
-        if origin.is_gauge() {
-            let source = self.source(origin);
-            let (has_time, is_own) = (plan.layout.has_time(), plan.layout == Layout::Own);
-            for slot in slots {
-                let word = word_of(*slot);
-                let time = if has_time { value(word + 1) } else { 0.0 };
-                let new = contribution(origin, source, (value(word), time), is_own);
-                push_lean(&mut self.gauges[number_of(*slot)], new);
-            }
-            return;
+        if !origin.is_gauge() {
+            return plan.slots.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
-        // Each value is in a cache line of its own, behind its key: the next ones are on their way while one
-        // is added.
-        let (fetching, rest) = slots.split_at(slots.len().saturating_sub(AHEAD));
-        for (slot, ahead) in fetching.iter().zip(&slots[slots.len() - fetching.len()..]) {
-            words.fetch(word_of(*ahead));
-            self.sums[number_of(*slot)].add(value(word_of(*slot)));
-        }
-        for slot in rest {
-            self.sums[number_of(*slot)].add(value(word_of(*slot)));
-        }
+        let file = self.source(origin);
+        let is_sum =
+            origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
+        plan.slots.visit(
+            from,
+            &mut AddGauges {
+                gauges: &mut self.gauges,
+                words,
+                file,
+                is_sum,
+                has_time: plan.layout.has_time(),
+                can_tell_unset: plan.layout == Layout::Own,
+            },
+        );
     }
 
     fn source(&mut self, origin: &Origin<'_>) -> u32 {
@@ -305,7 +297,7 @@ impl Merge {
             plan.entries += 1;
             match target.goal {
                 Goal::Sum(number) | Goal::Gauge(number) => {
-                    plan.slots.push(slot(entries.value_word(), number));
+                    plan.slots.push(entries.value_word(), number);
                 }
                 Goal::Ignored => {}
                 Goal::Unusable(problem) => {
@@ -403,14 +395,67 @@ impl Merge {
     }
 }
 
-fn contribution(
-    origin: &Origin<'_>,
+/// Counts the files that have each number.
+struct Count<'a> {
+    counts: &'a mut [u32],
+    files: u32,
+}
+
+impl Visitor for Count<'_> {
+    #[inline(always)]
+    fn visit(&mut self, _: u32, number: usize) {
+        self.counts[number] += self.files;
+    }
+}
+
+/// Adds the values of a file to the sums.
+struct AddSums<'a, W> {
+    sums: &'a mut [Sum],
+    words: &'a W,
+}
+
+impl<W: Words> Visitor for AddSums<'_, W> {
+    // Each value is in a cache line of its own, behind its key.
+    #[inline(always)]
+    fn fetch(&self, word: u32) {
+        self.words.fetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, number: usize) {
+        self.sums[number].add(f64::from_bits(self.words.word(word)));
+    }
+}
+
+/// Adds the values of a file to what gauges have from others.
+struct AddGauges<'a, W> {
+    gauges: &'a mut [Vec<Contribution>],
+    words: &'a W,
     file: u32,
-    (value, time): (f64, f64),
+    is_sum: bool,
+    has_time: bool,
+    /// Whether a time of 0 means that a gauge was never set.
     can_tell_unset: bool,
-) -> Contribution {
-    let is_sum = origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
-    Contribution { file, value, time, is_sum, is_unset: can_tell_unset && time == 0.0 }
+}
+
+impl<W: Words> Visitor for AddGauges<'_, W> {
+    #[inline(always)]
+    fn fetch(&self, word: u32) {
+        self.words.fetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, number: usize) {
+        if number == NOBODY {
+            return;
+        }
+        let value = |word| f64::from_bits(self.words.word(word));
+        let time = if self.has_time { value(word + 1) } else { 0.0 };
+        let is_unset = self.can_tell_unset && time == 0.0;
+        let AddGauges { file, is_sum, .. } = *self;
+        let new = Contribution { file, value: value(word), time, is_sum, is_unset };
+        push_lean(&mut self.gauges[number], new);
+    }
 }
 
 /// Makes a long table as long as it must be.

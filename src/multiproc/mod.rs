@@ -22,6 +22,7 @@ mod merge;
 mod plans;
 mod problem;
 mod scan;
+mod slots;
 mod sum;
 mod tables;
 mod targets;

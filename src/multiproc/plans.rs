@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use super::slots::Slots;
 use super::tables::{Number, Target};
 use crate::file::layout::Layout;
 use crate::model::MetricType;
@@ -13,8 +14,7 @@ use crate::model::MetricType;
 pub(super) struct Plan {
     pub(super) metric_type: MetricType,
     pub(super) layout: Layout,
-    /// In the order of the file.
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Slots,
     /// Entries that were looked at.
     pub(super) entries: usize,
     /// The families of its entries, each with the first help text that it has there.
@@ -25,31 +25,12 @@ pub(super) struct Plan {
     pub(super) run: Option<u32>,
 }
 
-/// A value of a file: the upper half is where it is, in words of 8 bytes from the start of the file, the lower
-/// one the number of its sum, or of its gauge.
-pub(super) type Slot = u64;
-
-#[inline]
-pub(super) fn slot(word: u32, number: Number) -> Slot {
-    u64::from(word) << 32 | u64::from(number.get())
-}
-
-#[inline]
-pub(super) fn word_of(slot: Slot) -> u32 {
-    (slot >> 32) as u32
-}
-
-#[inline]
-pub(super) fn number_of(slot: Slot) -> usize {
-    slot as u32 as usize
-}
-
 impl Plan {
     fn new() -> Plan {
         Plan {
             metric_type: MetricType::Unknown,
             layout: Layout::Empty,
-            slots: Vec::new(),
+            slots: Slots::default(),
             entries: 0,
             families: Vec::new(),
             unusable: Vec::new(),
@@ -132,15 +113,15 @@ impl Plans {
     fn find_or_keep(&mut self, plan: &Plan) -> Arc<Plan> {
         let mut hasher = self.known.hasher().build_hasher();
         plan.slots.hash(&mut hasher);
-        let known = self.known.entry(hasher.finish());
-        let shared = known
-            .and_modify(|known| {
-                if **known != *plan {
-                    *known = Arc::new(plan.clone());
-                }
-            })
-            .or_insert_with(|| Arc::new(plan.clone()));
-        Arc::clone(shared)
+        let hash = hasher.finish();
+        if let Some(known) = self.known.get(&hash).filter(|known| ***known == *plan) {
+            return Arc::clone(known);
+        }
+        let mut plan = plan.clone();
+        plan.slots.shrink();
+        let shared = Arc::new(plan);
+        self.known.insert(hash, Arc::clone(&shared));
+        shared
     }
 
     /// Notes that a file has this plan.

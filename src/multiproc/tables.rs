@@ -11,6 +11,7 @@ use super::index::Index;
 use super::problem::KeyProblem;
 use super::targets::{Targets, make_room};
 use crate::file::key::{self, Key};
+use crate::file::map::fetch;
 use crate::file::name::FileKind;
 use crate::model::{KeptLabels, MetricType, number};
 
@@ -31,6 +32,10 @@ pub(super) enum Goal {
     /// Nowhere: the key cannot be used, for the problem with this number.
     Unusable(u32),
 }
+
+/// How many groups ahead of the current one are fetched, and their labels.
+const GROUPS_AHEAD: usize = 16;
+const LABELS_AHEAD: usize = 8;
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug)]
@@ -242,9 +247,20 @@ impl Family {
         }
     }
 
-    /// The groups, in order after [`sort`](Family::sort).
+    /// The groups, in order after [`sort`](Family::sort). That is not the order in which they are in memory: those
+    /// that come soon are fetched, and then their labels.
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.order.iter().map(|at| &self.groups[*at as usize])
+        let group = |at: &u32| &self.groups[*at as usize];
+        self.order.iter().enumerate().map(move |(number, at)| {
+            if let Some(ahead) = self.order.get(number + GROUPS_AHEAD) {
+                fetch(group(ahead));
+            }
+            let near = self.order.get(number + LABELS_AHEAD).map(group);
+            if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
+                fetch(labels.as_str().as_ptr());
+            }
+            group(at)
+        })
     }
 
     /// Whether rendered labels show what any format would show.
