@@ -15,6 +15,8 @@ use crate::support::{example, wait_for};
 
 /// More than sockets hold on their way.
 const HUGE: usize = 20_000;
+/// What is longer is sent in chunks.
+const MAX_WHOLE_LEN: usize = 320 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives many samples under a lock, as a collector may.
@@ -87,7 +89,7 @@ fn every_length_arrives_whole_in_every_coding_on_one_connection() {
     let samples = Samples::new(0);
     let exporter = samples.start();
     let mut connection = open(&exporter);
-    for count in [0, 1, 60, 70, 5000, 3] {
+    for count in [0, 1, 300, 350, HUGE, 3] {
         samples.0.count.store(count, Ordering::Relaxed);
         let whole = Exposition::encode(&samples, Format::Text).body;
         for coding in ["identity", "gzip", "zstd"] {
@@ -97,7 +99,11 @@ fn every_length_arrives_whole_in_every_coding_on_one_connection() {
             assert!(unpacked(&answer) == whole, "{count} samples, {coding}");
             let is_streamed = answer.header("transfer-encoding").is_some();
             assert_eq!(is_streamed, answer.header("content-length").is_none());
-            assert_eq!(is_streamed, answer.bytes.len() > 64 * 1024, "{count} samples, {coding}");
+            assert_eq!(
+                is_streamed,
+                answer.bytes.len() > MAX_WHOLE_LEN,
+                "{count} samples, {coding}"
+            );
         }
     }
 }
@@ -114,7 +120,7 @@ fn clients_without_chunked_coding_get_the_length() {
 
 #[test]
 fn head_tells_what_get_would_and_sends_no_body() {
-    let exporter = Samples::new(5000).start();
+    let exporter = Samples::new(HUGE).start();
     let mut connection = open(&exporter);
     for coding in ["identity", "gzip"] {
         let header = format!("Accept-Encoding: {coding}\r\n");
@@ -170,7 +176,7 @@ fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
         let mut connection = open(&exporter);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
         assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
-        samples.0.count.store(10_000, Ordering::Relaxed);
+        samples.0.count.store(2 * HUGE, Ordering::Relaxed);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
         assert!(connection.answer(false).is_err(), "{coding}");
         // Where the end of the connection is the end of the body, nothing is sent before all is there.

@@ -20,7 +20,7 @@ pub(super) struct Children<C: 'static> {
     hasher: RandomState,
     table: StaticRef<Table<C>>,
     /// In the order of their first use, in a row, so that a scrape can look ahead.
-    all: StaticRef<Box<[StaticRef<Entry<C>>]>>,
+    all: StaticRef<Row<C>>,
     /// How many there are; written under the lock.
     count: AtomicUsize,
 }
@@ -31,6 +31,10 @@ const AHEAD: [usize; 3] = [24, 16, 8];
 
 struct Table<C: 'static> {
     slots: Box<[StaticRef<Entry<C>>]>,
+}
+
+struct Row<C: 'static> {
+    entries: Box<[StaticRef<Entry<C>>]>,
 }
 
 struct Entry<C> {
@@ -101,25 +105,25 @@ impl<C: Send + Sync> Children<C> {
         // child takes its place.
         let count = self.count.load(Ordering::Relaxed);
         let row = match self.all.get() {
-            Some(row) if count < row.len() => row,
+            Some(row) if count < row.entries.len() => row,
             former => {
                 let len = (count * 2).max(FIRST_LEN);
-                let row: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
-                let former = former.map_or(&[][..], |former| former);
-                row.iter().zip(former).for_each(|(new, old)| new.copy(old));
-                let row: &'static Box<[_]> = Box::leak(Box::new(row));
+                let entries: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
+                let former = former.map_or(&[][..], |former| &former.entries);
+                entries.iter().zip(former).for_each(|(new, old)| new.copy(old));
+                let row = &*Box::leak(Box::new(Row { entries }));
                 self.all.set(row);
                 row
             }
         };
-        row[count].set(entry);
+        row.entries[count].set(entry);
         self.count.store(count + 1, Ordering::Relaxed);
         match self.table.get() {
             Some(table) if (count + 1) * 2 <= table.slots.len() => table.put(entry),
             _ => {
                 let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
                 let table = Box::leak(Box::new(Table::new(len)));
-                row.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
+                row.entries.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
                 self.table.set(table);
             }
         }
@@ -133,7 +137,7 @@ impl<C: Send + Sync> Children<C> {
         first: impl Fn(&'static C),
         second: impl Fn(&'static C),
     ) -> impl Iterator<Item = &'static C> {
-        let row = self.all.get().map_or(&[][..], |row| row);
+        let row = self.all.get().map_or(&[][..], |row| &row.entries);
         let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
             if let Some(ahead) = row.get(at + own) {

@@ -150,8 +150,7 @@ fn shortest_digits(value: f64, digits: &mut [u8; 20]) -> (usize, i32) {
 fn parse_exponent(text: &[u8]) -> i32 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
     };
     let magnitude =
         digits.iter().fold(0i32, |sum, &byte| sum * 10 + i32::from(byte.wrapping_sub(b'0')));

@@ -39,9 +39,10 @@ impl KeptLabels {
     /// Takes pairs that are sorted by name, each name once.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
         let mut text = String::with_capacity(64);
-        match render(&mut text, pairs.clone()) {
-            true => KeptLabels::Rendered(text.into()),
-            false => KeptLabels::Other(Box::new(LabelSet::new(pairs))),
+        if render(&mut text, pairs.clone()) {
+            KeptLabels::Rendered(text.into())
+        } else {
+            KeptLabels::Other(Box::new(LabelSet::new(pairs)))
         }
     }
 

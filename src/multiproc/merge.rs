@@ -401,6 +401,7 @@ struct Count<'a> {
     files: u32,
 }
 
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
 impl Visitor for Count<'_> {
     #[inline(always)]
     fn visit(&mut self, _: u32, number: usize) {
@@ -414,6 +415,7 @@ struct AddSums<'a, W> {
     words: &'a W,
 }
 
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
 impl<W: Words> Visitor for AddSums<'_, W> {
     // Each value is in a cache line of its own, behind its key.
     #[inline(always)]
@@ -438,6 +440,7 @@ struct AddGauges<'a, W> {
     can_tell_unset: bool,
 }
 
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
 impl<W: Words> Visitor for AddGauges<'_, W> {
     #[inline(always)]
     fn fetch(&self, word: u32) {

@@ -1,7 +1,7 @@
 //! Where the values of files are, and what they are added to.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use super::slots::Slots;
@@ -111,9 +111,7 @@ impl Plans {
     }
 
     fn find_or_keep(&mut self, plan: &Plan) -> Arc<Plan> {
-        let mut hasher = self.known.hasher().build_hasher();
-        plan.slots.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = self.known.hasher().hash_one(&plan.slots);
         if let Some(known) = self.known.get(&hash).filter(|known| ***known == *plan) {
             return Arc::clone(known);
         }

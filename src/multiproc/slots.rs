@@ -89,7 +89,7 @@ impl Slots {
 /// What is done with each value. Its methods are to be inlined: they run for every value of every scrape.
 pub(super) trait Visitor {
     /// Has a word brought near, which will be visited soon.
-    #[inline(always)]
+    #[inline]
     fn fetch(&self, word: u32) {
         let _ = word;
     }

@@ -51,7 +51,9 @@ mod tests {
 
     fn sum(values: &[f64]) -> Sum {
         let mut sum = Sum::default();
-        values.iter().for_each(|value| sum.add(*value));
+        for value in values {
+            sum.add(*value);
+        }
         sum
     }
 

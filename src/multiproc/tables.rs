@@ -129,14 +129,14 @@ impl Tables {
     /// Finds out what a key stands for.
     pub(super) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
         let key = key::decode(bytes).map_err(KeyProblem::Malformed);
-        key.and_then(|key| self.target(kind, key)).unwrap_or_else(|problem| {
+        key.and_then(|key| self.target(kind, &key)).unwrap_or_else(|problem| {
             self.unusable.push(problem);
             let goal = Goal::Unusable(self.unusable.len() as u32 - 1);
             Target { goal, family: u32::MAX, help: None }
         })
     }
 
-    fn target(&mut self, kind: FileKind, key: Key<'_>) -> Result<Target, KeyProblem> {
+    fn target(&mut self, kind: FileKind, key: &Key<'_>) -> Result<Target, KeyProblem> {
         let metric_type = kind.metric_type();
         let foreign = |key: &Key<'_>| KeyProblem::Sample {
             family: key.family.to_string(),
@@ -160,9 +160,9 @@ impl Tables {
                 let le = labels.iter().position(|(name, _)| *name == "le");
                 let bound = le.map(|at| labels.remove(at));
                 let bound = bound.and_then(|(_, value)| number::parse_bound(value));
-                KeyPart::Bucket(bound.ok_or_else(|| foreign(&key))?)
+                KeyPart::Bucket(bound.ok_or_else(|| foreign(key))?)
             }
-            _ => return Err(foreign(&key)),
+            _ => return Err(foreign(key)),
         };
         let at = self.family(name, metric_type);
         let (sums, gauges) = (&mut self.sums, &mut self.gauges);
