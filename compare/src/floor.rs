@@ -217,7 +217,9 @@ pub struct Reads {
 /// Where a buffer begins at one, and each byte is as far from it as in the file, the kernel copies fastest.
 #[derive(Clone)]
 #[repr(align(4096))]
-struct Page([u8; 4096]);
+struct Page {
+    _bytes: [u8; 4096],
+}
 
 impl Reads {
     pub fn new(dir: &Path) -> io::Result<Reads> {
@@ -227,7 +229,7 @@ impl Reads {
             most = most.max(file.metadata()?.len() as usize);
         }
         let pages = most.div_ceil(size_of::<Page>());
-        Ok(Reads { files, buffer: vec![Page([1; 4096]); pages] })
+        Ok(Reads { files, buffer: vec![Page { _bytes: [1; 4096] }; pages] })
     }
 
     /// Reads all files; gives their length.
