@@ -38,9 +38,9 @@ pub(crate) enum KeptLabels {
 impl KeptLabels {
     /// Takes pairs that are sorted by name, each name once.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
-        let mut text = String::with_capacity(64);
+        let mut text = String::with_capacity(128);
         if render(&mut text, pairs.clone()) {
-            KeptLabels::Rendered(text.into())
+            KeptLabels::Rendered(text.as_str().into())
         } else {
             KeptLabels::Other(Box::new(LabelSet::new(pairs)))
         }

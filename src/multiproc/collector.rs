@@ -1,5 +1,6 @@
 //! The collector that merges multiprocess directories.
 
+use std::collections::HashMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,6 +156,7 @@ impl MultiProcessCollector {
                 access: self.access,
                 dead_gauges,
                 spare: self.max_open,
+                writers: HashMap::default(),
                 now: Instant::now(),
             };
             let mut has_moved = false;

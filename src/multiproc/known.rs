@@ -3,7 +3,9 @@
 //! A file is as it was if nothing but its mapping was stored to: name, inode, length and time of change say
 //! so. Then its entries are where they were, and only what is beyond them is parsed.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::BuildHasher as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +101,8 @@ pub(super) struct Tools<'a> {
     pub(super) dead_gauges: DeadGauges,
     /// How many more files may be kept open.
     pub(super) spare: usize,
+    /// Whether writers live, by the hash of directory and id.
+    pub(super) writers: HashMap<u64, Liveness, foldhash::fast::RandomState>,
     pub(super) now: Instant,
 }
 
@@ -150,6 +154,7 @@ impl Tools<'_> {
         let recent = recent.filter(|(_, asked)| {
             !self.depends_on_liveness(it) && self.now.duration_since(*asked) < LIVENESS_VALIDITY
         });
+        let recent = recent.or_else(|| Some((self.of_writer(it)?, self.now)));
         let (liveness, asked) = match recent {
             Some(recent) => recent,
             None => {
@@ -159,6 +164,7 @@ impl Tools<'_> {
                 };
                 let liveness = Liveness::of(&opened, has_lock);
                 file = Some(opened);
+                self.writers.insert(self.writer(it), liveness);
                 (liveness, self.now)
             }
         };
@@ -197,6 +203,18 @@ impl Tools<'_> {
             self.spare_or_close(known);
         }
         Some(added)
+    }
+
+    /// What another file of the same writer said in this scrape, where nothing but a figure depends on it.
+    fn of_writer(&self, it: &Candidate<'_>) -> Option<Liveness> {
+        if self.depends_on_liveness(it) || it.place != Place::File {
+            return None;
+        }
+        self.writers.get(&self.writer(it)).copied()
+    }
+
+    fn writer(&self, it: &Candidate<'_>) -> u64 {
+        self.writers.hasher().hash_one((it.dir_path, it.name.id))
     }
 
     /// Keeps a file open, if it is mapped and there are descriptors to spare.
@@ -409,6 +427,7 @@ mod tests {
             access: Access::Map,
             dead_gauges: DeadGauges::Skipped,
             spare: 0,
+            writers: HashMap::default(),
             now: Instant::now(),
         };
         let place = Place::File;

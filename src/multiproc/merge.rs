@@ -42,6 +42,8 @@ pub(super) struct Merge {
     sums: Vec<Sum>,
     /// Of how many entries each sum is.
     counts: Vec<u32>,
+    /// Values of a file, until they are added.
+    passing: Vec<f64>,
     gauges: Vec<Vec<Contribution>>,
     families: Vec<FamilyState>,
     /// Which family has a name in this scrape: the first one. By the number of the name.
@@ -165,11 +167,23 @@ impl Merge {
             return None;
         }
         let entries = Entries::assume(layout, snapshot.body());
-        let targets = self.tables.targets(metric_type)?;
-        if !targets.is_run(entries, plan.run?, plan.entries) {
+        let (targets, first) = (self.tables.targets(metric_type)?, plan.run?);
+        if origin.is_gauge() || plan.slots.len() != plan.entries {
+            if !targets.is_run(entries, first, plan.entries, |_| {}) {
+                return None;
+            }
+            return Some(self.follow(plan, origin, &snapshot.words, None).0);
+        }
+        // Values are taken as they come by, while they are at hand, and added when all keys are as expected.
+        self.passing.clear();
+        if !targets.is_run(entries, first, plan.entries, |value| self.passing.push(value)) {
             return None;
         }
-        Some(self.follow(plan, origin, &snapshot.words, None).0)
+        let values = self.passing.iter();
+        plan.slots.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
+        self.finish(&plan, origin);
+        self.plans.follow(&plan);
+        Some(plan)
     }
 
     /// Adds a file that is not known, or whose plan does not hold any more. `begun` is the plan of a walk that
@@ -426,6 +440,22 @@ impl<W: Words> Visitor for AddSums<'_, W> {
     #[inline(always)]
     fn visit(&mut self, word: u32, number: usize) {
         self.sums[number].add(f64::from_bits(self.words.word(word)));
+    }
+}
+
+/// Adds values to sums in the order of a plan.
+struct AddInOrder<'a> {
+    sums: &'a mut [Sum],
+    values: std::slice::Iter<'a, f64>,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every file")]
+impl Visitor for AddInOrder<'_> {
+    #[inline(always)]
+    fn visit(&mut self, _: u32, number: usize) {
+        if let Some(value) = self.values.next() {
+            self.sums[number].add(*value);
+        }
     }
 }
 

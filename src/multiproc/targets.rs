@@ -57,13 +57,21 @@ impl<T: Copy> Targets<T> {
         Some((entry, known.target))
     }
 
-    /// Whether all entries have the keys that were met from one on, in the same order.
-    pub(super) fn is_run(&self, mut entries: Entries<'_>, first: u32, count: usize) -> bool {
+    /// Whether all entries have the keys that were met from one on, in the same order. Gives each value.
+    pub(super) fn is_run(
+        &self,
+        mut entries: Entries<'_>,
+        first: u32,
+        count: usize,
+        mut give: impl FnMut(f64),
+    ) -> bool {
         let first = first as usize;
         let run = self.known.get(first..first + count).unwrap_or_default();
-        run.len() == count
-            && run.iter().all(|known| entries.next_with_head(known.head(&self.heads)).is_some())
-            && entries.is_at_end()
+        let is_like = run.iter().all(|known| {
+            let entry = entries.next_with_head(known.head(&self.heads));
+            entry.map(|entry| give(entry.value)).is_some()
+        });
+        is_like && run.len() == count && entries.is_at_end()
     }
 
     /// The number of the key that is expected next.
