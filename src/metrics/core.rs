@@ -189,7 +189,7 @@ impl<M: Typed> FamilyCore<M> {
     #[inline]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
         let hash = self.children.hash(values);
-        match self.children.find(hash, |child| child.has_values(values)) {
+        match self.children.find(hash, |child| self.shape.has_values(&child.labels, values)) {
             Some(child) => child,
             None => self.insert_now(hash, values),
         }
@@ -225,7 +225,7 @@ impl<M: Typed> FamilyCore<M> {
     ) -> ChildRef<M> {
         self.children.find_or_insert(
             hash,
-            |child| child.has_values(values),
+            |child| self.shape.has_values(&child.labels, values),
             lock,
             || Child { family: self, labels: self.labels(values), bound: Bound::empty() },
         )
@@ -233,11 +233,6 @@ impl<M: Typed> FamilyCore<M> {
 }
 
 impl<M: Typed> Child<M> {
-    #[inline]
-    fn has_values(&self, values: &[&str]) -> bool {
-        self.family.shape.has_values(&self.labels, values)
-    }
-
     /// Has what a scrape reads first brought near.
     fn fetch(&self) {
         self.bound.fetch();

@@ -36,20 +36,27 @@ impl LabelShape {
     /// Whether labels of this shape have these values, in the order in which the names were given.
     #[inline]
     pub(super) fn has_values(&self, labels: &KeptLabels, values: &[&str]) -> bool {
-        let mut rest = match labels {
+        let text = match labels {
             KeptLabels::Rendered(text) => text.as_bytes(),
             KeptLabels::Other(labels) => return self.has_other_values(labels, values),
         };
-        self.0.iter().all(|place| {
-            let (Some(from), Some(value)) = (rest.get(place.before..), values.get(place.at)) else {
+        let mut end = 0;
+        for place in &self.0 {
+            let Some(value) = values.get(place.at) else {
                 return false;
             };
-            let Some(after) = from.strip_prefix(value.as_bytes()) else {
-                return false;
+            let start = end + place.before;
+            end = start + value.len();
+            // Quotes are in no value, so one at its end says how long it is.
+            let is_same = match text.get(start..=end) {
+                Some([own @ .., b'"']) => is_same(own, value.as_bytes()),
+                _ => false,
             };
-            rest = after;
-            after.first() == Some(&b'"')
-        })
+            if !is_same {
+                return false;
+            }
+        }
+        true
     }
 
     #[cold]
@@ -57,6 +64,19 @@ impl LabelShape {
         let value = |place: &Place| labels.iter().nth(place.sorted).map(|(_, value)| value);
         self.0.iter().all(|place| value(place) == values.get(place.at).copied())
     }
+}
+
+/// Whether two texts of one length are equal. Label values are mostly short, and a call takes longer than this.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        let is_alike = a_first == b_first && a.last_chunk::<8>() == b.last_chunk::<8>();
+        return is_alike && (a.len() <= 16 || a == b);
+    }
+    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        return a_first == b_first && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use super::thread::Token;
 // What scrapes read of most series comes first, in as few lines of the cache as there can be.
 #[repr(C)]
 pub struct Split<C: 'static> {
+    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
+    /// later owner of the index has the same token and the same cells.
+    first: Tagged<C>,
     /// The process that these cells belong to.
     epoch: u64,
     /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
@@ -22,9 +25,6 @@ pub struct Split<C: 'static> {
     shared: StaticRef<C>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
     former: Option<&'static Split<C>>,
-    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
-    /// later owner of the index has the same token and the same cells.
-    first: Tagged<C>,
     /// The first one's too.
     owned: [StaticRef<C>; MAX_OWNERS],
 }
