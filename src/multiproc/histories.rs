@@ -284,14 +284,8 @@ impl Watch {
     }
 }
 
-/// How many histories are tried: more of them in `scripts/soak`.
-fn histories() -> u32 {
-    let count = std::env::var("MULTIPROM_HISTORIES").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(150)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: histories(), ..ProptestConfig::default() })]
+    // More of them in `scripts/soak`.
     #[test]
     fn what_is_known_gives_what_a_new_collector_gives(events in events()) {
         let name = format!("multiprom-histories-{}", std::process::id());
