@@ -365,3 +365,63 @@ impl CollectorBuilder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::key;
+    use crate::file::layout::{HEADER_LEN, Header, encode_entry};
+    use crate::model::{FamilyHead, Sample};
+    use std::fs;
+
+    const SERIES: usize = 1_000;
+
+    struct Count(usize);
+
+    impl FamilySink for Count {
+        fn family(&mut self, _: &FamilyHead<'_>) {}
+
+        fn sample(&mut self, _: &Sample<'_>) {
+            self.0 += 1;
+        }
+    }
+
+    /// The file of a process whose series nobody else has.
+    fn write(dir: &Path, process: usize) -> PathBuf {
+        let (mut bytes, mut entry) = (vec![0; HEADER_LEN], Vec::new());
+        for number in 0..SERIES {
+            let (mut text, value) = (Vec::new(), format!("{process}-{number}"));
+            key::encode(&mut text, "c", "c_total", [("label", &*value)].into_iter(), "Help.");
+            encode_entry(&mut entry, &text, 1.0, 1.0);
+            bytes.extend_from_slice(&entry);
+        }
+        let header = Header::new(bytes.len() as u32).encode();
+        bytes[..HEADER_LEN].copy_from_slice(&header);
+        let path = dir.join(format!("counter_{process}-0000000a.db"));
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_no_file_has_any_more_is_forgotten() {
+        let dir = std::env::temp_dir().join(format!("multiprom-stale-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let collector = MultiProcessCollector::new(&dir).unwrap();
+        let mut most = 0;
+        for process in 0..20 {
+            let path = write(&dir, process);
+            let mut count = Count(0);
+            collector.collect(&mut count);
+            assert!(count.0 >= SERIES);
+            let cache = collector.cache.take_turn().unwrap();
+            most = most.max(cache.merge.tables.lens().0);
+            drop(cache);
+            fs::remove_file(path).unwrap();
+        }
+        assert!(most > SERIES, "{most} sums");
+        // As many as are in use, twice and some, and those of the last file.
+        assert!(most <= 5 * SERIES, "{most} sums");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
