@@ -108,9 +108,12 @@ pub(super) struct Tools<'a> {
 
 impl Tools<'_> {
     /// Looks whether a file is as it was; `None` where there is nothing to be added.
-    pub(super) fn find(&mut self, it: &Candidate<'_>, known: Option<Box<Known>>) -> Option<Found> {
+    pub(super) fn find(
+        &mut self,
+        it: &Candidate<'_>,
+        mut known: Option<Box<Known>>,
+    ) -> Option<Found> {
         // What is mapped is that file, whatever has its name the next moment; others are opened first.
-        let mut known = known;
         if let Some(mapped) = known.as_mut().filter(|known| known.map.is_some()) {
             let now = match &mapped.file {
                 Some(file) if it.is_same_listing => sys::stat(file),

@@ -38,12 +38,7 @@ impl<T> Default for Targets<T> {
 }
 
 impl<T: Copy> Targets<T> {
-    /// Expects the keys from the start again.
-    pub(super) fn begin_file(&mut self) {
-        self.expected = 0;
-    }
-
-    /// Expects the keys from one on.
+    /// Expects the keys of a file from one on: mostly from the first.
     pub(super) fn begin_at(&mut self, number: u32) {
         self.expected = number as usize;
     }

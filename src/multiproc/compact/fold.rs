@@ -136,7 +136,7 @@ impl Folded {
 impl Section {
     fn add(&mut self, mut entries: Entries<'_>, how: Combine) -> Result<(), LayoutError> {
         let tells_unset = entries.layout() == Layout::Own;
-        self.targets.begin_file();
+        self.targets.begin_at(0);
         loop {
             let (entry, at) = match self.targets.next(&mut entries) {
                 Some(known) => known,
