@@ -41,7 +41,7 @@ pub(super) fn push_series(
     part: Part,
 ) -> bool {
     let start = out.len();
-    let mut before = if names.is_quoted() { b',' } else { b'{' };
+    let mut before = opening(names);
     push_name(out, names, suffix);
     for (at, (name, value)) in labels.iter().enumerate() {
         let Some(name) = names.label(at, name) else {
@@ -101,7 +101,7 @@ impl Shared {
             self.suffix = Some(suffix);
             self.head.clear();
             push_name(&mut self.head, names, suffix);
-            self.head.push(if names.is_quoted() { b',' } else { b'{' });
+            self.head.push(opening(names));
         }
         let extra = match part {
             Part::Bucket(bound) => self.bounds.text("le=\"", bound),
@@ -132,8 +132,8 @@ struct Bounds {
     expected: usize,
 }
 
-/// More bounds than these are not kept.
-const MAX_BOUNDS: usize = 256;
+/// More bounds than these are not kept: looking for one would take longer than writing it.
+const MAX_BOUNDS: usize = 64;
 
 impl Bounds {
     fn text(&mut self, before: &str, bound: f64) -> &[u8] {
@@ -154,6 +154,11 @@ impl Bounds {
         self.expected = at + 1;
         &self.known[at].1
     }
+}
+
+/// What comes between the name of a sample and its labels.
+fn opening(names: &Names) -> u8 {
+    if names.is_quoted() { b',' } else { b'{' }
 }
 
 /// Appends the name of a sample, in quotes behind the brace that the labels follow in, or plain.

@@ -168,6 +168,7 @@ impl Merge {
         }
         let entries = Entries::assume(layout, snapshot.body());
         let (targets, first) = (self.tables.targets(metric_type)?, plan.run?);
+        // As many slots as entries mean a slot for each: one that is nobody's stands for several entries without.
         if origin.is_gauge() || plan.slots.len() != plan.entries {
             if !targets.is_run(entries, first, plan.entries, |_| {}) {
                 return None;
