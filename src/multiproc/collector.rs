@@ -30,7 +30,8 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
 /// [mode](GaugeMode); live gauges of processes that are proven dead are left out. What a
 /// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
-/// `multiprom_file_errors_total{reason}`; everything else is given.
+/// `multiprom_file_errors_total{reason}`; everything else is given. An archive that a newer release wrote
+/// fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
@@ -188,8 +189,12 @@ impl MultiProcessCollector {
     fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
         let censuses = self.read(cache);
         let exported = cache.merge.exported();
+        let unsupported = cache.merge.problems.unsupported_archive();
         self.note(&mut cache.merge, &exported);
-        emit::emit(&cache.merge, &exported, &self.settings, out);
+        match unsupported {
+            Some(error) => out.fail(error),
+            None => emit::emit(&cache.merge, &exported, &self.settings, out),
+        }
         censuses
     }
 

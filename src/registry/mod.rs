@@ -102,6 +102,17 @@ impl Registry {
         Exposition::render(self, accept)
     }
 
+    /// As [`render`](Registry::render), for handlers that can answer a scrape with status 500.
+    ///
+    /// # Errors
+    ///
+    /// The first that a collector reports by [`FamilySink::fail`]. A
+    /// [`MultiProcessCollector`](crate::MultiProcessCollector) does so, with an error of kind
+    /// [`Unsupported`](ErrorKind::Unsupported), where a newer release wrote the archive of its directory.
+    pub fn try_render(&self, accept: Option<&str>) -> Result<Exposition> {
+        Exposition::try_render(self, accept)
+    }
+
     /// Lets go of the series files of this process, whose writer is seen as ended from now on.
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
@@ -245,6 +256,10 @@ impl FamilySink for Once<'_> {
         if !self.skipping {
             self.out.native_histogram(labels, histogram);
         }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.out.fail(error);
     }
 }
 
