@@ -330,6 +330,17 @@ pub(crate) fn is_address_space_limited() -> bool {
     limits(libc::RLIMIT_AS).is_some_and(|limits| limits.rlim_cur != libc::RLIM_INFINITY)
 }
 
+/// The length of a page of memory.
+pub(crate) fn page_len() -> usize {
+    // SAFETY: takes a number only.
+    let len = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // OK because the kernel tells every process the length of its pages.
+    usize::try_from(len).unwrap_or(MIN_PAGE_LEN)
+}
+
+/// The shortest page of the processors that this backend is built for.
+const MIN_PAGE_LEN: usize = 4096;
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];
