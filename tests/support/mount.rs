@@ -66,6 +66,11 @@ impl Mount {
         })
     }
 
+    /// A file system in memory on which nothing was tried.
+    pub fn ramfs() -> Option<Mount> {
+        Mount::new("ramfs", None, |point, _| succeeds("mount", &["-t", "ramfs", "ramfs", point]))
+    }
+
     /// One of [`KINDS`]; xfs and btrfs are as small as their tools make them.
     fn small(name: &'static str) -> Option<Mount> {
         match name {
