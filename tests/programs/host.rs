@@ -15,12 +15,31 @@ fn main() -> Result<()> {
     match &**scenario {
         "get-or-register" => get_or_register(),
         "locked-close" => locked_close(dir, &rest[0]),
+        "no-fallocate" => no_fallocate(dir, &rest[0]),
         other => panic!("unknown scenario {other}"),
     }
 }
 
 fn check(result: libc::c_int) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Has a system call fail in this process from now on.
+fn deny(call: libc::c_long, errno: libc::c_int) {
+    const LOAD_CALL: libc::sock_filter = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
+    const ALLOW: libc::sock_filter =
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+    let is_call = libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: call as u32 };
+    let k = libc::SECCOMP_RET_ERRNO | errno as u32;
+    let fail = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
+    let mut filter = [LOAD_CALL, is_call, fail, ALLOW];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
+    // SAFETY: the program is valid and lives through the call.
+    check(unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    });
 }
 
 fn registry(dir: &str) -> Result<Registry> {
@@ -81,5 +100,25 @@ fn locked_close(dir: &str, lock: &str) -> Result<()> {
     }
     println!("grown {}", resident() - before);
     assert_eq!((counter.get(), gauge.get()), (6.0, 1.0));
+    Ok(())
+}
+
+/// Makes many series where space cannot be reserved by `fallocate`, with `file-size` under a limit on the size of
+/// files.
+fn no_fallocate(dir: &str, limit: &str) -> Result<()> {
+    deny(libc::SYS_fallocate, libc::EOPNOTSUPP);
+    if limit == "file-size" {
+        let limit = libc::rlimit { rlim_cur: 100 * 1024, rlim_max: 100 * 1024 };
+        // SAFETY: the structure is valid.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) });
+    }
+    let registry = registry(dir)?;
+    let filling = Counter::builder("filling_total", "Filling.").labels(["number"]);
+    let filling = filling.register(&registry)?;
+    let count = 10_000;
+    for number in 0..count {
+        filling.with([&format!("{number:0200}")]).inc();
+    }
+    println!("made {count}");
     Ok(())
 }
