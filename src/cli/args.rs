@@ -75,7 +75,8 @@ pub(super) struct MergeArguments {
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold
+    /// Accept a directory on any file system, where what is promised may not hold; exporters then compact
+    /// nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
     /// Name of the label that tells processes apart in the modes all and liveall

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments};
+use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
 use super::{print, say};
 use crate::error::Result;
 use crate::multiproc::{CompactFiles, Compaction, Compactor, CompactorBuilder};
@@ -27,6 +27,11 @@ pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     text.push('\n');
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an exporter was told to compact. Where nothing was tried nothing is removed, unless it was told to.
+pub(super) fn told(flag: Option<CompactMode>, merge: &MergeArguments) -> Option<CompactMode> {
+    flag.or(merge.any_file_system.then_some(CompactMode::Off))
 }
 
 /// What an exporter compacts: what it was told, else `usual`, but nothing where that may be wrong.

@@ -48,7 +48,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let builder = MultiProcessCollector::builder().directory(&dir);
     let builder = serve::configure(builder, arguments.merge.clone());
     // Nobody but us reads the directory: all files may be compacted.
-    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
+    let dirs = std::slice::from_ref(&dir);
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let usual = CompactMode::All;
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;

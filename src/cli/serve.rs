@@ -24,9 +24,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
             clear_directory(dir)?;
         }
     }
-    let any_file_system = arguments.merge.any_file_system;
-    // Where nothing was tried nothing is removed.
-    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
     let builder = configure(builder, arguments.merge);

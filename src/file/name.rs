@@ -1,7 +1,9 @@
 //! File names: which process wrote the file, and what type of metric is in it.
 //!
 //! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
-//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever.
+//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A writer's second
+//! file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector, which takes what stands
+//! behind the mode up to the next `_` or the end, and cuts three bytes off, sees the same id.
 
 use std::fmt;
 
@@ -73,6 +75,11 @@ impl<'a> FileName<'a> {
         split_own_id(self.id).map_or(self.id, |(process, _)| process)
     }
 
+    /// What all files of a writer have in common: the id without the number of the file, if it has our form.
+    pub(crate) fn writer(&self) -> &'a str {
+        if split_own_id(self.id).is_some() { without_number(self.id) } else { self.id }
+    }
+
     /// Whether the id has the form of ours.
     pub(crate) fn is_own(&self) -> bool {
         split_own_id(self.id).is_some()
@@ -99,23 +106,61 @@ pub(crate) fn is_process_name(text: &str) -> bool {
 /// Hex digits of the random part of our ids.
 const SUFFIX_LEN: usize = 8;
 
+/// Stands before the number of a file that is not a writer's first of its kind.
+const NUMBER_MARK: &str = ".db_";
+
+/// What stands before the number of a file, if there is one.
+fn without_number(id: &str) -> &str {
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
+    match id.rsplit_once(NUMBER_MARK) {
+        Some((id, number)) if is_number(number) => id,
+        _ => id,
+    }
+}
+
 fn split_own_id(id: &str) -> Option<(&str, &str)> {
-    let (process, suffix) = id.rsplit_once('-')?;
+    let (process, suffix) = without_number(id).rsplit_once('-')?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (!process.is_empty() && suffix.len() == SUFFIX_LEN && suffix.bytes().all(hex))
         .then_some((process, suffix))
 }
 
 /// The id of a writer: `<process>-<8 hex digits>`, in the names of all its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriterId {
     process: String,
     text: String,
+    /// How many files of each kind have been named by it. Those that were lost since count too: no name is used
+    /// again.
+    named: Vec<(FileKind, u32)>,
 }
 
 impl WriterId {
     pub(crate) fn new(process: &str, random: u32) -> WriterId {
-        WriterId { process: process.to_owned(), text: format!("{process}-{random:08x}") }
+        let text = format!("{process}-{random:08x}");
+        WriterId { process: process.to_owned(), text, named: Vec::new() }
+    }
+
+    /// The name of the next file of a kind.
+    pub(crate) fn next_name(&self, kind: FileKind) -> String {
+        let named =
+            self.named.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
+        let numbered;
+        let id = if named == 0 {
+            &self.text
+        } else {
+            numbered = format!("{}{NUMBER_MARK}{}", self.text, named + 1);
+            &numbered
+        };
+        FileName { kind, id }.to_string()
+    }
+
+    /// Notes that a file has the next name of its kind.
+    pub(crate) fn note_named(&mut self, kind: FileKind) {
+        match self.named.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.named.push((kind, 1)),
+        }
     }
 
     pub(crate) fn process(&self) -> &str {
@@ -157,6 +202,37 @@ mod tests {
                 (back.kind.mode(), back.process(), back.is_own()),
                 (Some(mode), "4711", true)
             );
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_writer_have_names_of_their_own_and_one_id() {
+        let kind = FileKind::Gauge(GaugeMode::All);
+        let mut id = WriterId::new("web.db-7", 0xbeef);
+        let mut names = Vec::new();
+        for _ in 0..12 {
+            names.push(id.next_name(kind));
+            id.note_named(kind);
+        }
+        assert_eq!(names[0], "gauge_all_web.db-7-0000beef.db");
+        assert_eq!(names[1], "gauge_all_web.db-7-0000beef.db_2.db");
+        assert_eq!(names[11], "gauge_all_web.db-7-0000beef.db_12.db");
+        assert_eq!(id.next_name(FileKind::Counter), "counter_web.db-7-0000beef.db");
+        for name in &names {
+            let back = FileName::parse(name).unwrap();
+            assert_eq!((back.writer(), back.process()), ("web.db-7-0000beef", "web.db-7"));
+            assert!(back.is_own() && back.to_string() == *name);
+            // As prometheus_client has it: `parts[2][:-3]`.
+            let part = name.split('_').nth(2).unwrap();
+            assert_eq!(&part[..part.len() - 3], id.as_str());
+        }
+        for (name, writer) in [
+            ("counter_7-0000beef.db_02.db", "7-0000beef.db_02"),
+            ("counter_7-0000beef.db_.db", "7-0000beef.db_"),
+            ("counter_7.db_2.db", "7.db_2"),
+        ] {
+            let other = FileName::parse(name).unwrap();
+            assert_eq!((other.writer(), other.is_own()), (writer, false));
         }
     }
 }

@@ -130,7 +130,7 @@ fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileI
     let mut info = FileInfo {
         metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
         mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
-        id: parsed.map_or_else(String::new, |name| name.id.to_owned()),
+        id: parsed.map_or_else(String::new, |name| name.writer().to_owned()),
         is_retired,
         liveness: Liveness::Unknown,
         layout: None,

@@ -265,7 +265,7 @@ impl Merge {
 
     fn source(&mut self, origin: &Origin<'_>) -> u32 {
         self.sources.push(Source {
-            id: origin.name.id.into(),
+            id: origin.name.writer().into(),
             process_len: origin.name.process().len(),
             is_retired: origin.place == Place::Retired,
             state: origin.state,

@@ -139,21 +139,24 @@ impl Registry {
         (name, self.inner.const_labels.clone())
     }
 
-    /// Adds a family if no other has its name or the name of one of its samples.
-    pub(crate) fn add_family(
-        &self,
-        family: &'static dyn RegisteredFamily,
-        _lock: &MutexGuard<'static, ()>,
-    ) -> Result<()> {
-        let new = family.descriptor();
+    /// Checks that no other family has the name of a new one, or the name of one of its samples.
+    pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
         for known in self.families() {
             if let Some(name) = new.collision(known.descriptor()) {
                 let message = format!("metric name `{name}` is registered already");
                 return Err(Error::new(ErrorKind::AlreadyRegistered, message));
             }
         }
-        self.inner.entries.push(Entry::Family(family));
         Ok(())
+    }
+
+    /// Adds a family whose names were checked under the same lock.
+    pub(crate) fn add_family(
+        &self,
+        family: &'static dyn RegisteredFamily,
+        _lock: &MutexGuard<'static, ()>,
+    ) {
+        self.inner.entries.push(Entry::Family(family));
     }
 
     /// The family that has this descriptor, if it is of type `F`.
