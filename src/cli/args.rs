@@ -51,7 +51,7 @@ pub(super) enum Command {
 /// Where an exporter listens.
 #[derive(Args, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT on all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
