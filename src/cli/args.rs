@@ -1,6 +1,7 @@
 //! What is typed, and what it means.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,6 +164,9 @@ pub(super) struct ServeArguments {
     /// Forget what processes that ended before the start have recorded
     #[arg(long)]
     pub(super) reset: bool,
+    /// Wait for directories that do not exist yet, and listen when all of them do
+    #[arg(long)]
+    pub(super) wait: bool,
 }
 
 #[derive(Args, Debug)]
@@ -346,6 +350,24 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
         Error::new(ErrorKind::Usage, message)
     })
+}
+
+/// The first directory that does not exist, or the first pattern that matches none.
+pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
+    for flag in flags {
+        let is_missing = match directories(std::slice::from_ref(&flag)) {
+            Ok(dirs) => dirs.iter().any(|dir| {
+                dir.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }),
+            Err(error) if error.kind() == ErrorKind::Directory => true,
+            Err(error) => return Err(error),
+        };
+        if is_missing {
+            return Ok(Some(flag));
+        }
+    }
+    Ok(None)
 }
 
 /// The directories that a command works on; patterns stand for what they match now.
