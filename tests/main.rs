@@ -24,6 +24,7 @@ mod parse;
 mod prometheus;
 mod readme;
 mod reused_pid;
+mod run_dir;
 mod security;
 mod serve;
 mod space;

@@ -126,17 +126,22 @@ pub(super) struct DemoWorkerArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, made if missing; without it a private one in memory
+    /// Multiprocess directory, created if it is missing; by default $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one in memory
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what processes that ended before the start have recorded
+    /// Keep what ended processes have recorded in the directory of --dir, which is reset otherwise
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Which files of processes that have ended are compacted [default: all]
+    /// Forget what ended processes have recorded, in a directory of the environment too
+    #[arg(long, conflicts_with = "keep_files")]
+    pub(super) reset: bool,
+    /// Which files of processes that have ended are compacted [default: all, but own in a directory of the
+    /// environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]

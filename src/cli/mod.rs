@@ -16,6 +16,7 @@ mod ls;
 mod mark_dead;
 mod private_dir;
 mod run;
+mod run_dir;
 mod serve;
 mod signals;
 

@@ -14,17 +14,22 @@ const SHARED_MEMORY: &str = "/dev/shm";
 pub(super) struct PrivateDir(PathBuf);
 
 impl PrivateDir {
-    pub(super) fn create() -> Result<PrivateDir> {
-        let mut last = None;
-        for parent in [PathBuf::from(SHARED_MEMORY), std::env::temp_dir()] {
-            let random = random_u32().map_err(|error| Error::new(ErrorKind::Io, error))?;
-            let dir = parent.join(format!("multiprom-{}-{random:08x}", std::process::id()));
-            match create(&dir) {
-                Ok(()) => return Ok(PrivateDir(dir)),
-                Err(error) => last = Some(error),
-            }
+    /// What metrics call such a directory, whose path is another one at each start.
+    pub(super) const LABEL: &str = "private";
+
+    /// Creates one; the error tells why it is not in memory, where that is so.
+    pub(super) fn create() -> Result<(PrivateDir, Option<Error>)> {
+        match PrivateDir::create_in(Path::new(SHARED_MEMORY)) {
+            Ok(dir) => Ok((dir, None)),
+            Err(error) => Ok((PrivateDir::create_in(&std::env::temp_dir())?, Some(error))),
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Directory, "no place for a directory")))
+    }
+
+    fn create_in(parent: &Path) -> Result<PrivateDir> {
+        let random = random_u32().map_err(|error| Error::new(ErrorKind::Io, error))?;
+        let dir = parent.join(format!("multiprom-{}-{random:08x}", std::process::id()));
+        create(&dir)?;
+        Ok(PrivateDir(dir))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -39,7 +44,7 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Makes a directory that only we may enter, and its parents.
+/// Creates a directory that only its owner may enter, and its parents.
 pub(super) fn create(dir: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
