@@ -17,6 +17,7 @@ mod mark_dead;
 mod private_dir;
 mod run;
 mod run_dir;
+mod run_lock;
 mod serve;
 mod signals;
 

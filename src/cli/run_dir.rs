@@ -1,11 +1,13 @@
-//! The directory of `run`: where it is, and what it keeps of earlier processes.
+//! The directory of `run`: where it is, what it keeps of earlier processes, and that no other `run` resets it.
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompactMode, RunArguments};
 use super::private_dir::{self, PrivateDir};
+use super::run_lock::{self, LOCK_NAME, Others, RunLock};
 use super::say;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::multiprocess_dir;
@@ -35,8 +37,10 @@ pub(super) struct RunDir {
     earlier: Earlier,
     /// Why a private directory is not in memory.
     not_in_memory: Option<Error>,
-    /// Removed at the end.
+    /// Removed at the end, while the lock is held.
     _private: Option<PrivateDir>,
+    /// Held for life; the error tells why there is none.
+    lock: io::Result<(RunLock, Others)>,
 }
 
 impl RunDir {
@@ -56,19 +60,22 @@ impl RunDir {
             _ => Earlier::Kept,
         };
         private_dir::create(&dir)?;
-        if earlier == Earlier::Forgotten {
-            clear_directory(&dir)?;
-        }
+        let lock = match earlier {
+            Earlier::Forgotten => reset(&dir, origin)?,
+            // A reset that forgets what this process counts is refused only if there is a lock.
+            Earlier::Kept => RunLock::join(&dir),
+        };
         let (path, label) = (absolute(&dir)?, dir.display().to_string());
-        Ok(RunDir { path, label, origin, earlier, not_in_memory: None, _private: None })
+        Ok(RunDir { path, label, origin, earlier, lock, not_in_memory: None, _private: None })
     }
 
     fn private() -> Result<RunDir> {
         let (private, not_in_memory) = PrivateDir::create()?;
         let path = absolute(private.path())?;
         let (label, origin) = (PrivateDir::LABEL.to_owned(), Origin::Private);
+        let lock = RunLock::join(&path);
         let (earlier, private) = (Earlier::Forgotten, Some(private));
-        Ok(RunDir { path, label, origin, earlier, not_in_memory, _private: private })
+        Ok(RunDir { path, label, origin, earlier, lock, not_in_memory, _private: private })
     }
 
     /// Absolute and free of links.
@@ -109,11 +116,51 @@ impl RunDir {
             }
         };
         let (dir, medium) = (self.path.display(), Medium::of(&self.path));
-        let line = format!("directory `{dir}`: {origin}, {medium}{earlier}");
+        let shared = match &self.lock {
+            Ok((_, Others::Some)) => ", shared with another `multiprom run`",
+            _ => "",
+        };
+        let line = format!("directory `{dir}`: {origin}, {medium}{earlier}{shared}");
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
             None => say(&line),
             Some(error) => say(&format_args!("{line}, because memory cannot be used: {error}")),
         }
+        if let Err(error) = &self.lock {
+            say(&format_args!(
+                "directory `{dir}`: `{LOCK_NAME}` cannot be locked, so that another `multiprom run` in the \
+                 same directory is not noticed: {error}"
+            ));
+        }
+    }
+}
+
+/// Resets a directory that no other `run` has, and shares its lock then.
+fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
+    let failed = |error: io::Error| {
+        let message = format!("`{LOCK_NAME}` cannot be locked: {error}");
+        Error::at(ErrorKind::Directory, dir, message)
+    };
+    match RunLock::try_alone(dir) {
+        Ok(Some(lock)) => {
+            clear_directory(dir)?;
+            Ok(Ok((lock.share().map_err(failed)?, Others::None)))
+        }
+        Ok(None) => {
+            let remedy = match origin {
+                Origin::Environment => "leave out --reset",
+                _ => "name another --dir, or share this one with --keep-files",
+            };
+            let message = format!(
+                "another `multiprom run` uses it, and a reset would forget what that one has counted: stop \
+                 that one, {remedy}"
+            );
+            Err(Error::at(ErrorKind::Directory, dir, message))
+        }
+        Err(error) if run_lock::is_unsupported(&error) => {
+            clear_directory(dir)?;
+            Ok(Err(error))
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 
