@@ -1,5 +1,6 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod abandoned;
 mod birth;
 mod churn;
 mod command;

@@ -37,10 +37,10 @@ pub(super) struct RunDir {
     earlier: Earlier,
     /// Why a private directory is not in memory.
     not_in_memory: Option<Error>,
-    /// Removed at the end, while the lock is held.
+    /// Removed at the end. It has a lock of its own.
     _private: Option<PrivateDir>,
-    /// Held for life; the error tells why there is none.
-    lock: io::Result<(RunLock, Others)>,
+    /// Held for life; the error tells why it is not.
+    lock: Option<io::Result<(RunLock, Others)>>,
 }
 
 impl RunDir {
@@ -49,6 +49,7 @@ impl RunDir {
     /// A directory of `--dir` is reset unless a flag forbids it. One of the environment, which others may
     /// use too, is reset only by a flag.
     pub(super) fn open(arguments: &RunArguments) -> Result<RunDir> {
+        private_dir::remove_abandoned();
         let (dir, origin) = match (&arguments.dir, multiprocess_dir()) {
             (Some(dir), _) => (dir.clone(), Origin::Flag),
             (None, Some(dir)) => (PathBuf::from(dir), Origin::Environment),
@@ -62,10 +63,20 @@ impl RunDir {
         private_dir::create(&dir)?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
-            // A reset that forgets what this process counts is refused only if there is a lock.
-            Earlier::Kept => RunLock::join(&dir),
+            Earlier::Kept => match RunLock::join(&dir) {
+                // Another `run` has just removed it as abandoned.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    private_dir::create(&dir)?;
+                    RunLock::join(&dir)
+                }
+                lock => lock,
+            },
         };
-        let (path, label) = (absolute(&dir)?, dir.display().to_string());
+        // The private directory of a `run` that this one is started by.
+        let is_private = lock.as_ref().is_ok_and(|(lock, _)| lock.private_owner().is_some());
+        let label =
+            if is_private { PrivateDir::LABEL.to_owned() } else { dir.display().to_string() };
+        let (path, lock) = (absolute(&dir)?, Some(lock));
         Ok(RunDir { path, label, origin, earlier, lock, not_in_memory: None, _private: None })
     }
 
@@ -73,9 +84,8 @@ impl RunDir {
         let (private, not_in_memory) = PrivateDir::create()?;
         let path = absolute(private.path())?;
         let (label, origin) = (PrivateDir::LABEL.to_owned(), Origin::Private);
-        let lock = RunLock::join(&path);
         let (earlier, private) = (Earlier::Forgotten, Some(private));
-        Ok(RunDir { path, label, origin, earlier, lock, not_in_memory, _private: private })
+        Ok(RunDir { path, label, origin, earlier, lock: None, not_in_memory, _private: private })
     }
 
     /// Absolute and free of links.
@@ -117,7 +127,7 @@ impl RunDir {
         };
         let (dir, medium) = (self.path.display(), Medium::of(&self.path));
         let shared = match &self.lock {
-            Ok((_, Others::Some)) => ", shared with another `multiprom run`",
+            Some(Ok((_, Others::Some))) => ", shared with another `multiprom run`",
             _ => "",
         };
         let line = format!("directory `{dir}`: {origin}, {medium}{earlier}{shared}");
@@ -125,7 +135,7 @@ impl RunDir {
             None => say(&line),
             Some(error) => say(&format_args!("{line}, because memory cannot be used: {error}")),
         }
-        if let Err(error) = &self.lock {
+        if let Some(Err(error)) = &self.lock {
             say(&format_args!(
                 "directory `{dir}`: `{LOCK_NAME}` cannot be locked, so that another `multiprom run` in the \
                  same directory is not noticed: {error}"

@@ -9,9 +9,10 @@
 //!
 //! See: fcntl(2), "Open file description locks".
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use crate::file::sys;
 
 /// The file that is locked. It stays in the directory.
 pub(super) const LOCK_NAME: &str = ".multiprom-run.lock";
+
+/// What the file of a private directory begins with; the id of a user follows.
+const PRIVATE_MARK: &str = "private directory of multiprom, given to user ";
 
 /// How long a `run` that resets nothing waits for one that does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +48,7 @@ impl RunLock {
     pub(super) fn try_alone(dir: &Path) -> io::Result<Option<RunLock>> {
         loop {
             let handle = place::open(dir)?;
-            let lock = RunLock::open(&handle)?;
+            let lock = RunLock::open_or_create(&handle)?;
             if lock::hold_alone(&lock.file)? == LockState::Held {
                 return Ok(None);
             }
@@ -52,6 +56,31 @@ impl RunLock {
                 return Ok(Some(lock));
             }
         }
+    }
+
+    /// Takes the lock of a directory that has one alone; `None` where another `run` has it.
+    pub(super) fn try_existing(dir: &File) -> io::Result<Option<RunLock>> {
+        let lock = RunLock { file: open(dir, 0)? };
+        let is_free = lock::hold_alone(&lock.file)? == LockState::Free;
+        Ok((is_free && lock.is_in(dir)).then_some(lock))
+    }
+
+    /// Marks a directory as private, and notes to which user it is given.
+    pub(super) fn mark_private(&self, owner: u32) -> io::Result<()> {
+        self.file.write_all_at(format!("{PRIVATE_MARK}{owner}\n").as_bytes(), 0)
+    }
+
+    /// The user to whom a private directory was given; `None` where the directory is not marked as private.
+    pub(super) fn private_owner(&self) -> Option<u32> {
+        let mut text = [0; PRIVATE_MARK.len() + 16];
+        let len = self.file.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(text.get(..len)?).ok()?;
+        text.strip_prefix(PRIVATE_MARK)?.strip_suffix('\n')?.parse().ok()
+    }
+
+    /// The file that is locked.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// Shares the lock.
@@ -64,7 +93,7 @@ impl RunLock {
                 return Ok((lock.share()?, Others::None));
             }
             let handle = place::open(dir)?;
-            let lock = RunLock::open(&handle)?;
+            let lock = RunLock::open_or_create(&handle)?;
             if lock::hold_to_read(&lock.file)? == LockState::Free && lock.is_in(&handle) {
                 return Ok((lock, Others::Some));
             }
@@ -82,25 +111,17 @@ impl RunLock {
         Ok(self)
     }
 
-    /// Opens the file, and creates it where it is missing. Whoever may write to the directory may have put
-    /// something else there.
-    fn open(dir: &File) -> io::Result<RunLock> {
-        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let open = |flags| sys::open_at(dir.as_fd(), LOCK_NAME, flags, 0o600);
-        let file = loop {
-            match open(flags) {
+    fn open_or_create(dir: &File) -> io::Result<RunLock> {
+        loop {
+            match open(dir, 0) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => break opened?,
+                opened => return opened.map(|file| RunLock { file }),
             }
-            match open(flags | libc::O_CREAT | libc::O_EXCL) {
+            match open(dir, libc::O_CREAT | libc::O_EXCL) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                created => break created?,
+                created => return created.map(|file| RunLock { file }),
             }
-        };
-        if !sys::stat(&file)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        Ok(RunLock { file })
     }
 
     /// Whether the name still leads to the file that is locked, which may have been removed.
@@ -114,6 +135,17 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         lock::release(&self.file);
+    }
+}
+
+/// Opens the file of a directory. Whoever may write to the directory may have put something else there.
+fn open(dir: &File, flags: libc::c_int) -> io::Result<File> {
+    let flags = flags | libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = sys::open_at(dir.as_fd(), LOCK_NAME, flags, 0o600)?;
+    if sys::stat(&file)?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
 }
 
@@ -167,6 +199,24 @@ mod tests {
             assert_eq!(joining.join().unwrap().1, Others::Some);
             drop(first);
         });
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_marked_as_private_tells_its_owner() {
+        let dir = directory("private");
+        let lock = RunLock::try_alone(&dir).unwrap().unwrap();
+        assert_eq!(lock.private_owner(), None);
+        for owner in [0, 65534, u32::MAX] {
+            lock.file.set_len(0).unwrap();
+            lock.mark_private(owner).unwrap();
+            assert_eq!(lock.private_owner(), Some(owner));
+        }
+        for other in ["", "7\n", &format!("{PRIVATE_MARK}7"), &format!("{PRIVATE_MARK}x\n")] {
+            lock.file.set_len(0).unwrap();
+            lock.file.write_all_at(other.as_bytes(), 0).unwrap();
+            assert_eq!(lock.private_owner(), None, "{other}");
+        }
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -330,6 +330,13 @@ pub(crate) fn is_address_space_limited() -> bool {
     limits(libc::RLIMIT_AS).is_some_and(|limits| limits.rlim_cur != libc::RLIM_INFINITY)
 }
 
+/// The user with whose rights this process acts.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];
