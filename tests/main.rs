@@ -1,5 +1,6 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod abandoned;
 mod birth;
 mod churn;
 mod command;
@@ -25,6 +26,7 @@ mod parse;
 mod prometheus;
 mod readme;
 mod reused_pid;
+mod run_dir;
 mod security;
 mod serve;
 mod space;

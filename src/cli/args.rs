@@ -1,6 +1,7 @@
 //! What is typed, and what it means.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(super) enum Command {
 /// Where an exporter listens.
 #[derive(Args, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT on all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
@@ -126,17 +127,22 @@ pub(super) struct DemoWorkerArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, made if missing; without it a private one in memory
+    /// Multiprocess directory, created if it is missing; by default $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one in memory
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what processes that ended before the start have recorded
+    /// Keep what ended processes have recorded in the directory of --dir, which is reset otherwise
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Which files of processes that have ended are compacted [default: all]
+    /// Forget what ended processes have recorded, in a directory of the environment too
+    #[arg(long, conflicts_with = "keep_files")]
+    pub(super) reset: bool,
+    /// Which files of processes that have ended are compacted [default: all, but own in a directory of the
+    /// environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -164,6 +170,9 @@ pub(super) struct ServeArguments {
     /// Forget what processes that ended before the start have recorded
     #[arg(long)]
     pub(super) reset: bool,
+    /// Wait for directories that do not exist yet, and listen when all of them do
+    #[arg(long)]
+    pub(super) wait: bool,
 }
 
 #[derive(Args, Debug)]
@@ -347,6 +356,24 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
         Error::new(ErrorKind::Usage, message)
     })
+}
+
+/// The first directory that does not exist, or the first pattern that matches none.
+pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
+    for flag in flags {
+        let is_missing = match directories(std::slice::from_ref(&flag)) {
+            Ok(dirs) => dirs.iter().any(|dir| {
+                dir.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }),
+            Err(error) if error.kind() == ErrorKind::Directory => true,
+            Err(error) => return Err(error),
+        };
+        if is_missing {
+            return Ok(Some(flag));
+        }
+    }
+    Ok(None)
 }
 
 /// The directories that a command works on; patterns stand for what they match now.

@@ -59,6 +59,22 @@ pub(super) fn beside_exporter(
     compactor(dirs, files, keep_dead).map(Some)
 }
 
+/// Logs what [`beside_exporter`] makes of its flags, unless that has done so.
+pub(super) fn report(flag: Option<CompactMode>, usual: CompactMode, compactor: Option<&Compactor>) {
+    match (flag.unwrap_or(usual), compactor) {
+        (CompactMode::All, Some(_)) => say(
+            &"compacting files of all ended processes (if the application serves metrics of the Python \
+              client itself, use --compact=own)",
+        ),
+        (CompactMode::Own, Some(_)) => say(
+            &"compacting files of ended processes, except those of the Python client (if its own collector \
+              does not read the directory, use --compact=all)",
+        ),
+        (CompactMode::Off, _) => say(&"compacting nothing"),
+        (_, None) => {}
+    }
+}
+
 fn compactor(
     dirs: &[PathBuf],
     files: CompactFiles,

@@ -16,6 +16,8 @@ mod ls;
 mod mark_dead;
 mod private_dir;
 mod run;
+mod run_dir;
+mod run_lock;
 mod serve;
 mod signals;
 

@@ -1,8 +1,10 @@
 //! `serve`: the merging exporter.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::signals::{Signal, Signals};
@@ -13,8 +15,14 @@ use crate::http::Exporter;
 use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
 use crate::registry::Registry;
 
+/// How often `--wait` looks for a directory.
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let dirs = args::directories(&arguments.dir)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
@@ -35,6 +43,21 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until every directory exists; `false` where a signal ends the wait.
+fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
+    let mut reported = None;
+    while let Some(dir) = args::missing_directory(flags)? {
+        if reported.as_ref() != Some(&dir) {
+            say(&format_args!("directory `{}` does not exist yet: waiting for it", dir.display()));
+            reported = Some(dir);
+        }
+        if signals.wait_for(WAIT_INTERVAL).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Starts an exporter of what a collector merges, and of what a compactor tells.

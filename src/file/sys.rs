@@ -372,6 +372,13 @@ pub(crate) fn page_len() -> usize {
 /// The shortest page of the processors that this backend is built for.
 const MIN_PAGE_LEN: usize = 4096;
 
+/// The user with whose rights this process acts.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];

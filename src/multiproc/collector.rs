@@ -52,6 +52,7 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// ```
 pub struct MultiProcessCollector {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     files: Vec<PathBuf>,
     settings: Settings,
     access: Access,
@@ -80,6 +81,9 @@ type Filter = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Takes what a scrape skips.
 type Listener = Box<dyn Fn(&Error) + Send + Sync>;
+
+/// The values of the label `directory` that are not the path: by path.
+pub(super) type DirectoryLabels = HashMap<PathBuf, String>;
 
 /// What is different from the defaults.
 pub(super) struct Settings {
@@ -120,6 +124,7 @@ impl MultiProcessCollector {
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder {
             dirs: Vec::new(),
+            labels_of_dirs: DirectoryLabels::default(),
             file_systems: FileSystems::Supported,
             files: Vec::new(),
             access: Access::Read,
@@ -240,7 +245,7 @@ impl Collector for MultiProcessCollector {
         let help = "Histogram families merged from processes with different bounds.";
         let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
         out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
-        figures::emit(&self.dirs, &censuses, out);
+        figures::emit(&self.dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
 
@@ -263,6 +268,7 @@ fn add_named_file(cache: &mut Cache, path: &Path) {
 #[must_use = "a collector is made by `build`"]
 pub struct CollectorBuilder {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     file_systems: FileSystems,
     files: Vec<PathBuf>,
     access: Access,
@@ -282,6 +288,14 @@ impl CollectorBuilder {
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
+    }
+
+    /// Adds a directory that the label `directory` of its own metrics calls by another name than its path,
+    /// which is a new one at each start.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the launcher"))]
+    pub(crate) fn labelled_directory(mut self, dir: &Path, label: &str) -> CollectorBuilder {
+        self.labels_of_dirs.insert(dir.to_owned(), label.to_owned());
+        self.directory(dir)
     }
 
     /// Accepts directories on any file system. On one that is not tmpfs, ext4, xfs, btrfs or overlayfs,
@@ -353,6 +367,7 @@ impl CollectorBuilder {
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
+        let labels_of_dirs = self.labels_of_dirs;
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
@@ -360,6 +375,7 @@ impl CollectorBuilder {
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
+            labels_of_dirs,
             files,
             settings,
             access,

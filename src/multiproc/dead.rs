@@ -58,6 +58,21 @@ fn is_dead(path: &Path, has_lock: bool) -> bool {
     reader::open(path).is_ok_and(|file| Liveness::of(&file, has_lock) == Liveness::Dead)
 }
 
+/// Whether the writer of every series file of a directory is proven dead.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn has_only_dead_writers(dir: &Path) -> io::Result<bool> {
+    let retired = dir.join(RETIRED_DIR);
+    let are_dead = |dir: &Path, names: &[OsString], is_retired: bool| {
+        names.iter().all(|name| {
+            let parsed = name.to_str().and_then(FileName::parse);
+            let has_lock = !is_retired && parsed.is_some_and(|name| name.is_own());
+            is_dead(&dir.join(name), has_lock)
+        })
+    };
+    let names = series_names(dir)?;
+    Ok(are_dead(dir, &names, false) && are_dead(&retired, &retired_names(&retired)?, true))
+}
+
 /// Removes the files of live gauges for which `is_due` holds of their path, their name and whether they have
 /// a lock; tells the first failure after all were tried.
 fn remove_live_gauges(
