@@ -1,7 +1,8 @@
 //! File names: which process wrote the file, and what type of metric is in it.
 //!
 //! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
-//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever.
+//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A user of the
+//! Python client may choose an id of that form too, so the form alone does not tell whose file it is.
 
 use std::fmt;
 
@@ -68,15 +69,28 @@ impl<'a> FileName<'a> {
         (!id.is_empty()).then_some(FileName { kind, id })
     }
 
-    /// The process part of the id: all of it, or what stands before our suffix.
-    pub(crate) fn process(&self) -> &'a str {
-        split_own_id(self.id).map_or(self.id, |(process, _)| process)
+    /// The process part of the id: all of a chosen one; of a unique one what stands before the suffix.
+    pub(crate) fn process(&self, id: IdKind) -> &'a str {
+        match id {
+            IdKind::Chosen => self.id,
+            IdKind::Unique => split_own_id(self.id).map_or(self.id, |(process, _)| process),
+        }
     }
 
-    /// Whether the id has the form of ours.
-    pub(crate) fn is_own(&self) -> bool {
+    /// Whether the id has the form of unique ones. Whether it is one depends on where the file is and what is in
+    /// it: see [`IdKind`].
+    pub(crate) fn has_unique_form(&self) -> bool {
         split_own_id(self.id).is_some()
     }
+}
+
+/// Where an id is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// Chosen by the writer and perhaps used again: files without our magic.
+    Chosen,
+    /// Drawn by this crate: files with our magic, retired files, and sections of an archive.
+    Unique,
 }
 
 impl fmt::Display for FileName<'_> {
@@ -133,7 +147,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_the_python_client_writes_them() {
-        let parse = |name| FileName::parse(name).map(|name| (name.kind, name.id, name.process()));
+        let parse = |name| {
+            FileName::parse(name).map(|name| (name.kind, name.id, name.process(IdKind::Unique)))
+        };
         let gauge = FileKind::Gauge;
         assert_eq!(parse("counter_17.db"), Some((FileKind::Counter, "17", "17")));
         assert_eq!(parse("gauge_livesum_17.db"), Some((gauge(GaugeMode::LiveSum), "17", "17")));
@@ -154,9 +170,10 @@ mod tests {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
             let back = FileName::parse(&name).unwrap();
             assert_eq!(
-                (back.kind.mode(), back.process(), back.is_own()),
+                (back.kind.mode(), back.process(IdKind::Unique), back.has_unique_form()),
                 (Some(mode), "4711", true)
             );
+            assert_eq!(back.process(IdKind::Chosen), id.as_str());
         }
     }
 }

@@ -15,7 +15,7 @@ use super::tables::{Family, Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
-use crate::file::name::{FileKind, FileName};
+use crate::file::name::{FileKind, FileName, IdKind};
 use crate::file::reader::Snapshot;
 use crate::model::GaugeMode;
 
@@ -247,7 +247,7 @@ impl Merge {
         if !origin.is_gauge() {
             return plan.slots.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
-        let file = self.source(origin);
+        let file = self.source(origin, plan.layout);
         let is_sum =
             origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
         plan.slots.visit(
@@ -263,10 +263,15 @@ impl Merge {
         );
     }
 
-    fn source(&mut self, origin: &Origin<'_>) -> u32 {
+    fn source(&mut self, origin: &Origin<'_>, layout: Layout) -> u32 {
+        let id = match (origin.place, origin.state) {
+            (Place::File, _) if layout != Layout::Own => IdKind::Chosen,
+            (Place::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+            _ => IdKind::Unique,
+        };
         self.sources.push(Source {
             id: origin.name.id.into(),
-            process_len: origin.name.process().len(),
+            process_len: origin.name.process(id).len(),
             is_retired: origin.place == Place::Retired,
             state: origin.state,
         });
