@@ -21,6 +21,7 @@ mod launcher;
 mod layers;
 mod liveness;
 mod lost;
+mod merging;
 mod model;
 mod parse;
 mod prometheus;

@@ -1,9 +1,10 @@
 //! File names: which process wrote the file, and what type of metric is in it.
 //!
 //! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
-//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A writer's second
-//! file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector, which takes what stands
-//! behind the mode up to the next `_` or the end, and cuts three bytes off, sees the same id.
+//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A user of the
+//! Python client may choose an id of that form too, so the form alone does not tell whose file it is. A writer's
+//! second file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector, which takes what
+//! stands behind the mode up to the next `_` or the end, and cuts three bytes off, sees the same id.
 
 use std::fmt;
 
@@ -70,20 +71,36 @@ impl<'a> FileName<'a> {
         (!id.is_empty()).then_some(FileName { kind, id })
     }
 
-    /// The process part of the id: all of it, or what stands before our suffix.
-    pub(crate) fn process(&self) -> &'a str {
-        split_own_id(self.id).map_or(self.id, |(process, _)| process)
+    /// The process part of the id: all of a chosen one; of a unique one what stands before the suffix.
+    pub(crate) fn process(&self, id: IdKind) -> &'a str {
+        match id {
+            IdKind::Chosen => self.id,
+            IdKind::Unique => split_own_id(self.id).map_or(self.id, |(process, _)| process),
+        }
     }
 
-    /// What all files of a writer have in common: the id without the number of the file, if it has our form.
-    pub(crate) fn writer(&self) -> &'a str {
-        if split_own_id(self.id).is_some() { without_number(self.id) } else { self.id }
+    /// What all files of a writer have in common: of a unique id all but the number of the file.
+    pub(crate) fn writer(&self, id: IdKind) -> &'a str {
+        match id {
+            IdKind::Unique if self.has_unique_form() => without_number(self.id),
+            _ => self.id,
+        }
     }
 
-    /// Whether the id has the form of ours.
-    pub(crate) fn is_own(&self) -> bool {
+    /// Whether the id has the form of unique ones. Whether it is one depends on where the file is and what is in
+    /// it: see [`IdKind`].
+    pub(crate) fn has_unique_form(&self) -> bool {
         split_own_id(self.id).is_some()
     }
+}
+
+/// Where an id is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// Chosen by the writer and perhaps used again: files without our magic.
+    Chosen,
+    /// Drawn by this crate: files with our magic, retired files, and sections of an archive.
+    Unique,
 }
 
 impl fmt::Display for FileName<'_> {
@@ -178,7 +195,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_the_python_client_writes_them() {
-        let parse = |name| FileName::parse(name).map(|name| (name.kind, name.id, name.process()));
+        let parse = |name| {
+            FileName::parse(name).map(|name| (name.kind, name.id, name.process(IdKind::Unique)))
+        };
         let gauge = FileKind::Gauge;
         assert_eq!(parse("counter_17.db"), Some((FileKind::Counter, "17", "17")));
         assert_eq!(parse("gauge_livesum_17.db"), Some((gauge(GaugeMode::LiveSum), "17", "17")));
@@ -199,9 +218,10 @@ mod tests {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
             let back = FileName::parse(&name).unwrap();
             assert_eq!(
-                (back.kind.mode(), back.process(), back.is_own()),
+                (back.kind.mode(), back.process(IdKind::Unique), back.has_unique_form()),
                 (Some(mode), "4711", true)
             );
+            assert_eq!(back.process(IdKind::Chosen), id.as_str());
         }
     }
 
@@ -220,8 +240,10 @@ mod tests {
         assert_eq!(id.next_name(FileKind::Counter), "counter_web.db-7-0000beef.db");
         for name in &names {
             let back = FileName::parse(name).unwrap();
-            assert_eq!((back.writer(), back.process()), ("web.db-7-0000beef", "web.db-7"));
-            assert!(back.is_own() && back.to_string() == *name);
+            let unique = IdKind::Unique;
+            let parts = (back.writer(unique), back.process(unique));
+            assert_eq!(parts, ("web.db-7-0000beef", "web.db-7"));
+            assert!(back.has_unique_form() && back.to_string() == *name);
             // As prometheus_client has it: `parts[2][:-3]`.
             let part = name.split('_').nth(2).unwrap();
             assert_eq!(&part[..part.len() - 3], id.as_str());
@@ -232,7 +254,8 @@ mod tests {
             ("counter_7.db_2.db", "7.db_2"),
         ] {
             let other = FileName::parse(name).unwrap();
-            assert_eq!((other.writer(), other.is_own()), (writer, false));
+            let parts = (other.writer(IdKind::Unique), other.has_unique_form());
+            assert_eq!(parts, (writer, false));
         }
     }
 }

@@ -328,7 +328,7 @@ fn staging_name(name: &str) -> String {
 /// Whether a file that is being born may have this name.
 pub(crate) fn is_staging_name(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
-    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.is_own()))
+    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
 }
 
 /// A file that has no name yet, or one that no reader knows.
@@ -438,7 +438,9 @@ mod tests {
         let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
+        assert!(
+            name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().has_unique_form()
+        );
 
         let mut cells = Vec::new();
         for at in 0..400u32 {

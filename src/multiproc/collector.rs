@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::conflicts::Conflict;
 use super::directory::FileSystems;
 use super::figures;
 use super::gauge::SourceState;
@@ -14,6 +15,7 @@ use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
+use super::tables::Family;
 use super::turns::Turns;
 use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,6 +63,8 @@ pub struct MultiProcessCollector {
     cache: Turns<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
+    /// Families on which processes disagree, counted at each scrape, by [`Conflict::REASONS`].
+    conflicts: [AtomicU64; Conflict::REASONS.len()],
     /// Counted over the life of the collector, by [`Reason::ALL`].
     errors: [AtomicU64; Reason::ALL.len()],
 }
@@ -193,9 +197,11 @@ impl MultiProcessCollector {
     /// Reads everything and gives it to `out`.
     fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
         let censuses = self.read(cache);
-        let exported = cache.merge.exported();
+        let filter = self.settings.filter.as_deref();
+        let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
+        let (exported, conflicts) = cache.merge.exported(is_kept);
         let unsupported = cache.merge.problems.unsupported_archive();
-        self.note(&mut cache.merge, &exported);
+        self.note(&mut cache.merge, &exported, conflicts);
         match unsupported {
             Some(error) => out.fail(error),
             None => emit::emit(&cache.merge, &exported, &self.settings, out),
@@ -203,21 +209,29 @@ impl MultiProcessCollector {
         censuses
     }
 
-    fn note(&self, merge: &mut Merge, exported: &[usize]) {
+    fn note(&self, merge: &mut Merge, exported: &[usize], conflicts: Vec<Conflict>) {
         let has_conflict = |at: &&usize| {
             let family = &merge.tables.families[**at];
             family.metric_type == MetricType::Histogram
                 && family.groups().any(|group| merge.has_bucket_conflict(group))
         };
-        let conflicts = exported.iter().filter(has_conflict).count();
-        self.bucket_conflicts.fetch_add(conflicts as u64, Ordering::Relaxed);
+        let of_buckets = exported.iter().filter(has_conflict).count();
+        self.bucket_conflicts.fetch_add(of_buckets as u64, Ordering::Relaxed);
         for (reason, error) in std::mem::take(&mut merge.problems).into_errors() {
             if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
                 self.errors[at].fetch_add(1, Ordering::Relaxed);
             }
-            if let Some(on_problem) = &self.settings.on_problem {
-                on_problem(&error);
-            }
+            self.report(&error);
+        }
+        for conflict in conflicts {
+            self.conflicts[conflict.reason()].fetch_add(1, Ordering::Relaxed);
+            self.report(&conflict.into_error());
+        }
+    }
+
+    fn report(&self, error: &Error) {
+        if let Some(on_problem) = &self.settings.on_problem {
+            on_problem(error);
         }
     }
 }
@@ -245,6 +259,11 @@ impl Collector for MultiProcessCollector {
         let help = "Histogram families merged from processes with different bounds.";
         let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
         out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
+        let help = "Families that a scrape left out or changed because processes disagree on them.";
+        let mut family = out.counter("multiprom_merge_conflicts_total", help);
+        for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
+            family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
+        }
         figures::emit(&self.dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
@@ -372,6 +391,7 @@ impl CollectorBuilder {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
         };
+        let conflicts = [const { AtomicU64::new(0) }; Conflict::REASONS.len()];
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
@@ -382,6 +402,7 @@ impl CollectorBuilder {
             max_open,
             cache,
             bucket_conflicts,
+            conflicts,
             errors,
         })
     }

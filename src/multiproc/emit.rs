@@ -21,9 +21,6 @@ pub(super) fn emit(
     let processes = process_labels(&merge.sources);
     for at in exported {
         let family = &merge.tables.families[*at];
-        if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
-            continue;
-        }
         let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
         let head =
             FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);

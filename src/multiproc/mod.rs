@@ -7,6 +7,7 @@
 mod archive;
 mod collector;
 mod compact;
+mod conflicts;
 mod dead;
 mod directory;
 mod emit;

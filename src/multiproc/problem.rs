@@ -24,12 +24,11 @@ pub(super) enum Reason {
     Checksum,
     Key,
     Sample,
-    Type,
     Archive,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 14] = [
+    pub(super) const ALL: [Reason; 13] = [
         Reason::Directory,
         Reason::Name,
         Reason::Open,
@@ -42,7 +41,6 @@ impl Reason {
         Reason::Checksum,
         Reason::Key,
         Reason::Sample,
-        Reason::Type,
         Reason::Archive,
     ];
 
@@ -60,7 +58,6 @@ impl Reason {
             Reason::Checksum => "checksum",
             Reason::Key => "key",
             Reason::Sample => "sample",
-            Reason::Type => "type",
             Reason::Archive => "archive",
         }
     }
@@ -90,10 +87,6 @@ pub(super) enum KeyProblem {
         family: String,
         sample: String,
     },
-    /// A family that an earlier file has with another type.
-    Type {
-        family: String,
-    },
 }
 
 impl Cause {
@@ -118,7 +111,6 @@ impl Cause {
             },
             Cause::Key(KeyProblem::Malformed(_)) => Reason::Key,
             Cause::Key(KeyProblem::Sample { .. }) => Reason::Sample,
-            Cause::Key(KeyProblem::Type { .. }) => Reason::Type,
             Cause::Archive(_) | Cause::ArchiveMoving => Reason::Archive,
         }
     }
@@ -146,9 +138,6 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
                 write!(f, "`{sample}` is no sample of the family `{family}`")
-            }
-            KeyProblem::Type { family } => {
-                write!(f, "an earlier file has `{family}` with another type")
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
 use crate::file::lock::{self, LockState};
-use crate::file::name::{FileName, WriterId};
+use crate::file::name::{FileName, IdKind, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
@@ -300,14 +300,15 @@ impl Work<'_> {
             if self.draft.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
-            if !parsed.is_own() && self.pass.files == CompactFiles::Own {
+            let has_lock = parsed.has_unique_form();
+            if !has_lock && self.pass.files == CompactFiles::Own {
                 continue;
             }
-            let Some(dead) = self.open_dead(name.clone(), parsed.is_own()) else {
+            let Some(dead) = self.open_dead(name.clone(), has_lock) else {
                 continue;
             };
             // The name alone may be one that a process chose, and chooses again.
-            if parsed.is_own() && Reader::is_own(&dead.file) {
+            if reader::id_kind(parsed, &dead.file) == IdKind::Unique {
                 self.absorb(&dead, parsed);
             } else if self.pass.files == CompactFiles::All
                 && let Err(error) = self.retire(&name, parsed)
