@@ -12,6 +12,7 @@ mod expositions;
 mod fork;
 mod fork_matrix;
 mod gunicorn;
+mod hooks;
 mod hostile;
 mod identity;
 mod kill;
