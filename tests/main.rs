@@ -14,6 +14,7 @@ mod fork;
 mod fork_matrix;
 mod gunicorn;
 mod host;
+mod hooks;
 mod hostile;
 mod identity;
 mod kill;

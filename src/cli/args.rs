@@ -67,6 +67,9 @@ pub(super) struct MergeArguments {
     /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Keep only families whose name matches
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
     pub(super) include: Option<regex::Regex>,
@@ -317,9 +320,13 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     })
 }
 
+fn parse_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+    text.parse::<GaugeMode>().map_err(|error| error.to_string())
+}
+
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+    Ok((parse_pattern(pattern)?, parse_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {

@@ -92,8 +92,19 @@ pub(super) fn tell(error: &Error) {
 
 /// Applies the flags that say how a directory is merged.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
-    let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
     builder = builder.pid_label(pid_label);
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
     if any_file_system {
         builder = builder.any_file_system();
     }

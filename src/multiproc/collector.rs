@@ -95,6 +95,7 @@ pub(super) struct Settings {
     pub(super) labels: Vec<(String, String)>,
     pub(super) filter: Option<Filter>,
     pub(super) gauge_mode: Option<ModeRule>,
+    pub(super) default_gauge_mode: GaugeMode,
     on_problem: Option<Listener>,
 }
 
@@ -137,6 +138,7 @@ impl MultiProcessCollector {
                 labels: Vec::new(),
                 filter: None,
                 gauge_mode: None,
+                default_gauge_mode: GaugeMode::All,
                 on_problem: None,
             },
         }
@@ -356,6 +358,19 @@ impl CollectorBuilder {
         rule: impl Fn(&str) -> Option<GaugeMode> + Send + Sync + 'static,
     ) -> Self {
         self.settings.gauge_mode = Some(Box::new(rule));
+        self
+    }
+
+    /// Merges gauge families whose files have the mode [`All`](GaugeMode::All) by another mode.
+    ///
+    /// That is the mode of gauges for which a program chose none, and gives one series for each process that
+    /// ever lived. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
+    ///
+    /// A mode that is not live counts ended processes for as long as their gauges are kept, see
+    /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
+    /// files of the mode `All` do not keep.
+    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> CollectorBuilder {
+        self.settings.default_gauge_mode = mode;
         self
     }
 
