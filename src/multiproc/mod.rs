@@ -21,6 +21,7 @@ mod lock;
 mod merge;
 mod plans;
 mod problem;
+mod problem_log;
 mod scan;
 mod slots;
 mod sum;
@@ -36,3 +37,5 @@ pub use compact::{
 pub use dead::{mark_dead_processes, mark_process_dead};
 pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;
+#[cfg(feature = "cli")]
+pub(crate) use problem_log::ProblemLog;
