@@ -1,6 +1,5 @@
 //! `serve`: the merging exporter.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +11,9 @@ use super::{compact, say};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
+use crate::multiproc::{
+    CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog, clear_directory,
+};
 use crate::registry::Registry;
 
 /// How often `--wait` looks for a directory.
@@ -66,13 +67,10 @@ pub(super) fn start(
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    let told = Mutex::new(HashSet::new());
-    // Once for each problem: the counter tells how often.
+    // The counter `multiprom_file_errors_total` shows how often each occurs.
+    let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
-        let message = error.to_string();
-        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
-            say(&message);
-        }
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
     });
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;

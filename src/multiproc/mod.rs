@@ -22,6 +22,7 @@ mod lock;
 mod merge;
 mod plans;
 mod problem;
+mod problem_log;
 mod scan;
 mod slots;
 mod sum;
@@ -39,3 +40,5 @@ pub(crate) use dead::has_only_dead_writers;
 pub use dead::{mark_dead_processes, mark_process_dead};
 pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;
+#[cfg(feature = "cli")]
+pub(crate) use problem_log::ProblemLog;

@@ -10,7 +10,7 @@ mod dirs;
 mod fold;
 mod pass;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use super::problem_log::ProblemLog;
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
 use crate::model::{Collector, FamilySink};
 use pass::{Outcome, Pass, Purpose};
@@ -187,7 +188,7 @@ impl Compactor {
     }
 
     fn run_until(&self, (stopped, wake): &(Mutex<bool>, Condvar)) {
-        let mut told = HashSet::new();
+        let mut log = ProblemLog::default();
         let mut pause = Duration::ZERO;
         loop {
             let is_stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,10 +198,7 @@ impl Compactor {
             }
             let start = Instant::now();
             if let Err(error) = self.run() {
-                let message = error.to_string();
-                if told.insert(message.clone()) {
-                    log_line(&format_args!("cannot compact: {message}"));
-                }
+                log.log(&format_args!("cannot compact: {error}"));
             }
             pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }
