@@ -20,6 +20,7 @@ mod layers;
 mod liveness;
 mod lost;
 mod model;
+mod other_uid;
 mod parse;
 mod prometheus;
 mod readme;

@@ -17,7 +17,7 @@ use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::{compact, say, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
-use crate::multiproc::{MultiProcessCollector, clear_directory, mark_process_dead};
+use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// How often ended children are looked for, should a signal be missed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         Some(dir) => {
             private_dir::create(dir)?;
             if !arguments.keep_files {
-                clear_directory(dir)?;
+                compact::reset(dir)?;
             }
             dir
         }

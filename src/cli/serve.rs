@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::signals::{Signal, Signals};
-use super::{compact, say};
+use super::{compact, owner, say};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector};
 use crate::registry::Registry;
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     for dir in &dirs {
         builder = builder.directory(dir);
         if arguments.reset {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
         }
     }
     let any_file_system = arguments.merge.any_file_system;
@@ -72,7 +72,7 @@ pub(super) fn tell(error: &Error) {
 /// Applies the flags that say how a directory is merged.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
     let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
-    builder = builder.pid_label(pid_label);
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
     if any_file_system {
         builder = builder.any_file_system();
     }

@@ -1,16 +1,18 @@
 //! Marks processes as dead: their live gauges leave the merge.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::directory::{retired_names, series_names};
-use super::liveness::Liveness;
+use super::liveness::{Liveness, Proof};
+use super::prober::{Freshness, Prober};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
 use crate::file::lock::{self, LockState, WriteState};
 use crate::file::name::FileName;
+use crate::file::place;
 use crate::file::reader;
 use crate::model::GaugeMode;
 
@@ -26,9 +28,14 @@ use crate::model::GaugeMode;
 /// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the other files are removed all
 /// the same.
 pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
+    mark_process_dead_by(dir.as_ref(), pid, &mut Prober::default())
+}
+
+/// The same, where the prober may have more ways to ask.
+pub(crate) fn mark_process_dead_by(dir: &Path, pid: u32, prober: &mut Prober) -> Result<()> {
     let pid = pid.to_string();
-    remove_live_gauges(dir.as_ref(), |path, name, has_lock| {
-        name.process() == pid && !is_alive(path, has_lock)
+    remove_live_gauges(dir, |path, name, proof| {
+        name.process() == pid && !is_alive(path, proof, prober)
     })
 }
 
@@ -39,30 +46,33 @@ pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
 ///
 /// As [`mark_process_dead`].
 pub fn mark_dead_processes(dir: impl AsRef<Path>) -> Result<()> {
-    remove_live_gauges(dir.as_ref(), |path, _, has_lock| is_dead(path, has_lock))
+    let (dir, mut prober) = (dir.as_ref(), Prober::default());
+    let handle = place::open(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
+    prober.enter(dir, &handle);
+    remove_live_gauges(dir, |path, _, proof| is_dead(path, proof, &mut prober))
 }
 
 /// Whether the writer of a file is known to live: by its lock, or by its lease where there is no lock. Of a
 /// file that cannot be asked for the supervisor's word holds.
-fn is_alive(path: &Path, has_lock: bool) -> bool {
-    reader::open(path).is_ok_and(|file| {
-        if has_lock {
-            !lock::probe(&file).is_ok_and(|state| state == LockState::Free)
-        } else {
-            lock::writers(&file) == WriteState::Written
-        }
+fn is_alive(path: &Path, proof: Proof, prober: &Prober) -> bool {
+    reader::open(path).is_ok_and(|file| match proof {
+        Proof::LockAndLease => !lock::probe(&file).is_ok_and(|state| state == LockState::Free),
+        Proof::Lease => prober.writers(&file) == WriteState::Written,
     })
 }
 
-fn is_dead(path: &Path, has_lock: bool) -> bool {
-    reader::open(path).is_ok_and(|file| Liveness::of(&file, has_lock) == Liveness::Dead)
+fn is_dead(path: &Path, proof: Proof, prober: &mut Prober) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    reader::open(path).is_ok_and(|file| {
+        prober.ask(name, &file, proof, Freshness::Now).liveness() == Liveness::Dead
+    })
 }
 
-/// Removes the files of live gauges for which `is_due` holds of their path, their name and whether they have
-/// a lock; tells the first failure after all were tried.
+/// Removes the files of live gauges for which `is_due` holds of their path, their name and what proves that
+/// their writer is dead; returns the first failure after all were tried.
 fn remove_live_gauges(
     dir: &Path,
-    is_due: impl Fn(&Path, FileName<'_>, bool) -> bool,
+    mut is_due: impl FnMut(&Path, FileName<'_>, Proof) -> bool,
 ) -> Result<()> {
     let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
     let mut result = Ok(());
@@ -73,7 +83,9 @@ fn remove_live_gauges(
                 continue;
             };
             let is_live_gauge = name.kind.mode().is_some_and(GaugeMode::is_live);
-            if !is_live_gauge || !is_due(&path, name, name.is_own() && !is_retired) {
+            let proof =
+                if name.is_own() && !is_retired { Proof::LockAndLease } else { Proof::Lease };
+            if !is_live_gauge || !is_due(&path, name, proof) {
                 continue;
             }
             match fs::remove_file(&path) {

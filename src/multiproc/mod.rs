@@ -20,6 +20,7 @@ mod liveness;
 mod lock;
 mod merge;
 mod plans;
+mod prober;
 mod problem;
 mod scan;
 mod slots;
@@ -36,3 +37,12 @@ pub use compact::{
 pub use dead::{mark_dead_processes, mark_process_dead};
 pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;
+
+#[cfg(feature = "cli")]
+pub(crate) use compact::clear_directory_by;
+#[cfg(feature = "cli")]
+pub(crate) use dead::mark_process_dead_by;
+#[cfg(feature = "cli")]
+pub(crate) use directory::list_files_by;
+#[cfg(feature = "cli")]
+pub(crate) use prober::{OwnerLease, Prober};
