@@ -24,6 +24,7 @@ mod liveness;
 mod lost;
 mod merging;
 mod model;
+mod other_uid;
 mod parse;
 mod prometheus;
 mod readme;

@@ -41,7 +41,7 @@ pub(super) enum Command {
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; 1 when something is damaged
     Check(CheckArguments),
-    /// Merge the files of processes that have ended into the archive
+    /// Merge the files of processes that have ended into the archive; files whose writers may live are left
     Compact(CompactArguments),
     /// Read an exposition in one format and print it in another
     Convert(ConvertArguments),
@@ -170,7 +170,8 @@ pub(super) struct ServeArguments {
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Forget what processes that ended before the start have recorded
+    /// Forget what processes that ended before the start have recorded; files whose writers may live are left and
+    /// reported
     #[arg(long)]
     pub(super) reset: bool,
     /// Wait for directories that do not exist yet, and listen when all of them do

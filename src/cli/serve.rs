@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::signals::{Signal, Signals};
-use super::{compact, say};
+use super::{compact, owner, say};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{
-    CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog, clear_directory,
-};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
 
 /// How often `--wait` looks for a directory.
@@ -30,7 +28,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     for dir in &dirs {
         builder = builder.directory(dir);
         if arguments.reset {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
         }
     }
     let flag = compact::told(arguments.compact, &arguments.merge);
@@ -99,7 +97,7 @@ pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) ->
         any_file_system,
         pid_label,
     } = merge;
-    builder = builder.pid_label(pid_label);
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
     if let Some(mode) = default_gauge_mode {
         builder = builder.default_gauge_mode(mode);
     }

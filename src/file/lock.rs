@@ -34,7 +34,9 @@ pub(crate) enum LockState {
 pub(crate) enum WriteState {
     Written,
     Unwritten,
-    /// The kernel does not say: the file is another user's, or the file system has no leases.
+    /// The kernel grants this process no lease: it is neither the owner of the file nor has it CAP_LEASE.
+    Refused,
+    /// The kernel does not say: the file system has no leases, say.
     Unknown,
 }
 
@@ -111,8 +113,8 @@ pub(crate) fn probe(file: &File) -> io::Result<LockState> {
 
 /// Asks whether anybody has `file` open for writing. `file` is opened read-only.
 ///
-/// Takes a read lease and gives it back at once; a writer that opens the file in between waits for
-/// that long.
+/// Takes a read lease and releases it at once; a writer that opens the file in between waits for
+/// that long. A lease that cannot be released ends when `file` is closed.
 pub(crate) fn writers(file: &File) -> WriteState {
     let fd = file.as_raw_fd();
     // NOTE: the signal of a broken lease is SIGIO, which ends a process, unless it is set before each
@@ -127,12 +129,13 @@ pub(crate) fn writers(file: &File) -> WriteState {
     if lease != 0 {
         return match io::Error::last_os_error().raw_os_error() {
             Some(libc::EAGAIN) => WriteState::Written,
+            Some(libc::EACCES) => WriteState::Refused,
             _ => WriteState::Unknown,
         };
     }
     // SAFETY: takes numbers only.
-    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
-    WriteState::Unwritten
+    let released = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    if released == 0 { WriteState::Unwritten } else { WriteState::Unknown }
 }
 
 /// Forks of this process that are under way, as far as libc knows.

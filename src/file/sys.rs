@@ -42,6 +42,8 @@ pub(crate) struct Stat {
     pub(crate) len: u64,
     links: libc::nlink_t,
     mode: libc::mode_t,
+    /// The user that the file belongs to.
+    pub(crate) owner: u32,
     /// Nanoseconds since the Unix epoch. Moved by whatever changes the file but for stores into a mapping.
     pub(crate) changed: i128,
 }
@@ -53,6 +55,7 @@ impl Stat {
             len: stat.st_size as u64,
             links: stat.st_nlink,
             mode: stat.st_mode,
+            owner: stat.st_uid,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
     }
@@ -377,6 +380,30 @@ const MIN_PAGE_LEN: usize = 4096;
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// The user that this thread accesses files as.
+///
+/// See: setfsuid(2). The C library changes the calling thread alone, as the kernel does.
+#[cfg(feature = "cli")]
+pub(crate) fn file_user() -> u32 {
+    const NO_USER: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: takes a number only. No user has this one: the call changes nothing and returns the present user.
+    let user = unsafe { libc::setfsuid(NO_USER) };
+    user as u32
+}
+
+/// Has this thread access files as a user; `false` where it may not, or where the user namespace lacks the
+/// user.
+///
+/// NOTE: a change clears the parent-death signal of the thread and makes the process undumpable: it leaves no
+/// core. See: prctl(2), PR_SET_PDEATHSIG and PR_SET_DUMPABLE.
+#[cfg(feature = "cli")]
+pub(crate) fn set_file_user(user: u32) -> bool {
+    // The call reports no failure.
+    // SAFETY: takes a number only.
+    unsafe { libc::setfsuid(user) };
+    file_user() == user
 }
 
 /// Random bits from the kernel.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -13,12 +14,13 @@ use super::gauge::SourceState;
 use super::known::{self, Access, Tools};
 use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
+use super::prober::{OwnerLease, Prober};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::tables::Family;
 use super::turns::Turns;
 use super::{directory, emit};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, log_line};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::map::guard_mappings;
@@ -58,6 +60,7 @@ pub struct MultiProcessCollector {
     files: Vec<PathBuf>,
     settings: Settings,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     /// How many files may be kept open.
     max_open: usize,
     cache: Turns<Cache>,
@@ -133,6 +136,7 @@ impl MultiProcessCollector {
             file_systems: FileSystems::Supported,
             files: Vec::new(),
             access: Access::Read,
+            owner_lease: None,
             settings: Settings {
                 pid_label: "pid".to_owned(),
                 labels: Vec::new(),
@@ -153,6 +157,9 @@ impl MultiProcessCollector {
         if !cache.merge.begin() {
             cache.dirs.clear();
         }
+        if let Some(lease) = &self.owner_lease {
+            cache.prober.set_owner_lease(Arc::clone(lease));
+        }
         cache.dirs.resize_with(self.dirs.len(), KnownDirectory::default);
         let mut attempt = 0;
         loop {
@@ -165,6 +172,7 @@ impl MultiProcessCollector {
             let mut tools = Tools {
                 merge: &mut cache.merge,
                 reader: &mut cache.reader,
+                prober: &mut cache.prober,
                 access: self.access,
                 dead_gauges,
                 spare: self.max_open,
@@ -244,12 +252,22 @@ struct Cache {
     merge: Merge,
     dirs: Vec<KnownDirectory>,
     reader: Reader,
+    prober: Prober,
 }
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
         let censuses = match self.cache.take_turn() {
-            Some(mut cache) => self.scrape(&mut cache, out),
+            Some(mut cache) => {
+                let censuses = self.scrape(&mut cache, out);
+                let lines = cache.prober.unreported();
+                // Other scrapes do not wait for the log.
+                drop(cache);
+                for line in &lines {
+                    log_line(line);
+                }
+                censuses
+            }
             None => self.scrape(&mut Cache::default(), out),
         };
         let help = "Series files, or entries of them, that a scrape skipped.";
@@ -293,6 +311,7 @@ pub struct CollectorBuilder {
     file_systems: FileSystems,
     files: Vec<PathBuf>,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     settings: Settings,
 }
 
@@ -303,6 +322,13 @@ impl CollectorBuilder {
         guard_mappings().map_err(|error| Error::new(ErrorKind::Io, error))?;
         self.access = Access::Map;
         Ok(self)
+    }
+
+    /// Has leases taken in the name of the owners of files too.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    pub(crate) fn owner_lease(mut self, lease: Arc<dyn OwnerLease>) -> CollectorBuilder {
+        self.owner_lease = Some(lease);
+        self
     }
 
     /// Adds a directory. Several are merged as if their files were in one.
@@ -402,6 +428,7 @@ impl CollectorBuilder {
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
         let labels_of_dirs = self.labels_of_dirs;
+        let owner_lease = self.owner_lease;
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
@@ -414,6 +441,7 @@ impl CollectorBuilder {
             files,
             settings,
             access,
+            owner_lease,
             max_open,
             cache,
             bucket_conflicts,
