@@ -1,4 +1,5 @@
-//! The writer's mapping of its own file, in segments that never move and are never unmapped.
+//! The writer's mapping of its own file, in segments that never move and are never unmapped once a cell of them
+//! was handed out.
 //!
 //! A segment reserves address space beyond the end of the file; only bytes that the file system has
 //! reserved are touched. No reference into the mapping exists but to single atomic words.
@@ -23,8 +24,8 @@ const MIN_SEGMENT_LEN: usize = 64 * 1024;
 struct Segment {
     /// Offset in the file.
     start: u64,
-    /// Never dropped: cells point into it for the life of the process, and in a forked child the
-    /// addresses may belong to somebody else.
+    /// Dropped by [`Map::unmap`] only: cells point into it for the life of the process, and in a forked child
+    /// the addresses may belong to somebody else.
     raw: ManuallyDrop<MmapRaw>,
 }
 
@@ -68,11 +69,13 @@ pub(crate) struct Map {
     segments: Vec<Segment>,
     /// The end of the last segment, as offset in the file.
     end: u64,
+    /// Whether a cell points into it.
+    has_cells: std::cell::Cell<bool>,
 }
 
 impl Map {
     pub(crate) const fn new() -> Map {
-        Map { segments: Vec::new(), end: 0 }
+        Map { segments: Vec::new(), end: 0, has_cells: std::cell::Cell::new(false) }
     }
 
     /// Maps segments until `end` is covered. What was mapped before stays where it is.
@@ -99,6 +102,15 @@ impl Map {
             }
         }
         Ok(())
+    }
+
+    /// Unmaps the file, unless a cell of it was handed out.
+    pub(crate) fn unmap(self) {
+        if !self.has_cells.get() {
+            self.segments
+                .into_iter()
+                .for_each(|segment| drop(ManuallyDrop::into_inner(segment.raw)));
+        }
     }
 
     /// Puts memory of this process in place of the first `used` bytes, where the cells are, and unmaps the rest.
@@ -178,8 +190,10 @@ impl Map {
     pub(crate) fn cell(&self, offset: u64) -> Cell {
         assert!(offset.is_multiple_of(8), "offset {offset} is no multiple of 8");
         let address = self.address(offset, size_of::<u64>()).cast::<u64>();
+        self.has_cells.set(true);
         // SAFETY: aligned, as mappings are page-aligned and the offset is a multiple of 8; mapped for
-        // the life of the process, as segments are never dropped; from here on accessed by atomics only.
+        // the life of the process, as segments with cells are never dropped; from here on accessed by atomics
+        // only.
         let word: &'static AtomicU64 = unsafe { AtomicU64::from_ptr(address) };
         Cell::new(word)
     }

@@ -1,13 +1,14 @@
 //! Forks in several ways, for the tests.
 //!
-//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited|scrape|growing`. Prints what the test
-//! asks for.
+//! usage: `test-forks DIR SCENARIO`, a scenario being a name in `main`. Prints what the test asks for.
 #![expect(unsafe_code, reason = "fork and clone")]
 
 use std::io::{Read as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, CounterHandle, Family, Registry};
+use multiprom::{Backend, Counter, CounterHandle, Family, Registry, Summary};
 
 /// What the parent adds before and after, and each child.
 const PARENT: f64 = 1.0;
@@ -82,8 +83,8 @@ fn growing() -> multiprom::Result<()> {
                 family.with([&last]).inc();
             });
             begins.wait();
-            let begin = std::time::Instant::now();
-            while begin.elapsed() < std::time::Duration::from_micros(100 * round) {
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(100 * round) {
                 std::hint::spin_loop();
             }
             let pid = fork();
@@ -103,9 +104,59 @@ fn growing() -> multiprom::Result<()> {
     Ok(())
 }
 
+/// What handlers of forks record into, in processes that have no file of that type yet.
+static HANDLED: OnceLock<Family<Summary, 1>> = OnceLock::new();
+
+fn record_in_handler(handler: &str) {
+    if let Some(handled) = HANDLED.get() {
+        let begin = Instant::now();
+        handled.with([handler]).observe(1.0);
+        let took = begin.elapsed();
+        assert!(took < Duration::from_millis(200), "recording in {handler} took {took:?}");
+    }
+}
+
+extern "C" fn record_before() {
+    record_in_handler("before");
+}
+
+extern "C" fn record_in_parent() {
+    record_in_handler("parent");
+}
+
+extern "C" fn record_in_child() {
+    record_in_handler("child");
+}
+
+/// Registers handlers that record. They run before those of the library in parent and child, and after it before
+/// the fork, if they are registered first.
+fn register_handlers() {
+    let (before, parent, child) = (record_before, record_in_parent, record_in_child);
+    // SAFETY: the handlers are never unloaded. They allocate, which the C library allows in a process with one thread.
+    let result = unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+    assert_eq!(result, 0);
+}
+
+/// Forks while handlers record; the child records ten times more and lives until its standard input ends.
+fn handlers(registry: &Registry) {
+    let handled = Summary::builder("handled", "By handler.").labels(["handler"]);
+    let handled = HANDLED.get_or_init(|| handled.register(registry).expect("the name is free"));
+    if fork() == 0 {
+        (0..10).for_each(|_| handled.with(["child"]).observe(1.0));
+        println!("child {}", std::process::id());
+        std::io::stdout().flush().expect("the test reads");
+        let _ = std::io::stdin().read(&mut [0]);
+        exit();
+    }
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
+    if scenario == "handlers" {
+        register_handlers();
+    }
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let counter = Counter::builder("counted", "Counted.").register(&registry)?;
     let family = Counter::builder("labelled", "By label.").labels(["who"]).register(&registry)?;
@@ -119,6 +170,7 @@ fn main() -> multiprom::Result<()> {
         "inherited" => inherited(counter),
         "scrape" => scrape(dir)?,
         "growing" => growing()?,
+        "handlers" => handlers(&registry),
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),
