@@ -193,7 +193,9 @@ impl MultiProcessCollector {
         let censuses = self.read(cache);
         let filter = self.settings.filter.as_deref();
         let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
-        let (exported, conflicts) = cache.merge.exported(is_kept);
+        let rule = self.settings.gauge_mode.as_deref();
+        let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
+        let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
         self.note(&mut cache.merge, &exported, conflicts);
         emit::emit(&cache.merge, &exported, &self.settings, out);
         censuses

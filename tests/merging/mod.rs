@@ -1,5 +1,6 @@
 //! The rules of the merge where processes disagree: every page stays valid, and no value is lost without a word.
 
+mod modes;
 mod names;
 mod processes;
 
