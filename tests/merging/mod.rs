@@ -3,6 +3,7 @@
 mod modes;
 mod names;
 mod processes;
+mod series;
 
 use std::collections::HashSet;
 use std::fs::File;
