@@ -1,10 +1,11 @@
 //! Which directories series files may be in.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sys::{self, Identity};
 
@@ -99,6 +100,16 @@ pub(crate) fn file_system_name(dir: &Path) -> Option<&'static str> {
 pub(crate) fn is_open_to_others(dir: &File) -> bool {
     const WRITE_BY_OTHERS: u32 = 0o022;
     dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITE_BY_OTHERS != 0)
+}
+
+/// The directories that are not an earlier one under another name (a link, a slash at the end, a pattern that
+/// overlaps), each with its index. The file system decides at each call, as links may move.
+pub(crate) fn distinct(dirs: &[PathBuf]) -> impl Iterator<Item = (usize, &PathBuf)> {
+    let mut seen = HashSet::new();
+    dirs.iter().enumerate().filter(move |(_, dir)| {
+        let found = if dirs.len() > 1 { identity(dir) } else { None };
+        found.is_none_or(|found| seen.insert(found))
+    })
 }
 
 /// What a path names now; `None` where it names nothing that can be seen.

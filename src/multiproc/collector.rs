@@ -1,6 +1,6 @@
 //! The collector that merges multiprocess directories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
+use crate::file::place;
 use crate::file::reader::{self, Reader};
-use crate::file::sys::descriptor_limit;
+use crate::file::sys::{Identity, descriptor_limit};
 use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -148,8 +149,9 @@ impl MultiProcessCollector {
         }
     }
 
-    /// Reads everything, as it is at one moment.
-    fn read(&self, cache: &mut Cache) -> Vec<Census> {
+    /// Reads everything, as it is at one moment. Directories that are another one by another name are not read, and
+    /// not returned.
+    fn read(&self, cache: &mut Cache) -> (Vec<PathBuf>, Vec<Census>) {
         let dead_gauges = match self.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
@@ -181,9 +183,11 @@ impl MultiProcessCollector {
             };
             let mut has_moved = false;
             let mut censuses = Vec::with_capacity(self.dirs.len());
-            for (dir, known) in self.dirs.iter().zip(&mut cache.dirs) {
-                let (result, census) = read_directory(&mut tools, dir, known);
+            let mut dirs = Vec::with_capacity(self.dirs.len());
+            for (at, dir) in place::distinct(&self.dirs) {
+                let (result, census) = read_directory(&mut tools, dir, &mut cache.dirs[at]);
                 has_moved |= result == Attempt::Moved;
+                dirs.push(dir.clone());
                 censuses.push(census);
             }
             if has_moved && attempt < MAX_ATTEMPTS {
@@ -194,29 +198,32 @@ impl MultiProcessCollector {
                 let first = self.dirs.first().map(|dir| dir.join(ARCHIVE_NAME));
                 cache.merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
             }
-            self.files.iter().for_each(|file| add_named_file(cache, file));
+            let mut named = NamedFiles::new(&dirs);
+            self.files.iter().for_each(|file| named.add(cache, file));
             cache.merge.settle();
             if self.access == Access::Map {
                 // Scrapes that follow read little.
                 cache.reader.release();
             }
-            return censuses;
+            return (dirs, censuses);
         }
     }
 
     /// Reads everything and gives it to `out`.
-    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
-        let censuses = self.read(cache);
+    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> (Vec<PathBuf>, Vec<Census>) {
+        let read = self.read(cache);
         let filter = self.settings.filter.as_deref();
         let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
-        let (exported, conflicts) = cache.merge.exported(is_kept);
+        let rule = self.settings.gauge_mode.as_deref();
+        let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
+        let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
         let unsupported = cache.merge.problems.unsupported_archive();
         self.note(&mut cache.merge, &exported, conflicts);
         match unsupported {
             Some(error) => out.fail(error),
             None => emit::emit(&cache.merge, &exported, &self.settings, out),
         }
-        censuses
+        read
     }
 
     fn note(&self, merge: &mut Merge, exported: &[usize], conflicts: Vec<Conflict>) {
@@ -257,16 +264,16 @@ struct Cache {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let censuses = match self.cache.take_turn() {
+        let (dirs, censuses) = match self.cache.take_turn() {
             Some(mut cache) => {
-                let censuses = self.scrape(&mut cache, out);
+                let read = self.scrape(&mut cache, out);
                 let lines = cache.prober.unreported();
                 // Other scrapes do not wait for the log.
                 drop(cache);
                 for line in &lines {
                     log_line(line);
                 }
-                censuses
+                read
             }
             None => self.scrape(&mut Cache::default(), out),
         };
@@ -284,22 +291,42 @@ impl Collector for MultiProcessCollector {
         for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
             family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
         }
-        figures::emit(&self.dirs, &self.labels_of_dirs, &censuses, out);
+        figures::emit(&dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
 
-/// Reads a file that was named by itself. Whoever names it wants what is in it: nobody asks whether its
-/// writer lives.
-fn add_named_file(cache: &mut Cache, path: &Path) {
-    let file = path.file_name().and_then(|name| name.to_str());
-    let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-        return cache.merge.problems.add(path, Cause::UnknownName);
-    };
-    let dir = path.parent().unwrap_or(path);
-    let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
-    match reader::open(path) {
-        Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
-        Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
+/// Files that were named one by one. Whoever names a file wants what is in it: its writer is not asked for.
+struct NamedFiles {
+    /// The directories that are read as a whole.
+    dirs: Vec<Identity>,
+    /// The files that were added.
+    seen: HashSet<Identity>,
+}
+
+impl NamedFiles {
+    fn new(dirs: &[PathBuf]) -> NamedFiles {
+        let dirs = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
+        NamedFiles { dirs, seen: HashSet::new() }
+    }
+
+    /// Adds a file, unless it was added before under this or another name.
+    fn add(&mut self, cache: &mut Cache, path: &Path) {
+        let file = path.file_name().and_then(|name| name.to_str());
+        let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
+            return cache.merge.problems.add(path, Cause::UnknownName);
+        };
+        let dir = path.parent().unwrap_or(path);
+        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        if !self.dirs.is_empty() && place::identity(here).is_some_and(|it| self.dirs.contains(&it))
+        {
+            return;
+        }
+        let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
+        match reader::open(path) {
+            Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
+            Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
+            Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
+        }
     }
 }
 
@@ -331,7 +358,8 @@ impl CollectorBuilder {
         self
     }
 
-    /// Adds a directory. Several are merged as if their files were in one.
+    /// Adds a directory. Several are merged as if their files were in one; one that is given twice, by whatever names,
+    /// counts once.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
@@ -352,7 +380,7 @@ impl CollectorBuilder {
         self
     }
 
-    /// Adds one series file, whose name tells what it holds.
+    /// Adds one series file, whose name tells what it holds. One that is given twice counts once.
     pub fn file(mut self, file: impl AsRef<Path>) -> CollectorBuilder {
         self.files.push(file.as_ref().to_owned());
         self

@@ -5,13 +5,15 @@ use std::fmt;
 use super::merge::Merge;
 use super::tables::Family;
 use crate::error::{Error, ErrorKind};
-use crate::model::MetricType;
+use crate::model::{GaugeMode, MetricType};
 
 /// A family on which processes disagree. One is counted at each scrape.
 #[derive(Debug)]
 pub(super) enum Conflict {
     /// It is left out, because another family has one of its names.
     Name { family: Named, other: Named },
+    /// It is merged by the last of its modes, as no rule names another.
+    Mode { family: String, modes: Vec<GaugeMode> },
 }
 
 /// A family by its type and name.
@@ -20,12 +22,13 @@ pub(super) struct Named(MetricType, String);
 
 impl Conflict {
     /// The values of the label `reason` of `multiprom_merge_conflicts_total`.
-    pub(super) const REASONS: [&'static str; 1] = ["name"];
+    pub(super) const REASONS: [&'static str; 2] = ["name", "mode"];
 
     /// Which of the reasons it is.
     pub(super) fn reason(&self) -> usize {
         match self {
             Conflict::Name { .. } => 0,
+            Conflict::Mode { .. } => 1,
         }
     }
 
@@ -39,6 +42,11 @@ impl fmt::Display for Conflict {
         match self {
             Conflict::Name { family, other } => {
                 write!(f, "{family} is left out: it has a name in common with {other}")
+            }
+            Conflict::Mode { family, modes } => {
+                let names: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
+                let (all, last) = (names.join(", "), names.last().unwrap_or(&""));
+                write!(f, "gauge `{family}` has several modes ({all}): it is merged by {last}")
             }
         }
     }
@@ -60,10 +68,11 @@ impl Named {
 
 impl Merge {
     /// The numbers of the families that are exported, by name, with their groups in order; and the conflicts among
-    /// the families of this scrape that are kept.
+    /// the families of this scrape that are kept. A rule may name the mode of a gauge.
     pub(super) fn exported(
         &mut self,
         is_kept: impl Fn(&Family) -> bool,
+        has_rule: impl Fn(&Family) -> bool,
     ) -> (Vec<usize>, Vec<Conflict>) {
         let mut is_exported = Vec::with_capacity(self.tables.families.len());
         let mut contested = Vec::new();
@@ -87,6 +96,13 @@ impl Merge {
         }
         let mut exported: Vec<usize> = (0..families.len()).filter(|at| is_exported[*at]).collect();
         exported.sort_unstable_by_key(|at| &*families[*at].name);
+        for at in &exported {
+            let (family, modes) = (&families[*at], self.families[*at].modes);
+            if modes.are_several() && !has_rule(family) {
+                let (family, modes) = (family.name.to_string(), modes.by_name());
+                conflicts.push(Conflict::Mode { family, modes });
+            }
+        }
         (exported, conflicts)
     }
 }

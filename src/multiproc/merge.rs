@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::gauge::{Contribution, Source, SourceState};
+use super::gauge::{Contribution, Modes, Source, SourceState};
 use super::plans::{Plan, Plans};
 use super::problem::{Cause, Problems};
 use super::slots::{NOBODY, Visitor};
@@ -28,8 +28,8 @@ pub(super) struct FamilyState {
     /// The scrape in which it was met last.
     pub(super) scrape: u64,
     help: Option<Number>,
-    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
-    mode: Option<GaugeMode>,
+    /// Of gauges: those of all its files, and of the archive.
+    pub(super) modes: Modes,
 }
 
 /// Everything that scrapes have learnt, and the sums of the current one.
@@ -340,14 +340,15 @@ impl Merge {
 
     /// Notes the families of a file, and what is wrong with its keys.
     fn finish(&mut self, plan: &Plan, origin: &Origin<'_>) {
+        let mode = origin.name.kind.mode();
         for (family, help) in &plan.families {
             let state = &mut self.families[*family as usize];
             if state.scrape != self.scrape {
-                *state = FamilyState { scrape: self.scrape, help: None, mode: None };
+                *state = FamilyState { scrape: self.scrape, ..FamilyState::default() };
             }
             state.help = state.help.or(*help);
-            if origin.place != Place::Archive || state.mode.is_none() {
-                state.mode = origin.name.kind.mode();
+            if let Some(mode) = mode {
+                state.modes.insert(mode);
             }
         }
         for problem in &plan.unusable {
@@ -387,7 +388,7 @@ impl Merge {
     }
 
     pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
-        self.families[family].mode
+        self.families[family].modes.deciding()
     }
 }
 

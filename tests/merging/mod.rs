@@ -1,7 +1,9 @@
 //! The rules of the merge where processes disagree: every page stays valid, and no value is lost without a word.
 
+mod modes;
 mod names;
 mod processes;
+mod series;
 
 use std::collections::HashSet;
 use std::fs::File;

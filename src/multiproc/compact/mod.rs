@@ -139,7 +139,7 @@ impl Compactor {
     pub fn run(&self) -> Result<Compaction> {
         let mut done = Compaction::default();
         let mut result = Ok(());
-        for dir in &self.0.dirs {
+        for (_, dir) in place::distinct(&self.0.dirs) {
             let pass = Pass {
                 purpose: Purpose::Compact,
                 dir,
@@ -294,7 +294,7 @@ impl CompactorBuilder {
         self
     }
 
-    /// Adds a directory; each has an archive of its own.
+    /// Adds a directory; each has an archive of its own, and one that is given twice is compacted once.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CompactorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
