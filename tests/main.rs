@@ -1,5 +1,6 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod background;
 mod birth;
 mod churn;
 mod command;

@@ -13,11 +13,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::sys::{self, Identity};
+use super::inherited;
 
 /// Not in the libc crate. See: fcntl(2), "Managing signals"; the same number on every architecture.
 const F_SETSIG: libc::c_int = 10;
@@ -52,7 +52,7 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
 ///
 /// A child that is forked from now on closes its copy of the descriptor.
 pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
-    close_in_children(file.as_raw_fd());
+    inherited::close_in_children(file.as_raw_fd());
     let lock = whole_file(libc::F_WRLCK);
     // SAFETY: `lock` is valid; the kernel only reads it.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
@@ -176,7 +176,7 @@ extern "C" fn begin_child() {
     // Other threads' forks and births do not go on in a child.
     FORKING.store(0, Ordering::SeqCst);
     BIRTHS.store(0, Ordering::SeqCst);
-    close_inherited();
+    inherited::close_all();
 }
 
 /// Counts down, and not below 0: a fork may have begun before it was watched, and a child forgets births.
@@ -227,76 +227,10 @@ impl Drop for NoFork {
     }
 }
 
-/// A descriptor that forked children close. Written under no lock, one slot by one thread.
-struct Inherited {
-    /// The number, or -1 in a free slot.
-    fd: AtomicI32,
-    device: AtomicU64,
-    inode: AtomicU64,
-}
-
-/// A process has up to 13 series files for each directory that it writes to.
-const MAX_INHERITED: usize = 1024;
-
-static INHERITED: [Inherited; MAX_INHERITED] = [const {
-    Inherited { fd: AtomicI32::new(-1), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
-}; MAX_INHERITED];
-
-/// The number of a slot that is being filled.
-const CLAIMED: RawFd = -2;
-
-/// Has children that are forked from now on close `fd`, if it is still the same file there.
-///
-/// Where all slots are taken the children keep it, and the writer is seen as alive for longer.
-fn close_in_children(fd: RawFd) {
-    let Some(identity) = sys::identity(fd) else {
-        return;
-    };
-    for slot in &INHERITED {
-        let claim = slot.fd.compare_exchange(-1, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
-        if claim.is_ok() {
-            slot.device.store(identity.device, Ordering::Relaxed);
-            slot.inode.store(identity.inode, Ordering::Relaxed);
-            // ORDERING: release, so that a child which sees the number sees the identity.
-            slot.fd.store(fd, Ordering::Release);
-            return;
-        }
-    }
-}
-
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed.
-fn close_inherited() {
-    for slot in &INHERITED {
-        let fd = slot.fd.load(Ordering::Acquire);
-        let identity = Identity {
-            device: slot.device.load(Ordering::Relaxed),
-            inode: slot.inode.load(Ordering::Relaxed),
-        };
-        if fd >= 0 && sys::identity(fd) == Some(identity) {
-            // SAFETY: the number still is the inherited copy of our file, and nobody in this process
-            // uses it: what the parent wrote with is dropped by the epoch.
-            unsafe { libc::close(fd) };
-        }
-        slot.fd.store(-1, Ordering::Relaxed);
-    }
-}
-
-/// Forgets a descriptor that is about to be closed, or that the host has closed.
-pub(crate) fn forget(fd: RawFd, identity: Identity) {
-    for slot in &INHERITED {
-        // The number may be that of another file of ours by now, which stays.
-        let is_same = slot.fd.load(Ordering::Acquire) == fd
-            && slot.device.load(Ordering::Relaxed) == identity.device
-            && slot.inode.load(Ordering::Relaxed) == identity.inode;
-        if is_same {
-            let _ = slot.fd.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::sys;
     use std::fs::OpenOptions;
 
     #[test]
@@ -314,7 +248,7 @@ mod tests {
         assert_eq!(writers(&reader), WriteState::Written);
         hold_for_life(&writer).unwrap();
         assert_eq!(probe(&reader).unwrap(), LockState::Held);
-        forget(writer.as_raw_fd(), sys::identity(writer.as_raw_fd()).unwrap());
+        inherited::forget(writer.as_raw_fd(), sys::identity(writer.as_raw_fd()).unwrap());
         drop(writer);
         assert_eq!(probe(&reader).unwrap(), LockState::Free);
         assert_eq!(writers(&reader), WriteState::Unwritten);

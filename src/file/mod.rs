@@ -9,6 +9,8 @@
 pub(crate) mod archive;
 mod cell;
 pub(crate) mod environment;
+#[cfg(target_os = "linux")]
+pub(crate) mod inherited;
 pub(crate) mod key;
 #[cfg(target_os = "linux")]
 pub(crate) mod layout;

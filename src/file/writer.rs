@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
+use super::inherited;
 use super::layout::{
     self, HEADER_LEN, Header, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
@@ -231,7 +232,7 @@ impl SeriesWriter {
     /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
     pub(crate) fn retire(&self) {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
-            lock::forget(self.file.as_raw_fd(), self.identity);
+            inherited::forget(self.file.as_raw_fd(), self.identity);
         }
     }
 
@@ -252,7 +253,7 @@ impl SeriesWriter {
 
     /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
     pub(crate) fn close(self) {
-        lock::forget(self.file.as_raw_fd(), self.identity);
+        inherited::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
         self.map.detach(self.used);
         if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
@@ -381,7 +382,7 @@ impl<'a> Birth<'a> {
     /// Leaves nothing behind.
     fn undo(self) {
         if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
-            lock::forget(self.file.as_raw_fd(), identity);
+            inherited::forget(self.file.as_raw_fd(), identity);
         }
         if let Some(staging) = &self.staging {
             // OK because a staging file has a name that no reader takes for a series file.

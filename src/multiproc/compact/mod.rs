@@ -14,11 +14,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::problem_log::ProblemLog;
+use super::turns::Turns;
+use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
 use crate::model::{Collector, FamilySink};
@@ -101,7 +103,7 @@ struct Inner {
     files: CompactFiles,
     keep_dead: Option<Duration>,
     /// Since when retired files were seen by this compactor.
-    retired: Mutex<HashMap<PathBuf, Instant>>,
+    retired: Turns<HashMap<PathBuf, Instant>>,
     committed: AtomicU64,
     failed: AtomicU64,
     busy: AtomicU64,
@@ -142,7 +144,12 @@ impl Compactor {
                 files: self.0.files,
                 keep_dead: self.0.keep_dead,
             };
-            let passed = pass.run(&mut self.retired()).and_then(|outcome| {
+            // Where another thread makes a pass that takes long, or did so when this process was forked, that one has
+            // the lock of the directory, or nobody knows when files were retired.
+            let mut turn = self.0.retired.take_turn();
+            let mut unknown = HashMap::new();
+            let retired = turn.as_deref_mut().unwrap_or(&mut unknown);
+            let passed = pass.run(retired).and_then(|outcome| {
                 self.count(&mut done, &outcome);
                 outcome.problem.map_or(Ok(()), Err)
             });
@@ -179,9 +186,7 @@ impl Compactor {
         let compactor = self.clone();
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("multiprom-compact".to_owned())
-            .spawn(move || compactor.run_until(&stopped))
+        let thread = Thread::spawn("multiprom-compact", move || compactor.run_until(&stopped))
             .map_err(|error| Error::new(ErrorKind::Io, error))?;
         Ok(CompactorThread { stop, thread: Some(thread) })
     }
@@ -201,10 +206,6 @@ impl Compactor {
             }
             pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }
-    }
-
-    fn retired(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
-        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, done: &mut Compaction, outcome: &Outcome) {
@@ -246,22 +247,24 @@ impl fmt::Debug for Compactor {
     }
 }
 
-/// A thread that compacts; it ends when this is dropped.
+/// A thread that compacts; it ends when this is dropped. A forked child that drops its copy stops nothing.
+///
+/// All signals are blocked in it.
 #[derive(Debug)]
 pub struct CompactorThread {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Drop for CompactorThread {
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take().filter(Thread::is_here) else {
+            return;
+        };
         let (stopped, wake) = &*self.stop;
         *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // OK because a thread that panicked has told of it.
-            let _ = thread.join();
-        }
+        thread.join();
     }
 }
 
@@ -311,7 +314,7 @@ impl CompactorBuilder {
             dirs: self.dirs,
             files: self.files,
             keep_dead: self.keep_dead,
-            retired: Mutex::default(),
+            retired: Turns::default(),
             committed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             busy: AtomicU64::new(0),
