@@ -104,6 +104,12 @@ fn a_child_that_is_forked_during_a_scrape_scrapes_without_waiting_for_it() {
 }
 
 #[test]
+fn a_child_that_is_forked_while_a_table_grows_has_each_series_once() {
+    let dir = TestDir::new("growing");
+    assert_eq!(output_of(example("test-forks").arg(dir.path()).arg("growing")), "");
+}
+
+#[test]
 fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
     let dir = TestDir::new("inherited");
     output_of(example("test-forks").arg(dir.path()).arg("inherited"));

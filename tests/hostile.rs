@@ -111,12 +111,6 @@ const BAD: &[Bad] = &[
         reason: "sample",
         message: "`odd_bucket` is no sample",
     },
-    Bad {
-        name: "summary_9.db",
-        make: |path| entries(path, &[r#"["jobs", "jobs_sum", {}, ""]"#]),
-        reason: "type",
-        message: "`jobs` with another type",
-    },
 ];
 
 fn write(path: &Path, bytes: &[u8]) {

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
+use crate::support::mount::Mount;
 use crate::support::process::{PATIENCE, Running, is_alive, run};
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 
 fn launcher(flags: &[&str]) -> Command {
     let mut command = multiprom();
@@ -23,9 +24,11 @@ fn shell(script: &str) -> Command {
     command
 }
 
+/// The files of a directory, without the one that launchers lock.
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != ".multiprom-run.lock").collect()
 }
 
 #[test]
@@ -35,8 +38,11 @@ fn the_status_of_the_command_is_passed_on() {
     for (script, status) in cases.into_iter().chain(killed) {
         let said = run(&mut shell(script));
         assert_eq!(said.status, status, "{script}: {}", said.stderr);
-        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
-        assert!(said.stderr.starts_with("multiprom: serving http://127.0.0.1:"));
+        let lines: Vec<&str> = said.stderr.lines().collect();
+        assert_eq!(lines.len(), 3, "{}", said.stderr);
+        assert!(lines[0].starts_with("multiprom: directory `/"), "{}", said.stderr);
+        assert!(lines[1].starts_with("multiprom: compacting "), "{}", said.stderr);
+        assert!(lines[2].starts_with("multiprom: serving http://127.0.0.1:"), "{}", said.stderr);
     }
 }
 
@@ -57,8 +63,8 @@ fn a_command_that_cannot_be_started_has_the_status_that_shells_give() {
         let said = run(launcher(&[]).arg(&path));
         assert_eq!(said.status, status, "{}", said.stderr);
         let lines: Vec<&str> = said.stderr.lines().collect();
-        assert_eq!(lines.len(), 2, "{}", said.stderr);
-        assert!(lines[1].contains(path.to_str().unwrap()), "{}", said.stderr);
+        assert_eq!(lines.len(), 4, "{}", said.stderr);
+        assert!(lines[3].contains(path.to_str().unwrap()), "{}", said.stderr);
     }
 }
 
@@ -169,6 +175,23 @@ fn a_directory_is_made_when_it_is_missing_and_kept() {
     let said = run(command.arg(worker.get_program()));
     assert_eq!(said.status, 0, "{}", said.stderr);
     assert!(names(&dir).iter().any(|name| name.starts_with("counter_")));
+}
+
+#[test]
+fn on_any_file_system_the_launcher_compacts_nothing_unless_it_is_told_to() {
+    let Some(mount) = Mount::ramfs() else {
+        return skip("a ramfs cannot be mounted here");
+    };
+    let dir = mount.path().join("app");
+    let dir = dir.to_str().unwrap();
+    let launch = |flags: &[&str]| run(launcher(&[&["--dir", dir], flags].concat()).arg("true"));
+    let said = launch(&[]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
+    let said = launch(&["--any-file-system"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    // The proof of death was not tried there.
+    let said = launch(&["--any-file-system", "--compact=own"]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Integration tests: real files, real processes, foreign judges.
 
+mod abandoned;
 mod background;
 mod birth;
 mod churn;
@@ -13,6 +14,8 @@ mod expositions;
 mod fork;
 mod fork_matrix;
 mod gunicorn;
+mod hooks;
+mod host;
 mod hostile;
 mod identity;
 mod kill;
@@ -20,11 +23,13 @@ mod launcher;
 mod layers;
 mod liveness;
 mod lost;
+mod merging;
 mod model;
 mod parse;
 mod prometheus;
 mod readme;
 mod reused_pid;
+mod run_dir;
 mod security;
 mod serve;
 mod space;

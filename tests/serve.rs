@@ -488,3 +488,53 @@ fn a_directory_that_comes_back_is_served_again() {
     served.server.signal("INT");
     assert_eq!(served.server.end().status.code(), Some(0));
 }
+
+#[test]
+fn a_server_waits_for_directories_that_do_not_exist_yet() {
+    let base = TestDir::new("wait");
+    let serve = |dir: &str| {
+        let mut command = multiprom();
+        command.args(["serve", "--wait", "--listen", "127.0.0.1:0", "--dir"]);
+        Running::start(command.arg(base.path().join(dir)))
+    };
+    let limit = std::time::Duration::from_secs(10);
+    let is_waiting = |server: &Running, dir: &str| {
+        wait_for("a line", limit, || (!server.stderr().is_empty()).then_some(()));
+        let dir = base.path().join(dir).display().to_string();
+        let line = format!("multiprom: directory `{dir}` does not exist yet: waiting for it\n");
+        assert_eq!(server.stderr(), line);
+    };
+    // A server that has nothing to wait for says nothing of it.
+    fs::create_dir(base.path().join("there")).unwrap();
+    let mut server = serve("there");
+    server.url();
+    stop(server);
+
+    let mut server = serve("later");
+    is_waiting(&server, "later");
+    fs::create_dir(base.path().join("later")).unwrap();
+    let url = server.url();
+    output_of(example("test-counting").arg(base.path().join("later")).arg("5"));
+    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    server.signal("TERM");
+    assert_eq!(server.end().status.code(), Some(0));
+
+    let mut server = serve("app-*");
+    is_waiting(&server, "app-*");
+    fs::create_dir(base.path().join("app-1")).unwrap();
+    output_of(example("test-counting").arg(base.path().join("app-1")).arg("3"));
+    assert_eq!(sum_of(&scrape(&server.url()), "jobs_total"), 3.0);
+
+    for signal in ["TERM", "INT"] {
+        let server = serve("never");
+        is_waiting(&server, "never");
+        server.signal(signal);
+        assert_eq!(server.end().status.code(), Some(0), "{signal}");
+    }
+    // What can never be a directory is not waited for.
+    fs::write(base.path().join("file"), "").unwrap();
+    for dir in ["file", "file/below", "a***"] {
+        let said = serve(dir).end();
+        assert!(!said.status.success(), "{dir}: {said:?}");
+    }
+}

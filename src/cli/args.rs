@@ -1,6 +1,7 @@
 //! What is typed, and what it means.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(super) enum Command {
 /// Where an exporter listens.
 #[derive(Args, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT on all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
@@ -66,6 +67,9 @@ pub(super) struct MergeArguments {
     /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Keep only families whose name matches
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
     pub(super) include: Option<regex::Regex>,
@@ -75,7 +79,8 @@ pub(super) struct MergeArguments {
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold
+    /// Accept a directory on any file system, where what is promised may not hold; exporters then compact
+    /// nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
     /// Name of the label that tells processes apart in the modes all and liveall
@@ -125,17 +130,22 @@ pub(super) struct DemoWorkerArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, made if missing; without it a private one in memory
+    /// Multiprocess directory, created if it is missing; by default $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one in memory
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what processes that ended before the start have recorded
+    /// Keep what ended processes have recorded in the directory of --dir, which is reset otherwise
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Which files of processes that have ended are compacted [default: all]
+    /// Forget what ended processes have recorded, in a directory of the environment too
+    #[arg(long, conflicts_with = "keep_files")]
+    pub(super) reset: bool,
+    /// Which files of processes that have ended are compacted [default: all, but own in a directory of the
+    /// environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -163,6 +173,9 @@ pub(super) struct ServeArguments {
     /// Forget what processes that ended before the start have recorded
     #[arg(long)]
     pub(super) reset: bool,
+    /// Wait for directories that do not exist yet, and listen when all of them do
+    #[arg(long)]
+    pub(super) wait: bool,
 }
 
 #[derive(Args, Debug)]
@@ -307,9 +320,13 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     })
 }
 
+fn parse_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+    text.parse::<GaugeMode>().map_err(|error| error.to_string())
+}
+
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+    Ok((parse_pattern(pattern)?, parse_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
@@ -346,6 +363,24 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
         Error::new(ErrorKind::Usage, message)
     })
+}
+
+/// The first directory that does not exist, or the first pattern that matches none.
+pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
+    for flag in flags {
+        let is_missing = match directories(std::slice::from_ref(&flag)) {
+            Ok(dirs) => dirs.iter().any(|dir| {
+                dir.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }),
+            Err(error) if error.kind() == ErrorKind::Directory => true,
+            Err(error) => return Err(error),
+        };
+        if is_missing {
+            return Ok(Some(flag));
+        }
+    }
+    Ok(None)
 }
 
 /// The directories that a command works on; patterns stand for what they match now.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments};
+use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
 use super::{print, say};
 use crate::error::Result;
 use crate::multiproc::{CompactFiles, Compaction, Compactor, CompactorBuilder};
@@ -27,6 +27,11 @@ pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     text.push('\n');
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an exporter was told to compact. Where nothing was tried nothing is removed, unless it was told to.
+pub(super) fn told(flag: Option<CompactMode>, merge: &MergeArguments) -> Option<CompactMode> {
+    flag.or(merge.any_file_system.then_some(CompactMode::Off))
 }
 
 /// What an exporter compacts: what it was told, else `usual`, but nothing where that may be wrong.
@@ -52,6 +57,22 @@ pub(super) fn beside_exporter(
         CompactMode::Off => return Ok(None),
     };
     compactor(dirs, files, keep_dead).map(Some)
+}
+
+/// Logs what [`beside_exporter`] makes of its flags, unless that has done so.
+pub(super) fn report(flag: Option<CompactMode>, usual: CompactMode, compactor: Option<&Compactor>) {
+    match (flag.unwrap_or(usual), compactor) {
+        (CompactMode::All, Some(_)) => say(
+            &"compacting files of all ended processes (if the application serves metrics of the Python \
+              client itself, use --compact=own)",
+        ),
+        (CompactMode::Own, Some(_)) => say(
+            &"compacting files of ended processes, except those of the Python client (if its own collector \
+              does not read the directory, use --compact=all)",
+        ),
+        (CompactMode::Off, _) => say(&"compacting nothing"),
+        (_, None) => {}
+    }
 }
 
 fn compactor(

@@ -34,8 +34,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
-    let dir = PrivateDir::create()?;
-    let builder = MultiProcessCollector::builder().directory(dir.path());
+    let (dir, _) = PrivateDir::create()?;
+    let builder = MultiProcessCollector::builder();
+    let builder = builder.labelled_directory(dir.path(), PrivateDir::LABEL);
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;

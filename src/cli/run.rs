@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::{CompactMode, RunArguments};
-use super::private_dir::{self, PrivateDir};
+use super::args::RunArguments;
+use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::{compact, say, serve};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
-use crate::multiproc::{MultiProcessCollector, clear_directory, mark_process_dead};
+use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// How often ended children are looked for, should a signal be missed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,29 +29,17 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
-    let private;
-    let dir: &Path = match &arguments.dir {
-        Some(dir) => {
-            private_dir::create(dir)?;
-            if !arguments.keep_files {
-                clear_directory(dir)?;
-            }
-            dir
-        }
-        None => {
-            private = PrivateDir::create()?;
-            private.path()
-        }
-    };
-    // Commands may change their working directory.
-    let dir = fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
-    let builder = MultiProcessCollector::builder().directory(&dir);
+    let run_dir = RunDir::open(arguments)?;
+    let dir = run_dir.path().to_owned();
+    let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
     let builder = serve::configure(builder, arguments.merge.clone());
-    // Nobody but us reads the directory: all files may be compacted.
-    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
-    let usual = CompactMode::All;
+    let dirs = std::slice::from_ref(&dir);
+    let flag = compact::told(arguments.compact, &arguments.merge);
+    let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
+    run_dir.report();
+    compact::report(flag, usual, compactor.as_ref());
     say(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;

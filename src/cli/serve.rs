@@ -1,7 +1,9 @@
 //! `serve`: the merging exporter.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::signals::{Signal, Signals};
@@ -14,8 +16,14 @@ use crate::multiproc::{
 };
 use crate::registry::Registry;
 
+/// How often `--wait` looks for a directory.
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let dirs = args::directories(&arguments.dir)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
@@ -25,9 +33,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
             clear_directory(dir)?;
         }
     }
-    let any_file_system = arguments.merge.any_file_system;
-    // Where nothing was tried nothing is removed.
-    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
     let builder = configure(builder, arguments.merge);
@@ -38,6 +44,21 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until every directory exists; `false` where a signal ends the wait.
+fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
+    let mut reported = None;
+    while let Some(dir) = args::missing_directory(flags)? {
+        if reported.as_ref() != Some(&dir) {
+            say(&format_args!("directory `{}` does not exist yet: waiting for it", dir.display()));
+            reported = Some(dir);
+        }
+        if signals.wait_for(WAIT_INTERVAL).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Starts an exporter of what a collector merges, and of what a compactor tells.
@@ -69,8 +90,19 @@ pub(super) fn tell(error: &Error) {
 
 /// Applies the flags that say how a directory is merged.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
-    let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
     builder = builder.pid_label(pid_label);
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
     if any_file_system {
         builder = builder.any_file_system();
     }

@@ -61,7 +61,12 @@ pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
 
 /// Takes a read lock on the file of a writer that has ended: other readers still see it as free.
 pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
-    let lock = whole_file(libc::F_RDLCK);
+    try_lock(file, libc::F_RDLCK)
+}
+
+/// Takes a lock without waiting: `Held` where a lock of another open file description is in the way.
+fn try_lock(file: &File, kind: libc::c_int) -> io::Result<LockState> {
+    let lock = whole_file(kind);
     // SAFETY: `lock` is valid; the kernel only reads it.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     if result == 0 {
@@ -72,6 +77,12 @@ pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
         Some(libc::EAGAIN | libc::EACCES) => Ok(LockState::Held),
         _ => Err(error),
     }
+}
+
+/// Takes a write lock without waiting. Others see it as held.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn hold_alone(file: &File) -> io::Result<LockState> {
+    try_lock(file, libc::F_WRLCK)
 }
 
 /// Gives a lock back, also where a child still has a copy of the descriptor.
@@ -252,6 +263,25 @@ mod tests {
         drop(writer);
         assert_eq!(probe(&reader).unwrap(), LockState::Free);
         assert_eq!(writers(&reader), WriteState::Unwritten);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_write_lock_excludes_others_and_becomes_a_read_lock_in_one_step() {
+        let path = std::env::temp_dir().join(format!("multiprom-locks-{}", std::process::id()));
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true).open(&path).unwrap()
+        };
+        let (first, second) = (open(), open());
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Free);
+        assert_eq!(hold_alone(&second).unwrap(), LockState::Held);
+        assert_eq!(hold_to_read(&second).unwrap(), LockState::Held);
+        assert_eq!(hold_to_read(&first).unwrap(), LockState::Free);
+        assert_eq!(hold_to_read(&second).unwrap(), LockState::Free);
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Held);
+        drop(second);
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Free);
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError, WORD_LEN};
 use super::map::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of_mut};
+use super::name::{FileName, IdKind};
 use super::sys::{self, Stat};
 
 /// Why a file, or the rest of it, cannot be read.
@@ -110,17 +111,19 @@ pub(crate) struct Reader {
     lines: Vec<Line>,
 }
 
-impl Reader {
-    /// Whether a file has our magic.
-    pub(crate) fn is_own(file: &File) -> bool {
-        let mut header = [0u64];
-        let [header] = match read_at(file, &mut header, 0) {
-            Ok(HEADER_LEN) => header,
-            _ => return false,
-        };
-        Header::decode(header).magic == layout::MAGIC
-    }
+/// Where the id of a series file is from: a file with the magic of this crate, whatever its version, was named
+/// by this crate, if its name has that form.
+///
+/// A retired file was named by a compactor, whatever is in it.
+pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
+    let mut header = [0u64];
+    let is_own = name.has_unique_form()
+        && read_at(file, &mut header, 0).is_ok_and(|len| len == HEADER_LEN)
+        && Header::decode(header[0]).is_own();
+    if is_own { IdKind::Unique } else { IdKind::Chosen }
+}
 
+impl Reader {
     /// Reads the committed bytes of `file`.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
         let stat = sys::stat(file).map_err(ReadError::Read)?;

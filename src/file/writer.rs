@@ -139,7 +139,7 @@ pub(crate) struct SeriesWriter {
 }
 
 impl SeriesWriter {
-    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id.
+    /// Creates the next file of one kind for a writer. Where its name is taken the writer gets another id.
     pub(crate) fn create(
         dir: &Path,
         kind: FileKind,
@@ -157,14 +157,18 @@ impl SeriesWriter {
                 }
                 continue;
             };
-            let name = FileName { kind, id: id.as_str() }.to_string();
+            let name = id.next_name(kind);
             match SeriesWriter::create_named(&dir, &name, access, &no_fork) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
                     *id = draw_id(id.process())?;
                 }
                 Err(WriteError::Forked) => {}
-                result => return result,
+                Ok(writer) => {
+                    id.note_named(kind);
+                    return Ok(writer);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(WriteError::Create(last))
@@ -325,7 +329,7 @@ fn staging_name(name: &str) -> String {
 /// Whether a file that is being born may have this name.
 pub(crate) fn is_staging_name(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
-    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.is_own()))
+    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
 }
 
 /// A file that has no name yet, or one that no reader knows.
@@ -435,7 +439,9 @@ mod tests {
         let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
+        assert!(
+            name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().has_unique_form()
+        );
 
         let mut cells = Vec::new();
         for at in 0..400u32 {
@@ -490,12 +496,12 @@ mod tests {
     #[test]
     fn a_writer_whose_name_is_taken_gets_another_id() {
         let dir = directory("taken");
-        let mut id = draw_id("7").unwrap();
-        let first = id.clone();
-        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_eq!(id, first);
+        let mut first = draw_id("7").unwrap();
+        let mut id = first.clone();
+        let _one =
+            SeriesWriter::create(&dir, FileKind::Counter, &mut first, Access::Owner).unwrap();
         let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_ne!(id, first);
+        assert_ne!(id.as_str(), first.as_str());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
         std::fs::remove_dir_all(&dir).unwrap();
     }

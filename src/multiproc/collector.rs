@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::conflicts::Conflict;
 use super::directory::FileSystems;
 use super::figures;
 use super::gauge::SourceState;
@@ -14,6 +15,7 @@ use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
+use super::tables::Family;
 use super::turns::Turns;
 use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +32,8 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
 /// [mode](GaugeMode); live gauges of processes that are proven dead are left out. What a
 /// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
-/// `multiprom_file_errors_total{reason}`; everything else is given.
+/// `multiprom_file_errors_total{reason}`; everything else is given. An archive that a newer release wrote
+/// fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
@@ -51,6 +54,7 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// ```
 pub struct MultiProcessCollector {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     files: Vec<PathBuf>,
     settings: Settings,
     access: Access,
@@ -59,6 +63,8 @@ pub struct MultiProcessCollector {
     cache: Turns<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
+    /// Families on which processes disagree, counted at each scrape, by [`Conflict::REASONS`].
+    conflicts: [AtomicU64; Conflict::REASONS.len()],
     /// Counted over the life of the collector, by [`Reason::ALL`].
     errors: [AtomicU64; Reason::ALL.len()],
 }
@@ -80,12 +86,16 @@ type Filter = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// Takes what a scrape skips.
 type Listener = Box<dyn Fn(&Error) + Send + Sync>;
 
+/// The values of the label `directory` that are not the path: by path.
+pub(super) type DirectoryLabels = HashMap<PathBuf, String>;
+
 /// What is different from the defaults.
 pub(super) struct Settings {
     pub(super) pid_label: String,
     pub(super) labels: Vec<(String, String)>,
     pub(super) filter: Option<Filter>,
     pub(super) gauge_mode: Option<ModeRule>,
+    pub(super) default_gauge_mode: GaugeMode,
     on_problem: Option<Listener>,
 }
 
@@ -119,6 +129,7 @@ impl MultiProcessCollector {
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder {
             dirs: Vec::new(),
+            labels_of_dirs: DirectoryLabels::default(),
             file_systems: FileSystems::Supported,
             files: Vec::new(),
             access: Access::Read,
@@ -127,6 +138,7 @@ impl MultiProcessCollector {
                 labels: Vec::new(),
                 filter: None,
                 gauge_mode: None,
+                default_gauge_mode: GaugeMode::All,
                 on_problem: None,
             },
         }
@@ -187,27 +199,41 @@ impl MultiProcessCollector {
     /// Reads everything and gives it to `out`.
     fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
         let censuses = self.read(cache);
-        let exported = cache.merge.exported();
-        self.note(&mut cache.merge, &exported);
-        emit::emit(&cache.merge, &exported, &self.settings, out);
+        let filter = self.settings.filter.as_deref();
+        let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
+        let (exported, conflicts) = cache.merge.exported(is_kept);
+        let unsupported = cache.merge.problems.unsupported_archive();
+        self.note(&mut cache.merge, &exported, conflicts);
+        match unsupported {
+            Some(error) => out.fail(error),
+            None => emit::emit(&cache.merge, &exported, &self.settings, out),
+        }
         censuses
     }
 
-    fn note(&self, merge: &mut Merge, exported: &[usize]) {
+    fn note(&self, merge: &mut Merge, exported: &[usize], conflicts: Vec<Conflict>) {
         let has_conflict = |at: &&usize| {
             let family = &merge.tables.families[**at];
             family.metric_type == MetricType::Histogram
                 && family.groups().any(|group| merge.has_bucket_conflict(group))
         };
-        let conflicts = exported.iter().filter(has_conflict).count();
-        self.bucket_conflicts.fetch_add(conflicts as u64, Ordering::Relaxed);
+        let of_buckets = exported.iter().filter(has_conflict).count();
+        self.bucket_conflicts.fetch_add(of_buckets as u64, Ordering::Relaxed);
         for (reason, error) in std::mem::take(&mut merge.problems).into_errors() {
             if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
                 self.errors[at].fetch_add(1, Ordering::Relaxed);
             }
-            if let Some(on_problem) = &self.settings.on_problem {
-                on_problem(&error);
-            }
+            self.report(&error);
+        }
+        for conflict in conflicts {
+            self.conflicts[conflict.reason()].fetch_add(1, Ordering::Relaxed);
+            self.report(&conflict.into_error());
+        }
+    }
+
+    fn report(&self, error: &Error) {
+        if let Some(on_problem) = &self.settings.on_problem {
+            on_problem(error);
         }
     }
 }
@@ -235,7 +261,12 @@ impl Collector for MultiProcessCollector {
         let help = "Histogram families merged from processes with different bounds.";
         let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
         out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
-        figures::emit(&self.dirs, &censuses, out);
+        let help = "Families that a scrape left out or changed because processes disagree on them.";
+        let mut family = out.counter("multiprom_merge_conflicts_total", help);
+        for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
+            family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
+        }
+        figures::emit(&self.dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
 
@@ -258,6 +289,7 @@ fn add_named_file(cache: &mut Cache, path: &Path) {
 #[must_use = "a collector is made by `build`"]
 pub struct CollectorBuilder {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     file_systems: FileSystems,
     files: Vec<PathBuf>,
     access: Access,
@@ -277,6 +309,14 @@ impl CollectorBuilder {
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
+    }
+
+    /// Adds a directory that the label `directory` of its own metrics calls by another name than its path,
+    /// which is a new one at each start.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the launcher"))]
+    pub(crate) fn labelled_directory(mut self, dir: &Path, label: &str) -> CollectorBuilder {
+        self.labels_of_dirs.insert(dir.to_owned(), label.to_owned());
+        self.directory(dir)
     }
 
     /// Accepts directories on any file system. On one that is not tmpfs, ext4, xfs, btrfs or overlayfs,
@@ -321,6 +361,19 @@ impl CollectorBuilder {
         self
     }
 
+    /// Merges gauge families whose files have the mode [`All`](GaugeMode::All) by another mode.
+    ///
+    /// That is the mode of gauges for which a program chose none, and gives one series for each process that
+    /// ever lived. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
+    ///
+    /// A mode that is not live counts ended processes for as long as their gauges are kept, see
+    /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
+    /// files of the mode `All` do not keep.
+    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> CollectorBuilder {
+        self.settings.default_gauge_mode = mode;
+        self
+    }
+
     /// Tells of everything that a scrape skips, at each scrape.
     pub fn on_problem(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.settings.on_problem = Some(Box::new(tell));
@@ -348,19 +401,23 @@ impl CollectorBuilder {
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
+        let labels_of_dirs = self.labels_of_dirs;
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
         };
+        let conflicts = [const { AtomicU64::new(0) }; Conflict::REASONS.len()];
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
+            labels_of_dirs,
             files,
             settings,
             access,
             max_open,
             cache,
             bucket_conflicts,
+            conflicts,
             errors,
         })
     }

@@ -10,7 +10,7 @@ use super::liveness::Liveness;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
 use crate::file::lock::{self, LockState, WriteState};
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::reader;
 use crate::model::GaugeMode;
 
@@ -27,8 +27,8 @@ use crate::model::GaugeMode;
 /// the same.
 pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
     let pid = pid.to_string();
-    remove_live_gauges(dir.as_ref(), |path, name, has_lock| {
-        name.process() == pid && !is_alive(path, has_lock)
+    remove_live_gauges(dir.as_ref(), |path, process, has_lock| {
+        process == pid && !is_alive(path, has_lock)
     })
 }
 
@@ -58,12 +58,34 @@ fn is_dead(path: &Path, has_lock: bool) -> bool {
     reader::open(path).is_ok_and(|file| Liveness::of(&file, has_lock) == Liveness::Dead)
 }
 
-/// Removes the files of live gauges for which `is_due` holds of their path, their name and whether they have
-/// a lock; tells the first failure after all were tried.
-fn remove_live_gauges(
-    dir: &Path,
-    is_due: impl Fn(&Path, FileName<'_>, bool) -> bool,
-) -> Result<()> {
+/// Whether the writer of every series file of a directory is proven dead.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn has_only_dead_writers(dir: &Path) -> io::Result<bool> {
+    let retired = dir.join(RETIRED_DIR);
+    let are_dead = |dir: &Path, names: &[OsString], is_retired: bool| {
+        names.iter().all(|name| {
+            let path = dir.join(name);
+            let parsed = name.to_str().and_then(FileName::parse);
+            let id = parsed.map(|name| id_kind(&path, name));
+            is_dead(&path, !is_retired && id == Some(IdKind::Unique))
+        })
+    };
+    let names = series_names(dir)?;
+    Ok(are_dead(dir, &names, false) && are_dead(&retired, &retired_names(&retired)?, true))
+}
+
+/// Whether the id of a file was drawn by this crate. Of a file that cannot be read its form decides.
+fn id_kind(path: &Path, name: FileName<'_>) -> IdKind {
+    match reader::open(path) {
+        Ok(file) => reader::id_kind(name, &file),
+        Err(_) if name.has_unique_form() => IdKind::Unique,
+        Err(_) => IdKind::Chosen,
+    }
+}
+
+/// Removes the files of live gauges for which `is_due` holds of their path, their process and whether they have
+/// a lock; returns the first failure after all were tried.
+fn remove_live_gauges(dir: &Path, is_due: impl Fn(&Path, &str, bool) -> bool) -> Result<()> {
     let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
     let mut result = Ok(());
     let mut remove = |dir: &Path, names: &[OsString], is_retired: bool| {
@@ -73,7 +95,11 @@ fn remove_live_gauges(
                 continue;
             };
             let is_live_gauge = name.kind.mode().is_some_and(GaugeMode::is_live);
-            if !is_live_gauge || !is_due(&path, name, name.is_own() && !is_retired) {
+            if !is_live_gauge {
+                continue;
+            }
+            let id = if is_retired { IdKind::Unique } else { id_kind(&path, name) };
+            if !is_due(&path, name.process(id), id == IdKind::Unique && !is_retired) {
                 continue;
             }
             match fs::remove_file(&path) {
@@ -94,6 +120,7 @@ fn remove_live_gauges(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::layout::{HEADER_LEN, Header};
     use crate::file::name::FileKind;
     use crate::file::writer::{Access, SeriesWriter, draw_id};
 
@@ -103,18 +130,26 @@ mod tests {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         let python = ["gauge_livesum_7.db", "gauge_liveall_7.db", "gauge_all_7.db", "counter_7.db"];
-        let others = ["gauge_livesum_77.db", "gauge_livesum_7-00000001.db"];
+        let others = ["gauge_livesum_77.db", "gauge_livesum_7-deadbeef.db"];
         for name in python.iter().chain(&others) {
             fs::write(dir.join(name), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         }
+        let own = Header::new(HEADER_LEN as u32).encode();
+        fs::write(dir.join("gauge_livesum_7-00000001.db"), own).unwrap();
         let kind = FileKind::Gauge(GaugeMode::LiveMax);
         let mut id = draw_id("7").unwrap();
         let _writer = SeriesWriter::create(&dir, kind, &mut id, Access::Owner).unwrap();
         for _ in 0..2 {
             mark_process_dead(&dir, 7).unwrap();
             let names = series_names(&dir).unwrap();
-            let kept =
-                ["counter_7.db", "gauge_all_7.db", "gauge_livemax_7-", "gauge_livesum_77.db"];
+            let kept = [
+                "counter_7.db",
+                "gauge_all_7.db",
+                "gauge_livemax_7-",
+                // Of the process `7-deadbeef` of the Python client.
+                "gauge_livesum_7-deadbeef.db",
+                "gauge_livesum_77.db",
+            ];
             assert_eq!(names.len(), kept.len(), "{names:?}");
             assert!(
                 names.iter().zip(kept).all(|(name, kept)| name.to_str().unwrap().starts_with(kept)),

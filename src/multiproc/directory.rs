@@ -10,7 +10,7 @@ use super::liveness::Liveness;
 use super::problem::UNKNOWN_NAME;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::place::{self, PlaceError};
 use crate::file::reader::{self, Reader};
 use crate::model::GaugeMode;
@@ -130,7 +130,7 @@ fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileI
     let mut info = FileInfo {
         metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
         mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
-        id: parsed.map_or_else(String::new, |name| name.id.to_owned()),
+        id: parsed.map_or_else(String::new, |name| name.writer(IdKind::Unique).to_owned()),
         is_retired,
         liveness: Liveness::Unknown,
         layout: None,
@@ -162,7 +162,8 @@ fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileI
                     }
                 }
             }
-            let has_lock = !is_retired && parsed.is_some_and(|name| name.is_own());
+            let id = |name| reader::id_kind(name, &file);
+            let has_lock = !is_retired && parsed.map(id) == Some(IdKind::Unique);
             info.liveness = Liveness::of(&file, has_lock);
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),

@@ -19,7 +19,7 @@ use super::problem::Cause;
 use super::scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
 use crate::file::map::{ReadMap, bytes_of};
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
 use crate::model::GaugeMode;
@@ -152,7 +152,12 @@ impl Tools<'_> {
     /// Adds a file that was found; `None` where it has gone since.
     pub(super) fn add(&mut self, it: &Candidate<'_>, found: Found) -> Option<Added> {
         let Found { stat, mut file, known } = found;
-        let has_lock = it.place == Place::File && it.name.is_own();
+        let has_lock = it.place == Place::File
+            && match (&known, &file) {
+                (Some(known), _) => known.is_own && it.name.has_unique_form(),
+                (None, Some(file)) => reader::id_kind(it.name, file) == IdKind::Unique,
+                (None, None) => false,
+            };
         let recent = known.as_ref().map(|known| (known.liveness, known.asked));
         let recent = recent.filter(|(_, asked)| {
             !self.depends_on_liveness(it) && self.now.duration_since(*asked) < LIVENESS_VALIDITY

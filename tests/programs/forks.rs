@@ -1,6 +1,7 @@
 //! Forks in several ways, for the tests.
 //!
-//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited|scrape`. Prints what the test asks for.
+//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited|scrape|growing`. Prints what the test
+//! asks for.
 #![expect(unsafe_code, reason = "fork and clone")]
 
 use std::io::{Read as _, Write as _};
@@ -63,6 +64,45 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
     Ok(())
 }
 
+/// Forks while another thread adds the series with which the table of a family in memory grows. Each child
+/// records that series too, and prints its lines if there are several.
+fn growing() -> multiprom::Result<()> {
+    const SERIES: usize = 16_384;
+    // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
+    unsafe { libc::alarm(60) };
+    for round in 0..24 {
+        let registry = Registry::builder().backend(Backend::heap()).build()?;
+        let family = Counter::builder("grown", "By label.").labels(["n"]).register(&registry)?;
+        (0..SERIES).for_each(|at| _ = family.with([&at.to_string()]));
+        let last = SERIES.to_string();
+        let begins = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begins.wait();
+                family.with([&last]).inc();
+            });
+            begins.wait();
+            let begin = std::time::Instant::now();
+            while begin.elapsed() < std::time::Duration::from_micros(100 * round) {
+                std::hint::spin_loop();
+            }
+            let pid = fork();
+            if pid == 0 {
+                (0..2).for_each(|_| family.with([&last]).inc());
+                let text = registry.render(None).to_string();
+                let lines = text.lines().filter(|line| line.contains(&last)).collect::<Vec<_>>();
+                if lines.len() > 1 {
+                    println!("{lines:?}");
+                    std::io::stdout().flush().expect("the test reads");
+                }
+                exit();
+            }
+            wait(pid);
+        });
+    }
+    Ok(())
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
@@ -78,6 +118,7 @@ fn main() -> multiprom::Result<()> {
         "outlive" => outlive(counter),
         "inherited" => inherited(counter),
         "scrape" => scrape(dir)?,
+        "growing" => growing()?,
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),

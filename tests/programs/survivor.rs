@@ -373,6 +373,12 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
                 let count = rest.parse().expect("a number");
                 (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
             }
+            ("levels", _) => {
+                let family = Gauge::builder("levels", "Levels.").labels(["number"]);
+                let family = family.get_or_register(&registry)?;
+                let count = rest.parse().expect("a number");
+                (0..count).for_each(|number| family.with([&long(number)]).set(f64::from(number)));
+            }
             ("lose", _) => close_descriptors(),
             ("exec", _) => panic!("{}", Command::new("cat").exec()),
             ("clone", _) => clone_idle(),

@@ -132,7 +132,8 @@ impl Compactor {
     /// # Errors
     ///
     /// Of kind [`Directory`](ErrorKind::Directory) where a directory cannot be listed or written, of kind
-    /// [`SeriesFile`](ErrorKind::SeriesFile) where an archive cannot be. Nothing is lost then, and the other
+    /// [`SeriesFile`](ErrorKind::SeriesFile) where an archive cannot be, and of kind
+    /// [`Unsupported`](ErrorKind::Unsupported) where a newer release wrote it. Nothing is lost then, and the other
     /// directories are compacted all the same.
     pub fn run(&self) -> Result<Compaction> {
         let mut done = Compaction::default();
@@ -335,7 +336,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed or written, and
-/// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the others are all the same.
+/// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the others are all the same. Of kind
+/// [`Unsupported`](ErrorKind::Unsupported) where a newer release wrote the archive: then nothing is removed.
 pub fn clear_directory(dir: impl AsRef<Path>) -> Result<()> {
     let dir = dir.as_ref();
     let (purpose, files) = (Purpose::Reset, CompactFiles::All);

@@ -17,7 +17,7 @@ use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
 use crate::file::lock::{self, LockState};
-use crate::file::name::{FileName, WriterId};
+use crate::file::name::{FileName, IdKind, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
@@ -114,8 +114,8 @@ impl Pass<'_> {
             reader: Reader::default(),
             now,
         };
-        self.remove_staging(&dirs);
         work.take_over_archive()?;
+        self.remove_staging(&dirs);
         work.absorb_files()?;
         work.absorb_retired(retired);
         let Work { draft, mut outcome, .. } = work;
@@ -191,6 +191,10 @@ impl Pass<'_> {
         Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
+    fn unsupported(&self, error: ArchiveError) -> Error {
+        Error::at(ErrorKind::Unsupported, ArchiveFile::path(self.dir), error)
+    }
+
     fn failed(&self, error: io::Error) -> Error {
         self.error(self.dir, error)
     }
@@ -229,7 +233,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside, and so is
-    /// what has its name and is no file.
+    /// what has its name and is no file. One of another version is left alone and ends the pass.
     fn take_over_archive(&mut self) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let archive = match ArchiveFile::open_at(self.dirs.locked()) {
@@ -241,6 +245,9 @@ impl Work<'_> {
         };
         let decoded = match archive.decode() {
             Ok(decoded) => decoded,
+            Err(error @ ArchiveError::VersionUnknown { .. }) => {
+                return Err(self.pass.unsupported(error));
+            }
             Err(error) => return self.set_aside(&error),
         };
         match self.pass.purpose {
@@ -293,14 +300,15 @@ impl Work<'_> {
             if self.draft.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
-            if !parsed.is_own() && self.pass.files == CompactFiles::Own {
+            let has_lock = parsed.has_unique_form();
+            if !has_lock && self.pass.files == CompactFiles::Own {
                 continue;
             }
-            let Some(dead) = self.open_dead(name.clone(), parsed.is_own()) else {
+            let Some(dead) = self.open_dead(name.clone(), has_lock) else {
                 continue;
             };
             // The name alone may be one that a process chose, and chooses again.
-            if parsed.is_own() && Reader::is_own(&dead.file) {
+            if reader::id_kind(parsed, &dead.file) == IdKind::Unique {
                 self.absorb(&dead, parsed);
             } else if self.pass.files == CompactFiles::All
                 && let Err(error) = self.retire(&name, parsed)
