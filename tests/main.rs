@@ -1,6 +1,7 @@
 //! Integration tests: real files, real processes, foreign judges.
 
 mod abandoned;
+mod background;
 mod birth;
 mod churn;
 mod command;

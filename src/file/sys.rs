@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::fs::FileExt as _;
@@ -318,6 +319,50 @@ impl BlockedFileSizeSignal {
             };
         }
         // SAFETY: `before` is the mask that pthread_sigmask gave.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
+/// The signals that a thread raises by what it does. Where one is blocked, it ends the process without a handler.
+///
+/// See: sigprocmask(2), NOTES; seccomp(2), `SECCOMP_RET_TRAP`.
+const SYNCHRONOUS_SIGNALS: [libc::c_int; 6] =
+    [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
+/// All other signals, blocked in this thread until this is dropped there.
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// A mask is that of one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(crate) fn new() -> io::Result<BlockedSignals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset fills the set it is given.
+        unsafe { libc::sigfillset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut set = unsafe { set.assume_init() };
+        for signal in SYNCHRONOUS_SIGNALS {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigdelset(&raw mut set, signal) };
+        }
+        let mut before = set;
+        // SAFETY: both sets are valid; only the mask of this thread changes.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        Ok(BlockedSignals { before, _not_send: PhantomData })
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that pthread_sigmask returned for this thread.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
         };
