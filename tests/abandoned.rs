@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +39,12 @@ fn abandon(base: &Path) -> PathBuf {
         "'{worker}' $PROMETHEUS_MULTIPROC_DIR 5 && echo dir $PROMETHEUS_MULTIPROC_DIR && \
          echo pid $$ && exec sleep 600"
     );
-    let mut killed = Running::start(&mut launcher(base, &script));
+    abandon_by(&mut launcher(base, &script))
+}
+
+/// Kills a launcher and its command, which tells its directory and its process id.
+fn abandon_by(launcher: &mut Command) -> PathBuf {
+    let mut killed = Running::start(launcher);
     let dir = PathBuf::from(killed.line_after("dir "));
     let command: u32 = killed.line_after("pid ").parse().unwrap();
     killed.signal("KILL");
@@ -118,6 +124,31 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
         assert!(said.status == 0 && !dir.exists());
     }
     fs::remove_dir_all(copies.original).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_given_to_another_user_is_removed_too() {
+    if !is_root() || multiprom().arg("--version").uid(NOBODY).output().is_err() {
+        return skip("only root can become another user, who must be able to run what was built");
+    }
+    let base = TestDir::new("given-away");
+    let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
+    let script = format!(
+        "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups '{worker}' \
+         $PROMETHEUS_MULTIPROC_DIR 5 && echo dir $PROMETHEUS_MULTIPROC_DIR && echo pid $$ && \
+         exec sleep 600"
+    );
+    let dir = abandon_by(multiprom().args(["run", "--listen", "127.0.0.1:0"]).args([
+        "--dir-owner",
+        "nobody",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ]));
+    age(&dir);
+    let said = run(&mut launcher(base.path(), "true"));
+    assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 }
 
 #[test]

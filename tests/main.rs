@@ -9,6 +9,7 @@ mod corruption;
 mod demo;
 mod descriptors;
 mod differential;
+mod dir_owner;
 mod expositions;
 mod fork;
 mod fork_matrix;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::new_dir::{NewDir, Owner, parse_mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -124,12 +125,32 @@ pub(super) struct DemoWorkerArguments {
     pub(super) dir: PathBuf,
 }
 
+/// Who may use a directory that is created.
+#[derive(Args, Clone, Debug)]
+pub(super) struct NewDirArguments {
+    /// Owner of a directory that is created: the user whose rights the workers have, where a server that is
+    /// started as root drops its own (gunicorn --user, uWSGI --uid)
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(super) dir_owner: Option<Owner>,
+    /// Permissions of a directory that is created, in octal [default: 700]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub(super) dir_mode: Option<u32>,
+}
+
+impl NewDirArguments {
+    pub(super) fn to_create(&self) -> NewDir {
+        NewDir { owner: self.dir_owner.clone(), mode: self.dir_mode }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
     /// Multiprocess directory, created if it is missing; by default $PROMETHEUS_MULTIPROC_DIR, else a
     /// private one in memory
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) new_dir: NewDirArguments,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]

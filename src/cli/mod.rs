@@ -14,6 +14,7 @@ mod demo_worker;
 mod dump;
 mod ls;
 mod mark_dead;
+mod new_dir;
 mod private_dir;
 mod run;
 mod run_dir;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompactMode, RunArguments};
+use super::new_dir::NewDir;
 use super::private_dir::{self, PrivateDir};
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
 use super::say;
@@ -50,23 +51,24 @@ impl RunDir {
     /// use too, is reset only by a flag.
     pub(super) fn open(arguments: &RunArguments) -> Result<RunDir> {
         private_dir::remove_abandoned();
+        let new_dir = arguments.new_dir.to_create();
         let (dir, origin) = match (&arguments.dir, multiprocess_dir()) {
             (Some(dir), _) => (dir.clone(), Origin::Flag),
             (None, Some(dir)) => (PathBuf::from(dir), Origin::Environment),
-            (None, None) => return RunDir::private(),
+            (None, None) => return RunDir::private(&new_dir),
         };
         let earlier = match origin {
             Origin::Flag if !arguments.keep_files => Earlier::Forgotten,
             _ if arguments.reset => Earlier::Forgotten,
             _ => Earlier::Kept,
         };
-        private_dir::create(&dir)?;
+        new_dir.create(&dir)?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
             Earlier::Kept => match RunLock::join(&dir) {
                 // Another `run` has just removed it as abandoned.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    private_dir::create(&dir)?;
+                    new_dir.create(&dir)?;
                     RunLock::join(&dir)
                 }
                 lock => lock,
@@ -80,8 +82,8 @@ impl RunDir {
         Ok(RunDir { path, label, origin, earlier, lock, not_in_memory: None, _private: None })
     }
 
-    fn private() -> Result<RunDir> {
-        let (private, not_in_memory) = PrivateDir::create()?;
+    fn private(new_dir: &NewDir) -> Result<RunDir> {
+        let (private, not_in_memory) = PrivateDir::create(new_dir)?;
         let path = absolute(private.path())?;
         let (label, origin) = (PrivateDir::LABEL.to_owned(), Origin::Private);
         let (earlier, private) = (Earlier::Forgotten, Some(private));
