@@ -51,7 +51,7 @@ pub(super) enum Command {
 }
 
 /// Where an exporter listens.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
     /// Address to listen on: HOST:PORT, PORT on all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
@@ -153,6 +153,9 @@ pub(super) struct RunArguments {
     pub(super) new_dir: NewDirArguments,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
+    /// Start the command even if the address cannot be listened on, and try again until it can
+    #[arg(long)]
+    pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
     /// Keep what ended processes have recorded in the directory of --dir, which is reset otherwise

@@ -12,6 +12,7 @@ mod convert;
 mod demo;
 mod demo_worker;
 mod dump;
+mod endpoint;
 mod ls;
 mod mark_dead;
 mod new_dir;

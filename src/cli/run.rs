@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use super::args::RunArguments;
+use super::endpoint::{Endpoint, Listening};
 use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::{compact, say, serve};
@@ -36,10 +37,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
-    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
+    let registry = serve::registry(builder, compactor.as_ref())?;
+    let listening =
+        if arguments.listen_optional { Listening::Optional } else { Listening::Required };
+    let endpoint = Endpoint::open(registry, &arguments.listen, listening)?;
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
-    say(&format_args!("serving {}", exporter.url()));
+    endpoint.report();
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
@@ -48,7 +52,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     };
     let status = Launcher { dir, child, status: None }.follow(&signals);
     drop(compacting);
-    exporter.stop();
+    endpoint.stop();
     Ok(ExitCode::from(status))
 }
 

@@ -68,6 +68,14 @@ pub(super) fn start(
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
+    self::listen(registry(builder, compactor)?, listen)
+}
+
+/// A registry of what a collector merges, and of what a compactor tells.
+pub(super) fn registry(
+    builder: CollectorBuilder,
+    compactor: Option<&Compactor>,
+) -> Result<Registry> {
     let told = Mutex::new(HashSet::new());
     // Once for each problem: the counter tells how often.
     let builder = builder.on_problem(move |error| {
@@ -81,6 +89,11 @@ pub(super) fn start(
     if let Some(compactor) = compactor {
         registry.register(compactor.clone())?;
     }
+    Ok(registry)
+}
+
+/// Starts an exporter of a registry.
+pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
     Exporter::builder(registry)
         .listen(listen.listen.clone())
         .telemetry_path(&listen.telemetry_path)
