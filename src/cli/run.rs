@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use super::args::RunArguments;
+use super::compact::PileHint;
 use super::endpoint::{Endpoint, Listening};
 use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
@@ -37,6 +38,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
+    let hint = PileHint::new(dirs, flag, usual, compactor.as_ref());
     let registry = serve::registry(builder, compactor.as_ref())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
-    let status = Launcher { dir, child, status: None }.follow(&signals);
+    let status = Launcher { dir, child, status: None, hint }.follow(&signals);
     drop(compacting);
     endpoint.stop();
     Ok(ExitCode::from(status))
@@ -73,12 +75,14 @@ struct Launcher {
     child: u32,
     /// Of the command, once it has ended.
     status: Option<u8>,
+    hint: PileHint,
 }
 
 impl Launcher {
     /// Passes signals on and reaps until no descendant is left; the status of the command.
     fn follow(mut self, signals: &Signals) -> u8 {
         loop {
+            self.hint.look();
             match signals.wait_for(REAP_INTERVAL) {
                 // Children are reaped below; the terminal has told the command itself.
                 None | Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
+use super::compact::PileHint;
 use super::signals::{Signal, Signals};
 use super::{compact, say};
 use crate::error::{Error, Result};
@@ -36,12 +37,14 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     // Where nothing was tried nothing is removed.
     let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
     let keep_dead = &arguments.keep_dead;
-    let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
+    let usual = CompactMode::Own;
+    let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
+    let mut hint = PileHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = configure(builder, arguments.merge);
     let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    signals.wait();
+    while signals.wait_for(hint.look()).is_none() {}
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)

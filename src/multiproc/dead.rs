@@ -73,6 +73,19 @@ pub(crate) fn has_only_dead_writers(dir: &Path) -> io::Result<bool> {
     Ok(are_dead(dir, &names, false) && are_dead(&retired, &retired_names(&retired)?, true))
 }
 
+/// Counts files of processes of the Python client that are proven dead, up to a limit.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn count_dead_python_files(dir: &Path, limit: usize) -> usize {
+    let is_foreign = |name: &OsString| {
+        let name = name.to_str().and_then(FileName::parse);
+        name.is_some_and(|name| !name.is_own())
+    };
+    // A directory that cannot be listed is reported by each scrape.
+    let names = series_names(dir).unwrap_or_default();
+    let foreign = names.iter().filter(|name| is_foreign(name));
+    foreign.filter(|name| is_dead(&dir.join(name), false)).take(limit).count()
+}
+
 /// Removes the files of live gauges for which `is_due` holds of their path, their name and whether they have
 /// a lock; tells the first failure after all were tried.
 fn remove_live_gauges(

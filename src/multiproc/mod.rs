@@ -34,7 +34,7 @@ pub use compact::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
 };
 #[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "used by the command"))]
-pub(crate) use dead::has_only_dead_writers;
+pub(crate) use dead::{count_dead_python_files, has_only_dead_writers};
 pub use dead::{mark_dead_processes, mark_process_dead};
 pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;
