@@ -1,6 +1,7 @@
 //! Integration tests: real files, real processes, foreign judges.
 
 mod abandoned;
+mod alerts;
 mod birth;
 mod churn;
 mod command;
