@@ -296,3 +296,38 @@ fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
     assert!(line.contains(text(dir.path())), "{line}");
     assert_eq!(jobs_in(dir.path()), 5.0);
 }
+
+#[test]
+fn process_1_of_a_container_serves_a_directory_of_its_own() {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        command.env_remove(VARIABLES[0]).env_remove(VARIABLES[1]);
+        command
+    };
+    if run(unshare().arg("true")).status != 0 {
+        return skip("no pid namespace can be made here");
+    }
+    // Both have process id 1, and share the memory of this machine.
+    let mut containers: Vec<Running> = (0..2)
+        .map(|_| {
+            let then =
+                format!("echo $PPID $PROMETHEUS_MULTIPROC_DIR; (sleep 0.1 &); {STAY}; exit 5");
+            let mut command = unshare();
+            command.arg(multiprom().get_program()).args(["run", "--listen", "127.0.0.1:0", "--"]);
+            Running::start(command.args(["sh", "-c", &counting(5, &then)]))
+        })
+        .collect();
+    for container in &mut containers {
+        let url = container.url();
+        let dir = container.line_after("1 /dev/shm/multiprom-1-");
+        assert!(Path::new(&format!("/dev/shm/multiprom-1-{dir}")).join(LOCK_NAME).exists());
+        assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    }
+    for mut container in containers {
+        let dir = container.line_after("1 /dev/shm/multiprom-1-");
+        drop(container.stdin());
+        assert_eq!(container.end().status.code(), Some(5));
+        assert!(!Path::new(&format!("/dev/shm/multiprom-1-{dir}")).exists());
+    }
+}

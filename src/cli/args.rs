@@ -30,6 +30,10 @@ pub(super) enum Command {
     #[command(hide = true)]
     DemoWorker(DemoWorkerArguments),
     /// Start a command with a multiprocess directory and serve what its processes record
+    ///
+    /// Sets PROMETHEUS_MULTIPROC_DIR for the command, passes signals on to it, waits for all of its
+    /// descendants and exits with its status. The directory is that of --dir, else that of
+    /// $PROMETHEUS_MULTIPROC_DIR, else a private one in memory, which is removed at the end.
     Run(RunArguments),
     /// Serve the merged metrics of multiprocess directories
     Serve(ServeArguments),
@@ -53,7 +57,7 @@ pub(super) enum Command {
 /// Where an exporter listens.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT on all interfaces, or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
@@ -91,14 +95,15 @@ pub(super) struct MergeArguments {
 pub(super) enum CompactMode {
     /// Those of multiprom and of the Python client, whose own collector must not read the directory then
     All,
-    /// Those of multiprom
+    /// Those of multiprom: for applications that serve metrics of the Python client themselves
     Own,
+    /// None
     Off,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeepDeadArguments {
-    /// How long gauges of mode all of processes that have ended are kept: 90s, 30m, 1h, 7d or forever
+    /// How long gauges of mode all are kept when their process has ended: 90s, 30m, 1h, 7d or forever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
     pub(super) keep_dead: Keep,
 }
@@ -128,8 +133,7 @@ pub(super) struct DemoWorkerArguments {
 /// Who may use a directory that is created.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NewDirArguments {
-    /// Owner of a directory that is created: the user whose rights the workers have, where a server that is
-    /// started as root drops its own (gunicorn --user, uWSGI --uid)
+    /// Owner of a directory that is created, for servers that are started as root and change their user
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(super) dir_owner: Option<Owner>,
     /// Permissions of a directory that is created, in octal [default: 700]
@@ -145,8 +149,8 @@ impl NewDirArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, created if it is missing; by default $PROMETHEUS_MULTIPROC_DIR, else a
-    /// private one in memory
+    /// Multiprocess directory, created if it is missing [default: $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one]
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
@@ -158,14 +162,13 @@ pub(super) struct RunArguments {
     pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what ended processes have recorded in the directory of --dir, which is reset otherwise
+    /// Keep what ended processes have recorded in the directory of --dir, and share it with another `run`
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Forget what ended processes have recorded, in a directory of the environment too
+    /// Forget what ended processes have recorded, as is done in the directory of --dir by default
     #[arg(long, conflicts_with = "keep_files")]
     pub(super) reset: bool,
-    /// Which files of processes that have ended are compacted [default: all, but own in a directory of the
-    /// environment]
+    /// Which files of ended processes are compacted [default: all; own in a directory of the environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -185,7 +188,7 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Which files of processes that have ended are compacted [default: own]
+    /// Which files of ended processes are compacted [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
