@@ -83,6 +83,18 @@ fn the_directory_of_the_environment_is_the_default_and_is_not_reset() {
 }
 
 #[test]
+fn a_directory_of_the_environment_that_cannot_be_created_is_named_with_its_origin() {
+    let base = TestDir::new("file");
+    fs::write(base.path().join("file"), "").unwrap();
+    let dir = base.path().join("file/below");
+    let said = run(launcher(&[], "true").env(VARIABLES[0], &dir));
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
+    for named in [text(&dir), VARIABLES[0], "--dir"] {
+        assert!(said.stderr.contains(named), "{}", said.stderr);
+    }
+}
+
+#[test]
 fn an_empty_variable_is_as_good_as_none() {
     let said = run(launcher(&[], "echo $PROMETHEUS_MULTIPROC_DIR").env(VARIABLES[0], ""));
     let line = directory_line(&said.stderr);

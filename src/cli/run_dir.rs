@@ -1,5 +1,6 @@
 //! The directory of `run`: where it is, what it keeps of earlier processes, and that no other `run` resets it.
 
+use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -21,6 +22,21 @@ enum Origin {
     Flag,
     Environment,
     Private,
+}
+
+impl Origin {
+    /// An error about a directory that this command line does not mention tells where it comes from.
+    fn name_in(self, dir: &Path, error: Error) -> Error {
+        match (self, error.source()) {
+            (Origin::Environment, Some(cause)) => {
+                let message = format!(
+                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, name another one by --dir"
+                );
+                Error::at(error.kind(), dir, message)
+            }
+            _ => error,
+        }
+    }
 }
 
 /// What becomes of the values of processes that have ended.
@@ -62,7 +78,7 @@ impl RunDir {
             _ if arguments.reset => Earlier::Forgotten,
             _ => Earlier::Kept,
         };
-        new_dir.create(&dir)?;
+        new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
             Earlier::Kept => match RunLock::join(&dir) {
