@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +39,12 @@ fn abandon(base: &Path) -> PathBuf {
         "'{worker}' $PROMETHEUS_MULTIPROC_DIR 5 && echo dir $PROMETHEUS_MULTIPROC_DIR && \
          echo pid $$ && exec sleep 600"
     );
-    let mut killed = Running::start(&mut launcher(base, &script));
+    abandon_by(&mut launcher(base, &script))
+}
+
+/// Kills a launcher and its command, which tells its directory and its process id.
+fn abandon_by(launcher: &mut Command) -> PathBuf {
+    let mut killed = Running::start(launcher);
     let dir = PathBuf::from(killed.line_after("dir "));
     let command: u32 = killed.line_after("pid ").parse().unwrap();
     killed.signal("KILL");
@@ -57,6 +63,13 @@ struct Copies<'a> {
 }
 
 impl Copies<'_> {
+    fn new(base: &Path) -> Copies<'_> {
+        let (abandoned, original) = (abandon(base), base.join("original"));
+        assert!(succeeds("cp", &["-a", abandoned.to_str().unwrap(), original.to_str().unwrap()]));
+        fs::remove_dir_all(abandoned).unwrap();
+        Copies { base, original, made: Vec::new() }
+    }
+
     fn add(&mut self, what: &'static str, change: impl FnOnce(&Path)) -> PathBuf {
         let name = format!("multiprom-1-{:08x}", self.made.len());
         self.add_as(what, &name, change)
@@ -93,6 +106,14 @@ fn counter_in(dir: &Path) -> PathBuf {
     counters.next().unwrap()
 }
 
+/// How many directories below `base` a launcher says that it has removed. It may have removed others of other
+/// tests.
+fn removed_below(base: &Path, said: &str) -> usize {
+    let start = format!("multiprom: removed `{}/multiprom-", base.display());
+    let end = "`, which a killed process had left behind";
+    said.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()
+}
+
 #[test]
 fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     let base = TestDir::new("abandoned");
@@ -104,27 +125,47 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 
     // Each launcher does so, whichever directory is its own.
-    let mut copies = Copies { base: base.path(), original: abandon(base.path()), made: vec![] };
+    let mut copies = Copies::new(base.path());
     for flags in [&[][..], &["--dir", base.path().join("own").to_str().unwrap()]] {
         let dir = copies.add("abandoned", |_| {});
         let mut command = multiprom();
         command.args(["run", "--listen", "127.0.0.1:0"]).args(flags).args(["--", "true"]);
         let said = run(command.env("TMPDIR", base.path()));
-        let line = format!(
-            "multiprom: removed `{}`, which a killed process had left behind",
-            dir.display()
-        );
-        assert_eq!(said.stderr.lines().next(), Some(line.as_str()), "{}", said.stderr);
+        assert_eq!(removed_below(base.path(), &said.stderr), 1, "{}", said.stderr);
         assert!(said.status == 0 && !dir.exists());
     }
-    fs::remove_dir_all(copies.original).unwrap();
+}
+
+#[test]
+fn a_directory_that_was_given_to_another_user_is_removed_too() {
+    if !is_root() || multiprom().arg("--version").uid(NOBODY).output().is_err() {
+        return skip("only root can become another user, who must be able to run what was built");
+    }
+    let base = TestDir::new("given-away");
+    let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
+    let script = format!(
+        "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups '{worker}' \
+         $PROMETHEUS_MULTIPROC_DIR 5 && echo dir $PROMETHEUS_MULTIPROC_DIR && echo pid $$ && \
+         exec sleep 600"
+    );
+    let dir = abandon_by(multiprom().args(["run", "--listen", "127.0.0.1:0"]).args([
+        "--dir-owner",
+        "nobody",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ]));
+    age(&dir);
+    let said = run(&mut launcher(base.path(), "true"));
+    assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 }
 
 #[test]
 fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launcher() {
     let base = TestDir::new("not-abandoned");
     let elsewhere = TestDir::new("elsewhere");
-    let mut copies = Copies { base: base.path(), original: abandon(base.path()), made: vec![] };
+    let mut copies = Copies::new(base.path());
     let mark = |dir: &Path| dir.join(LOCK_NAME);
 
     // Young, by the directory or by its mark.
@@ -208,7 +249,7 @@ fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launch
         assert!(counter_in(dir).exists(), "{what}: {}", said.stderr);
     }
     assert!(link.is_symlink() && counter_in(&target).exists());
-    assert!(!said.stderr.contains("removed"), "{}", said.stderr);
+    assert_eq!(removed_below(base.path(), &said.stderr), 0, "{}", said.stderr);
 
     // When nobody uses them any more they are removed.
     drop(held);
@@ -220,6 +261,5 @@ fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launch
     let left: Vec<&str> =
         copies.made.iter().filter(|(_, dir)| dir.exists()).map(|(it, _)| *it).collect();
     assert!(!worker.exists(), "{}", said.stderr);
-    assert_eq!(said.stderr.matches("multiprom: removed `").count(), 6, "{left:?}: {}", said.stderr);
-    fs::remove_dir_all(copies.original).unwrap();
+    assert_eq!(removed_below(base.path(), &said.stderr), 6, "{left:?}: {}", said.stderr);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -220,4 +221,33 @@ fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
         drop(worker.stdin());
         assert!(worker.end().status.success());
     }
+}
+
+#[test]
+fn a_command_can_run_while_its_address_is_taken_and_is_served_when_it_is_free() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let start = |script: &str| {
+        let mut command = multiprom();
+        command.args(["run", "--listen-optional", "--listen", &address, "--", "sh", "-c", script]);
+        Running::start(command.arg(example("test-counting").get_program()))
+    };
+    let output = start("exit 7").end();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let reason = format!("multiprom: cannot listen on {address}: ");
+    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{said}");
+    assert!(lines[2].contains("the command runs without an endpoint"), "{said}");
+
+    let mut waiting = start("\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5 hold");
+    waiting.line_after("ready");
+    assert!(!waiting.stderr().contains("serving"));
+    drop(taken);
+    let url = waiting.url();
+    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    drop(waiting.stdin());
+    assert_eq!(waiting.end().status.code(), Some(0));
+    // The address is free again at once.
+    TcpListener::bind(&address).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Integration tests: real files, real processes, foreign judges.
 
 mod abandoned;
+mod alerts;
 mod background;
 mod birth;
 mod churn;
@@ -10,6 +11,7 @@ mod corruption;
 mod demo;
 mod descriptors;
 mod differential;
+mod dir_owner;
 mod expositions;
 mod fork;
 mod fork_matrix;

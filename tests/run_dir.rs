@@ -83,6 +83,18 @@ fn the_directory_of_the_environment_is_the_default_and_is_not_reset() {
 }
 
 #[test]
+fn a_directory_of_the_environment_that_cannot_be_created_is_named_with_its_origin() {
+    let base = TestDir::new("file");
+    fs::write(base.path().join("file"), "").unwrap();
+    let dir = base.path().join("file/below");
+    let said = run(launcher(&[], "true").env(VARIABLES[0], &dir));
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
+    for named in [text(&dir), VARIABLES[0], "--dir"] {
+        assert!(said.stderr.contains(named), "{}", said.stderr);
+    }
+}
+
+#[test]
 fn an_empty_variable_is_as_good_as_none() {
     let said = run(launcher(&[], "echo $PROMETHEUS_MULTIPROC_DIR").env(VARIABLES[0], ""));
     let line = directory_line(&said.stderr);
@@ -295,4 +307,39 @@ fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
     let line = said.stderr.lines().find(|line| line.contains("cannot be locked")).unwrap();
     assert!(line.contains(text(dir.path())), "{line}");
     assert_eq!(jobs_in(dir.path()), 5.0);
+}
+
+#[test]
+fn process_1_of_a_container_serves_a_directory_of_its_own() {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        command.env_remove(VARIABLES[0]).env_remove(VARIABLES[1]);
+        command
+    };
+    if run(unshare().arg("true")).status != 0 {
+        return skip("no pid namespace can be made here");
+    }
+    // Both have process id 1, and share the memory of this machine.
+    let mut containers: Vec<Running> = (0..2)
+        .map(|_| {
+            let then =
+                format!("echo $PPID $PROMETHEUS_MULTIPROC_DIR; (sleep 0.1 &); {STAY}; exit 5");
+            let mut command = unshare();
+            command.arg(multiprom().get_program()).args(["run", "--listen", "127.0.0.1:0", "--"]);
+            Running::start(command.args(["sh", "-c", &counting(5, &then)]))
+        })
+        .collect();
+    for container in &mut containers {
+        let url = container.url();
+        let dir = container.line_after("1 /dev/shm/multiprom-1-");
+        assert!(Path::new(&format!("/dev/shm/multiprom-1-{dir}")).join(LOCK_NAME).exists());
+        assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    }
+    for mut container in containers {
+        let dir = container.line_after("1 /dev/shm/multiprom-1-");
+        drop(container.stdin());
+        assert_eq!(container.end().status.code(), Some(5));
+        assert!(!Path::new(&format!("/dev/shm/multiprom-1-{dir}")).exists());
+    }
 }

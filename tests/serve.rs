@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use multiprom::{Backend, Counter, Registry};
 use multiprom::parse::{Family, Parser};
 
 use crate::support::http::{Connection, scrape, sum_of};
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running, run};
 use crate::support::{TestDir, example, multiprom, output_of, root, skip, wait_for};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -537,4 +538,50 @@ fn a_server_waits_for_directories_that_do_not_exist_yet() {
         let said = serve(dir).end();
         assert!(!said.status.success(), "{dir}: {said:?}");
     }
+}
+
+/// Files as a process of the Python client leaves them that has recorded nothing.
+fn leave_files(dir: &Path, pids: std::ops::Range<u32>) {
+    for pid in pids {
+        fs::write(dir.join(format!("counter_{pid}.db")), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    }
+}
+
+#[test]
+fn files_of_the_python_client_that_pile_up_are_reported_once() {
+    let dir = TestDir::new("pile");
+    let start = |flags: &[&str]| {
+        let mut command = multiprom();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+        let mut server = Running::start(command.args(flags));
+        server.url();
+        server
+    };
+    let hint = format!("multiprom: directory `{}`: 100 or more files of ", dir.path().display());
+    leave_files(dir.path(), 1..100);
+    let server = start(&[]);
+    // A file of a living process does not count, nor does one of multiprom.
+    leave_files(dir.path(), 100..101);
+    let living = fs::OpenOptions::new().append(true).open(dir.path().join("counter_100.db"));
+    let living = living.unwrap();
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    let seen = Instant::now();
+    wait_for("two counts", PATIENCE, || (seen.elapsed().as_secs_f64() > 6.0).then_some(()));
+    assert!(!server.stderr().contains("files of"), "{}", server.stderr());
+    drop(living);
+    wait_for("a hint", PATIENCE, || server.stderr().contains(&hint).then_some(()));
+    leave_files(dir.path(), 101..200);
+    server.signal("TERM");
+    let said = String::from_utf8(server.end().stderr).unwrap();
+    assert!(said.lines().count() == 2 && said.contains("--compact=all"), "{said}");
+
+    // Whoever has chosen is told nothing.
+    for flags in [["--compact", "own"], ["--compact", "off"], ["--compact", "all"]] {
+        stop(start(&flags));
+    }
+    let mut command = multiprom();
+    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
+    leave_files(dir.path(), 1..200);
+    let said = run(command.env("PROMETHEUS_MULTIPROC_DIR", dir.path())).stderr;
+    assert!(said.contains(&hint), "{said}");
 }

@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
 use super::{owner, print, say};
 use crate::error::Result;
-use crate::multiproc::{CompactFiles, Compaction, Compactor, CompactorBuilder, clear_directory_by};
+use crate::multiproc::{
+    CompactFiles, Compaction, Compactor, CompactorBuilder, clear_directory_by,
+    count_dead_python_files,
+};
 
 pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     let files = if arguments.own { CompactFiles::Own } else { CompactFiles::All };
@@ -90,6 +94,56 @@ pub(super) fn report(flag: Option<CompactMode>, usual: CompactMode, compactor: O
         ),
         (CompactMode::Off, _) => say(&"compacting nothing"),
         (_, None) => {}
+    }
+}
+
+/// Files of ended processes of the Python client, in one directory, that are worth a hint.
+const MANY_FILES: usize = 100;
+
+/// How often they are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Tells once, in each directory, that files pile up which are not compacted by default.
+pub(super) struct PileHint {
+    /// Those where nothing has been said yet.
+    dirs: Vec<PathBuf>,
+    next: Instant,
+}
+
+impl PileHint {
+    /// For what [`beside_exporter`] was given, and made of it. Whoever sets the flag needs no hint.
+    pub(super) fn new(
+        dirs: &[PathBuf],
+        flag: Option<CompactMode>,
+        usual: CompactMode,
+        compactor: Option<&Compactor>,
+    ) -> PileHint {
+        let is_due = flag.is_none() && usual == CompactMode::Own && compactor.is_some();
+        PileHint { dirs: if is_due { dirs.to_vec() } else { Vec::new() }, next: Instant::now() }
+    }
+
+    /// Counts the files if it is time; returns when it is time again.
+    pub(super) fn look(&mut self) -> Duration {
+        let now = Instant::now();
+        if now >= self.next {
+            self.next = now + COUNT_INTERVAL;
+            self.dirs.retain(|dir| {
+                let is_pile = {
+                    let mut prober = owner::prober();
+                    count_dead_python_files(dir, MANY_FILES, &mut prober) >= MANY_FILES
+                };
+                if is_pile {
+                    let dir = dir.display();
+                    say(&format_args!(
+                        "directory `{dir}`: {MANY_FILES} or more files of ended processes of the Python \
+                         client, which every scrape reads: if its own collector does not read the \
+                         directory, compact them with --compact=all"
+                    ));
+                }
+                !is_pile
+            });
+        }
+        self.next.saturating_duration_since(now)
     }
 }
 

@@ -3,14 +3,15 @@
 //! It is removed at the end. What a killed process leaves behind is removed by a later one, which recognizes
 //! such a directory by the mark in the file that is locked for life: see [`remove_abandoned`].
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::new_dir::{NewDir, open_directory};
 use super::run_lock::{self, LOCK_NAME, RunLock};
 use super::say;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,18 +42,18 @@ impl PrivateDir {
     pub(super) const LABEL: &str = "private";
 
     /// Creates one; the error tells why it is not in memory, where that is so.
-    pub(super) fn create() -> Result<(PrivateDir, Option<Error>)> {
-        match PrivateDir::create_in(Path::new(SHARED_MEMORY)) {
+    pub(super) fn create(new_dir: &NewDir) -> Result<(PrivateDir, Option<Error>)> {
+        match PrivateDir::create_in(Path::new(SHARED_MEMORY), new_dir) {
             Ok(dir) => Ok((dir, None)),
-            Err(error) => Ok((PrivateDir::create_in(&std::env::temp_dir())?, Some(error))),
+            Err(error) => Ok((PrivateDir::create_in(&std::env::temp_dir(), new_dir)?, Some(error))),
         }
     }
 
-    fn create_in(parent: &Path) -> Result<PrivateDir> {
+    fn create_in(parent: &Path, new_dir: &NewDir) -> Result<PrivateDir> {
         let random = random_u32().map_err(|error| Error::new(ErrorKind::Io, error))?;
         let path = parent.join(format!("{PREFIX}{}-{random:08x}", std::process::id()));
-        create(&path)?;
-        match lock_and_mark(&path) {
+        new_dir.create(&path)?;
+        match lock_and_mark(&path, new_dir) {
             Ok(lock) => Ok(PrivateDir { path, _lock: Some(lock) }),
             Err(error) if run_lock::is_unsupported(&error) => Ok(PrivateDir { path, _lock: None }),
             // A file system that is full has no room for metrics either.
@@ -74,9 +75,9 @@ impl Drop for PrivateDir {
     }
 }
 
-fn lock_and_mark(dir: &Path) -> io::Result<RunLock> {
+fn lock_and_mark(dir: &Path, new_dir: &NewDir) -> io::Result<RunLock> {
     let lock = RunLock::try_alone(dir)?.ok_or(io::ErrorKind::ResourceBusy)?;
-    lock.mark_private(sys::effective_user())?;
+    lock.mark_private(new_dir.owner.as_ref().map_or(sys::effective_user(), |owner| owner.user))?;
     lock.share()
 }
 
@@ -94,12 +95,6 @@ fn remove(dir: &Path) {
     }
     // OK because a later process tries again.
     let _ = fs::remove_dir_all(dir);
-}
-
-/// Opens a directory, but no link to one.
-fn open_directory(dir: &Path) -> io::Result<File> {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(dir)
 }
 
 /// Removes the private directories of processes that were killed, and logs each.
@@ -179,13 +174,4 @@ fn is_named_by_a_process(dir: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Creates a directory that only its owner may enter, and its parents.
-pub(super) fn create(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(dir)
-        .map_err(|error| Error::at(ErrorKind::Directory, dir, error))
 }

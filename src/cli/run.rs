@@ -12,6 +12,8 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use super::args::RunArguments;
+use super::compact::PileHint;
+use super::endpoint::{Endpoint, Listening};
 use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::{compact, say, serve};
@@ -37,19 +39,23 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let flag = compact::told(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
-    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
+    let hint = PileHint::new(dirs, flag, usual, compactor.as_ref());
+    let registry = serve::registry(builder, compactor.as_ref())?;
+    let listening =
+        if arguments.listen_optional { Listening::Optional } else { Listening::Required };
+    let endpoint = Endpoint::open(registry, &arguments.listen, listening)?;
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
-    say(&format_args!("serving {}", exporter.url()));
+    endpoint.report();
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
-    let status = Launcher { dir, child, status: None }.follow(&signals);
+    let status = Launcher { dir, child, status: None, hint }.follow(&signals);
     drop(compacting);
-    exporter.stop();
+    endpoint.stop();
     Ok(ExitCode::from(status))
 }
 
@@ -70,12 +76,14 @@ struct Launcher {
     child: u32,
     /// Of the command, once it has ended.
     status: Option<u8>,
+    hint: PileHint,
 }
 
 impl Launcher {
     /// Passes signals on and reaps until no descendant is left; the status of the command.
     fn follow(mut self, signals: &Signals) -> u8 {
         loop {
+            self.hint.look();
             match signals.wait_for(REAP_INTERVAL) {
                 // Children are reaped below; the terminal has told the command itself.
                 None | Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}

@@ -1,11 +1,13 @@
 //! The directory of `run`: where it is, what it keeps of earlier processes, and that no other `run` resets it.
 
+use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompactMode, RunArguments};
+use super::new_dir::NewDir;
 use super::private_dir::{self, PrivateDir};
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
 use super::{compact, say};
@@ -19,6 +21,21 @@ enum Origin {
     Flag,
     Environment,
     Private,
+}
+
+impl Origin {
+    /// An error about a directory that this command line does not mention tells where it comes from.
+    fn name_in(self, dir: &Path, error: Error) -> Error {
+        match (self, error.source()) {
+            (Origin::Environment, Some(cause)) => {
+                let message = format!(
+                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, name another one by --dir"
+                );
+                Error::at(error.kind(), dir, message)
+            }
+            _ => error,
+        }
+    }
 }
 
 /// What becomes of the values of processes that have ended.
@@ -49,23 +66,24 @@ impl RunDir {
     /// use too, is reset only by a flag.
     pub(super) fn open(arguments: &RunArguments) -> Result<RunDir> {
         private_dir::remove_abandoned();
+        let new_dir = arguments.new_dir.to_create();
         let (dir, origin) = match (&arguments.dir, multiprocess_dir()) {
             (Some(dir), _) => (dir.clone(), Origin::Flag),
             (None, Some(dir)) => (PathBuf::from(dir), Origin::Environment),
-            (None, None) => return RunDir::private(),
+            (None, None) => return RunDir::private(&new_dir),
         };
         let earlier = match origin {
             Origin::Flag if !arguments.keep_files => Earlier::Forgotten,
             _ if arguments.reset => Earlier::Forgotten,
             _ => Earlier::Kept,
         };
-        private_dir::create(&dir)?;
+        new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
             Earlier::Kept => match RunLock::join(&dir) {
                 // Another `run` has just removed it as abandoned.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    private_dir::create(&dir)?;
+                    new_dir.create(&dir)?;
                     RunLock::join(&dir)
                 }
                 lock => lock,
@@ -79,8 +97,8 @@ impl RunDir {
         Ok(RunDir { path, label, origin, earlier, lock, not_in_memory: None, _private: None })
     }
 
-    fn private() -> Result<RunDir> {
-        let (private, not_in_memory) = PrivateDir::create()?;
+    fn private(new_dir: &NewDir) -> Result<RunDir> {
+        let (private, not_in_memory) = PrivateDir::create(new_dir)?;
         let path = absolute(private.path())?;
         let (label, origin) = (PrivateDir::LABEL.to_owned(), Origin::Private);
         let (earlier, private) = (Earlier::Forgotten, Some(private));

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
+use super::compact::PileHint;
 use super::signals::{Signal, Signals};
 use super::{compact, owner, say};
 use crate::error::{Error, Result};
@@ -33,12 +34,14 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     }
     let flag = compact::told(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
-    let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
+    let usual = CompactMode::Own;
+    let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
+    let mut hint = PileHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = configure(builder, arguments.merge);
     let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    signals.wait();
+    while signals.wait_for(hint.look()).is_none() {}
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
@@ -65,6 +68,14 @@ pub(super) fn start(
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
+    self::listen(registry(builder, compactor)?, listen)
+}
+
+/// A registry of what a collector merges, and of what a compactor tells.
+pub(super) fn registry(
+    builder: CollectorBuilder,
+    compactor: Option<&Compactor>,
+) -> Result<Registry> {
     // The counter `multiprom_file_errors_total` shows how often each occurs.
     let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
@@ -75,6 +86,11 @@ pub(super) fn start(
     if let Some(compactor) = compactor {
         registry.register(compactor.clone())?;
     }
+    Ok(registry)
+}
+
+/// Starts an exporter of a registry.
+pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
     Exporter::builder(registry)
         .listen(listen.listen.clone())
         .telemetry_path(&listen.telemetry_path)

@@ -97,15 +97,6 @@ impl Signals {
         unsafe { command.pre_exec(restore) };
     }
 
-    /// Waits for one of the signals, for ever.
-    pub(super) fn wait(&self) -> Signal {
-        loop {
-            if let Some((signal, _)) = self.wait_for(Duration::from_secs(3600)) {
-                return signal;
-            }
-        }
-    }
-
     /// Waits for one of the signals.
     pub(super) fn wait_for(&self, time: Duration) -> Option<(Signal, Sender)> {
         let time = libc::timespec {

@@ -451,6 +451,75 @@ pub(crate) fn set_file_user(user: u32) -> bool {
     file_user() == user
 }
 
+/// The id of a user and of its primary group; `None` where there is no user of this name.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn find_user(name: &str) -> io::Result<Option<(u32, u32)>> {
+    let name = c_string(name)?;
+    find_account(|buffer| {
+        let mut user = MaybeUninit::<libc::passwd>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: the name is a C string, the buffer has the length that is given, and both results have
+        // room for what is written.
+        let error = unsafe {
+            libc::getpwnam_r(
+                name.as_ptr(),
+                user.as_mut_ptr(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        // SAFETY: `found` is null, or points to `user`, which the call has filled.
+        let user = unsafe { found.as_ref() };
+        (error, user.map(|user| (user.pw_uid, user.pw_gid)))
+    })
+}
+
+/// The id of a group; `None` where there is no group of this name.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn find_group(name: &str) -> io::Result<Option<u32>> {
+    let name = c_string(name)?;
+    find_account(|buffer| {
+        let mut group = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: the name is a C string, the buffer has the length that is given, and both results have
+        // room for what is written.
+        let error = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                group.as_mut_ptr(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        // SAFETY: `found` is null, or points to `group`, which the call has filled.
+        let group = unsafe { found.as_ref() };
+        (error, group.map(|group| group.gr_gid))
+    })
+}
+
+/// Calls a lookup in the databases of users and groups with a buffer that is large enough for the answer.
+///
+/// The lookup returns its error number, and what it found.
+fn find_account<T>(
+    mut look: impl FnMut(&mut [libc::c_char]) -> (libc::c_int, Option<T>),
+) -> io::Result<Option<T>> {
+    const FIRST_LEN: usize = 4 * 1024;
+    const MAX_LEN: usize = 4 * 1024 * 1024;
+    let mut buffer: Vec<libc::c_char> = vec![0; FIRST_LEN];
+    loop {
+        match look(&mut buffer) {
+            (0, found) => return Ok(found),
+            // NOTE: what a missing name is called depends on the C library. See: getpwnam_r(3), ERRORS.
+            (libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM, _) => return Ok(None),
+            (libc::ERANGE, _) if buffer.len() < MAX_LEN => buffer.resize(buffer.len() * 4, 0),
+            (libc::EINTR, _) => {}
+            (error, _) => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 /// Random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];
@@ -472,5 +541,13 @@ mod tests {
         assert_eq!(identity(-1), None);
         let file = File::open("/dev/null").unwrap();
         assert!(identity(file.as_raw_fd()).is_some());
+    }
+
+    #[test]
+    fn accounts_are_found_by_their_names() {
+        assert_eq!(find_user("root").unwrap(), Some((0, 0)));
+        assert_eq!(find_group("root").unwrap(), Some(0));
+        assert_eq!(find_user("no user of this name").unwrap(), None);
+        assert_eq!(find_group("no group of this name").unwrap(), None);
     }
 }

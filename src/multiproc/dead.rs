@@ -84,6 +84,21 @@ pub(crate) fn has_only_dead_writers(dir: &Path) -> io::Result<bool> {
     Ok(are_dead(dir, &names, false) && are_dead(&retired, &retired_names(&retired)?, true))
 }
 
+/// Counts files of processes of the Python client that are proven dead, up to a limit.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn count_dead_python_files(dir: &Path, limit: usize, prober: &mut Prober) -> usize {
+    // A directory that cannot be listed is reported by each scrape.
+    let (Ok(handle), Ok(names)) = (place::open(dir), series_names(dir)) else {
+        return 0;
+    };
+    prober.enter(dir, &handle);
+    let paths = names.iter().filter_map(|name| {
+        let (path, name) = (dir.join(name), FileName::parse(name.to_str()?)?);
+        (id_kind(&path, name) == IdKind::Chosen).then_some(path)
+    });
+    paths.filter(|path| is_dead(path, Proof::Lease, prober)).take(limit).count()
+}
+
 /// Whether the id of a file was drawn by this crate. Of a file that cannot be read its form decides.
 fn id_kind(path: &Path, name: FileName<'_>) -> IdKind {
     match reader::open(path) {

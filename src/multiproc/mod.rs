@@ -38,10 +38,10 @@ pub(crate) use compact::clear_directory_by;
 pub use compact::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
 };
-#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "used by the command"))]
-pub(crate) use dead::has_only_dead_writers;
 #[cfg(feature = "cli")]
 pub(crate) use dead::mark_process_dead_by;
+#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "used by the command"))]
+pub(crate) use dead::{count_dead_python_files, has_only_dead_writers};
 pub use dead::{mark_dead_processes, mark_process_dead};
 #[cfg(feature = "cli")]
 pub(crate) use directory::list_files_by;
