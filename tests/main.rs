@@ -27,6 +27,7 @@ mod readme;
 mod reused_pid;
 mod security;
 mod serve;
+mod sites;
 mod space;
 mod streaming;
 mod supervisors;
