@@ -4,7 +4,9 @@
 //! requests that were acknowledged. `scripts/test` plays one scenario of each kind, `scripts/soak` all of them.
 
 mod celery;
+mod containers;
 mod django;
+mod frameworks;
 mod gunicorn;
 mod uvicorn;
 mod uwsgi;

@@ -1,9 +1,9 @@
-"""GET /pid answers with the id of the worker that handles it, /fail fails."""
+"""GET /pid answers with the id of the worker that handles it, /items/ID with ok, and /fail fails."""
 
 import os
 
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import include, path
 
 from jobs.metrics import ALIVE, REQUESTS
 
@@ -14,8 +14,18 @@ def pid(request):
     return HttpResponse(str(os.getpid()), content_type='text/plain')
 
 
+def items(request, item):
+    REQUESTS.labels('/items').inc()
+    return HttpResponse('ok', content_type='text/plain')
+
+
 def fail(request):
     raise ValueError('as it is asked to')
 
 
-urlpatterns = [path('pid', pid), path('fail', fail)]
+urlpatterns = [
+    path('pid', pid),
+    path('items/<item>', items),
+    path('fail', fail),
+    path('', include('django_prometheus.urls')),
+]
