@@ -35,6 +35,7 @@ mod reused_pid;
 mod run_dir;
 mod security;
 mod serve;
+mod sites;
 mod space;
 mod streaming;
 mod supervisors;
