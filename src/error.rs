@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Directory,
     /// A series file that cannot be used.
     SeriesFile,
+    /// Processes that disagree on a family, so that a part of it is not exported as they have it.
+    Conflict,
     /// An exposition that does not parse.
     Exposition,
     /// An address that cannot be listened on.

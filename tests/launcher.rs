@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
+use crate::support::mount::Mount;
 use crate::support::process::{PATIENCE, Running, is_alive, run};
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 
 fn launcher(flags: &[&str]) -> Command {
     let mut command = multiprom();
@@ -175,6 +176,23 @@ fn a_directory_is_made_when_it_is_missing_and_kept() {
     let said = run(command.arg(worker.get_program()));
     assert_eq!(said.status, 0, "{}", said.stderr);
     assert!(names(&dir).iter().any(|name| name.starts_with("counter_")));
+}
+
+#[test]
+fn on_any_file_system_the_launcher_compacts_nothing_unless_it_is_told_to() {
+    let Some(mount) = Mount::ramfs() else {
+        return skip("a ramfs cannot be mounted here");
+    };
+    let dir = mount.path().join("app");
+    let dir = dir.to_str().unwrap();
+    let launch = |flags: &[&str]| run(launcher(&[&["--dir", dir], flags].concat()).arg("true"));
+    let said = launch(&[]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
+    let said = launch(&["--any-file-system"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    // The proof of death was not tried there.
+    let said = launch(&["--any-file-system", "--compact=own"]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::new_dir::{NewDir, Owner, parse_mode};
+use super::new_dir::{NewDir, Owner, parse_permissions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -46,7 +46,7 @@ pub(super) enum Command {
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; 1 when something is damaged
     Check(CheckArguments),
-    /// Merge the files of processes that have ended into the archive
+    /// Merge the files of processes that have ended into the archive; files whose writers may live are left
     Compact(CompactArguments),
     /// Read an exposition in one format and print it in another
     Convert(ConvertArguments),
@@ -72,6 +72,9 @@ pub(super) struct MergeArguments {
     /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Keep only families whose name matches
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
     pub(super) include: Option<regex::Regex>,
@@ -81,7 +84,8 @@ pub(super) struct MergeArguments {
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold
+    /// Accept a directory on any file system, where what is promised may not hold; exporters then compact
+    /// nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
     /// Name of the label that tells processes apart in the modes all and liveall
@@ -137,7 +141,7 @@ pub(super) struct NewDirArguments {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(super) dir_owner: Option<Owner>,
     /// Permissions of a directory that is created, in octal [default: 700]
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
     pub(super) dir_mode: Option<u32>,
 }
 
@@ -193,7 +197,8 @@ pub(super) struct ServeArguments {
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Forget what processes that ended before the start have recorded
+    /// Forget what processes that ended before the start have recorded; files whose writers may live are left and
+    /// reported
     #[arg(long)]
     pub(super) reset: bool,
     /// Wait for directories that do not exist yet, and listen when all of them do
@@ -343,9 +348,13 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     })
 }
 
+fn parse_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+    text.parse::<GaugeMode>().map_err(|error| error.to_string())
+}
+
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+    Ok((parse_pattern(pattern)?, parse_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {

@@ -8,6 +8,7 @@ use super::args::{self, CheckArguments};
 use super::{print, say};
 use crate::error::{Error, Result};
 use crate::file::archive::ARCHIVE_NAME;
+use crate::file::place;
 use crate::multiproc::{FileInfo, inspect_archive, inspect_file, list_files};
 
 /// What was found so far.
@@ -21,9 +22,9 @@ struct Findings {
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode> {
     let mut findings = Findings::default();
     if arguments.files.is_empty() {
-        for dir in args::directories(&arguments.dir)? {
-            list_files(&dir)?.iter().for_each(|file| findings.add_file(file));
-            findings.add_archive(&dir)?;
+        for (_, dir) in place::distinct(&args::directories(&arguments.dir)?) {
+            list_files(dir)?.iter().for_each(|file| findings.add_file(file));
+            findings.add_archive(dir)?;
         }
     }
     for file in &arguments.files {

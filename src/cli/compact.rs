@@ -1,26 +1,30 @@
 //! `compact`, and the compaction that exporters do beside their work.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments};
-use super::{print, say};
+use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
+use super::{owner, print, say};
 use crate::error::Result;
 use crate::multiproc::{
-    CompactFiles, Compaction, Compactor, CompactorBuilder, count_dead_python_files,
+    CompactFiles, Compaction, Compactor, CompactorBuilder, clear_directory_by,
+    count_dead_python_files,
 };
 
 pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     let files = if arguments.own { CompactFiles::Own } else { CompactFiles::All };
     let dirs = args::directories(&arguments.dir)?;
-    let done = compactor(&dirs, files, &arguments.keep_dead)?.run_to_end()?;
-    let Compaction { files, waiting, damaged, busy, .. } = done;
+    let compactor = compactor(&dirs, files, &arguments.keep_dead)?;
+    let done = compactor.run_to_end()?;
+    compactor.unreported().iter().for_each(|line| say(line));
+    let Compaction { files, waiting, damaged, unknown, busy, .. } = done;
     let mut text = format!("{files} files compacted");
     let others = [
         (waiting, "taken up again or still in use"),
         (damaged, "damaged and left"),
+        (unknown, "left because their writers may live"),
         (busy, "directories with another compactor"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
@@ -30,6 +34,26 @@ pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     text.push('\n');
     print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an exporter was told to compact. Where nothing was tried nothing is removed, unless it was told to.
+pub(super) fn told(flag: Option<CompactMode>, merge: &MergeArguments) -> Option<CompactMode> {
+    flag.or(merge.any_file_system.then_some(CompactMode::Off))
+}
+
+/// Forgets what processes that have ended recorded in a directory, and says what stays.
+pub(super) fn reset(dir: &Path) -> Result<()> {
+    let (done, reasons) = clear_directory_by(dir, owner::prober())?;
+    for line in &reasons {
+        say(line);
+    }
+    let (dir, count) = (dir.display(), done.unknown);
+    if count > 0 {
+        say(&format_args!(
+            "directory `{dir}`: {count} files stay after the reset because their writers may live"
+        ));
+    }
+    Ok(())
 }
 
 /// What an exporter compacts: what it was told, else `usual`, but nothing where that may be wrong.
@@ -104,7 +128,7 @@ impl PileHint {
         if now >= self.next {
             self.next = now + COUNT_INTERVAL;
             self.dirs.retain(|dir| {
-                let is_pile = count_dead_python_files(dir, MANY_FILES) >= MANY_FILES;
+                let is_pile = count_dead_python_files(dir, MANY_FILES, &mut owner::prober()) >= MANY_FILES;
                 if is_pile {
                     let dir = dir.display();
                     say(&format_args!(
@@ -126,5 +150,6 @@ fn compactor(
     keep_dead: &KeepDeadArguments,
 ) -> Result<Compactor> {
     let builder = Compactor::builder().files(files).keep_dead(keep_dead.keep_dead.0);
+    let builder = builder.owner_lease(owner::lease());
     dirs.iter().fold(builder, CompactorBuilder::directory).build()
 }

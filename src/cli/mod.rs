@@ -16,6 +16,7 @@ mod endpoint;
 mod ls;
 mod mark_dead;
 mod new_dir;
+mod owner;
 mod private_dir;
 mod run;
 mod run_dir;
@@ -87,11 +88,13 @@ fn print(bytes: &[u8]) -> crate::Result<()> {
     told(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure.
+/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure; an
+/// error of a collector is returned as it is.
 fn told(written: io::Result<()>) -> crate::Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::at(ErrorKind::Io, "standard output", error))
+            let other = |error| Error::at(ErrorKind::Io, "standard output", error);
+            Err(error.downcast::<Error>().unwrap_or_else(other))
         }
         _ => Ok(()),
     }

@@ -35,7 +35,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let dir = run_dir.path().to_owned();
     let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
     let builder = serve::configure(builder, arguments.merge.clone());
-    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
+    let dirs = std::slice::from_ref(&dir);
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let hint = PileHint::new(dirs, flag, usual, compactor.as_ref());

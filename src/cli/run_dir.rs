@@ -10,11 +10,10 @@ use super::args::{CompactMode, RunArguments};
 use super::new_dir::NewDir;
 use super::private_dir::{self, PrivateDir};
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
-use super::say;
+use super::{compact, say};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::multiprocess_dir;
 use crate::file::place;
-use crate::multiproc::clear_directory;
 
 /// Who chose a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +169,7 @@ fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
     };
     match RunLock::try_alone(dir) {
         Ok(Some(lock)) => {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
             Ok(Ok((lock.share().map_err(failed)?, Others::None)))
         }
         Ok(None) => {
@@ -185,7 +184,7 @@ fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
             Err(Error::at(ErrorKind::Directory, dir, message))
         }
         Err(error) if run_lock::is_unsupported(&error) => {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
             Ok(Err(error))
         }
         Err(error) => Err(failed(error)),

@@ -1,6 +1,5 @@
 //! `serve`: the merging exporter.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +8,11 @@ use std::time::Duration;
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::compact::PileHint;
 use super::signals::{Signal, Signals};
-use super::{compact, say};
+use super::{compact, owner, say};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
 
 /// How often `--wait` looks for a directory.
@@ -30,12 +29,10 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     for dir in &dirs {
         builder = builder.directory(dir);
         if arguments.reset {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
         }
     }
-    let any_file_system = arguments.merge.any_file_system;
-    // Where nothing was tried nothing is removed.
-    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
@@ -79,13 +76,10 @@ pub(super) fn registry(
     builder: CollectorBuilder,
     compactor: Option<&Compactor>,
 ) -> Result<Registry> {
-    let told = Mutex::new(HashSet::new());
-    // Once for each problem: the counter tells how often.
+    // The counter `multiprom_file_errors_total` shows how often each occurs.
+    let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
-        let message = error.to_string();
-        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
-            say(&message);
-        }
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
     });
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
@@ -110,8 +104,19 @@ pub(super) fn tell(error: &Error) {
 
 /// Applies the flags that say how a directory is merged.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
-    let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
-    builder = builder.pid_label(pid_label);
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
     if any_file_system {
         builder = builder.any_file_system();
     }

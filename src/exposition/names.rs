@@ -5,11 +5,10 @@
 //! left out; so label sets that differ stay different. What is not escaped is never left out.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::escape::Escaping;
-use crate::model::{FamilyHead, MetricType, name};
+use crate::model::{FamilyHead, FamilyIndex, MetricType, name};
 
 /// How a format writes names.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,45 +128,36 @@ fn push_quoted(out: &mut String, name: &str) {
     }
 }
 
-/// The families of the exposition: a list while no name was escaped, then a table too.
+/// The families of the exposition: a list while no name was escaped, then an index.
 #[derive(Default)]
 struct Families {
     text: String,
     list: Vec<(usize, MetricType)>,
-    /// Names of samples, and whether the name of their family was escaped.
-    taken: Option<HashMap<String, bool>>,
+    /// Each with whether its name was escaped.
+    index: Option<FamilyIndex<bool>>,
 }
 
 impl Families {
     fn claim(&mut self, base: &str, metric_type: MetricType, is_escaped: bool) -> bool {
-        if self.taken.is_none() && is_escaped {
-            let mut taken = HashMap::new();
+        if self.index.is_none() && is_escaped {
+            let mut index = FamilyIndex::default();
             let mut start = 0;
             for (end, metric_type) in &self.list {
-                for suffix in metric_type.suffixes() {
-                    taken.insert([&self.text[start..*end], suffix].concat(), false);
-                }
+                index.insert(&self.text[start..*end], *metric_type, false);
                 start = *end;
             }
-            self.taken = Some(taken);
+            self.index = Some(index);
         }
-        let Some(taken) = &mut self.taken else {
+        let Some(index) = &mut self.index else {
             self.text.push_str(base);
             self.list.push((self.text.len(), metric_type));
             return true;
         };
-        let mut name = String::with_capacity(base.len() + 8);
-        let mut names = metric_type.suffixes().iter().map(|suffix| {
-            name.clear();
-            let _ = write!(name, "{base}{suffix}");
-            name.clone()
-        });
-        let names: Vec<String> = names.by_ref().collect();
-        let is_taken = |name: &String| taken.get(name).is_some_and(|other| *other || is_escaped);
-        if names.iter().any(is_taken) {
+        let is_hidden = |_: &str, _, was_escaped: &bool| *was_escaped || is_escaped;
+        if index.find_colliding(base, metric_type, is_hidden) {
             return false;
         }
-        taken.extend(names.into_iter().map(|name| (name, is_escaped)));
+        index.insert(base, metric_type, is_escaped);
         true
     }
 }

@@ -12,6 +12,7 @@ use super::openmetrics2::OpenMetrics2Encoder;
 #[cfg(feature = "protobuf")]
 use super::protobuf::ProtobufEncoder;
 use super::text::TextEncoder;
+use crate::error::{Error, Result};
 use crate::model::{
     FamilyHead, FamilySink, Gatherer, NativeHistogram, Part, RenderedLabels, Sample,
 };
@@ -36,18 +37,32 @@ impl Exposition {
         Exposition::encode(source, negotiate(accept))
     }
 
+    /// As [`render`](Exposition::render), for handlers that can answer a scrape with status 500.
+    ///
+    /// # Errors
+    ///
+    /// The first that a collector reports by [`FamilySink::fail`].
+    pub fn try_render(source: &dyn Gatherer, accept: Option<&str>) -> Result<Exposition> {
+        let (exposition, failure) = Exposition::gather(source, negotiate(accept));
+        failure.map_or(Ok(exposition), Err)
+    }
+
     /// Gathers everything in one format.
     pub fn encode(source: &dyn Gatherer, format: impl Into<Negotiated>) -> Exposition {
-        let format = format.into();
-        let mut body = Vec::new();
+        Exposition::gather(source, format.into()).0
+    }
+
+    /// Gathers everything, and the first error that a collector reports.
+    fn gather(source: &dyn Gatherer, format: Negotiated) -> (Exposition, Option<Error>) {
+        let (mut body, mut failure) = (Vec::new(), None);
         let whole = |encoder: &mut dyn Encoder| {
-            source.gather(encoder);
+            source.gather(&mut Watched { encoder, failure: &mut failure });
             encoder.end();
             Ok(())
         };
         // OK because nothing is written that could fail.
         let _ = with_encoder(format, &mut body, whole);
-        Exposition { content_type: format.content_type(), body }
+        (Exposition { content_type: format.content_type(), body }, failure)
     }
 
     /// Gathers everything in one format into `out`, holding no more than a part of it at a time: some
@@ -55,7 +70,8 @@ impl Exposition {
     ///
     /// # Errors
     ///
-    /// The first of `out`, after which nothing more is written.
+    /// The first of `out`, or the first that a collector reports by [`FamilySink::fail`], as the inner error of
+    /// an [`io::Error`]. Nothing more is written after either, and the exposition is then incomplete.
     pub fn write(
         source: &dyn Gatherer,
         format: impl Into<Negotiated>,
@@ -65,8 +81,10 @@ impl Exposition {
         let in_chunks = |encoder: &mut dyn Encoder| {
             let mut chunks = Chunks { encoder, out, result: Ok(()) };
             source.gather(&mut chunks);
-            chunks.encoder.end();
-            chunks.hand_on(0);
+            if chunks.result.is_ok() {
+                chunks.encoder.end();
+                chunks.hand_on(0);
+            }
             chunks.result
         };
         with_encoder(format.into(), &mut buffer, in_chunks)
@@ -100,6 +118,34 @@ fn with_encoder(
         #[cfg(feature = "protobuf")]
         Format::ProtobufText => run(&mut ProtobufEncoder::new(out).escaping(escaping).text()),
         Format::Json => run(&mut JsonEncoder::new(out)),
+    }
+}
+
+/// Passes everything on to an encoder and keeps the first failure.
+struct Watched<'a> {
+    encoder: &'a mut dyn Encoder,
+    failure: &'a mut Option<Error>,
+}
+
+impl FamilySink for Watched<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        self.encoder.family(head);
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        self.encoder.sample(sample);
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        self.encoder.rendered(part, labels, value);
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        self.encoder.native_histogram(labels, histogram);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
     }
 }
 
@@ -150,6 +196,12 @@ impl FamilySink for Chunks<'_> {
         if self.result.is_ok() {
             self.encoder.native_histogram(labels, histogram);
             self.hand_on(CHUNK_LEN);
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        if self.result.is_ok() {
+            self.result = Err(io::Error::other(error));
         }
     }
 }

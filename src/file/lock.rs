@@ -11,11 +11,15 @@
 //! See: fcntl(2), "Open file description locks", "Leases"; pthread_atfork(3).
 #![expect(unsafe_code, reason = "fcntl and pthread_atfork")]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use memmap2::MmapOptions;
 
 use super::sys::{self, Identity};
 
@@ -34,7 +38,9 @@ pub(crate) enum LockState {
 pub(crate) enum WriteState {
     Written,
     Unwritten,
-    /// The kernel does not say: the file is another user's, or the file system has no leases.
+    /// The kernel grants this process no lease: it is neither the owner of the file nor has it CAP_LEASE.
+    Refused,
+    /// The kernel does not say: the file system has no leases, say.
     Unknown,
 }
 
@@ -111,8 +117,8 @@ pub(crate) fn probe(file: &File) -> io::Result<LockState> {
 
 /// Asks whether anybody has `file` open for writing. `file` is opened read-only.
 ///
-/// Takes a read lease and gives it back at once; a writer that opens the file in between waits for
-/// that long.
+/// Takes a read lease and releases it at once; a writer that opens the file in between waits for
+/// that long. A lease that cannot be released ends when `file` is closed.
 pub(crate) fn writers(file: &File) -> WriteState {
     let fd = file.as_raw_fd();
     // NOTE: the signal of a broken lease is SIGIO, which ends a process, unless it is set before each
@@ -127,22 +133,89 @@ pub(crate) fn writers(file: &File) -> WriteState {
     if lease != 0 {
         return match io::Error::last_os_error().raw_os_error() {
             Some(libc::EAGAIN) => WriteState::Written,
+            Some(libc::EACCES) => WriteState::Refused,
             _ => WriteState::Unknown,
         };
     }
     // SAFETY: takes numbers only.
-    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
-    WriteState::Unwritten
+    let released = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    if released == 0 { WriteState::Unwritten } else { WriteState::Unknown }
 }
 
-/// Forks of this process that are under way, as far as libc knows.
-static FORKING: AtomicU64 = AtomicU64::new(0);
-/// Births that are under way, or wait for forks to end.
-static BIRTHS: AtomicU64 = AtomicU64::new(0);
-/// Forks that did not wait for a birth to its end.
-static FORCED: AtomicU64 = AtomicU64::new(0);
+/// What goes on in this process.
+///
+/// In a page that the kernel wipes in a forked child, where the forks and creations of other threads do not go on.
+/// Handlers of the host may run in the child before ours, and find it wiped already.
+#[repr(C)]
+struct UnderWay {
+    /// Tells this process from its ancestors and its children; 0 until it is asked for.
+    process: AtomicU64,
+    /// Forks, as far as libc knows.
+    forks: AtomicU64,
+    /// Creations of files, and those that wait for forks to end.
+    creations: AtomicU64,
+    /// Forks that did not wait for the end of a creation.
+    forced: AtomicU64,
+}
 
-/// How long forks and births wait for each other. Both take a fraction of a millisecond, but a birth in the
+/// Stands in for the page until it is mapped, and where the kernel wipes none.
+static UNWIPED: UnderWay = UnderWay {
+    process: AtomicU64::new(0),
+    forks: AtomicU64::new(0),
+    creations: AtomicU64::new(0),
+    forced: AtomicU64::new(0),
+};
+
+static UNDER_WAY: AtomicPtr<UnderWay> = AtomicPtr::new((&raw const UNWIPED).cast_mut());
+
+fn under_way() -> &'static UnderWay {
+    // ORDERING: acquire, after the page was mapped.
+    let page = UNDER_WAY.load(Ordering::Acquire);
+    // SAFETY: points to `UNWIPED`, or to zeroed memory that is aligned to a page, never unmapped and accessed in no
+    // other way: zeros are a valid `UnderWay`.
+    unsafe { &*page }
+}
+
+/// Maps the page. Where that fails our handler has to wipe, see [`begin_child`].
+fn map_page() {
+    let Ok(page) = MmapOptions::new().len(size_of::<UnderWay>()).map_anon() else {
+        return;
+    };
+    // Never unmapped once it is published.
+    let mut page = ManuallyDrop::new(page);
+    let address = page.as_mut_ptr();
+    // SAFETY: the range is private anonymous memory, mapped above.
+    let advised = unsafe { libc::madvise(address.cast(), page.len(), libc::MADV_WIPEONFORK) };
+    if advised == 0 {
+        UNDER_WAY.store(address.cast(), Ordering::Release);
+    } else {
+        drop(ManuallyDrop::into_inner(page));
+    }
+}
+
+/// The number of this process, which none of its ancestors has.
+fn process() -> u64 {
+    /// The highest number that this process or an ancestor has drawn. Not wiped.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let own = &under_way().process;
+    let seen = own.load(Ordering::Relaxed);
+    if seen != 0 {
+        return seen;
+    }
+    let drawn = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    match own.compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => drawn,
+        Err(other) => other,
+    }
+}
+
+thread_local! {
+    /// The process in which this thread is about to fork, or has forked and runs the handlers of the parent. A
+    /// creation in such a handler would wait for its own thread.
+    static FORKS_IN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How long forks and creations wait for each other. Both take a fraction of a millisecond, but a creation in the
 /// very thread that forks in a signal handler never ends, nor does a fork whose handlers wait for us.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
@@ -159,49 +232,56 @@ fn wait_until(mut holds: impl FnMut() -> bool) -> bool {
     true
 }
 
-// ORDERING: sequentially consistent, here and in `NoFork`: of a fork and a birth that begin at once one sees
+// ORDERING: sequentially consistent, here and in `NoFork`: of a fork and a creation that begin at once one sees
 // the other. If both do, the fork steps back.
 extern "C" fn begin_fork() {
+    FORKS_IN.set(process());
+    let UnderWay { forks, creations, forced, .. } = under_way();
     let is_alone = wait_until(|| {
-        if BIRTHS.load(Ordering::SeqCst) > 0 {
+        if creations.load(Ordering::SeqCst) > 0 {
             return false;
         }
-        FORKING.fetch_add(1, Ordering::SeqCst);
-        if BIRTHS.load(Ordering::SeqCst) == 0 {
+        forks.fetch_add(1, Ordering::SeqCst);
+        if creations.load(Ordering::SeqCst) == 0 {
             return true;
         }
-        one_fewer(&FORKING);
+        one_fewer(forks);
         false
     });
     if !is_alone {
-        FORKING.fetch_add(1, Ordering::SeqCst);
-        FORCED.fetch_add(1, Ordering::SeqCst);
+        forks.fetch_add(1, Ordering::SeqCst);
+        forced.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 extern "C" fn end_fork() {
-    one_fewer(&FORKING);
+    one_fewer(&under_way().forks);
+    FORKS_IN.set(0);
 }
 
 extern "C" fn begin_child() {
-    // Other threads' forks and births do not go on in a child.
-    FORKING.store(0, Ordering::SeqCst);
-    BIRTHS.store(0, Ordering::SeqCst);
+    let under_way = under_way();
+    if std::ptr::eq(under_way, &raw const UNWIPED) {
+        under_way.process.store(0, Ordering::Relaxed);
+        under_way.forks.store(0, Ordering::SeqCst);
+        under_way.creations.store(0, Ordering::SeqCst);
+    }
     close_inherited();
 }
 
-/// Counts down, and not below 0: a fork may have begun before it was watched, and a child forgets births.
+/// Counts down, and not below 0: a fork or creation may have begun before the page was mapped.
 fn one_fewer(count: &AtomicU64) {
     let fewer = |count: u64| count.checked_sub(1);
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
 }
 
 /// Registers the handlers that run at every fork. A fork that has begun before is not seen: a child of it may
-/// keep the lock of a file that is born meanwhile, which then looks alive for as long as that child lives.
+/// keep the lock of a file that is created meanwhile, which then looks alive for as long as that child lives.
 pub(crate) fn watch_forks() {
     // No `Once`: a child that is forked while another thread is in it would wait for ever.
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, Ordering::Relaxed) {
+        map_page();
         // SAFETY: the handlers call only async-signal-safe functions and are never unloaded.
         let _ =
             unsafe { libc::pthread_atfork(Some(begin_fork), Some(end_fork), Some(begin_child)) };
@@ -213,28 +293,33 @@ pub(crate) fn watch_forks() {
 /// A child that is forked between the creation of a file and the note that children close it has a copy
 /// of the descriptor that no handler knows of, and would keep the lock for as long as it lives.
 pub(crate) struct NoFork {
+    under_way: &'static UnderWay,
     forced: u64,
 }
 
 impl NoFork {
-    /// Waits for forks to end; `None` where one does not.
+    /// Waits for forks to end; `None` where one does not, or is that of this thread.
     pub(crate) fn begin() -> Option<NoFork> {
         watch_forks();
-        let forced = FORCED.load(Ordering::SeqCst);
-        BIRTHS.fetch_add(1, Ordering::SeqCst);
-        let no_fork = NoFork { forced };
-        wait_until(|| FORKING.load(Ordering::SeqCst) == 0).then_some(no_fork)
+        if FORKS_IN.get() == process() {
+            return None;
+        }
+        let under_way = under_way();
+        let forced = under_way.forced.load(Ordering::SeqCst);
+        under_way.creations.fetch_add(1, Ordering::SeqCst);
+        let no_fork = NoFork { under_way, forced };
+        wait_until(|| under_way.forks.load(Ordering::SeqCst) == 0).then_some(no_fork)
     }
 
     /// Whether no fork has begun all the same.
     pub(crate) fn holds(&self) -> bool {
-        FORCED.load(Ordering::SeqCst) == self.forced
+        self.under_way.forced.load(Ordering::SeqCst) == self.forced
     }
 }
 
 impl Drop for NoFork {
     fn drop(&mut self) {
-        one_fewer(&BIRTHS);
+        one_fewer(&self.under_way.creations);
     }
 }
 
@@ -244,13 +329,20 @@ struct Inherited {
     fd: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
+    /// The process that has opened it.
+    process: AtomicU64,
 }
 
 /// A process has up to 13 series files for each directory that it writes to.
 const MAX_INHERITED: usize = 1024;
 
 static INHERITED: [Inherited; MAX_INHERITED] = [const {
-    Inherited { fd: AtomicI32::new(-1), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    Inherited {
+        fd: AtomicI32::new(-1),
+        device: AtomicU64::new(0),
+        inode: AtomicU64::new(0),
+        process: AtomicU64::new(0),
+    }
 }; MAX_INHERITED];
 
 /// The number of a slot that is being filled.
@@ -268,6 +360,7 @@ fn close_in_children(fd: RawFd) {
         if claim.is_ok() {
             slot.device.store(identity.device, Ordering::Relaxed);
             slot.inode.store(identity.inode, Ordering::Relaxed);
+            slot.process.store(process(), Ordering::Relaxed);
             // ORDERING: release, so that a child which sees the number sees the identity.
             slot.fd.store(fd, Ordering::Release);
             return;
@@ -275,10 +368,15 @@ fn close_in_children(fd: RawFd) {
     }
 }
 
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed.
+/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Files that the child has
+/// opened itself, in a handler of the host that ran before, stay.
 fn close_inherited() {
+    let process = process();
     for slot in &INHERITED {
         let fd = slot.fd.load(Ordering::Acquire);
+        if fd >= 0 && slot.process.load(Ordering::Relaxed) == process {
+            continue;
+        }
         let identity = Identity {
             device: slot.device.load(Ordering::Relaxed),
             inode: slot.inode.load(Ordering::Relaxed),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,8 @@ pub(crate) struct Stat {
     pub(crate) len: u64,
     links: libc::nlink_t,
     mode: libc::mode_t,
+    /// The user that the file belongs to.
+    pub(crate) owner: u32,
     /// Nanoseconds since the Unix epoch. Moved by whatever changes the file but for stores into a mapping.
     pub(crate) changed: i128,
 }
@@ -52,6 +55,7 @@ impl Stat {
             len: stat.st_size as u64,
             links: stat.st_nlink,
             mode: stat.st_mode,
+            owner: stat.st_uid,
             changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         }
     }
@@ -224,26 +228,56 @@ fn remove_at(dir: BorrowedFd<'_>, name: &str, flags: libc::c_int) -> io::Result<
     check(result).map(drop)
 }
 
-/// Reserves the bytes of a file from `from` to `to` and makes the file that long.
+/// Reserves the bytes of a file from `from`, where nobody reads yet, to `to`, and makes the file that long.
 ///
 /// After success a store into them raises no signal on the supported file systems. On failure the
 /// length is what it was. SIGXFSZ, which a limit on file sizes raises, never reaches the host.
 pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     let signals = BlockedFileSizeSignal::new()?;
-    let length = to - from;
-    // NOTE: a plain fallocate that fails can leave the file longer. See: fallocate(2).
+    let reserved = match reserve_beyond_end(file, from, to) {
+        Err(error) if lacks_reservation(&error) => write_zeros(file, from, to),
+        result => result.and_then(|()| file.set_len(to)),
+    };
+    signals.restore();
+    reserved
+}
+
+/// Reserves bytes, and leaves the length as it is.
+///
+/// NOTE: a plain fallocate that fails can leave the file longer. See: fallocate(2).
+fn reserve_beyond_end(file: &File, from: u64, to: u64) -> io::Result<()> {
     // SAFETY: takes numbers only.
     let result = unsafe {
         libc::fallocate(
             file.as_raw_fd(),
             libc::FALLOC_FL_KEEP_SIZE,
             from as libc::off_t,
-            length as libc::off_t,
+            (to - from) as libc::off_t,
         )
     };
-    let reserved = check(result).and_then(|_| file.set_len(to));
-    signals.restore();
-    reserved
+    check(result).map(drop)
+}
+
+/// Whether a kernel or a file system has no such call: gVisor, ext4 without extents, overlayfs on them, or a
+/// sandbox that denies it.
+fn lacks_reservation(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Writes zeros, so that the file system has to find space for them now.
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut at = from;
+    while at < to {
+        let len = ZEROS.len().min((to - at) as usize);
+        if let Err(error) = file.write_all_at(&ZEROS[..len], at) {
+            // OK because bytes beyond `used` are in nobody's way.
+            let _ = file.set_len(from);
+            return Err(error);
+        }
+        at += len as u64;
+    }
+    Ok(())
 }
 
 /// SIGXFSZ, blocked in this thread.
@@ -330,6 +364,17 @@ pub(crate) fn is_address_space_limited() -> bool {
     limits(libc::RLIMIT_AS).is_some_and(|limits| limits.rlim_cur != libc::RLIM_INFINITY)
 }
 
+/// The length of a page of memory.
+pub(crate) fn page_len() -> usize {
+    // SAFETY: takes a number only.
+    let len = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // OK because the kernel tells every process the length of its pages.
+    usize::try_from(len).unwrap_or(MIN_PAGE_LEN)
+}
+
+/// The shortest page of the processors that this backend is built for.
+const MIN_PAGE_LEN: usize = 4096;
+
 /// The user with whose rights this process acts.
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
 pub(crate) fn effective_user() -> u32 {
@@ -404,6 +449,30 @@ fn find_account<T>(
             (error, _) => return Err(io::Error::from_raw_os_error(error)),
         }
     }
+}
+
+/// The user that this thread accesses files as.
+///
+/// See: setfsuid(2). The C library changes the calling thread alone, as the kernel does.
+#[cfg(feature = "cli")]
+pub(crate) fn file_user() -> u32 {
+    const NO_USER: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: takes a number only. No user has this one: the call changes nothing and returns the present user.
+    let user = unsafe { libc::setfsuid(NO_USER) };
+    user as u32
+}
+
+/// Has this thread access files as a user; `false` where it may not, or where the user namespace lacks the
+/// user.
+///
+/// NOTE: a change clears the parent-death signal of the thread and makes the process undumpable: it leaves no
+/// core. See: prctl(2), PR_SET_PDEATHSIG and PR_SET_DUMPABLE.
+#[cfg(feature = "cli")]
+pub(crate) fn set_file_user(user: u32) -> bool {
+    // The call reports no failure.
+    // SAFETY: takes a number only.
+    unsafe { libc::setfsuid(user) };
+    file_user() == user
 }
 
 /// Random bits from the kernel.

@@ -2,13 +2,15 @@
 
 use super::family::{FamilyHead, Part, Sample};
 use super::{NativeHistogram, RenderedLabels};
+use crate::error::Error;
 
 /// A source of metric families.
 ///
 /// `collect` is called for every scrape, from any thread, and by several scrapes at once; who calls
 /// waits until it returns. It must give each family at most once, its samples together, all samples
 /// of one label set in a row. A collector that cannot get at its data gives fewer families and
-/// says so in a metric of its own; it does not panic.
+/// says so in a metric of its own; it does not panic. Where fewer families would be wrong rather than
+/// incomplete, it calls [`FamilySink::fail`].
 ///
 /// ```
 /// use multiprom::{Collector, FamilySink, Registry};
@@ -39,7 +41,7 @@ pub trait Collector: Send + Sync {
 /// Takes families, one after the other: each [`family`](FamilySink::family) is followed by its
 /// samples.
 ///
-/// Encoders implement it; so do filters, which pass on all four. On a `dyn FamilySink` there are short
+/// Encoders implement it; so do filters, which pass on all five. On a `dyn FamilySink` there are short
 /// forms: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
 /// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
@@ -63,6 +65,17 @@ pub trait FamilySink {
     /// By default it is left out, as most formats cannot hold one.
     fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
         let _ = (labels, histogram);
+    }
+
+    /// Reports that a collector cannot export its families and that the others must not be exported without
+    /// them.
+    ///
+    /// The HTTP exporter answers the scrape with status 500 and the error, and
+    /// [`Exposition::try_render`](crate::Exposition::try_render) returns the first error.
+    /// [`Exposition::render`](crate::Exposition::render), which cannot fail, and sinks that keep this default
+    /// ignore it.
+    fn fail(&mut self, error: Error) {
+        let _ = error;
     }
 }
 

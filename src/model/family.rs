@@ -37,6 +37,13 @@ impl MetricType {
         MetricType::Unknown,
     ];
 
+    /// What the names of samples of any type end in.
+    pub(crate) const SUFFIXES: [&'static str; 9] =
+        ["", "_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum", "_info"];
+
+    /// The length of the longest of them.
+    pub(crate) const MAX_SUFFIX_LEN: usize = "_created".len();
+
     /// What is appended to the name of the family where a format names it by its only sample.
     pub(crate) const fn own_suffix(self) -> &'static str {
         match self {
@@ -203,5 +210,19 @@ impl Exemplar<'_> {
     pub(crate) fn chars(&self) -> usize {
         let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();
         self.labels.iter().map(chars).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_suffixes_has_those_of_every_type() {
+        let all = MetricType::ALL.iter().flat_map(|metric_type| metric_type.suffixes());
+        for suffix in all {
+            assert!(MetricType::SUFFIXES.contains(suffix), "{suffix}");
+            assert!(suffix.len() <= MetricType::MAX_SUFFIX_LEN);
+        }
     }
 }

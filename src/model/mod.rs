@@ -13,6 +13,7 @@ pub(crate) mod name;
 mod native;
 pub(crate) mod number;
 mod rendered;
+mod sample_names;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
@@ -24,6 +25,7 @@ pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;
 pub use rendered::RenderedLabels;
+pub(crate) use sample_names::{FamilyIndex, shared_name};
 pub use writer::{
     FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
     WithUnit,

@@ -1,28 +1,33 @@
 //! The collector that merges multiprocess directories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::conflicts::Conflict;
 use super::directory::FileSystems;
 use super::figures;
 use super::gauge::SourceState;
 use super::known::{self, Access, Tools};
 use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
+use super::prober::{OwnerLease, Prober};
 use super::problem::{Cause, Reason};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
+use super::tables::Family;
 use super::turns::Turns;
 use super::{directory, emit};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, log_line};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
+use crate::file::place;
 use crate::file::reader::{self, Reader};
-use crate::file::sys::descriptor_limit;
+use crate::file::sys::{Identity, descriptor_limit};
 use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -30,7 +35,8 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
 /// [mode](GaugeMode); live gauges of processes that are proven dead are left out. What a
 /// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
-/// `multiprom_file_errors_total{reason}`; everything else is given.
+/// `multiprom_file_errors_total{reason}`; everything else is given. An archive that a newer release wrote
+/// fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
@@ -55,11 +61,14 @@ pub struct MultiProcessCollector {
     files: Vec<PathBuf>,
     settings: Settings,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     /// How many files may be kept open.
     max_open: usize,
     cache: Turns<Cache>,
     /// Histogram families whose processes had different bounds, counted at each scrape.
     bucket_conflicts: AtomicU64,
+    /// Families on which processes disagree, counted at each scrape, by [`Conflict::REASONS`].
+    conflicts: [AtomicU64; Conflict::REASONS.len()],
     /// Counted over the life of the collector, by [`Reason::ALL`].
     errors: [AtomicU64; Reason::ALL.len()],
 }
@@ -90,6 +99,7 @@ pub(super) struct Settings {
     pub(super) labels: Vec<(String, String)>,
     pub(super) filter: Option<Filter>,
     pub(super) gauge_mode: Option<ModeRule>,
+    pub(super) default_gauge_mode: GaugeMode,
     on_problem: Option<Listener>,
 }
 
@@ -127,24 +137,30 @@ impl MultiProcessCollector {
             file_systems: FileSystems::Supported,
             files: Vec::new(),
             access: Access::Read,
+            owner_lease: None,
             settings: Settings {
                 pid_label: "pid".to_owned(),
                 labels: Vec::new(),
                 filter: None,
                 gauge_mode: None,
+                default_gauge_mode: GaugeMode::All,
                 on_problem: None,
             },
         }
     }
 
-    /// Reads everything, as it is at one moment.
-    fn read(&self, cache: &mut Cache) -> Vec<Census> {
+    /// Reads everything, as it is at one moment. Directories that are another one by another name are not read, and
+    /// not returned.
+    fn read(&self, cache: &mut Cache) -> (Vec<PathBuf>, Vec<Census>) {
         let dead_gauges = match self.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
         if !cache.merge.begin() {
             cache.dirs.clear();
+        }
+        if let Some(lease) = &self.owner_lease {
+            cache.prober.set_owner_lease(Arc::clone(lease));
         }
         cache.dirs.resize_with(self.dirs.len(), KnownDirectory::default);
         let mut attempt = 0;
@@ -158,6 +174,7 @@ impl MultiProcessCollector {
             let mut tools = Tools {
                 merge: &mut cache.merge,
                 reader: &mut cache.reader,
+                prober: &mut cache.prober,
                 access: self.access,
                 dead_gauges,
                 spare: self.max_open,
@@ -166,9 +183,11 @@ impl MultiProcessCollector {
             };
             let mut has_moved = false;
             let mut censuses = Vec::with_capacity(self.dirs.len());
-            for (dir, known) in self.dirs.iter().zip(&mut cache.dirs) {
-                let (result, census) = read_directory(&mut tools, dir, known);
+            let mut dirs = Vec::with_capacity(self.dirs.len());
+            for (at, dir) in place::distinct(&self.dirs) {
+                let (result, census) = read_directory(&mut tools, dir, &mut cache.dirs[at]);
                 has_moved |= result == Attempt::Moved;
+                dirs.push(dir.clone());
                 censuses.push(census);
             }
             if has_moved && attempt < MAX_ATTEMPTS {
@@ -179,40 +198,57 @@ impl MultiProcessCollector {
                 let first = self.dirs.first().map(|dir| dir.join(ARCHIVE_NAME));
                 cache.merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
             }
-            self.files.iter().for_each(|file| add_named_file(cache, file));
+            let mut named = NamedFiles::new(&dirs);
+            self.files.iter().for_each(|file| named.add(cache, file));
             cache.merge.settle();
             if self.access == Access::Map {
                 // Scrapes that follow read little.
                 cache.reader.release();
             }
-            return censuses;
+            return (dirs, censuses);
         }
     }
 
     /// Reads everything and gives it to `out`.
-    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> Vec<Census> {
-        let censuses = self.read(cache);
-        let exported = cache.merge.exported();
-        self.note(&mut cache.merge, &exported);
-        emit::emit(&cache.merge, &exported, &self.settings, out);
-        censuses
+    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> (Vec<PathBuf>, Vec<Census>) {
+        let read = self.read(cache);
+        let filter = self.settings.filter.as_deref();
+        let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
+        let rule = self.settings.gauge_mode.as_deref();
+        let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
+        let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
+        let unsupported = cache.merge.problems.unsupported_archive();
+        self.note(&mut cache.merge, &exported, conflicts);
+        match unsupported {
+            Some(error) => out.fail(error),
+            None => emit::emit(&cache.merge, &exported, &self.settings, out),
+        }
+        read
     }
 
-    fn note(&self, merge: &mut Merge, exported: &[usize]) {
+    fn note(&self, merge: &mut Merge, exported: &[usize], conflicts: Vec<Conflict>) {
         let has_conflict = |at: &&usize| {
             let family = &merge.tables.families[**at];
             family.metric_type == MetricType::Histogram
                 && family.groups().any(|group| merge.has_bucket_conflict(group))
         };
-        let conflicts = exported.iter().filter(has_conflict).count();
-        self.bucket_conflicts.fetch_add(conflicts as u64, Ordering::Relaxed);
+        let of_buckets = exported.iter().filter(has_conflict).count();
+        self.bucket_conflicts.fetch_add(of_buckets as u64, Ordering::Relaxed);
         for (reason, error) in std::mem::take(&mut merge.problems).into_errors() {
             if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
                 self.errors[at].fetch_add(1, Ordering::Relaxed);
             }
-            if let Some(on_problem) = &self.settings.on_problem {
-                on_problem(&error);
-            }
+            self.report(&error);
+        }
+        for conflict in conflicts {
+            self.conflicts[conflict.reason()].fetch_add(1, Ordering::Relaxed);
+            self.report(&conflict.into_error());
+        }
+    }
+
+    fn report(&self, error: &Error) {
+        if let Some(on_problem) = &self.settings.on_problem {
+            on_problem(error);
         }
     }
 }
@@ -223,12 +259,22 @@ struct Cache {
     merge: Merge,
     dirs: Vec<KnownDirectory>,
     reader: Reader,
+    prober: Prober,
 }
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let censuses = match self.cache.take_turn() {
-            Some(mut cache) => self.scrape(&mut cache, out),
+        let (dirs, censuses) = match self.cache.take_turn() {
+            Some(mut cache) => {
+                let read = self.scrape(&mut cache, out);
+                let lines = cache.prober.unreported();
+                // Other scrapes do not wait for the log.
+                drop(cache);
+                for line in &lines {
+                    log_line(line);
+                }
+                read
+            }
             None => self.scrape(&mut Cache::default(), out),
         };
         let help = "Series files, or entries of them, that a scrape skipped.";
@@ -240,22 +286,47 @@ impl Collector for MultiProcessCollector {
         let help = "Histogram families merged from processes with different bounds.";
         let conflicts = self.bucket_conflicts.load(Ordering::Relaxed);
         out.counter("multiprom_bucket_conflicts_total", help).sample(&[], conflicts as f64);
-        figures::emit(&self.dirs, &self.labels_of_dirs, &censuses, out);
+        let help = "Families that a scrape left out or changed because processes disagree on them.";
+        let mut family = out.counter("multiprom_merge_conflicts_total", help);
+        for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
+            family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
+        }
+        figures::emit(&dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
 
-/// Reads a file that was named by itself. Whoever names it wants what is in it: nobody asks whether its
-/// writer lives.
-fn add_named_file(cache: &mut Cache, path: &Path) {
-    let file = path.file_name().and_then(|name| name.to_str());
-    let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-        return cache.merge.problems.add(path, Cause::UnknownName);
-    };
-    let dir = path.parent().unwrap_or(path);
-    let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
-    match reader::open(path) {
-        Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
-        Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
+/// Files that were named one by one. Whoever names a file wants what is in it: its writer is not asked for.
+struct NamedFiles {
+    /// The directories that are read as a whole.
+    dirs: Vec<Identity>,
+    /// The files that were added.
+    seen: HashSet<Identity>,
+}
+
+impl NamedFiles {
+    fn new(dirs: &[PathBuf]) -> NamedFiles {
+        let dirs = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
+        NamedFiles { dirs, seen: HashSet::new() }
+    }
+
+    /// Adds a file, unless it was added before under this or another name.
+    fn add(&mut self, cache: &mut Cache, path: &Path) {
+        let file = path.file_name().and_then(|name| name.to_str());
+        let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
+            return cache.merge.problems.add(path, Cause::UnknownName);
+        };
+        let dir = path.parent().unwrap_or(path);
+        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        if !self.dirs.is_empty() && place::identity(here).is_some_and(|it| self.dirs.contains(&it))
+        {
+            return;
+        }
+        let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
+        match reader::open(path) {
+            Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
+            Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
+            Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
+        }
     }
 }
 
@@ -267,6 +338,7 @@ pub struct CollectorBuilder {
     file_systems: FileSystems,
     files: Vec<PathBuf>,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     settings: Settings,
 }
 
@@ -279,7 +351,15 @@ impl CollectorBuilder {
         Ok(self)
     }
 
-    /// Adds a directory. Several are merged as if their files were in one.
+    /// Has leases taken in the name of the owners of files too.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    pub(crate) fn owner_lease(mut self, lease: Arc<dyn OwnerLease>) -> CollectorBuilder {
+        self.owner_lease = Some(lease);
+        self
+    }
+
+    /// Adds a directory. Several are merged as if their files were in one; one that is given twice, by whatever names,
+    /// counts once.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
@@ -300,7 +380,7 @@ impl CollectorBuilder {
         self
     }
 
-    /// Adds one series file, whose name tells what it holds.
+    /// Adds one series file, whose name tells what it holds. One that is given twice counts once.
     pub fn file(mut self, file: impl AsRef<Path>) -> CollectorBuilder {
         self.files.push(file.as_ref().to_owned());
         self
@@ -335,6 +415,19 @@ impl CollectorBuilder {
         self
     }
 
+    /// Merges gauge families whose files have the mode [`All`](GaugeMode::All) by another mode.
+    ///
+    /// That is the mode of gauges for which a program chose none, and gives one series for each process that
+    /// ever lived. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
+    ///
+    /// A mode that is not live counts ended processes for as long as their gauges are kept, see
+    /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
+    /// files of the mode `All` do not keep.
+    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> CollectorBuilder {
+        self.settings.default_gauge_mode = mode;
+        self
+    }
+
     /// Tells of everything that a scrape skips, at each scrape.
     pub fn on_problem(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.settings.on_problem = Some(Box::new(tell));
@@ -363,10 +456,12 @@ impl CollectorBuilder {
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
         let labels_of_dirs = self.labels_of_dirs;
+        let owner_lease = self.owner_lease;
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
         };
+        let conflicts = [const { AtomicU64::new(0) }; Conflict::REASONS.len()];
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
@@ -374,9 +469,11 @@ impl CollectorBuilder {
             files,
             settings,
             access,
+            owner_lease,
             max_open,
             cache,
             bucket_conflicts,
+            conflicts,
             errors,
         })
     }

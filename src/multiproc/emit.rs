@@ -21,10 +21,11 @@ pub(super) fn emit(
     let processes = process_labels(&merge.sources);
     for at in exported {
         let family = &merge.tables.families[*at];
-        if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
-            continue;
-        }
         let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
+            GaugeMode::All => settings.default_gauge_mode,
+            chosen => chosen,
+        });
         let head =
             FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
         out.family(&head);
@@ -33,7 +34,7 @@ pub(super) fn emit(
             settings,
             processes: &processes,
             metric_type: family.metric_type,
-            mode: mode.or(merge.mode(*at)).unwrap_or_default(),
+            mode,
             is_rendered: family.is_rendered() && settings.labels.is_empty(),
             out,
         };

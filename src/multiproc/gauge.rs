@@ -24,6 +24,35 @@ impl Contribution {
     }
 }
 
+/// The modes that files have for one gauge family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Modes(u16);
+
+impl Modes {
+    pub(super) fn insert(&mut self, mode: GaugeMode) {
+        self.0 |= 1 << mode as u16;
+    }
+
+    /// Whether processes disagree.
+    pub(super) fn are_several(self) -> bool {
+        !self.0.is_power_of_two() && self.0 != 0
+    }
+
+    /// The modes by their names.
+    pub(super) fn by_name(self) -> Vec<GaugeMode> {
+        let is_in = |mode: &GaugeMode| self.0 & 1 << *mode as u16 != 0;
+        let mut modes: Vec<GaugeMode> = GaugeMode::ALL.into_iter().filter(is_in).collect();
+        modes.sort_unstable_by_key(|mode| mode.as_str());
+        modes
+    }
+
+    /// The mode that decides: the one whose name is last. It is that of the last file in the order of names, which
+    /// begin with the mode; the Python client takes that of the file that it reads last.
+    pub(super) fn deciding(self) -> Option<GaugeMode> {
+        self.by_name().pop()
+    }
+}
+
 /// Where contributions are from.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -164,6 +193,23 @@ mod tests {
         let sources = [Live, Dead, Merged(GaugeMode::Max)].map(of_seven);
         assert_eq!(super::reduce(GaugeMode::Sum, &values, &sources), Reduced::One(4.0));
         assert_eq!(super::reduce(GaugeMode::LiveSum, &values[1..2], &sources), Reduced::Nothing);
+    }
+
+    #[test]
+    fn of_several_modes_that_decides_whose_file_names_are_last() {
+        for one in GaugeMode::ALL {
+            let mut modes = Modes::default();
+            assert_eq!((modes.deciding(), modes.are_several()), (None, false));
+            modes.insert(one);
+            assert_eq!((modes.deciding(), modes.are_several()), (Some(one), false));
+            for other in GaugeMode::ALL {
+                let mut modes = modes;
+                modes.insert(other);
+                let last = [one, other].into_iter().max_by_key(|it| format!("gauge_{it}_1.db"));
+                assert_eq!(modes.deciding(), last);
+                assert_eq!(modes.are_several(), one != other);
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A collector that has seen a directory before gives what a new one gives, whatever happened in between.
+//! A collector that has seen a directory before gives what a new one gives, whatever happened in between; and what
+//! it gives is a valid exposition, whatever is in the directory.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +14,7 @@ use crate::file::SampleCells;
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::writer::{Access, Room, SeriesWriter};
-use crate::model::{Collector as _, FamilyHead, FamilySink, GaugeMode, Sample};
+use crate::model::{Collector as _, FamilyHead, FamilyIndex, FamilySink, GaugeMode, Sample};
 
 /// Something that happens to a directory.
 #[derive(Clone, Debug)]
@@ -99,7 +100,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 
 /// The key of one of twelve series, which differ by kind; some have help texts of their own.
 fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
-    let family = format!("family{}", name % 3);
+    // Some gauges and counters have the names of samples of other families.
+    let suffix = match kind {
+        FileKind::Gauge(_) if name.is_multiple_of(5) => ["", "_total", "_sum"][name / 5],
+        FileKind::Counter if name.is_multiple_of(5) => ["", "", "_bucket"][name / 5],
+        _ => "",
+    };
+    let family = format!("family{}{suffix}", name % 3);
     let label = (name / 3).to_string();
     let mut labels = vec![("label", label.as_str())];
     let sample = match kind {
@@ -113,7 +120,7 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
     };
     // Families of one name and several types clash, and there help texts do.
     let family_name = if name.is_multiple_of(5) { family } else { format!("{kind}_{family}") };
-    let sample = sample.replacen(&format!("family{}", name % 3), &family_name, 1);
+    let sample = sample.replacen(&format!("family{}{suffix}", name % 3), &family_name, 1);
     let help = if name.is_multiple_of(4) { "Some." } else { "Other." };
     let mut text = Vec::new();
     key::encode(&mut text, &family_name, &sample, labels.into_iter(), help);
@@ -266,21 +273,33 @@ impl Watch {
     }
 
     fn look(&self) -> (Vec<String>, Vec<String>) {
-        struct Lines(Vec<String>);
-        impl FamilySink for Lines {
-            fn family(&mut self, head: &FamilyHead<'_>) {
-                self.0.push(format!("{head:?}"));
-            }
-            fn sample(&mut self, sample: &Sample<'_>) {
-                self.0.push(format!("{sample:?}"));
-            }
-        }
-        let mut lines = Lines(Vec::new());
-        self.collector.collect(&mut lines);
+        let mut page = Page::default();
+        self.collector.collect(&mut page);
         // Behind the merged families come those of the collector, with ages and counts of errors.
-        let end = lines.0.iter().position(|line| line.contains("\"multiprom_")).unwrap();
-        lines.0.truncate(end);
-        (lines.0, std::mem::take(&mut self.problems.lock().unwrap()))
+        let end = page.lines.iter().position(|line| line.contains("\"multiprom_")).unwrap();
+        page.lines.truncate(end);
+        (page.lines, std::mem::take(&mut self.problems.lock().unwrap()))
+    }
+}
+
+/// What a collector gives; checks that no two families have a name in common.
+#[derive(Default)]
+struct Page {
+    lines: Vec<String>,
+    families: FamilyIndex<()>,
+}
+
+impl FamilySink for Page {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        let is_free = !self.families.find_colliding(head.name, head.metric_type, |_, _, ()| true);
+        assert!(is_free, "{head:?} after {:#?}", self.lines);
+        self.families.insert(head.name, head.metric_type, ());
+        self.lines.push(format!("{head:?}"));
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        assert!(sample.labels.is_sorted_by(|(one, _), (other, _)| one < other), "{sample:?}");
+        self.lines.push(format!("{sample:?}"));
     }
 }
 

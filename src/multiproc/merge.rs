@@ -6,16 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::gauge::{Contribution, Source, SourceState};
+use super::gauge::{Contribution, Modes, Source, SourceState};
 use super::plans::{Plan, Plans};
-use super::problem::{Cause, KeyProblem, Problems};
+use super::problem::{Cause, Problems};
 use super::slots::{NOBODY, Visitor};
 use super::sum::Sum;
-use super::tables::{Family, Goal, Group, Number, Tables, Target};
+use super::tables::{Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
-use crate::file::name::{FileKind, FileName};
+use crate::file::name::{FileKind, FileName, IdKind};
 use crate::file::reader::Snapshot;
 use crate::model::GaugeMode;
 
@@ -24,12 +24,12 @@ const MAX_STALE: usize = 1024;
 
 /// What depends on the order of files.
 #[derive(Clone, Copy, Debug, Default)]
-struct FamilyState {
+pub(super) struct FamilyState {
     /// The scrape in which it was met last.
-    scrape: u64,
+    pub(super) scrape: u64,
     help: Option<Number>,
-    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
-    mode: Option<GaugeMode>,
+    /// Of gauges: those of all its files, and of the archive.
+    pub(super) modes: Modes,
 }
 
 /// Everything that scrapes have learnt, and the sums of the current one.
@@ -37,7 +37,7 @@ struct FamilyState {
 pub(super) struct Merge {
     pub(super) tables: Tables,
     plans: Plans,
-    scrape: u64,
+    pub(super) scrape: u64,
     /// By number. The first one is nobody's.
     sums: Vec<Sum>,
     /// Of how many entries each sum is.
@@ -45,9 +45,7 @@ pub(super) struct Merge {
     /// Values of a file, until they are added.
     passing: Vec<f64>,
     gauges: Vec<Vec<Contribution>>,
-    families: Vec<FamilyState>,
-    /// Which family has a name in this scrape: the first one. By the number of the name.
-    owners: Vec<(u64, u32)>,
+    pub(super) families: Vec<FamilyState>,
     /// Where the values of gauges are from: a file, or a section of an archive.
     pub(super) sources: Vec<Source>,
     pub(super) problems: Problems,
@@ -247,7 +245,7 @@ impl Merge {
         if !origin.is_gauge() {
             return plan.slots.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
-        let file = self.source(origin);
+        let file = self.source(origin, plan.layout);
         let is_sum =
             origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
         plan.slots.visit(
@@ -263,10 +261,15 @@ impl Merge {
         );
     }
 
-    fn source(&mut self, origin: &Origin<'_>) -> u32 {
+    fn source(&mut self, origin: &Origin<'_>, layout: Layout) -> u32 {
+        let id = match (origin.place, origin.state) {
+            (Place::File, _) if layout != Layout::Own => IdKind::Chosen,
+            (Place::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+            _ => IdKind::Unique,
+        };
         self.sources.push(Source {
-            id: origin.name.id.into(),
-            process_len: origin.name.process().len(),
+            id: origin.name.writer(id).into(),
+            process_len: origin.name.process(id).len(),
             is_retired: origin.place == Place::Retired,
             state: origin.state,
         });
@@ -332,29 +335,20 @@ impl Merge {
         extend_lean(&mut self.sums, sums, Sum::default);
         extend_lean(&mut self.gauges, gauges, Vec::new);
         self.families.resize(self.tables.families.len(), FamilyState::default());
-        self.owners.resize(self.tables.name_count(), (0, 0));
         target
     }
 
-    /// Claims the names of a file's families, and tells what is wrong with its keys.
+    /// Notes the families of a file, and what is wrong with its keys.
     fn finish(&mut self, plan: &Plan, origin: &Origin<'_>) {
+        let mode = origin.name.kind.mode();
         for (family, help) in &plan.families {
             let state = &mut self.families[*family as usize];
             if state.scrape != self.scrape {
-                *state = FamilyState { scrape: self.scrape, help: None, mode: None };
+                *state = FamilyState { scrape: self.scrape, ..FamilyState::default() };
             }
             state.help = state.help.or(*help);
-            if origin.place != Place::Archive || state.mode.is_none() {
-                state.mode = origin.name.kind.mode();
-            }
-            let known = &self.tables.families[*family as usize];
-            let owner = &mut self.owners[known.name_id as usize];
-            if owner.0 != self.scrape {
-                *owner = (self.scrape, *family);
-            }
-            if owner.1 != *family {
-                let problem = KeyProblem::Type { family: known.name.to_string() };
-                self.problems.add(&origin.path(), Cause::Key(problem));
+            if let Some(mode) = mode {
+                state.modes.insert(mode);
             }
         }
         for problem in &plan.unusable {
@@ -371,18 +365,6 @@ impl Merge {
 
     pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
         number.map_or(&[], |number| &self.gauges[number.get() as usize])
-    }
-
-    /// The numbers of the families that are exported, by name, with their groups in order.
-    pub(super) fn exported(&mut self) -> Vec<usize> {
-        self.tables.families.iter_mut().for_each(Family::sort);
-        let owned = |at: &usize| {
-            let name = self.tables.families[*at].name_id;
-            self.owners[name as usize] == (self.scrape, *at as u32)
-        };
-        let mut exported: Vec<usize> = (0..self.tables.families.len()).filter(owned).collect();
-        exported.sort_unstable_by_key(|at| &*self.tables.families[*at].name);
-        exported
     }
 
     /// The help text of a family in this scrape.
@@ -406,7 +388,7 @@ impl Merge {
     }
 
     pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
-        self.families[family].mode
+        self.families[family].modes.deciding()
     }
 }
 

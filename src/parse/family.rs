@@ -250,6 +250,12 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
     if samples.iter().filter_map(bound).is_sorted() {
         return;
     }
+    let mut bounds: Vec<f64> = samples.iter().filter_map(bound).collect();
+    bounds.sort_unstable_by(f64::total_cmp);
+    if bounds.windows(2).any(|pair| pair[0] == pair[1]) {
+        // Points with equal timestamps.
+        return;
+    }
     samples.sort_by(|a, b| match (bound(a), bound(b)) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         (a, b) => a.is_none().cmp(&b.is_none()),

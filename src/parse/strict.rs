@@ -118,6 +118,28 @@ struct Point {
     states: HashSet<Box<str>, RandomState>,
 }
 
+impl Point {
+    /// Whether a part with this state, if it is one, can only be of another point.
+    fn has(&self, part: Part, state: &str) -> bool {
+        match part {
+            Part::Bucket(bound) => self.bound.is_some_and(|known| bound <= known),
+            Part::Quantile(quantile) => self.quantiles.contains(&quantile_bits(quantile)),
+            Part::State => self.states.contains(state),
+            _ => self.seen & bit(part) != 0,
+        }
+    }
+}
+
+/// Identifies a quantile. Negative zero is zero.
+fn quantile_bits(quantile: f64) -> u64 {
+    (quantile + 0.0).to_bits()
+}
+
+/// The state that a sample of a family is about, if the family is a state set.
+fn state<'a>(view: &SampleView<'a>, family: &str) -> &'a str {
+    view.position(family).map_or("", |index| view.label(index).1)
+}
+
 /// The rules of one family.
 #[derive(Default)]
 pub(super) struct FamilyRules {
@@ -190,7 +212,7 @@ impl FamilyRules {
         self.check_point(view, part).map_err(at_start)
     }
 
-    /// Metrics and their points are not interleaved, and time goes forward.
+    /// Metrics and their points are not interleaved, and time does not go backwards.
     fn check_place(
         &mut self,
         view: &SampleView<'_>,
@@ -202,11 +224,9 @@ impl FamilyRules {
         let (timestamp, text) =
             (view.parts.timestamp, view.parts.text(view.line, view.parts.timestamp_text));
         if part == Part::Info {
-            // Which labels are those of the metric cannot be told, so only repetition is wrong.
-            self.next.push(SEPARATOR);
-            self.next.extend_from_slice(text.as_bytes());
+            // Which labels are those of the metric cannot be told, so only repetition at no time is wrong.
             self.has_metric = true;
-            if !self.metrics.insert(self.next.as_slice().into()) {
+            if timestamp.is_none() && !self.metrics.insert(self.next.as_slice().into()) {
                 return Err(rule("the sample repeats an earlier one"));
             }
             return Ok(());
@@ -219,7 +239,11 @@ impl FamilyRules {
             if timestamp < point.timestamp {
                 return Err(rule("the timestamps of the metric go backwards"));
             }
-            if timestamp != point.timestamp || text != point.timestamp_text {
+            let is_same_time = timestamp == point.timestamp && text == point.timestamp_text;
+            // Points may have equal timestamps: what a point has already begins the next one.
+            let is_next =
+                !is_same_time || timestamp.is_some() && point.has(part, state(view, &self.name));
+            if is_next {
                 self.end_point()?;
                 self.start_point(timestamp, text);
             }
@@ -273,38 +297,30 @@ impl FamilyRules {
     /// Each part of a point comes once, and buckets rise.
     fn check_point(&mut self, view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
         let value = view.parts.value;
-        let state = view.position(&self.name).map(|index| view.label(index).1);
+        let state = state(view, &self.name);
         let point = &mut self.point;
-        let bit = bit(part);
-        let is_new = match part {
-            Part::Quantile(quantile) => {
-                // Negative zero is zero.
-                point.quantiles.insert((quantile + 0.0).to_bits())
-            }
-            Part::State => point.states.insert(state.unwrap_or_default().into()),
+        if point.has(part, state) {
+            return Err(rule(match part {
+                Part::Bucket(_) => "the bounds of the buckets do not rise",
+                _ => "the sample repeats an earlier one",
+            }));
+        }
+        match part {
+            Part::Quantile(quantile) => _ = point.quantiles.insert(quantile_bits(quantile)),
+            Part::State => _ = point.states.insert(state.into()),
             Part::Bucket(bound) => {
-                if point.bound.is_some_and(|known| bound <= known) {
-                    return Err(rule("the bounds of the buckets do not rise"));
-                }
                 if value < point.bucket {
                     return Err(rule("the bucket holds less than the one before"));
                 }
                 point.has_negative_bound |= bound < 0.0;
                 point.bound = Some(bound);
                 point.bucket = value;
-                true
             }
-            _ => bit == 0 || point.seen & bit == 0,
-        };
-        if !is_new {
-            return Err(rule("the sample repeats an earlier one"));
-        }
-        point.seen |= bit;
-        match part {
             Part::Count | Part::GaugeCount => point.count = Some(value),
             Part::Sum | Part::GaugeSum => point.sum = Some(value),
             _ => {}
         }
+        point.seen |= bit(part);
         Ok(())
     }
 

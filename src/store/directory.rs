@@ -1,6 +1,6 @@
 //! The series files of this process in one directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -178,14 +178,14 @@ impl Files {
         let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
         self.current.extend(kept);
         for (kind, _) in &lost {
-            self.gauges.retain(|(known, _), _| known != kind);
+            // A gauge has one entry, which may be in a file of the kind that is not lost.
+            let others = self.writers.iter().filter(|(other, _)| other == kind);
+            let kept: HashSet<Vec<u8>> =
+                others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
+            self.gauges.retain(|(other, key), _| other != kind || kept.contains(&**key));
             if *kind == FileKind::Counter {
                 self.own.clear();
             }
-        }
-        if !lost.is_empty() {
-            // A name that was removed is never used again.
-            self.id = None;
         }
         let count = lost.len() as u64;
         for (kind, writer) in lost {

@@ -52,6 +52,21 @@ fn text_becomes_openmetrics_and_comes_back() {
 }
 
 #[test]
+fn points_with_equal_timestamps_stay_apart_in_openmetrics() {
+    let point = |first: u32| {
+        format!(
+            "h_bucket{{le=\"0.5\"}} {first} 5.0\nh_bucket{{le=\"+Inf\"}} 4 5.0\nh_sum 4.0 5.0\nh_count 4 5.0\n"
+        )
+    };
+    let page = format!(
+        "# TYPE h histogram\n{}{}# TYPE g gauge\ng 1.0 0.0\ng 2.0 0.0\ng 2.0 0.0\n# EOF\n",
+        point(3),
+        point(1)
+    );
+    assert_eq!(good(convert("openmetrics", "openmetrics", &page)), page);
+}
+
+#[test]
 fn gauges_of_creation_in_text_are_samples_of_their_metric_in_openmetrics() {
     let head =
         "# HELP c_total C.\n# TYPE c_total counter\nc_total{a=\"1\"} 3\nc_total{a=\"2\"} 4\n";

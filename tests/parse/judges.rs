@@ -1,7 +1,7 @@
 //! Thousands of documents, good and damaged: our verdict beside that of the Python client's parsers and
 //! of promtool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -194,6 +194,20 @@ fn ours(families: &[Family]) -> Vec<Value> {
     families.iter().map(one).collect()
 }
 
+/// Drops samples that have name, labels and timestamp of an earlier one.
+///
+/// NOTE: so does prometheus_client 0.26, which takes points with equal timestamps for repetitions.
+fn first_points(mut families: Vec<Value>) -> Vec<Value> {
+    for family in &mut families {
+        let mut seen = HashSet::new();
+        let is_first = |sample: &Value| {
+            sample[3].is_null() || seen.insert(json!([sample[0], sample[1], sample[3]]).to_string())
+        };
+        family[4].as_array_mut().unwrap().retain(is_first);
+    }
+    families
+}
+
 /// The same of what Python read.
 fn theirs(families: &Value) -> Vec<Value> {
     let mut families = families.as_array().unwrap().clone();
@@ -256,7 +270,8 @@ fn our_verdict_on_openmetrics_is_that_of_the_strict_python_parser() {
                 good += 1;
                 // NOTE: prometheus_client 0.26 loses samples of a second point of a metric.
                 if !page.contains("p_count 4 2") {
-                    assert_eq!(ours(&families), theirs(&verdict["families"]), "{page}");
+                    let (ours, theirs) = (ours(&families), theirs(&verdict["families"]));
+                    assert_eq!(first_points(ours), theirs, "{page}");
                 }
             }
             (Err(_), Some(_)) => bad += 1,

@@ -297,10 +297,57 @@ fn points_of_a_metric_go_forward_in_time_and_are_not_interleaved() {
     let back = "the timestamps of the metric go backwards";
     refused("# TYPE a summary\na_sum 1 1\na_sum 2 2\na_count 1 1\n", 4, back);
     refused("a 1 2\na 1 1\n", 2, back);
-    refused("a 1 2\na 1 2\n", 2, "the sample repeats an earlier one");
+    refused("a 1 2\na 1 2\na 1 1\n", 3, back);
     let some = "only some samples of the metric have timestamps";
     refused("# TYPE a summary\na_sum 1 1\na_count 2\n", 3, some);
     refused("# TYPE a summary\na_sum 1\na_count 2 1\n", 3, some);
+}
+
+#[test]
+fn points_of_a_metric_may_have_equal_timestamps() {
+    // `duplicate_timestamps` of the OpenMetrics project's corpus of documents that must parse, and the same with
+    // timestamps that are equal as text and as numbers.
+    for times in [["0.0000000000", "0.0000000001", "0.0000000010"], ["0"; 3], ["0", "0.0", "0e1"]] {
+        let [first, second, third] = times;
+        let families = taken(&format!(
+            "# TYPE a gauge\n# HELP a help\n\
+             a{{a=\"1\",foo=\"bar\"}} 1 {first}\n\
+             a{{a=\"1\",foo=\"bar\"}} 2 {second}\n\
+             a{{a=\"1\",foo=\"bar\"}} 3 {third}\n\
+             a{{a=\"2\",foo=\"bar\"}} 4 {first}\n\
+             a{{a=\"2\",foo=\"bar\"}} 5 {second}\n"
+        ));
+        let values: Vec<f64> = families[0].samples.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+    taken("# TYPE a counter\na_total 1 5\na_created 1 5\na_total 2 5\n");
+    taken("# TYPE a stateset\na{a=\"x\"} 1 5\na{a=\"y\"} 0 5\na{a=\"x\"} 0 5\na{a=\"y\"} 1 5\n");
+    taken("# TYPE a info\na_info{b=\"1\"} 1 5\na_info{b=\"1\"} 1 5\n");
+    taken(
+        "# TYPE a summary\na{quantile=\"0.5\"} 1 5\na_sum 1 5\na{quantile=\"0.5\"} 2 5\na_sum 2 5\n",
+    );
+    let point = |first: u32, last: u32| {
+        format!(
+            "a_bucket{{le=\"1\"}} {first} 5\na_bucket{{le=\"+Inf\"}} {last} 5\na_count {last} 5\na_sum 1 5\n"
+        )
+    };
+    taken(&format!("# TYPE a histogram\n{}{}", point(3, 4), point(1, 2)));
+    // Each point is checked as one with a timestamp of its own.
+    refused(
+        "# TYPE a histogram\na_bucket{le=\"2\"} 1 5\na_bucket{le=\"1\"} 1 5\n",
+        3,
+        "no bucket `+Inf` in the metric before this line",
+    );
+    refused(
+        &format!(
+            "# TYPE a histogram\n{}a_bucket{{le=\"1\"}} 5 5\na_bucket{{le=\"+Inf\"}} 4 5\n",
+            point(1, 2)
+        ),
+        7,
+        "the bucket holds less than the one before",
+    );
+    // Without timestamps there is one point.
+    refused("a 1\na 1\n", 2, "the sample repeats an earlier one");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod mount;
 pub mod process;
 pub mod prometheus;
 pub mod samples;
+pub mod sites;
 pub mod stepped;
 pub mod survivor;
 pub mod zoo;

@@ -162,6 +162,12 @@ pub fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// Whether a process waits for something.
+pub fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}
+
 /// Processes that have `text` among their arguments.
 pub fn processes_with_argument(text: &str) -> Vec<u32> {
     let names = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
