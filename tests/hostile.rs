@@ -396,7 +396,9 @@ fn a_server_logs_each_problem_once_and_no_more_than_a_thousand() {
         names.extend(
             (0..FILES_EACH).map(|file| format!("counter_{}.db", round * FILES_EACH + file)),
         );
-        names.iter().for_each(|name| write(&dir.path().join(name), b""));
+        for name in &names {
+            write(&dir.path().join(name), b"");
+        }
         for _ in 0..2 {
             scrape(&url);
         }
