@@ -121,7 +121,14 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     run(&mut launcher(base.path(), "true"));
     assert!(dir.is_dir(), "{} was removed within a minute", dir.display());
     age(&dir);
-    let said = run(&mut launcher(base.path(), "true"));
+    // As root of a container, which has no CAP_LEASE.
+    let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
+    let set = |name: &str| format!("--{name}=-all,{capabilities}");
+    let mut command = Command::new("setpriv");
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    command.args([set("bounding-set"), set("inh-caps")]).arg(multiprom().get_program());
+    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
+    let said = run(command.env("TMPDIR", base.path()));
     assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 
     // Each launcher does so, whichever directory is its own.
@@ -157,7 +164,14 @@ fn a_directory_that_was_given_to_another_user_is_removed_too() {
         &script,
     ]));
     age(&dir);
-    let said = run(&mut launcher(base.path(), "true"));
+    // As root of a container, which has no CAP_LEASE.
+    let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
+    let set = |name: &str| format!("--{name}=-all,{capabilities}");
+    let mut command = Command::new("setpriv");
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    command.args([set("bounding-set"), set("inh-caps")]).arg(multiprom().get_program());
+    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
+    let said = run(command.env("TMPDIR", base.path()));
     assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 }
 

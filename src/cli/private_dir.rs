@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use super::new_dir::{NewDir, open_directory};
 use super::run_lock::{self, LOCK_NAME, RunLock};
-use super::say;
+use super::{owner, say};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
 use crate::file::sys::{self, random_u32};
@@ -133,7 +133,7 @@ fn claim(dir: &Path) -> io::Result<Option<RunLock>> {
         && lock.private_owner().is_some_and(|owner| [own, owner].contains(&directory.uid()));
     let is_abandoned = is_ours
         && is_old(mark.modified()?)
-        && has_only_dead_writers(dir)?
+        && has_only_dead_writers(dir, &mut owner::prober())?
         && !is_named_by_a_process(dir)?;
     Ok(is_abandoned.then_some(lock))
 }
