@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod archive;
 mod cell;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptor;
 pub(crate) mod environment;
 pub(crate) mod key;
 #[cfg(target_os = "linux")]

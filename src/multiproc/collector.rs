@@ -23,6 +23,7 @@ use crate::file::map::guard_mappings;
 use crate::file::name::FileName;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::descriptor_limit;
+use crate::logging;
 use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -334,6 +335,7 @@ impl CollectorBuilder {
     /// Of kind [`Usage`](ErrorKind::Usage) without a directory, [`Directory`](ErrorKind::Directory) where
     /// one cannot be listed, and [`InvalidLabels`](ErrorKind::InvalidLabels) for a malformed label name.
     pub fn build(mut self) -> Result<MultiProcessCollector> {
+        logging::note_standard_error();
         if self.dirs.is_empty() && self.files.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }

@@ -16,11 +16,12 @@ use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
+use crate::logging;
 use crate::model::{
     Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Part, RenderedLabels,
     Sample,
 };
-use crate::store::fork::{self, AppendList};
+use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, lost_files};
 
 pub use crate::store::DirectoryOptions;
@@ -79,6 +80,7 @@ impl Registry {
         backend: Backend,
         is_default: bool,
     ) -> Registry {
+        logging::note_standard_error();
         let entries = AppendList::new();
         let repeated = AtomicU64::new(0);
         let inner = Inner { prefix, const_labels, backend, entries, repeated, is_default };
@@ -252,7 +254,7 @@ impl FamilySink for Once<'_> {
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.
-pub(crate) fn slow_path() -> MutexGuard<'static, ()> {
+pub(crate) fn slow_path() -> SlowPath {
     fork::lock()
 }
 

@@ -18,8 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
+use crate::logging::{self, log_line};
 use crate::model::{Collector, FamilySink};
 use pass::{Outcome, Pass, Purpose};
 
@@ -132,6 +133,8 @@ impl Compactor {
     /// [`SeriesFile`](ErrorKind::SeriesFile) where an archive cannot be. Nothing is lost then, and the other
     /// directories are compacted all the same.
     pub fn run(&self) -> Result<Compaction> {
+        // Passes log under locks.
+        let _lines = logging::Deferred::begin();
         let mut done = Compaction::default();
         let mut result = Ok(());
         for dir in &self.0.dirs {
@@ -303,6 +306,7 @@ impl CompactorBuilder {
     /// one cannot be opened, [`Unsupported`](ErrorKind::Unsupported) where it is on a file system on which
     /// the proof of death was not tried.
     pub fn build(self) -> Result<Compactor> {
+        logging::note_standard_error();
         if self.dirs.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
@@ -340,6 +344,7 @@ pub fn clear_directory(dir: impl AsRef<Path>) -> Result<()> {
     let (purpose, files) = (Purpose::Reset, CompactFiles::All);
     let pass = Pass { purpose, dir, files, keep_dead: None };
     let deadline = Instant::now() + PATIENCE;
+    let _lines = logging::Deferred::begin();
     loop {
         let outcome = pass.run(&mut HashMap::new())?;
         if outcome.compaction.busy == 0 {
