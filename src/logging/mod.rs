@@ -165,7 +165,10 @@ fn pass_on(thread: &Thread, message: &str) {
 }
 
 /// Writes one line to standard error, whatever hooks and loggers there are: for the command.
-#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+#[cfg_attr(
+    not(all(feature = "cli", target_os = "linux")),
+    allow(dead_code, reason = "for the command")
+)]
 pub(crate) fn write_line(message: &dyn fmt::Display) {
     stderr::write_line(&one_line(message));
 }
