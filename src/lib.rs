@@ -37,6 +37,7 @@ mod file;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod logging;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
@@ -52,6 +53,7 @@ pub mod http;
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
+pub use logging::{LogLine, set_log_hook};
 pub use metrics::{
     Builder, Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
     HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,

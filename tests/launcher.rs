@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::Mount;
-use crate::support::process::{PATIENCE, Running, is_alive, run};
+use crate::support::process::{PATIENCE, Running, Unread, is_alive, run};
 use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 
 fn launcher(flags: &[&str]) -> Command {
@@ -176,6 +176,12 @@ fn a_directory_is_made_when_it_is_missing_and_kept() {
     let said = run(command.arg(worker.get_program()));
     assert_eq!(said.status, 0, "{}", said.stderr);
     assert!(names(&dir).iter().any(|name| name.starts_with("counter_")));
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_no_command() {
+    let mut launcher = Unread::start(&mut shell("exit 3"));
+    assert_eq!(launcher.wait().code(), Some(3));
 }
 
 #[test]

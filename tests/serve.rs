@@ -11,7 +11,7 @@ use multiprom::{Backend, Counter, Registry};
 use multiprom::parse::{Family, Parser};
 
 use crate::support::http::{Connection, scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, run};
+use crate::support::process::{PATIENCE, Running, Unread, run, signal};
 use crate::support::{TestDir, example, multiprom, output_of, root, skip, wait_for};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -430,6 +430,27 @@ fn a_server_that_ends_leaves_the_socket_of_its_successor() {
     assert_eq!(Connection::open(&listen).unwrap().request("GET", "/-/healthy", "").status, 200);
     stop(second);
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_no_scrape() {
+    let dir = TestDir::new("full");
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    for number in 0..3 {
+        fs::write(dir.path().join(format!("counter_{number}.db")), "damaged").unwrap();
+    }
+    let socket = dir.path().join("metrics.sock");
+    let listen = format!("unix:{}", socket.display());
+    let mut command = multiprom();
+    command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
+    let mut server = Unread::start(&mut command);
+    let mut connection = wait_for("the server", PATIENCE, || Connection::open(&listen).ok());
+    for _ in 0..3 {
+        let body = connection.request("GET", "/metrics", "").body;
+        assert_eq!(sum_of(&body, "jobs_total"), 5.0);
+    }
+    signal(server.id(), "TERM");
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]

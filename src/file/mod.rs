@@ -10,6 +10,8 @@ pub(crate) mod archive;
 mod cell;
 #[cfg(target_os = "linux")]
 mod create;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptor;
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod forks;

@@ -129,7 +129,7 @@ fn limits(resource: Resource) -> Option<libc::rlimit> {
     (result == 0).then_some(limits)
 }
 
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -234,7 +234,7 @@ fn remove_at(dir: BorrowedFd<'_>, name: &str, flags: libc::c_int) -> io::Result<
 /// After success a store into them raises no signal on the supported file systems. On failure the
 /// length is what it was. SIGXFSZ, which a limit on file sizes raises, never reaches the host.
 pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
-    let signals = BlockedFileSizeSignal::new()?;
+    let signals = TakenSignals::new(&[libc::SIGXFSZ])?;
     let reserved = match reserve_beyond_end(file, from, to) {
         Err(error) if lacks_reservation(&error) => write_zeros(file, from, to),
         result => result.and_then(|()| file.set_len(to)),
@@ -281,42 +281,53 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// SIGXFSZ, blocked in this thread.
-struct BlockedFileSizeSignal {
-    file_size: libc::sigset_t,
+/// Signals that a call in this thread may raise, blocked for its time and taken after it.
+pub(super) struct TakenSignals {
+    signals: libc::sigset_t,
     before: libc::sigset_t,
 }
 
-impl BlockedFileSizeSignal {
-    fn new() -> io::Result<BlockedFileSizeSignal> {
+impl TakenSignals {
+    pub(super) fn new(signals: &[libc::c_int]) -> io::Result<TakenSignals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset fills the set it is given.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
         // SAFETY: filled in the line before.
-        let mut file_size = unsafe { set.assume_init() };
-        // SAFETY: the set is valid, the number is that of a signal.
-        unsafe { libc::sigaddset(&raw mut file_size, libc::SIGXFSZ) };
-        let mut before = file_size;
+        let mut set = unsafe { set.assume_init() };
+        for signal in signals {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigaddset(&raw mut set, *signal) };
+        }
+        let mut before = set;
         // SAFETY: both sets are valid; only the mask of this thread changes.
-        let error = unsafe {
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const file_size, &raw mut before)
-        };
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
         if error != 0 {
             return Err(io::Error::from_raw_os_error(error));
         }
-        Ok(BlockedFileSizeSignal { file_size, before })
+        // A signal that was blocked before is the host's, should it be pending.
+        for signal in signals {
+            // SAFETY: the set is valid, the number is that of a signal.
+            let had_blocked = unsafe { libc::sigismember(&raw const before, *signal) } == 1;
+            if had_blocked {
+                // SAFETY: as above.
+                unsafe { libc::sigdelset(&raw mut set, *signal) };
+            }
+        }
+        Ok(TakenSignals { signals: set, before })
     }
 
-    /// Takes a signal that came meanwhile, and gives the thread the mask that it had.
-    fn restore(self) {
-        // SAFETY: the set is valid.
-        let had_blocked = unsafe { libc::sigismember(&raw const self.before, libc::SIGXFSZ) } == 1;
-        if !had_blocked {
-            let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    /// Takes signals that came meanwhile, and gives the thread the mask that it had.
+    pub(super) fn restore(self) {
+        let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
             // SAFETY: set and time are valid; no information about the signal is asked for.
-            unsafe {
-                libc::sigtimedwait(&raw const self.file_size, ptr::null_mut(), &raw const no_wait)
+            let taken = unsafe {
+                libc::sigtimedwait(&raw const self.signals, ptr::null_mut(), &raw const no_wait)
             };
+            if taken < 0 {
+                break;
+            }
         }
         // SAFETY: `before` is the mask that pthread_sigmask gave.
         unsafe {

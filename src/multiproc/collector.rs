@@ -20,7 +20,7 @@ use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::tables::Family;
 use super::turns::Turns;
 use super::{directory, emit};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::map::guard_mappings;
@@ -28,6 +28,7 @@ use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::{Identity, descriptor_limit};
+use crate::logging::{self, log_line};
 use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -441,6 +442,7 @@ impl CollectorBuilder {
     /// Of kind [`Usage`](ErrorKind::Usage) without a directory, [`Directory`](ErrorKind::Directory) where
     /// one cannot be listed, and [`InvalidLabels`](ErrorKind::InvalidLabels) for a malformed label name.
     pub fn build(mut self) -> Result<MultiProcessCollector> {
+        logging::note_standard_error();
         if self.dirs.is_empty() && self.files.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }

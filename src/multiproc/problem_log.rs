@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::error::log_line;
+use crate::logging::log_line;
 
 /// How many different problems are remembered. Messages name a file, so a directory in which files keep
 /// changing produces new ones without end. At about 200 bytes each this is 200 KiB.

@@ -13,13 +13,14 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
+use crate::logging::{self, log_line};
 use crate::model::{
     Collector, FamilyHead, FamilyIndex, FamilySink, Gatherer, LabelSet, MetricType,
     NativeHistogram, Part, RenderedLabels, Sample,
 };
-use crate::store::fork::{self, AppendList};
+use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, lost_files};
 
 pub use crate::store::DirectoryOptions;
@@ -87,6 +88,7 @@ impl Registry {
         backend: Backend,
         is_default: bool,
     ) -> Registry {
+        logging::note_standard_error();
         let entries = AppendList::new();
         let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
         let inner = Inner { prefix, const_labels, backend, entries, repeated, logged, is_default };
@@ -302,7 +304,7 @@ impl FamilySink for Once<'_> {
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.
-pub(crate) fn slow_path() -> MutexGuard<'static, ()> {
+pub(crate) fn slow_path() -> SlowPath {
     fork::lock()
 }
 

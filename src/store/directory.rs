@@ -7,13 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fork::PerProcess;
 use super::{DirectoryOptions, Rebind, SampleCells, dropped};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::forks;
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::writer::{Room, SeriesWriter, WriteError, draw_id};
+use crate::logging::{self, log_line};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -52,6 +53,7 @@ impl DirectoryStore {
             PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
             PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
         };
+        logging::note_standard_error();
         let dir = place::check(path).map_err(refuse)?;
         options.check()?;
         forks::watch_forks();

@@ -15,11 +15,13 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use crate::file::map::fetch;
+use crate::logging::Deferred;
 
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
@@ -146,10 +148,27 @@ fn publish_page(page: *mut Page) -> bool {
     PAGE.compare_exchange(before, page, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
+/// The lock of the slow path, held. What its thread logs meanwhile is passed on after its release.
+pub(crate) struct SlowPath {
+    guard: MutexGuard<'static, ()>,
+    // Dropped after the guard.
+    _lines: Deferred,
+}
+
+impl Deref for SlowPath {
+    type Target = MutexGuard<'static, ()>;
+
+    fn deref(&self) -> &MutexGuard<'static, ()> {
+        &self.guard
+    }
+}
+
 /// A lock for the slow path. A child that is forked while another thread holds it finds it free.
-pub(crate) fn lock() -> MutexGuard<'static, ()> {
+pub(crate) fn lock() -> SlowPath {
     static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
-    LOCK.get_or_create(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner)
+    let lock = LOCK.get_or_create(|| Mutex::new(()));
+    let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    SlowPath { guard, _lines: Deferred::begin() }
 }
 
 /// An address that is set once or more and never freed.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use crate::file::writer::Access;
+use crate::logging::log_line;
 
 /// Gives the name of this process.
 type ProcessName = Box<dyn Fn() -> String + Send + Sync>;

@@ -1,6 +1,7 @@
 //! Programs that a test starts, watches and ends.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -131,6 +132,37 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
             line.clear();
         }
     })
+}
+
+/// A program whose standard error is a pipe that is full and that nobody reads. It is ended when this is dropped.
+pub struct Unread {
+    child: Child,
+    _reader: PipeReader,
+}
+
+impl Unread {
+    pub fn start(command: &mut Command) -> Unread {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: takes numbers only.
+        let len = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        writer.write_all(&vec![b'x'; len as usize]).unwrap();
+        Unread { child: command.stderr(writer).spawn().unwrap(), _reader: reader }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("end of the program", PATIENCE, || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Sends a signal to one process.

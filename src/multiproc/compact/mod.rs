@@ -22,6 +22,7 @@ use super::turns::Turns;
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
+use crate::logging;
 use crate::model::{Collector, FamilySink};
 use crate::multiproc::prober::{OwnerLease, Prober};
 use pass::{Memory, Outcome, Pass, Purpose};
@@ -140,6 +141,8 @@ impl Compactor {
     /// [`Unsupported`](ErrorKind::Unsupported) where a newer release wrote it. Nothing is lost then, and the other
     /// directories are compacted all the same.
     pub fn run(&self) -> Result<Compaction> {
+        // Passes log under locks.
+        let _lines = logging::Deferred::begin();
         let mut done = Compaction::default();
         let mut result = Ok(());
         for (_, dir) in place::distinct(&self.0.dirs) {
@@ -327,6 +330,7 @@ impl CompactorBuilder {
     /// one cannot be opened, [`Unsupported`](ErrorKind::Unsupported) where it is on a file system on which
     /// the proof of death was not tried.
     pub fn build(self) -> Result<Compactor> {
+        logging::note_standard_error();
         if self.dirs.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
@@ -372,6 +376,7 @@ pub(crate) fn clear_directory_by(dir: &Path, prober: Prober) -> Result<(Compacti
     let pass = Pass { purpose, dir, files, keep_dead: None };
     let mut memory = Memory { prober, ..Memory::default() };
     let deadline = Instant::now() + PATIENCE;
+    let _lines = logging::Deferred::begin();
     loop {
         let outcome = pass.run(&mut memory)?;
         if outcome.compaction.busy == 0 {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::dirs::{Dirs, give_to_owner_of};
 use super::fold::{Fold, Kept};
 use super::{CompactFiles, Compaction, GRACE};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
@@ -21,6 +21,7 @@ use crate::file::name::{FileName, IdKind, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
+use crate::logging::log_line;
 use crate::model::{GaugeMode, clock};
 use crate::multiproc::archive::ArchiveFile;
 use crate::multiproc::directory::{retired_names, series_names};
