@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, is_alive};
+use crate::support::process::{PATIENCE, Running, children, is_alive};
 use crate::support::sites::{Asked, Load, python_environment};
 use crate::support::{multiprom, root, wait_for};
 
@@ -67,10 +67,7 @@ impl Site {
 
     /// The process that `multiprom run` has started.
     fn server(&self) -> u32 {
-        let launcher = self.launcher.id();
-        let children =
-            std::fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"));
-        children.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        children(self.launcher.id())[0]
     }
 
     /// Asserts that what was acknowledged is counted, and nothing but that: a request whose connection broke

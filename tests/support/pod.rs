@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::mount::{is_root, succeeds};
-use super::process::Running;
+use super::process::{Running, children};
 use super::sites::{multiprom_dir, path_behind};
 use super::{root, skip};
 
@@ -141,7 +141,5 @@ impl Pod {
 
 /// Process 1 of a container that was started from [`Pod::container`].
 pub fn process_1(container: &Running) -> u32 {
-    let id = container.id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-    children.trim().parse().unwrap()
+    children(container.id())[0]
 }

@@ -113,11 +113,16 @@ impl Drop for Running {
     }
 }
 
-/// The processes below a process, the deepest first.
-fn descendants(pid: u32) -> Vec<u32> {
+/// The children of a process, in the order of their creation.
+pub fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// The processes below a process, the deepest first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let children = children(pid);
     let mut all: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
     all.extend(children);
     all
