@@ -28,6 +28,8 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(unix)]
+mod background;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]

@@ -392,7 +392,9 @@ fn a_server_logs_each_problem_once_and_no_more_than_a_thousand() {
     let mut names: Vec<String> = Vec::new();
     for round in 0..SCRAPES {
         // As if processes came and went whose files are all damaged.
-        names.drain(..).for_each(|name| fs::remove_file(dir.path().join(name)).unwrap());
+        for name in names.drain(..) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
         names.extend(
             (0..FILES_EACH).map(|file| format!("counter_{}.db", round * FILES_EACH + file)),
         );

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod alerts;
+mod background;
 mod birth;
 mod churn;
 mod command;
@@ -34,6 +35,7 @@ mod reused_pid;
 mod run_dir;
 mod security;
 mod serve;
+mod sites;
 mod space;
 mod streaming;
 mod supervisors;

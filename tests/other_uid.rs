@@ -144,6 +144,11 @@ fn unknown_lines(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains("cannot tell whether")).collect()
 }
 
+/// The log of a program, once it has a text: it is collected as it comes.
+fn log_with(program: &Running, text: &str) -> String {
+    wait_for(text, PATIENCE, || Some(program.stderr()).filter(|log| log.contains(text)))
+}
+
 /// What a table of `ls` has in the column STATE, for files of our own.
 fn states(table: &str) -> Vec<&str> {
     let own = table.lines().skip(1).filter(|line| line.contains(" own "));
@@ -298,7 +303,7 @@ fn a_reader_of_the_group_hides_live_gauges_by_free_locks_and_reports_what_it_can
         assert_eq!(sum_of(&text, "py_queue_livesum_ratio"), 2.0);
         assert_eq!(files(&text, "unknown") as usize, list_files(dir).unwrap().len() - 16);
     }
-    let log = server.stderr();
+    let log = log_with(&server, "cannot tell whether");
     let lines = unknown_lines(&log);
     assert_eq!(lines.len(), 1, "{log}");
     for part in ["uid 1000", "CAP_LEASE", "CAP_SETUID"] {
@@ -337,8 +342,7 @@ fn a_free_lock_permits_compaction_and_reset_only_where_another_lock_is_held() {
     let left = server.line_after("files stay after the reset");
     assert_eq!(left, "because their writers may live");
     assert_eq!(sum_of(&scrape(&server.url()), "plain_total"), 2.0);
-    let log = server.stderr();
-    assert!(log.contains(": 8 files stay"), "{log}");
+    log_with(&server, ": 8 files stay");
     drop(server);
     let mut launcher = reader.command("run --listen 127.0.0.1:0", dir);
     let said = run(launcher.args(["--", "true"]));
@@ -426,7 +430,7 @@ fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers
         assert_eq!(sum_of(&text, "plain_total"), recorded);
         (sum_of(&text, "level_liveall") == recorded).then_some(())
     });
-    let log = server.stderr();
+    let log = log_with(&server, "changes although its lock is free");
     assert_eq!(log.matches("changes although its lock is free").count(), 1, "{log}");
     assert_eq!(unknown_lines(&log).len(), 1 + 1, "one of the reset, one of the exporter\n{log}");
     drop(server);

@@ -412,6 +412,27 @@ fn a_unix_socket_serves_and_is_removed() {
 }
 
 #[test]
+fn a_server_that_ends_leaves_the_socket_of_its_successor() {
+    let dir = TestDir::new("successor");
+    let socket = dir.path().join("metrics.sock");
+    let listen = format!("unix:{}", socket.display());
+    let start = || {
+        let mut command = multiprom();
+        command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
+        let mut server = Running::start(&mut command);
+        server.url();
+        server
+    };
+    let first = start();
+    fs::remove_file(&socket).unwrap();
+    let second = start();
+    stop(first);
+    assert_eq!(Connection::open(&listen).unwrap().request("GET", "/-/healthy", "").status, 200);
+    stop(second);
+    assert!(!socket.exists());
+}
+
+#[test]
 fn the_telemetry_path_can_be_another() {
     let served = Served::start("path", &["--web.telemetry-path", "/internal/stats"]);
     assert!(served.url.ends_with("/internal/stats"));

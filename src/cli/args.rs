@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::new_dir::{NewDir, Owner, parse_permissions};
+use super::new_dir::{NewDir, Owner, parse_mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -73,7 +73,7 @@ pub(super) struct MergeArguments {
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
     /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
     pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Keep only families whose name matches
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
@@ -141,7 +141,7 @@ pub(super) struct NewDirArguments {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(super) dir_owner: Option<Owner>,
     /// Permissions of a directory that is created, in octal [default: 700]
-    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub(super) dir_mode: Option<u32>,
 }
 
@@ -348,13 +348,13 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     })
 }
 
-fn parse_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
     text.parse::<GaugeMode>().map_err(|error| error.to_string())
 }
 
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, parse_mode(mode)?))
+    Ok((parse_pattern(pattern)?, parse_gauge_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {

@@ -128,7 +128,10 @@ impl PileHint {
         if now >= self.next {
             self.next = now + COUNT_INTERVAL;
             self.dirs.retain(|dir| {
-                let is_pile = count_dead_python_files(dir, MANY_FILES, &mut owner::prober()) >= MANY_FILES;
+                let is_pile = {
+                    let mut prober = owner::prober();
+                    count_dead_python_files(dir, MANY_FILES, &mut prober) >= MANY_FILES
+                };
                 if is_pile {
                     let dir = dir.display();
                     say(&format_args!(

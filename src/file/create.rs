@@ -9,12 +9,13 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
+use super::forks::NoFork;
 use super::layout::{HEADER_LEN, Header};
-use super::lock::{self, NoFork};
 use super::map::Map;
 use super::name::FileName;
 use super::sys::{self, Identity};
 use super::writer::WriteError;
+use super::{inherited, lock};
 
 /// Bytes that a new file reserves.
 pub(super) const INITIAL_CAPACITY: u64 = 16 * 1024;
@@ -148,7 +149,7 @@ impl<'a> Draft<'a> {
     /// Leaves nothing behind.
     fn discard(self) {
         if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
-            lock::forget(self.file.as_raw_fd(), identity);
+            inherited::forget(self.file.as_raw_fd(), identity);
         }
         self.map.unmap();
         if let Some(staging) = &self.staging {

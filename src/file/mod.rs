@@ -11,6 +11,10 @@ mod cell;
 #[cfg(target_os = "linux")]
 mod create;
 pub(crate) mod environment;
+#[cfg(target_os = "linux")]
+pub(crate) mod forks;
+#[cfg(target_os = "linux")]
+pub(crate) mod inherited;
 pub(crate) mod key;
 #[cfg(target_os = "linux")]
 pub(crate) mod layout;
@@ -21,6 +25,8 @@ pub(crate) mod map;
 pub(crate) mod name;
 #[cfg(target_os = "linux")]
 pub(crate) mod place;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 #[cfg(target_os = "linux")]
 pub(crate) mod reader;
 #[cfg(target_os = "linux")]

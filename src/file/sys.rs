@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::fs::FileExt as _;
@@ -324,6 +325,50 @@ impl BlockedFileSizeSignal {
     }
 }
 
+/// The signals that a thread raises by what it does. Where one is blocked, it ends the process without a handler.
+///
+/// See: sigprocmask(2), NOTES; seccomp(2), `SECCOMP_RET_TRAP`.
+const SYNCHRONOUS_SIGNALS: [libc::c_int; 6] =
+    [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
+/// All other signals, blocked in this thread until this is dropped there.
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// A mask is that of one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(crate) fn new() -> io::Result<BlockedSignals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset fills the set it is given.
+        unsafe { libc::sigfillset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut set = unsafe { set.assume_init() };
+        for signal in SYNCHRONOUS_SIGNALS {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigdelset(&raw mut set, signal) };
+        }
+        let mut before = set;
+        // SAFETY: both sets are valid; only the mask of this thread changes.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        Ok(BlockedSignals { before, _not_send: PhantomData })
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that pthread_sigmask returned for this thread.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
 /// The type of the file system that a file is on. See: statfs(2).
 pub(crate) fn file_system(file: &File) -> io::Result<u64> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
@@ -380,6 +425,30 @@ const MIN_PAGE_LEN: usize = 4096;
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// The user that this thread accesses files as.
+///
+/// See: setfsuid(2). The C library changes the calling thread alone, as the kernel does.
+#[cfg(feature = "cli")]
+pub(crate) fn file_user() -> u32 {
+    const NO_USER: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: takes a number only. No user has this one: the call changes nothing and returns the present user.
+    let user = unsafe { libc::setfsuid(NO_USER) };
+    user as u32
+}
+
+/// Has this thread access files as a user; `false` where it may not, or where the user namespace lacks the
+/// user.
+///
+/// NOTE: a change clears the parent-death signal of the thread and makes the process undumpable: it leaves no
+/// core. See: prctl(2), PR_SET_PDEATHSIG and PR_SET_DUMPABLE.
+#[cfg(feature = "cli")]
+pub(crate) fn set_file_user(user: u32) -> bool {
+    // The call reports no failure.
+    // SAFETY: takes a number only.
+    unsafe { libc::setfsuid(user) };
+    file_user() == user
 }
 
 /// The id of a user and of its primary group; `None` where there is no user of this name.
@@ -449,30 +518,6 @@ fn find_account<T>(
             (error, _) => return Err(io::Error::from_raw_os_error(error)),
         }
     }
-}
-
-/// The user that this thread accesses files as.
-///
-/// See: setfsuid(2). The C library changes the calling thread alone, as the kernel does.
-#[cfg(feature = "cli")]
-pub(crate) fn file_user() -> u32 {
-    const NO_USER: libc::uid_t = libc::uid_t::MAX;
-    // SAFETY: takes a number only. No user has this one: the call changes nothing and returns the present user.
-    let user = unsafe { libc::setfsuid(NO_USER) };
-    user as u32
-}
-
-/// Has this thread access files as a user; `false` where it may not, or where the user namespace lacks the
-/// user.
-///
-/// NOTE: a change clears the parent-death signal of the thread and makes the process undumpable: it leaves no
-/// core. See: prctl(2), PR_SET_PDEATHSIG and PR_SET_DUMPABLE.
-#[cfg(feature = "cli")]
-pub(crate) fn set_file_user(user: u32) -> bool {
-    // The call reports no failure.
-    // SAFETY: takes a number only.
-    unsafe { libc::setfsuid(user) };
-    file_user() == user
 }
 
 /// Random bits from the kernel.

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
+use super::forks::NoFork;
+use super::inherited;
 use super::layout::{
     self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
-use super::lock::{self, NoFork};
+use super::lock;
 use super::map::Map;
 use super::name::{FileKind, WriterId};
 use super::place;
@@ -235,7 +237,7 @@ impl SeriesWriter {
     /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
     pub(crate) fn retire(&self) {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
-            lock::forget(self.file.as_raw_fd(), self.identity);
+            inherited::forget(self.file.as_raw_fd(), self.identity);
         }
     }
 
@@ -256,7 +258,7 @@ impl SeriesWriter {
 
     /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
     pub(crate) fn close(self) {
-        lock::forget(self.file.as_raw_fd(), self.identity);
+        inherited::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
         self.map.detach(self.used);
         if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {

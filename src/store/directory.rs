@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::fork::PerProcess;
 use super::{DirectoryOptions, Rebind, SampleCells, dropped};
 use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::file::forks;
 use crate::file::key;
-use crate::file::lock;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
@@ -54,7 +54,7 @@ impl DirectoryStore {
         };
         let dir = place::check(path).map_err(refuse)?;
         options.check()?;
-        lock::watch_forks();
+        forks::watch_forks();
         if place::is_open_to_others(&dir) {
             let path = path.display();
             log_line(&format_args!("directory `{path}`: other users may create files in it"));

@@ -224,7 +224,7 @@ fn lint_adds_up_histograms_where_promtool_does_not() {
     for (samples, message) in [
         (
             "a_bucket{le=\"1\"} 2\na_bucket{le=\"+Inf\"} 1\na_count 1\n",
-            "a histogram buckets should not hold less than smaller ones\n",
+            "a histogram buckets should be cumulative\n",
         ),
         (
             "a_bucket{le=\"+Inf\"} 1\na_count 2\n",

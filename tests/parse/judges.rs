@@ -244,8 +244,8 @@ fn judged(parser: &str, documents: &[String]) -> Option<Vec<Value>> {
 /// What the Python client's strict parser lets pass and the specification does not: a grammar that it
 /// reads loosely, repeated samples, which it drops, and reserved names.
 const STRICTER: [&str; 11] = [
-    "the sample repeats an earlier one",
-    "the bounds of the buckets do not rise",
+    "duplicate sample",
+    "the bucket bounds are not increasing",
     "names that begin with an underscore are reserved",
     "expected a space after `#`",
     "expected a space before the value",
@@ -340,7 +340,7 @@ fn our_verdict_on_text_is_that_of_promtool() {
             // NOTE: promtool drops backslashes from the word for a type.
             (Err(error), _) => {
                 assert!(
-                    error.to_string().contains("is no metric type"),
+                    error.to_string().contains("is not a metric type"),
                     "{page}
 {error}"
                 );

@@ -84,8 +84,8 @@ fn an_exposition_ends_with_one_eof() {
     page_refused("", "line 1, column 1: the exposition ends without `# EOF`");
     page_refused("a 1\n", "line 2, column 1: the exposition ends without `# EOF`");
     page_refused("a 1", "line 1, column 4: expected a line feed, and `# EOF`");
-    page_refused("# EOF\n\n", "line 2, column 1: something follows `# EOF`");
-    page_refused("# EOF\n# EOF\n", "line 2, column 1: something follows `# EOF`");
+    page_refused("# EOF\n\n", "line 2, column 1: unexpected content after `# EOF`");
+    page_refused("# EOF\n# EOF\n", "line 2, column 1: unexpected content after `# EOF`");
     page_refused("# EOF \n", "line 1, column 3: expected HELP, TYPE, UNIT or EOF after `#`");
     page_refused("a 1# EOF\n", "line 1, column 3: expected a number, got `1#`");
 }
@@ -217,14 +217,18 @@ fn metadata_comes_once_each_before_the_samples() {
     refused("# TYPE a gauge\n# TYPE a gauge\n", 2, "a second TYPE line for one family");
     refused("# HELP a \n# HELP a b\n", 2, "a second HELP line for one family");
     refused("# UNIT a_s s\n# UNIT a_s s\n", 2, "a second UNIT line for one family");
-    refused("# TYPE a gauge\na 1\n# HELP a b\n", 3, "metadata follows the samples of its family");
-    refused("a 1\n# TYPE a gauge\n", 2, "metadata follows the samples of its family");
+    refused(
+        "# TYPE a gauge\na 1\n# HELP a b\n",
+        3,
+        "metadata must precede the samples of its family",
+    );
+    refused("a 1\n# TYPE a gauge\n", 2, "metadata must precede the samples of its family");
 }
 
 #[test]
 fn the_type_is_a_word_of_the_specification() {
     for word in ["untyped", "Gauge", "", "gauges", "gauge_histogram"] {
-        refused(&format!("# TYPE a {word}\n"), 1, &format!("`{word}` is no metric type"));
+        refused(&format!("# TYPE a {word}\n"), 1, &format!("`{word}` is not a metric type"));
     }
     assert_eq!(taken("# HELP a b\na 1\n")[0].metric_type, MetricType::Unknown);
 }
@@ -233,18 +237,30 @@ fn the_type_is_a_word_of_the_specification() {
 fn the_unit_is_the_end_of_the_name_and_not_for_every_type() {
     taken("# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n");
     taken("# TYPE a info\n# UNIT a \na_info 1\n");
-    let message = "the unit `seconds` is not the end of the name `a`";
+    let message = "the name `a` does not end in `_seconds`, as its unit requires";
     refused("# TYPE a gauge\n# UNIT a seconds\na 1\n", 3, message);
-    refused("# UNIT seconds seconds\n", 2, "is not the end of the name `seconds`");
-    refused("# UNIT aseconds seconds\n", 2, "is not the end of the name `aseconds`");
-    refused("# TYPE a_s info\n# UNIT a_s s\n", 3, "a family of type info has no unit");
-    refused("# TYPE a_s stateset\n# UNIT a_s s\n", 3, "a family of type stateset has no unit");
+    refused(
+        "# UNIT seconds seconds\n",
+        2,
+        "the name `seconds` does not end in `_seconds`, as its unit requires",
+    );
+    refused(
+        "# UNIT aseconds seconds\n",
+        2,
+        "the name `aseconds` does not end in `_seconds`, as its unit requires",
+    );
+    refused("# TYPE a_s info\n# UNIT a_s s\n", 3, "a family of type info must not have a unit");
+    refused(
+        "# TYPE a_s stateset\n# UNIT a_s s\n",
+        3,
+        "a family of type stateset must not have a unit",
+    );
     refused("# UNIT a_m/s m/s\n", 1, "column 11: expected a space after the metric name");
 }
 
 #[test]
 fn families_are_not_interleaved_and_their_names_do_not_clash() {
-    let taken_name = |name: &str| format!("the name `{name}` is taken by an earlier family");
+    let taken_name = |name: &str| format!("the name `{name}` is already used by another family");
     refused("a 1\nb 1\na 2\n", 3, &taken_name("a"));
     refused("# TYPE a gauge\n# TYPE b gauge\n# TYPE a gauge\n", 4, &taken_name("a"));
     refused("# TYPE a counter\na 1\n", 2, &taken_name("a"));
@@ -272,19 +288,19 @@ fn families_are_not_interleaved_and_their_names_do_not_clash() {
 
 #[test]
 fn metrics_are_not_interleaved_and_not_repeated() {
-    let apart = "the samples of the metric are not together";
+    let apart = "the samples of the metric are not consecutive";
     refused("a{b=\"1\"} 1\na{b=\"2\"} 1\na{b=\"1\"} 1\n", 3, apart);
     refused("# TYPE a summary\na_sum{b=\"1\"} 1\na_sum 1\na_count{b=\"1\"} 1\n", 4, apart);
-    refused("a 1\na 1\n", 2, "the sample repeats an earlier one");
-    refused("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1\n", 2, "the sample repeats an earlier one");
+    refused("a 1\na 1\n", 2, "duplicate sample");
+    refused("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1\n", 2, "duplicate sample");
     let total = "# TYPE a counter\na_total 1\na_created 1\na_total 1\n";
-    refused(total, 4, "the sample repeats an earlier one");
+    refused(total, 4, "duplicate sample");
     let states = "# TYPE a stateset\na{a=\"x\"} 1\na{a=\"y\"} 1\na{a=\"x\"} 1\n";
-    refused(states, 4, "the sample repeats an earlier one");
+    refused(states, 4, "duplicate sample");
     let quantiles = "# TYPE a summary\na{quantile=\"0.5\"} 1\na{quantile=\"5e-1\"} 1\n";
-    refused(quantiles, 3, "the sample repeats an earlier one");
+    refused(quantiles, 3, "duplicate sample");
     let infos = "# TYPE a info\na_info{b=\"1\"} 1\na_info{b=\"2\"} 1\na_info{b=\"1\"} 1\n";
-    refused(infos, 4, "the sample repeats an earlier one");
+    refused(infos, 4, "duplicate sample");
     // What joins two label sets into one text is not what tells them apart.
     taken("a{b=\"1\",c=\"\"} 1\na{b=\"1\"} 1\na{b=\"1c\"} 1\na{bc=\"1\"} 1\n");
 }
@@ -336,7 +352,7 @@ fn points_of_a_metric_may_have_equal_timestamps() {
     refused(
         "# TYPE a histogram\na_bucket{le=\"2\"} 1 5\na_bucket{le=\"1\"} 1 5\n",
         3,
-        "no bucket `+Inf` in the metric before this line",
+        "the histogram before this line has no bucket `+Inf`",
     );
     refused(
         &format!(
@@ -344,10 +360,10 @@ fn points_of_a_metric_may_have_equal_timestamps() {
             point(1, 2)
         ),
         7,
-        "the bucket holds less than the one before",
+        "the bucket counts are not cumulative",
     );
     // Without timestamps there is one point.
-    refused("a 1\na 1\n", 2, "the sample repeats an earlier one");
+    refused("a 1\na 1\n", 2, "duplicate sample");
 }
 
 #[test]
@@ -355,18 +371,22 @@ fn counters_are_totals_that_are_neither_nan_nor_negative() {
     taken("# TYPE a counter\na_total +Inf\n");
     taken("# TYPE a counter\na_created 1\na_total 0.5\n");
     let of = |value: &str| format!("# TYPE a counter\na_total {value}\n");
-    refused(&of("NaN"), 2, "the value is not NaN, in a family of type counter");
-    refused(&of("-1"), 2, "the value is not negative, in a family of type counter");
+    refused(&of("NaN"), 2, "the value must not be NaN in a family of type counter");
+    refused(&of("-1"), 2, "the value must not be negative in a family of type counter");
     refused(
         "# TYPE a counter\na_created NaN\n",
         2,
-        "the time of creation is a time, in a family of type counter",
+        "the creation time must be finite in a family of type counter",
     );
 }
 
 #[test]
 fn infos_are_one() {
-    refused("# TYPE a info\na_info 0\n", 2, "the value of an info is 1, in a family of type info");
+    refused(
+        "# TYPE a info\na_info 0\n",
+        2,
+        "the value of an info must be 1 in a family of type info",
+    );
     taken("# TYPE a info\na_info{b=\"1\"} 1.0\n");
 }
 
@@ -374,7 +394,7 @@ fn infos_are_one() {
 fn states_are_zero_or_one_and_have_the_label_of_their_family() {
     refused("# TYPE a stateset\na 1\n", 2, "the state has no label `a`");
     let two = "# TYPE a stateset\na{a=\"x\"} 2\n";
-    refused(two, 2, "the value of a state is 0 or 1, in a family of type stateset");
+    refused(two, 2, "the value of a state must be 0 or 1 in a family of type stateset");
 }
 
 #[test]
@@ -382,12 +402,16 @@ fn quantiles_are_between_zero_and_one_and_never_negative() {
     taken("# TYPE a summary\na{quantile=\"1\"} NaN\na{quantile=\"0\"} 1\n");
     refused("# TYPE a summary\na 1\n", 2, "the sample has no label `quantile`");
     let of = |quantile: &str| format!("# TYPE a summary\na{{quantile=\"{quantile}\"}} 1\n");
-    refused(&of("1.1"), 2, "a quantile is between 0 and 1");
-    refused(&of("-0.1"), 2, "a quantile is between 0 and 1");
+    refused(&of("1.1"), 2, "a quantile must be between 0 and 1");
+    refused(&of("-0.1"), 2, "a quantile must be between 0 and 1");
     refused(&of("NaN"), 2, "expected a number in `le` or `quantile`, got `NaN`");
     refused(&of("x"), 2, "expected a number in `le` or `quantile`, got `x`");
     let negative = "# TYPE a summary\na{quantile=\"1\"} -1\n";
-    refused(negative, 2, "the value of a quantile is not negative, in a family of type summary");
+    refused(
+        negative,
+        2,
+        "the value of a quantile must not be negative in a family of type summary",
+    );
 }
 
 #[test]
@@ -395,25 +419,25 @@ fn counts_and_sums_of_summaries_are_counters() {
     refused(
         "# TYPE a summary\na_count 1.5\n",
         2,
-        "a count is an integer, in a family of type summary",
+        "a count must be an integer in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_count -1\n",
         2,
-        "the value is not negative, in a family of type summary",
+        "the value must not be negative in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_sum -1\n",
         2,
-        "the value is not negative, in a family of type summary",
+        "the value must not be negative in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_sum NaN\n",
         2,
-        "the value is not NaN, in a family of type summary",
+        "the value must not be NaN in a family of type summary",
     );
     let label = "# TYPE a summary\na_sum{quantile=\"1\"} 1\n";
-    refused(label, 2, "the label `quantile` is not for _sum");
+    refused(label, 2, "a sample `_sum` must not have the label `quantile`");
 }
 
 /// A histogram of these buckets and other samples.
@@ -426,21 +450,21 @@ fn histogram(buckets: &[(&str, &str)], others: &str) -> String {
 #[test]
 fn buckets_rise_to_infinity_and_are_cumulative_integers() {
     taken(&histogram(&[("-1", "1"), ("1.1e-4", "1.0"), ("1", "2"), ("+Inf", "2")], ""));
-    let missing = "no bucket `+Inf` in the metric before this line";
+    let missing = "the histogram before this line has no bucket `+Inf`";
     refused(&histogram(&[("1", "1")], ""), 3, missing);
     refused(&histogram(&[], "a_sum 1\na_count 1\n"), 4, missing);
     refused(&histogram(&[], "a_created 1\n"), 3, missing);
-    let fall = "the bounds of the buckets do not rise";
+    let fall = "the bucket bounds are not increasing";
     refused(&histogram(&[("2", "1"), ("1", "1"), ("+Inf", "1")], ""), 3, fall);
     refused(&histogram(&[("1", "1"), ("1.0", "1"), ("+Inf", "1")], ""), 3, fall);
     refused(&histogram(&[("+Inf", "1"), ("1", "1")], ""), 3, fall);
-    let less = "the bucket holds less than the one before";
+    let less = "the bucket counts are not cumulative";
     refused(&histogram(&[("1", "2"), ("+Inf", "1")], ""), 3, less);
-    let integer = "a count is an integer, in a family of type histogram";
+    let integer = "a count must be an integer in a family of type histogram";
     for value in ["1.5", "NaN", "+Inf"] {
         refused(&histogram(&[("+Inf", value)], ""), 2, integer);
     }
-    let negative = "the value is not negative, in a family of type histogram";
+    let negative = "the value must not be negative in a family of type histogram";
     refused(&histogram(&[("+Inf", "-1")], ""), 2, negative);
     refused("# TYPE a histogram\na_bucket 1\n", 2, "the sample has no label `le`");
     refused(
@@ -450,33 +474,33 @@ fn buckets_rise_to_infinity_and_are_cumulative_integers() {
     );
     refused(&histogram(&[("x", "1")], ""), 2, "expected a number in `le` or `quantile`, got `x`");
     for bound in ["inf", "+INF", "+Infinity"] {
-        refused(&histogram(&[(bound, "1")], ""), 2, "positive infinity is spelled `+Inf`");
+        refused(&histogram(&[(bound, "1")], ""), 2, "positive infinity must be spelled `+Inf`");
     }
     let label = &histogram(&[("+Inf", "1")], "a_sum{le=\"1\"} 1\n");
-    refused(label, 3, "the label `le` is not for _sum");
+    refused(label, 3, "a sample `_sum` must not have the label `le`");
 }
 
 #[test]
 fn count_and_sum_of_a_histogram_come_together_and_agree_with_its_buckets() {
     let one = [("+Inf", "1")];
     taken(&histogram(&one, "a_count 1\na_sum 2\na_created 3\n"));
-    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    let differs = "the histogram before this line has a count that differs from its bucket `+Inf`";
     refused(&histogram(&one, "a_count 2\na_sum 2\n"), 5, differs);
-    let missing = "count or sum is missing beside the other in the metric before this line";
+    let missing = "the histogram before this line has only one of count and sum";
     refused(&histogram(&one, "a_count 1\n"), 4, missing);
     refused(&histogram(&one, "a_sum 1\n"), 4, missing);
     let below = [("-1", "1"), ("+Inf", "1")];
-    let sum = "a sum beside buckets with negative bounds in the metric before this line";
+    let sum = "the histogram before this line has both a sum and negative bucket bounds";
     refused(&histogram(&below, "a_count 1\na_sum 2\n"), 6, sum);
     let value = "in a family of type histogram";
-    refused(&histogram(&one, "a_sum -1\n"), 3, &format!("the value is not negative, {value}"));
-    refused(&histogram(&one, "a_sum NaN\n"), 3, &format!("the value is not NaN, {value}"));
+    refused(&histogram(&one, "a_sum -1\n"), 3, &format!("the value must not be negative {value}"));
+    refused(&histogram(&one, "a_sum NaN\n"), 3, &format!("the value must not be NaN {value}"));
     // Each point of each metric is checked.
     let first =
         "# TYPE a histogram\na_bucket{b=\"1\",le=\"1\"} 1\na_bucket{b=\"2\",le=\"+Inf\"} 1\n";
-    refused(first, 3, "no bucket `+Inf` in the metric before this line");
+    refused(first, 3, "the histogram before this line has no bucket `+Inf`");
     let second = "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1 1\na_bucket{le=\"1\"} 1 2\n";
-    refused(second, 4, "no bucket `+Inf` in the metric before this line");
+    refused(second, 4, "the histogram before this line has no bucket `+Inf`");
 }
 
 #[test]
@@ -486,25 +510,26 @@ fn gauge_histograms_follow_the_rules_of_histograms() {
     taken(
         "# TYPE a gaugehistogram\na_bucket{le=\"-1\"} 1\na_bucket{le=\"+Inf\"} 1\na_gcount 1\na_gsum -2\n",
     );
-    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    let differs = "the histogram before this line has a count that differs from its bucket `+Inf`";
     refused(&of("a_gcount 2\na_gsum 2\n"), 5, differs);
-    let missing = "count or sum is missing beside the other in the metric before this line";
+    let missing = "the histogram before this line has only one of count and sum";
     refused(&of("a_gcount 1\n"), 4, missing);
-    let negative = "a negative sum without negative bounds in the metric before this line";
+    let negative =
+        "the histogram before this line has a negative sum but no negative bucket bounds";
     refused(&of("a_gcount 1\na_gsum -1\n"), 5, negative);
     let value = "in a family of type gaugehistogram";
-    refused(&of("a_gsum NaN\n"), 3, &format!("the value is not NaN, {value}"));
-    refused(&of("a_gcount 0.5\n"), 3, &format!("a count is an integer, {value}"));
-    refused(&of("a_gcount{le=\"1\"} 1\n"), 3, "the label `le` is not for _gcount");
+    refused(&of("a_gsum NaN\n"), 3, &format!("the value must not be NaN {value}"));
+    refused(&of("a_gcount 0.5\n"), 3, &format!("a count must be an integer {value}"));
+    refused(&of("a_gcount{le=\"1\"} 1\n"), 3, "a sample `_gcount` must not have the label `le`");
     refused(
         "# TYPE a gaugehistogram\n# HELP a b\na_bucket{le=\"1\"} 1\n",
         4,
-        "no bucket `+Inf` in the metric before this line",
+        "the histogram before this line has no bucket `+Inf`",
     );
     refused(
         "# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} -1\n",
         2,
-        &format!("the value is not negative, {value}"),
+        &format!("the value must not be negative {value}"),
     );
 }
 
@@ -512,11 +537,11 @@ fn gauge_histograms_follow_the_rules_of_histograms() {
 fn exemplars_are_of_totals_and_buckets_and_within_them() {
     taken(&histogram(&[("1", "1 # {} 1"), ("+Inf", "1 # {t=\"\"} 5 -1")], ""));
     taken("# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} 1 # {} 1\n");
-    let only = "only totals of counters and buckets have exemplars";
+    let only = "only counter totals and buckets may have exemplars";
     refused("a 1 # {} 1\n", 1, only);
     refused("# TYPE a counter\na_created 1 # {} 1\n", 2, only);
     refused(&histogram(&[("+Inf", "1")], "a_count 1 # {} 1\n"), 3, only);
-    let within = "the exemplar is not within its bucket";
+    let within = "the value of the exemplar is outside its bucket";
     refused(&histogram(&[("1", "1 # {} 1.5")], ""), 2, within);
     refused(&histogram(&[("1", "1 # {} NaN")], ""), 2, within);
 }

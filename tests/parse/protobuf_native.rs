@@ -129,7 +129,7 @@ fn native_histograms_that_are_damaged_are_refused() {
         let error = read(&histogram(fields).delimited()).unwrap_err().to_string();
         error.split_once(": ").unwrap().1.to_owned()
     };
-    let invalid = "the schema, zero threshold or spans of the native histogram are not valid";
+    let invalid = "the native histogram has an invalid schema, zero threshold or spans";
     for fields in [
         new().message(12, &span(0, 2)).int(13, 2),
         new().message(12, &span(0, u32::MAX.into())),
@@ -146,12 +146,12 @@ fn native_histograms_that_are_damaged_are_refused() {
     }
     let most = zigzag(i64::MAX);
     let fields = new().message(12, &span(0, 2)).int(13, most).int(13, most);
-    assert_eq!(refused(&fields), "a bucket of the native histogram is above 63 bits");
-    assert_eq!(refused(&new().bytes(13, b"\x80")), "the message is cut off");
-    assert_eq!(refused(&new().bytes(14, b"1234567")), "the message is cut off");
+    assert_eq!(refused(&fields), "a bucket count of the native histogram exceeds 63 bits");
+    assert_eq!(refused(&new().bytes(13, b"\x80")), "the message is truncated");
+    assert_eq!(refused(&new().bytes(14, b"1234567")), "the message is truncated");
     assert_eq!(
         refused(&new().message(12, &new().text(1, "x")).bytes(9, b"\x08")),
-        "the message is cut off"
+        "the message is truncated"
     );
 }
 

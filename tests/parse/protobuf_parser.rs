@@ -159,10 +159,10 @@ fn what_is_damaged_is_an_error_with_its_place() {
     assert_eq!(at(&new().int(3, 1).delimited()), "message 1, byte 1: the family has no name");
     assert_eq!(
         at(&new().text(1, "g").int(3, 9).delimited()),
-        "message 1, byte 1: the type of the family is not known"
+        "message 1, byte 1: unknown family type"
     );
     let without_value = family("g", 1, &new().message(3, &value)).delimited();
-    assert!(at(&without_value).ends_with("the metric has no value of the type of its family"));
+    assert!(at(&without_value).ends_with("the metric has no value of its family's type"));
     let bytes = new().bytes(1, b"\xff").int(3, 1).delimited();
     assert_eq!(at(&bytes), "message 1, byte 3: the bytes are not UTF-8");
     let twice = new().message(1, &label("a", "b")).message(1, &label("a", "c")).message(2, &value);

@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod mount;
+pub mod pod;
 pub mod process;
 pub mod prometheus;
 pub mod samples;

@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::http::{Answer, get};
 use super::process::PATIENCE;
@@ -50,6 +55,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Sends one request.
+    pub fn ask(&mut self, url: &str) {
+        self.note(&get(&format!("{url}/pid")));
+    }
+
     fn note(&mut self, answer: &std::io::Result<Answer>) {
         match answer {
             Ok(answer) if answer.status == 200 => {
@@ -73,5 +83,66 @@ impl Asked {
             }
             (self.pids.difference(before).count() >= count).then_some(())
         });
+    }
+
+    pub fn add(&mut self, other: Asked) {
+        self.acknowledged += other.acknowledged;
+        self.failed += other.failed;
+        self.pids.extend(other.pids);
+    }
+}
+
+/// Clients that send requests until they are stopped.
+pub struct Load {
+    is_over: Arc<AtomicBool>,
+    seen: Arc<Mutex<BTreeSet<u32>>>,
+    clients: Vec<JoinHandle<Asked>>,
+}
+
+impl Load {
+    pub fn start(url: &str, clients: usize) -> Load {
+        let is_over = Arc::<AtomicBool>::default();
+        let seen = Arc::<Mutex<BTreeSet<u32>>>::default();
+        let client = |_| {
+            let (is_over, seen, url) = (Arc::clone(&is_over), Arc::clone(&seen), url.to_owned());
+            std::thread::spawn(move || {
+                let mut asked = Asked::default();
+                while !is_over.load(Ordering::Relaxed) {
+                    asked.ask(&url);
+                    seen.lock().unwrap().extend(asked.pids.iter().copied());
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                asked
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Load { is_over, seen, clients }
+    }
+
+    /// Waits until so many processes have answered that are not among `before`.
+    pub fn wait_for_new(&self, count: usize, before: &BTreeSet<u32>) {
+        wait_for("answers of new processes", PATIENCE, || {
+            (self.seen().difference(before).count() >= count).then_some(())
+        });
+    }
+
+    /// The processes that have answered so far.
+    pub fn seen(&self) -> BTreeSet<u32> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn stop(mut self) -> Asked {
+        self.is_over.store(true, Ordering::Relaxed);
+        let mut all = Asked::default();
+        for client in self.clients.drain(..) {
+            all.add(client.join().unwrap());
+        }
+        all
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }

@@ -13,11 +13,13 @@ mod pass;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::problem_log::ProblemLog;
+use super::turns::Turns;
+use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
 use crate::model::{Collector, FamilySink};
@@ -102,8 +104,9 @@ struct Inner {
     dirs: Vec<PathBuf>,
     files: CompactFiles,
     keep_dead: Option<Duration>,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     /// What earlier passes have seen.
-    memory: Mutex<Memory>,
+    memory: Turns<Memory>,
     committed: AtomicU64,
     failed: AtomicU64,
     busy: AtomicU64,
@@ -146,7 +149,14 @@ impl Compactor {
                 files: self.0.files,
                 keep_dead: self.0.keep_dead,
             };
-            let passed = pass.run(&mut self.memory()).and_then(|outcome| {
+            // Where another thread makes a pass that takes long, or did so when this process was forked, nothing is
+            // remembered of earlier passes.
+            let (mut turn, mut fresh) = (self.0.memory.take_turn(), Memory::default());
+            let memory = turn.as_deref_mut().unwrap_or(&mut fresh);
+            if let Some(lease) = &self.0.owner_lease {
+                memory.prober.set_owner_lease(Arc::clone(lease));
+            }
+            let passed = pass.run(memory).and_then(|outcome| {
                 self.count(&mut done, &outcome);
                 outcome.problem.map_or(Ok(()), Err)
             });
@@ -183,9 +193,7 @@ impl Compactor {
         let compactor = self.clone();
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("multiprom-compact".to_owned())
-            .spawn(move || compactor.run_until(&stopped))
+        let thread = Thread::spawn("multiprom-compact", move || compactor.run_until(&stopped))
             .map_err(|error| Error::new(ErrorKind::Io, error))?;
         Ok(CompactorThread { stop, thread: Some(thread) })
     }
@@ -207,14 +215,11 @@ impl Compactor {
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reports, once, why the liveness of writers is unknown.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
     pub(crate) fn unreported(&self) -> Vec<String> {
-        self.memory().prober.unreported()
+        let turn = self.0.memory.take_turn();
+        turn.map(|mut memory| memory.prober.unreported()).unwrap_or_default()
     }
 
     fn count(&self, done: &mut Compaction, outcome: &Outcome) {
@@ -257,22 +262,24 @@ impl fmt::Debug for Compactor {
     }
 }
 
-/// A thread that compacts; it ends when this is dropped.
+/// A thread that compacts; it ends when this is dropped. A forked child that drops its copy stops nothing.
+///
+/// All signals are blocked in it.
 #[derive(Debug)]
 pub struct CompactorThread {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Drop for CompactorThread {
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take().filter(Thread::is_here) else {
+            return;
+        };
         let (stopped, wake) = &*self.stop;
         *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // OK because a thread that panicked has told of it.
-            let _ = thread.join();
-        }
+        thread.join();
     }
 }
 
@@ -326,15 +333,12 @@ impl CompactorBuilder {
         for dir in &self.dirs {
             super::directory::check(dir, super::directory::FileSystems::Supported)?;
         }
-        let mut prober = Prober::default();
-        if let Some(lease) = self.owner_lease {
-            prober.set_owner_lease(lease);
-        }
         Ok(Compactor(Arc::new(Inner {
             dirs: self.dirs,
             files: self.files,
             keep_dead: self.keep_dead,
-            memory: Mutex::new(Memory::new(prober)),
+            owner_lease: self.owner_lease,
+            memory: Turns::default(),
             committed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             busy: AtomicU64::new(0),
@@ -366,7 +370,7 @@ pub fn clear_directory(dir: impl AsRef<Path>) -> Result<Compaction> {
 pub(crate) fn clear_directory_by(dir: &Path, prober: Prober) -> Result<(Compaction, Vec<String>)> {
     let (purpose, files) = (Purpose::Reset, CompactFiles::All);
     let pass = Pass { purpose, dir, files, keep_dead: None };
-    let mut memory = Memory::new(prober);
+    let mut memory = Memory { prober, ..Memory::default() };
     let deadline = Instant::now() + PATIENCE;
     loop {
         let outcome = pass.run(&mut memory)?;

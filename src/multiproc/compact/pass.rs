@@ -61,16 +61,11 @@ pub(super) struct Pass<'a> {
 }
 
 /// What passes of one compactor remember.
+#[derive(Default)]
 pub(super) struct Memory {
     /// Since when retired files were seen.
-    retired: HashMap<PathBuf, Instant>,
+    pub(super) retired: HashMap<PathBuf, Instant>,
     pub(super) prober: Prober,
-}
-
-impl Memory {
-    pub(super) fn new(prober: Prober) -> Memory {
-        Memory { retired: HashMap::new(), prober }
-    }
 }
 
 /// What became of a pass.
