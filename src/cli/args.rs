@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::new_dir::{NewDir, Owner, parse_mode};
+use super::new_dir::{NewDir, Owner, parse_permissions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -141,7 +141,7 @@ pub(super) struct NewDirArguments {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(super) dir_owner: Option<Owner>,
     /// Permissions of a directory that is created, in octal [default: 700]
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
     pub(super) dir_mode: Option<u32>,
 }
 

@@ -65,7 +65,7 @@ fn parse_id(text: &str) -> Option<u32> {
 }
 
 /// Permissions in octal, as chmod(1) takes them. The owner needs all of its own.
-pub(super) fn parse_mode(text: &str) -> std::result::Result<u32, String> {
+pub(super) fn parse_permissions(text: &str) -> std::result::Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= PERMISSION_BITS);
     let mode = mode.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     let mode = mode.ok_or("expected permissions in octal, such as 0770")?;
@@ -192,10 +192,10 @@ mod tests {
 
     #[test]
     fn modes_are_octal_and_leave_the_owner_in() {
-        assert_eq!(parse_mode("700"), Ok(0o700));
-        assert_eq!(parse_mode("01777"), Ok(0o1777));
+        assert_eq!(parse_permissions("700"), Ok(0o700));
+        assert_eq!(parse_permissions("01777"), Ok(0o1777));
         for bad in ["", "0", "77", "070", "0o700", "+700", "800", "10700", "u=rwx"] {
-            assert!(parse_mode(bad).is_err(), "{bad}");
+            assert!(parse_permissions(bad).is_err(), "{bad}");
         }
     }
 }

@@ -67,7 +67,7 @@ fn is_dead(path: &Path, proof: Proof, prober: &mut Prober) -> bool {
 }
 
 /// Whether the writer of every series file of a directory is proven dead.
-#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+#[cfg(feature = "cli")]
 pub(crate) fn has_only_dead_writers(dir: &Path, prober: &mut Prober) -> io::Result<bool> {
     let retired = dir.join(RETIRED_DIR);
     prober.enter(dir, &place::open(dir)?);
@@ -84,15 +84,16 @@ pub(crate) fn has_only_dead_writers(dir: &Path, prober: &mut Prober) -> io::Resu
 }
 
 /// Counts files of processes of the Python client that are proven dead, up to a limit.
-#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+#[cfg(feature = "cli")]
 pub(crate) fn count_dead_python_files(dir: &Path, limit: usize, prober: &mut Prober) -> usize {
-    // A directory that cannot be listed is reported by each scrape.
-    let (Ok(handle), Ok(names)) = (place::open(dir), series_names(dir)) else {
+    let Ok(handle) = place::open(dir) else {
         return 0;
     };
     prober.enter(dir, &handle);
+    // A directory that cannot be listed is reported by each scrape.
+    let names = series_names(dir).unwrap_or_default();
     let paths = names.iter().filter_map(|name| {
-        let (path, name) = (dir.join(name), FileName::parse(name.to_str()?)?);
+        let (path, name) = (dir.join(name), name.to_str().and_then(FileName::parse)?);
         (id_kind(&path, name) == IdKind::Chosen).then_some(path)
     });
     paths.filter(|path| is_dead(path, Proof::Lease, prober)).take(limit).count()

@@ -39,9 +39,7 @@ pub use compact::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
 };
 #[cfg(feature = "cli")]
-pub(crate) use dead::mark_process_dead_by;
-#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "used by the command"))]
-pub(crate) use dead::{count_dead_python_files, has_only_dead_writers};
+pub(crate) use dead::{count_dead_python_files, has_only_dead_writers, mark_process_dead_by};
 pub use dead::{mark_dead_processes, mark_process_dead};
 #[cfg(feature = "cli")]
 pub(crate) use directory::list_files_by;

@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUESTS = Counter('app_requests_total', 'Requests handled', ['path'])
 LATENCY = Histogram('app_latency_seconds', 'Time to answer')
 INPROGRESS = Gauge('app_inprogress', 'Requests being handled', multiprocess_mode='livesum')
+LAST = Gauge('app_last_request_timestamp_seconds', 'When a worker handled a request last')
 ALIVE = Gauge('app_alive', 'Workers that live', multiprocess_mode='livesum')
 
 
@@ -23,6 +24,7 @@ def application(environ, start_response):
     if path == '/die':
         os.kill(os.getpid(), signal.SIGKILL)
     ALIVE.set(1)
+    LAST.set_to_current_time()
     with INPROGRESS.track_inprogress():
         body = str(os.getpid()).encode() if path == '/pid' else b'ok'
         REQUESTS.labels(path).inc()

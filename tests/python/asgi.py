@@ -7,7 +7,7 @@ handles it, anything else with ok.
 import os
 import time
 
-from app import ALIVE, INPROGRESS, LATENCY, REQUESTS
+from app import ALIVE, INPROGRESS, LAST, LATENCY, REQUESTS
 
 
 async def application(scope, receive, send):
@@ -15,6 +15,7 @@ async def application(scope, receive, send):
         return
     started = time.perf_counter()
     ALIVE.set(1)
+    LAST.set_to_current_time()
     with INPROGRESS.track_inprogress():
         body = str(os.getpid()).encode() if scope['path'] == '/pid' else b'ok'
         REQUESTS.labels(scope['path']).inc()

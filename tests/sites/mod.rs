@@ -8,6 +8,7 @@ mod containers;
 mod django;
 mod frameworks;
 mod gunicorn;
+mod recipes;
 mod uvicorn;
 mod uwsgi;
 

@@ -112,6 +112,13 @@ impl Pod {
         container
     }
 
+    /// A container of root that runs a command line in a directory.
+    pub fn shell(&self, dir: &Path, line: &str) -> Command {
+        let user = User { uid: 0, gid: 0, capabilities: DEFAULT_CAPABILITIES };
+        let script = format!("cd '{}' && exec env {line}", dir.display());
+        self.container(user, &["sh", "-c", &script], &[])
+    }
+
     /// A path of the pod, seen from outside.
     pub fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.sandbox.id()))
