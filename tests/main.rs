@@ -23,6 +23,7 @@ mod model;
 mod parse;
 mod prometheus;
 mod readme;
+mod reentrant;
 mod reused_pid;
 mod security;
 mod serve;

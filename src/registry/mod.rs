@@ -11,8 +11,8 @@ mod descriptor;
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
@@ -20,8 +20,8 @@ use crate::model::{
     Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Part, RenderedLabels,
     Sample,
 };
-use crate::store::fork::{self, AppendList};
-use crate::store::{Store, dropped_series, lost_files};
+use crate::store::fork::{self, AppendList, SlowPath};
+use crate::store::{Store, dropped_series, ignored_recordings, lost_files};
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
@@ -106,11 +106,11 @@ impl Registry {
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing.
+    /// environment share the files. What other threads record meanwhile may be missing. Called by a signal handler
+    /// that interrupted this crate in the same thread it does nothing.
     pub fn close(&self) {
-        let _lock = slow_path();
         // OK because a registry whose backend cannot be had has no files.
-        if let Ok(store) = self.store() {
+        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store()) {
             store.close();
         }
     }
@@ -132,7 +132,7 @@ impl Registry {
     pub(crate) fn add_family(
         &self,
         family: &'static dyn RegisteredFamily,
-        _lock: &MutexGuard<'static, ()>,
+        _lock: &SlowPath,
     ) -> Result<()> {
         let new = family.descriptor();
         for known in self.families() {
@@ -179,6 +179,11 @@ impl Registry {
         if lost_files() > 0 {
             let help = "Series files that were removed while their process was recording.";
             out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
+        }
+        if ignored_recordings() > 0 {
+            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
+            let mut family = out.counter("multiprom_ignored_recordings_total", help);
+            family.sample(&[], ignored_recordings() as f64);
         }
         let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
         if failed.peek().is_some() {
@@ -249,8 +254,11 @@ impl FamilySink for Once<'_> {
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.
-pub(crate) fn slow_path() -> MutexGuard<'static, ()> {
-    fork::lock()
+pub(crate) fn slow_path() -> Result<SlowPath> {
+    fork::lock().ok_or_else(|| {
+        let message = "called by what interrupted multiprom in the same thread";
+        Error::new(ErrorKind::Reentrant, message)
+    })
 }
 
 #[cfg(test)]
