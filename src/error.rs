@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Exposition,
     /// An address that cannot be listened on.
     Listen,
+    /// A call from what interrupted this crate in the same thread: a signal handler, or an allocator.
+    Reentrant,
     /// The platform or the build lacks what was asked for.
     Unsupported,
     /// An argument, flag or environment variable that makes no sense.

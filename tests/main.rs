@@ -31,6 +31,7 @@ mod other_uid;
 mod parse;
 mod prometheus;
 mod readme;
+mod reentrant;
 mod reused_pid;
 mod run_dir;
 mod security;

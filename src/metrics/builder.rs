@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::core::FamilySpec;
+use super::core::{FamilySpec, slow_path};
 use super::histogram::GivenBounds;
 use super::{Family, Gauge, Histogram, Metric};
 use crate::error::Result;
 use crate::model::GaugeMode;
-use crate::registry::{Registry, slow_path};
+use crate::registry::Registry;
 
 /// Builds a metric without labels; [`labels`](Builder::labels) makes it a family.
 ///
@@ -49,11 +49,12 @@ impl<M: Metric> Builder<M> {
     /// Of kind [`InvalidName`](crate::ErrorKind::InvalidName),
     /// [`InvalidLabels`](crate::ErrorKind::InvalidLabels) or
     /// [`InvalidBuckets`](crate::ErrorKind::InvalidBuckets) for what the data model forbids,
-    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) for a name that is taken, and
+    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) for a name that is taken,
     /// [`Directory`](crate::ErrorKind::Directory) where the environment names a directory that is not
-    /// there.
+    /// there, and [`Reentrant`](crate::ErrorKind::Reentrant) in a signal handler or an allocator that interrupted
+    /// this crate in the same thread.
     pub fn register(self, registry: &Registry) -> Result<M::Handle> {
-        let lock = slow_path();
+        let lock = slow_path()?;
         let child = self.spec(&[]).register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);
         Ok(M::handle(child))
@@ -65,7 +66,7 @@ impl<M: Metric> Builder<M> {
     ///
     /// Those of [`register`](Builder::register), where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
-        let lock = slow_path();
+        let lock = slow_path()?;
         let child = self.spec(&[]).get_or_register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);
         Ok(M::handle(child))
@@ -108,7 +109,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     /// Those of [`Builder::register`].
     pub fn register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).register(registry, &slow_path())?;
+        let core = self.base.spec(&labels).register(registry, &slow_path()?)?;
         Ok(Family::registered(core))
     }
 
@@ -120,7 +121,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     /// Those of [`Builder::register`], where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).get_or_register(registry, &slow_path())?;
+        let core = self.base.spec(&labels).get_or_register(registry, &slow_path()?)?;
         Ok(Family::registered(core))
     }
 }

@@ -11,12 +11,11 @@
 //! overwrites it: no lookup has returned it, so nothing was recorded there.
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 
 /// Slots of the first table.
 const FIRST_LEN: usize = 8;
@@ -105,7 +104,7 @@ impl<C: Send + Sync> Children<C> {
         &self,
         hash: u64,
         is_it: impl Fn(&C) -> bool,
-        _lock: &MutexGuard<'static, ()>,
+        _lock: &SlowPath,
         make: impl FnOnce() -> C,
     ) -> &'static C {
         if let Some(child) = self.find(hash, is_it) {
@@ -194,7 +193,7 @@ mod tests {
             let text = at.to_string();
             let hash = children.hash(&[&text]);
             assert!(children.find(hash, |&child| child == at).is_none());
-            children.find_or_insert(hash, |&child| child == at, &fork::lock(), || at);
+            children.find_or_insert(hash, |&child| child == at, &fork::lock().unwrap(), || at);
         }
         for at in 0..1_000u32 {
             let hash = children.hash(&[&at.to_string()]);
@@ -215,7 +214,12 @@ mod tests {
                 let children = Children::new();
                 let insert = |at: u32| {
                     let hash = children.hash(&[&at.to_string()]);
-                    children.find_or_insert(hash, |&child| child == at, &fork::lock(), || at)
+                    children.find_or_insert(
+                        hash,
+                        |&child| child == at,
+                        &fork::lock().unwrap(),
+                        || at,
+                    )
                 };
                 (0..before).for_each(|at| _ = insert(at));
                 let hash = children.hash(&[&before.to_string()]);

@@ -1,19 +1,19 @@
 //! What all metric types share: a family, its children, and how a child finds its cells.
 
 use std::any::Any;
-use std::sync::MutexGuard;
 
 use super::children::Children;
 use super::shape::LabelShape;
+use super::{Counter, Gauge, Histogram, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Collector, FamilyHead, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Part, Sample,
     name,
 };
-use crate::registry::{Descriptor, RegisteredFamily, Registry};
-use crate::store::fork::{self, Bound};
+use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
+use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
-use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store};
+use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store, recording_ignored};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
@@ -53,12 +53,15 @@ pub trait Typed: Sized + 'static {
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
     /// Makes the zeros of a series visible.
-    fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>);
+    fn declare(child: ChildRef<Self>, lock: &SlowPath);
 
     /// Has what a scrape reads of a series brought near.
     fn fetch(slots: &Self::Slots) {
         let _ = slots;
     }
+
+    /// A child that is not exported: see [`ignored_child`].
+    fn ignored() -> ChildRef<Self>;
 
     /// Gives the samples of one series as this process has them.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
@@ -97,6 +100,32 @@ pub struct Child<M: Typed> {
 
 /// What a handle is.
 pub type ChildRef<M> = &'static Child<M>;
+
+/// The child that stands in where one is looked up or registered by what interrupted the slow path in the same
+/// thread. Recordings there are ignored.
+///
+/// Made beforehand, as an allocator may be what was interrupted: see [`slow_path`].
+pub(super) fn ignored_child<M: Typed>(
+    slot: &StaticRef<Child<M>>,
+    options: M::Options,
+) -> ChildRef<M> {
+    slot.get().unwrap_or_else(|| {
+        let spec =
+            FamilySpec { name: "ignored", help: "", label_names: &[], options: options.into() };
+        let family = spec.detached();
+        slot.set_once(Box::leak(Box::new(Child::new(family, family.labels(&[])))))
+    })
+}
+
+/// Takes the lock of the slow path for a registration, which comes before all recording.
+///
+/// # Errors
+///
+/// Of kind [`Reentrant`](ErrorKind::Reentrant) where this thread is in the slow path already.
+pub(super) fn slow_path() -> Result<SlowPath> {
+    let _ = (Counter::ignored(), Gauge::ignored(), Histogram::ignored(), Summary::ignored());
+    registry::slow_path()
+}
 
 /// What a family is made from.
 pub(crate) struct FamilySpec<'a, M: Typed> {
@@ -142,7 +171,7 @@ impl<M: Typed> FamilySpec<'_, M> {
     pub(crate) fn register(
         &self,
         registry: &Registry,
-        lock: &MutexGuard<'static, ()>,
+        lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
         registry.check_names(&descriptor)?;
@@ -156,7 +185,7 @@ impl<M: Typed> FamilySpec<'_, M> {
     pub(crate) fn get_or_register(
         &self,
         registry: &Registry,
-        lock: &MutexGuard<'static, ()>,
+        lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
         match registry.find_family::<FamilyCore<M>>(&descriptor) {
@@ -206,16 +235,16 @@ impl<M: Typed> FamilyCore<M> {
     }
 
     #[cold]
+    #[inline(never)]
     fn insert_now(&'static self, hash: u64, values: &[&str]) -> ChildRef<M> {
-        self.insert(hash, values, &fork::lock())
+        match fork::lock() {
+            Some(lock) => self.insert(hash, values, &lock),
+            None => M::ignored(),
+        }
     }
 
     /// As [`child`](Self::child), for those who hold the lock.
-    pub(super) fn child_locked(
-        &'static self,
-        values: &[&str],
-        lock: &MutexGuard<'static, ()>,
-    ) -> ChildRef<M> {
+    pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.insert(self.children.hash(values), values, lock)
     }
 
@@ -227,22 +256,21 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
-    fn insert(
-        &'static self,
-        hash: u64,
-        values: &[&str],
-        lock: &MutexGuard<'static, ()>,
-    ) -> ChildRef<M> {
+    fn insert(&'static self, hash: u64, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.children.find_or_insert(
             hash,
             |child| self.shape.has_values(&child.labels, values),
             lock,
-            || Child { family: self, labels: self.labels(values), bound: Bound::empty() },
+            || Child::new(self, self.labels(values)),
         )
     }
 }
 
 impl<M: Typed> Child<M> {
+    fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
+        Child { family, labels, bound: Bound::empty() }
+    }
+
     /// Has what a scrape reads first brought near.
     fn fetch(&self) {
         self.bound.fetch();
@@ -258,18 +286,10 @@ impl<M: Typed> Child<M> {
         }
     }
 
-    /// The storage of this series in this process.
+    /// The storage of this series, if this process has it.
     #[inline]
-    pub(super) fn slots(&'static self) -> &'static M::Slots {
-        match self.bound.get() {
-            Some(slots) => slots,
-            None => self.bind_now(),
-        }
-    }
-
-    #[cold]
-    fn bind_now(&'static self) -> &'static M::Slots {
-        self.bind(&fork::lock())
+    pub(super) fn bound(&self) -> Option<&'static M::Slots> {
+        self.bound.get()
     }
 
     /// The storage, if this process has recorded or declared the series.
@@ -281,7 +301,7 @@ impl<M: Typed> Child<M> {
         }
     }
 
-    pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Slots {
+    pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
         if let Some(slots) = self.bound.get() {
             return slots;
         }
@@ -331,35 +351,37 @@ impl<M: SplitTyped> Child<M> {
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
         match self.claim() {
-            Claimed::Owned(cells) => M::record(cells, value),
-            Claimed::Shared(cells) => M::record_shared(cells, value),
+            Some(Claimed::Owned(cells)) => M::record(cells, value),
+            Some(Claimed::Shared(cells)) => M::record_shared(cells, value),
+            None => recording_ignored(),
         }
     }
 
-    /// The cells for this thread, made if need be.
-    fn claim(&'static self) -> Claimed<M::Cells> {
-        let token = thread::claim();
+    /// The cells for this thread, made if need be; `None` where they cannot be made because this thread is in the
+    /// slow path.
+    fn claim(&'static self) -> Option<Claimed<M::Cells>> {
+        let shared = || self.bound.get().and_then(Split::shared).map(Claimed::Shared);
+        let Some(inside) = fork::enter() else {
+            return shared();
+        };
+        let token = thread::claim(&inside);
         if token.is_none()
-            && let Some(cells) = self.bound.get().and_then(Split::shared)
+            && let Some(cells) = shared()
         {
-            return Claimed::Shared(cells);
+            return Some(cells);
         }
-        self.claim_locked(token, &fork::lock())
+        Some(self.claim_locked(token, &inside.lock()))
     }
 
     /// As [`claim`](Self::claim), for those who hold the lock.
-    fn claim_locked(
-        &'static self,
-        token: Option<Token>,
-        lock: &MutexGuard<'static, ()>,
-    ) -> Claimed<M::Cells> {
+    fn claim_locked(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
         let make = || M::open_cells(&mut self.opener(), self.family.options);
         self.bind(lock).claim(token, make, lock)
     }
 
     /// Makes the zeros of this thread's cells visible.
-    pub(super) fn declare(&'static self, lock: &MutexGuard<'static, ()>) {
-        self.claim_locked(thread::claim(), lock);
+    pub(super) fn declare(&'static self, lock: &SlowPath) {
+        self.claim_locked(thread::claim(lock.inside()), lock);
     }
 }
 
@@ -384,7 +406,7 @@ macro_rules! split_storage {
             Box::leak(Box::new(Split::inherit(slots)))
         }
 
-        fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>) {
+        fn declare(child: ChildRef<Self>, lock: &SlowPath) {
             child.declare(lock);
         }
     };

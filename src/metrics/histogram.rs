@@ -1,15 +1,16 @@
 //! Histograms: observations counted in buckets.
 
 use std::borrow::Cow;
-use std::sync::MutexGuard;
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, split_storage, total};
+use super::core::{
+    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
+};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, buckets, statics};
 use crate::error::Result;
 use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SeriesOpener, Split};
 
 /// Observations counted in buckets, declared as a static.
@@ -208,6 +209,11 @@ impl Typed for Histogram {
     }
 
     split_storage!();
+
+    fn ignored() -> ChildRef<Histogram> {
+        static CHILD: StaticRef<Child<Histogram>> = StaticRef::empty();
+        ignored_child(&CHILD, Bounds(&buckets::DEFAULT))
+    }
 
     fn collect(split: &Split<HistogramCells>, bounds: Bounds, sink: &mut dyn FnMut(Part, f64)) {
         let mut count = 0.0;

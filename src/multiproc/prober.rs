@@ -314,7 +314,10 @@ impl Prober {
 
     #[cold]
     fn unknown(&mut self, file: &File, writers: WriteState) -> Verdict {
-        if let (Some(dir), Ok(stat)) = (self.dirs.get_mut(self.current), sys::stat(file)) {
+        // A directory or a device in the place of a series file is reported as such.
+        if let (Some(dir), Ok(stat)) = (self.dirs.get_mut(self.current), sys::stat(file))
+            && stat.is_file()
+        {
             dir.unknown.entry(stat.owner).or_insert(Unknown { writers, is_reported: false });
         }
         Verdict::Unknown

@@ -10,8 +10,8 @@ mod default;
 mod descriptor;
 
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
@@ -21,7 +21,7 @@ use crate::model::{
     NativeHistogram, Part, RenderedLabels, Sample,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
-use crate::store::{Store, dropped_series, lost_files};
+use crate::store::{Store, dropped_series, ignored_recordings, lost_files};
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
@@ -127,11 +127,11 @@ impl Registry {
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing.
+    /// environment share the files. What other threads record meanwhile may be missing. Called by a signal handler
+    /// that interrupted this crate in the same thread it does nothing.
     pub fn close(&self) {
-        let _lock = slow_path();
         // OK because a registry whose backend cannot be had has no files.
-        if let Ok(store) = self.store() {
+        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store()) {
             store.close();
         }
     }
@@ -161,11 +161,7 @@ impl Registry {
     }
 
     /// Adds a family whose names were checked under the same lock.
-    pub(crate) fn add_family(
-        &self,
-        family: &'static dyn RegisteredFamily,
-        _lock: &MutexGuard<'static, ()>,
-    ) {
+    pub(crate) fn add_family(&self, family: &'static dyn RegisteredFamily, _lock: &SlowPath) {
         self.inner.entries.push(Entry::Family(family));
     }
 
@@ -203,6 +199,11 @@ impl Registry {
         if lost_files() > 0 {
             let help = "Series files that were removed while their process was recording.";
             out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
+        }
+        if ignored_recordings() > 0 {
+            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
+            let mut family = out.counter("multiprom_ignored_recordings_total", help);
+            family.sample(&[], ignored_recordings() as f64);
         }
         let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
         if failed.peek().is_some() {
@@ -304,8 +305,11 @@ impl FamilySink for Once<'_> {
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.
-pub(crate) fn slow_path() -> SlowPath {
-    fork::lock()
+pub(crate) fn slow_path() -> Result<SlowPath> {
+    fork::lock().ok_or_else(|| {
+        let message = "called by what interrupted multiprom in the same thread";
+        Error::new(ErrorKind::Reentrant, message)
+    })
 }
 
 #[cfg(test)]
