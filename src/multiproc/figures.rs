@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::directory;
 use super::scan::{ArchiveFigures, Census};
 use crate::file::place;
 use crate::model::{FamilySink, clock};
@@ -16,7 +17,7 @@ pub(super) fn emit(dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySi
     files.sample(&[("state", "alive")], sum(|census| census.alive));
     files.sample(&[("state", "dead")], sum(|census| census.dead));
     files.sample(&[("state", "unknown")], sum(|census| census.unknown));
-    let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let names = directory::names(dirs);
     let now = clock::now();
     let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
         let archives = names.iter().zip(censuses);

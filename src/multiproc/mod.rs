@@ -22,6 +22,7 @@ mod lock;
 mod merge;
 mod plans;
 mod problem;
+mod processes;
 mod scan;
 mod slots;
 mod sum;
