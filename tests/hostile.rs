@@ -111,6 +111,12 @@ const BAD: &[Bad] = &[
         reason: "sample",
         message: "`odd_bucket` is no sample",
     },
+    Bad {
+        name: "histogram_8.db",
+        make: |path| entries(path, &[r#"["odd", "odd_sum", {"le": "1"}, ""]"#]),
+        reason: "sample",
+        message: "`odd_sum` is no sample",
+    },
 ];
 
 fn write(path: &Path, bytes: &[u8]) {

@@ -191,7 +191,8 @@ impl KnownArchive {
                 Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
                 _ => SourceState::Dead,
             };
-            let origin = Origin { dir, file: ARCHIVE_NAME, name, state, place: Place::Archive };
+            let (file, place, identity) = (ARCHIVE_NAME, Place::Archive, None);
+            let origin = Origin { dir, file, name, identity, state, place };
             let body = &self.file.bytes[section.body.clone()];
             let (plan, result) = match section.plan.take() {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),

@@ -16,6 +16,7 @@ use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
 use super::prober::{OwnerLease, Prober};
 use super::problem::{Cause, Reason};
+use super::processes::{Absent, ProcessLabels};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::tables::Family;
 use super::turns::Turns;
@@ -36,8 +37,9 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// Counters, summaries and histograms are summed over all processes that ever lived, gauges by their
 /// [mode](GaugeMode); live gauges of processes that are proven dead are left out. What a
 /// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
-/// `multiprom_file_errors_total{reason}`; everything else is given. An archive that a newer release wrote
-/// fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
+/// `multiprom_file_errors_total{reason}`; everything else is given. Where processes disagree on a family so that the page would
+/// be invalid or ambiguous, a part of it is left out and counted in `multiprom_merge_conflicts_total{reason}`.
+/// An archive that a newer release wrote fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
@@ -60,9 +62,15 @@ pub struct MultiProcessCollector {
     dirs: Vec<PathBuf>,
     labels_of_dirs: DirectoryLabels,
     files: Vec<PathBuf>,
+    /// The directories, and then those of the files. Their indices are the numbers of directories.
+    places: Vec<PathBuf>,
+    /// What they are called in labels, each in its own way.
+    place_names: Vec<String>,
     settings: Settings,
     access: Access,
     owner_lease: Option<Arc<dyn OwnerLease>>,
+    /// By what processes are shown: for longer than a scrape may have what the cache has.
+    processes: Turns<ProcessLabels>,
     /// How many files may be kept open.
     max_open: usize,
     cache: Turns<Cache>,
@@ -186,6 +194,7 @@ impl MultiProcessCollector {
             let mut censuses = Vec::with_capacity(self.dirs.len());
             let mut dirs = Vec::with_capacity(self.dirs.len());
             for (at, dir) in place::distinct(&self.dirs) {
+                tools.merge.dir = at as u32;
                 let (result, census) = read_directory(&mut tools, dir, &mut cache.dirs[at]);
                 has_moved |= result == Attempt::Moved;
                 dirs.push(dir.clone());
@@ -200,7 +209,10 @@ impl MultiProcessCollector {
                 cache.merge.problems.add(&first.unwrap_or_default(), Cause::ArchiveMoving);
             }
             let mut named = NamedFiles::new(&dirs);
-            self.files.iter().for_each(|file| named.add(cache, file));
+            for file in &self.files {
+                let dir = self.places.iter().position(|place| place == parent(file));
+                named.add(cache, file, dir.unwrap_or_default() as u32);
+            }
             cache.merge.settle();
             if self.access == Access::Map {
                 // Scrapes that follow read little.
@@ -211,7 +223,12 @@ impl MultiProcessCollector {
     }
 
     /// Reads everything and gives it to `out`.
-    fn scrape(&self, cache: &mut Cache, out: &mut dyn FamilySink) -> (Vec<PathBuf>, Vec<Census>) {
+    fn scrape(
+        &self,
+        cache: &mut Cache,
+        absent: Absent,
+        out: &mut dyn FamilySink,
+    ) -> (Vec<PathBuf>, Vec<Census>) {
         let read = self.read(cache);
         let filter = self.settings.filter.as_deref();
         let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
@@ -219,15 +236,25 @@ impl MultiProcessCollector {
         let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
         let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
         let unsupported = cache.merge.problems.unsupported_archive();
-        self.note(&mut cache.merge, &exported, conflicts);
-        match unsupported {
-            Some(error) => out.fail(error),
-            None => emit::emit(&cache.merge, &exported, &self.settings, out),
+        self.note(&mut cache.merge, &exported);
+        if let Some(error) = unsupported {
+            out.fail(error);
+            return read;
+        }
+        let sources = &cache.merge.sources;
+        let processes = match self.processes.take_turn() {
+            Some(mut processes) => processes.assign(sources, &self.place_names, absent),
+            None => ProcessLabels::default().assign(sources, &self.place_names, absent),
+        };
+        let in_values = emit::emit(&cache.merge, &exported, &self.settings, &processes, out);
+        for conflict in conflicts.into_iter().chain(in_values) {
+            self.conflicts[conflict.reason()].fetch_add(1, Ordering::Relaxed);
+            self.report(&conflict.into_error());
         }
         read
     }
 
-    fn note(&self, merge: &mut Merge, exported: &[usize], conflicts: Vec<Conflict>) {
+    fn note(&self, merge: &mut Merge, exported: &[usize]) {
         let has_conflict = |at: &&usize| {
             let family = &merge.tables.families[**at];
             family.metric_type == MetricType::Histogram
@@ -240,10 +267,6 @@ impl MultiProcessCollector {
                 self.errors[at].fetch_add(1, Ordering::Relaxed);
             }
             self.report(&error);
-        }
-        for conflict in conflicts {
-            self.conflicts[conflict.reason()].fetch_add(1, Ordering::Relaxed);
-            self.report(&conflict.into_error());
         }
     }
 
@@ -267,7 +290,7 @@ impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
         let (dirs, censuses) = match self.cache.take_turn() {
             Some(mut cache) => {
-                let read = self.scrape(&mut cache, out);
+                let read = self.scrape(&mut cache, Absent::Forgotten, out);
                 let lines = cache.prober.unreported();
                 // Other scrapes do not wait for the log.
                 drop(cache);
@@ -276,7 +299,7 @@ impl Collector for MultiProcessCollector {
                 }
                 read
             }
-            None => self.scrape(&mut Cache::default(), out),
+            None => self.scrape(&mut Cache::default(), Absent::Kept, out),
         };
         let help = "Series files, or entries of them, that a scrape skipped.";
         let mut family = out.counter("multiprom_file_errors_total", help);
@@ -299,30 +322,38 @@ impl Collector for MultiProcessCollector {
 /// Files that were named one by one. Whoever names a file wants what is in it: its writer is not asked for.
 struct NamedFiles {
     /// The directories that are read as a whole.
-    dirs: Vec<Identity>,
-    /// The files that were added.
+    whole: Vec<Identity>,
+    /// The directories of the files so far, with their numbers.
+    dirs: HashMap<Identity, u32>,
+    /// The files so far.
     seen: HashSet<Identity>,
+}
+
+/// The directory of a file.
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl NamedFiles {
     fn new(dirs: &[PathBuf]) -> NamedFiles {
-        let dirs = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
-        NamedFiles { dirs, seen: HashSet::new() }
+        let whole = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
+        NamedFiles { whole, dirs: HashMap::new(), seen: HashSet::new() }
     }
 
-    /// Adds a file, unless it was added before under this or another name.
-    fn add(&mut self, cache: &mut Cache, path: &Path) {
+    /// Adds a file of a directory with this number, unless it was added before under this or another name.
+    fn add(&mut self, cache: &mut Cache, path: &Path, number: u32) {
         let file = path.file_name().and_then(|name| name.to_str());
         let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
             return cache.merge.problems.add(path, Cause::UnknownName);
         };
         let dir = path.parent().unwrap_or(path);
-        let here = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        if !self.dirs.is_empty() && place::identity(here).is_some_and(|it| self.dirs.contains(&it))
-        {
+        let found = place::identity(parent(path));
+        if found.is_some_and(|found| self.whole.contains(&found)) {
             return;
         }
-        let origin = Origin { dir, file, name, state: SourceState::Live, place: Place::File };
+        cache.merge.dir = found.map_or(number, |found| *self.dirs.entry(found).or_insert(number));
+        let (state, place, identity) = (SourceState::Live, Place::File, None);
+        let origin = Origin { dir, file, name, identity, state, place };
         match reader::open(path) {
             Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
             Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
@@ -387,13 +418,14 @@ impl CollectorBuilder {
         self
     }
 
-    /// Names the label that tells processes apart in the modes `all` and `liveall`; `pid` by default.
+    /// Names the label that tells processes apart in the modes `all` and `liveall`; `pid` by default. A label of that
+    /// name that series have becomes `exported_<name>` there.
     pub fn pid_label(mut self, name: impl Into<String>) -> CollectorBuilder {
         self.settings.pid_label = name.into();
         self
     }
 
-    /// Adds a label to every merged series that does not have it.
+    /// Adds a label to every merged series that does not have it. Series that become equal are merged.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> CollectorBuilder {
         self.settings.labels.push((name.into(), value.into()));
         self
@@ -459,6 +491,13 @@ impl CollectorBuilder {
         let (dirs, files, access) = (self.dirs, self.files, self.access);
         let labels_of_dirs = self.labels_of_dirs;
         let owner_lease = self.owner_lease;
+        let mut places = dirs.clone();
+        for file in &files {
+            if !places.iter().any(|place| place == parent(file)) {
+                places.push(parent(file).to_owned());
+            }
+        }
+        let place_names = directory::names(&places);
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,
@@ -469,9 +508,12 @@ impl CollectorBuilder {
             dirs,
             labels_of_dirs,
             files,
+            places,
+            place_names,
             settings,
             access,
             owner_lease,
+            processes: Turns::default(),
             max_open,
             cache,
             bucket_conflicts,

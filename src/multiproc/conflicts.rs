@@ -14,6 +14,8 @@ pub(super) enum Conflict {
     Name { family: Named, other: Named },
     /// It is merged by the last of its modes, as no rule names another.
     Mode { family: String, modes: Vec<GaugeMode> },
+    /// A process has several values for one series, of which one is shown.
+    Series { family: String },
 }
 
 /// A family by its type and name.
@@ -22,13 +24,14 @@ pub(super) struct Named(MetricType, String);
 
 impl Conflict {
     /// The values of the label `reason` of `multiprom_merge_conflicts_total`.
-    pub(super) const REASONS: [&'static str; 2] = ["name", "mode"];
+    pub(super) const REASONS: [&'static str; 3] = ["name", "mode", "series"];
 
     /// Which of the reasons it is.
     pub(super) fn reason(&self) -> usize {
         match self {
             Conflict::Name { .. } => 0,
             Conflict::Mode { .. } => 1,
+            Conflict::Series { .. } => 2,
         }
     }
 
@@ -48,6 +51,10 @@ impl fmt::Display for Conflict {
                 let (all, last) = (names.join(", "), names.last().unwrap_or(&""));
                 write!(f, "gauge `{family}` has several modes ({all}): it is merged by {last}")
             }
+            Conflict::Series { family } => write!(
+                f,
+                "gauge `{family}` has several values of one process in a series: the last is shown"
+            ),
         }
     }
 }

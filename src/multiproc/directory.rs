@@ -44,6 +44,18 @@ pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
     }
 }
 
+/// What directories are called in labels: by their paths, and no two alike, although paths need not be UTF-8.
+pub(super) fn names(dirs: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        let path = dir.display().to_string();
+        let numbered = (2..).map(|number| format!("{path}#{number}"));
+        let mut free = std::iter::once(path.clone()).chain(numbered);
+        names.extend(free.find(|name| !names.contains(name)));
+    }
+    names
+}
+
 /// Whether a directory may be on a file system on which nothing was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileSystems {

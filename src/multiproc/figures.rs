@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::collector::DirectoryLabels;
+use super::directory;
 use super::scan::{ArchiveFigures, Census};
 use crate::file::place;
 use crate::model::{FamilySink, clock};
@@ -22,8 +23,8 @@ pub(super) fn emit(
     files.sample(&[("state", "alive")], sum(|census| census.alive));
     files.sample(&[("state", "dead")], sum(|census| census.dead));
     files.sample(&[("state", "unknown")], sum(|census| census.unknown));
-    let label = |dir: &PathBuf| labels.get(dir).cloned().unwrap_or(dir.display().to_string());
-    let names: Vec<String> = dirs.iter().map(label).collect();
+    let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
+    let names: Vec<String> = dirs.iter().zip(directory::names(dirs)).map(label).collect();
     let now = clock::now();
     let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
         let archives = names.iter().zip(censuses);

@@ -186,8 +186,14 @@ impl Tools<'_> {
             return Some(added);
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        let origin =
-            Origin { dir: it.dir_path, file: it.text, name: it.name, state, place: it.place };
+        let origin = Origin {
+            dir: it.dir_path,
+            file: it.text,
+            name: it.name,
+            identity: Some(stat.identity),
+            state,
+            place: it.place,
+        };
         if let Some(known) = known {
             match self.follow(&origin, known, file.as_ref()) {
                 Followed::Known(mut known) => {
@@ -447,7 +453,8 @@ mod tests {
         let known = known.unwrap();
         assert_eq!(verdict, Verdict::Dead);
         tools.merge.restart();
-        let origin = Origin { dir: &dir, file: text, name, state: SourceState::Dead, place };
+        let (state, identity) = (SourceState::Dead, None);
+        let origin = Origin { dir: &dir, file: text, name, identity, state, place };
         let Followed::Known(known) = tools.follow(&origin, known, None) else {
             panic!("it is as it was");
         };

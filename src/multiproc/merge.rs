@@ -17,6 +17,7 @@ use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
 use crate::file::name::{FileKind, FileName, IdKind};
 use crate::file::reader::Snapshot;
+use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 
 /// The most sums and gauges that no file has any more, besides as many as are in use.
@@ -46,6 +47,8 @@ pub(super) struct Merge {
     passing: Vec<f64>,
     gauges: Vec<Vec<Contribution>>,
     pub(super) families: Vec<FamilyState>,
+    /// The number of the directory that is being read.
+    pub(super) dir: u32,
     /// Where the values of gauges are from: a file, or a section of an archive.
     pub(super) sources: Vec<Source>,
     pub(super) problems: Problems,
@@ -88,6 +91,8 @@ pub(super) struct Origin<'a> {
     pub(super) dir: &'a Path,
     pub(super) file: &'a str,
     pub(super) name: FileName<'a>,
+    /// Of a file in a directory that is read as a whole.
+    pub(super) identity: Option<Identity>,
     pub(super) state: SourceState,
     pub(super) place: Place,
 }
@@ -245,7 +250,7 @@ impl Merge {
         if !origin.is_gauge() {
             return plan.slots.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
-        let file = self.source(origin, plan.layout);
+        let source = self.source(origin, plan.layout);
         let is_sum =
             origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
         plan.slots.visit(
@@ -253,7 +258,7 @@ impl Merge {
             &mut AddGauges {
                 gauges: &mut self.gauges,
                 words,
-                file,
+                source,
                 is_sum,
                 has_time: plan.layout.has_time(),
                 can_tell_unset: plan.layout == Layout::Own,
@@ -262,16 +267,21 @@ impl Merge {
     }
 
     fn source(&mut self, origin: &Origin<'_>, layout: Layout) -> u32 {
-        let id = match (origin.place, origin.state) {
+        let Origin { name, place, state, .. } = *origin;
+        let id = match (place, state) {
             (Place::File, _) if layout != Layout::Own => IdKind::Chosen,
             (Place::Archive, SourceState::Merged(_)) => IdKind::Chosen,
             _ => IdKind::Unique,
         };
         self.sources.push(Source {
-            id: origin.name.writer(id).into(),
-            process_len: origin.name.process(id).len(),
-            is_retired: origin.place == Place::Retired,
-            state: origin.state,
+            dir: self.dir,
+            id: name.writer(id).into(),
+            process_len: name.process(id).len(),
+            mode: name.kind.mode().unwrap_or_default(),
+            is_retired: place == Place::Retired,
+            is_archived: place == Place::Archive && id == IdKind::Unique,
+            identity: origin.identity,
+            state,
         });
         self.sources.len() as u32 - 1
     }
@@ -363,6 +373,17 @@ impl Merge {
         (self.counts[at] > 0).then(|| self.sums[at].value())
     }
 
+    /// The sum of several, if any file of this scrape has one of them.
+    pub(super) fn sum_of(&self, numbers: impl Iterator<Item = Number>) -> Option<f64> {
+        let numbers = numbers.map(|number| number.get() as usize);
+        let sums = numbers.filter(|at| self.counts[*at] > 0).map(|at| self.sums[at]);
+        let sum = sums.reduce(|mut sum, other| {
+            sum.add_sum(other);
+            sum
+        });
+        sum.map(Sum::value)
+    }
+
     pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
         number.map_or(&[], |number| &self.gauges[number.get() as usize])
     }
@@ -377,6 +398,16 @@ impl Merge {
     pub(super) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, f64)> {
         let buckets = group.buckets().iter();
         buckets.filter_map(|(bound, number)| Some((*bound, self.sum(Some(*number))?)))
+    }
+
+    /// The same of several groups together.
+    pub(super) fn buckets_of(&self, groups: &[&Group]) -> Vec<(f64, f64)> {
+        let mut all: Vec<(f64, Number)> =
+            groups.iter().flat_map(|group| group.buckets()).copied().collect();
+        all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let same = all.chunk_by(|(one, _), (other, _)| one.to_bits() == other.to_bits());
+        let sum = |same: &[(f64, Number)]| self.sum_of(same.iter().map(|(_, number)| *number));
+        same.filter_map(|same| Some((same[0].0, sum(same)?))).collect()
     }
 
     /// Whether processes have different bounds.
@@ -446,7 +477,7 @@ impl Visitor for AddInOrder<'_> {
 struct AddGauges<'a, W> {
     gauges: &'a mut [Vec<Contribution>],
     words: &'a W,
-    file: u32,
+    source: u32,
     is_sum: bool,
     has_time: bool,
     /// Whether a time of 0 means that a gauge was never set.
@@ -468,8 +499,8 @@ impl<W: Words> Visitor for AddGauges<'_, W> {
         let value = |word| f64::from_bits(self.words.word(word));
         let time = if self.has_time { value(word + 1) } else { 0.0 };
         let is_unset = self.can_tell_unset && time == 0.0;
-        let AddGauges { file, is_sum, .. } = *self;
-        let new = Contribution { file, value: value(word), time, is_sum, is_unset };
+        let AddGauges { source, is_sum, .. } = *self;
+        let new = Contribution { source, value: value(word), time, is_sum, is_unset };
         push_lean(&mut self.gauges[number], new);
     }
 }

@@ -24,6 +24,7 @@ mod plans;
 mod prober;
 mod problem;
 mod problem_log;
+mod processes;
 mod scan;
 mod slots;
 mod sum;

@@ -58,6 +58,8 @@ pub(super) struct Family {
     by_labels: Index,
     /// The groups in the order of their labels, as far as they are sorted.
     order: Vec<u32>,
+    /// The names of all labels, in order.
+    label_names: Vec<Box<str>>,
     /// Whether a label has a name that formats show in different ways.
     has_other_names: bool,
 }
@@ -142,6 +144,12 @@ impl Tables {
             (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
                 KeyPart::Value
             }
+            // The bucket `+Inf` of such a histogram would have two labels of this name.
+            (MetricType::Histogram, Some("_sum" | "_count"))
+                if labels.iter().any(|(name, _)| *name == "le") =>
+            {
+                return Err(foreign(key));
+            }
             (MetricType::Summary, Some("_count")) => KeyPart::Count,
             (MetricType::Summary | MetricType::Histogram, Some("_sum")) => KeyPart::Sum,
             (MetricType::Histogram, Some("_count")) => KeyPart::Ignored,
@@ -185,6 +193,7 @@ impl Tables {
             groups: Vec::new(),
             by_labels: Index::default(),
             order: Vec::new(),
+            label_names: Vec::new(),
             has_other_names: false,
         };
         let families = &mut self.families;
@@ -284,6 +293,11 @@ impl Family {
         !self.has_other_names
     }
 
+    /// Whether a series of the family has a label of this name.
+    pub(super) fn has_label(&self, name: &str) -> bool {
+        self.label_names.binary_search_by(|other| (**other).cmp(name)).is_ok()
+    }
+
     pub(super) fn help_text(&self, help: Number) -> &str {
         &self.helps[help.get() as usize - 1]
     }
@@ -297,8 +311,8 @@ impl Family {
         next(&mut count)
     }
 
-    fn group(&mut self, labels: &[(&str, &str)]) -> &mut Group {
-        let labels = KeptLabels::new(labels.iter().copied());
+    fn group(&mut self, pairs: &[(&str, &str)]) -> &mut Group {
+        let labels = KeptLabels::new(pairs.iter().copied());
         let hash = match &labels {
             KeptLabels::Rendered(text) => self.by_labels.hash(text.as_bytes()),
             KeptLabels::Other(labels) => {
@@ -310,6 +324,11 @@ impl Family {
         let at = self.by_labels.find(hash, is_it).unwrap_or_else(|| {
             let at = self.groups.len() as u32;
             self.by_labels.insert(hash, at);
+            for (name, _) in pairs {
+                if let Err(at) = self.label_names.binary_search_by(|other| (**other).cmp(name)) {
+                    self.label_names.insert(at, (*name).into());
+                }
+            }
             self.has_other_names |= !labels.has_plain_names();
             make_room(&mut self.groups, 1);
             self.groups.push(Group { labels, buckets: None, value: None, count: None, sum: None });

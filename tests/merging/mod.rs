@@ -3,6 +3,7 @@
 mod modes;
 mod names;
 mod processes;
+mod random;
 mod series;
 
 use std::collections::HashSet;
