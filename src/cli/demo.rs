@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
 
 /// The worker processes.
 struct Workers<'a> {
-    workers: Vec<Child>,
+    processes: Vec<Child>,
     listener: TcpListener,
     dir: &'a Path,
     killed: usize,
@@ -85,10 +85,10 @@ struct Workers<'a> {
 
 impl<'a> Workers<'a> {
     fn start_all(count: u32, listener: TcpListener, dir: &'a Path) -> Result<Workers<'a>> {
-        let mut workers = Workers { workers: Vec::new(), listener, dir, killed: 0 };
+        let mut workers = Workers { processes: Vec::new(), listener, dir, killed: 0 };
         for _ in 0..count {
             let worker = workers.start()?;
-            workers.workers.push(worker);
+            workers.processes.push(worker);
         }
         Ok(workers)
     }
@@ -127,8 +127,8 @@ impl<'a> Workers<'a> {
             }
             if last_kill.elapsed() >= KILL_INTERVAL {
                 last_kill = Instant::now();
-                let victim = self.killed % self.workers.len();
-                let _ = self.workers[victim].kill();
+                let victim = self.killed % self.processes.len();
+                let _ = self.processes[victim].kill();
                 self.killed += 1;
             }
             self.replace_ended()?;
@@ -138,7 +138,7 @@ impl<'a> Workers<'a> {
                     start.elapsed().as_secs(),
                     counted_requests(self.dir),
                     load.responses.load(Ordering::Relaxed),
-                    self.workers.len(),
+                    self.processes.len(),
                     self.killed,
                 )
                 .as_bytes(),
@@ -147,19 +147,19 @@ impl<'a> Workers<'a> {
     }
 
     fn replace_ended(&mut self) -> Result<()> {
-        for at in 0..self.workers.len() {
-            let worker = &mut self.workers[at];
+        for at in 0..self.processes.len() {
+            let worker = &mut self.processes[at];
             if matches!(worker.try_wait(), Ok(None)) {
                 continue;
             }
             mark_process_dead(self.dir, worker.id())?;
-            self.workers[at] = self.start()?;
+            self.processes[at] = self.start()?;
         }
         Ok(())
     }
 
     fn kill_all(&mut self) {
-        for worker in &mut self.workers {
+        for worker in &mut self.processes {
             // OK because the call fails only for a worker that has already ended.
             let _ = worker.kill();
             let _ = worker.wait();

@@ -56,7 +56,7 @@ impl PrivateDir {
         match lock_and_mark(&path, new_dir) {
             Ok(lock) => Ok(PrivateDir { path, _lock: Some(lock) }),
             Err(error) if run_lock::is_unsupported(&error) => Ok(PrivateDir { path, _lock: None }),
-            // OK because a full file system has no space for metrics either.
+            // A full file system has no space for metrics either, so the error is returned.
             Err(error) => {
                 remove(&path);
                 Err(Error::at(ErrorKind::Directory, path, error))

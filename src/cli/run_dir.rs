@@ -151,7 +151,7 @@ impl RunDir {
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
             None => print_message(&line),
             Some(error) => {
-                print_message(&format_args!("{line}, because memory cannot be used: {error}"))
+                print_message(&format_args!("{line}, because memory cannot be used: {error}"));
             }
         }
         if let Some(Err(error)) = &self.lock {
