@@ -17,6 +17,8 @@ mod system {
     use crate::file::lock::{self, NoFork};
 
     pub(super) use crate::file::sys::BlockedSignals;
+    #[cfg(feature = "exporter")]
+    pub(crate) use crate::file::sys::set_backlog;
     pub(super) use inherited::generation;
     pub(super) use lock::watch_forks;
 
@@ -78,9 +80,16 @@ mod system {
         0
     }
 
+    #[cfg(feature = "exporter")]
+    pub(crate) fn set_backlog(_: std::os::fd::BorrowedFd<'_>, _: i32) -> std::io::Result<()> {
+        Ok(())
+    }
+
     pub(super) fn watch_forks() {}
 }
 
+#[cfg(feature = "exporter")]
+pub(crate) use system::set_backlog;
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
 

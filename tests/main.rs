@@ -32,6 +32,7 @@ mod reused_pid;
 mod run_dir;
 mod security;
 mod serve;
+mod slow_clients;
 mod space;
 mod streaming;
 mod supervisors;
