@@ -19,6 +19,8 @@ mod system {
     pub(super) use crate::file::forks::watch_forks;
     pub(super) use crate::file::process::number as process_number;
     pub(super) use crate::file::sys::BlockedSignals;
+    #[cfg(feature = "exporter")]
+    pub(crate) use crate::file::sys::set_backlog;
 
     /// A time without forks, as far as they can be kept away.
     pub(crate) struct NoForks {
@@ -78,9 +80,16 @@ mod system {
         0
     }
 
+    #[cfg(feature = "exporter")]
+    pub(crate) fn set_backlog(_: std::os::fd::BorrowedFd<'_>, _: i32) -> std::io::Result<()> {
+        Ok(())
+    }
+
     pub(super) fn watch_forks() {}
 }
 
+#[cfg(feature = "exporter")]
+pub(crate) use system::set_backlog;
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
 

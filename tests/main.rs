@@ -37,6 +37,7 @@ mod run_dir;
 mod security;
 mod serve;
 mod sites;
+mod slow_clients;
 mod space;
 mod streaming;
 mod supervisors;

@@ -13,7 +13,11 @@ use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
-use crate::background::{ClosedInChildren, no_forks};
+use crate::background::{ClosedInChildren, no_forks, set_backlog};
+
+/// How many TCP connections may wait to be accepted. The standard library has 128: of a burst of more the kernel drops
+/// some, which clients repeat after a second.
+const BACKLOG: i32 = 1024;
 
 /// A socket on which clients can connect. Forked children close it: else its port would be taken, and clients that
 /// connect would wait in vain, for as long as a child lives.
@@ -32,6 +36,7 @@ impl Bound {
         match address {
             ListenAddress::Tcp(address) => {
                 let listener = ClosedInChildren::new(StdTcpListener::bind(address)?, &no_forks);
+                set_backlog(listener.as_fd(), BACKLOG)?;
                 listener.set_nonblocking(true)?;
                 let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
                 Ok((Bound::Tcp(listener), url, None))

@@ -13,12 +13,16 @@
 mod address;
 mod body;
 mod compress;
+mod connection;
+mod connections;
+mod dropped;
 mod filter;
 mod handler;
 mod listener;
 mod queue;
 mod server;
-mod write_timeout;
+mod stream;
+mod wanted;
 
 pub use address::ListenAddress;
 pub use server::{Exporter, ExporterBuilder};

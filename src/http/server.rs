@@ -1,46 +1,27 @@
 //! Listens, and runs the connections.
 
-use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::os::fd::AsFd;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
-use super::handler::{Gathering, Handler};
-use super::listener::{Bound, Listener, SocketFile, poll_accept};
-use super::write_timeout::WriteTimeout;
-use crate::background::{ClosedInChildren, Thread};
+use super::connections::Connections;
+use super::dropped::{Dropped, Measured};
+use super::handler::Handler;
+use super::listener::{Bound, SocketFile};
+use super::queue::Queues;
+use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
-/// How long a connection may stay idle, or take for the head of a request. Above the usual scrape
-/// intervals, so that scrapers keep their connections.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a client may take nothing of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most connections at once; more wait.
-const MAX_CONNECTIONS: usize = 256;
-/// The most of a request's head, in bytes.
-const MAX_HEAD_LEN: usize = 16 * 1024;
 /// Threads that gather.
 const MAX_GATHERING: usize = 8;
-/// How long requests that are being answered may take when the exporter stops.
+/// How long threads that gather may take when the exporter has stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to hand over its last answer when the exporter stops.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to wait after a failure to accept, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An exporter that runs in the background until it is stopped or dropped.
 ///
@@ -153,10 +134,16 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let handler = Handler { source: self.source, telemetry_path: self.telemetry_path };
+        let dropped = Arc::new(Dropped::default());
+        let handler = Handler {
+            source: Measured { source: self.source, dropped: Arc::clone(&dropped) },
+            telemetry_path: self.telemetry_path,
+            queues: Arc::new(Queues::default()),
+        };
+        let connections = Connections::new(Arc::new(handler), dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
-            runtime.block_on(serve(bound, Arc::new(handler), stopped));
+            runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
         let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
@@ -164,12 +151,7 @@ impl ExporterBuilder {
     }
 }
 
-async fn serve(bound: Bound, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
-    let connections = Connections {
-        handler,
-        stopping: watch::Sender::new(()),
-        permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-    };
+async fn serve(bound: Bound, connections: Connections, stopped: oneshot::Receiver<()>) {
     let accepting = async {
         // A listener that the runtime refuses leaves an exporter that answers nothing until it is
         // stopped; both calls fail only without a reactor, and one is running here.
@@ -191,76 +173,4 @@ async fn serve(bound: Bound, handler: Arc<Handler>, stopped: oneshot::Receiver<(
         _ = stopped => {}
     }
     connections.stop().await;
-}
-
-struct Connections {
-    handler: Arc<Handler>,
-    /// Tells every connection that the exporter stops.
-    stopping: watch::Sender<()>,
-    permits: Arc<Semaphore>,
-}
-
-impl Connections {
-    /// Accepts for ever. A connection begins only when there is room for it.
-    async fn accept_all<L>(&self, listener: &L)
-    where
-        L: Listener<Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static>,
-    {
-        loop {
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-                return;
-            };
-            let Ok(stream) = poll_fn(|context| poll_accept(listener, context)).await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let handler = Arc::clone(&self.handler);
-            let stopping = self.stopping.subscribe();
-            tokio::spawn(async move {
-                run(stream, handler, stopping).await;
-                drop(permit);
-            });
-        }
-    }
-
-    /// Ends the connections, and waits for those that are answering.
-    async fn stop(&self) {
-        self.stopping.send_replace(());
-        let all = self.permits.acquire_many(MAX_CONNECTIONS as u32);
-        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
-    }
-}
-
-/// Runs one connection until its client ends it or the exporter stops.
-async fn run<S>(
-    stream: ClosedInChildren<S>,
-    handler: Arc<Handler>,
-    mut stopping: watch::Receiver<()>,
-) where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
-{
-    let (has_begun, gathering) = (AtomicBool::new(false), Gathering::default());
-    let service = service_fn(|request| {
-        has_begun.store(true, Ordering::Relaxed);
-        Arc::clone(&handler).answer(request, Arc::clone(&gathering))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_buf_size(MAX_HEAD_LEN)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // OK because a connection that breaks concerns its client only.
-        _ = connection.as_mut() => return,
-        _ = stopping.changed() => {}
-    }
-    // A client that has not sent a whole request may never do so, and is not waited for.
-    if !has_begun.load(Ordering::Relaxed) {
-        return;
-    }
-    let is_gathering = Arc::strong_count(&gathering) > 1;
-    connection.as_mut().graceful_shutdown();
-    let limit = if is_gathering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
-    let _ = tokio::time::timeout(limit, connection).await;
 }
