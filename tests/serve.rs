@@ -578,7 +578,8 @@ fn files_of_the_python_client_that_pile_up_are_reported_once() {
         server.url();
         server
     };
-    let hint = format!("multiprom: directory `{}`: 100 or more files of ", dir.path().display());
+    let path = dir.path().display();
+    let hint = format!("multiprom: directory `{path}`: every scrape reads 100 or more files of ");
     leave_files(dir.path(), 1..100);
     let server = start(&[]);
     // A file of a living process does not count, nor does one of multiprom.
