@@ -32,3 +32,4 @@ mod streaming;
 mod supervisors;
 mod support;
 mod threads;
+mod waiting;
