@@ -119,6 +119,14 @@ fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
 }
 
 #[test]
+fn a_guard_ends_what_it_began_and_nothing_in_children_or_new_files() {
+    let dir = TestDir::new("guards");
+    output_of(example("test-forks").arg(dir.path()).arg("guards"));
+    // Written anew with what was in progress then, which ended since.
+    assert_eq!(totals(dir.path())["busy"], 0.0);
+}
+
+#[test]
 fn handlers_of_forks_may_record() {
     let dir = TestDir::new("handlers");
     let mut program = Running::start(example("test-forks").arg(dir.path()).arg("handlers"));

@@ -323,6 +323,11 @@ impl<M: Typed> Child<M> {
         self.bound.get()
     }
 
+    /// The storage that this process had until its files were released, if it has none since.
+    pub(super) fn former(&self) -> Option<&'static M::Slots> {
+        self.bound.former()
+    }
+
     /// The storage, if this process has recorded or declared the series.
     pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
         if self.family.store.is_inherited() {

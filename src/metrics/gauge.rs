@@ -175,9 +175,12 @@ impl GaugeHandle {
     }
 
     /// Adds 1 now and subtracts it when the guard is dropped.
+    ///
+    /// It is subtracted from the value that it was added to. So a guard of a forked child's parent changes nothing in
+    /// the child, where the gauge begins at 0, unless values are in memory and the child has a copy of them; and one that
+    /// is dropped after [`Registry::close`](crate::Registry::close) changes nothing in new files.
     pub fn track_inprogress(&self) -> InProgress {
-        self.inc();
-        InProgress(*self)
+        InProgress { gauge: *self, cells: self.record(Change::Add(1.0)) }
     }
 
     /// Sets the value to the seconds that pass until the timer stops.
@@ -185,27 +188,44 @@ impl GaugeHandle {
         Timer::start(*self)
     }
 
+    /// Returns the cells, unless the recording is ignored.
     #[inline]
-    fn record(self, change: Change) {
+    fn record(self, change: Change) -> Option<&'static GaugeCells> {
         match self.0.bound() {
-            Some(cells) if !cells.is_special.load(Ordering::Relaxed) => cells.apply(change),
-            Some(cells) if cells.gate.is_none() => cells.apply_with_time(change),
+            Some(cells) if !cells.is_special.load(Ordering::Relaxed) => {
+                cells.apply(change);
+                Some(cells)
+            }
+            Some(cells) if cells.gate.is_none() => {
+                cells.apply_with_time(change);
+                Some(cells)
+            }
             cells => self.record_slowly(cells, change),
         }
     }
 
     /// Records for the first time in this process, or while the gauge waits for a place.
     #[cold]
-    fn record_slowly(self, cells: Option<&'static GaugeCells>, change: Change) {
+    fn record_slowly(
+        self,
+        cells: Option<&'static GaugeCells>,
+        change: Change,
+    ) -> Option<&'static GaugeCells> {
         let store = self.0.store();
-        if cells.is_some_and(|cells| cells.pass_gate(change)) {
-            return store.retry();
+        if let Some(cells) = cells
+            && cells.pass_gate(change)
+        {
+            store.retry();
+            return Some(cells);
         }
         store.prepare();
-        match fork::lock() {
-            Some(lock) => _ = self.0.bind(&lock).pass_gate(change),
-            None => recording_ignored(),
-        }
+        let Some(lock) = fork::lock() else {
+            recording_ignored();
+            return None;
+        };
+        let cells = self.0.bind(&lock);
+        cells.pass_gate(change);
+        Some(cells)
     }
 
     /// The value that this process has; 0 if it never set one.
@@ -222,11 +242,43 @@ impl Observe for GaugeHandle {
 
 /// Counts something as in progress until it is dropped.
 #[must_use = "what is in progress ends when this is dropped"]
-pub struct InProgress(GaugeHandle);
+pub struct InProgress {
+    gauge: GaugeHandle,
+    /// What 1 was added to. Memory of a file that a child does not have: nothing is stored through it.
+    cells: Option<&'static GaugeCells>,
+}
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        self.0.dec();
+        let Some(GaugeCells { generation, .. }) = self.cells else {
+            return;
+        };
+        match self.gauge.0.bound() {
+            Some(now) if now.generation == *generation && now.try_apply(Change::Add(-1.0)) => {}
+            _ => self.gauge.end_slowly(*generation),
+        }
+    }
+}
+
+impl GaugeHandle {
+    /// Subtracts what was added in a generation, from other cells than it was added to.
+    #[cold]
+    fn end_slowly(self, generation: u64) {
+        let (store, end) = (self.0.store(), Change::Add(-1.0));
+        if store.generation() == generation {
+            store.prepare();
+            let Some(lock) = fork::lock() else {
+                return recording_ignored();
+            };
+            // Files are released under the lock.
+            if store.generation() == generation {
+                self.0.bind(&lock).pass_gate(end);
+                return;
+            }
+        }
+        if let Some(former) = self.0.former().filter(|former| former.generation == generation) {
+            former.apply(end);
+        }
     }
 }
 
@@ -254,6 +306,8 @@ pub struct GaugeCells {
     is_most_recent: bool,
     /// Of a gauge that waits for a place in a file.
     gate: Option<&'static Gate>,
+    /// See [`Store::generation`](crate::store::Store::generation).
+    generation: u64,
 }
 
 impl GaugeCells {
@@ -263,6 +317,16 @@ impl GaugeCells {
             Change::Set(value) => self.sample.value.set(value),
             Change::Add(amount) => self.sample.value.add(amount),
         }
+    }
+
+    /// Returns `false` where the value was moved.
+    #[inline]
+    fn try_apply(&self, change: Change) -> bool {
+        if self.is_special.load(Ordering::Relaxed) {
+            return self.pass_gate(change);
+        }
+        self.apply(change);
+        true
     }
 
     /// Notes the time too: of each recording where the newest decides, else of the first.
@@ -277,7 +341,8 @@ impl GaugeCells {
         self.apply(change);
     }
 
-    /// Records through the gate, if there is one. Returns `false` where the value was moved.
+    /// Records through the gate, if there is one, with the time. Returns `false` where the value was moved.
+    #[cold]
     fn pass_gate(&self, change: Change) -> bool {
         match self.gate {
             Some(gate) => gate.pass(|| self.apply_with_time(change)),
@@ -309,6 +374,7 @@ impl Typed for Gauge {
             is_special: AtomicBool::new(true),
             is_most_recent: mode.is_most_recent(),
             gate,
+            generation: opener.generation(),
         }))
     }
 

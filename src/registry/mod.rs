@@ -106,7 +106,9 @@ impl Registry {
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing. Called by a signal handler
+    /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files, in
+    /// which a guard of [`GaugeHandle::track_inprogress`](crate::GaugeHandle::track_inprogress) that was made before
+    /// subtracts nothing. Called by a signal handler
     /// that interrupted this crate in the same thread it does nothing.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +32,8 @@ pub(crate) struct DirectoryStore {
     is_checked: AtomicBool,
     naming: Naming,
     files: PerProcess<Mutex<Files>>,
+    /// How often files were released, by this process and its ancestors. Changed under the slow path's lock.
+    closed: AtomicU64,
     retry: Retry,
 }
 
@@ -98,6 +100,7 @@ impl DirectoryStore {
             is_checked: AtomicBool::new(false),
             naming: Naming::new(),
             files: PerProcess::new(),
+            closed: AtomicU64::new(0),
             retry: Retry::new(),
         }
     }
@@ -158,6 +161,11 @@ impl DirectoryStore {
         })
     }
 
+    /// Which process it is, and how often it has released its files.
+    pub(crate) fn generation(&self) -> u64 {
+        fork::epoch() << 32 | self.closed.load(Ordering::Relaxed)
+    }
+
     /// Notes that a series has cells here, or is about to.
     pub(crate) fn bound(&self, series: &'static dyn Rebind) {
         self.files().bound.push(series);
@@ -195,6 +203,7 @@ impl DirectoryStore {
 
     /// Lets go of all files of this process. Called under the slow path's lock.
     pub(crate) fn close(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
         let mut files = self.files();
         // The last chance for what waits: no pause is kept.
         files.creation.clear();

@@ -146,6 +146,15 @@ impl Store {
         }
     }
 
+    /// A number that changes where values begin anew: in a forked child, and when files are released.
+    pub(crate) fn generation(self) -> u64 {
+        match self {
+            Store::Heap => 0,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.generation(),
+        }
+    }
+
     /// Whether a forked child goes on with the values of its parent: on the heap it does.
     pub(crate) fn is_inherited(self) -> bool {
         matches!(self, Store::Heap)

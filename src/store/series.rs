@@ -41,6 +41,11 @@ impl<'a> SeriesOpener<'a> {
         SeriesOpener { store, kind, family, help, labels }
     }
 
+    /// See [`Store::generation`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.store.generation()
+    }
+
     /// The cells of these samples; `time` is what their times hold until they are set.
     pub(crate) fn open(&self, parts: impl Iterator<Item = Part>, time: f64) -> Opened {
         let mut keys = Keys::default();

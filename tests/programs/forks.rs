@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, CounterHandle, Family, Registry, Summary};
+use multiprom::{Backend, Counter, CounterHandle, Family, Gauge, GaugeMode, Registry, Summary};
 
 /// What the parent adds before and after, and each child.
 const PARENT: f64 = 1.0;
@@ -151,6 +151,49 @@ fn handlers(registry: &Registry) {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
+/// Drops guards in children, after the files were released, and after they were lost.
+fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
+    let busy = Gauge::builder("busy", "In progress.").mode(GaugeMode::Sum);
+    let in_memory = Registry::builder().backend(Backend::heap()).build()?;
+    let busy_in_memory = busy.register(&in_memory)?;
+    let busy = Gauge::builder("busy", "In progress.").mode(GaugeMode::Sum).register(registry)?;
+    let files = || std::fs::read_dir(dir).expect("list").count();
+
+    let (guard, guard_in_memory) = (busy.track_inprogress(), busy_in_memory.track_inprogress());
+    let before = files();
+    let pid = fork();
+    if pid == 0 {
+        drop((guard, guard_in_memory));
+        // On the heap the child has a copy of what was added.
+        assert_eq!((busy.get(), busy_in_memory.get()), (0.0, 0.0));
+        assert_eq!(files(), before, "a child that records nothing leaves no file");
+        drop(busy.track_inprogress());
+        assert_eq!((busy.get(), files()), (0.0, before + 1));
+        exit();
+    }
+    wait(pid);
+    assert_eq!((busy.get(), busy_in_memory.get()), (1.0, 1.0));
+
+    let before = files();
+    registry.close();
+    assert_eq!(busy.get(), 1.0);
+    drop(guard);
+    assert_eq!((busy.get(), files()), (0.0, before), "nothing is recorded in new files");
+    let early = busy.track_inprogress();
+    registry.close();
+    let late = busy.track_inprogress();
+    drop(early);
+    assert_eq!(busy.get(), 1.0);
+
+    std::fs::remove_dir_all(dir).expect("it is there");
+    std::fs::create_dir(dir).expect("the name is free");
+    let other = Gauge::builder("other", "Another one.").register(registry)?;
+    other.set(1.0);
+    drop(late);
+    assert_eq!(busy.get(), 0.0);
+    Ok(())
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
@@ -171,6 +214,7 @@ fn main() -> multiprom::Result<()> {
         "scrape" => scrape(dir)?,
         "growing" => growing()?,
         "handlers" => handlers(&registry),
+        "guards" => guards(dir, &registry)?,
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),
