@@ -117,7 +117,9 @@ impl Map {
     /// The file is then no longer mapped.
     ///
     /// Cells keep their addresses and what they hold; what is stored to them from now on goes nowhere.
-    pub(crate) fn detach(self, used: u64) {
+    ///
+    /// Returns `false` where a part of the file stays mapped: cells may still write to it.
+    pub(crate) fn detach(self, used: u64) -> bool {
         let bytes = self.read(0, used as usize);
         let mut all_replaced = true;
         for segment in &self.segments {
@@ -128,6 +130,7 @@ impl Map {
         if all_replaced {
             self.write(0, &bytes);
         }
+        all_replaced
     }
 
     /// The address of `len` bytes at `offset`, which lie within one segment.
@@ -469,7 +472,7 @@ mod tests {
         for cell in cells {
             cell.set(5.0);
         }
-        map.detach(SEGMENT_LEN as u64 + 8);
+        assert!(map.detach(SEGMENT_LEN as u64 + 8));
         for cell in cells {
             assert_eq!(cell.get(), 5.0);
             cell.add(1.0);

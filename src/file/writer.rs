@@ -311,15 +311,15 @@ impl SeriesWriter {
         entries
     }
 
-    /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
+    /// Closes the file: its writer counts as dead from now on. Cells stay where they are.
     pub(crate) fn close(self) {
         inherited::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
-        self.map.detach(self.used);
-        if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
+        let is_detached = self.map.detach(self.used);
+        if is_detached && sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
             lock::release(&self.file);
         } else {
-            // The number is somebody else's now.
+            // The host uses the number for another file now, or cells still write to this one, whose lock stays held.
             std::mem::forget(self.file);
         }
     }
