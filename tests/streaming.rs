@@ -67,14 +67,6 @@ impl Gatherer for Samples {
     }
 }
 
-/// What was gathered, without what the exporter adds about itself.
-fn gathered(bytes: &[u8]) -> &[u8] {
-    let mark = b"# HELP multiprom_http_";
-    let at = bytes.windows(mark.len()).rposition(|window| window == mark);
-    assert!(bytes.ends_with(b"\n"));
-    &bytes[..at.expect("metrics of the exporter")]
-}
-
 fn open(exporter: &Exporter) -> Connection {
     Connection::open(exporter.url()).unwrap()
 }
@@ -104,7 +96,7 @@ fn every_length_arrives_whole_in_every_coding_on_one_connection() {
             let header = format!("Accept-Encoding: {coding}\r\n");
             let answer = connection.request("GET", "/metrics", &header);
             assert_eq!(answer.status, 200);
-            assert!(gathered(&unpacked(&answer)) == whole, "{count} samples, {coding}");
+            assert!(unpacked(&answer) == whole, "{count} samples, {coding}");
             let is_streamed = answer.header("transfer-encoding").is_some();
             assert_eq!(is_streamed, answer.header("content-length").is_none());
             assert_eq!(
@@ -123,7 +115,7 @@ fn clients_without_chunked_coding_get_the_length() {
     let answer = get(exporter.url()).unwrap();
     let whole = Exposition::encode(&samples, Format::Text).body;
     assert_eq!(answer.header("content-length"), Some(answer.bytes.len().to_string().as_str()));
-    assert!(gathered(&answer.bytes) == whole);
+    assert!(answer.bytes == whole);
 }
 
 #[test]
@@ -154,8 +146,8 @@ fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
     let quick = open(&exporter).request("GET", "/metrics", "");
     let late = slow.answer(false).unwrap();
     let whole = Exposition::encode(&samples, Format::Text).body;
-    assert!(gathered(&quick.bytes) == whole);
-    assert!(gathered(&late.bytes) == whole);
+    assert!(quick.bytes == whole);
+    assert!(late.bytes == whole);
 }
 
 #[test]
@@ -196,6 +188,34 @@ fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
 }
 
 #[test]
+fn a_gathering_that_hangs_holds_up_no_request_that_comes_later() {
+    /// Hangs in the first scrape, until it is let go.
+    struct Hanging(AtomicUsize, Mutex<()>);
+
+    impl Gatherer for &Hanging {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            let scrape = self.0.fetch_add(1, Ordering::Relaxed);
+            let _lock = (scrape == 0).then(|| self.1.lock().unwrap());
+            out.gauge("scrape", "").sample(&[], scrape as f64);
+        }
+    }
+
+    let source: &Hanging = Box::leak(Box::new(Hanging(AtomicUsize::new(0), Mutex::new(()))));
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let exporter = Exporter::builder(source).listen(listen).start().unwrap();
+    let lock = source.1.lock().unwrap();
+    let mut first = open(&exporter);
+    first.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    wait_for("scrape", ANSWER_TIMEOUT, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
+    for scrape in 1..3 {
+        let body = open(&exporter).request("GET", "/metrics", "").body;
+        assert!(body.contains(&format!("\nscrape {scrape}\n")), "{body}");
+    }
+    drop(lock);
+    assert!(first.answer(false).unwrap().body.contains("\nscrape 0\n"));
+}
+
+#[test]
 fn an_exporter_that_stops_completes_what_it_gathers() {
     let samples = Samples::new(5000);
     let exporter = samples.start();
@@ -209,7 +229,7 @@ fn an_exporter_that_stops_completes_what_it_gathers() {
     // Longer than what is gathered may take on its way, shorter than gathering may.
     std::thread::park_timeout(Duration::from_millis(1500));
     drop(lock);
-    assert!(gathered(&connection.answer(false).unwrap().bytes) == whole);
+    assert!(connection.answer(false).unwrap().bytes == whole);
     stopping.join().unwrap();
 }
 

@@ -94,10 +94,11 @@ pub(super) fn registry(
 
 /// Starts an exporter of a registry.
 pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
-    Exporter::builder(registry)
+    let exporter = Exporter::builder(registry.clone())
         .listen(listen.listen.clone())
-        .telemetry_path(&listen.telemetry_path)
-        .start()
+        .telemetry_path(&listen.telemetry_path);
+    registry.register(exporter.metrics())?;
+    exporter.start()
 }
 
 /// Reports each problem each time it occurs.

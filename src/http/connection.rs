@@ -198,10 +198,18 @@ impl Connection {
                 return Poll::Ready(None);
             }
             let (deadline, reason) = self.deadline();
-            if timer.deadline().into_std() != deadline {
-                timer.as_mut().reset(deadline.into());
+            let deadline = deadline.into();
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
             }
-            timer.as_mut().poll(context).map(|()| reason)
+            // It is set later when it fires early only, as each scrape has several phases.
+            while timer.as_mut().poll(context).is_ready() {
+                if deadline <= tokio::time::Instant::now() {
+                    return Poll::Ready(reason);
+                }
+                timer.as_mut().reset(deadline);
+            }
+            Poll::Pending
         };
         if let Some(reason) = poll_fn(poll).await {
             self.drop_for(reason);
@@ -245,6 +253,35 @@ mod tests {
         sorted.sort_by_key(|connection| connection.dispensability(now));
         let wanted = [responding, quick, slow, head, idle, longest_idle];
         assert!(sorted.iter().zip(wanted).all(|(one, other)| Arc::ptr_eq(one, other)));
+    }
+
+    #[test]
+    fn a_phase_that_takes_too_long_closes_the_connection() {
+        type Begin = fn(&Connection);
+        let phases: [(Begin, Duration, Option<Reason>); 3] = [
+            (|_| {}, IDLE_TIMEOUT, None),
+            (Connection::received, HEAD_TIMEOUT, Some(Reason::Head)),
+            (Connection::begin_response, RESPONSE_TIMEOUT, Some(Reason::Time)),
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for (begin, limit, reason) in phases {
+            let dropped = Arc::new(Dropped::default());
+            let connection = Connection::new(Arc::clone(&dropped));
+            begin(&connection);
+            let wait = |time| {
+                let closed = async { tokio::time::timeout(time, connection.closed()).await };
+                runtime.block_on(closed).is_ok()
+            };
+            assert!(!wait(Duration::from_millis(20)));
+            let mut activity = connection.activity();
+            activity.since = activity.since.checked_sub(limit).unwrap();
+            drop(activity);
+            assert!(wait(Duration::from_secs(20)));
+            assert_eq!(connection.is_broken_off(), reason == Some(Reason::Time));
+            for other in [Reason::Head, Reason::Time] {
+                assert_eq!(dropped.get(other), u64::from(reason == Some(other)));
+            }
+        }
     }
 
     #[test]

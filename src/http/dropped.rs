@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::{FamilySink, Gatherer};
+use crate::model::{Collector, FamilySink};
 
 /// Why a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,25 +47,26 @@ impl Dropped {
         }
     }
 
-    fn emit(&self, out: &mut dyn FamilySink) {
-        let help = "Connections that the exporter dropped, by reason.";
-        let mut family = out.counter("multiprom_http_connections_dropped_total", help);
-        for (reason, count) in Reason::ALL.iter().zip(&self.0) {
-            let count = count.load(Ordering::Relaxed);
-            family.sample(&[("reason", reason.as_str())], count as f64);
-        }
+    #[cfg(test)]
+    pub(super) fn get(&self, reason: Reason) -> u64 {
+        let at = Reason::ALL.iter().position(|known| *known == reason).unwrap();
+        self.0[at].load(Ordering::Relaxed)
     }
 }
 
-/// A source, and what the exporter itself counts.
-pub(super) struct Measured {
-    pub(super) source: Box<dyn Gatherer + Send + Sync>,
-    pub(super) dropped: Arc<Dropped>,
-}
+/// What an exporter counts about itself, for a registry: `multiprom_http_connections_dropped_total{reason}`.
+///
+/// See [`ExporterBuilder::metrics`](super::ExporterBuilder::metrics).
+#[derive(Clone, Debug)]
+pub struct ExporterMetrics(pub(super) Arc<Dropped>);
 
-impl Gatherer for Measured {
-    fn gather(&self, out: &mut dyn FamilySink) {
-        self.source.gather(out);
-        self.dropped.emit(out);
+impl Collector for ExporterMetrics {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let help = "Connections that the exporter dropped, by reason.";
+        let mut family = out.counter("multiprom_http_connections_dropped_total", help);
+        for (reason, count) in Reason::ALL.iter().zip(&self.0.0) {
+            let count = count.load(Ordering::Relaxed);
+            family.sample(&[("reason", reason.as_str())], count as f64);
+        }
     }
 }

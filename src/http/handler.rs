@@ -14,14 +14,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::body::{Body, BodyWriter};
 use super::compress;
 use super::connection::Connection;
-use super::dropped::Measured;
 use super::filter::Filtered;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
 use super::wanted::Wanted;
+use crate::model::Gatherer;
 
 /// What is served, and where.
 pub(super) struct Handler {
-    pub(super) source: Measured,
+    pub(super) source: Box<dyn Gatherer + Send + Sync>,
     pub(super) telemetry_path: String,
     pub(super) queues: Arc<Queues>,
 }
@@ -122,7 +122,7 @@ impl Handler {
     }
 
     fn gather(&self, wanted: &Wanted, body: BodyWriter) -> io::Result<()> {
-        let source = &self.source;
+        let source = self.source.as_ref();
         match &wanted.names {
             Some(names) => {
                 let source = Filtered { source, names };

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
 use super::connections::Connections;
-use super::dropped::{Dropped, Measured};
+use super::dropped::{Dropped, ExporterMetrics};
 use super::handler::Handler;
 use super::listener::{Bound, SocketFile};
 use super::queue::Queues;
@@ -50,6 +50,7 @@ impl Exporter {
             source: Box::new(source),
             listen: ListenAddress::Tcp("127.0.0.1:9464".to_owned()),
             telemetry_path: "/metrics".to_owned(),
+            dropped: Arc::default(),
         }
     }
 
@@ -94,6 +95,7 @@ pub struct ExporterBuilder {
     source: Box<dyn Gatherer + Send + Sync>,
     listen: ListenAddress,
     telemetry_path: String,
+    dropped: Arc<Dropped>,
 }
 
 impl ExporterBuilder {
@@ -107,6 +109,23 @@ impl ExporterBuilder {
     pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
         self.telemetry_path = path.into();
         self
+    }
+
+    /// What the exporter counts about itself: which connections it drops, and why. It is part of the exposition when it
+    /// is registered.
+    ///
+    /// ```
+    /// use multiprom::{Registry, http::Exporter};
+    ///
+    /// let registry = Registry::new();
+    /// let builder = Exporter::builder(registry.clone()).listen("127.0.0.1:0".parse()?);
+    /// registry.register(builder.metrics())?;
+    /// let exporter = builder.start()?;
+    /// # exporter.stop();
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn metrics(&self) -> ExporterMetrics {
+        ExporterMetrics(Arc::clone(&self.dropped))
     }
 
     /// Binds the address and serves from a thread of its own.
@@ -134,13 +153,12 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let dropped = Arc::new(Dropped::default());
         let handler = Handler {
-            source: Measured { source: self.source, dropped: Arc::clone(&dropped) },
+            source: self.source,
             telemetry_path: self.telemetry_path,
             queues: Arc::new(Queues::default()),
         };
-        let connections = Connections::new(Arc::new(handler), dropped);
+        let connections = Connections::new(Arc::new(handler), self.dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(serve(bound, connections, stopped));
