@@ -149,7 +149,7 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sum(&self, groups: &[&Group], number: fn(&Group) -> Option<Number>) -> Option<f64> {
+    fn sum(&self, groups: &[&Group], number: impl Fn(&Group) -> Option<Number>) -> Option<f64> {
         match groups {
             [group] => self.merge.sum(number(group)),
             _ => self.merge.sum_of(groups.iter().filter_map(|group| number(group))),
