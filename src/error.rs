@@ -5,7 +5,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A result of this crate.
@@ -35,6 +34,8 @@ pub enum ErrorKind {
     Exposition,
     /// An address that cannot be listened on.
     Listen,
+    /// A call from what interrupted this crate in the same thread: a signal handler, or an allocator.
+    Reentrant,
     /// The platform or the build lacks what was asked for.
     Unsupported,
     /// An argument, flag or environment variable that makes no sense.
@@ -101,15 +102,6 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(self.cause.as_ref())
     }
-}
-
-/// Writes one line to standard error, for failures that have no caller to return to.
-///
-/// A standard error that is closed or full changes nothing for the host program.
-pub(crate) fn log_line(message: &dyn fmt::Display) {
-    let line = format!("multiprom: {message}\n");
-    // OK because there is nobody left to tell.
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 #[cfg(test)]

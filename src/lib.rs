@@ -25,9 +25,21 @@
 //! ```
 //!
 //! Recording never fails, blocks or panics. Registration and construction return errors.
+//!
+//! # Signal handlers and allocators
+//!
+//! The first recording of a series in a thread allocates and takes a lock; later ones do neither. A signal handler
+//! should therefore use a handle that its thread has recorded with before, and never [`Family::with`] for a new label
+//! set: like any allocation in a signal handler, a first recording can hang in an allocator that the signal
+//! interrupted. Where a handler, or an allocator that records, interrupts this crate itself in the same thread, a
+//! recording that needs the lock is ignored and counted in `multiprom_ignored_recordings_total`, a handle that is
+//! looked up for the first time records nowhere, and registration returns an error of kind
+//! [`Reentrant`](ErrorKind::Reentrant). A handler can also lose one increment of the thread that it interrupts.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(unix)]
+mod background;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -35,6 +47,7 @@ mod file;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod logging;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
@@ -50,6 +63,7 @@ pub mod http;
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
+pub use logging::{LogLine, set_log_hook};
 pub use metrics::{
     Builder, Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
     HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,

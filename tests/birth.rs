@@ -7,7 +7,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::mount::{self, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, processes_with_argument};
-use crate::support::survivor::{Obedient, merged, survivor, value};
-use crate::support::{TestDir, skip, wait_for};
+use crate::support::survivor::{Obedient, log_lines, merged, said, survivor, value};
+use crate::support::{TestDir, assert_success, skip, wait_for};
 
 /// Directories of one worker, with three files each.
 const BIRTHS: usize = 200;
@@ -80,6 +80,45 @@ fn a_name_that_is_taken_is_left_alone_and_another_one_is_used() {
             worker.end();
         }
     }
+}
+
+#[test]
+fn where_links_are_denied_files_are_created_under_a_hidden_name() {
+    for error in [libc::EACCES, libc::EPERM, libc::ENOSYS, libc::EXDEV] {
+        let dir = TestDir::new("no-links");
+        let output = denied(dir.path(), error, &["linkat"]);
+        let merged = merged(dir.path());
+        let recorded = said(&output, "recorded");
+        for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "level_sum"] {
+            assert_eq!(value(&merged, series), recorded, "{error}: {series}");
+        }
+        assert_eq!(merged.lines().filter(|line| line.starts_with("labelled_total{")).count(), 201);
+        assert!(log_lines(&output).is_empty(), "{error}: {output:?}");
+        // Counter, histogram, summary and five gauge modes, and nothing else.
+        let files = list_files(dir.path()).unwrap();
+        assert!(files.len() == 8 && files.iter().all(|file| file.error.is_none()), "{files:#?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 8, "{error}");
+    }
+}
+
+#[test]
+fn files_that_cannot_get_a_name_leave_neither_mappings_nor_files_behind() {
+    let dir = TestDir::new("no-names");
+    let output = denied(dir.path(), libc::EACCES, &["linkat", "renameat2"]);
+    // Those of the allocator.
+    assert!(said(&output, "mappings") < 10.0, "{output:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let lines = log_lines(&output);
+    assert!(lines.len() == 1 && lines[0].contains("Permission denied"), "{lines:#?}");
+}
+
+/// A worker with 200 series whose calls fail.
+#[track_caller]
+fn denied(dir: &Path, error: i32, calls: &[&str]) -> Output {
+    let mut command = survivor("denied", dir);
+    let output = command.arg("200").arg(error.to_string()).args(calls).output().unwrap();
+    assert_success(&command, &output);
+    output
 }
 
 fn births(dir: &Path) -> Command {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use multiprom::{Liveness, list_files};
 
 use crate::support::mount;
+use crate::support::process::Running;
 use crate::support::samples::ours;
 use crate::support::{TestDir, example, output_of, wait_for};
 
@@ -104,10 +106,35 @@ fn a_child_that_is_forked_during_a_scrape_scrapes_without_waiting_for_it() {
 }
 
 #[test]
+fn a_child_that_is_forked_while_a_table_grows_has_each_series_once() {
+    let dir = TestDir::new("growing");
+    assert_eq!(output_of(example("test-forks").arg(dir.path()).arg("growing")), "");
+}
+
+#[test]
 fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
     let dir = TestDir::new("inherited");
     output_of(example("test-forks").arg(dir.path()).arg("inherited"));
     assert_eq!(totals(dir.path())["counted_total"], 600_002.0);
+}
+
+#[test]
+fn handlers_of_forks_may_record() {
+    let dir = TestDir::new("handlers");
+    let mut program = Running::start(example("test-forks").arg(dir.path()).arg("handlers"));
+    let child = program.line_after("child ");
+    assert_eq!(totals(dir.path())["handled_count child"], 11.0);
+    let files = list_files(dir.path()).unwrap();
+    let file = files.iter().find(|file| file.metric_type == Some("summary")).unwrap();
+    assert!(file.id.starts_with(&format!("{child}-")), "{file:?}");
+    assert_eq!((file.liveness, file.entries), (Liveness::Alive, 2));
+    // The handlers of the library left its descriptor open.
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.ino());
+    let mut open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+    assert!(open.any(|fd| inode(&fd.unwrap().path()) == inode(&file.path)));
+    drop(program.stdin());
+    let output = program.end();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What is typed, and what it means.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::new_dir::{NewDir, Owner, parse_permissions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -28,6 +30,10 @@ pub(super) enum Command {
     #[command(hide = true)]
     DemoWorker(DemoWorkerArguments),
     /// Start a command with a multiprocess directory and serve what its processes record
+    ///
+    /// Sets PROMETHEUS_MULTIPROC_DIR for the command, passes signals on to it, waits for all of its
+    /// descendants and exits with its status. The directory is that of --dir, else that of
+    /// $PROMETHEUS_MULTIPROC_DIR, else a private one in memory, which is removed at the end.
     Run(RunArguments),
     /// Serve the merged metrics of multiprocess directories
     Serve(ServeArguments),
@@ -40,7 +46,7 @@ pub(super) enum Command {
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; 1 when something is damaged
     Check(CheckArguments),
-    /// Merge the files of processes that have ended into the archive
+    /// Merge the files of processes that have ended into the archive; files whose writers may live are left
     Compact(CompactArguments),
     /// Read an exposition in one format and print it in another
     Convert(ConvertArguments),
@@ -49,9 +55,9 @@ pub(super) enum Command {
 }
 
 /// Where an exporter listens.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
@@ -66,6 +72,9 @@ pub(super) struct MergeArguments {
     /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
+    #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
+    pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Keep only families whose name matches
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
     pub(super) include: Option<regex::Regex>,
@@ -75,7 +84,8 @@ pub(super) struct MergeArguments {
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold
+    /// Accept a directory on any file system, where what is promised may not hold; exporters then compact
+    /// nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
     /// Name of the label that tells processes apart in the modes all and liveall
@@ -89,14 +99,15 @@ pub(super) struct MergeArguments {
 pub(super) enum CompactMode {
     /// Those of multiprom and of the Python client, whose own collector must not read the directory then
     All,
-    /// Those of multiprom
+    /// Those of multiprom: for applications that serve metrics of the Python client themselves
     Own,
+    /// None
     Off,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeepDeadArguments {
-    /// How long gauges of mode all of processes that have ended are kept: 90s, 30m, 1h, 7d or forever
+    /// How long gauges of mode all are kept when their process has ended: 90s, 30m, 1h, 7d or forever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
     pub(super) keep_dead: Keep,
 }
@@ -123,19 +134,45 @@ pub(super) struct DemoWorkerArguments {
     pub(super) dir: PathBuf,
 }
 
+/// Who may use a directory that is created.
+#[derive(Args, Clone, Debug)]
+pub(super) struct NewDirArguments {
+    /// Owner of a directory that is created, for servers that are started as root and change their user
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(super) dir_owner: Option<Owner>,
+    /// Permissions of a directory that is created, in octal [default: 700]
+    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
+    pub(super) dir_mode: Option<u32>,
+}
+
+impl NewDirArguments {
+    pub(super) fn to_create(&self) -> NewDir {
+        NewDir { owner: self.dir_owner.clone(), mode: self.dir_mode }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, made if missing; without it a private one in memory
+    /// Multiprocess directory, created if it is missing [default: $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one]
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) new_dir: NewDirArguments,
+    #[command(flatten)]
     pub(super) listen: ListenArguments,
+    /// Start the command even if the address cannot be listened on, and try again until it can
+    #[arg(long)]
+    pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what processes that ended before the start have recorded
+    /// Keep what ended processes have recorded in the directory of --dir, and share it with another `run`
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Which files of processes that have ended are compacted [default: all]
+    /// Forget what ended processes have recorded, as is done in the directory of --dir by default
+    #[arg(long, conflicts_with = "keep_files")]
+    pub(super) reset: bool,
+    /// Which files of ended processes are compacted [default: all; own in a directory of the environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -155,14 +192,18 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Which files of processes that have ended are compacted [default: own]
+    /// Which files of ended processes are compacted [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Forget what processes that ended before the start have recorded
+    /// Forget what processes that ended before the start have recorded; files whose writers may live are left and
+    /// reported
     #[arg(long)]
     pub(super) reset: bool,
+    /// Wait for directories that do not exist yet, and listen when all of them do
+    #[arg(long)]
+    pub(super) wait: bool,
 }
 
 #[derive(Args, Debug)]
@@ -307,9 +348,13 @@ fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
     })
 }
 
+fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+    text.parse::<GaugeMode>().map_err(|error| error.to_string())
+}
+
 fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+    Ok((parse_pattern(pattern)?, parse_gauge_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
@@ -346,6 +391,24 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
         Error::new(ErrorKind::Usage, message)
     })
+}
+
+/// The first directory that does not exist, or the first pattern that matches none.
+pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
+    for flag in flags {
+        let is_missing = match directories(std::slice::from_ref(&flag)) {
+            Ok(dirs) => dirs.iter().any(|dir| {
+                dir.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }),
+            Err(error) if error.kind() == ErrorKind::Directory => true,
+            Err(error) => return Err(error),
+        };
+        if is_missing {
+            return Ok(Some(flag));
+        }
+    }
+    Ok(None)
 }
 
 /// The directories that a command works on; patterns stand for what they match now.

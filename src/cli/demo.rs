@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::args::{CompactMode, DemoArguments, Keep, KeepDeadArguments};
 use super::demo_worker::ROUTES;
+use super::new_dir::NewDir;
 use super::private_dir::PrivateDir;
 use super::signals::{self, Signal, Signals};
 use super::{compact, print, serve};
@@ -34,8 +35,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
-    let dir = PrivateDir::create()?;
-    let builder = MultiProcessCollector::builder().directory(dir.path());
+    let (dir, _) = PrivateDir::create(&NewDir::default())?;
+    let builder = MultiProcessCollector::builder();
+    let builder = builder.labelled_directory(dir.path(), PrivateDir::LABEL);
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;

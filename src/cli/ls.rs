@@ -4,17 +4,18 @@ use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, LsArguments};
-use super::{print, say};
+use super::{owner, print, say};
 use crate::error::Result;
 use crate::file::key::push_string;
 use crate::model::clock;
-use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files};
+use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files_by};
 
 const HEADINGS: [&str; 8] = ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"];
 
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
     let dir = args::directory(arguments.dir.as_ref())?;
-    let files = list_files(&dir)?;
+    let mut prober = owner::prober();
+    let files = list_files_by(&dir, &mut prober)?;
     let archive = inspect_archive(&dir)?;
     let text = if arguments.json {
         let archive = archive.iter().map(archive_json);
@@ -24,6 +25,7 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
         errors
             .chain(archive.iter().filter_map(|it| it.error.as_ref()))
             .for_each(|error| say(error));
+        prober.unreported().iter().for_each(|line| say(line));
         let mut text = table(&files);
         text.extend(archive.iter().map(archive_line));
         text.into_bytes()

@@ -12,19 +12,26 @@ mod convert;
 mod demo;
 mod demo_worker;
 mod dump;
+mod endpoint;
 mod ls;
 mod mark_dead;
+mod new_dir;
+mod owner;
 mod private_dir;
 mod run;
+mod run_dir;
+mod run_lock;
 mod serve;
 mod signals;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 
 use crate::error::{Error, ErrorKind};
+use crate::logging;
 use args::{Arguments, Command};
 
 /// Runs the command that the process was started with.
@@ -33,6 +40,9 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
+    let serves =
+        matches!(arguments.command, Command::Demo(_) | Command::Run(_) | Command::Serve(_));
+    IS_PATIENT.store(!serves, Ordering::Relaxed);
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorker(arguments) => demo_worker::run(&arguments),
@@ -72,9 +82,17 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Writes one line to standard error.
+/// Whether a message waits for a reader of standard error that is slow.
+static IS_PATIENT: AtomicBool = AtomicBool::new(true);
+
+/// Writes one line to standard error. Commands that serve drop it rather than wait for a reader.
 fn say(message: &dyn std::fmt::Display) {
-    crate::error::log_line(message);
+    if IS_PATIENT.load(Ordering::Relaxed) {
+        // OK because there is nobody left to tell.
+        let _ = io::stderr().write_all(format!("multiprom: {message}\n").as_bytes());
+    } else {
+        logging::write_line(message);
+    }
 }
 
 /// Writes to standard output.
@@ -83,11 +101,13 @@ fn print(bytes: &[u8]) -> crate::Result<()> {
     told(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure.
+/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure; an
+/// error of a collector is returned as it is.
 fn told(written: io::Result<()>) -> crate::Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::at(ErrorKind::Io, "standard output", error))
+            let other = |error| Error::at(ErrorKind::Io, "standard output", error);
+            Err(error.downcast::<Error>().unwrap_or_else(other))
         }
         _ => Ok(()),
     }

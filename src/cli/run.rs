@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::{CompactMode, RunArguments};
-use super::private_dir::{self, PrivateDir};
+use super::args::RunArguments;
+use super::compact::PileHint;
+use super::endpoint::{Endpoint, Listening};
+use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::{compact, say, serve};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
-use crate::multiproc::{MultiProcessCollector, clear_directory, mark_process_dead};
+use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// How often ended children are looked for, should a signal be missed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,39 +31,31 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
-    let private;
-    let dir: &Path = match &arguments.dir {
-        Some(dir) => {
-            private_dir::create(dir)?;
-            if !arguments.keep_files {
-                clear_directory(dir)?;
-            }
-            dir
-        }
-        None => {
-            private = PrivateDir::create()?;
-            private.path()
-        }
-    };
-    // Commands may change their working directory.
-    let dir = fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
-    let builder = MultiProcessCollector::builder().directory(&dir);
+    let run_dir = RunDir::open(arguments)?;
+    let dir = run_dir.path().to_owned();
+    let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
     let builder = serve::configure(builder, arguments.merge.clone());
-    // Nobody but us reads the directory: all files may be compacted.
-    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
-    let usual = CompactMode::All;
+    let dirs = std::slice::from_ref(&dir);
+    let flag = compact::told(arguments.compact, &arguments.merge);
+    let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
-    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
-    say(&format_args!("serving {}", exporter.url()));
+    let hint = PileHint::new(dirs, flag, usual, compactor.as_ref());
+    let registry = serve::registry(builder, compactor.as_ref())?;
+    let listening =
+        if arguments.listen_optional { Listening::Optional } else { Listening::Required };
+    let endpoint = Endpoint::open(registry, &arguments.listen, listening)?;
+    run_dir.report();
+    compact::report(flag, usual, compactor.as_ref());
+    endpoint.report();
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
-    let status = Launcher { dir, child, status: None }.follow(&signals);
+    let status = Launcher { dir, child, status: None, hint }.follow(&signals);
     drop(compacting);
-    exporter.stop();
+    endpoint.stop();
     Ok(ExitCode::from(status))
 }
 
@@ -82,12 +76,14 @@ struct Launcher {
     child: u32,
     /// Of the command, once it has ended.
     status: Option<u8>,
+    hint: PileHint,
 }
 
 impl Launcher {
     /// Passes signals on and reaps until no descendant is left; the status of the command.
     fn follow(mut self, signals: &Signals) -> u8 {
         loop {
+            self.hint.look();
             match signals.wait_for(REAP_INTERVAL) {
                 // Children are reaped below; the terminal has told the command itself.
                 None | Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}

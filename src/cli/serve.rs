@@ -1,42 +1,65 @@
 //! `serve`: the merging exporter.
 
-use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
+use super::compact::PileHint;
 use super::signals::{Signal, Signals};
-use super::{compact, say};
+use super::{compact, owner, say};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
+
+/// How often `--wait` looks for a directory.
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let dirs = args::directories(&arguments.dir)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
     for dir in &dirs {
         builder = builder.directory(dir);
         if arguments.reset {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
         }
     }
-    let any_file_system = arguments.merge.any_file_system;
-    // Where nothing was tried nothing is removed.
-    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let flag = compact::told(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
-    let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
+    let usual = CompactMode::Own;
+    let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
+    let mut hint = PileHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = configure(builder, arguments.merge);
     let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
     say(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    signals.wait();
+    while signals.wait_for(hint.look()).is_none() {}
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until every directory exists; `false` where a signal ends the wait.
+fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
+    let mut reported = None;
+    while let Some(dir) = args::missing_directory(flags)? {
+        if reported.as_ref() != Some(&dir) {
+            say(&format_args!("directory `{}` does not exist yet: waiting for it", dir.display()));
+            reported = Some(dir);
+        }
+        if signals.wait_for(WAIT_INTERVAL).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Starts an exporter of what a collector merges, and of what a compactor tells.
@@ -45,19 +68,29 @@ pub(super) fn start(
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    let told = Mutex::new(HashSet::new());
-    // Once for each problem: the counter tells how often.
+    self::listen(registry(builder, compactor)?, listen)
+}
+
+/// A registry of what a collector merges, and of what a compactor tells.
+pub(super) fn registry(
+    builder: CollectorBuilder,
+    compactor: Option<&Compactor>,
+) -> Result<Registry> {
+    // The counter `multiprom_file_errors_total` shows how often each occurs.
+    let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
-        let message = error.to_string();
-        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
-            say(&message);
-        }
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
     });
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     if let Some(compactor) = compactor {
         registry.register(compactor.clone())?;
     }
+    Ok(registry)
+}
+
+/// Starts an exporter of a registry.
+pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
     Exporter::builder(registry)
         .listen(listen.listen.clone())
         .telemetry_path(&listen.telemetry_path)
@@ -71,8 +104,19 @@ pub(super) fn tell(error: &Error) {
 
 /// Applies the flags that say how a directory is merged.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
-    let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
-    builder = builder.pid_label(pid_label);
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
     if any_file_system {
         builder = builder.any_file_system();
     }

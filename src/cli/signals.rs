@@ -97,15 +97,6 @@ impl Signals {
         unsafe { command.pre_exec(restore) };
     }
 
-    /// Waits for one of the signals, for ever.
-    pub(super) fn wait(&self) -> Signal {
-        loop {
-            if let Some((signal, _)) = self.wait_for(Duration::from_secs(3600)) {
-                return signal;
-            }
-        }
-    }
-
     /// Waits for one of the signals.
     pub(super) fn wait_for(&self, time: Duration) -> Option<(Signal, Sender)> {
         let time = libc::timespec {
@@ -124,6 +115,23 @@ impl Signals {
         let from_kernel = info.si_code == libc::SI_KERNEL;
         Some((Signal(number), if from_kernel { Sender::Terminal } else { Sender::Process }))
     }
+}
+
+/// Starts something with all signals blocked: a thread inherits that, and never takes a signal.
+pub(super) fn with_all_blocked<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset fills the set it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: filled in the line before.
+    let all = unsafe { all.assume_init() };
+    let mut before = all;
+    // OK because it does not fail with a valid operation. See: pthread_sigmask(3).
+    // SAFETY: both sets are valid; only the mask of this thread changes.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    let started = start();
+    // SAFETY: `before` is the mask that the call above stored; the mask before is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    started
 }
 
 /// Sends a signal to a process. One that is gone already is no failure.

@@ -13,11 +13,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::os::fd::AsRawFd;
 
-use super::sys::{self, Identity};
+use super::inherited;
 
 /// Not in the libc crate. See: fcntl(2), "Managing signals"; the same number on every architecture.
 const F_SETSIG: libc::c_int = 10;
@@ -34,7 +32,9 @@ pub(crate) enum LockState {
 pub(crate) enum WriteState {
     Written,
     Unwritten,
-    /// The kernel does not say: the file is another user's, or the file system has no leases.
+    /// The kernel grants this process no lease: it is neither the owner of the file nor has it CAP_LEASE.
+    Refused,
+    /// The kernel does not say: the file system has no leases, say.
     Unknown,
 }
 
@@ -52,7 +52,7 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
 ///
 /// A child that is forked from now on closes its copy of the descriptor.
 pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
-    close_in_children(file.as_raw_fd());
+    inherited::close_in_children(file.as_raw_fd());
     let lock = whole_file(libc::F_WRLCK);
     // SAFETY: `lock` is valid; the kernel only reads it.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
@@ -61,7 +61,12 @@ pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
 
 /// Takes a read lock on the file of a writer that has ended: other readers still see it as free.
 pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
-    let lock = whole_file(libc::F_RDLCK);
+    try_lock(file, libc::F_RDLCK)
+}
+
+/// Takes a lock without waiting: `Held` where a lock of another open file description is in the way.
+fn try_lock(file: &File, kind: libc::c_int) -> io::Result<LockState> {
+    let lock = whole_file(kind);
     // SAFETY: `lock` is valid; the kernel only reads it.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     if result == 0 {
@@ -72,6 +77,12 @@ pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
         Some(libc::EAGAIN | libc::EACCES) => Ok(LockState::Held),
         _ => Err(error),
     }
+}
+
+/// Takes a write lock without waiting. Others see it as held.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
+pub(crate) fn hold_alone(file: &File) -> io::Result<LockState> {
+    try_lock(file, libc::F_WRLCK)
 }
 
 /// Gives a lock back, also where a child still has a copy of the descriptor.
@@ -100,8 +111,8 @@ pub(crate) fn probe(file: &File) -> io::Result<LockState> {
 
 /// Asks whether anybody has `file` open for writing. `file` is opened read-only.
 ///
-/// Takes a read lease and gives it back at once; a writer that opens the file in between waits for
-/// that long.
+/// Takes a read lease and releases it at once; a writer that opens the file in between waits for
+/// that long. A lease that cannot be released ends when `file` is closed.
 pub(crate) fn writers(file: &File) -> WriteState {
     let fd = file.as_raw_fd();
     // NOTE: the signal of a broken lease is SIGIO, which ends a process, unless it is set before each
@@ -116,187 +127,19 @@ pub(crate) fn writers(file: &File) -> WriteState {
     if lease != 0 {
         return match io::Error::last_os_error().raw_os_error() {
             Some(libc::EAGAIN) => WriteState::Written,
+            Some(libc::EACCES) => WriteState::Refused,
             _ => WriteState::Unknown,
         };
     }
     // SAFETY: takes numbers only.
-    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
-    WriteState::Unwritten
-}
-
-/// Forks of this process that are under way, as far as libc knows.
-static FORKING: AtomicU64 = AtomicU64::new(0);
-/// Births that are under way, or wait for forks to end.
-static BIRTHS: AtomicU64 = AtomicU64::new(0);
-/// Forks that did not wait for a birth to its end.
-static FORCED: AtomicU64 = AtomicU64::new(0);
-
-/// How long forks and births wait for each other. Both take a fraction of a millisecond, but a birth in the
-/// very thread that forks in a signal handler never ends, nor does a fork whose handlers wait for us.
-const MAX_WAIT: Duration = Duration::from_millis(250);
-
-/// Lets other threads run until a condition holds, for a while at most.
-fn wait_until(mut holds: impl FnMut() -> bool) -> bool {
-    let mut deadline = None;
-    while !holds() {
-        let now = Instant::now();
-        if now >= *deadline.get_or_insert(now + MAX_WAIT) {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
-}
-
-// ORDERING: sequentially consistent, here and in `NoFork`: of a fork and a birth that begin at once one sees
-// the other. If both do, the fork steps back.
-extern "C" fn begin_fork() {
-    let is_alone = wait_until(|| {
-        if BIRTHS.load(Ordering::SeqCst) > 0 {
-            return false;
-        }
-        FORKING.fetch_add(1, Ordering::SeqCst);
-        if BIRTHS.load(Ordering::SeqCst) == 0 {
-            return true;
-        }
-        one_fewer(&FORKING);
-        false
-    });
-    if !is_alone {
-        FORKING.fetch_add(1, Ordering::SeqCst);
-        FORCED.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-extern "C" fn end_fork() {
-    one_fewer(&FORKING);
-}
-
-extern "C" fn begin_child() {
-    // Other threads' forks and births do not go on in a child.
-    FORKING.store(0, Ordering::SeqCst);
-    BIRTHS.store(0, Ordering::SeqCst);
-    close_inherited();
-}
-
-/// Counts down, and not below 0: a fork may have begun before it was watched, and a child forgets births.
-fn one_fewer(count: &AtomicU64) {
-    let fewer = |count: u64| count.checked_sub(1);
-    let _ = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
-}
-
-/// Registers the handlers that run at every fork. A fork that has begun before is not seen: a child of it may
-/// keep the lock of a file that is born meanwhile, which then looks alive for as long as that child lives.
-pub(crate) fn watch_forks() {
-    // No `Once`: a child that is forked while another thread is in it would wait for ever.
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handlers call only async-signal-safe functions and are never unloaded.
-        let _ =
-            unsafe { libc::pthread_atfork(Some(begin_fork), Some(end_fork), Some(begin_child)) };
-    }
-}
-
-/// A time in which this process does not fork: forks that begin wait for its end, but not for long.
-///
-/// A child that is forked between the creation of a file and the note that children close it has a copy
-/// of the descriptor that no handler knows of, and would keep the lock for as long as it lives.
-pub(crate) struct NoFork {
-    forced: u64,
-}
-
-impl NoFork {
-    /// Waits for forks to end; `None` where one does not.
-    pub(crate) fn begin() -> Option<NoFork> {
-        watch_forks();
-        let forced = FORCED.load(Ordering::SeqCst);
-        BIRTHS.fetch_add(1, Ordering::SeqCst);
-        let no_fork = NoFork { forced };
-        wait_until(|| FORKING.load(Ordering::SeqCst) == 0).then_some(no_fork)
-    }
-
-    /// Whether no fork has begun all the same.
-    pub(crate) fn holds(&self) -> bool {
-        FORCED.load(Ordering::SeqCst) == self.forced
-    }
-}
-
-impl Drop for NoFork {
-    fn drop(&mut self) {
-        one_fewer(&BIRTHS);
-    }
-}
-
-/// A descriptor that forked children close. Written under no lock, one slot by one thread.
-struct Inherited {
-    /// The number, or -1 in a free slot.
-    fd: AtomicI32,
-    device: AtomicU64,
-    inode: AtomicU64,
-}
-
-/// A process has up to 13 series files for each directory that it writes to.
-const MAX_INHERITED: usize = 1024;
-
-static INHERITED: [Inherited; MAX_INHERITED] = [const {
-    Inherited { fd: AtomicI32::new(-1), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
-}; MAX_INHERITED];
-
-/// The number of a slot that is being filled.
-const CLAIMED: RawFd = -2;
-
-/// Has children that are forked from now on close `fd`, if it is still the same file there.
-///
-/// Where all slots are taken the children keep it, and the writer is seen as alive for longer.
-fn close_in_children(fd: RawFd) {
-    let Some(identity) = sys::identity(fd) else {
-        return;
-    };
-    for slot in &INHERITED {
-        let claim = slot.fd.compare_exchange(-1, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
-        if claim.is_ok() {
-            slot.device.store(identity.device, Ordering::Relaxed);
-            slot.inode.store(identity.inode, Ordering::Relaxed);
-            // ORDERING: release, so that a child which sees the number sees the identity.
-            slot.fd.store(fd, Ordering::Release);
-            return;
-        }
-    }
-}
-
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed.
-fn close_inherited() {
-    for slot in &INHERITED {
-        let fd = slot.fd.load(Ordering::Acquire);
-        let identity = Identity {
-            device: slot.device.load(Ordering::Relaxed),
-            inode: slot.inode.load(Ordering::Relaxed),
-        };
-        if fd >= 0 && sys::identity(fd) == Some(identity) {
-            // SAFETY: the number still is the inherited copy of our file, and nobody in this process
-            // uses it: what the parent wrote with is dropped by the epoch.
-            unsafe { libc::close(fd) };
-        }
-        slot.fd.store(-1, Ordering::Relaxed);
-    }
-}
-
-/// Forgets a descriptor that is about to be closed, or that the host has closed.
-pub(crate) fn forget(fd: RawFd, identity: Identity) {
-    for slot in &INHERITED {
-        // The number may be that of another file of ours by now, which stays.
-        let is_same = slot.fd.load(Ordering::Acquire) == fd
-            && slot.device.load(Ordering::Relaxed) == identity.device
-            && slot.inode.load(Ordering::Relaxed) == identity.inode;
-        if is_same {
-            let _ = slot.fd.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
+    let released = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    if released == 0 { WriteState::Unwritten } else { WriteState::Unknown }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::sys;
     use std::fs::OpenOptions;
 
     #[test]
@@ -314,10 +157,29 @@ mod tests {
         assert_eq!(writers(&reader), WriteState::Written);
         hold_for_life(&writer).unwrap();
         assert_eq!(probe(&reader).unwrap(), LockState::Held);
-        forget(writer.as_raw_fd(), sys::identity(writer.as_raw_fd()).unwrap());
+        inherited::forget(writer.as_raw_fd(), sys::identity(writer.as_raw_fd()).unwrap());
         drop(writer);
         assert_eq!(probe(&reader).unwrap(), LockState::Free);
         assert_eq!(writers(&reader), WriteState::Unwritten);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_write_lock_excludes_others_and_becomes_a_read_lock_in_one_step() {
+        let path = std::env::temp_dir().join(format!("multiprom-locks-{}", std::process::id()));
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true).open(&path).unwrap()
+        };
+        let (first, second) = (open(), open());
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Free);
+        assert_eq!(hold_alone(&second).unwrap(), LockState::Held);
+        assert_eq!(hold_to_read(&second).unwrap(), LockState::Held);
+        assert_eq!(hold_to_read(&first).unwrap(), LockState::Free);
+        assert_eq!(hold_to_read(&second).unwrap(), LockState::Free);
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Held);
+        drop(second);
+        assert_eq!(hold_alone(&first).unwrap(), LockState::Free);
         std::fs::remove_file(&path).unwrap();
     }
 }

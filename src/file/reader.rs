@@ -9,6 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
+#[cfg(feature = "cli")]
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -80,6 +82,13 @@ pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
 /// Opens a file of an open directory in the same way.
 pub(crate) fn open_at(dir: &File, name: &str) -> Result<File, ReadError> {
     sys::open_at(dir.as_fd(), name, OPEN_FLAGS, 0).map_err(ReadError::Open)
+}
+
+/// Opens a file that is open already once more, whatever has its name by now.
+#[cfg(feature = "cli")]
+pub(crate) fn reopen(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).custom_flags(OPEN_FLAGS & !libc::O_NOFOLLOW).open(path)
 }
 
 /// What a file held when it was read.

@@ -1,29 +1,32 @@
-//! Writes one series file: born whole, grown by reservation, appended to entry by entry.
+//! Writes one series file: created whole, grown by reservation, appended to entry by entry.
 //!
-//! A file gets its name only when it is reserved, has its header and is locked: no reader ever sees
-//! an empty or an unlocked file. Bytes are reserved before they are touched, so a full disk is an
+//! A file gets its name only when it is reserved, has its header and is locked (see `create`): no reader ever
+//! sees an empty or an unlocked file. Bytes are reserved before they are touched, so a full disk is an
 //! error here and no signal. An entry is written beyond `used` first and made visible by one store
 //! of `used` afterwards; a writer that is killed in between leaves nothing that a reader sees.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
+use super::create::{self, Created, INITIAL_CAPACITY};
+use super::forks::NoFork;
+use super::inherited;
 use super::layout::{
-    self, HEADER_LEN, Header, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
+    self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
-use super::lock::{self, NoFork};
+use super::lock;
 use super::map::Map;
-use super::name::{FileKind, FileName, WriterId};
+use super::name::{FileKind, WriterId};
 use super::place;
 use super::sys::{self, Identity};
 
-/// Bytes that a file reserves at its birth.
-const INITIAL_CAPACITY: u64 = 16 * 1024;
+pub(crate) use super::create::{Access, is_staging_name};
+
 /// Growth doubles the capacity up to here, and adds this much from here on.
 const GROWTH_STEP: u64 = 1024 * 1024;
 /// Bytes that ordinary entries leave free, for the entries that tell why others found no place.
@@ -32,23 +35,6 @@ const LAST_ROOM: u64 = 1024;
 const TRIES: usize = 64;
 /// How often it is waited for the end of a fork: one that waits for this very thread would never end.
 const MAX_WAITS: usize = 8;
-
-/// Who may read a new file, before the umask.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Access {
-    #[default]
-    Owner,
-    Group,
-}
-
-impl Access {
-    const fn mode(self) -> libc::mode_t {
-        match self {
-            Access::Owner => 0o600,
-            Access::Group => 0o640,
-        }
-    }
-}
 
 /// Which part of the reserved bytes an entry may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +66,24 @@ pub(crate) enum WriteError {
 }
 
 impl WriteError {
+    /// The same error once more.
+    fn repeated(&self) -> WriteError {
+        let copy = |error: &io::Error| match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+        match self {
+            WriteError::Directory(error) => WriteError::Directory(copy(error)),
+            WriteError::Create(error) => WriteError::Create(copy(error)),
+            WriteError::Reserve(error) => WriteError::Reserve(copy(error)),
+            WriteError::Map(error) => WriteError::Map(copy(error)),
+            WriteError::KeyTooLong { len } => WriteError::KeyTooLong { len: *len },
+            WriteError::FileFull => WriteError::FileFull,
+            WriteError::DescriptorLost => WriteError::DescriptorLost,
+            WriteError::Forked => WriteError::Forked,
+        }
+    }
+
     /// The label value of `multiprom_dropped_series_total`.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -138,7 +142,7 @@ pub(crate) struct SeriesWriter {
 }
 
 impl SeriesWriter {
-    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id.
+    /// Creates the next file of one kind for a writer. Where its name is taken the writer gets another id.
     pub(crate) fn create(
         dir: &Path,
         kind: FileKind,
@@ -156,14 +160,18 @@ impl SeriesWriter {
                 }
                 continue;
             };
-            let name = FileName { kind, id: id.as_str() }.to_string();
+            let name = id.next_name(kind);
             match SeriesWriter::create_named(&dir, &name, access, &no_fork) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
                     *id = draw_id(id.process())?;
                 }
                 Err(WriteError::Forked) => {}
-                result => return result,
+                Ok(writer) => {
+                    id.note_named(kind);
+                    return Ok(writer);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(WriteError::Create(last))
@@ -175,19 +183,17 @@ impl SeriesWriter {
         access: Access,
         no_fork: &NoFork,
     ) -> Result<SeriesWriter, WriteError> {
-        let birth = Birth::begin(dir, name, access)?;
-        match birth.finish(name, no_fork) {
-            Ok((map, identity)) => {
-                let (used, capacity) = (HEADER_LEN as u64, INITIAL_CAPACITY);
-                let (name, file, scratch) = (name.to_owned(), birth.file, Vec::new());
-                let refused = Refused::default();
-                Ok(SeriesWriter { name, file, identity, map, used, capacity, refused, scratch })
-            }
-            Err(error) => {
-                birth.undo();
-                Err(error)
-            }
-        }
+        let Created { file, identity, map } = create::create(dir, name, access, no_fork)?;
+        Ok(SeriesWriter {
+            name: name.to_owned(),
+            file,
+            identity,
+            map,
+            used: HEADER_LEN as u64,
+            capacity: INITIAL_CAPACITY,
+            refused: Refused::default(),
+            scratch: Vec::new(),
+        })
     }
 
     /// Appends an entry and makes it visible. `key` has a multiple of 8 bytes.
@@ -231,7 +237,7 @@ impl SeriesWriter {
     /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
     pub(crate) fn retire(&self) {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
-            lock::forget(self.file.as_raw_fd(), self.identity);
+            inherited::forget(self.file.as_raw_fd(), self.identity);
         }
     }
 
@@ -252,7 +258,7 @@ impl SeriesWriter {
 
     /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
     pub(crate) fn close(self) {
-        lock::forget(self.file.as_raw_fd(), self.identity);
+        inherited::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
         self.map.detach(self.used);
         if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
@@ -280,33 +286,33 @@ impl SeriesWriter {
         }
         self.refused.check()?;
         sys::reserve(&self.file, self.capacity, capacity)
-            .map_err(|error| WriteError::Reserve(self.refused.note(error)))?;
-        self.map.cover(&self.file, capacity).map_err(WriteError::Map)?;
+            .map_err(WriteError::Reserve)
+            .and_then(|()| self.map.cover(&self.file, capacity).map_err(WriteError::Map))
+            .map_err(|error| self.refused.note(error))?;
         self.capacity = capacity;
         Ok(())
     }
 }
 
-/// The last time that no space was to be had, which is not asked for again at once: on some file systems a
-/// refusal takes milliseconds.
+/// The last failure of an operation, which is not repeated at once: on some file systems it takes milliseconds
+/// to find out that there is no space.
 #[derive(Default)]
-struct Refused(Option<(Instant, i32)>);
+pub(crate) struct Refused(Option<(Instant, WriteError)>);
 
 impl Refused {
-    /// How long the answer holds.
-    const VALIDITY: Duration = Duration::from_secs(1);
+    /// How long an operation is not repeated.
+    pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
-    fn check(&self) -> Result<(), WriteError> {
-        match self.0 {
-            Some((since, code)) if since.elapsed() < Refused::VALIDITY => {
-                Err(WriteError::Reserve(io::Error::from_raw_os_error(code)))
-            }
+    /// The failure, if it was less than a pause ago.
+    pub(crate) fn check(&self) -> Result<(), WriteError> {
+        match &self.0 {
+            Some((since, error)) if since.elapsed() < Refused::PAUSE => Err(error.repeated()),
             _ => Ok(()),
         }
     }
 
-    fn note(&mut self, error: io::Error) -> io::Error {
-        self.0 = error.raw_os_error().map(|code| (Instant::now(), code));
+    pub(crate) fn note(&mut self, error: WriteError) -> WriteError {
+        self.0 = Some((Instant::now(), error.repeated()));
         error
     }
 }
@@ -317,88 +323,11 @@ pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
     Ok(WriterId::new(process, random))
 }
 
-fn staging_name(name: &str) -> String {
-    format!(".{name}.new")
-}
-
-/// Whether a file that is being born may have this name.
-pub(crate) fn is_staging_name(name: &str) -> bool {
-    let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
-    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
-}
-
-/// A file that has no name yet, or one that no reader knows.
-struct Birth<'a> {
-    dir: &'a File,
-    file: File,
-    staging: Option<String>,
-}
-
-impl<'a> Birth<'a> {
-    fn begin(dir: &'a File, name: &str, access: Access) -> Result<Birth<'a>, WriteError> {
-        let flags = libc::O_TMPFILE | libc::O_RDWR;
-        let unnamed = sys::open_at(dir.as_fd(), ".", flags, access.mode());
-        let birth = match unnamed {
-            // A file from O_TMPFILE is named through /proc, which a container may lack.
-            Ok(file) if Path::new("/proc/self/fd").exists() => Birth { dir, file, staging: None },
-            Err(error) if !lacks_unnamed_files(&error) => return Err(WriteError::Create(error)),
-            _ => {
-                let staging = staging_name(name);
-                let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
-                let file = sys::open_at(dir.as_fd(), &staging, flags, access.mode())
-                    .map_err(WriteError::Create)?;
-                Birth { dir, file, staging: Some(staging) }
-            }
-        };
-        sys::write_in_place(&birth.file);
-        Ok(birth)
-    }
-
-    /// Reserves, maps and locks the file, writes its header and gives it its name.
-    fn finish(&self, name: &str, no_fork: &NoFork) -> Result<(Map, Identity), WriteError> {
-        let file = &self.file;
-        sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
-        let mut map = Map::new();
-        map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
-        map.write(0, &Header::new(HEADER_LEN as u32).encode());
-        // A file system without locks gives files whose liveness is unknown.
-        let _ = lock::hold_for_life(file);
-        if !no_fork.holds() {
-            return Err(WriteError::Forked);
-        }
-        let identity = sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)?;
-        let named = match &self.staging {
-            None => sys::link_at(file, self.dir.as_fd(), name),
-            Some(staging) => {
-                let dir = self.dir.as_fd();
-                sys::rename_at((dir, staging), (dir, name), sys::Taken::Kept)
-            }
-        };
-        named.map_err(WriteError::Create)?;
-        Ok((map, identity))
-    }
-
-    /// Leaves nothing behind.
-    fn undo(self) {
-        if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
-            lock::forget(self.file.as_raw_fd(), identity);
-        }
-        if let Some(staging) = &self.staging {
-            // OK because a staging file has a name that no reader takes for a series file.
-            let _ = sys::unlink_at(self.dir.as_fd(), staging);
-        }
-    }
-}
-
-/// NOTE: a kernel or file system without O_TMPFILE gives EOPNOTSUPP, EISDIR or EINVAL. See: open(2).
-fn lacks_unnamed_files(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::file::layout::Layout;
+    use crate::file::name::FileName;
     use crate::file::reader::{self, Reader};
     use crate::model::GaugeMode;
 
@@ -491,12 +420,12 @@ mod tests {
     #[test]
     fn a_writer_whose_name_is_taken_gets_another_id() {
         let dir = directory("taken");
-        let mut id = draw_id("7").unwrap();
-        let first = id.clone();
-        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_eq!(id, first);
+        let mut first = draw_id("7").unwrap();
+        let mut id = first.clone();
+        let _one =
+            SeriesWriter::create(&dir, FileKind::Counter, &mut first, Access::Owner).unwrap();
         let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_ne!(id, first);
+        assert_ne!(id.as_str(), first.as_str());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
         std::fs::remove_dir_all(&dir).unwrap();
     }

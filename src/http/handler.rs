@@ -9,10 +9,12 @@ use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::task::JoinError;
 
 use super::body::{Begun, Body, BodyWriter, MAX_WHOLE_LEN};
 use super::compress::{self, Choice};
 use super::filter::{Filtered, wanted_names};
+use crate::error::Error;
 use crate::exposition::{Negotiated, negotiate};
 use crate::model::Gatherer;
 
@@ -59,15 +61,16 @@ impl Handler {
         let max_whole_len =
             if request.version() < Version::HTTP_11 { usize::MAX } else { MAX_WHOLE_LEN };
         let (body, begun) = BodyWriter::new(max_whole_len);
-        tokio::task::spawn_blocking(move || {
+        let gathered = tokio::task::spawn_blocking(move || {
             // OK because a body that is not finished tells of it, also after a panic; what that leaves behind in
             // the source is the source's to bear, as in any thread.
-            let _ = self.gather(&wanted, body);
+            let result = self.gather(&wanted, body);
             drop(gathering);
+            result
         });
         Ok(match begun.await {
             Ok(begun) => metrics(content_type, begun),
-            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n"),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, failure(gathered.await)),
         })
     }
 
@@ -111,8 +114,17 @@ fn metrics(content_type: &'static str, begun: Begun) -> Answer {
     answer
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Body::Whole(Bytes::from_static(text.as_bytes())));
+/// What a failed scrape is answered with: the error of the collector, or a text that tells nothing of a panic.
+fn failure(gathered: Result<io::Result<()>, JoinError>) -> String {
+    let error = gathered.ok().and_then(Result::err);
+    match error.as_ref().and_then(io::Error::get_ref).filter(|error| error.is::<Error>()) {
+        Some(error) => format!("gathering failed: {error}\n"),
+        None => "gathering failed\n".to_owned(),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Body::Whole(text.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, const { header("text/plain; charset=utf-8") });
     answer

@@ -15,6 +15,7 @@ mod body;
 mod compress;
 mod filter;
 mod handler;
+mod listener;
 mod queue;
 mod server;
 mod write_timeout;

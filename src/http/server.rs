@@ -1,16 +1,12 @@
 //! Listens, and runs the connections.
 
-use std::fs;
+use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener as StdTcpListener;
+use std::mem;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -22,7 +18,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::address::ListenAddress;
 use super::handler::{Gathering, Handler};
+use super::listener::{Bound, Listener, SocketFile, poll_accept};
 use super::write_timeout::WriteTimeout;
+use crate::background::{ClosedInChildren, Thread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
@@ -46,6 +44,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An exporter that runs in the background until it is stopped or dropped.
 ///
+/// It is that of the process that started it: a forked child has neither its threads nor its sockets, and a child
+/// that drops its copy stops nothing. All signals are blocked in its threads, on which sources are gathered.
+///
 /// ```
 /// use multiprom::{Registry, http::Exporter};
 ///
@@ -56,9 +57,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// ```
 pub struct Exporter {
     url: String,
-    socket: Option<PathBuf>,
+    socket: Option<SocketFile>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Exporter {
@@ -82,16 +83,21 @@ impl Exporter {
     }
 
     fn end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if !thread.is_here() {
+            // The parent's: the file, and the runtime that a message would wake, whose locks may be held.
+            mem::forget((self.socket.take(), self.stop.take()));
+            return;
+        }
+        // While the socket is open, its file is no other one that has the same inode number.
+        drop(self.socket.take());
         if let Some(stop) = self.stop.take() {
             // OK because a server that has ended already needs no stopping.
             let _ = stop.send(());
         }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        if let Some(socket) = self.socket.take() {
-            let _ = fs::remove_file(socket);
-        }
+        thread.join();
     }
 }
 
@@ -107,11 +113,6 @@ pub struct ExporterBuilder {
     source: Box<dyn Gatherer + Send + Sync>,
     listen: ListenAddress,
     telemetry_path: String,
-}
-
-enum Listener {
-    Tcp(StdTcpListener),
-    Unix(StdUnixListener),
 }
 
 impl ExporterBuilder {
@@ -143,63 +144,27 @@ impl ExporterBuilder {
         let refuse = |error: io::Error| {
             Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
         };
-        let (listener, url, socket) = bind(&self.listen, &self.telemetry_path).map_err(refuse)?;
+        let (bound, url, socket) =
+            Bound::new(&self.listen, &self.telemetry_path).map_err(refuse)?;
         let failed = |error| Error::new(ErrorKind::Io, error);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(MAX_GATHERING)
+            .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
         let handler = Handler { source: self.source, telemetry_path: self.telemetry_path };
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
-            runtime.block_on(serve(listener, Arc::new(handler), stopped));
+            runtime.block_on(serve(bound, Arc::new(handler), stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
-        let thread = std::thread::Builder::new()
-            .name("multiprom-http".to_owned())
-            .spawn(serve)
-            .map_err(failed)?;
+        let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
         Ok(Exporter { url, socket, stop: Some(stop), thread: Some(thread) })
     }
 }
 
-fn bind(
-    address: &ListenAddress,
-    telemetry_path: &str,
-) -> io::Result<(Listener, String, Option<PathBuf>)> {
-    match address {
-        ListenAddress::Tcp(address) => {
-            let listener = StdTcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
-            Ok((Listener::Tcp(listener), url, None))
-        }
-        ListenAddress::Unix(path) => {
-            let listener = bind_unix(path)?;
-            listener.set_nonblocking(true)?;
-            let url = format!("unix:{}", path.display());
-            Ok((Listener::Unix(listener), url, Some(path.clone())))
-        }
-    }
-}
-
-/// Takes the place of a socket that nobody listens on any more, and of nothing else.
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    match StdUnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
-            if !is_socket || StdUnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            fs::remove_file(path)?;
-            StdUnixListener::bind(path)
-        }
-        result => result,
-    }
-}
-
-async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
+async fn serve(bound: Bound, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
     let connections = Connections {
         handler,
         stopping: watch::Sender::new(()),
@@ -208,18 +173,16 @@ async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Rece
     let accepting = async {
         // A listener that the runtime refuses leaves an exporter that answers nothing until it is
         // stopped; both calls fail only without a reactor, and one is running here.
-        match listener {
-            Listener::Tcp(listener) => {
-                let Ok(listener) = TcpListener::from_std(listener) else {
-                    return;
-                };
-                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+        match bound {
+            Bound::Tcp(listener) => {
+                if let Ok(listener) = listener.try_map(TcpListener::from_std) {
+                    connections.accept_all(&*listener).await;
+                }
             }
-            Listener::Unix(listener) => {
-                let Ok(listener) = UnixListener::from_std(listener) else {
-                    return;
-                };
-                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+            Bound::Unix(listener) => {
+                if let Ok(listener) = listener.try_map(UnixListener::from_std) {
+                    connections.accept_all(&*listener).await;
+                }
             }
         }
     };
@@ -239,15 +202,15 @@ struct Connections {
 
 impl Connections {
     /// Accepts for ever. A connection begins only when there is room for it.
-    async fn accept_all<S>(&self, accept: impl AsyncFn() -> io::Result<S>)
+    async fn accept_all<L>(&self, listener: &L)
     where
-        S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
+        L: Listener<Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static>,
     {
         loop {
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
                 return;
             };
-            let Ok(stream) = accept().await else {
+            let Ok(stream) = poll_fn(|context| poll_accept(listener, context)).await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -269,8 +232,11 @@ impl Connections {
 }
 
 /// Runs one connection until its client ends it or the exporter stops.
-async fn run<S>(stream: S, handler: Arc<Handler>, mut stopping: watch::Receiver<()>)
-where
+async fn run<S>(
+    stream: ClosedInChildren<S>,
+    handler: Arc<Handler>,
+    mut stopping: watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let (has_begun, gathering) = (AtomicBool::new(false), Gathering::default());

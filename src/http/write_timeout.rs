@@ -11,9 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::background::{ClosedInChildren, no_forks};
+
 /// A connection on which a write fails when its client has taken nothing for so long.
 pub(super) struct WriteTimeout<S> {
-    stream: S,
+    stream: ClosedInChildren<S>,
     limit: Duration,
     /// When the write that waits fails.
     end: Pin<Box<Sleep>>,
@@ -21,7 +23,7 @@ pub(super) struct WriteTimeout<S> {
 }
 
 impl<S: AsFd> WriteTimeout<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> WriteTimeout<S> {
+    pub(super) fn new(stream: ClosedInChildren<S>, limit: Duration) -> WriteTimeout<S> {
         let end = Box::pin(tokio::time::sleep(limit));
         WriteTimeout { stream, limit, end, is_waiting: false }
     }
@@ -56,6 +58,7 @@ impl<S: AsFd> WriteTimeout<S> {
     /// reads slowly has made room long before.
     /// See: `sk_stream_write_space` in `net/core/stream.c`.
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let _no_forks = no_forks();
         // OK because the system call is the same for every kind of socket.
         let mut socket = TcpStream::from(self.stream.as_fd().try_clone_to_owned()?);
         socket.write(bytes)
@@ -68,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut *self.stream).poll_read(context, buffer)
     }
 }
 
@@ -78,7 +81,7 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for WriteTimeout<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(&mut *self.stream).poll_write(context, bytes);
         self.limited(written, bytes, context)
     }
 
@@ -87,7 +90,7 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for WriteTimeout<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let written = Pin::new(&mut *self.stream).poll_write_vectored(context, slices);
         let first = slices.iter().find(|slice| !slice.is_empty());
         self.limited(written, first.map_or(&[], |slice| slice), context)
     }
@@ -97,11 +100,11 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for WriteTimeout<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut *self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut *self.stream).poll_shutdown(context)
     }
 }
 
@@ -124,6 +127,7 @@ mod tests {
             let stream = UnixStream::from_std(server).unwrap();
             stream.writable().await.unwrap();
             while stream.try_write(&[0; 4096]).is_ok() {}
+            let stream = ClosedInChildren::new(stream, &no_forks());
             run(WriteTimeout::new(stream, LIMIT), client).await;
         });
     }

@@ -1,11 +1,13 @@
 //! Builds metrics whose names are known only at run time.
 
-use super::core::FamilySpec;
-use super::histogram::Bounds;
+use std::borrow::Cow;
+
+use super::core::{FamilySpec, slow_path};
+use super::histogram::GivenBounds;
 use super::{Family, Gauge, Histogram, Metric};
 use crate::error::Result;
 use crate::model::GaugeMode;
-use crate::registry::{Registry, slow_path};
+use crate::registry::Registry;
 
 /// Builds a metric without labels; [`labels`](Builder::labels) makes it a family.
 ///
@@ -27,12 +29,12 @@ use crate::registry::{Registry, slow_path};
 pub struct Builder<M: Metric> {
     name: String,
     help: String,
-    options: M::Options,
+    options: M::Given,
 }
 
 impl<M: Metric> Builder<M> {
     pub(super) fn new(name: String, help: String, options: M::Options) -> Builder<M> {
-        Builder { name, help, options }
+        Builder { name, help, options: options.into() }
     }
 
     /// Makes it a family with these label names.
@@ -47,11 +49,12 @@ impl<M: Metric> Builder<M> {
     /// Of kind [`InvalidName`](crate::ErrorKind::InvalidName),
     /// [`InvalidLabels`](crate::ErrorKind::InvalidLabels) or
     /// [`InvalidBuckets`](crate::ErrorKind::InvalidBuckets) for what the data model forbids,
-    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) for a name that is taken, and
+    /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) for a name that is taken,
     /// [`Directory`](crate::ErrorKind::Directory) where the environment names a directory that is not
-    /// there.
+    /// there, and [`Reentrant`](crate::ErrorKind::Reentrant) in a signal handler or an allocator that interrupted
+    /// this crate in the same thread.
     pub fn register(self, registry: &Registry) -> Result<M::Handle> {
-        let lock = slow_path();
+        let lock = slow_path()?;
         let child = self.spec(&[]).register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);
         Ok(M::handle(child))
@@ -63,14 +66,15 @@ impl<M: Metric> Builder<M> {
     ///
     /// Those of [`register`](Builder::register), where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
-        let lock = slow_path();
+        let lock = slow_path()?;
         let child = self.spec(&[]).get_or_register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);
         Ok(M::handle(child))
     }
 
     fn spec<'a>(&'a self, label_names: &'a [&'a str]) -> FamilySpec<'a, M> {
-        FamilySpec { name: &self.name, help: &self.help, label_names, options: self.options }
+        let options = self.options.clone();
+        FamilySpec { name: &self.name, help: &self.help, label_names, options }
     }
 }
 
@@ -85,7 +89,7 @@ impl Builder<Gauge> {
 impl Builder<Histogram> {
     /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last.
     pub fn buckets(mut self, bounds: impl Into<Vec<f64>>) -> Builder<Histogram> {
-        self.options = Bounds(bounds.into().leak());
+        self.options = GivenBounds(Cow::Owned(bounds.into()));
         self
     }
 }
@@ -105,8 +109,8 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     /// Those of [`Builder::register`].
     pub fn register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).register(registry, &slow_path())?;
-        Ok(Family::registered(core, self.labels.map(|label| &*label.leak())))
+        let core = self.base.spec(&labels).register(registry, &slow_path()?)?;
+        Ok(Family::registered(core))
     }
 
     /// The family that is registered under the same name with the same help, labels and options, or a
@@ -117,7 +121,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     /// Those of [`Builder::register`], where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).get_or_register(registry, &slow_path())?;
-        Ok(Family::registered(core, self.labels.map(|label| &*label.leak())))
+        let core = self.base.spec(&labels).get_or_register(registry, &slow_path()?)?;
+        Ok(Family::registered(core))
     }
 }

@@ -1,17 +1,21 @@
 //! The children of a family by label values: looked up without a lock or an allocation.
 //!
-//! An open-addressed table of addresses. Lookups read it at any time; inserts happen under the lock of
-//! the slow path, each by one store, so that a forked child finds the table whole. A table that is
-//! half full is replaced by one of twice the size and never freed: a reader may still be in it. All
-//! old tables together are smaller than the current one. So is the row of all children.
+//! An open-addressed table of addresses for lookups, and a row of the same addresses for scrapes. Both are
+//! read at any time; inserts happen under the lock of the slow path. A table that is half full is replaced by
+//! one of twice the size and never freed: a reader may still be in it. All old tables together are smaller
+//! than the current one. The same holds for the row.
+//!
+//! A process can be forked between the stores of an insert. An entry exists when the table has it, which is
+//! one store; the row gets it before and `count` includes it afterwards. So a child finds at most one entry
+//! at the end of its row that is not counted. Its next insert counts the entry if the table has it, and else
+//! overwrites it: no lookup has returned it, so nothing was recorded there.
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 
 /// Slots of the first table.
 const FIRST_LEN: usize = 8;
@@ -19,9 +23,9 @@ const FIRST_LEN: usize = 8;
 pub(super) struct Children<C: 'static> {
     hasher: RandomState,
     table: StaticRef<Table<C>>,
-    /// In the order of their first use, in a row, so that a scrape can look ahead.
-    all: StaticRef<Row<C>>,
-    /// How many there are; written under the lock.
+    /// In the order of their first use, so that a scrape can look ahead.
+    row: StaticRef<Row<C>>,
+    /// Entries of the row that the table has. Written under the lock, after the table.
     count: AtomicUsize,
 }
 
@@ -59,13 +63,19 @@ impl<C: Send + Sync> Table<C> {
             slot.set(entry);
         }
     }
+
+    /// Whether this very entry is in the table.
+    fn has(&self, entry: &'static Entry<C>) -> bool {
+        let found = self.probe(entry.hash).map_while(StaticRef::get);
+        found.into_iter().any(|found| std::ptr::eq(found, entry))
+    }
 }
 
 impl<C: Send + Sync> Children<C> {
     pub(super) fn new() -> Children<C> {
         let hasher = RandomState::default();
         let count = AtomicUsize::new(0);
-        Children { hasher, table: StaticRef::empty(), all: StaticRef::empty(), count }
+        Children { hasher, table: StaticRef::empty(), row: StaticRef::empty(), count }
     }
 
     /// The hash of label values; their lengths are part of it.
@@ -94,40 +104,57 @@ impl<C: Send + Sync> Children<C> {
         &self,
         hash: u64,
         is_it: impl Fn(&C) -> bool,
-        _lock: &MutexGuard<'static, ()>,
+        _lock: &SlowPath,
         make: impl FnOnce() -> C,
     ) -> &'static C {
         if let Some(child) = self.find(hash, is_it) {
             return child;
         }
         let entry: &'static Entry<C> = Box::leak(Box::new(Entry { hash, child: make() }));
-        // A process that is forked between these steps has an entry in the row that no lookup finds; another
-        // child takes its place.
-        let count = self.count.load(Ordering::Relaxed);
-        let row = match self.all.get() {
-            Some(row) if count < row.entries.len() => row,
-            former => {
-                let len = (count * 2).max(FIRST_LEN);
-                let entries: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
-                let former = former.map_or(&[][..], |former| &former.entries);
-                entries.iter().zip(former).for_each(|(new, old)| new.copy(old));
-                let row = &*Box::leak(Box::new(Row { entries }));
-                self.all.set(row);
-                row
-            }
-        };
-        row.entries[count].set(entry);
+        let count = self.settled_count();
+        self.put_in_row(count, entry);
+        self.put_in_table(count, entry);
         self.count.store(count + 1, Ordering::Relaxed);
-        match self.table.get() {
-            Some(table) if (count + 1) * 2 <= table.slots.len() => table.put(entry),
-            _ => {
-                let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
-                let table = Box::leak(Box::new(Table::new(len)));
-                row.entries.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
-                self.table.set(table);
-            }
-        }
         &entry.child
+    }
+
+    /// How many entries there are, that of an insert included which was interrupted by the fork of this process
+    /// when the table had it.
+    fn settled_count(&self) -> usize {
+        let count = self.count.load(Ordering::Relaxed);
+        let uncounted = self.row.get().and_then(|row| row.entries.get(count)?.get());
+        let table = self.table.get();
+        let is_inserted =
+            uncounted.is_some_and(|entry| table.is_some_and(|table| table.has(entry)));
+        count + usize::from(is_inserted)
+    }
+
+    /// Puts an entry behind the first `count` ones of the row.
+    fn put_in_row(&self, count: usize, entry: &'static Entry<C>) {
+        let former = self.row.get();
+        if let Some(row) = former.filter(|row| count < row.entries.len()) {
+            return row.entries[count].set(entry);
+        }
+        let len = (count * 2).max(FIRST_LEN);
+        let entries: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
+        let former = former.map_or(&[][..], |former| &former.entries);
+        entries.iter().zip(former).for_each(|(new, old)| new.copy(old));
+        entries[count].set(entry);
+        self.row.set(Box::leak(Box::new(Row { entries })));
+    }
+
+    /// Puts the last entry of a row of `count + 1` into the table.
+    fn put_in_table(&self, count: usize, entry: &'static Entry<C>) {
+        if let Some(table) = self.table.get()
+            && (count + 1) * 2 <= table.slots.len()
+        {
+            return table.put(entry);
+        }
+        let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
+        let table = Box::leak(Box::new(Table::new(len)));
+        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        row.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
+        self.table.set(table);
     }
 
     /// All children. What one needs is fetched some time before it is given, in two steps, for there may be more
@@ -137,7 +164,7 @@ impl<C: Send + Sync> Children<C> {
         first: impl Fn(&'static C),
         second: impl Fn(&'static C),
     ) -> impl Iterator<Item = &'static C> {
-        let row = self.all.get().map_or(&[][..], |row| &row.entries);
+        let row = self.row.get().map_or(&[][..], |row| &row.entries);
         let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
             if let Some(ahead) = row.get(at + own) {
@@ -166,7 +193,7 @@ mod tests {
             let text = at.to_string();
             let hash = children.hash(&[&text]);
             assert!(children.find(hash, |&child| child == at).is_none());
-            children.find_or_insert(hash, |&child| child == at, &fork::lock(), || at);
+            children.find_or_insert(hash, |&child| child == at, &fork::lock().unwrap(), || at);
         }
         for at in 0..1_000u32 {
             let hash = children.hash(&[&at.to_string()]);
@@ -176,6 +203,43 @@ mod tests {
             children.iter(|_| {}, |_| {}).copied().collect::<Vec<_>>(),
             (0..1_000).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn an_insert_that_a_fork_interrupts_leaves_one_entry_for_each_child() {
+        // What a child of the fork finds: the entry is in the row, and in the table or not. The fifth one makes
+        // the table grow, the ninth one the row.
+        for before in 0..20u32 {
+            for is_in_table in [false, true] {
+                let children = Children::new();
+                let insert = |at: u32| {
+                    let hash = children.hash(&[&at.to_string()]);
+                    children.find_or_insert(
+                        hash,
+                        |&child| child == at,
+                        &fork::lock().unwrap(),
+                        || at,
+                    )
+                };
+                (0..before).for_each(|at| _ = insert(at));
+                let hash = children.hash(&[&before.to_string()]);
+                let entry = Box::leak(Box::new(Entry { hash, child: before }));
+                children.put_in_row(before as usize, entry);
+                if is_in_table {
+                    children.put_in_table(before as usize, entry);
+                }
+                // The order of first use in the child.
+                let order: Vec<u32> = (0..before).chain([before + 1, before, before + 2]).collect();
+                let first: Vec<&u32> = order.iter().map(|at| insert(*at)).collect();
+                let again: Vec<&u32> = order.iter().map(|at| insert(*at)).collect();
+                assert!(first.iter().zip(again).all(|(first, again)| std::ptr::eq(*first, again)));
+                let is_taken_up = std::ptr::eq(first[before as usize + 1], &raw const entry.child);
+                assert_eq!(is_taken_up, is_in_table);
+                let mut found: Vec<u32> = children.iter(|_| {}, |_| {}).copied().collect();
+                found.sort_unstable();
+                assert_eq!(found, (0..before + 3).collect::<Vec<_>>(), "{is_in_table}");
+            }
+        }
     }
 
     #[test]

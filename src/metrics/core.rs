@@ -1,36 +1,39 @@
 //! What all metric types share: a family, its children, and how a child finds its cells.
 
 use std::any::Any;
-use std::sync::MutexGuard;
 
 use super::children::Children;
 use super::shape::LabelShape;
+use super::{Counter, Gauge, Histogram, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Collector, FamilyHead, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Part, Sample,
     name,
 };
-use crate::registry::{Descriptor, RegisteredFamily, Registry};
-use crate::store::fork::{self, Bound};
+use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
+use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
-use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store};
+use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store, recording_ignored};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
     const TYPE: MetricType;
 
     /// What distinguishes families of this type: a gauge's mode, a histogram's bounds.
-    type Options: Copy + PartialEq + Send + Sync + 'static;
+    type Options: Copy + Send + Sync + 'static;
+
+    /// Options as a builder holds them: they live as long as the process only once a family needs them.
+    type Given: Clone + From<Self::Options> + Into<Self::Options> + PartialEq<Self::Options>;
 
     /// What a series is stored in, at an address that lives as long as the process.
     type Slots: Send + Sync + 'static;
 
-    fn check(options: Self::Options) -> Result<()> {
+    fn check(options: &Self::Given) -> Result<()> {
         let _ = options;
         Ok(())
     }
 
-    fn mode(options: Self::Options) -> Option<GaugeMode> {
+    fn mode(options: &Self::Given) -> Option<GaugeMode> {
         let _ = options;
         None
     }
@@ -50,12 +53,15 @@ pub trait Typed: Sized + 'static {
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
     /// Makes the zeros of a series visible.
-    fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>);
+    fn declare(child: ChildRef<Self>, lock: &SlowPath);
 
     /// Has what a scrape reads of a series brought near.
     fn fetch(slots: &Self::Slots) {
         let _ = slots;
     }
+
+    /// A child that is not exported: see [`ignored_child`].
+    fn ignored() -> ChildRef<Self>;
 
     /// Gives the samples of one series as this process has them.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
@@ -95,12 +101,38 @@ pub struct Child<M: Typed> {
 /// What a handle is.
 pub type ChildRef<M> = &'static Child<M>;
 
+/// The child that stands in where one is looked up or registered by what interrupted the slow path in the same
+/// thread. Recordings there are ignored.
+///
+/// Made beforehand, as an allocator may be what was interrupted: see [`slow_path`].
+pub(super) fn ignored_child<M: Typed>(
+    slot: &StaticRef<Child<M>>,
+    options: M::Options,
+) -> ChildRef<M> {
+    slot.get().unwrap_or_else(|| {
+        let spec =
+            FamilySpec { name: "ignored", help: "", label_names: &[], options: options.into() };
+        let family = spec.detached();
+        slot.set_once(Box::leak(Box::new(Child::new(family, family.labels(&[])))))
+    })
+}
+
+/// Takes the lock of the slow path for a registration, which comes before all recording.
+///
+/// # Errors
+///
+/// Of kind [`Reentrant`](ErrorKind::Reentrant) where this thread is in the slow path already.
+pub(super) fn slow_path() -> Result<SlowPath> {
+    let _ = (Counter::ignored(), Gauge::ignored(), Histogram::ignored(), Summary::ignored());
+    registry::slow_path()
+}
+
 /// What a family is made from.
 pub(crate) struct FamilySpec<'a, M: Typed> {
     pub(crate) name: &'a str,
     pub(crate) help: &'a str,
     pub(crate) label_names: &'a [&'a str],
-    pub(crate) options: M::Options,
+    pub(crate) options: M::Given,
 }
 
 impl<M: Typed> FamilySpec<'_, M> {
@@ -109,7 +141,7 @@ impl<M: Typed> FamilySpec<'_, M> {
         let (name, const_labels) = registry.qualify(self.name);
         name::check_metric_name(&name)
             .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
-        let mode = M::mode(self.options);
+        let mode = M::mode(&self.options);
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
         let names = const_labels.iter().map(|(name, _)| name.to_owned());
@@ -120,7 +152,7 @@ impl<M: Typed> FamilySpec<'_, M> {
         if mode.is_some_and(GaugeMode::is_per_process) && names.iter().any(|name| name == "pid") {
             return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
         }
-        M::check(self.options)?;
+        M::check(&self.options)?;
         let family = match M::TYPE {
             MetricType::Counter => name.strip_suffix("_total").unwrap_or(&name).to_owned(),
             _ => name,
@@ -139,11 +171,13 @@ impl<M: Typed> FamilySpec<'_, M> {
     pub(crate) fn register(
         &self,
         registry: &Registry,
-        lock: &MutexGuard<'static, ()>,
+        lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
-        let family = FamilyCore::leak(descriptor, self.options, registry.store()?);
-        registry.add_family(family, lock)?;
+        registry.check_names(&descriptor)?;
+        let store = registry.store()?;
+        let family = FamilyCore::leak(descriptor, self.options.clone().into(), store);
+        registry.add_family(family, lock);
         Ok(family)
     }
 
@@ -151,11 +185,11 @@ impl<M: Typed> FamilySpec<'_, M> {
     pub(crate) fn get_or_register(
         &self,
         registry: &Registry,
-        lock: &MutexGuard<'static, ()>,
+        lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
         match registry.find_family::<FamilyCore<M>>(&descriptor) {
-            Some(family) if family.options == self.options => Ok(family),
+            Some(family) if self.options == family.options => Ok(family),
             _ => self.register(registry, lock),
         }
     }
@@ -170,7 +204,7 @@ impl<M: Typed> FamilySpec<'_, M> {
             label_names: Box::default(),
             const_labels: LabelSet::default(),
         };
-        FamilyCore::leak(descriptor, self.options, Store::Heap)
+        FamilyCore::leak(descriptor, self.options.clone().into(), Store::Heap)
     }
 }
 
@@ -185,6 +219,11 @@ impl<M: Typed> FamilyCore<M> {
         self.options
     }
 
+    /// The label name at a position, without constant labels.
+    pub(super) fn label_name(&self, at: usize) -> &str {
+        &self.descriptor.label_names[at]
+    }
+
     /// The child with these label values, made at the first call.
     #[inline]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
@@ -196,16 +235,16 @@ impl<M: Typed> FamilyCore<M> {
     }
 
     #[cold]
+    #[inline(never)]
     fn insert_now(&'static self, hash: u64, values: &[&str]) -> ChildRef<M> {
-        self.insert(hash, values, &fork::lock())
+        match fork::lock() {
+            Some(lock) => self.insert(hash, values, &lock),
+            None => M::ignored(),
+        }
     }
 
     /// As [`child`](Self::child), for those who hold the lock.
-    pub(super) fn child_locked(
-        &'static self,
-        values: &[&str],
-        lock: &MutexGuard<'static, ()>,
-    ) -> ChildRef<M> {
+    pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.insert(self.children.hash(values), values, lock)
     }
 
@@ -217,22 +256,21 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
-    fn insert(
-        &'static self,
-        hash: u64,
-        values: &[&str],
-        lock: &MutexGuard<'static, ()>,
-    ) -> ChildRef<M> {
+    fn insert(&'static self, hash: u64, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.children.find_or_insert(
             hash,
             |child| self.shape.has_values(&child.labels, values),
             lock,
-            || Child { family: self, labels: self.labels(values), bound: Bound::empty() },
+            || Child::new(self, self.labels(values)),
         )
     }
 }
 
 impl<M: Typed> Child<M> {
+    fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
+        Child { family, labels, bound: Bound::empty() }
+    }
+
     /// Has what a scrape reads first brought near.
     fn fetch(&self) {
         self.bound.fetch();
@@ -248,18 +286,10 @@ impl<M: Typed> Child<M> {
         }
     }
 
-    /// The storage of this series in this process.
+    /// The storage of this series, if this process has it.
     #[inline]
-    pub(super) fn slots(&'static self) -> &'static M::Slots {
-        match self.bound.get() {
-            Some(slots) => slots,
-            None => self.bind_now(),
-        }
-    }
-
-    #[cold]
-    fn bind_now(&'static self) -> &'static M::Slots {
-        self.bind(&fork::lock())
+    pub(super) fn bound(&self) -> Option<&'static M::Slots> {
+        self.bound.get()
     }
 
     /// The storage, if this process has recorded or declared the series.
@@ -271,7 +301,7 @@ impl<M: Typed> Child<M> {
         }
     }
 
-    pub(super) fn bind(&'static self, lock: &MutexGuard<'static, ()>) -> &'static M::Slots {
+    pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
         if let Some(slots) = self.bound.get() {
             return slots;
         }
@@ -321,35 +351,37 @@ impl<M: SplitTyped> Child<M> {
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
         match self.claim() {
-            Claimed::Owned(cells) => M::record(cells, value),
-            Claimed::Shared(cells) => M::record_shared(cells, value),
+            Some(Claimed::Owned(cells)) => M::record(cells, value),
+            Some(Claimed::Shared(cells)) => M::record_shared(cells, value),
+            None => recording_ignored(),
         }
     }
 
-    /// The cells for this thread, made if need be.
-    fn claim(&'static self) -> Claimed<M::Cells> {
-        let token = thread::claim();
+    /// The cells for this thread, made if need be; `None` where they cannot be made because this thread is in the
+    /// slow path.
+    fn claim(&'static self) -> Option<Claimed<M::Cells>> {
+        let shared = || self.bound.get().and_then(Split::shared).map(Claimed::Shared);
+        let Some(inside) = fork::enter() else {
+            return shared();
+        };
+        let token = thread::claim(&inside);
         if token.is_none()
-            && let Some(cells) = self.bound.get().and_then(Split::shared)
+            && let Some(cells) = shared()
         {
-            return Claimed::Shared(cells);
+            return Some(cells);
         }
-        self.claim_locked(token, &fork::lock())
+        Some(self.claim_locked(token, &inside.lock()))
     }
 
     /// As [`claim`](Self::claim), for those who hold the lock.
-    fn claim_locked(
-        &'static self,
-        token: Option<Token>,
-        lock: &MutexGuard<'static, ()>,
-    ) -> Claimed<M::Cells> {
+    fn claim_locked(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
         let make = || M::open_cells(&mut self.opener(), self.family.options);
         self.bind(lock).claim(token, make, lock)
     }
 
     /// Makes the zeros of this thread's cells visible.
-    pub(super) fn declare(&'static self, lock: &MutexGuard<'static, ()>) {
-        self.claim_locked(thread::claim(), lock);
+    pub(super) fn declare(&'static self, lock: &SlowPath) {
+        self.claim_locked(thread::claim(lock.inside()), lock);
     }
 }
 
@@ -374,7 +406,7 @@ macro_rules! split_storage {
             Box::leak(Box::new(Split::inherit(slots)))
         }
 
-        fn declare(child: ChildRef<Self>, lock: &MutexGuard<'static, ()>) {
+        fn declare(child: ChildRef<Self>, lock: &SlowPath) {
             child.declare(lock);
         }
     };

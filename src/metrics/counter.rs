@@ -1,13 +1,14 @@
 //! Counters: totals that only grow.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, split_storage, total};
+use super::core::{
+    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
+};
 use super::{Builder, Family, Metric, statics};
 use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SeriesOpener, Split};
 
 /// A total that only grows, declared as a static.
@@ -157,9 +158,15 @@ impl Metric for Counter {
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
     type Options = ();
+    type Given = ();
     type Slots = Split<CounterCells>;
 
     split_storage!();
+
+    fn ignored() -> ChildRef<Counter> {
+        static CHILD: StaticRef<Child<Counter>> = StaticRef::empty();
+        ignored_child(&CHILD, ())
+    }
 
     fn fetch(split: &Split<CounterCells>) {
         if let Some(cells) = split.first() {

@@ -1,11 +1,11 @@
 //! Families with labels by position.
 
 use super::Metric;
-use super::core::{FamilyCore, FamilySpec};
+use super::core::{FamilyCore, FamilySpec, slow_path};
 use super::statics::Declare;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::name;
-use crate::registry::{default_registry, registration_failed, slow_path};
+use crate::registry::{default_registry, registration_failed};
 use crate::store::fork::StaticRef;
 
 /// A family with `N` labels, declared as a static or made by a [`FamilyBuilder`](super::FamilyBuilder).
@@ -53,7 +53,8 @@ impl<M: Metric, const N: usize> Family<M, N> {
     }
 
     /// The family of a core that is registered already.
-    pub(super) fn registered(core: &'static FamilyCore<M>, labels: [&'static str; N]) -> Self {
+    pub(super) fn registered(core: &'static FamilyCore<M>) -> Self {
+        let labels = std::array::from_fn(|at| core.label_name(at));
         let family = Family {
             name: "",
             help: "",
@@ -73,7 +74,10 @@ impl<M: Metric, const N: usize> Family<M, N> {
     pub fn with(&self, values: [&str; N]) -> M::Handle {
         let core = match self.core.get() {
             Some(core) => core,
-            None => self.first_use(),
+            None => match self.first_use() {
+                Some(core) => core,
+                None => return M::handle(M::ignored()),
+            },
         };
         M::handle(core.child(&values))
     }
@@ -103,15 +107,16 @@ impl<M: Metric, const N: usize> Family<M, N> {
     }
 
     fn spec(&self) -> FamilySpec<'_, M> {
-        let (name, help, options) = (self.name, self.help, self.options);
+        let (name, help, options) = (self.name, self.help, self.options.into());
         FamilySpec { name, help, label_names: &self.labels, options }
     }
 
+    /// `None` where this thread is in the slow path already.
     #[cold]
-    fn first_use(&self) -> &'static FamilyCore<M> {
-        let lock = slow_path();
+    fn first_use(&self) -> Option<&'static FamilyCore<M>> {
+        let lock = slow_path().ok()?;
         if let Some(core) = self.core.get() {
-            return core;
+            return Some(core);
         }
         let spec = self.spec();
         let core = spec.register(default_registry(), &lock).unwrap_or_else(|error| {
@@ -119,13 +124,13 @@ impl<M: Metric, const N: usize> Family<M, N> {
             spec.detached()
         });
         self.core.set(core);
-        core
+        Some(core)
     }
 }
 
 impl<M: Metric, const N: usize> Declare for Family<M, N> {
     fn try_register(&self) -> Result<()> {
-        let lock = slow_path();
+        let lock = slow_path()?;
         if self.core.get().is_none() {
             self.core.set(self.spec().register(default_registry(), &lock)?);
         }
@@ -137,7 +142,8 @@ impl<M: Metric, const N: usize> Clone for Family<M, N> {
     fn clone(&self) -> Self {
         let core = StaticRef::empty();
         // A static that is cloned before its first use would register twice.
-        core.set(self.core.get().unwrap_or_else(|| self.first_use()));
+        let registered = self.core.get().or_else(|| self.first_use());
+        core.set(registered.unwrap_or_else(|| M::ignored().family));
         Family { core, ..*self }
     }
 }

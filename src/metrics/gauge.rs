@@ -1,15 +1,14 @@
 //! Gauges: values that go up and down.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, Typed};
+use super::core::{Child, ChildRef, FamilySpec, Typed, ignored_child};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, Part, name};
-use crate::store::fork::StaticRef;
-use crate::store::{SampleCells, SeriesOpener};
+use crate::store::fork::{self, SlowPath, StaticRef};
+use crate::store::{SampleCells, SeriesOpener, recording_ignored};
 
 /// A value that goes up and down, declared as a static.
 ///
@@ -143,9 +142,7 @@ impl GaugeHandle {
     /// Sets the value. Any number is allowed, NaN and the infinities too.
     #[inline]
     pub fn set(&self, value: f64) {
-        let cells = self.0.slots();
-        cells.stamp();
-        cells.sample.value.set(value);
+        self.record(Change::Set(value));
     }
 
     /// Adds 1.
@@ -163,9 +160,7 @@ impl GaugeHandle {
     /// Adds `amount` to what this process has.
     #[inline]
     pub fn add(&self, amount: f64) {
-        let cells = self.0.slots();
-        cells.stamp();
-        cells.sample.value.add(amount);
+        self.record(Change::Add(amount));
     }
 
     /// Subtracts `amount` from what this process has.
@@ -188,6 +183,24 @@ impl GaugeHandle {
     /// Sets the value to the seconds that pass until the timer stops.
     pub fn start_timer(&self) -> Timer<GaugeHandle> {
         Timer::start(*self)
+    }
+
+    #[inline]
+    fn record(self, change: Change) {
+        match self.0.bound() {
+            Some(cells) if !cells.notes_time.load(Ordering::Relaxed) => cells.apply(change),
+            Some(cells) => cells.apply_with_time(change),
+            None => self.record_first(change),
+        }
+    }
+
+    /// Records for the first time in this process.
+    #[cold]
+    fn record_first(self, change: Change) {
+        match fork::lock().map(|lock| self.0.bind(&lock)) {
+            Some(cells) => cells.apply_with_time(change),
+            None => recording_ignored(),
+        }
     }
 
     /// The value that this process has; 0 if it never set one.
@@ -220,6 +233,13 @@ impl Metric for Gauge {
     }
 }
 
+/// What a recording does to the value.
+#[derive(Clone, Copy)]
+enum Change {
+    Set(f64),
+    Add(f64),
+}
+
 /// The cells of a gauge series, which all threads share.
 pub struct GaugeCells {
     sample: SampleCells,
@@ -229,30 +249,33 @@ pub struct GaugeCells {
 }
 
 impl GaugeCells {
-    /// Notes the time: of each recording where the newest decides, else of the first.
-    ///
-    /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[inline]
-    fn stamp(&self) {
-        if self.notes_time.load(Ordering::Relaxed) {
-            self.note_time();
+    fn apply(&self, change: Change) {
+        match change {
+            Change::Set(value) => self.sample.value.set(value),
+            Change::Add(amount) => self.sample.value.add(amount),
         }
     }
 
+    /// Notes the time too: of each recording where the newest decides, else of the first.
+    ///
+    /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[cold]
-    fn note_time(&self) {
+    fn apply_with_time(&self, change: Change) {
         self.sample.time.set(now());
         self.notes_time.store(self.is_most_recent, Ordering::Relaxed);
+        self.apply(change);
     }
 }
 
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
     type Options = GaugeMode;
+    type Given = GaugeMode;
     type Slots = GaugeCells;
 
-    fn mode(mode: GaugeMode) -> Option<GaugeMode> {
-        Some(mode)
+    fn mode(mode: &GaugeMode) -> Option<GaugeMode> {
+        Some(*mode)
     }
 
     fn open(
@@ -273,8 +296,13 @@ impl Typed for Gauge {
         cells
     }
 
-    fn declare(child: ChildRef<Gauge>, lock: &MutexGuard<'static, ()>) {
+    fn declare(child: ChildRef<Gauge>, lock: &SlowPath) {
         child.bind(lock);
+    }
+
+    fn ignored() -> ChildRef<Gauge> {
+        static CHILD: StaticRef<Child<Gauge>> = StaticRef::empty();
+        ignored_child(&CHILD, GaugeMode::All)
     }
 
     fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(Part, f64)) {

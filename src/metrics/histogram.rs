@@ -1,14 +1,16 @@
 //! Histograms: observations counted in buckets.
 
-use std::sync::MutexGuard;
+use std::borrow::Cow;
 
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, split_storage, total};
+use super::core::{
+    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
+};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, buckets, statics};
 use crate::error::Result;
 use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SeriesOpener, Split};
 
 /// Observations counted in buckets, declared as a static.
@@ -85,7 +87,7 @@ impl Histogram {
     }
 
     fn spec(&self) -> FamilySpec<'_, Histogram> {
-        let options = Bounds(self.bounds);
+        let options = Bounds(self.bounds).into();
         FamilySpec { name: self.name, help: self.help, label_names: &[], options }
     }
 }
@@ -136,8 +138,34 @@ impl Metric for Histogram {
 }
 
 /// The upper bounds of a histogram's buckets.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub struct Bounds(pub(super) &'static [f64]);
+
+/// Bounds as a builder holds them.
+#[derive(Clone)]
+pub struct GivenBounds(pub(super) Cow<'static, [f64]>);
+
+impl From<Bounds> for GivenBounds {
+    fn from(bounds: Bounds) -> GivenBounds {
+        GivenBounds(Cow::Borrowed(bounds.0))
+    }
+}
+
+impl From<GivenBounds> for Bounds {
+    /// Keeps the bounds for the life of the process.
+    fn from(given: GivenBounds) -> Bounds {
+        Bounds(match given.0 {
+            Cow::Borrowed(bounds) => bounds,
+            Cow::Owned(bounds) => bounds.leak(),
+        })
+    }
+}
+
+impl PartialEq<Bounds> for GivenBounds {
+    fn eq(&self, bounds: &Bounds) -> bool {
+        *self.0 == *bounds.0
+    }
+}
 
 impl Bounds {
     /// The bounds without a final `+Inf`, whose bucket every histogram has.
@@ -173,13 +201,19 @@ impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
+    type Given = GivenBounds;
     type Slots = Split<HistogramCells>;
 
-    fn check(bounds: Bounds) -> Result<()> {
-        buckets::check(bounds.0)
+    fn check(bounds: &GivenBounds) -> Result<()> {
+        buckets::check(&bounds.0)
     }
 
     split_storage!();
+
+    fn ignored() -> ChildRef<Histogram> {
+        static CHILD: StaticRef<Child<Histogram>> = StaticRef::empty();
+        ignored_child(&CHILD, Bounds(&buckets::DEFAULT))
+    }
 
     fn collect(split: &Split<HistogramCells>, bounds: Bounds, sink: &mut dyn FnMut(Part, f64)) {
         let mut count = 0.0;

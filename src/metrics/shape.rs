@@ -47,12 +47,12 @@ impl LabelShape {
             };
             let start = end + place.before;
             end = start + value.len();
-            // Quotes are in no value, so one at its end says how long it is.
-            let is_same = match text.get(start..=end) {
-                Some([own @ .., b'"']) => is_same(own, value.as_bytes()),
+            // Rendered values have no quotes, so the first one behind `start` is the end of the value.
+            let is_value = match text.get(start..=end) {
+                Some([own @ .., b'"']) => is_value(own, value.as_bytes()),
                 _ => false,
             };
-            if !is_same {
+            if !is_value {
                 return false;
             }
         }
@@ -66,17 +66,40 @@ impl LabelShape {
     }
 }
 
-/// Whether two texts of one length are equal. Label values are mostly short, and a call takes longer than this.
+/// Whether a text equals a value of the same length and has no quote. Label values are mostly short, and a call
+/// takes longer than this.
+///
+/// Of less than 4 bytes quotes are not looked for: where the value goes on in the text behind a quote, it has
+/// `",x=` at least.
 #[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
-        let is_alike = a_first == b_first && a.last_chunk::<8>() == b.last_chunk::<8>();
-        return is_alike && (a.len() <= 16 || a == b);
+fn is_value(text: &[u8], value: &[u8]) -> bool {
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        if value.first_chunk() != Some(first) || value.last_chunk() != Some(last) {
+            return false;
+        }
+        let is_unquoted = |chunk: &[u8; 8]| !has_quote(u64::from_le_bytes(*chunk));
+        if text.len() <= 16 {
+            return is_unquoted(first) && is_unquoted(last);
+        }
+        let mut chunks = text.as_chunks().0.iter().zip(value.as_chunks().0);
+        return chunks.all(|(text, value)| text == value && is_unquoted(text)) && is_unquoted(last);
     }
-    if let (Some(a_first), Some(b_first)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
-        return a_first == b_first && a.last_chunk::<4>() == b.last_chunk::<4>();
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let word =
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+        return value.first_chunk() == Some(first)
+            && value.last_chunk() == Some(last)
+            && !has_quote(word);
     }
-    a.iter().zip(b).all(|(a, b)| a == b)
+    text.iter().zip(value).all(|(text, value)| text == value)
+}
+
+/// Whether a byte of a word is a quote.
+#[inline]
+fn has_quote(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    let zero_where_quote = word ^ (ONES * u64::from(b'"'));
+    zero_where_quote.wrapping_sub(ONES) & !zero_where_quote & (ONES << 7) != 0
 }
 
 #[cfg(test)]
@@ -96,6 +119,39 @@ mod tests {
         let mut pairs: Vec<(&str, &str)> = constant.iter().chain(own).collect();
         pairs.sort_unstable();
         KeptLabels::new(pairs.into_iter())
+    }
+
+    #[test]
+    fn a_given_value_with_quotes_does_not_match_the_text_of_several_labels() {
+        let shape = LabelShape::new(&["a", "b"].map(Box::from), &LabelSet::default());
+        let filler = "x".repeat(20);
+        for value in ["", "1", "12345", "123456789", &filler] {
+            // Between the given values of that length lies what is skipped: the end of one label and the
+            // beginning of the next.
+            let kept = KeptLabels::new([("a", value), ("b", "xyzwhello")].into_iter());
+            assert!(shape.has_values(&kept, &[value, "xyzwhello"]));
+            assert!(!shape.has_values(&kept, &[&format!("{value}\",b="), "hello"]), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_equal_to_its_last_byte_and_has_no_quote() {
+        for len in 0..40 {
+            let plain = "y".repeat(len);
+            assert!(is_value(plain.as_bytes(), plain.as_bytes()));
+            for at in 0..len {
+                for byte in [b'"', b'!', b'#', 0xa2] {
+                    let mut text = plain.clone().into_bytes();
+                    text[at] = byte;
+                    assert!(!is_value(&text, plain.as_bytes()));
+                    assert_eq!(
+                        is_value(&text, &text),
+                        byte != b'"' || len < 4,
+                        "{len} {at} {byte}"
+                    );
+                }
+            }
+        }
     }
 
     proptest! {

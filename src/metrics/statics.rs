@@ -1,9 +1,9 @@
 //! Statics: bound to their series at the first use, or by [`declare`].
 
 use super::Metric;
-use super::core::{Child, ChildRef, FamilySpec};
+use super::core::{Child, ChildRef, FamilySpec, slow_path};
 use crate::error::Result;
-use crate::registry::{default_registry, registration_failed, slow_path};
+use crate::registry::{default_registry, registration_failed};
 use crate::store::fork::StaticRef;
 
 /// The child of a static without labels.
@@ -20,7 +20,9 @@ pub(super) fn child<'a, M: Metric>(
 
 #[cold]
 fn first_use<M: Metric>(slot: &StaticRef<Child<M>>, spec: &FamilySpec<'_, M>) -> ChildRef<M> {
-    let lock = slow_path();
+    let Ok(lock) = slow_path() else {
+        return M::ignored();
+    };
     if let Some(child) = slot.get() {
         return child;
     }
@@ -38,7 +40,7 @@ pub(super) fn register<M: Metric>(
     slot: &StaticRef<Child<M>>,
     spec: &FamilySpec<'_, M>,
 ) -> Result<()> {
-    let lock = slow_path();
+    let lock = slow_path()?;
     let child = match slot.get() {
         Some(child) => child,
         None => {

@@ -1,13 +1,13 @@
 //! Summaries: count and sum of observations.
 
-use std::sync::MutexGuard;
-
-use super::core::{Child, ChildRef, FamilySpec, SplitTyped, Typed, split_storage, total};
+use super::core::{
+    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
+};
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
 use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
-use crate::store::fork::StaticRef;
+use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SeriesOpener, Split};
 
 /// Count and sum of observations, declared as a static.
@@ -129,9 +129,15 @@ impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
+    type Given = ();
     type Slots = Split<SummaryCells>;
 
     split_storage!();
+
+    fn ignored() -> ChildRef<Summary> {
+        static CHILD: StaticRef<Child<Summary>> = StaticRef::empty();
+        ignored_child(&CHILD, ())
+    }
 
     fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
         sink(Part::Sum, total(split, |cells| cells.sum.get()));

@@ -1,8 +1,7 @@
-//! The data model: plain values and the traits that move them.
+//! The data model: families, samples, and the traits of their sources and sinks.
 //!
-//! A *family* has a name, a help text and a type; it holds *samples*, each with a label set. A
-//! [`Collector`] produces families, a [`FamilySink`] takes them, a [`Gatherer`] runs collectors.
-//! The writing half and the reading half of the crate share this module and nothing above it.
+//! A *family* has a name, a help text and a type; it has *samples*, each with a label set. A
+//! [`Collector`] produces families, a [`FamilySink`] receives them, a [`Gatherer`] runs collectors.
 
 pub(crate) mod clock;
 mod collector;

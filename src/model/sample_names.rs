@@ -1,20 +1,20 @@
-//! The names that a family takes: its own and those of its possible samples. Two families that have one in common
-//! cannot be in one exposition.
+//! Detects collisions between the names that families reserve: their own and those of their possible samples. Two
+//! families that share such a name cannot be in one exposition.
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::MetricType;
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
-/// A name that two families have in common.
+/// A name that both families reserve, if there is one.
 pub(crate) fn shared_name(
     (name, metric_type): (&str, MetricType),
     (other, other_type): (&str, MetricType),
 ) -> Option<String> {
     for suffix in metric_type.suffixes() {
         for other_suffix in other_type.suffixes() {
-            // OK because most names differ in length, which is compared first.
+            // The lengths are compared first, as concatenation allocates.
             let same_len = name.len() + suffix.len() == other.len() + other_suffix.len();
             if same_len && [name, suffix].concat() == [other, other_suffix].concat() {
                 return Some([name, suffix].concat());
@@ -24,20 +24,20 @@ pub(crate) fn shared_name(
     None
 }
 
-/// Families by name, each with a value, to find those that have a name in common with another one.
+/// A map from families to values that finds the families whose reserved names collide with those of another one.
 #[derive(Debug)]
 pub(crate) struct FamilyIndex<T> {
-    by_name: Map<Box<str>, Vec<(MetricType, T)>>,
+    by_name: HashMap<Box<str>, Vec<(MetricType, T)>, RandomState>,
 }
 
 impl<T> Default for FamilyIndex<T> {
     fn default() -> FamilyIndex<T> {
-        FamilyIndex { by_name: Map::default() }
+        FamilyIndex { by_name: HashMap::default() }
     }
 }
 
 impl<T> FamilyIndex<T> {
-    /// Adds a family, whatever names it has in common with others.
+    /// Adds a family, even if its names collide with those of others.
     pub(crate) fn insert(&mut self, name: &str, metric_type: MetricType, value: T) {
         match self.by_name.get_mut(name) {
             Some(same) => same.push((metric_type, value)),
@@ -48,16 +48,16 @@ impl<T> FamilyIndex<T> {
     /// The value of a family.
     pub(crate) fn get(&self, name: &str, metric_type: MetricType) -> Option<&T> {
         let same = self.by_name.get(name)?;
-        same.iter().find(|(known, _)| *known == metric_type).map(|(_, value)| value)
+        same.iter().find(|(same_type, _)| *same_type == metric_type).map(|(_, value)| value)
     }
 
-    /// Finds the families that have a name in common with this one until one is what is looked for. A family with
-    /// several common names is found several times.
+    /// Calls `is_match` with each family whose reserved names collide with those of this one, until it returns
+    /// `true`. Returns whether it did. A family is visited once for each name in common.
     pub(crate) fn find_colliding(
         &self,
         name: &str,
         metric_type: MetricType,
-        mut is_it: impl FnMut(&str, MetricType, &T) -> bool,
+        mut is_match: impl FnMut(&str, MetricType, &T) -> bool,
     ) -> bool {
         let mut sample = String::with_capacity(name.len() + MetricType::MAX_SUFFIX_LEN);
         metric_type.suffixes().iter().any(|suffix| {
@@ -69,8 +69,8 @@ impl<T> FamilyIndex<T> {
                 let same = base.and_then(|base| self.by_name.get_key_value(base));
                 same.is_some_and(|(base, same)| {
                     let mut same =
-                        same.iter().filter(|(known, _)| known.suffixes().contains(other));
-                    same.any(|(known, value)| is_it(base, *known, value))
+                        same.iter().filter(|(same_type, _)| same_type.suffixes().contains(other));
+                    same.any(|(same_type, value)| is_match(base, *same_type, value))
                 })
             })
         })
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn two_families_collide_in_any_of_their_names() {
+    fn families_collide_by_their_own_names_and_by_sample_names() {
         use MetricType::{Counter, Gauge, Histogram, Summary};
         for (one, other, shared) in [
             (("a", Histogram), ("a_count", Gauge), Some("a_count")),
@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_finds_what_has_a_name_in_common(
+        fn the_index_finds_exactly_the_families_that_share_a_name(
             families in proptest::collection::vec(
                 ("[ab](_total|_sum|_info|_created|_bucket|_gcount){0,2}", 0..MetricType::ALL.len()),
                 1..8,

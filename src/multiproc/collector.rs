@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::gauge::SourceState;
 use super::known::{self, Access, Tools};
 use super::lock::CompactorLock;
 use super::merge::{Merge, Origin, Place};
+use super::prober::{OwnerLease, Prober};
 use super::problem::{Cause, Reason};
 use super::processes::{Absent, ProcessLabels};
 use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
@@ -27,6 +29,7 @@ use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::{Identity, descriptor_limit};
+use crate::logging::{self, log_line};
 use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
@@ -36,6 +39,7 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// [`Compactor`](crate::Compactor) has archived counts as before. What cannot be read is skipped and counted in
 /// `multiprom_file_errors_total{reason}`; everything else is given. Where processes disagree on a family so that the page would
 /// be invalid or ambiguous, a part of it is left out and counted in `multiprom_merge_conflicts_total{reason}`.
+/// An archive that a newer release wrote fails the scrape ([`FamilySink::fail`]), because totals without it would fall.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
@@ -56,6 +60,7 @@ use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
 /// ```
 pub struct MultiProcessCollector {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     files: Vec<PathBuf>,
     /// The directories, and then those of the files. Their indices are the numbers of directories.
     places: Vec<PathBuf>,
@@ -63,6 +68,7 @@ pub struct MultiProcessCollector {
     place_names: Vec<String>,
     settings: Settings,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     /// By what processes are shown: for longer than a scrape may have what the cache has.
     processes: Turns<ProcessLabels>,
     /// How many files may be kept open.
@@ -93,12 +99,16 @@ type Filter = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// Takes what a scrape skips.
 type Listener = Box<dyn Fn(&Error) + Send + Sync>;
 
+/// The values of the label `directory` that are not the path: by path.
+pub(super) type DirectoryLabels = HashMap<PathBuf, String>;
+
 /// What is different from the defaults.
 pub(super) struct Settings {
     pub(super) pid_label: String,
     pub(super) labels: Vec<(String, String)>,
     pub(super) filter: Option<Filter>,
     pub(super) gauge_mode: Option<ModeRule>,
+    pub(super) default_gauge_mode: GaugeMode,
     on_problem: Option<Listener>,
 }
 
@@ -132,14 +142,17 @@ impl MultiProcessCollector {
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder {
             dirs: Vec::new(),
+            labels_of_dirs: DirectoryLabels::default(),
             file_systems: FileSystems::Supported,
             files: Vec::new(),
             access: Access::Read,
+            owner_lease: None,
             settings: Settings {
                 pid_label: "pid".to_owned(),
                 labels: Vec::new(),
                 filter: None,
                 gauge_mode: None,
+                default_gauge_mode: GaugeMode::All,
                 on_problem: None,
             },
         }
@@ -155,6 +168,9 @@ impl MultiProcessCollector {
         if !cache.merge.begin() {
             cache.dirs.clear();
         }
+        if let Some(lease) = &self.owner_lease {
+            cache.prober.set_owner_lease(Arc::clone(lease));
+        }
         cache.dirs.resize_with(self.dirs.len(), KnownDirectory::default);
         let mut attempt = 0;
         loop {
@@ -167,6 +183,7 @@ impl MultiProcessCollector {
             let mut tools = Tools {
                 merge: &mut cache.merge,
                 reader: &mut cache.reader,
+                prober: &mut cache.prober,
                 access: self.access,
                 dead_gauges,
                 spare: self.max_open,
@@ -218,7 +235,12 @@ impl MultiProcessCollector {
         let rule = self.settings.gauge_mode.as_deref();
         let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
         let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
+        let unsupported = cache.merge.problems.unsupported_archive();
         self.note(&mut cache.merge, &exported);
+        if let Some(error) = unsupported {
+            out.fail(error);
+            return read;
+        }
         let sources = &cache.merge.sources;
         let processes = match self.processes.take_turn() {
             Some(mut processes) => processes.assign(sources, &self.place_names, absent),
@@ -261,12 +283,22 @@ struct Cache {
     merge: Merge,
     dirs: Vec<KnownDirectory>,
     reader: Reader,
+    prober: Prober,
 }
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
         let (dirs, censuses) = match self.cache.take_turn() {
-            Some(mut cache) => self.scrape(&mut cache, Absent::Forgotten, out),
+            Some(mut cache) => {
+                let read = self.scrape(&mut cache, Absent::Forgotten, out);
+                let lines = cache.prober.unreported();
+                // Other scrapes do not wait for the log.
+                drop(cache);
+                for line in &lines {
+                    log_line(line);
+                }
+                read
+            }
             None => self.scrape(&mut Cache::default(), Absent::Kept, out),
         };
         let help = "Series files, or entries of them, that a scrape skipped.";
@@ -283,7 +315,7 @@ impl Collector for MultiProcessCollector {
         for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
             family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
         }
-        figures::emit(&dirs, &censuses, out);
+        figures::emit(&dirs, &self.labels_of_dirs, &censuses, out);
     }
 }
 
@@ -334,9 +366,11 @@ impl NamedFiles {
 #[must_use = "a collector is made by `build`"]
 pub struct CollectorBuilder {
     dirs: Vec<PathBuf>,
+    labels_of_dirs: DirectoryLabels,
     file_systems: FileSystems,
     files: Vec<PathBuf>,
     access: Access,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
     settings: Settings,
 }
 
@@ -349,11 +383,26 @@ impl CollectorBuilder {
         Ok(self)
     }
 
+    /// Has leases taken in the name of the owners of files too.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    pub(crate) fn owner_lease(mut self, lease: Arc<dyn OwnerLease>) -> CollectorBuilder {
+        self.owner_lease = Some(lease);
+        self
+    }
+
     /// Adds a directory. Several are merged as if their files were in one; one that is given twice, by whatever names,
     /// counts once.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
+    }
+
+    /// Adds a directory that the label `directory` of its own metrics calls by another name than its path,
+    /// which is a new one at each start.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the launcher"))]
+    pub(crate) fn labelled_directory(mut self, dir: &Path, label: &str) -> CollectorBuilder {
+        self.labels_of_dirs.insert(dir.to_owned(), label.to_owned());
+        self.directory(dir)
     }
 
     /// Accepts directories on any file system. On one that is not tmpfs, ext4, xfs, btrfs or overlayfs,
@@ -399,6 +448,19 @@ impl CollectorBuilder {
         self
     }
 
+    /// Merges gauge families whose files have the mode [`All`](GaugeMode::All) by another mode.
+    ///
+    /// That is the mode of gauges for which a program chose none, and gives one series for each process that
+    /// ever lived. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
+    ///
+    /// A mode that is not live counts ended processes for as long as their gauges are kept, see
+    /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
+    /// files of the mode `All` do not keep.
+    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> CollectorBuilder {
+        self.settings.default_gauge_mode = mode;
+        self
+    }
+
     /// Tells of everything that a scrape skips, at each scrape.
     pub fn on_problem(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.settings.on_problem = Some(Box::new(tell));
@@ -412,6 +474,7 @@ impl CollectorBuilder {
     /// Of kind [`Usage`](ErrorKind::Usage) without a directory, [`Directory`](ErrorKind::Directory) where
     /// one cannot be listed, and [`InvalidLabels`](ErrorKind::InvalidLabels) for a malformed label name.
     pub fn build(mut self) -> Result<MultiProcessCollector> {
+        logging::note_standard_error();
         if self.dirs.is_empty() && self.files.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
@@ -426,6 +489,8 @@ impl CollectorBuilder {
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let errors = [const { AtomicU64::new(0) }; Reason::ALL.len()];
         let (dirs, files, access) = (self.dirs, self.files, self.access);
+        let labels_of_dirs = self.labels_of_dirs;
+        let owner_lease = self.owner_lease;
         let mut places = dirs.clone();
         for file in &files {
             if !places.iter().any(|place| place == parent(file)) {
@@ -441,11 +506,13 @@ impl CollectorBuilder {
         let (bucket_conflicts, cache) = (AtomicU64::new(0), Turns::default());
         Ok(MultiProcessCollector {
             dirs,
+            labels_of_dirs,
             files,
             places,
             place_names,
             settings,
             access,
+            owner_lease,
             processes: Turns::default(),
             max_open,
             cache,

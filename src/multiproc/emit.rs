@@ -29,6 +29,10 @@ pub(super) fn emit(
     for at in exported {
         let family = &merge.tables.families[*at];
         let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
+            GaugeMode::All => settings.default_gauge_mode,
+            chosen => chosen,
+        });
         let head =
             FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
         out.family(&head);
@@ -36,7 +40,7 @@ pub(super) fn emit(
             merge,
             settings,
             metric_type: family.metric_type,
-            mode: mode.or(merge.mode(*at)).unwrap_or_default(),
+            mode,
             is_rendered: family.is_rendered() && settings.labels.is_empty(),
             moved_label: moved_label(family, settings),
             shown: &mut shown,

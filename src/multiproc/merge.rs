@@ -275,7 +275,7 @@ impl Merge {
         };
         self.sources.push(Source {
             dir: self.dir,
-            id: name.id.into(),
+            id: name.writer(id).into(),
             process_len: name.process(id).len(),
             mode: name.kind.mode().unwrap_or_default(),
             is_retired: place == Place::Retired,

@@ -170,6 +170,16 @@ impl Problems {
         }
     }
 
+    /// The error of a directory whose archive this release cannot read. Without the archive its totals would
+    /// fall.
+    pub(super) fn unsupported_archive(&self) -> Option<Error> {
+        let found = self.found.iter().find_map(|(path, cause)| match cause {
+            Cause::Archive(error @ ArchiveError::VersionUnknown { .. }) => Some((path, *error)),
+            _ => None,
+        });
+        found.map(|(path, error)| Error::at(ErrorKind::Unsupported, path, Cause::Archive(error)))
+    }
+
     pub(super) fn into_errors(self) -> impl Iterator<Item = (Reason, Error)> {
         self.found.into_iter().map(|(path, cause)| {
             let reason = cause.reason();

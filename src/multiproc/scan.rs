@@ -132,6 +132,7 @@ pub(super) fn read_directory(
             return (Attempt::Consistent, census);
         }
     };
+    tools.prober.enter(dir, &handle);
     known.listing = match Listing::look(dir, &handle, known.listing.take()) {
         Ok(listing) => Some(listing),
         Err(error) => {
@@ -265,7 +266,7 @@ impl<'a> Scan<'a, '_> {
 
     fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<Box<Known>> {
         let added = self.tools.add(file, found)?;
-        self.census.count(added.liveness);
+        self.census.count(added.verdict.liveness());
         self.moved |= added.is_truncated;
         added.known
     }

@@ -10,17 +10,18 @@ mod default;
 mod descriptor;
 
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
+use crate::logging::{self, log_line};
 use crate::model::{
     Collector, FamilyHead, FamilyIndex, FamilySink, Gatherer, LabelSet, MetricType,
     NativeHistogram, Part, RenderedLabels, Sample,
 };
-use crate::store::fork::{self, AppendList};
-use crate::store::{Store, dropped_series, lost_files};
+use crate::store::fork::{self, AppendList, SlowPath};
+use crate::store::{Store, dropped_series, ignored_recordings, lost_files};
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
@@ -87,6 +88,7 @@ impl Registry {
         backend: Backend,
         is_default: bool,
     ) -> Registry {
+        logging::note_standard_error();
         let entries = AppendList::new();
         let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
         let inner = Inner { prefix, const_labels, backend, entries, repeated, logged, is_default };
@@ -110,15 +112,26 @@ impl Registry {
         Exposition::render(self, accept)
     }
 
+    /// As [`render`](Registry::render), for handlers that can answer a scrape with status 500.
+    ///
+    /// # Errors
+    ///
+    /// The first that a collector reports by [`FamilySink::fail`]. A
+    /// [`MultiProcessCollector`](crate::MultiProcessCollector) does so, with an error of kind
+    /// [`Unsupported`](ErrorKind::Unsupported), where a newer release wrote the archive of its directory.
+    pub fn try_render(&self, accept: Option<&str>) -> Result<Exposition> {
+        Exposition::try_render(self, accept)
+    }
+
     /// Lets go of the series files of this process, whose writer is seen as ended from now on.
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing.
+    /// environment share the files. What other threads record meanwhile may be missing. Called by a signal handler
+    /// that interrupted this crate in the same thread it does nothing.
     pub fn close(&self) {
-        let _lock = slow_path();
         // OK because a registry whose backend cannot be had has no files.
-        if let Ok(store) = self.store() {
+        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store()) {
             store.close();
         }
     }
@@ -136,21 +149,20 @@ impl Registry {
         (name, self.inner.const_labels.clone())
     }
 
-    /// Adds a family if no other has its name or the name of one of its samples.
-    pub(crate) fn add_family(
-        &self,
-        family: &'static dyn RegisteredFamily,
-        _lock: &MutexGuard<'static, ()>,
-    ) -> Result<()> {
-        let new = family.descriptor();
+    /// Checks that no other family has the name of a new one, or the name of one of its samples.
+    pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
         for known in self.families() {
             if let Some(name) = new.collision(known.descriptor()) {
                 let message = format!("metric name `{name}` is registered already");
                 return Err(Error::new(ErrorKind::AlreadyRegistered, message));
             }
         }
-        self.inner.entries.push(Entry::Family(family));
         Ok(())
+    }
+
+    /// Adds a family whose names were checked under the same lock.
+    pub(crate) fn add_family(&self, family: &'static dyn RegisteredFamily, _lock: &SlowPath) {
+        self.inner.entries.push(Entry::Family(family));
     }
 
     /// The family that has this descriptor, if it is of type `F`.
@@ -187,6 +199,11 @@ impl Registry {
         if lost_files() > 0 {
             let help = "Series files that were removed while their process was recording.";
             out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
+        }
+        if ignored_recordings() > 0 {
+            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
+            let mut family = out.counter("multiprom_ignored_recordings_total", help);
+            family.sample(&[], ignored_recordings() as f64);
         }
         let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
         if failed.peek().is_some() {
@@ -281,11 +298,18 @@ impl FamilySink for Once<'_> {
             self.out.native_histogram(labels, histogram);
         }
     }
+
+    fn fail(&mut self, error: Error) {
+        self.out.fail(error);
+    }
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.
-pub(crate) fn slow_path() -> MutexGuard<'static, ()> {
-    fork::lock()
+pub(crate) fn slow_path() -> Result<SlowPath> {
+    fork::lock().ok_or_else(|| {
+        let message = "called by what interrupted multiprom in the same thread";
+        Error::new(ErrorKind::Reentrant, message)
+    })
 }
 
 #[cfg(test)]

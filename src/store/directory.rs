@@ -1,19 +1,20 @@
 //! The series files of this process in one directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fork::PerProcess;
 use super::{DirectoryOptions, Rebind, SampleCells, dropped};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::forks;
 use crate::file::key;
-use crate::file::lock;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::writer::{Room, SeriesWriter, WriteError, draw_id};
+use crate::logging::{self, log_line};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -52,9 +53,10 @@ impl DirectoryStore {
             PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
             PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
         };
+        logging::note_standard_error();
         let dir = place::check(path).map_err(refuse)?;
         options.check()?;
-        lock::watch_forks();
+        forks::watch_forks();
         if place::is_open_to_others(&dir) {
             let path = path.display();
             log_line(&format_args!("directory `{path}`: other users may create files in it"));
@@ -178,14 +180,14 @@ impl Files {
         let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
         self.current.extend(kept);
         for (kind, _) in &lost {
-            self.gauges.retain(|(known, _), _| known != kind);
+            // A gauge has one entry, which may be in a file of the kind that is not lost.
+            let others = self.writers.iter().filter(|(other, _)| other == kind);
+            let kept: HashSet<Vec<u8>> =
+                others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
+            self.gauges.retain(|(other, key), _| other != kind || kept.contains(&**key));
             if *kind == FileKind::Counter {
                 self.own.clear();
             }
-        }
-        if !lost.is_empty() {
-            // A name that was removed is never used again.
-            self.id = None;
         }
         let count = lost.len() as u64;
         for (kind, writer) in lost {

@@ -1,10 +1,10 @@
-//! Series that did not get into a file: counted by reason, logged once per reason.
+//! What is missing in the files: series, counted by reason and logged once per reason, and recordings.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::log_line;
+use crate::logging::log_line;
 
 /// The label values of `multiprom_dropped_series_total`.
 const REASONS: [&str; 8] =
@@ -19,6 +19,18 @@ pub(super) fn count(reason: &'static str, message: &dyn fmt::Display) {
     if DROPPED[at].fetch_add(1, Ordering::Relaxed) == 0 {
         log_line(&format_args!("{message}; new series stay in memory and are not exported"));
     }
+}
+
+static IGNORED_RECORDINGS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a recording that needs the slow path, from what has interrupted the slow path in the same thread.
+pub(crate) fn recording_ignored() {
+    IGNORED_RECORDINGS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many recordings of this process were ignored.
+pub(crate) fn ignored_recordings() -> u64 {
+    IGNORED_RECORDINGS.load(Ordering::Relaxed)
 }
 
 static LOST_FILES: AtomicU64 = AtomicU64::new(0);

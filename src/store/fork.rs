@@ -12,7 +12,7 @@
 //! See: madvise(2), MADV_WIPEONFORK (Linux 4.14).
 #![expect(unsafe_code, reason = "pointers that are published between threads")]
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use crate::file::map::fetch;
+use crate::logging::Deferred;
 
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
@@ -146,10 +147,60 @@ fn publish_page(page: *mut Page) -> bool {
     PAGE.compare_exchange(before, page, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
-/// A lock for the slow path. A child that is forked while another thread holds it finds it free.
-pub(crate) fn lock() -> MutexGuard<'static, ()> {
-    static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
-    LOCK.get_or_create(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner)
+thread_local! {
+    /// The epoch of the process in which this thread is in the slow path, else 0.
+    static INSIDE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Shows that this thread is in the slow path, and was not when it entered.
+///
+/// What runs in the middle of the slow path on the same thread, a signal handler or an allocator that records, finds
+/// the thread inside and keeps out: it would wait for itself.
+pub struct Inside(());
+
+/// Enters the slow path, unless this thread is in it already.
+pub(crate) fn enter() -> Option<Inside> {
+    let epoch = epoch();
+    if INSIDE.get() == epoch {
+        return None;
+    }
+    INSIDE.set(epoch);
+    Some(Inside(()))
+}
+
+impl Inside {
+    /// Takes the lock of the slow path. A child that is forked while another thread holds it finds it free.
+    pub(crate) fn lock(self) -> SlowPath {
+        static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
+        let lock = LOCK.get_or_create(|| Mutex::new(()));
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        SlowPath { _guard: guard, inside: self, _lines: Deferred::begin() }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(0);
+    }
+}
+
+/// The lock of the slow path, held. What its thread logs meanwhile is passed on after its release.
+pub struct SlowPath {
+    // Dropped in the order of the fields: a hook that takes a line may enter the slow path.
+    _guard: MutexGuard<'static, ()>,
+    inside: Inside,
+    _lines: Deferred,
+}
+
+impl SlowPath {
+    pub(crate) fn inside(&self) -> &Inside {
+        &self.inside
+    }
+}
+
+/// Enters the slow path and takes its lock; `None` where this thread is in it already.
+pub(crate) fn lock() -> Option<SlowPath> {
+    enter().map(Inside::lock)
 }
 
 /// An address that is set once or more and never freed.
@@ -245,12 +296,7 @@ impl<T: Sync> Tagged<T> {
     }
 
     /// Puts a value in, if there is none yet; else gives it back. Called under [`lock`].
-    pub(crate) fn fill(
-        &self,
-        tag: u64,
-        value: T,
-        _lock: &MutexGuard<'static, ()>,
-    ) -> Result<&T, T> {
+    pub(crate) fn fill(&self, tag: u64, value: T, _lock: &SlowPath) -> Result<&T, T> {
         if self.tag.load(Ordering::Relaxed) != NO_TAG || tag == NO_TAG {
             return Err(value);
         }
@@ -316,7 +362,7 @@ impl<T: Sync> Bound<T> {
         if self.epoch.load(Ordering::Acquire) == !seen_epoch() { self.former.get() } else { None }
     }
 
-    pub(crate) fn set(&self, value: &'static T, _lock: &MutexGuard<'static, ()>) {
+    pub(crate) fn set(&self, value: &'static T, _lock: &SlowPath) {
         self.value.set(value);
         // ORDERING: release, after the value.
         self.epoch.store(epoch(), Ordering::Release);
@@ -448,8 +494,21 @@ mod tests {
         static WORD: AtomicU64 = AtomicU64::new(5);
         let bound = Bound::empty();
         assert!(bound.get().is_none());
-        bound.set(&WORD, &lock());
+        bound.set(&WORD, &lock().unwrap());
         assert!(ptr::eq(bound.get().unwrap(), &raw const WORD));
+    }
+
+    #[test]
+    fn a_thread_enters_the_slow_path_once_at_a_time() {
+        let held = lock();
+        assert!(held.is_some() && lock().is_none() && enter().is_none());
+        let other = std::thread::spawn(|| lock().is_some());
+        drop(held);
+        assert!(other.join().unwrap());
+        let inside = enter();
+        assert!(lock().is_none());
+        drop(inside.map(Inside::lock));
+        assert!(lock().is_some());
     }
 
     #[test]

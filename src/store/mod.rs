@@ -23,7 +23,7 @@ pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 use crate::file::name::FileKind;
 pub(crate) use crate::file::{Cell, SampleCells};
 
-pub(crate) use dropped::{dropped_series, lost_files};
+pub(crate) use dropped::{dropped_series, ignored_recordings, lost_files, recording_ignored};
 pub use options::DirectoryOptions;
 pub(crate) use series::SeriesOpener;
 pub(crate) use split::{Claimed, Split};

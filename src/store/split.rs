@@ -1,9 +1,8 @@
 //! Cells of one series, split by thread.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::fork::{self, StaticRef, Tagged};
+use super::fork::{self, SlowPath, StaticRef, Tagged};
 use super::owners::MAX_OWNERS;
 use super::thread::Token;
 
@@ -85,7 +84,7 @@ impl<C: Sync> Split<C> {
         &'static self,
         token: Option<Token>,
         make: impl FnOnce() -> C,
-        lock: &MutexGuard<'static, ()>,
+        lock: &SlowPath,
     ) -> Claimed<C> {
         let leak = |cells| &*Box::leak(Box::new(cells));
         let Some(token) = token else {

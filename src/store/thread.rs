@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::fork::{self, PerProcess};
+use super::fork::{self, Inside, PerProcess};
 use super::owners::{MAX_OWNERS, Owners};
 
 /// The word of threads that own no index.
@@ -93,7 +93,7 @@ pub(crate) fn token() -> Token {
 
 /// The token of this thread, which takes an index if need be; `None` where all are taken, or the
 /// thread is ending.
-pub(crate) fn claim() -> Option<Token> {
+pub(crate) fn claim(_inside: &Inside) -> Option<Token> {
     let epoch = fork::epoch();
     let token = token();
     if token.epoch() == epoch {
@@ -119,6 +119,10 @@ pub(crate) fn claim() -> Option<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn claim() -> Option<Token> {
+        super::claim(&fork::enter().unwrap())
+    }
 
     #[test]
     fn an_index_is_owned_by_one_thread_at_a_time_and_used_again() {

@@ -1,12 +1,14 @@
 //! Forks in several ways, for the tests.
 //!
-//! usage: `test-forks DIR fork|clone|nested|threads|outlive|idle|inherited|scrape`. Prints what the test asks for.
+//! usage: `test-forks DIR SCENARIO`, a scenario being a name in `main`. Prints what the test asks for.
 #![expect(unsafe_code, reason = "fork and clone")]
 
 use std::io::{Read as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, CounterHandle, Family, Registry};
+use multiprom::{Backend, Counter, CounterHandle, Family, Registry, Summary};
 
 /// What the parent adds before and after, and each child.
 const PARENT: f64 = 1.0;
@@ -63,9 +65,98 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
     Ok(())
 }
 
+/// Forks while another thread adds the series with which the table of a family in memory grows. Each child
+/// records that series too, and prints its lines if there are several.
+fn growing() -> multiprom::Result<()> {
+    const SERIES: usize = 16_384;
+    // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
+    unsafe { libc::alarm(60) };
+    for round in 0..24 {
+        let registry = Registry::builder().backend(Backend::heap()).build()?;
+        let family = Counter::builder("grown", "By label.").labels(["n"]).register(&registry)?;
+        (0..SERIES).for_each(|at| _ = family.with([&at.to_string()]));
+        let last = SERIES.to_string();
+        let begins = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begins.wait();
+                family.with([&last]).inc();
+            });
+            begins.wait();
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(100 * round) {
+                std::hint::spin_loop();
+            }
+            let pid = fork();
+            if pid == 0 {
+                (0..2).for_each(|_| family.with([&last]).inc());
+                let text = registry.render(None).to_string();
+                let lines = text.lines().filter(|line| line.contains(&last)).collect::<Vec<_>>();
+                if lines.len() > 1 {
+                    println!("{lines:?}");
+                    std::io::stdout().flush().expect("the test reads");
+                }
+                exit();
+            }
+            wait(pid);
+        });
+    }
+    Ok(())
+}
+
+/// What handlers of forks record into, in processes that have no file of that type yet.
+static HANDLED: OnceLock<Family<Summary, 1>> = OnceLock::new();
+
+fn record_in_handler(handler: &str) {
+    if let Some(handled) = HANDLED.get() {
+        let begin = Instant::now();
+        handled.with([handler]).observe(1.0);
+        let took = begin.elapsed();
+        assert!(took < Duration::from_millis(200), "recording in {handler} took {took:?}");
+    }
+}
+
+extern "C" fn record_before() {
+    record_in_handler("before");
+}
+
+extern "C" fn record_in_parent() {
+    record_in_handler("parent");
+}
+
+extern "C" fn record_in_child() {
+    record_in_handler("child");
+}
+
+/// Registers handlers that record. They run before those of the library in parent and child, and after it before
+/// the fork, if they are registered first.
+fn register_handlers() {
+    let (before, parent, child) = (record_before, record_in_parent, record_in_child);
+    // SAFETY: the handlers are never unloaded. They allocate, which the C library allows in a process with one thread.
+    let result = unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
+    assert_eq!(result, 0);
+}
+
+/// Forks while handlers record; the child records ten times more and lives until its standard input ends.
+fn handlers(registry: &Registry) {
+    let handled = Summary::builder("handled", "By handler.").labels(["handler"]);
+    let handled = HANDLED.get_or_init(|| handled.register(registry).expect("the name is free"));
+    if fork() == 0 {
+        (0..10).for_each(|_| handled.with(["child"]).observe(1.0));
+        println!("child {}", std::process::id());
+        std::io::stdout().flush().expect("the test reads");
+        let _ = std::io::stdin().read(&mut [0]);
+        exit();
+    }
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
+    if scenario == "handlers" {
+        register_handlers();
+    }
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let counter = Counter::builder("counted", "Counted.").register(&registry)?;
     let family = Counter::builder("labelled", "By label.").labels(["who"]).register(&registry)?;
@@ -78,6 +169,8 @@ fn main() -> multiprom::Result<()> {
         "outlive" => outlive(counter),
         "inherited" => inherited(counter),
         "scrape" => scrape(dir)?,
+        "growing" => growing()?,
+        "handlers" => handlers(&registry),
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),

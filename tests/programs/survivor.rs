@@ -39,6 +39,7 @@ fn main() -> Result<()> {
         "obey" => obey(dir, rest),
         "reuse" => reuse(dir),
         "births" => births(dir, count()),
+        "denied" => denied(dir, count(), &rest[1..]),
         other => panic!("unknown scenario {other}"),
     }
 }
@@ -279,10 +280,22 @@ fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
     Ok(())
 }
 
-/// A child of which the C library does not know, which lives until it is killed.
-fn clone_idle() {
-    // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+/// A child that no handler of `pthread_atfork` runs in, which lives until it is killed.
+fn clone_idle(how: &str) {
+    let pid = if how == "_Fork" {
+        type Fork = extern "C" fn() -> libc::pid_t;
+        // SAFETY: the name is a C string. See: _Fork(3), which is fork without handlers.
+        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_Fork".as_ptr()) };
+        if address.is_null() {
+            return println!("cloned none");
+        }
+        // SAFETY: the symbol is that function of the C library.
+        let fork = unsafe { std::mem::transmute::<*mut libc::c_void, Fork>(address) };
+        libc::c_long::from(fork())
+    } else {
+        // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+    };
     if pid == 0 {
         loop {
             // SAFETY: waits for a signal.
@@ -373,9 +386,15 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
                 let count = rest.parse().expect("a number");
                 (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
             }
+            ("levels", _) => {
+                let family = Gauge::builder("levels", "Levels.").labels(["number"]);
+                let family = family.get_or_register(&registry)?;
+                let count = rest.parse().expect("a number");
+                (0..count).for_each(|number| family.with([&long(number)]).set(f64::from(number)));
+            }
             ("lose", _) => close_descriptors(),
             ("exec", _) => panic!("{}", Command::new("cat").exec()),
-            ("clone", _) => clone_idle(),
+            ("clone", _) => clone_idle(rest),
             ("check", Some(metrics)) => metrics.check(rest.parse().expect("a number")),
             (other, _) => panic!("unknown command {other}"),
         }
@@ -411,13 +430,62 @@ fn reuse(dir: &str) -> Result<()> {
     Ok(())
 }
 
-/// Creates COUNT directories below DIR with three files each, while another thread forks children that
-/// live as long as the standard input is open, and inherit whatever is being born.
+/// Has a system call fail from now on, in this thread and those that it starts.
+fn deny(number: libc::c_long, error: libc::c_int) {
+    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut steps = [
+        step(LOAD_NUMBER, 0, 0),
+        step(SKIP_UNLESS, 1, number as u32),
+        step(RETURN, 0, libc::SECCOMP_RET_ERRNO | error as u32),
+        step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the filter is valid, and the kernel copies it.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) });
+}
+
+/// How many mappings this process has.
+fn mappings() -> usize {
+    fs::read_to_string("/proc/self/maps").expect("maps").lines().count()
+}
+
+/// Records into COUNT series where the calls that give a file its name fail with ERROR.
+fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
+    let [error, calls @ ..] = arguments else { panic!("usage: ERROR CALL...") };
+    let registry = registry(dir)?;
+    for call in calls {
+        let number = match &**call {
+            "linkat" => libc::SYS_linkat,
+            "renameat2" => libc::SYS_renameat2,
+            other => panic!("unknown call {other}"),
+        };
+        deny(number, error.parse().expect("a number"));
+    }
+    let before = mappings();
+    let mut metrics = Metrics::register(&registry)?;
+    for number in 0..count {
+        metrics.record();
+        metrics.labelled.with([&long(number)]).inc();
+    }
+    metrics.check(count);
+    println!("recorded {}", metrics.recorded);
+    println!("mappings {}", mappings() - before);
+    Ok(())
+}
+
 /// Takes its time, as handlers of allocators and of other libraries do: after ours, before the copy is made.
 extern "C" fn prepare_slowly() {
     (0..5).for_each(|_| std::thread::yield_now());
 }
 
+/// Creates COUNT directories below DIR with three files each, while another thread forks children that
+/// live as long as the standard input is open, and inherit whatever is being born.
 fn births(dir: &str, count: u32) -> Result<()> {
     // SAFETY: the handler may run at any fork, and is never unloaded.
     check(unsafe { libc::pthread_atfork(Some(prepare_slowly), None, None) });
