@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::compact::PileHint;
+use super::patterns::{EndOfPage, Kept, Patterns};
 use super::signals::{Signal, Signals};
 use super::{compact, owner, say};
 use crate::error::{Error, Result};
@@ -64,18 +65,31 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
 
 /// Starts an exporter of what a collector merges, and of what a compactor tells.
 pub(super) fn start(
-    builder: CollectorBuilder,
+    merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    self::listen(registry(builder, compactor)?, listen)
+    self::listen(registry(merging, compactor)?, listen)
+}
+
+/// A collector to be, with the patterns that it was given.
+pub(super) struct Merging {
+    pub(super) builder: CollectorBuilder,
+    pub(super) patterns: Arc<Patterns>,
+}
+
+impl From<CollectorBuilder> for Merging {
+    fn from(builder: CollectorBuilder) -> Merging {
+        Merging { builder, patterns: Arc::default() }
+    }
 }
 
 /// A registry of what a collector merges, and of what a compactor tells.
 pub(super) fn registry(
-    builder: CollectorBuilder,
+    merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
 ) -> Result<Registry> {
+    let Merging { builder, patterns } = merging.into();
     // The counter `multiprom_file_errors_total` shows how often each occurs.
     let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
@@ -84,8 +98,10 @@ pub(super) fn registry(
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     if let Some(compactor) = compactor {
-        registry.register(compactor.clone())?;
+        let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
+        registry.register(Kept { collector, patterns })?;
     }
+    registry.register(EndOfPage(patterns))?;
     Ok(registry)
 }
 
@@ -103,7 +119,7 @@ pub(super) fn tell(error: &Error) {
 }
 
 /// Applies the flags that say how a directory is merged.
-pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
+pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> Merging {
     let MergeArguments {
         gauge_mode,
         default_gauge_mode,
@@ -123,17 +139,14 @@ pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) ->
     for (name, value) in labels {
         builder = builder.label(name, value);
     }
-    if include.is_some() || exclude.is_some() {
-        builder = builder.filter(move |name| {
-            include.as_ref().is_none_or(|pattern| pattern.is_match(name))
-                && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
-        });
+    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
+    if patterns.are_filtering() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
     }
-    if !gauge_mode.is_empty() {
-        builder = builder.gauge_mode(move |name| {
-            let rule = gauge_mode.iter().find(|(pattern, _)| pattern.is_match(name));
-            rule.map(|(_, mode)| *mode)
-        });
+    if patterns.have_modes() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.gauge_mode(move |name| patterns.mode(name));
     }
-    builder
+    Merging { builder, patterns }
 }

@@ -28,7 +28,9 @@ pub(super) fn emit(
     let mut shown = ShownProcesses::new(merge, processes);
     for at in exported {
         let family = &merge.tables.families[*at];
-        let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let is_gauge = family.metric_type == MetricType::Gauge;
+        let rule = settings.gauge_mode.as_ref().filter(|_| is_gauge);
+        let mode = rule.and_then(|rule| rule(&family.name));
         let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
             GaugeMode::All => settings.default_gauge_mode,
             chosen => chosen,
