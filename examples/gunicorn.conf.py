@@ -1,15 +1,15 @@
-# gunicorn with the Python client, its directory served by `multiprom serve`:
+# gunicorn with the Python client; `multiprom serve` serves the directory:
 #
 #   PROMETHEUS_MULTIPROC_DIR=/run/app gunicorn -c gunicorn.conf.py app:application
 #
 # multiprom detects the end of a worker without a hook. The hook is for sites where the Python client's own
-# collector reads the directory too: it removes the live gauges of the worker and nothing else. gunicorn goes
-# on whatever happens to the command: a command that is missing, fails or hangs costs one line in the log.
+# collector reads the directory too: it removes the live gauges of the worker and nothing else. The hook never
+# stops gunicorn: if the command is missing, fails or hangs, one line is logged.
 #
-# `serve` compacts no files of the Python client by default (--compact=own), as the Python client's own collector
-# cannot read what is compacted. If nothing in the application uses that collector, use --compact=all: files of ended
-# workers then do not pile up. `multiprom run` compacts all files in its own directory: give it --compact=own if the
-# application serves metrics itself.
+# `serve` does not compact files of the Python client by default (--compact=own), as the Python client's own collector
+# cannot read the archive of compacted files. If the application does not use that collector, use --compact=all, so
+# that files of ended workers do not accumulate. `multiprom run` compacts all files in its own directory: set
+# --compact=own if the application serves metrics itself.
 
 import os
 import signal
@@ -21,9 +21,9 @@ TIMEOUT_SECONDS = 5
 def detach():
     """Runs in the new process, before it becomes the command.
 
-    The command is a grandchild of gunicorn, which therefore never waits for it and does not see its exit status:
-    older releases of gunicorn, such as 23, take every child for a worker and shut down when one exits with
-    status 3 or 4. The alarm outlives the exec and ends a command that hangs.
+    The command is a grandchild of gunicorn, which therefore does not wait for it and does not use its exit status:
+    older releases of gunicorn, such as 23, treat every child as a worker and shut down when one exits with
+    status 3 or 4. The alarm stays set after the exec and ends a command that hangs.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if os.fork():
@@ -32,7 +32,7 @@ def detach():
 
 
 def child_exit(server, worker):
-    # Without a directory, the Python client keeps metrics in memory and there is nothing to remove.
+    # Without a directory, the Python client keeps metrics in memory, and there are no files to remove.
     if not (os.environ.get('PROMETHEUS_MULTIPROC_DIR') or os.environ.get('prometheus_multiproc_dir')):
         return
     command = ['multiprom', 'mark-process-dead', str(worker.pid)]

@@ -1,7 +1,7 @@
 """An event listener for supervisord: calls `multiprom mark-process-dead` with each process that has ended.
 
-The command finds the directory in PROMETHEUS_MULTIPROC_DIR. One that is missing, fails or hangs costs a line on
-standard error; the listener goes on with the next event.
+The command reads the directory from PROMETHEUS_MULTIPROC_DIR. If the command is missing, fails or hangs, one line is
+written to standard error, and the listener continues with the next event.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ def fields(text):
 def mark_process_dead(pid):
     command = ['multiprom', 'mark-process-dead', pid]
     try:
-        # Standard input and output belong to supervisord.
+        # Standard input and output are the protocol of supervisord.
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=TIMEOUT_SECONDS)
     except Exception as error:
         print('cannot remove the live gauges of process', pid, error, file=sys.stderr, flush=True)

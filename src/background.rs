@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 mod system {
     use std::os::fd::{AsFd, AsRawFd as _};
 
-    use crate::file::forks::NoFork;
+    use crate::file::forks::{ForkWait, NoFork};
     use crate::file::inherited::{self, Slot};
 
     pub(super) use crate::file::forks::watch_forks;
@@ -27,7 +27,7 @@ mod system {
 
     /// Keeps forks of this process away, each for a quarter of a second at most.
     pub(crate) fn no_forks() -> NoForks {
-        NoForks { _no_fork: NoFork::begin() }
+        NoForks { _no_fork: NoFork::begin(ForkWait::Long) }
     }
 
     /// Has forked children close a descriptor until it is dropped.

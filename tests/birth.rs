@@ -102,9 +102,11 @@ fn where_links_are_denied_files_are_created_under_a_hidden_name() {
 }
 
 #[test]
-fn files_that_cannot_get_a_name_leave_neither_mappings_nor_files_behind() {
+fn files_that_cannot_get_a_name_leave_nothing_behind_and_are_tried_once_a_second() {
     let dir = TestDir::new("no-names");
     let output = denied(dir.path(), libc::EACCES, &["linkat", "renameat2"]);
+    // One try, and one more each second.
+    assert!(said(&output, "created") <= 1.0 + said(&output, "seconds"), "{output:?}");
     // Those of the allocator.
     assert!(said(&output, "mappings") < 10.0, "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -42,3 +42,4 @@ mod streaming;
 mod supervisors;
 mod support;
 mod threads;
+mod waiting;

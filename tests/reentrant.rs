@@ -1,8 +1,20 @@
 //! Recording in the middle of the library: by signal handlers, allocators, and functions of the program that the library
 //! calls.
 
-use crate::support::survivor::{log_lines, merged, said, sum};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use multiprom::{Backend, Counter, DirectoryOptions, Family, Registry, list_files};
+
+use crate::support::survivor::{log_lines, merged, said, sum, value};
 use crate::support::{TestDir, assert_success, example};
+
+fn registry(dir: &TestDir, options: DirectoryOptions) -> Registry {
+    let backend = Backend::directory_with(dir.path(), options).unwrap();
+    Registry::builder().backend(backend).build().unwrap()
+}
 
 #[test]
 fn a_signal_handler_that_records_anywhere_in_the_library_neither_hangs_nor_miscounts() {
@@ -17,4 +29,56 @@ fn a_signal_handler_that_records_anywhere_in_the_library_neither_hangs_nor_misco
     for name in ["seen_count", "seen_sum", "set"] {
         assert_eq!(sum(dir.path(), name), 200.0, "{merged}");
     }
+    assert_eq!(value(&merged, "multiprom_ignored_recordings_total"), said(&output, "ignored"));
+}
+
+#[test]
+fn a_function_for_the_process_id_may_record_and_wait_for_threads_that_do() {
+    let dir = TestDir::new("naming");
+    let family: Arc<OnceLock<Family<Counter, 1>>> = Arc::default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = DirectoryOptions::new().process_id({
+        let (family, calls) = (family.clone(), calls.clone());
+        move || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if let Some(family) = family.get() {
+                family.with(["inside"]).inc();
+                let family = family.clone();
+                thread::spawn(move || family.with(["beside"]).inc()).join().unwrap();
+            }
+            "worker".to_owned()
+        }
+    });
+    let registry = registry(&dir, options);
+    let counted = Counter::builder("counted", "By place.").labels(["place"]);
+    let counted = family.get_or_init(|| counted.register(&registry).unwrap());
+    let before = calls.load(Ordering::Relaxed);
+    counted.with(["outside"]).inc();
+    counted.with(["inside"]).inc();
+    assert_eq!(calls.load(Ordering::Relaxed), before + 1, "it is called once in a process");
+    let merged = merged(dir.path());
+    for (place, count) in [("outside", 1.0), ("inside", 2.0), ("beside", 1.0)] {
+        assert_eq!(value(&merged, &format!("counted_total{{place=\"{place}\"}}")), count);
+    }
+    assert!(!merged.contains("multiprom_dropped_series"), "{merged}");
+    let files = list_files(dir.path()).unwrap();
+    assert!(files.len() == 1 && files[0].id.starts_with("worker-"), "{files:#?}");
+}
+
+#[test]
+fn a_function_for_the_process_id_that_panics_later_leaves_the_pid() {
+    let dir = TestDir::new("unnamed");
+    let calls = AtomicUsize::new(0);
+    let options = DirectoryOptions::new().process_id(move || {
+        if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+            // Not `panic!`, whose message would be in the output of the tests.
+            resume_unwind(Box::new(()));
+        }
+        "worker".to_owned()
+    });
+    let registry = registry(&dir, options);
+    Counter::builder("counted", "Counted.").register(&registry).unwrap().inc();
+    assert_eq!(value(&merged(dir.path()), "counted_total"), 1.0);
+    let files = list_files(dir.path()).unwrap();
+    assert!(files[0].id.starts_with(&format!("{}-", std::process::id())), "{files:#?}");
 }

@@ -208,7 +208,7 @@ fn a_run_that_would_reset_what_another_one_counts_is_refused() {
         let said = run(&mut second);
         assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{}", said.stderr);
         assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
-        let remedy = if variable { "leave out --reset" } else { "--keep-files" };
+        let remedy = if variable { "omit --reset" } else { "--keep-files" };
         for named in [text(dir.path()), "another `multiprom run` uses it", remedy] {
             assert!(said.stderr.contains(named), "{}", said.stderr);
         }

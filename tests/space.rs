@@ -10,6 +10,7 @@ use multiprom::{
     Backend, Compactor, Counter, ErrorKind, MultiProcessCollector, Registry, list_files,
 };
 
+use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
 use crate::support::survivor::{Obedient, log_lines, merged, said, survivor, value};
 use crate::support::{TestDir, assert_success, example, skip};
@@ -100,7 +101,8 @@ fn assert_stored(mount: &Mount, dir: &Path, mut worker: Obedient) {
     let name = mount.name();
     assert!(values.len() > 300 && values.iter().all(|value| *value == "4"), "{name}");
     let dropped = value(&merged, "multiprom_dropped_series_total{reason=\"space\"}");
-    assert_eq!(values.len() as f64 + dropped, 800.0, "{name}");
+    let recovered = sum_of(&merged, "multiprom_recovered_series_total");
+    assert_eq!(values.len() as f64 + dropped - recovered, 800.0, "{name}");
     let output = worker.end();
     assert!(output.status.success() && log_lines(&output).len() == 1, "{name}: {output:?}");
 }
@@ -210,12 +212,18 @@ fn a_process_without_descriptors_records_on_and_uses_files_again_when_there_are_
     let dir = TestDir::new("open-files");
     let output = run(&mut survivor("open-files", dir.path()));
     let merged = merged(dir.path());
+    let recorded = said(&output, "recorded");
     assert_eq!(value(&merged, "early_total"), 2.0);
-    assert_eq!(value(&merged, "plain_total"), 2.0);
-    assert_eq!(value(&merged, "later_count"), 1.0);
-    // It waited on the heap.
+    for series in ["plain_total", "sizes_count", "times_sum", "level_sum"] {
+        assert_eq!(value(&merged, series), recorded, "{series}");
+    }
+    // They waited on the heap.
     assert_eq!(value(&merged, "without_count"), 1.0);
-    assert!(merged.contains("multiprom_dropped_series_total{reason=\"directory\"}"), "{merged}");
+    assert_eq!(value(&merged, "later_count"), 1.0);
+    for what in ["dropped", "recovered"] {
+        let series = format!("multiprom_{what}_series_total{{reason=\"directory\"}}");
+        assert!(value(&merged, &series) >= 8.0, "{merged}");
+    }
     assert_eq!(log_lines(&output).len(), 1, "{:#?}", log_lines(&output));
 }
 

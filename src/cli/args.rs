@@ -1,4 +1,4 @@
-//! What is typed, and what it means.
+//! Command-line arguments.
 
 use std::ffi::OsString;
 use std::io;
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start worker processes that serve and record, kill one now and then, serve the merged metrics
+    /// Start worker processes that serve and record, kill one every 5 s, and serve the merged metrics
     Demo(DemoArguments),
     #[command(hide = true)]
     DemoWorker(DemoWorkerArguments),
@@ -43,79 +43,79 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
-    /// List the series files and whether their writers live, and what the archive holds
+    /// List the series files, the liveness of their writers, and the archive
     Ls(LsArguments),
-    /// Verify every entry of the series files and the archive; 1 when something is damaged
+    /// Verify every entry of the series files and the archive; exits with 1 if something is damaged
     Check(CheckArguments),
-    /// Merge the files of processes that have ended into the archive; files whose writers may live are left
+    /// Merge the files of processes that have ended into the archive, except files whose writers may live
     Compact(CompactArguments),
     /// Read an exposition in one format and print it in another
     Convert(ConvertArguments),
-    /// Read an exposition and tell what could be better, as promtool check metrics does
+    /// Read an exposition and report its problems, as promtool check metrics does; exits with 3 if there are any
     Lint(LintArguments),
 }
 
-/// Where an exporter listens.
+/// The address and path of an exporter.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
     /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
-    /// Path of the metrics
+    /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
 }
 
-/// How a directory is merged.
+/// Options of the merge.
 #[derive(Args, Clone, Debug)]
 pub(super) struct MergeArguments {
-    /// Merge gauges whose whole name matches REGEX by MODE, whatever their files say (repeatable)
+    /// Merge gauges whose whole name matches REGEX by MODE instead of their own mode (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(Pattern, GaugeMode)>,
-    /// Merge gauges of the mode all, the default of clients, by MODE: liveall shows living processes only
+    /// Merge gauges of the mode all, the default of clients, by MODE; liveall exports living processes only
     #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
     pub(super) default_gauge_mode: Option<GaugeMode>,
-    /// Keep only families whose whole name, or that of one of their samples, matches, and multiprom's own
-    /// (repeatable)
+    /// Export only families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// multiprom's own metrics are always included
     #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
     pub(super) include: Vec<Pattern>,
-    /// Leave out families whose whole name, or that of one of their samples, matches; multiprom_.* for its
-    /// own (repeatable)
+    /// Omit families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// `multiprom_.*` omits multiprom's own metrics
     #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
     pub(super) exclude: Vec<Pattern>,
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold; exporters then compact
-    /// nothing without --compact
+    /// Accept a directory on any file system, also on untested ones without the guarantees of the documentation;
+    /// exporters then compact nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
-    /// Name of the label that tells processes apart in the modes all and liveall
+    /// Name of the label that distinguishes processes in the modes all and liveall
     #[arg(long, value_name = "NAME", default_value = "pid")]
     #[arg(value_parser = parse_label_name)]
     pub(super) pid_label: String,
 }
 
-/// Which files an exporter compacts.
+/// The files that an exporter compacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompactMode {
-    /// Those of multiprom and of the Python client, whose own collector must not read the directory then
+    /// Files of multiprom and of the Python client, whose own collector must not read the directory then
     All,
-    /// Those of multiprom: for applications that serve metrics of the Python client themselves
+    /// Files of multiprom only, for applications that serve metrics by the Python client's collector
     Own,
-    /// None
+    /// No files
     Off,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeepDeadArguments {
-    /// How long gauges of mode all are kept when their process has ended: 90s, 30m, 1h, 7d or forever
+    /// How long gauges of the mode all are kept after their process has ended: 90s, 30m, 1h, 7d or forever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
     pub(super) keep_dead: Keep,
 }
 
-/// A time, or none where it never ends.
+/// A duration; `None` is forever.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep(pub(super) Option<Duration>);
 
@@ -126,7 +126,7 @@ pub(super) struct DemoArguments {
     pub(super) workers: u32,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
-    /// Seconds until the demo ends; without it, it runs until it is interrupted
+    /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
 }
@@ -137,10 +137,10 @@ pub(super) struct DemoWorkerArguments {
     pub(super) dir: PathBuf,
 }
 
-/// Who may use a directory that is created.
+/// Owner and permissions of a directory that is created.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NewDirArguments {
-    /// Owner of a directory that is created, for servers that are started as root and change their user
+    /// Owner of a directory that is created, for servers that start as root and change their user
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(super) dir_owner: Option<Owner>,
     /// Permissions of a directory that is created, in octal [default: 700]
@@ -164,18 +164,18 @@ pub(super) struct RunArguments {
     pub(super) new_dir: NewDirArguments,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
-    /// Start the command even if the address cannot be listened on, and try again until it can
+    /// Start the command even if listening on the address fails, and retry until it succeeds
     #[arg(long)]
     pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what ended processes have recorded in the directory of --dir, and share it with another `run`
+    /// Keep the values of ended processes in the directory of --dir, and share it with other `run` commands
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Forget what ended processes have recorded, as is done in the directory of --dir by default
+    /// Remove the values of ended processes at the start, which is the default in the directory of --dir
     #[arg(long, conflicts_with = "keep_files")]
     pub(super) reset: bool,
-    /// Which files of ended processes are compacted [default: all; own in a directory of the environment]
+    /// Which files of ended processes to compact [default: all; own in a directory of the environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -195,16 +195,16 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Which files of ended processes are compacted [default: own]
+    /// Which files of ended processes to compact [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Forget what processes that ended before the start have recorded; files whose writers may live are left and
+    /// Remove the values of processes that ended before the start; files whose writers may live are kept and
     /// reported
     #[arg(long)]
     pub(super) reset: bool,
-    /// Wait for directories that do not exist yet, and listen when all of them do
+    /// Wait until all directories exist before listening
     #[arg(long)]
     pub(super) wait: bool,
 }
@@ -215,7 +215,7 @@ pub(super) struct CheckArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
-    /// Series files to verify, in place of a directory
+    /// Series files to verify instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
 }
@@ -226,7 +226,7 @@ pub(super) struct CompactArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
-    /// Leave the files of the Python client alone, whose own collector cannot read the archive
+    /// Exclude files of the Python client, whose own collector cannot read the archive
     #[arg(long)]
     pub(super) own: bool,
     #[command(flatten)]
@@ -286,12 +286,12 @@ pub(super) struct DumpArguments {
     pub(super) format: FormatName,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Series files to merge, in place of a directory
+    /// Series files to merge instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
 }
 
-/// A format that is read.
+/// An input format.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum SyntaxName {
     Text,
@@ -317,7 +317,7 @@ pub(super) struct ConvertArguments {
     /// Format of the output
     #[arg(long, value_enum)]
     pub(super) to: FormatName,
-    /// Input; by default, and for `-`, standard input
+    /// Input file; standard input by default and for `-`
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 }
@@ -327,7 +327,7 @@ pub(super) struct LintArguments {
     /// Format of the input
     #[arg(long, value_enum, default_value = "text")]
     pub(super) from: SyntaxName,
-    /// Input; by default, and for `-`, standard input
+    /// Input file; standard input by default and for `-`
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 }
@@ -379,7 +379,7 @@ fn parse_label_name(text: &str) -> std::result::Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The one directory that a command works on: the flag's, else the environment's.
+/// The directory of a command: that of the flag, else that of the environment.
 pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
     flag.cloned().or_else(|| multiprocess_dir().map(PathBuf::from)).ok_or_else(|| {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
@@ -387,7 +387,7 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
     })
 }
 
-/// The first directory that does not exist, or the first pattern that matches none.
+/// The first directory that does not exist, or the first pattern without a match.
 pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
     let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
     for flag in flags {
@@ -405,7 +405,7 @@ pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The directories that a command works on; patterns stand for what they match now.
+/// The directories of a command. Patterns are expanded.
 pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if flags.is_empty() {
         return directory(None).map(|dir| vec![dir]);

@@ -1,17 +1,17 @@
-//! `check`: is every entry of every file as it was written?
+//! `check`: verifies every entry of every file.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{self, CheckArguments};
-use super::{print, say};
+use super::{print, print_message};
 use crate::error::{Error, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::place;
 use crate::multiproc::{FileInfo, inspect_archive, inspect_file, list_files};
 
-/// What was found so far.
+/// Counts of the verified files.
 #[derive(Default)]
 struct Findings {
     files: usize,
@@ -43,7 +43,7 @@ impl Findings {
         self.files += 1;
         self.entries += entries;
         if let Some(error) = error {
-            say(error);
+            print_message(error);
             self.damaged += 1;
         }
     }

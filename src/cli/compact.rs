@@ -1,4 +1,4 @@
-//! `compact`, and the compaction that exporters do beside their work.
+//! `compact`, and the compaction in the background of exporters.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
-use super::{owner, print, say};
+use super::{owner, print, print_message};
 use crate::error::Result;
 use crate::multiproc::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, clear_directory_by,
@@ -18,14 +18,14 @@ pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     let dirs = args::directories(&arguments.dir)?;
     let compactor = compactor(&dirs, files, &arguments.keep_dead)?;
     let done = compactor.run_to_end()?;
-    compactor.unreported().iter().for_each(|line| say(line));
+    compactor.unreported().iter().for_each(|line| print_message(line));
     let Compaction { files, waiting, damaged, unknown, busy, .. } = done;
     let mut text = format!("{files} files compacted");
     let others = [
-        (waiting, "taken up again or still in use"),
-        (damaged, "damaged and left"),
+        (waiting, "resumed or still in use"),
+        (damaged, "damaged and not changed"),
         (unknown, "left because their writers may live"),
-        (busy, "directories with another compactor"),
+        (busy, "directories locked by another compactor"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         // OK because writing to a string does not fail.
@@ -36,27 +36,30 @@ pub(super) fn run(arguments: &CompactArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What an exporter was told to compact. Where nothing was tried nothing is removed, unless it was told to.
-pub(super) fn told(flag: Option<CompactMode>, merge: &MergeArguments) -> Option<CompactMode> {
+/// The value of `--compact`. On an untested file system the default is `off`.
+pub(super) fn compact_flag(
+    flag: Option<CompactMode>,
+    merge: &MergeArguments,
+) -> Option<CompactMode> {
     flag.or(merge.any_file_system.then_some(CompactMode::Off))
 }
 
-/// Forgets what processes that have ended recorded in a directory, and says what stays.
+/// Removes the values of ended processes from a directory, and reports the files that stay.
 pub(super) fn reset(dir: &Path) -> Result<()> {
     let (done, reasons) = clear_directory_by(dir, owner::prober())?;
     for line in &reasons {
-        say(line);
+        print_message(line);
     }
     let (dir, count) = (dir.display(), done.unknown);
     if count > 0 {
-        say(&format_args!(
+        print_message(&format_args!(
             "directory `{dir}`: {count} files stay after the reset because their writers may live"
         ));
     }
     Ok(())
 }
 
-/// What an exporter compacts: what it was told, else `usual`, but nothing where that may be wrong.
+/// The compactor of an exporter: by the flag, else by `usual`; none on overlayfs without the flag.
 pub(super) fn beside_exporter(
     dirs: &[PathBuf],
     flag: Option<CompactMode>,
@@ -67,9 +70,9 @@ pub(super) fn beside_exporter(
     let doubtful = dirs.iter().find(|dir| flag.is_none() && Compactor::may_mistake_the_living(dir));
     if let Some(dir) = doubtful {
         let dir = dir.display();
-        say(&format_args!(
-            "directory `{dir}`: on overlayfs, where a process that closes all descriptors looks dead: nothing \
-             is compacted without --compact"
+        print_message(&format_args!(
+            "directory `{dir}`: nothing is compacted, as it is on overlayfs, where a process that closes all \
+             descriptors looks dead: set --compact to compact it"
         ));
         return Ok(None);
     }
@@ -81,66 +84,69 @@ pub(super) fn beside_exporter(
     compactor(dirs, files, keep_dead).map(Some)
 }
 
-/// Logs what [`beside_exporter`] makes of its flags, unless that has done so.
+/// Logs which files are compacted, unless [`beside_exporter`] has logged the reason for none.
 pub(super) fn report(flag: Option<CompactMode>, usual: CompactMode, compactor: Option<&Compactor>) {
     match (flag.unwrap_or(usual), compactor) {
-        (CompactMode::All, Some(_)) => say(
+        (CompactMode::All, Some(_)) => print_message(
             &"compacting files of all ended processes (if the application serves metrics of the Python \
               client itself, use --compact=own)",
         ),
-        (CompactMode::Own, Some(_)) => say(
+        (CompactMode::Own, Some(_)) => print_message(
             &"compacting files of ended processes, except those of the Python client (if its own collector \
               does not read the directory, use --compact=all)",
         ),
-        (CompactMode::Off, _) => say(&"compacting nothing"),
+        (CompactMode::Off, _) => print_message(&"compacting nothing"),
         (_, None) => {}
     }
 }
 
-/// Files of ended processes of the Python client, in one directory, that are worth a hint.
+/// The number of files of ended Python processes in one directory that is reported.
 const MANY_FILES: usize = 100;
 
-/// How often they are counted.
+/// The interval at which they are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells once, in each directory, that files pile up which are not compacted by default.
-pub(super) struct PileHint {
-    /// Those where nothing has been said yet.
+/// Reports once for each directory that files accumulate which are not compacted by default.
+pub(super) struct UncompactedHint {
+    /// Directories that have not been reported yet.
     dirs: Vec<PathBuf>,
     next: Instant,
 }
 
-impl PileHint {
-    /// For what [`beside_exporter`] was given, and made of it. Whoever sets the flag needs no hint.
+impl UncompactedHint {
+    /// Takes the arguments and the result of [`beside_exporter`]. With the flag there is no report.
     pub(super) fn new(
         dirs: &[PathBuf],
         flag: Option<CompactMode>,
         usual: CompactMode,
         compactor: Option<&Compactor>,
-    ) -> PileHint {
+    ) -> UncompactedHint {
         let is_due = flag.is_none() && usual == CompactMode::Own && compactor.is_some();
-        PileHint { dirs: if is_due { dirs.to_vec() } else { Vec::new() }, next: Instant::now() }
+        UncompactedHint {
+            dirs: if is_due { dirs.to_vec() } else { Vec::new() },
+            next: Instant::now(),
+        }
     }
 
-    /// Counts the files if it is time; returns when it is time again.
-    pub(super) fn look(&mut self) -> Duration {
+    /// Counts the files if the interval has passed; returns the time until the next count.
+    pub(super) fn check(&mut self) -> Duration {
         let now = Instant::now();
         if now >= self.next {
             self.next = now + COUNT_INTERVAL;
             self.dirs.retain(|dir| {
-                let is_pile = {
+                let has_many = {
                     let mut prober = owner::prober();
                     count_dead_python_files(dir, MANY_FILES, &mut prober) >= MANY_FILES
                 };
-                if is_pile {
+                if has_many {
                     let dir = dir.display();
-                    say(&format_args!(
-                        "directory `{dir}`: {MANY_FILES} or more files of ended processes of the Python \
-                         client, which every scrape reads: if its own collector does not read the \
-                         directory, compact them with --compact=all"
+                    print_message(&format_args!(
+                        "directory `{dir}`: every scrape reads {MANY_FILES} or more files of ended processes of the \
+                         Python client: if its own collector does not read the directory, compact them \
+                         with --compact=all"
                     ));
                 }
-                !is_pile
+                !has_many
             });
         }
         self.next.saturating_duration_since(now)

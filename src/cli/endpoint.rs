@@ -1,19 +1,19 @@
-//! The endpoint of `run`, which may come up later than the command.
+//! The endpoint of `run`, which may start later than the command.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::args::ListenArguments;
-use super::{say, serve};
+use super::{print_message, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
 use crate::registry::Registry;
 
-/// How often an address is tried again.
+/// Interval between attempts to listen.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What becomes of a command where its address cannot be listened on.
+/// Whether a failure to listen prevents the start of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listening {
     Required,
@@ -22,7 +22,7 @@ pub(super) enum Listening {
 
 pub(super) enum Endpoint {
     Open(Exporter),
-    /// Tried again on a thread of its own: looking up a host name may take long.
+    /// A thread retries, as the lookup of a host name may take long.
     Waiting {
         error: Error,
         stop: Sender<()>,
@@ -48,7 +48,7 @@ impl Endpoint {
         let retry = move || {
             while stopped.recv_timeout(RETRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if let Ok(exporter) = serve::listen(registry.clone(), &listen) {
-                    say(&format_args!("serving {}", exporter.url()));
+                    print_message(&format_args!("serving {}", exporter.url()));
                     return Some(exporter);
                 }
             }
@@ -61,15 +61,14 @@ impl Endpoint {
         Ok(Endpoint::Waiting { error, stop, thread })
     }
 
-    /// Logs where the metrics are served, or why they are not.
+    /// Logs the URL of the metrics, or the reason why they are not served.
     pub(super) fn report(&self) {
         match self {
-            Endpoint::Open(exporter) => say(&format_args!("serving {}", exporter.url())),
+            Endpoint::Open(exporter) => print_message(&format_args!("serving {}", exporter.url())),
             Endpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
-                say(&format_args!(
-                    "{error}: the command runs without an endpoint, and the address is tried again every \
-                     {seconds} s"
+                print_message(&format_args!(
+                    "{error}: the command runs without an endpoint, and listening is retried every {seconds} s"
                 ));
             }
         }
@@ -80,7 +79,7 @@ impl Endpoint {
             Endpoint::Open(exporter) => exporter.stop(),
             Endpoint::Waiting { stop, thread, .. } => {
                 drop(stop);
-                // One that still waits ends by itself, and the command is not kept from its end.
+                // A thread that still waits ends by itself; `run` does not wait for it.
                 if thread.is_finished()
                     && let Ok(Some(exporter)) = thread.join()
                 {

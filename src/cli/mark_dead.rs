@@ -1,4 +1,4 @@
-//! `mark-process-dead`: the hook of a supervisor.
+//! `mark-process-dead`, for hooks of supervisors.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! Directories that `run` creates, and who may use them.
+//! Directories that `run` creates, their owner and permissions.
 //!
-//! A server that is started as root and drops its rights needs a directory that belongs to the user whose
-//! rights its workers have.
+//! A server that starts as root and drops privileges needs a directory that belongs to the user of its
+//! workers.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -15,12 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::sys;
 
 const OWNER_ONLY: u32 = 0o700;
-/// Of parents that other users must go through.
+/// Permissions of parent directories that other users must be able to enter.
 const ENTERED_BY_ALL: u32 = 0o755;
 const PERMISSION_BITS: u32 = 0o7777;
 
-/// Whose a directory is, as `USER[:GROUP]` by names or ids. Without a group it is the primary one of a named
-/// user, and stays as it is for an id.
+/// The owner of a directory, parsed from `USER[:GROUP]` with names or ids. Without a group, a user name implies
+/// the primary group of the user, and a user id leaves the group unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) user: u32,
@@ -58,13 +58,13 @@ impl FromStr for Owner {
     }
 }
 
-/// The last number is no id: to chown(2) it stands for none.
+/// `u32::MAX` is not an id: chown(2) takes it as "unchanged".
 fn parse_id(text: &str) -> Option<u32> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| is_number && *id != u32::MAX)
 }
 
-/// Permissions in octal, as chmod(1) takes them. The owner needs all of its own.
+/// Parses permissions in octal, as chmod(1) does. They must include all permissions of the owner.
 pub(super) fn parse_permissions(text: &str) -> std::result::Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= PERMISSION_BITS);
     let mode = mode.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -76,7 +76,7 @@ pub(super) fn parse_permissions(text: &str) -> std::result::Result<u32, String> 
     }
 }
 
-/// Who may use a directory that is created; by default who creates it.
+/// Owner and permissions of a directory that is created; by default only its creator may use it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NewDir {
     pub(super) owner: Option<Owner>,
@@ -88,7 +88,7 @@ impl NewDir {
         self.owner.is_none() && self.mode.is_none()
     }
 
-    /// Creates a directory and its parents. One that exists must be as this says.
+    /// Creates a directory and its parents. A directory that exists must already have this owner and mode.
     pub(super) fn create(&self, dir: &Path) -> Result<()> {
         let failed = |error: io::Error| Error::at(ErrorKind::Directory, dir, error);
         let parent_mode = if self.is_default() { OWNER_ONLY } else { ENTERED_BY_ALL };
@@ -104,7 +104,7 @@ impl NewDir {
 
     fn apply(&self, dir: &Path) -> Result<()> {
         let remove = |error: Error| {
-            // OK because an empty directory does no harm.
+            // OK because an empty directory that stays has no effect.
             let _ = fs::remove_dir(dir);
             error
         };
@@ -115,9 +115,12 @@ impl NewDir {
             handle.set_permissions(permissions).map_err(failed).map_err(remove)?;
         }
         if let Some(owner) = &self.owner {
-            // Last: it takes the right to change permissions from who is not root.
+            // Last, as a process without privileges cannot change permissions after it.
             let refuse = |error: io::Error| {
-                let message = format!("--dir-owner `{}`, which needs root: {error}", owner.text);
+                let message = format!(
+                    "cannot set the owner `{}` of --dir-owner, which needs root: {error}",
+                    owner.text
+                );
                 Error::at(ErrorKind::Directory, dir, message)
             };
             fchown(&handle, Some(owner.user), owner.group).map_err(refuse).map_err(remove)?;
@@ -156,7 +159,7 @@ fn create_parents(dir: &Path, mode: u32) -> io::Result<()> {
     match create_one(parent, mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && parent.is_dir() => Ok(()),
         Err(error) => Err(error),
-        // The mask of this process may have taken something from a mode that others need.
+        // The umask of this process may have removed permissions that other users need.
         Ok(()) if mode != OWNER_ONLY => {
             open_directory(parent)?.set_permissions(Permissions::from_mode(mode))
         }
@@ -168,7 +171,7 @@ fn create_one(dir: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(dir)
 }
 
-/// Opens a directory, but no link to one.
+/// Opens a directory without following a symbolic link.
 pub(super) fn open_directory(dir: &Path) -> io::Result<File> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     OpenOptions::new().read(true).custom_flags(flags).open(dir)
@@ -179,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_are_read_by_names_and_by_ids() {
+    fn owners_are_parsed_from_names_and_from_ids() {
         let owner = |text: &str| text.parse::<Owner>().map(|owner| (owner.user, owner.group));
         assert_eq!(owner("root").unwrap(), (0, Some(0)));
         assert_eq!(owner("root:7").unwrap(), (0, Some(7)));
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_are_octal_and_leave_the_owner_in() {
+    fn modes_are_octal_and_include_the_permissions_of_the_owner() {
         assert_eq!(parse_permissions("700"), Ok(0o700));
         assert_eq!(parse_permissions("01777"), Ok(0o1777));
         for bad in ["", "0", "77", "070", "0o700", "+700", "800", "10700", "u=rwx"] {

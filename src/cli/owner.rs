@@ -1,9 +1,11 @@
-//! Takes leases in the name of the owners of files.
+//! Leases in the name of the owners of files.
 //!
 //! The kernel grants a lease to the owner of a file and to CAP_LEASE, which root in a container does not have
-//! by default. It compares the owner with the user that the calling thread accesses files as, and CAP_SETUID may
-//! change that. One thread does, and nothing else: it takes no signals and starts nothing. The rest of the
-//! command stays what it is, except that it leaves no core any more.
+//! by default. It compares the owner with the filesystem user id of the calling thread, which CAP_SETUID
+//! permits to change. A dedicated thread does so: it blocks all signals and starts no process. The other threads
+//! keep their user id, but the process becomes undumpable, so it writes no core file.
+//!
+//! See: setfsuid(2), fcntl(2), "Leases".
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,14 +18,14 @@ use crate::file::lock::{self, WriteState};
 use crate::file::{reader, sys};
 use crate::multiproc::{OwnerLease, Prober};
 
-/// The lease of the whole process, whose thread starts with the first file of another user.
+/// The lease of this process. Its thread starts at the first file of another user.
 pub(super) fn lease() -> Arc<dyn OwnerLease> {
     static LEASE: OnceLock<Arc<Lease>> = OnceLock::new();
     let lease: Arc<Lease> = Arc::clone(LEASE.get_or_init(Arc::default));
     lease
 }
 
-/// A prober that takes leases in the name of the owners of files too.
+/// A prober that also takes leases in the name of the owners of files.
 pub(super) fn prober() -> Prober {
     let mut prober = Prober::default();
     prober.set_owner_lease(lease());
@@ -35,29 +37,29 @@ struct Lease(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    desk: Desk,
-    /// Users that the thread cannot act for: it has no CAP_SETUID, or the user namespace lacks them.
+    thread: LeaseThread,
+    /// Users that the thread cannot act for, without CAP_SETUID or because the user namespace lacks them.
     refused: HashSet<u32>,
 }
 
-/// The thread.
+/// The thread that takes leases.
 #[derive(Debug, Default)]
-enum Desk {
+enum LeaseThread {
     #[default]
-    Closed,
-    Open {
+    NotStarted,
+    Running {
         requests: Sender<Request>,
         replies: Receiver<Reply>,
     },
-    /// It could not be started, or could not become itself again.
+    /// It could not be started, or could not restore its user id.
     Failed,
 }
 
-/// What the lease shows; `None` where the thread cannot act for the owner.
+/// The result of a lease; `None` if the thread cannot act for the owner.
 type Reply = Option<WriteState>;
 
 struct Request {
-    /// Opened for this, as the lease goes with the open file.
+    /// A separate open file description, as the lease belongs to it.
     file: File,
     owner: u32,
 }
@@ -71,7 +73,7 @@ impl OwnerLease for Lease {
         let Ok(file) = reader::reopen(file) else {
             return WriteState::Refused;
         };
-        let reply = state.desk.ask(Request { file, owner });
+        let reply = state.thread.request(Request { file, owner });
         reply.unwrap_or_else(|| {
             state.refused.insert(owner);
             WriteState::Refused
@@ -79,38 +81,43 @@ impl OwnerLease for Lease {
     }
 }
 
-impl Desk {
-    fn ask(&mut self, request: Request) -> Reply {
-        if matches!(self, Desk::Closed) {
-            *self = Desk::open();
+impl LeaseThread {
+    fn request(&mut self, request: Request) -> Reply {
+        if matches!(self, LeaseThread::NotStarted) {
+            *self = LeaseThread::start();
         }
-        let Desk::Open { requests, replies } = self else {
+        let LeaseThread::Running { requests, replies } = self else {
             return None;
         };
         let reply = requests.send(request).ok().and_then(|()| replies.recv().ok());
         reply.unwrap_or_else(|| {
-            *self = Desk::Failed;
+            *self = LeaseThread::Failed;
             None
         })
     }
 
-    fn open() -> Desk {
+    fn start() -> LeaseThread {
         let (requests, inbox) = mpsc::channel();
         let (outbox, replies) = mpsc::channel();
         let thread = thread::Builder::new().name("multiprom-lease".to_owned());
-        let started = signals::with_all_blocked(|| thread.spawn(move || answer(&inbox, &outbox)));
-        if started.is_ok() { Desk::Open { requests, replies } } else { Desk::Failed }
+        let started =
+            signals::with_all_blocked(|| thread.spawn(move || process_requests(&inbox, &outbox)));
+        if started.is_ok() {
+            LeaseThread::Running { requests, replies }
+        } else {
+            LeaseThread::Failed
+        }
     }
 }
 
-/// Answers requests, for as long as the thread can become itself again.
-fn answer(inbox: &Receiver<Request>, outbox: &Sender<Reply>) {
+/// Processes requests as long as the thread can restore its user id.
+fn process_requests(inbox: &Receiver<Request>, outbox: &Sender<Reply>) {
     let own = sys::file_user();
     for Request { file, owner } in inbox {
-        // The lease is released under the owner too: the kernel asks for the same right.
+        // The lease is also released under the owner's id, as the kernel checks the same permission.
         let reply = sys::set_file_user(owner).then(|| lock::writers(&file));
         let is_own_again = sys::set_file_user(own);
-        // Releases a lease that is left.
+        // Closing the file releases a lease that is still held.
         drop(file);
         if !is_own_again || outbox.send(reply).is_err() {
             return;

@@ -1,17 +1,17 @@
-//! Patterns of family names: which families are shown, and by which mode gauges are merged.
+//! Patterns of family names: they select the families that are exported, and modes of gauges.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use regex::Regex;
 
-use super::say;
+use super::print_message;
 use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType};
 
-/// What the names of multiprom's own metrics begin with.
+/// The prefix of the names of multiprom's own metrics.
 const OWN_PREFIX: &str = "multiprom_";
 
-/// A regular expression that matches a whole name, as in Prometheus.
+/// A regular expression that must match the whole name, as in Prometheus.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     text: String,
@@ -29,7 +29,7 @@ impl Pattern {
     }
 }
 
-/// The pattern of a flag.
+/// A flag with its pattern.
 struct Flag {
     name: &'static str,
     pattern: Pattern,
@@ -61,7 +61,7 @@ pub(super) struct Patterns {
     include: Vec<Flag>,
     exclude: Vec<Flag>,
     gauge_mode: Vec<(Flag, GaugeMode)>,
-    /// Whether there was a family of the directories.
+    /// Whether any family that is not multiprom's own was compared with the patterns.
     has_seen_families: AtomicBool,
     is_reported: AtomicBool,
 }
@@ -84,7 +84,7 @@ impl Patterns {
         }
     }
 
-    /// Whether some families may be left out.
+    /// Whether families may be omitted.
     pub(super) fn are_filtering(&self) -> bool {
         !self.include.is_empty() || !self.exclude.is_empty()
     }
@@ -93,7 +93,7 @@ impl Patterns {
         !self.gauge_mode.is_empty()
     }
 
-    /// Whether a family is shown. One of multiprom itself is, unless it is excluded.
+    /// Whether a family is exported. One of multiprom's own is always included.
     pub(super) fn keeps(&self, name: &str, metric_type: MetricType) -> bool {
         let names = names(name, metric_type);
         let is_own = name.starts_with(OWN_PREFIX);
@@ -104,7 +104,7 @@ impl Patterns {
         !any(&self.exclude, &names) && is_included
     }
 
-    /// The mode of a gauge, if a rule names one.
+    /// The mode of a gauge if a rule matches its name.
     pub(super) fn mode(&self, name: &str) -> Option<GaugeMode> {
         self.has_seen_families.store(true, Ordering::Relaxed);
         let names = [name.to_owned()];
@@ -112,7 +112,7 @@ impl Patterns {
         rule.map(|(_, mode)| *mode)
     }
 
-    /// Logs the patterns that have matched no family, once, as soon as there are families.
+    /// Logs the patterns that have matched no family. It does so once, at the end of the first exposition with families.
     fn report(&self) {
         if !self.has_seen_families.load(Ordering::Relaxed)
             || self.is_reported.swap(true, Ordering::Relaxed)
@@ -123,13 +123,17 @@ impl Patterns {
         for flag in self.include.iter().chain(&self.exclude).chain(modes) {
             if !flag.has_matched() {
                 let Flag { name, pattern, .. } = flag;
-                say(&format_args!("{name} `{}` has matched no family so far", pattern.text));
+                print_message(&format_args!(
+                    "{name} `{}` has matched no family so far",
+                    pattern.text
+                ));
             }
         }
     }
 }
 
-/// Whether one of the flags matches one of the names. All are tried until they have matched once.
+/// Whether one of the flags matches one of the names. Each flag is tried until it has matched once, so that unused
+/// patterns are known.
 fn any(flags: &[Flag], names: &[String]) -> bool {
     let mut matches = false;
     for flag in flags {
@@ -140,14 +144,14 @@ fn any(flags: &[Flag], names: &[String]) -> bool {
     matches
 }
 
-/// The names that a pattern may match: that of a family and those of its samples. Merged families have no samples
-/// `_created`.
+/// The names that a pattern may match: that of the family and those of its samples, without `_created`, which
+/// merged families do not have.
 fn names(name: &str, metric_type: MetricType) -> Vec<String> {
     let suffixes = metric_type.suffixes().iter().filter(|suffix| **suffix != "_created");
     suffixes.map(|suffix| [name, suffix].concat()).collect()
 }
 
-/// A collector of multiprom's own metrics, without those that are excluded.
+/// Omits the excluded families of a collector.
 pub(super) struct Kept<C> {
     pub(super) collector: C,
     pub(super) patterns: Arc<Patterns>,
@@ -160,8 +164,8 @@ impl<C: Collector> Collector for Kept<C> {
     }
 }
 
-/// Comes after all others in a registry, when every family of the page has been compared with the patterns. Writes no
-/// family.
+/// Reports unused patterns. It is the last collector of a registry, so that all families of the exposition were
+/// compared before, and exports nothing.
 pub(super) struct EndOfPage(pub(super) Arc<Patterns>);
 
 impl Collector for EndOfPage {
@@ -198,7 +202,7 @@ mod tests {
             ("size_bucket", ("size", Histogram), true),
             ("size_count", ("size", Summary), true),
             ("size_bucket", ("size", Summary), false),
-            // Merged families do not have it.
+            // Merged families do not have this sample.
             (".*_created", ("req", Counter), false),
         ] {
             let only = Patterns::new(patterns(&[pattern]), Vec::new(), Vec::new());
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_multiprom_tells_of_itself_is_left_out_only_if_it_is_excluded() {
+    fn metrics_of_multiprom_are_omitted_only_if_they_are_excluded() {
         let all =
             Patterns::new(patterns(&["req_total"]), patterns(&["multiprom_files"]), Vec::new());
         assert!(all.keeps("multiprom_file_errors", MetricType::Counter));
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_that_matches_is_noted_whichever_decides() {
+    fn every_pattern_that_matches_a_family_counts_as_used() {
         let rules =
             patterns(&["a", ".*", "b"]).into_iter().map(|it| (it, GaugeMode::Sum)).collect();
         let flags =

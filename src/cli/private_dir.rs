@@ -1,7 +1,7 @@
-//! A directory of our own, in memory where there is a file system for that.
+//! Private multiprocess directories, on a tmpfs if possible.
 //!
-//! It is removed at the end. What a killed process leaves behind is removed by a later one, which recognizes
-//! such a directory by the mark in the file that is locked for life: see [`remove_abandoned`].
+//! A private directory is removed when it is dropped. The directory of a killed process is removed by a later
+//! process, which recognizes it by the mark in the lock file: see [`remove_abandoned`].
 
 use std::fs;
 use std::io;
@@ -13,35 +13,35 @@ use std::time::{Duration, SystemTime};
 
 use super::new_dir::{NewDir, open_directory};
 use super::run_lock::{self, LOCK_NAME, RunLock};
-use super::{owner, say};
+use super::{owner, print_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
 use crate::file::sys::{self, random_u32};
 use crate::multiproc::has_only_dead_writers;
 
-/// Where Linux has a tmpfs for everyone.
+/// A tmpfs that all users may write to.
 const SHARED_MEMORY: &str = "/dev/shm";
 
 const PREFIX: &str = "multiprom-";
-/// Hex digits behind the process id.
+/// Hex digits after the process id.
 const SUFFIX_LEN: usize = 8;
 
-/// How old a directory is at least before it can count as abandoned.
+/// The minimum age of a directory that counts as abandoned.
 const MIN_AGE: Duration = Duration::from_secs(60);
 
 /// A private multiprocess directory, removed when it is dropped.
 pub(super) struct PrivateDir {
     path: PathBuf,
-    /// Held until the directory is removed. `None` where the kernel has no such locks: the directory is not
-    /// marked then, and nobody else ever removes it.
+    /// Held until the directory is removed. `None` if the kernel does not support the lock: the directory is then
+    /// not marked, and no other process removes it.
     _lock: Option<RunLock>,
 }
 
 impl PrivateDir {
-    /// What metrics call such a directory, whose path is another one at each start.
+    /// The value of the label `directory`, as the path differs at each start.
     pub(super) const LABEL: &str = "private";
 
-    /// Creates one; the error tells why it is not in memory, where that is so.
+    /// Creates a private directory. The error is the reason why it is not in memory.
     pub(super) fn create(new_dir: &NewDir) -> Result<(PrivateDir, Option<Error>)> {
         match PrivateDir::create_in(Path::new(SHARED_MEMORY), new_dir) {
             Ok(dir) => Ok((dir, None)),
@@ -56,7 +56,7 @@ impl PrivateDir {
         match lock_and_mark(&path, new_dir) {
             Ok(lock) => Ok(PrivateDir { path, _lock: Some(lock) }),
             Err(error) if run_lock::is_unsupported(&error) => Ok(PrivateDir { path, _lock: None }),
-            // A file system that is full has no room for metrics either.
+            // A full file system has no space for metrics either, so the error is returned.
             Err(error) => {
                 remove(&path);
                 Err(Error::at(ErrorKind::Directory, path, error))
@@ -76,24 +76,25 @@ impl Drop for PrivateDir {
 }
 
 fn lock_and_mark(dir: &Path, new_dir: &NewDir) -> io::Result<RunLock> {
-    let lock = RunLock::try_alone(dir)?.ok_or(io::ErrorKind::ResourceBusy)?;
+    let lock = RunLock::try_exclusive(dir)?.ok_or(io::ErrorKind::ResourceBusy)?;
     lock.mark_private(new_dir.owner.as_ref().map_or(sys::effective_user(), |owner| owner.user))?;
-    lock.share()
+    lock.downgrade()
 }
 
-/// Removes a private directory, its mark last: until then a later process can do so too.
+/// Removes a private directory. The mark is removed last, so that a later process can complete an interrupted
+/// removal.
 ///
-/// The directory may belong to another user, who may put a link in its place at any time. Neither step
-/// follows one.
+/// The directory may belong to another user, who may replace it by a link at any time. Neither step follows
+/// links.
 fn remove(dir: &Path) {
     if let (Ok(handle), Ok(entries)) = (open_directory(dir), fs::read_dir(dir)) {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         for name in names.filter(|name| name != LOCK_NAME) {
-            // OK because what is no file is removed below.
+            // OK because everything that is not a file is removed below.
             let _ = sys::unlink_at(handle.as_fd(), &name);
         }
     }
-    // OK because a later process tries again.
+    // OK because a later process retries.
     let _ = fs::remove_dir_all(dir);
 }
 
@@ -105,19 +106,21 @@ pub(super) fn remove_abandoned() {
         };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         for path in paths.filter(|path| has_private_name(path)) {
-            // Where something cannot be found out, the directory stays.
+            // After an error the directory stays.
             if let Ok(Some(_lock)) = claim(&path) {
                 remove(&path);
                 let path = path.display();
-                say(&format_args!("removed `{path}`, which a killed process had left behind"));
+                print_message(&format_args!(
+                    "removed `{path}`, which a killed process had left behind"
+                ));
             }
         }
     }
 }
 
-/// Takes the lock of a private directory that no process uses; `None` where one may.
+/// Takes the lock of a private directory that no process uses; `None` if a process may use it.
 ///
-/// A directory that is being created is young, so its lock is not even tried.
+/// The age is checked first, so that a directory that is being created is not locked.
 fn claim(dir: &Path) -> io::Result<Option<RunLock>> {
     let handle = open_directory(dir)?;
     let directory = handle.metadata()?;
@@ -148,13 +151,13 @@ fn has_private_name(path: &Path) -> bool {
     })
 }
 
-/// Whether a time is past by [`MIN_AGE`]; one to come is not.
+/// Whether a time is at least [`MIN_AGE`] ago.
 fn is_old(time: SystemTime) -> bool {
     SystemTime::now().duration_since(time).is_ok_and(|age| age >= MIN_AGE)
 }
 
-/// Whether a living process was started with a directory as its multiprocess directory. It may not have
-/// recorded yet, or be about to start others that do.
+/// Whether a living process was started with this multiprocess directory in its environment. It may start
+/// to record later, or start workers.
 ///
 /// See: proc(5), /proc/pid/environ.
 fn is_named_by_a_process(dir: &Path) -> io::Result<bool> {
@@ -165,7 +168,8 @@ fn is_named_by_a_process(dir: &Path) -> io::Result<bool> {
         if !name.as_bytes().iter().all(u8::is_ascii_digit) {
             continue;
         }
-        // OK because a process of another user, which cannot be read, does not use our directory.
+        // OK because a process whose environment cannot be read belongs to another user, who does not use
+        // this directory.
         let environment =
             fs::read(Path::new("/proc").join(name).join("environ")).unwrap_or_default();
         if environment.split(|byte| *byte == 0).any(|it| variables.iter().any(|known| known == it))

@@ -1,4 +1,4 @@
-//! The directory of `run`: where it is, what it keeps of earlier processes, and that no other `run` resets it.
+//! The directory of `run`: its path, its reset at the start, and its lock against a reset by another `run`.
 
 use std::error::Error as _;
 use std::fmt;
@@ -10,12 +10,12 @@ use super::args::{CompactMode, RunArguments};
 use super::new_dir::NewDir;
 use super::private_dir::{self, PrivateDir};
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
-use super::{compact, say};
+use super::{compact, print_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::multiprocess_dir;
 use crate::file::place;
 
-/// Who chose a directory.
+/// How the directory was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Flag,
@@ -24,12 +24,12 @@ enum Origin {
 }
 
 impl Origin {
-    /// An error about a directory that this command line does not mention tells where it comes from.
+    /// Adds to an error that the directory comes from the environment, as the command line does not contain it.
     fn name_in(self, dir: &Path, error: Error) -> Error {
         match (self, error.source()) {
             (Origin::Environment, Some(cause)) => {
                 let message = format!(
-                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, name another one by --dir"
+                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
                 );
                 Error::at(error.kind(), dir, message)
             }
@@ -38,7 +38,7 @@ impl Origin {
     }
 }
 
-/// What becomes of the values of processes that have ended.
+/// Whether the values of ended processes are kept at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Earlier {
     Kept,
@@ -53,17 +53,17 @@ pub(super) struct RunDir {
     earlier: Earlier,
     /// Why a private directory is not in memory.
     not_in_memory: Option<Error>,
-    /// Removed at the end. It has a lock of its own.
+    /// Removed on drop. It has its own lock.
     _private: Option<PrivateDir>,
-    /// Held for life; the error tells why it is not.
+    /// Held until this is dropped; an error is the reason why it is not held.
     lock: Option<io::Result<(RunLock, Others)>>,
 }
 
 impl RunDir {
-    /// Chooses a directory, and creates it where it is missing.
+    /// Selects the directory, and creates it if it does not exist.
     ///
-    /// A directory of `--dir` is reset unless a flag forbids it. One of the environment, which others may
-    /// use too, is reset only by a flag.
+    /// The directory of `--dir` is reset unless `--keep-files` is set. The directory of the environment, which
+    /// other programs may use too, is reset only with `--reset`.
     pub(super) fn open(arguments: &RunArguments) -> Result<RunDir> {
         private_dir::remove_abandoned();
         let new_dir = arguments.new_dir.to_create();
@@ -80,16 +80,16 @@ impl RunDir {
         new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
-            Earlier::Kept => match RunLock::join(&dir) {
-                // Another `run` has just removed it as abandoned.
+            Earlier::Kept => match RunLock::lock_shared(&dir) {
+                // Another `run` has removed it as abandoned in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     new_dir.create(&dir)?;
-                    RunLock::join(&dir)
+                    RunLock::lock_shared(&dir)
                 }
                 lock => lock,
             },
         };
-        // The private directory of a `run` that this one is started by.
+        // Whether it is the private directory of a `run` whose command started this one.
         let is_private = lock.as_ref().is_ok_and(|(lock, _)| lock.private_owner().is_some());
         let label =
             if is_private { PrivateDir::LABEL.to_owned() } else { dir.display().to_string() };
@@ -105,18 +105,18 @@ impl RunDir {
         Ok(RunDir { path, label, origin, earlier, lock: None, not_in_memory, _private: private })
     }
 
-    /// Absolute and free of links.
+    /// The absolute path without links.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What metrics about the directory call it. It is the same after a restart.
+    /// The value of the label `directory`. It is the same after a restart.
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
-    /// Which files are compacted unless a flag says so: all, but in a directory of the environment, which
-    /// the Python client's own collector may read too, only those of multiprom.
+    /// The default of `--compact`: all files, but only those of multiprom in a directory of the environment,
+    /// which the Python client's own collector may read too.
     pub(super) fn usual_compaction(&self) -> CompactMode {
         match self.origin {
             Origin::Flag | Origin::Private => CompactMode::All,
@@ -124,7 +124,7 @@ impl RunDir {
         }
     }
 
-    /// Logs which directory it is, and what became of earlier values.
+    /// Logs the directory, and whether it was reset.
     pub(super) fn report(&self) {
         let origin = match self.origin {
             Origin::Flag => "from --dir",
@@ -134,12 +134,12 @@ impl RunDir {
         let earlier = match (self.origin, self.earlier) {
             (Origin::Private, _) => "",
             (Origin::Flag, Earlier::Forgotten) => {
-                ", reset (--keep-files keeps what ended processes recorded)"
+                ", reset (--keep-files keeps the values of ended processes)"
             }
             (Origin::Environment, Earlier::Forgotten) => ", reset",
             (Origin::Flag, Earlier::Kept) => ", not reset",
             (Origin::Environment, Earlier::Kept) => {
-                ", not reset (--reset forgets what ended processes recorded)"
+                ", not reset (--reset removes the values of ended processes)"
             }
         };
         let (dir, medium) = (self.path.display(), Medium::of(&self.path));
@@ -149,36 +149,38 @@ impl RunDir {
         };
         let line = format!("directory `{dir}`: {origin}, {medium}{earlier}{shared}");
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
-            None => say(&line),
-            Some(error) => say(&format_args!("{line}, because memory cannot be used: {error}")),
+            None => print_message(&line),
+            Some(error) => {
+                print_message(&format_args!("{line}, because memory cannot be used: {error}"));
+            }
         }
         if let Some(Err(error)) = &self.lock {
-            say(&format_args!(
+            print_message(&format_args!(
                 "directory `{dir}`: `{LOCK_NAME}` cannot be locked, so that another `multiprom run` in the \
-                 same directory is not noticed: {error}"
+                 same directory is not detected: {error}"
             ));
         }
     }
 }
 
-/// Resets a directory that no other `run` has, and shares its lock then.
+/// Resets a directory that no other `run` uses, and then holds its shared lock.
 fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
     let failed = |error: io::Error| {
         let message = format!("`{LOCK_NAME}` cannot be locked: {error}");
         Error::at(ErrorKind::Directory, dir, message)
     };
-    match RunLock::try_alone(dir) {
+    match RunLock::try_exclusive(dir) {
         Ok(Some(lock)) => {
             compact::reset(dir)?;
-            Ok(Ok((lock.share().map_err(failed)?, Others::None)))
+            Ok(Ok((lock.downgrade().map_err(failed)?, Others::None)))
         }
         Ok(None) => {
             let remedy = match origin {
-                Origin::Environment => "leave out --reset",
-                _ => "name another --dir, or share this one with --keep-files",
+                Origin::Environment => "or omit --reset",
+                _ => "set another --dir, or share this one with --keep-files",
             };
             let message = format!(
-                "another `multiprom run` uses it, and a reset would forget what that one has counted: stop \
+                "another `multiprom run` uses it, and a reset would remove what that one has counted: stop \
                  that one, {remedy}"
             );
             Err(Error::at(ErrorKind::Directory, dir, message))
@@ -191,7 +193,7 @@ fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
     }
 }
 
-/// What a directory is kept on.
+/// Where a directory is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Medium {
     Memory,
@@ -219,7 +221,7 @@ impl fmt::Display for Medium {
     }
 }
 
-/// Commands may change their working directory.
+/// The command may change its working directory, so the path must be absolute.
 fn absolute(dir: &Path) -> Result<PathBuf> {
     fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))
 }

@@ -1,11 +1,11 @@
-//! The lock that every `run` holds on its directory for as long as it lives.
+//! The lock that every `run` holds on its directory.
 //!
-//! A `run` that resets its directory first takes the lock alone, so that it never resets what another one
-//! has counted, and then shares it. One that resets nothing shares it from the start.
+//! A `run` that resets its directory takes the lock exclusively, so that it never resets values that another
+//! one counts, and then downgrades it to a shared lock. A `run` that resets nothing takes the shared lock.
 //!
-//! The lock is an open-file-description lock on a hidden file in the directory, which no reader takes for a
-//! series file: compactors lock the directory itself. Its descriptor is closed on exec, so that the end of a
-//! `run` frees it, however it ends and whatever its descendants do.
+//! It is an open-file-description lock on a hidden file, whose name is not that of a series file. The directory
+//! itself is not locked, as compactors lock it. The descriptor is closed on exec, so the end of a `run` releases
+//! the lock although its descendants live on.
 //!
 //! See: fcntl(2), "Open file description locks".
 
@@ -21,22 +21,22 @@ use crate::file::lock::{self, LockState};
 use crate::file::place;
 use crate::file::sys;
 
-/// The file that is locked. It stays in the directory.
+/// The name of the lock file, which stays in the directory.
 pub(super) const LOCK_NAME: &str = ".multiprom-run.lock";
 
-/// What the file of a private directory begins with; the id of a user follows.
+/// The content of the lock file of a private directory, which a user id follows.
 const PRIVATE_MARK: &str = "private directory of multiprom, given to user ";
 
-/// How long a `run` that resets nothing waits for one that does.
+/// How long a `run` that resets nothing waits for a reset by another one.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Held until it is dropped.
+/// The lock, which is released on drop.
 pub(super) struct RunLock {
     file: File,
 }
 
-/// Whether another `run` has a directory too.
+/// Whether another `run` uses the directory too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Others {
     None,
@@ -44,8 +44,8 @@ pub(super) enum Others {
 }
 
 impl RunLock {
-    /// Takes the lock alone; `None` where another `run` has it.
-    pub(super) fn try_alone(dir: &Path) -> io::Result<Option<RunLock>> {
+    /// Takes the exclusive lock; `None` if another `run` holds the lock.
+    pub(super) fn try_exclusive(dir: &Path) -> io::Result<Option<RunLock>> {
         loop {
             let handle = place::open(dir)?;
             let lock = RunLock::open_or_create(&handle)?;
@@ -58,19 +58,19 @@ impl RunLock {
         }
     }
 
-    /// Takes the lock of a directory that has one alone; `None` where another `run` has it.
+    /// Takes the exclusive lock if the lock file exists; `None` if another `run` holds the lock.
     pub(super) fn try_existing(dir: &File) -> io::Result<Option<RunLock>> {
         let lock = RunLock { file: open(dir, 0)? };
         let is_free = lock::hold_alone(&lock.file)? == LockState::Free;
         Ok((is_free && lock.is_in(dir)).then_some(lock))
     }
 
-    /// Marks a directory as private, and notes to which user it is given.
+    /// Marks a directory as private, and stores its owner.
     pub(super) fn mark_private(&self, owner: u32) -> io::Result<()> {
         self.file.write_all_at(format!("{PRIVATE_MARK}{owner}\n").as_bytes(), 0)
     }
 
-    /// The user to whom a private directory was given; `None` where the directory is not marked as private.
+    /// The stored owner of a private directory; `None` if the directory is not marked as private.
     pub(super) fn private_owner(&self) -> Option<u32> {
         let mut text = [0; PRIVATE_MARK.len() + 16];
         let len = self.file.read_at(&mut text, 0).ok()?;
@@ -78,19 +78,19 @@ impl RunLock {
         text.strip_prefix(PRIVATE_MARK)?.strip_suffix('\n')?.parse().ok()
     }
 
-    /// The file that is locked.
+    /// Metadata of the lock file.
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
 
-    /// Shares the lock.
+    /// Takes the shared lock.
     ///
-    /// Fails as `WouldBlock` where another `run` has it alone for long.
-    pub(super) fn join(dir: &Path) -> io::Result<(RunLock, Others)> {
+    /// Fails with `WouldBlock` if another `run` holds the exclusive lock for longer than [`PATIENCE`].
+    pub(super) fn lock_shared(dir: &Path) -> io::Result<(RunLock, Others)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(lock) = RunLock::try_alone(dir)? {
-                return Ok((lock.share()?, Others::None));
+            if let Some(lock) = RunLock::try_exclusive(dir)? {
+                return Ok((lock.downgrade()?, Others::None));
             }
             let handle = place::open(dir)?;
             let lock = RunLock::open_or_create(&handle)?;
@@ -98,15 +98,18 @@ impl RunLock {
                 return Ok((lock, Others::Some));
             }
             if Instant::now() >= deadline {
-                let message = "another `multiprom run` has been resetting it for long";
+                let seconds = PATIENCE.as_secs();
+                let message = format!(
+                    "another `multiprom run` has been resetting it for more than {seconds} s"
+                );
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
             }
             thread::sleep(PAUSE);
         }
     }
 
-    /// Lets others join. There is no moment in which the lock is free.
-    pub(super) fn share(self) -> io::Result<RunLock> {
+    /// Downgrades to the shared lock, without releasing it in between.
+    pub(super) fn downgrade(self) -> io::Result<RunLock> {
         lock::hold_to_read(&self.file)?;
         Ok(self)
     }
@@ -124,7 +127,7 @@ impl RunLock {
         }
     }
 
-    /// Whether the name still leads to the file that is locked, which may have been removed.
+    /// Whether the path still leads to the locked file, which may have been removed.
     fn is_in(&self, dir: &File) -> bool {
         let named = sys::stat_at(dir.as_fd(), LOCK_NAME).map(|stat| stat.identity);
         let locked = sys::stat(&self.file).map(|stat| stat.identity);
@@ -138,7 +141,7 @@ impl Drop for RunLock {
     }
 }
 
-/// Opens the file of a directory. Whoever may write to the directory may have put something else there.
+/// Opens the lock file. Another user with write access may have replaced it by something else.
 fn open(dir: &File, flags: libc::c_int) -> io::Result<File> {
     let flags = flags | libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = sys::open_at(dir.as_fd(), LOCK_NAME, flags, 0o600)?;
@@ -149,7 +152,7 @@ fn open(dir: &File, flags: libc::c_int) -> io::Result<File> {
     }
 }
 
-/// Whether the kernel or the file system has no such locks at all.
+/// Whether the kernel or the file system does not support such locks.
 pub(super) fn is_unsupported(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code.is_some_and(|code| {
@@ -172,30 +175,30 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_taken_alone_shared_and_freed() {
+    fn a_lock_is_exclusive_then_shared_then_released() {
         let dir = directory("shared");
-        let first = RunLock::try_alone(&dir).unwrap().unwrap();
-        assert!(RunLock::try_alone(&dir).unwrap().is_none());
-        let first = first.share().unwrap();
-        assert!(RunLock::try_alone(&dir).unwrap().is_none());
-        let (second, others) = RunLock::join(&dir).unwrap();
+        let first = RunLock::try_exclusive(&dir).unwrap().unwrap();
+        assert!(RunLock::try_exclusive(&dir).unwrap().is_none());
+        let first = first.downgrade().unwrap();
+        assert!(RunLock::try_exclusive(&dir).unwrap().is_none());
+        let (second, others) = RunLock::lock_shared(&dir).unwrap();
         assert_eq!(others, Others::Some);
         drop(first);
-        assert!(RunLock::try_alone(&dir).unwrap().is_none());
+        assert!(RunLock::try_exclusive(&dir).unwrap().is_none());
         drop(second);
-        assert_eq!(RunLock::join(&dir).unwrap().1, Others::None);
+        assert_eq!(RunLock::lock_shared(&dir).unwrap().1, Others::None);
         fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
-    fn who_joins_waits_for_a_reset_to_end() {
+    fn a_shared_lock_waits_for_the_end_of_a_reset() {
         let dir = directory("waits");
-        let first = RunLock::try_alone(&dir).unwrap().unwrap();
+        let first = RunLock::try_exclusive(&dir).unwrap().unwrap();
         thread::scope(|scope| {
-            let joining = scope.spawn(|| RunLock::join(&dir).unwrap());
+            let joining = scope.spawn(|| RunLock::lock_shared(&dir).unwrap());
             thread::sleep(5 * PAUSE);
             assert!(!joining.is_finished());
-            let first = first.share().unwrap();
+            let first = first.downgrade().unwrap();
             assert_eq!(joining.join().unwrap().1, Others::Some);
             drop(first);
         });
@@ -203,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_marked_as_private_tells_its_owner() {
+    fn a_private_directory_has_a_stored_owner() {
         let dir = directory("private");
-        let lock = RunLock::try_alone(&dir).unwrap().unwrap();
+        let lock = RunLock::try_exclusive(&dir).unwrap().unwrap();
         assert_eq!(lock.private_owner(), None);
         for owner in [0, 65534, u32::MAX] {
             lock.file.set_len(0).unwrap();
@@ -221,15 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_file_is_neither_followed_nor_locked() {
+    fn links_and_directories_are_neither_followed_nor_locked() {
         let dir = directory("link");
         let target = dir.join("target");
         fs::write(&target, "mine").unwrap();
         std::os::unix::fs::symlink(&target, dir.join(LOCK_NAME)).unwrap();
-        assert!(RunLock::try_alone(&dir).is_err());
+        assert!(RunLock::try_exclusive(&dir).is_err());
         fs::remove_file(dir.join(LOCK_NAME)).unwrap();
         fs::create_dir(dir.join(LOCK_NAME)).unwrap();
-        assert!(RunLock::try_alone(&dir).is_err());
+        assert!(RunLock::try_exclusive(&dir).is_err());
         assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
         fs::remove_dir_all(&dir).unwrap();
     }

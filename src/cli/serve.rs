@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
-use super::compact::PileHint;
+use super::compact::UncompactedHint;
 use super::patterns::{EndOfPage, Kept, Patterns};
 use super::signals::{Signal, Signals};
-use super::{compact, owner, say};
+use super::{compact, owner, print_message};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
 use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
 
-/// How often `--wait` looks for a directory.
+/// Interval at which `--wait` checks for directories.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
@@ -33,27 +33,30 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
             compact::reset(dir)?;
         }
     }
-    let flag = compact::told(arguments.compact, &arguments.merge);
+    let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
-    let mut hint = PileHint::new(&dirs, flag, usual, compactor.as_ref());
+    let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = configure(builder, arguments.merge);
     let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
-    say(&format_args!("serving {}", exporter.url()));
+    print_message(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    while signals.wait_for(hint.look()).is_none() {}
+    while signals.wait_for(hint.check()).is_none() {}
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until every directory exists; `false` where a signal ends the wait.
+/// Waits until every directory exists; `false` if a signal ends the wait.
 fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
     let mut reported = None;
     while let Some(dir) = args::missing_directory(flags)? {
         if reported.as_ref() != Some(&dir) {
-            say(&format_args!("directory `{}` does not exist yet: waiting for it", dir.display()));
+            print_message(&format_args!(
+                "directory `{}` does not exist yet: waiting for it",
+                dir.display()
+            ));
             reported = Some(dir);
         }
         if signals.wait_for(WAIT_INTERVAL).is_some() {
@@ -63,7 +66,7 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
     Ok(true)
 }
 
-/// Starts an exporter of what a collector merges, and of what a compactor tells.
+/// Starts an exporter of a collector and of the metrics of a compactor.
 pub(super) fn start(
     merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
@@ -72,7 +75,7 @@ pub(super) fn start(
     self::listen(registry(merging, compactor)?, listen)
 }
 
-/// A collector to be, with the patterns that it was given.
+/// The builder of a collector, and the patterns that it was configured with.
 pub(super) struct Merging {
     pub(super) builder: CollectorBuilder,
     pub(super) patterns: Arc<Patterns>,
@@ -84,13 +87,13 @@ impl From<CollectorBuilder> for Merging {
     }
 }
 
-/// A registry of what a collector merges, and of what a compactor tells.
+/// A registry with a collector and the metrics of a compactor.
 pub(super) fn registry(
     merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
 ) -> Result<Registry> {
     let Merging { builder, patterns } = merging.into();
-    // The counter `multiprom_file_errors_total` shows how often each occurs.
+    // `multiprom_file_errors_total` counts every occurrence.
     let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
         log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
@@ -113,12 +116,12 @@ pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exp
         .start()
 }
 
-/// Tells of everything that is skipped, each time.
-pub(super) fn tell(error: &Error) {
-    say(error);
+/// Reports each problem each time it occurs.
+pub(super) fn report_problem(error: &Error) {
+    print_message(error);
 }
 
-/// Applies the flags that say how a directory is merged.
+/// Applies the options of the merge.
 pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> Merging {
     let MergeArguments {
         gauge_mode,

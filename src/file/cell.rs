@@ -66,7 +66,7 @@ impl Cell {
 
 /// The words of one sample.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SampleCells {
+pub struct SampleCells {
     pub(crate) value: Cell,
     /// Unix seconds; what it means depends on the type.
     pub(crate) time: Cell,

@@ -84,6 +84,13 @@ pub(crate) fn watch_forks() {
     }
 }
 
+/// Whether a fork that is in progress is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForkWait {
+    Long,
+    None,
+}
+
 /// A time in which this process does not fork: forks that begin wait for its end, but not for long.
 ///
 /// A child that is forked between the creation of a file and the note that children close it has a copy
@@ -95,7 +102,7 @@ pub(crate) struct NoFork {
 
 impl NoFork {
     /// Waits for forks to end; `None` where one does not, or is that of this thread.
-    pub(crate) fn begin() -> Option<NoFork> {
+    pub(crate) fn begin(wait: ForkWait) -> Option<NoFork> {
         watch_forks();
         if FORKS_IN.get() == process::number() {
             return None;
@@ -104,7 +111,8 @@ impl NoFork {
         let forced = under_way.forced.load(Ordering::SeqCst);
         under_way.creations.fetch_add(1, Ordering::SeqCst);
         let no_fork = NoFork { under_way, forced };
-        wait_until(|| under_way.forks.load(Ordering::SeqCst) == 0).then_some(no_fork)
+        let is_alone = || under_way.forks.load(Ordering::SeqCst) == 0;
+        (is_alone() || wait == ForkWait::Long && wait_until(is_alone)).then_some(no_fork)
     }
 
     /// Whether no fork has begun all the same.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
-use super::forks::NoFork;
+use super::forks::{ForkWait, NoFork};
 use super::inherited;
 use super::layout::{
     self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
@@ -33,7 +33,8 @@ const GROWTH_STEP: u64 = 1024 * 1024;
 const LAST_ROOM: u64 = 1024;
 /// How often a birth is tried again, where a name is taken or a fork came in between.
 const TRIES: usize = 64;
-/// How often it is waited for the end of a fork: one that waits for this very thread would never end.
+/// How often the end of a fork is waited for, each time for a while (see `lock`): a fork that waits for this very
+/// thread would never end.
 const MAX_WAITS: usize = 8;
 
 /// Which part of the reserved bytes an entry may take.
@@ -42,6 +43,14 @@ pub(crate) enum Room {
     Ordinary,
     /// The last bytes too.
     Last,
+}
+
+/// An entry that is about to be written.
+pub(crate) struct NewEntry<'a> {
+    /// A multiple of 8 bytes.
+    pub(crate) key: &'a [u8],
+    pub(crate) value: f64,
+    pub(crate) time: f64,
 }
 
 /// Why a series cannot be put into a file. The host keeps it on the heap then.
@@ -61,8 +70,10 @@ pub(crate) enum WriteError {
     FileFull,
     /// The host closed our descriptor, or put a file of its own under the number.
     DescriptorLost,
-    /// The process forked while the file was born; it is born again.
+    /// The process forked while the file was created; it is created again.
     Forked,
+    /// The program is still asked for the name of this process.
+    Unnamed,
 }
 
 impl WriteError {
@@ -81,7 +92,13 @@ impl WriteError {
             WriteError::FileFull => WriteError::FileFull,
             WriteError::DescriptorLost => WriteError::DescriptorLost,
             WriteError::Forked => WriteError::Forked,
+            WriteError::Unnamed => WriteError::Unnamed,
         }
+    }
+
+    /// Whether the same can succeed later.
+    pub(crate) fn is_transient(&self) -> bool {
+        !matches!(self, WriteError::KeyTooLong { .. })
     }
 
     /// The label value of `multiprom_dropped_series_total`.
@@ -94,6 +111,7 @@ impl WriteError {
             WriteError::KeyTooLong { .. } => "key_too_long",
             WriteError::FileFull => "file_full",
             WriteError::DescriptorLost | WriteError::Forked => "descriptor",
+            WriteError::Unnamed => "other",
         }
     }
 }
@@ -111,6 +129,7 @@ impl fmt::Display for WriteError {
             WriteError::FileFull => write!(f, "series file has reached {MAX_FILE_LEN} bytes"),
             WriteError::DescriptorLost => f.write_str("descriptor of the series file was closed"),
             WriteError::Forked => f.write_str("the process forked while the file was created"),
+            WriteError::Unnamed => f.write_str("the process has no name yet"),
         }
     }
 }
@@ -142,20 +161,33 @@ pub(crate) struct SeriesWriter {
 }
 
 impl SeriesWriter {
-    /// Creates the next file of one kind for a writer. Where its name is taken the writer gets another id.
+    /// As [`create_beside_forks`](SeriesWriter::create_beside_forks), beside no fork.
+    #[cfg(test)]
     pub(crate) fn create(
         dir: &Path,
         kind: FileKind,
         id: &mut WriterId,
         access: Access,
     ) -> Result<SeriesWriter, WriteError> {
+        SeriesWriter::create_beside_forks(dir, kind, id, access, ForkWait::Long)
+    }
+
+    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id. `wait` says
+    /// whether a fork that is under way is waited for.
+    pub(crate) fn create_beside_forks(
+        dir: &Path,
+        kind: FileKind,
+        id: &mut WriterId,
+        access: Access,
+        wait: ForkWait,
+    ) -> Result<SeriesWriter, WriteError> {
         let dir = place::open(dir).map_err(WriteError::Directory)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         let mut waits = 0;
         for _ in 0..TRIES {
-            let Some(no_fork) = NoFork::begin() else {
+            let Some(no_fork) = NoFork::begin(wait) else {
                 waits += 1;
-                if waits == MAX_WAITS {
+                if waits == MAX_WAITS || wait == ForkWait::None {
                     return Err(WriteError::Forked);
                 }
                 continue;
@@ -197,6 +229,7 @@ impl SeriesWriter {
     }
 
     /// Appends an entry and makes it visible. `key` has a multiple of 8 bytes.
+    #[cfg(test)]
     pub(crate) fn append(
         &mut self,
         key: &[u8],
@@ -204,24 +237,41 @@ impl SeriesWriter {
         time: f64,
         room: Room,
     ) -> Result<SampleCells, WriteError> {
-        if key.len() > MAX_KEY_LEN {
-            return Err(WriteError::KeyTooLong { len: key.len() });
+        self.append_all(&[NewEntry { key, value, time }], room).map(|cells| cells[0])
+    }
+
+    /// Appends entries, all or none, and makes them visible at once.
+    pub(crate) fn append_all(
+        &mut self,
+        entries: &[NewEntry<'_>],
+        room: Room,
+    ) -> Result<Vec<SampleCells>, WriteError> {
+        let mut end = self.used;
+        for entry in entries {
+            if entry.key.len() > MAX_KEY_LEN {
+                return Err(WriteError::KeyTooLong { len: entry.key.len() });
+            }
+            end += entry_len(entry.key.len()) as u64;
         }
-        let start = self.used;
-        let end = start + entry_len(key.len()) as u64;
         self.reserve(match room {
             Room::Ordinary => end + LAST_ROOM,
             Room::Last => end,
         })?;
-        layout::encode_entry(&mut self.scratch, key, value, time);
-        self.map.write(start, &self.scratch);
+        let mut at = self.used;
+        let cells = entries.iter().map(|entry| {
+            layout::encode_entry(&mut self.scratch, entry.key, entry.value, entry.time);
+            self.map.write(at, &self.scratch);
+            let value = at + value_offset(entry.key.len()) as u64;
+            at += entry_len(entry.key.len()) as u64;
+            SampleCells {
+                value: self.map.cell(value),
+                time: self.map.cell(value + WORD_LEN as u64),
+            }
+        });
+        let cells = cells.collect();
         self.map.publish(end as u32);
         self.used = end;
-        let value = start + value_offset(key.len()) as u64;
-        Ok(SampleCells {
-            value: self.map.cell(value),
-            time: self.map.cell(value + WORD_LEN as u64),
-        })
+        Ok(cells)
     }
 
     /// Whether the file is not in its directory any more. Asks by name: the host may have closed the
@@ -232,6 +282,11 @@ impl SeriesWriter {
             // It may still be there, and what is in it would be counted twice.
             Err(_) => false,
         }
+    }
+
+    /// Has the next entry ask for space again, although there was none just now.
+    pub(crate) fn end_pause(&mut self) {
+        self.refused.clear();
     }
 
     /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
@@ -309,6 +364,15 @@ impl Refused {
             Some((since, error)) if since.elapsed() < Refused::PAUSE => Err(error.repeated()),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// The failure, however long ago.
+    pub(crate) fn last(&self) -> Option<&WriteError> {
+        self.0.as_ref().map(|(_, error)| error)
     }
 
     pub(crate) fn note(&mut self, error: WriteError) -> WriteError {

@@ -54,6 +54,7 @@ impl<M: Metric> Builder<M> {
     /// there, and [`Reentrant`](crate::ErrorKind::Reentrant) in a signal handler or an allocator that interrupted
     /// this crate in the same thread.
     pub fn register(self, registry: &Registry) -> Result<M::Handle> {
+        registry.prepare();
         let lock = slow_path()?;
         let child = self.spec(&[]).register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);
@@ -66,6 +67,7 @@ impl<M: Metric> Builder<M> {
     ///
     /// Those of [`register`](Builder::register), where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
+        registry.prepare();
         let lock = slow_path()?;
         let child = self.spec(&[]).get_or_register(registry, &lock)?.child_locked(&[], &lock);
         M::declare(child, &lock);

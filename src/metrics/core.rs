@@ -6,6 +6,7 @@ use super::children::Children;
 use super::shape::LabelShape;
 use super::{Counter, Gauge, Histogram, Summary};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::clock::now;
 use crate::model::{
     Collector, FamilyHead, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Part, Sample,
     name,
@@ -13,7 +14,9 @@ use crate::model::{
 use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
-use crate::store::{Claimed, Rebind, SeriesOpener, Split, Store, recording_ignored};
+use crate::store::{
+    Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
+};
 
 /// A metric type, as storage sees it.
 pub trait Typed: Sized + 'static {
@@ -44,10 +47,16 @@ pub trait Typed: Sized + 'static {
     /// Makes the storage of a series in this process, which goes on with what `former` has if its file
     /// was lost or closed.
     fn open(
-        opener: &mut SeriesOpener<'_>,
+        opener: &SeriesOpener<'_>,
         options: Self::Options,
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
+
+    /// Whether the values were moved into a file, where the storage does not lead.
+    fn is_moved(slots: &Self::Slots) -> bool {
+        let _ = slots;
+        false
+    }
 
     /// What a forked child goes on with where values are inherited.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
@@ -72,8 +81,11 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// What one thread writes.
     type Cells: Send + Sync + 'static;
 
-    /// Makes the cells for one thread.
-    fn open_cells(opener: &mut SeriesOpener<'_>, options: Self::Options) -> Self::Cells;
+    /// The samples of a series.
+    fn parts(options: Self::Options) -> impl Iterator<Item = Part>;
+
+    /// Makes the cells for one thread, out of those of its samples in the same order.
+    fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
 
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
@@ -173,10 +185,28 @@ impl<M: Typed> FamilySpec<'_, M> {
         registry: &Registry,
         lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
+        self.register_in(registry.store(), registry, lock)
+    }
+
+    /// As [`register`](Self::register) for a static, which is registered once and at any time: a directory that cannot
+    /// be used now is one that can be used later.
+    pub(crate) fn register_static(
+        &self,
+        registry: &Registry,
+        lock: &SlowPath,
+    ) -> Result<&'static FamilyCore<M>> {
+        self.register_in(registry.store_in_time(), registry, lock)
+    }
+
+    fn register_in(
+        &self,
+        store: Result<Store>,
+        registry: &Registry,
+        lock: &SlowPath,
+    ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
         registry.check_names(&descriptor)?;
-        let store = registry.store()?;
-        let family = FamilyCore::leak(descriptor, self.options.clone().into(), store);
+        let family = FamilyCore::leak(descriptor, self.options.clone().into(), store?);
         registry.add_family(family, lock);
         Ok(family)
     }
@@ -224,8 +254,15 @@ impl<M: Typed> FamilyCore<M> {
         &self.descriptor.label_names[at]
     }
 
-    /// The child with these label values, made at the first call.
-    #[inline]
+    /// Whether the backend can be used, or could be once.
+    pub(super) fn check_store(&self) -> Result<()> {
+        self.store.check()
+    }
+
+    /// The child with these label values, made at the first call. Its loops are unrolled where the number of labels
+    /// is known.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
         let hash = self.children.hash(values);
         match self.children.find(hash, |child| self.shape.has_values(&child.labels, values)) {
@@ -286,6 +323,10 @@ impl<M: Typed> Child<M> {
         }
     }
 
+    pub(super) fn store(&self) -> Store {
+        self.family.store
+    }
+
     /// The storage of this series, if this process has it.
     #[inline]
     pub(super) fn bound(&self) -> Option<&'static M::Slots> {
@@ -301,13 +342,17 @@ impl<M: Typed> Child<M> {
         }
     }
 
+    /// The storage in this process, made if need be.
     pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
-        if let Some(slots) = self.bound.get() {
-            return slots;
+        self.family.store.refresh();
+        match self.bound.get() {
+            Some(slots) if M::is_moved(slots) => self.bound.clear(),
+            Some(slots) => return slots,
+            None => {}
         }
         let slots = match self.bound.inherited() {
             Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
-            _ => M::open(&mut self.opener(), self.family.options, self.bound.former()),
+            _ => M::open(&self.opener(), self.family.options, self.bound.former()),
         };
         self.family.store.bound(self);
         self.bound.set(slots, lock);
@@ -347,41 +392,57 @@ impl<M: SplitTyped> Child<M> {
         }
     }
 
-    /// Records for the first time in this thread, or in one that owns nothing.
+    /// Records for the first time in this thread, in one that owns nothing, or where the series waits for a place.
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
-        match self.claim() {
-            Some(Claimed::Owned(cells)) => M::record(cells, value),
-            Some(Claimed::Shared(cells)) => M::record_shared(cells, value),
-            None => recording_ignored(),
-        }
-    }
-
-    /// The cells for this thread, made if need be; `None` where they cannot be made because this thread is in the
-    /// slow path.
-    fn claim(&'static self) -> Option<Claimed<M::Cells>> {
-        let shared = || self.bound.get().and_then(Split::shared).map(Claimed::Shared);
+        self.family.store.prepare();
         let Some(inside) = fork::enter() else {
-            return shared();
+            // In the middle of the slow path.
+            if !self.record_waiting(value) && !self.record_shared(value) {
+                recording_ignored();
+            }
+            return;
         };
         let token = thread::claim(&inside);
-        if token.is_none()
-            && let Some(cells) = shared()
-        {
-            return Some(cells);
+        if self.record_waiting(value) {
+            drop(inside);
+            return self.family.store.retry();
         }
-        Some(self.claim_locked(token, &inside.lock()))
+        if token.is_some() || !self.record_shared(value) {
+            let lock = inside.lock();
+            match self.claim(token, &lock) {
+                Claimed::Owned(cells) => M::record(cells, value),
+                Claimed::Shared(cells) => M::record_shared(cells, value),
+                Claimed::Waiting(cells) => _ = cells.record(|cells| M::record_shared(cells, value)),
+            }
+        }
     }
 
-    /// As [`claim`](Self::claim), for those who hold the lock.
-    fn claim_locked(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
-        let make = || M::open_cells(&mut self.opener(), self.family.options);
+    /// Records into cells that all threads share, if there are such.
+    fn record_shared(&self, value: f64) -> bool {
+        let cells = self.bound.get().and_then(Split::shared);
+        cells.inspect(|cells| M::record_shared(cells, value)).is_some()
+    }
+
+    /// Records into cells that wait for a place, if there are such.
+    fn record_waiting(&self, value: f64) -> bool {
+        let waiting = self.bound.get().and_then(Split::waiting);
+        waiting.is_some_and(|waiting| waiting.record(|cells| M::record_shared(cells, value)))
+    }
+
+    /// The cells for this thread, made if need be.
+    fn claim(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
+        let options = self.family.options;
+        let make = || {
+            let Opened { cells, gate } = self.opener().open(M::parts(options), now());
+            (M::cells(options, &cells), gate)
+        };
         self.bind(lock).claim(token, make, lock)
     }
 
     /// Makes the zeros of this thread's cells visible.
     pub(super) fn declare(&'static self, lock: &SlowPath) {
-        self.claim_locked(thread::claim(lock.inside()), lock);
+        self.claim(thread::claim(lock.inside()), lock);
     }
 }
 
@@ -395,7 +456,7 @@ pub(super) fn total<C: Sync>(split: &Split<C>, part: impl Fn(&C) -> f64) -> f64 
 macro_rules! split_storage {
     () => {
         fn open(
-            _: &mut SeriesOpener<'_>,
+            _: &SeriesOpener<'_>,
             _: Self::Options,
             former: Option<&'static Self::Slots>,
         ) -> &'static Self::Slots {

@@ -6,10 +6,9 @@ use super::core::{
     Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
 };
 use super::{Builder, Family, Metric, statics};
-use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SeriesOpener, Split};
+use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
 /// A total that only grows, declared as a static.
 ///
@@ -182,10 +181,13 @@ impl Typed for Counter {
 impl SplitTyped for Counter {
     type Cells = CounterCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> CounterCells {
-        let total = opener.cells(Part::Total, now()).value;
+    fn parts((): ()) -> impl Iterator<Item = Part> {
+        std::iter::once(Part::Total)
+    }
+
+    fn cells((): (), samples: &[SampleCells]) -> CounterCells {
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
-        CounterCells { total, ones, others }
+        CounterCells { total: samples[0].value, ones, others }
     }
 
     #[inline]

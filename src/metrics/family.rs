@@ -119,7 +119,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
             return Some(core);
         }
         let spec = self.spec();
-        let core = spec.register(default_registry(), &lock).unwrap_or_else(|error| {
+        let core = spec.register_static(default_registry(), &lock).unwrap_or_else(|error| {
             registration_failed(self.name, &error);
             spec.detached()
         });
@@ -131,10 +131,13 @@ impl<M: Metric, const N: usize> Family<M, N> {
 impl<M: Metric, const N: usize> Declare for Family<M, N> {
     fn try_register(&self) -> Result<()> {
         let lock = slow_path()?;
-        if self.core.get().is_none() {
-            self.core.set(self.spec().register(default_registry(), &lock)?);
+        match self.core.get() {
+            Some(core) => core.check_store(),
+            None => {
+                self.core.set(self.spec().register(default_registry(), &lock)?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

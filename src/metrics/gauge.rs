@@ -8,7 +8,7 @@ use super::{Builder, Family, Metric, statics};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, Part, name};
 use crate::store::fork::{self, SlowPath, StaticRef};
-use crate::store::{SampleCells, SeriesOpener, recording_ignored};
+use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 
 /// A value that goes up and down, declared as a static.
 ///
@@ -188,17 +188,22 @@ impl GaugeHandle {
     #[inline]
     fn record(self, change: Change) {
         match self.0.bound() {
-            Some(cells) if !cells.notes_time.load(Ordering::Relaxed) => cells.apply(change),
-            Some(cells) => cells.apply_with_time(change),
-            None => self.record_first(change),
+            Some(cells) if !cells.is_special.load(Ordering::Relaxed) => cells.apply(change),
+            Some(cells) if cells.gate.is_none() => cells.apply_with_time(change),
+            cells => self.record_slowly(cells, change),
         }
     }
 
-    /// Records for the first time in this process.
+    /// Records for the first time in this process, or while the gauge waits for a place.
     #[cold]
-    fn record_first(self, change: Change) {
-        match fork::lock().map(|lock| self.0.bind(&lock)) {
-            Some(cells) => cells.apply_with_time(change),
+    fn record_slowly(self, cells: Option<&'static GaugeCells>, change: Change) {
+        let store = self.0.store();
+        if cells.is_some_and(|cells| cells.pass_gate(change)) {
+            return store.retry();
+        }
+        store.prepare();
+        match fork::lock() {
+            Some(lock) => _ = self.0.bind(&lock).pass_gate(change),
             None => recording_ignored(),
         }
     }
@@ -243,9 +248,12 @@ enum Change {
 /// The cells of a gauge series, which all threads share.
 pub struct GaugeCells {
     sample: SampleCells,
-    /// Whether a recording notes the time: the first one does, and each where the newest decides.
-    notes_time: AtomicBool,
+    /// Whether the next recording does more than to change the value. The first one notes the time, as each does where
+    /// the newest decides; those of a gauge that waits for a place go through its gate.
+    is_special: AtomicBool,
     is_most_recent: bool,
+    /// Of a gauge that waits for a place in a file.
+    gate: Option<&'static Gate>,
 }
 
 impl GaugeCells {
@@ -262,9 +270,22 @@ impl GaugeCells {
     /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[cold]
     fn apply_with_time(&self, change: Change) {
-        self.sample.time.set(now());
-        self.notes_time.store(self.is_most_recent, Ordering::Relaxed);
+        if self.is_most_recent || self.sample.time.get() == 0.0 {
+            self.sample.time.set(now());
+        }
+        self.is_special.store(self.is_most_recent || self.gate.is_some(), Ordering::Relaxed);
         self.apply(change);
+    }
+
+    /// Records through the gate, if there is one. Returns `false` where the value was moved.
+    fn pass_gate(&self, change: Change) -> bool {
+        match self.gate {
+            Some(gate) => gate.pass(|| self.apply_with_time(change)),
+            None => {
+                self.apply_with_time(change);
+                true
+            }
+        }
     }
 }
 
@@ -279,17 +300,21 @@ impl Typed for Gauge {
     }
 
     fn open(
-        opener: &mut SeriesOpener<'_>,
+        opener: &SeriesOpener<'_>,
         mode: GaugeMode,
         _: Option<&'static GaugeCells>,
     ) -> &'static GaugeCells {
-        let sample = opener.cells(Part::Value, 0.0);
-        let notes_time = AtomicBool::new(true);
+        let Opened { cells, gate } = opener.open(std::iter::once(Part::Value), 0.0);
         Box::leak(Box::new(GaugeCells {
-            sample,
-            notes_time,
+            sample: cells[0],
+            is_special: AtomicBool::new(true),
             is_most_recent: mode.is_most_recent(),
+            gate,
         }))
+    }
+
+    fn is_moved(cells: &GaugeCells) -> bool {
+        cells.gate.is_some_and(Gate::is_closed)
     }
 
     fn inherit(cells: &'static GaugeCells) -> &'static GaugeCells {

@@ -8,10 +8,9 @@ use super::core::{
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, buckets, statics};
 use crate::error::Result;
-use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SeriesOpener, Split};
+use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
 /// Observations counted in buckets, declared as a static.
 ///
@@ -230,13 +229,14 @@ impl Typed for Histogram {
 impl SplitTyped for Histogram {
     type Cells = HistogramCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, bounds: Bounds) -> HistogramCells {
-        let now = now();
-        let sum = opener.cells(Part::Sum, now).value;
-        let bounds = bounds.finite();
-        let buckets = bounds.iter().copied().chain([f64::INFINITY]);
-        let buckets = buckets.map(|bound| opener.cells(Part::Bucket(bound), now).value).collect();
-        HistogramCells { bounds, sum, buckets }
+    fn parts(bounds: Bounds) -> impl Iterator<Item = Part> {
+        let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
+        std::iter::once(Part::Sum).chain(bounds.map(Part::Bucket))
+    }
+
+    fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {
+        let buckets = samples[1..].iter().map(|cells| cells.value).collect();
+        HistogramCells { bounds: bounds.finite(), sum: samples[0].value, buckets }
     }
 
     #[inline]

@@ -26,7 +26,7 @@ fn first_use<M: Metric>(slot: &StaticRef<Child<M>>, spec: &FamilySpec<'_, M>) ->
     if let Some(child) = slot.get() {
         return child;
     }
-    let family = spec.register(default_registry(), &lock).unwrap_or_else(|error| {
+    let family = spec.register_static(default_registry(), &lock).unwrap_or_else(|error| {
         registration_failed(spec.name, &error);
         spec.detached()
     });
@@ -40,9 +40,13 @@ pub(super) fn register<M: Metric>(
     slot: &StaticRef<Child<M>>,
     spec: &FamilySpec<'_, M>,
 ) -> Result<()> {
+    default_registry().prepare();
     let lock = slow_path()?;
     let child = match slot.get() {
-        Some(child) => child,
+        Some(child) => {
+            child.store().check()?;
+            child
+        }
         None => {
             let family = spec.register(default_registry(), &lock)?;
             let child = family.child_locked(&[], &lock);

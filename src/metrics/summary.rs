@@ -5,10 +5,9 @@ use super::core::{
 };
 use super::timer::{Observe, Timer};
 use super::{Builder, Family, Metric, statics};
-use crate::model::clock::now;
 use crate::model::{MetricType, Part, name};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SeriesOpener, Split};
+use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
 /// Count and sum of observations, declared as a static.
 ///
@@ -148,11 +147,12 @@ impl Typed for Summary {
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn open_cells(opener: &mut SeriesOpener<'_>, (): ()) -> SummaryCells {
-        let now = now();
-        let count = opener.cells(Part::Count, now).value;
-        let sum = opener.cells(Part::Sum, now).value;
-        SummaryCells { count, sum }
+    fn parts((): ()) -> impl Iterator<Item = Part> {
+        [Part::Count, Part::Sum].into_iter()
+    }
+
+    fn cells((): (), samples: &[SampleCells]) -> SummaryCells {
+        SummaryCells { count: samples[0].value, sum: samples[1].value }
     }
 
     #[inline]

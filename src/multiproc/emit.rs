@@ -264,10 +264,9 @@ impl<'a> ShownProcesses<'a> {
             }
             let other = &mut self.values[place.1 as usize];
             let sources = &self.merge.sources;
-            // A process has one file of a mode; so these are two, of which one took up files of the other.
-            let are_two = source != other.source
-                && sources[source as usize].mode == sources[other.source as usize].mode;
-            if are_two {
+            let (one, two) = (&sources[source as usize], &sources[other.source as usize]);
+            // Files of one mode with different ids are of two processes, of which one took over files of the other.
+            if one.mode == two.mode && one.id != two.id {
                 let label = Some(self.free_label(source));
                 self.values.push(Shown { source, value, label });
             } else {

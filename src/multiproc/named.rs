@@ -12,9 +12,9 @@ use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::Identity;
 
-/// Files that were named one by one. Whoever names a file wants what is in it: its writer is not asked for.
+/// The named files of a scrape. They count whether or not their writers live.
 pub(super) struct NamedFiles {
-    /// The directories that are read as a whole.
+    /// The directories that are read completely.
     whole: Vec<Identity>,
     /// The directories of the files so far, with their numbers.
     dirs: HashMap<Identity, u32>,

@@ -66,17 +66,46 @@ impl Backend {
             Choice::Environment => environment_store(),
         }
     }
+
+    /// As [`store`](Backend::store); a directory that cannot be used now is one that can be used later.
+    pub(crate) fn store_in_time(self) -> Result<Store> {
+        match self.0 {
+            Choice::Fixed(store) => Ok(store),
+            Choice::Environment => environment_store_in_time(),
+        }
+    }
 }
 
-/// The environment is read once; all registries that leave the choice to it share one store.
+/// What the environment has chosen. It is read once; all registries that leave the choice to it share one store.
+static CHOSEN: StaticRef<Store> = StaticRef::empty();
+
+fn choose(store: Store) -> Store {
+    *CHOSEN.set_once(Box::leak(Box::new(store)))
+}
+
 fn environment_store() -> Result<Store> {
-    static CHOSEN: StaticRef<Store> = StaticRef::empty();
-    if let Some(store) = CHOSEN.get() {
-        return Ok(*store);
+    if let Some(chosen) = CHOSEN.get() {
+        return chosen.check().map(|()| *chosen);
     }
-    let store = match environment_dir() {
+    Ok(choose(match environment_dir() {
         Some(dir) => Store::directory(Path::new(&dir), DirectoryOptions::new())?,
         None => Store::Heap,
-    };
-    Ok(*CHOSEN.set_once(Box::leak(Box::new(store))))
+    }))
+}
+
+#[cfg(target_os = "linux")]
+fn environment_store_in_time() -> Result<Store> {
+    if let Some(chosen) = CHOSEN.get() {
+        return Ok(*chosen);
+    }
+    environment_store().or_else(|error| match environment_dir() {
+        Some(dir) => Ok(choose(Store::directory_later(Path::new(&dir), DirectoryOptions::new()))),
+        None => Err(error),
+    })
+}
+
+/// Here a directory can never be used.
+#[cfg(not(target_os = "linux"))]
+fn environment_store_in_time() -> Result<Store> {
+    environment_store()
 }

@@ -21,7 +21,7 @@ use crate::model::{
     NativeHistogram, Part, RenderedLabels, Sample,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
-use crate::store::{Store, dropped_series, ignored_recordings, lost_files};
+use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
@@ -130,14 +130,27 @@ impl Registry {
     /// environment share the files. What other threads record meanwhile may be missing. Called by a signal handler
     /// that interrupted this crate in the same thread it does nothing.
     pub fn close(&self) {
-        // OK because a registry whose backend cannot be had has no files.
-        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store()) {
+        // OK because a registry without a backend has no files.
+        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store_in_time()) {
             store.close();
         }
     }
 
     pub(crate) fn store(&self) -> Result<Store> {
         self.inner.backend.store()
+    }
+
+    /// Asks the program for what it has to give before a series is opened. Never called under a lock.
+    pub(crate) fn prepare(&self) {
+        // OK because a registry without a backend opens none.
+        if let Ok(store) = self.store() {
+            store.prepare();
+        }
+    }
+
+    /// As [`store`](Registry::store); a directory that cannot be used now is one that can be used later.
+    pub(crate) fn store_in_time(&self) -> Result<Store> {
+        self.inner.backend.store_in_time()
     }
 
     /// The name and the labels that a family gets in this registry.
@@ -188,14 +201,10 @@ impl Registry {
         if !self.inner.is_default {
             return;
         }
-        let mut dropped = dropped_series().filter(|(_, count)| *count > 0).peekable();
-        if dropped.peek().is_some() {
-            let help = "Series of this process that did not get into a series file.";
-            let mut family = out.counter("multiprom_dropped_series_total", help);
-            for (reason, count) in dropped {
-                family.sample(&[("reason", reason)], count as f64);
-            }
-        }
+        let help = "Series of this process that did not get into a series file when they were first recorded.";
+        collect_by_reason(out, "multiprom_dropped_series_total", help, dropped_series());
+        let help = "Series of this process that were dropped and got into a series file later.";
+        collect_by_reason(out, "multiprom_recovered_series_total", help, recovered_series());
         if lost_files() > 0 {
             let help = "Series files that were removed while their process was recording.";
             out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
@@ -205,13 +214,24 @@ impl Registry {
             let mut family = out.counter("multiprom_ignored_recordings_total", help);
             family.sample(&[], ignored_recordings() as f64);
         }
-        let mut failed = default::registration_errors().filter(|(_, count)| *count > 0).peekable();
-        if failed.peek().is_some() {
-            let help = "Statics that could not be registered and are not exported.";
-            let mut family = out.counter("multiprom_registration_errors_total", help);
-            for (reason, count) in failed {
-                family.sample(&[("reason", reason)], count as f64);
-            }
+        let help = "Statics that could not be registered and are not exported.";
+        let failed = default::registration_errors();
+        collect_by_reason(out, "multiprom_registration_errors_total", help, failed);
+    }
+}
+
+/// A counter by reason, without the reasons that nothing was counted for.
+fn collect_by_reason(
+    out: &mut dyn FamilySink,
+    name: &str,
+    help: &str,
+    counts: impl Iterator<Item = (&'static str, u64)>,
+) {
+    let mut counts = counts.filter(|(_, count)| *count > 0).peekable();
+    if counts.peek().is_some() {
+        let mut family = out.counter(name, help);
+        for (reason, count) in counts {
+            family.sample(&[("reason", reason)], count as f64);
         }
     }
 }

@@ -1,19 +1,26 @@
 //! The series files of this process in one directory.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::fork::PerProcess;
-use super::{DirectoryOptions, Rebind, SampleCells, dropped};
+use super::fork::{self, PerProcess};
+use super::gate::Gate;
+use super::naming::Naming;
+use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
+use super::{DirectoryOptions, Keys, Opened, Rebind, SampleCells, dropped};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::forks;
+use crate::file::forks::{self, ForkWait};
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
-use crate::file::writer::{Room, SeriesWriter, WriteError, draw_id};
+use crate::file::writer::{NewEntry, Refused, Room, SeriesWriter, WriteError, draw_id};
 use crate::logging::{self, log_line};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -22,7 +29,11 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) struct DirectoryStore {
     path: PathBuf,
     options: DirectoryOptions,
+    /// Whether the directory was seen to be one that can be used.
+    is_checked: AtomicBool,
+    naming: Naming,
     files: PerProcess<Mutex<Files>>,
+    retry: Retry,
 }
 
 /// What one process has written.
@@ -36,38 +47,87 @@ struct Files {
     current: Map<FileKind, usize>,
     /// Every file that was created, in order; a lost descriptor or a full file makes another one.
     writers: Vec<(FileKind, SeriesWriter)>,
-    /// The cells of every gauge, which has one entry for a key.
-    gauges: Map<(FileKind, Box<[u8]>), SampleCells>,
-    /// The cells of what we tell about ourselves.
-    own: Map<(&'static str, &'static str), SampleCells>,
-    /// Series that began while the directory was away, with the cells on the heap that they have.
-    waiting: Vec<(FileKind, Box<[u8]>, SampleCells)>,
+    /// The last failure to create a file, until one is created.
+    creation: Refused,
+    /// What the path of the directory named then.
+    refused_in: Option<Identity>,
+    /// Every gauge, which has one entry for a key.
+    gauges: Map<(FileKind, Box<[u8]>), GaugePlace>,
+    /// What is told about ourselves.
+    own: Map<(&'static str, &'static str), Told>,
+    /// Series without a place, in the order of their first use.
+    waiting: Vec<WaitingSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
+}
+
+/// The cells of a gauge, and their gate while it waits.
+type GaugePlace = (SampleCells, Option<&'static Gate>);
+
+/// A counter about ourselves.
+#[derive(Default)]
+struct Told {
+    help: &'static str,
+    /// What could not be told yet.
+    untold: f64,
+    cells: Option<SampleCells>,
 }
 
 impl DirectoryStore {
     /// Checks that the directory is there; files are created later, with the first sample of a type.
     pub(crate) fn open(path: &Path, options: DirectoryOptions) -> Result<&'static DirectoryStore> {
-        let refuse = |cause: PlaceError| match cause {
-            PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
-            PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
-        };
-        logging::note_standard_error();
-        let dir = place::check(path).map_err(refuse)?;
-        options.check()?;
+        let store = DirectoryStore::new(path, options);
+        store.check_place(path)?;
+        store.options.check()?;
         forks::watch_forks();
-        if place::is_open_to_others(&dir) {
-            let path = path.display();
-            log_line(&format_args!("directory `{path}`: other users may create files in it"));
-        }
         // Programs may change their working directory.
-        let path = fs::canonicalize(path).map_err(|error| refuse(PlaceError::Open(error)))?;
-        Ok(Box::leak(Box::new(DirectoryStore { path, options, files: PerProcess::new() })))
+        let path = fs::canonicalize(path).map_err(|error| refuse(path, PlaceError::Open(error)))?;
+        Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
+    }
+
+    /// Takes the path of a directory that cannot be used now. Series wait until it can be.
+    pub(crate) fn open_later(path: &Path, options: DirectoryOptions) -> &'static DirectoryStore {
+        forks::watch_forks();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Box::leak(Box::new(DirectoryStore::new(&path, options)))
+    }
+
+    fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
+        logging::note_standard_error();
+        DirectoryStore {
+            path: path.to_owned(),
+            options,
+            is_checked: AtomicBool::new(false),
+            naming: Naming::new(),
+            files: PerProcess::new(),
+            retry: Retry::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the directory can be used. One that could be used once may be away for a while.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_place(&self.path)
+    }
+
+    fn check_place(&self, path: &Path) -> Result<()> {
+        self.find_place(path).map_err(|cause| refuse(path, cause))
+    }
+
+    fn find_place(&self, path: &Path) -> Result<(), PlaceError> {
+        if self.is_checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let dir = place::check(path)?;
+        if place::is_open_to_others(&dir) {
+            let path = path.display();
+            log_line(&format_args!("directory `{path}`: other users may create files in it"));
+        }
+        self.is_checked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn files(&self) -> MutexGuard<'static, Files> {
@@ -75,46 +135,91 @@ impl DirectoryStore {
         files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Calls the program if it has to be asked for the name of this process. Never called under a lock.
+    pub(crate) fn prepare(&self) {
+        if self.options.has_process_id() && self.naming.ask(&self.options) {
+            // What was recorded meanwhile waits for the name.
+            self.retry.schedule_now();
+        }
+    }
+
+    /// The name of this process, if it is known.
+    fn process_name(&self) -> Result<Cow<'static, str>, WriteError> {
+        if self.options.has_process_id() {
+            return self.naming.get().map(Cow::Borrowed).ok_or(WriteError::Unnamed);
+        }
+        Ok(Cow::Owned(std::process::id().to_string()))
+    }
+
+    fn check_to_write(&self) -> Result<(), WriteError> {
+        self.find_place(&self.path).map_err(|cause| {
+            WriteError::Directory(match cause {
+                PlaceError::Open(error) => error,
+                PlaceError::FileSystem(_) => io::Error::new(io::ErrorKind::Unsupported, cause),
+            })
+        })
+    }
+
     /// Notes that a series has cells here, or is about to.
     pub(crate) fn bound(&self, series: &'static dyn Rebind) {
         self.files().bound.push(series);
     }
 
-    /// Notices that the directory, or files in it, were lost. Called under the slow path's lock.
+    /// Notices that the directory, or files in it, were lost, and places what waits once it is time. Called under the
+    /// slow path's lock.
     pub(crate) fn refresh(&self) {
-        self.files().recreate_if_lost(self);
+        self.files().refresh(self);
     }
 
-    /// New cells for a key; of a gauge the ones that it has. Called under the slow path's lock.
-    pub(crate) fn open_cells(&self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
+    /// Places what waits, if it is time. Called by recordings of series that wait, under no lock.
+    pub(crate) fn retry(&self) {
+        if self.retry.claim()
+            && let Some(_lock) = fork::lock()
+        {
+            self.retry.schedule_now();
+            self.files().refresh(self);
+        }
+    }
+
+    /// New cells for a series; of a gauge the ones that it has. Called under the slow path's lock, after
+    /// [`refresh`](DirectoryStore::refresh).
+    pub(crate) fn open_cells(&self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
         let mut files = self.files();
-        let is_gauge = kind.mode().is_some();
-        if is_gauge && let Some(cells) = files.gauges.get(&(kind, key.into())) {
-            return *cells;
+        if kind.mode().is_some()
+            && let Some(key) = keys.iter().next()
+            && let Some((cells, gate)) = files.gauges.get(&(kind, key.into()))
+        {
+            return Opened { cells: vec![*cells], gate: *gate };
         }
-        let cells = match files.append(self, kind, key, (0.0, time), Room::Ordinary) {
-            Ok(cells) => cells,
-            Err(error) => {
-                files.dropped(self, &error);
-                let cells = SampleCells::on_heap(time);
-                if matches!(error, WriteError::Directory(_)) {
-                    files.waiting.push((kind, key.into(), cells));
-                }
-                cells
-            }
-        };
-        if is_gauge {
-            files.gauges.insert((kind, key.into()), cells);
-        }
-        cells
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry { key, value: 0.0, time }).collect();
+        files.place(self, kind, &entries)
     }
 
     /// Lets go of all files of this process. Called under the slow path's lock.
     pub(crate) fn close(&self) {
         let mut files = self.files();
+        // The last chance for what waits: no pause is kept.
+        files.creation.clear();
+        for (_, writer) in &mut files.writers {
+            writer.end_pause();
+        }
+        files.place_waiting(self);
         files.unbind();
         files.writers.drain(..).for_each(|(_, writer)| writer.close());
-        *files = Files::default();
+        // Gauges begin anew; what was counted can still be written into later files.
+        let (gauges, waiting): (Vec<_>, Vec<_>) =
+            files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
+        for series in gauges {
+            series.gate.close();
+        }
+        *files = Files { waiting, ..Files::default() };
+    }
+}
+
+fn refuse(path: &Path, cause: PlaceError) -> Error {
+    match cause {
+        PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
+        PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
     }
 }
 
@@ -124,53 +229,149 @@ impl Files {
         self.bound.drain(..).for_each(Rebind::unbind);
     }
 
+    /// Cells in a file for all samples of a series, or on the heap where that cannot be done now.
+    fn place(
+        &mut self,
+        store: &DirectoryStore,
+        kind: FileKind,
+        entries: &[NewEntry<'_>],
+    ) -> Opened {
+        let opened = match self.append(store, kind, entries, Room::Ordinary) {
+            Ok(cells) => Opened { cells, gate: None },
+            Err(error) => self.set_aside(store, kind, entries, &error),
+        };
+        if kind.mode().is_some() {
+            for (entry, cells) in entries.iter().zip(&opened.cells) {
+                self.gauges.insert((kind, entry.key.into()), (*cells, opened.gate));
+            }
+        }
+        opened
+    }
+
+    /// Cells on the heap for a series that cannot be written, which waits if that may change.
+    fn set_aside(
+        &mut self,
+        store: &DirectoryStore,
+        kind: FileKind,
+        entries: &[NewEntry<'_>],
+        error: &WriteError,
+    ) -> Opened {
+        let on_heap = |entry: &NewEntry<'_>| {
+            let cells = SampleCells::on_heap(entry.time);
+            cells.value.set(entry.value);
+            cells
+        };
+        let cells: Vec<_> = entries.iter().map(on_heap).collect();
+        // That the program is asked for a name is no failure.
+        let is_dropped = !matches!(error, WriteError::Unnamed);
+        if is_dropped {
+            self.dropped(store, error);
+        }
+        if !error.is_transient() {
+            return Opened { cells, gate: None };
+        }
+        let gate = &*Box::leak(Box::new(Gate::new()));
+        let mut keys = Keys::default();
+        for entry in entries {
+            keys.push(|bytes| bytes.extend_from_slice(entry.key));
+        }
+        let reason = is_dropped.then(|| error.reason());
+        self.waiting.push(WaitingSeries { kind, keys, cells: cells.clone(), gate, reason });
+        store.retry.schedule();
+        Opened { cells, gate: Some(gate) }
+    }
+
     fn append(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
-        key: &[u8],
-        (value, time): (f64, f64),
+        entries: &[NewEntry<'_>],
         room: Room,
-    ) -> Result<SampleCells, WriteError> {
+    ) -> Result<Vec<SampleCells>, WriteError> {
         if let Some(&at) = self.current.get(&kind) {
             let (_, writer) = &mut self.writers[at];
-            match writer.append(key, value, time, room) {
+            match writer.append_all(entries, room) {
                 // The file keeps its series, whose cells stay mapped, and its lock; new ones go to another.
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => writer.retire(),
                 result => return result,
             }
         }
-        let id = match &mut self.id {
-            Some(id) => id,
-            none => none.insert(draw_id(&store.options.process_name())?),
-        };
-        let mut writer = SeriesWriter::create(&store.path, kind, id, store.options.access())?;
-        self.dir = place::identity(&store.path);
-        let cells = writer.append(key, value, time, room);
+        let mut writer = self.create(store, kind)?;
+        let cells = writer.append_all(entries, room);
         self.current.insert(kind, self.writers.len());
         self.writers.push((kind, writer));
         cells
     }
 
-    /// Where the directory was removed or replaced, or some of its files, writes what was in them into new
-    /// files, and what was recorded while it was away.
-    ///
-    /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
-    /// at its next recording. Only gauges go on with their entry.
-    fn recreate_if_lost(&mut self, store: &DirectoryStore) {
-        if self.writers.is_empty() && self.waiting.is_empty() {
+    /// Creates a file, unless that has just failed in the same directory.
+    fn create(
+        &mut self,
+        store: &DirectoryStore,
+        kind: FileKind,
+    ) -> Result<SeriesWriter, WriteError> {
+        let id = match &mut self.id {
+            Some(id) => id,
+            none => none.insert(draw_id(&store.process_name()?)?),
+        };
+        self.creation.check()?;
+        // A fork that took longer than it was waited for is not waited for again.
+        let wait = match self.creation.last() {
+            Some(WriteError::Forked) => ForkWait::None,
+            _ => ForkWait::Long,
+        };
+        let access = store.options.access();
+        let created = store
+            .check_to_write()
+            .and_then(|()| SeriesWriter::create_beside_forks(&store.path, kind, id, access, wait));
+        let place = place::identity(&store.path);
+        match created {
+            Ok(writer) => {
+                self.dir = place;
+                self.creation.clear();
+                Ok(writer)
+            }
+            Err(error) => {
+                self.refused_in = place;
+                Err(self.creation.note(error))
+            }
+        }
+    }
+
+    fn refresh(&mut self, store: &DirectoryStore) {
+        let ignored = dropped::take_ignored_recordings();
+        if ignored > 0 {
+            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
+            self.tell(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
+        }
+        let is_refused = self.creation.last().is_some();
+        if self.writers.is_empty() && self.waiting.is_empty() && !is_refused {
             return;
         }
         let now = place::identity(&store.path);
+        if is_refused && now != self.refused_in {
+            self.creation.clear();
+            store.retry.schedule_now();
+        }
         if now.is_none() {
             return;
         }
-        let is_moved = now != self.dir && !self.writers.is_empty();
+        self.recreate_if_lost(store, now);
+        if !self.waiting.is_empty() && store.retry.claim() {
+            self.place_waiting(store);
+        }
+    }
+
+    /// Where the directory was removed or replaced, or some of its files, writes what was in them into new
+    /// files.
+    ///
+    /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
+    /// at its next recording. Only gauges go on with their entry.
+    fn recreate_if_lost(&mut self, store: &DirectoryStore, now: Option<Identity>) {
+        let is_moved = now != self.dir;
         let is_lost = |(_, writer): &(FileKind, SeriesWriter)| {
             is_moved || writer.is_removed_from(&store.path)
         };
-        let can_move_in = !self.waiting.is_empty() && place::open(&store.path).is_ok();
-        if !can_move_in && !self.writers.iter().any(is_lost) {
+        if !self.writers.iter().any(is_lost) {
             return;
         }
         self.unbind();
@@ -184,65 +385,112 @@ impl Files {
             let others = self.writers.iter().filter(|(other, _)| other == kind);
             let kept: HashSet<Vec<u8>> =
                 others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
-            self.gauges.retain(|(other, key), _| other != kind || kept.contains(&**key));
+            self.gauges.retain(|(other, key), (_, gate)| {
+                other != kind || gate.is_some() || kept.contains(&**key)
+            });
             if *kind == FileKind::Counter {
-                self.own.clear();
+                self.own.retain(|_, told| told.cells.is_none());
             }
         }
         let count = lost.len() as u64;
         for (kind, writer) in lost {
             for (key, value, time) in writer.entries() {
-                self.move_in(store, kind, &key, (value, time));
+                self.place(store, kind, &[NewEntry { key: &key, value, time }]);
             }
             writer.close();
         }
-        let waiting = if can_move_in { std::mem::take(&mut self.waiting) } else { Vec::new() };
-        for (kind, key, cells) in waiting {
-            self.move_in(store, kind, &key, (cells.value.get(), cells.time.get()));
-        }
-        if count > 0 {
-            dropped::count_lost_files(count, &store.path);
-            let help = "Series files that were removed while their process was recording.";
-            self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
-        }
+        dropped::count_lost_files(count, &store.path);
+        let help = "Series files that were removed while their process was recording.";
+        self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
     }
 
-    /// Writes a series, with what was recorded for it so far, into a file of now.
-    fn move_in(&mut self, store: &DirectoryStore, kind: FileKind, key: &[u8], sample: (f64, f64)) {
-        match self.append(store, kind, key, sample, Room::Ordinary) {
-            Ok(cells) if kind.mode().is_some() => {
-                self.gauges.insert((kind, key.into()), cells);
+    /// Writes series that wait into files, as far as they can be.
+    fn place_waiting(&mut self, store: &DirectoryStore) {
+        let mut refused: Vec<FileKind> = Vec::new();
+        let deadline = Instant::now() + MAX_WAIT;
+        for series in std::mem::take(&mut self.waiting) {
+            let kind = series.kind;
+            if refused.contains(&kind) || !series.close_gate(deadline) {
+                self.waiting.push(series);
+                continue;
             }
-            Ok(_) => {}
-            Err(error) => self.dropped(store, &error),
+            match self.append(store, kind, &series.entries(), Room::Ordinary) {
+                Ok(cells) => self.recovered(store, &series, &cells),
+                Err(_) => {
+                    series.gate.open();
+                    refused.push(kind);
+                    self.waiting.push(series);
+                }
+            }
+        }
+        if self.waiting.is_empty() {
+            store.retry.cancel();
+        } else {
+            store.retry.schedule();
+        }
+        self.tell_untold(store);
+    }
+
+    /// Notes that a series that waited is in a file.
+    fn recovered(&mut self, store: &DirectoryStore, series: &WaitingSeries, cells: &[SampleCells]) {
+        if series.kind.mode().is_some() {
+            for (key, cells) in series.keys.iter().zip(cells) {
+                self.gauges.insert((series.kind, key.into()), (*cells, None));
+            }
+        }
+        if let Some(reason) = series.reason {
+            dropped::count_recovered(reason);
+            let help = "Series of this process that were dropped and got into a series file later.";
+            self.tell(store, ("multiprom_recovered_series", reason), help, 1.0);
         }
     }
 
     /// Counts a series that found no place, where it can be seen as far as there is room for that.
     fn dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
         let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
-        dropped::count(error.reason(), &named);
-        let help = "Series of this process that did not get into a series file.";
+        dropped::count(error.reason(), error.is_transient(), &named);
+        let help = "Series of this process that did not get into a series file when they were first recorded.";
         self.tell(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
     }
 
     fn tell(
         &mut self,
         store: &DirectoryStore,
-        (name, reason): (&'static str, &'static str),
-        help: &str,
+        id: (&'static str, &'static str),
+        help: &'static str,
         amount: f64,
     ) {
-        if let Some(cells) = self.own.get(&(name, reason)) {
-            return cells.value.add(amount);
+        let told = self.own.entry(id).or_default();
+        told.help = help;
+        match told.cells {
+            Some(cells) => cells.value.add(amount),
+            None => {
+                told.untold += amount;
+                self.tell_untold(store);
+            }
         }
-        let mut text = Vec::new();
-        let sample = [name, "_total"].concat();
-        let label = (!reason.is_empty()).then_some(("reason", reason));
-        key::encode(&mut text, name, &sample, label.into_iter(), help);
-        // OK because what cannot be told in a file is told by the process itself.
-        if let Ok(cells) = self.append(store, FileKind::Counter, &text, (amount, 0.0), Room::Last) {
-            self.own.insert((name, reason), cells);
+    }
+
+    /// Writes entries for what was not told yet. What cannot be told in a file is told by the process itself.
+    fn tell_untold(&mut self, store: &DirectoryStore) {
+        let untold: Vec<_> = self
+            .own
+            .iter()
+            .filter(|(_, told)| told.cells.is_none())
+            .map(|(id, told)| (*id, told.help, told.untold))
+            .collect();
+        for ((name, reason), help, value) in untold {
+            let mut text = Vec::new();
+            let sample = [name, "_total"].concat();
+            let label = (!reason.is_empty()).then_some(("reason", reason));
+            key::encode(&mut text, name, &sample, label.into_iter(), help);
+            let entry = NewEntry { key: &text, value, time: 0.0 };
+            if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last)
+                && let Some(told) = self.own.get_mut(&(name, reason))
+            {
+                told.cells = cells.first().copied();
+                told.untold = 0.0;
+            }
         }
     }
 }

@@ -168,6 +168,11 @@ pub(crate) fn enter() -> Option<Inside> {
     Some(Inside(()))
 }
 
+/// Whether this thread is in the slow path.
+pub(crate) fn is_inside() -> bool {
+    INSIDE.get() == epoch()
+}
+
 impl Inside {
     /// Takes the lock of the slow path. A child that is forked while another thread holds it finds it free.
     pub(crate) fn lock(self) -> SlowPath {

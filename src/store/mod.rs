@@ -1,19 +1,27 @@
 //! Where the values of a process live: words on the heap, or in series files of a directory.
 //!
 //! A [`Store`] opens the cells of a series. It never fails: what cannot be put into a file lives on
-//! the heap, is counted by reason and logged once. [`fork`] tells cells of this process from those of
+//! the heap, is counted by reason and logged once, and is moved into a file when that is possible. [`fork`] tells cells of this process from those of
 //! its parent, and has the few structures that a child finds whole whatever its parent was doing.
 
 #[cfg(target_os = "linux")]
 mod directory;
 mod dropped;
 pub(crate) mod fork;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
+mod gate;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
+mod keys;
+#[cfg(target_os = "linux")]
+mod naming;
 mod options;
 mod owners;
 mod series;
 mod split;
 mod sync;
 pub(crate) mod thread;
+#[cfg(target_os = "linux")]
+mod waiting;
 
 use std::fmt;
 use std::path::Path;
@@ -23,9 +31,13 @@ pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 use crate::file::name::FileKind;
 pub(crate) use crate::file::{Cell, SampleCells};
 
-pub(crate) use dropped::{dropped_series, ignored_recordings, lost_files, recording_ignored};
+pub(crate) use dropped::{
+    dropped_series, ignored_recordings, lost_files, recording_ignored, recovered_series,
+};
+pub(crate) use gate::Gate;
+pub(crate) use keys::Keys;
 pub use options::DirectoryOptions;
-pub(crate) use series::SeriesOpener;
+pub use series::{Opened, SeriesOpener};
 pub(crate) use split::{Claimed, Split};
 
 /// A series that looks for its cells again when it is told to.
@@ -56,7 +68,33 @@ impl Store {
         Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
     }
 
-    /// Notices what was lost, before a series is opened. Called under the slow path's lock.
+    /// A store in a directory that cannot be used now: series wait in memory until it can be.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn directory_later(path: &Path, options: DirectoryOptions) -> Store {
+        Store::Directory(directory::DirectoryStore::open_later(path, options))
+    }
+
+    /// Whether the store can be used, or could be once.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Store::Heap => Ok(()),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.check(),
+        }
+    }
+
+    /// Asks the program for what it has to give before a series is opened. Never called under a lock.
+    #[inline]
+    pub(crate) fn prepare(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.prepare(),
+        }
+    }
+
+    /// Notices what was lost, and places what waits if it is time, before a series is opened. Called under the slow
+    /// path's lock.
     pub(crate) fn refresh(self) {
         match self {
             Store::Heap => {}
@@ -65,18 +103,28 @@ impl Store {
         }
     }
 
-    /// New cells for the sample with this key. Readers add up all cells of one key, but for gauges: there
+    /// Places what waits, if it is time. Called by recordings of series that wait, under no lock.
+    pub(crate) fn retry(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.retry(),
+        }
+    }
+
+    /// New cells for samples with these keys. Readers add up all cells of one key, but for gauges: there
     /// the same key gives the same cells.
     ///
-    /// `time` is what the time holds until it is set.
-    pub(crate) fn open(self, kind: FileKind, key: &[u8], time: f64) -> SampleCells {
+    /// `time` is what the time holds until it is set. Called under the slow path's lock.
+    pub(crate) fn open(self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
         match self {
             Store::Heap => {
-                let _ = (kind, key);
-                SampleCells::on_heap(time)
+                let _ = kind;
+                let cells = (0..keys.len()).map(|_| SampleCells::on_heap(time)).collect();
+                Opened { cells, gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_cells(kind, key, time),
+            Store::Directory(store) => store.open_cells(kind, keys, time),
         }
     }
 

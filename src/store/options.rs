@@ -1,6 +1,7 @@
 //! How series files are written.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
@@ -35,8 +36,10 @@ impl DirectoryOptions {
     /// What stands for a process in file names and in the label `pid`, in place of the pid: the number of a
     /// worker, say, which keeps the number of series down where processes come and go.
     ///
-    /// Called once in each process that records. Processes may have the same name, also at the same
-    /// time: their files never collide.
+    /// Called when options are checked and once in each process that records, never under a lock of this crate. It may
+    /// record itself: what it records, and what other threads record while it runs, is exported when it has returned.
+    /// Where it panics, or returns what cannot be part of a file name, the pid is used. Processes may have the same
+    /// name, also at the same time: their files never collide.
     pub fn process_id(
         mut self,
         name: impl Fn() -> String + Send + Sync + 'static,
@@ -59,21 +62,28 @@ impl DirectoryOptions {
         if self.is_group_readable { Access::Group } else { Access::Owner }
     }
 
+    /// Whether the program gives the name of a process.
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_process_id(&self) -> bool {
+        self.process_id.is_some()
+    }
+
     /// Checks the name that this process would have.
     pub(super) fn check(&self) -> Result<()> {
         self.chosen_name().map(drop)
     }
 
-    /// The name of this process: the one that was chosen if it can be one, else the pid.
+    /// The name of this process: the one that was chosen if it can be one, else the pid. Calls the program.
     pub(super) fn process_name(&self) -> String {
-        let pid = || std::process::id().to_string();
-        match self.chosen_name() {
-            Ok(name) => name.unwrap_or_else(pid),
-            Err(error) => {
-                log_line(&error);
-                pid()
-            }
+        let chosen = catch_unwind(AssertUnwindSafe(|| self.chosen_name()));
+        let panicked =
+            |_| Err(Error::new(ErrorKind::Usage, "the function for the process id panicked"));
+        match chosen.unwrap_or_else(panicked) {
+            Ok(Some(name)) => return name,
+            Ok(None) => {}
+            Err(error) => log_line(&error),
         }
+        std::process::id().to_string()
     }
 
     fn chosen_name(&self) -> Result<Option<String>> {

@@ -1,18 +1,25 @@
 //! From a series, as metrics see it, to the key and the file that its samples have.
 
-use super::{SampleCells, Store};
+use super::{Gate, Keys, SampleCells, Store};
 use crate::file::key;
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, LabelSet, MetricType, Part, number};
 
-/// Opens the cells of one series, sample by sample.
+/// Where a series is.
+pub struct Opened {
+    /// Those of each sample.
+    pub(crate) cells: Vec<SampleCells>,
+    /// Recordings go through it where the cells are on the heap until there is a place for them in a file.
+    pub(crate) gate: Option<&'static Gate>,
+}
+
+/// Opens the cells of one series.
 pub struct SeriesOpener<'a> {
     store: Store,
     kind: FileKind,
     family: &'a str,
     help: &'a str,
     labels: LabelSet,
-    key: Vec<u8>,
 }
 
 impl<'a> SeriesOpener<'a> {
@@ -31,23 +38,24 @@ impl<'a> SeriesOpener<'a> {
             MetricType::Summary => FileKind::Summary,
             _ => FileKind::Gauge(mode.unwrap_or_default()),
         };
-        store.refresh();
-        SeriesOpener { store, kind, family, help, labels, key: Vec::new() }
+        SeriesOpener { store, kind, family, help, labels }
     }
 
-    /// The cells of one sample; `time` is what its time holds until it is set.
-    pub(crate) fn cells(&mut self, part: Part, time: f64) -> SampleCells {
-        let sample = [self.family, part.suffix()].concat();
-        let with_bound;
-        let labels = match part {
-            Part::Bucket(bound) => {
-                with_bound = self.labels.with("le", &number::bound_text(bound));
-                &with_bound
-            }
-            _ => &self.labels,
-        };
-        self.key.clear();
-        key::encode(&mut self.key, self.family, &sample, labels.iter(), self.help);
-        self.store.open(self.kind, &self.key, time)
+    /// The cells of these samples; `time` is what their times hold until they are set.
+    pub(crate) fn open(&self, parts: impl Iterator<Item = Part>, time: f64) -> Opened {
+        let mut keys = Keys::default();
+        for part in parts {
+            let sample = [self.family, part.suffix()].concat();
+            let with_bound;
+            let labels = match part {
+                Part::Bucket(bound) => {
+                    with_bound = self.labels.with("le", &number::bound_text(bound));
+                    &with_bound
+                }
+                _ => &self.labels,
+            };
+            keys.push(|bytes| key::encode(bytes, self.family, &sample, labels.iter(), self.help));
+        }
+        self.store.open(self.kind, &keys, time)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fork::{self, SlowPath, StaticRef, Tagged};
+use super::gate::Gate;
 use super::owners::MAX_OWNERS;
 use super::thread::Token;
 
@@ -22,10 +23,27 @@ pub struct Split<C: 'static> {
     /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
     others: AtomicU32,
     shared: StaticRef<C>,
+    /// Cells for all threads that found no place in a file, with those that waited before.
+    waiting: StaticRef<Waiting<C>>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
     former: Option<&'static Split<C>>,
     /// The first one's too.
     owned: [StaticRef<C>; MAX_OWNERS],
+}
+
+/// Cells on the heap, until there is a place for them in a file.
+pub(crate) struct Waiting<C: 'static> {
+    gate: &'static Gate,
+    cells: C,
+    /// Cells that waited before: what was recorded there is in the file.
+    former: Option<&'static Waiting<C>>,
+}
+
+impl<C> Waiting<C> {
+    /// Records into the cells, atomically, unless they were moved. Returns whether it did.
+    pub(crate) fn record(&self, record: impl FnOnce(&C)) -> bool {
+        self.gate.pass(|| record(&self.cells))
+    }
 }
 
 /// Cells, and how they may be written.
@@ -34,6 +52,8 @@ pub(crate) enum Claimed<C: 'static> {
     Owned(&'static C),
     /// Atomically: other threads write them too.
     Shared(&'static C),
+    /// Through their gate.
+    Waiting(&'static Waiting<C>),
 }
 
 impl<C: Sync> Split<C> {
@@ -48,6 +68,7 @@ impl<C: Sync> Split<C> {
             first: Tagged::empty(),
             others: AtomicU32::new(0),
             shared: StaticRef::empty(),
+            waiting: StaticRef::empty(),
             former: None,
             owned: [const { StaticRef::empty() }; MAX_OWNERS],
         }
@@ -79,30 +100,46 @@ impl<C: Sync> Split<C> {
         self.shared.get()
     }
 
-    /// The cells for the thread with this token, made if need be. Called under the slow path's lock.
+    /// The cells that wait for a place.
+    pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
+        self.waiting.get()
+    }
+
+    /// The cells for the thread with this token, made if need be: in a file, or those that wait. Called under the slow
+    /// path's lock, under which no gate closes but when what waits is placed.
     pub(crate) fn claim(
         &'static self,
         token: Option<Token>,
-        make: impl FnOnce() -> C,
+        make: impl FnOnce() -> (C, Option<&'static Gate>),
         lock: &SlowPath,
     ) -> Claimed<C> {
+        let place = token.map_or(&self.shared, |token| &self.owned[token.index()]);
+        if let Some(cells) = place.get() {
+            return if token.is_some() { Claimed::Owned(cells) } else { Claimed::Shared(cells) };
+        }
+        if let Some(waiting) = self.waiting.get().filter(|waiting| !waiting.gate.is_closed()) {
+            return Claimed::Waiting(waiting);
+        }
         let leak = |cells| &*Box::leak(Box::new(cells));
+        let (cells, gate) = make();
+        if let Some(gate) = gate {
+            let waiting = Waiting { gate, cells, former: self.waiting.get() };
+            let waiting = &*Box::leak(Box::new(waiting));
+            self.waiting.set(waiting);
+            return Claimed::Waiting(waiting);
+        }
         let Some(token) = token else {
-            let shared = &self.shared;
-            return Claimed::Shared(shared.get().unwrap_or_else(|| shared.set_once(leak(make()))));
+            return Claimed::Shared(place.set_once(leak(cells)));
         };
-        let owned = &self.owned[token.index()];
-        Claimed::Owned(owned.get().unwrap_or_else(|| {
-            match self.first.fill(token.bits(), make(), lock) {
-                Ok(first) => owned.set_once(first),
-                Err(cells) => {
-                    let cells = owned.set_once(leak(cells));
-                    // ORDERING: release, so that who sees the bit sees the cells.
-                    self.others.fetch_or(1 << token.index(), Ordering::Release);
-                    cells
-                }
+        Claimed::Owned(match self.first.fill(token.bits(), cells, lock) {
+            Ok(first) => place.set_once(first),
+            Err(cells) => {
+                let cells = place.set_once(leak(cells));
+                // ORDERING: release, so that who sees the bit sees the cells.
+                self.others.fetch_or(1 << token.index(), Ordering::Release);
+                cells
             }
-        }))
+        })
     }
 
     /// The cells of the thread that recorded first.
@@ -121,7 +158,9 @@ impl<C: Sync> Split<C> {
                 bits &= bits - 1;
                 cells
             });
-            split.first.any().into_iter().chain(others).chain(split.shared.get())
+            let waiting = std::iter::successors(split.waiting.get(), |waiting| waiting.former);
+            let waiting = waiting.map(|waiting| &waiting.cells);
+            split.first.any().into_iter().chain(others).chain(split.shared.get()).chain(waiting)
         })
     }
 }

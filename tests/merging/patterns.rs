@@ -1,4 +1,4 @@
-//! Families that flags pick by patterns of their names.
+//! Families that are selected by patterns of their names.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn patterns_match_the_names_of_families_and_of_their_samples_and_repeat() {
 }
 
 #[test]
-fn metrics_of_multiprom_are_left_out_only_where_they_are_excluded() {
+fn metrics_of_multiprom_are_omitted_only_if_they_are_excluded() {
     let Some(dir) = recorded() else { return };
     let page = dump(&[dir.path()], "--include req_total").stdout;
     assert!(page.contains("\nmultiprom_file_errors_total{"), "{page}");
@@ -54,7 +54,7 @@ fn metrics_of_multiprom_are_left_out_only_where_they_are_excluded() {
     assert_eq!(page, "# HELP req_total R.\n# TYPE req_total counter\nreq_total 1\n");
     let page = dump(&[dir.path()], "--exclude multiprom_files").stdout;
     assert!(!page.contains("multiprom_files{") && page.contains("multiprom_file_errors_total{"));
-    // Also those of the compactor.
+    // This includes those of the compactor.
     let mut server = multiprom();
     server.args(["serve", "--exclude", "multiprom_.*", "--compact", "own"]);
     server.args(["--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
@@ -63,7 +63,7 @@ fn metrics_of_multiprom_are_left_out_only_where_they_are_excluded() {
 }
 
 #[test]
-fn a_pattern_that_has_matched_no_family_is_said_once() {
+fn a_pattern_that_has_matched_no_family_is_reported_once() {
     let Some(dir) = recorded() else { return };
     let flags = [
         "--include",
@@ -84,13 +84,13 @@ fn a_pattern_that_has_matched_no_family_is_said_once() {
     let wanted = [
         said("--include", "rek_total"),
         said("--exclude", "eq.*"),
-        // The gauge that the other one names is not included.
+        // This gauge is not included.
         said("--gauge-mode", "level"),
         said("--gauge-mode", "levels"),
     ];
     let stderr = dump(&[dir.path()], &flags[..8].join(" ")).stderr;
     assert_eq!(stderr.lines().collect::<Vec<_>>(), wanted[..2]);
-    // An exporter says it when there is something to match.
+    // An exporter reports it at the first scrape with families.
     let empty = TestDir::in_memory("patterns");
     let mut server = multiprom();
     server.arg("serve").args(flags).args(["--compact", "own", "--listen", "127.0.0.1:0", "--dir"]);
@@ -108,7 +108,7 @@ fn a_pattern_that_has_matched_no_family_is_said_once() {
 }
 
 #[test]
-fn help_says_that_patterns_match_whole_names() {
+fn help_documents_that_patterns_match_whole_names() {
     for command in ["run", "serve", "dump"] {
         let help = output_of(multiprom().args([command, "--help"]));
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");

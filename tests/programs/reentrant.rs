@@ -99,6 +99,8 @@ fn main() -> Result<()> {
     // In a thread that has no cells yet.
     std::thread::spawn(move || counted.with(["0"]).inc()).join().expect("it does not panic");
     IS_ARMED.store(false, Ordering::Relaxed);
+    // A new series, with which the number of ignored recordings gets into the files.
+    set.with(["last"]).set(0.0);
 
     let signals = SIGNALS.load(Ordering::Relaxed) as f64;
     let text = registry.render(None).to_string();

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead as _, Write as _};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use multiprom::{
     Backend, Counter, CounterHandle, DirectoryOptions, Family, Gauge, GaugeHandle, GaugeMode,
@@ -241,8 +242,15 @@ fn limit_open_files(dir: &str) -> Result<()> {
     assert_eq!((metrics.sizes.get_count(), histogram.get_count()), (1, 1));
     drop(taken);
     Histogram::builder("later", "Later.").register(&registry)?.observe(1.0);
-    metrics.record();
-    assert_eq!(metrics.sizes.get_count(), 2);
+    // Counters, histograms, summaries, five gauge modes.
+    let start = Instant::now();
+    while fs::read_dir(dir).expect("list").count() < 8 {
+        assert!(start.elapsed() < Duration::from_secs(10), "it is not tried again");
+        std::thread::sleep(Duration::from_millis(20));
+        metrics.record();
+    }
+    metrics.check(metrics.recorded);
+    println!("recorded {}", metrics.recorded);
     Ok(())
 }
 
@@ -455,6 +463,35 @@ fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").expect("maps").lines().count()
 }
 
+/// Watches what is created in a directory.
+fn watch(dir: &str) -> File {
+    // SAFETY: takes a number only.
+    let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+    assert!(fd >= 0);
+    let path = std::ffi::CString::new(dir).expect("a path");
+    // SAFETY: the path is a C string that lives through the call.
+    let added = unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_CREATE) };
+    assert!(added >= 0);
+    // SAFETY: new, and nobody else's.
+    unsafe { File::from_raw_fd(fd) }
+}
+
+/// How many names were created since then, also if they are gone.
+#[expect(clippy::host_endian_bytes, reason = "events of this kernel")]
+fn created(mut watch: File) -> usize {
+    let (mut count, mut events) = (0, vec![0; 64 * 1024]);
+    while let Ok(len) = watch.read(&mut events) {
+        let mut at = 0;
+        while at < len {
+            // An event is four words, the last of which is the length of the name behind them.
+            let name = u32::from_ne_bytes(events[at + 12..at + 16].try_into().expect("4 bytes"));
+            at += 16 + name as usize;
+            count += 1;
+        }
+    }
+    count
+}
+
 /// Records into COUNT series where the calls that give a file its name fail with ERROR.
 fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
     let [error, calls @ ..] = arguments else { panic!("usage: ERROR CALL...") };
@@ -467,7 +504,7 @@ fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
         };
         deny(number, error.parse().expect("a number"));
     }
-    let before = mappings();
+    let (before, watch, start) = (mappings(), watch(dir), Instant::now());
     let mut metrics = Metrics::register(&registry)?;
     for number in 0..count {
         metrics.record();
@@ -476,6 +513,8 @@ fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
     metrics.check(count);
     println!("recorded {}", metrics.recorded);
     println!("mappings {}", mappings() - before);
+    println!("created {}", created(watch));
+    println!("seconds {}", start.elapsed().as_secs_f64());
     Ok(())
 }
 

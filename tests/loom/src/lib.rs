@@ -1,6 +1,6 @@
 //! The protocols between threads, run by loom in every order that the memory model allows.
 //!
-//! `store/owners.rs` is the file of the library itself, built with loom's atomics. What holds addresses
+//! `store/owners.rs` and `store/gate.rs` are the files of the library itself, built with loom's atomics. What holds addresses
 //! or mapped memory is modelled with indexes in their place: the same steps in the same order with the
 //! same orderings. Each model names the source that it mirrors, and changes together with it.
 //!
@@ -11,6 +11,7 @@
 
 mod bound;
 mod counter;
+mod gates;
 mod hand_over;
 mod indexes;
 mod list;
@@ -18,10 +19,12 @@ mod publish;
 mod without_acquire;
 mod without_release;
 
+#[path = "../../../src/store/gate.rs"]
+mod gate;
 #[path = "../../../src/store/owners.rs"]
 mod owners;
 
-/// What `owners.rs` imports.
+/// What they import.
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
 }

@@ -1,6 +1,8 @@
-//! `owners.rs` where taking an index is relaxed.
+//! The protocols where acquire is relaxed.
 #![expect(clippy::duplicate_mod, reason = "the same source with other orderings")]
 
+#[path = "../../../src/store/gate.rs"]
+pub(crate) mod gate;
 #[path = "../../../src/store/owners.rs"]
 pub(crate) mod owners;
 

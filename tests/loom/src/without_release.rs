@@ -1,6 +1,8 @@
-//! `owners.rs` where giving back an index is relaxed.
+//! The protocols where release is relaxed.
 #![expect(clippy::duplicate_mod, reason = "the same source with other orderings")]
 
+#[path = "../../../src/store/gate.rs"]
+pub(crate) mod gate;
 #[path = "../../../src/store/owners.rs"]
 pub(crate) mod owners;
 

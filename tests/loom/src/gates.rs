@@ -1,0 +1,115 @@
+//! What is recorded through a gate is moved once: `store/gate.rs`.
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+
+use crate::gate::Gate;
+use crate::{model_bounded, without_acquire, without_release};
+
+/// The protocol, with its own orderings or with weaker ones.
+trait Gated: Send + Sync + 'static {
+    fn new() -> Self;
+    fn pass(&self, record: impl FnOnce()) -> bool;
+    fn close(&self);
+    fn is_closed(&self) -> bool;
+    fn is_empty(&self) -> bool;
+    fn open(&self);
+}
+
+macro_rules! gates {
+    ($($gate:ty),*) => {$(
+        impl Gated for $gate {
+            fn new() -> Self {
+                <$gate>::new()
+            }
+
+            fn pass(&self, record: impl FnOnce()) -> bool {
+                self.pass(record)
+            }
+
+            fn close(&self) {
+                self.close();
+            }
+
+            fn is_closed(&self) -> bool {
+                self.is_closed()
+            }
+
+            fn is_empty(&self) -> bool {
+                self.is_empty()
+            }
+
+            fn open(&self) {
+                self.open();
+            }
+        }
+    )*};
+}
+
+gates!(Gate, without_acquire::gate::Gate, without_release::gate::Gate);
+
+/// Who moves the cell looks whether somebody is inside, or does not.
+#[derive(Clone, Copy, PartialEq)]
+enum Mover {
+    Looks,
+    Rushes,
+}
+
+/// Two threads record, one of them twice, while a third one moves what is in the cell, as `Files::place_waiting` does.
+fn record_and_move<G: Gated>(mover: Mover) {
+    model_bounded(3, move || {
+        // What waits, and what is in the file.
+        let shared = Arc::new((G::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let threads: Vec<_> = (1..=2)
+            .map(|times| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (gate, waiting, placed) = &*shared;
+                    for _ in 0..times {
+                        let add = |cell: &AtomicU64| _ = cell.fetch_add(1, Ordering::Relaxed);
+                        if !gate.pass(|| add(waiting)) {
+                            add(placed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let (gate, waiting, placed) = &*shared;
+        gate.close();
+        let is_moved = mover == Mover::Rushes || gate.is_empty();
+        if is_moved {
+            placed.fetch_add(waiting.load(Ordering::Relaxed), Ordering::Relaxed);
+        } else {
+            gate.open();
+        }
+        assert_eq!(gate.is_closed(), is_moved);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let left = if is_moved { 0 } else { waiting.load(Ordering::Relaxed) };
+        assert_eq!(placed.load(Ordering::Relaxed) + left, 3, "something is lost");
+    });
+}
+
+#[test]
+fn what_passes_a_gate_is_moved_once() {
+    record_and_move::<Gate>(Mover::Looks);
+}
+
+#[test]
+#[should_panic(expected = "something is lost")]
+fn a_mover_that_does_not_look_whether_somebody_is_inside_loses_something() {
+    record_and_move::<Gate>(Mover::Rushes);
+}
+
+#[test]
+#[should_panic(expected = "something is lost")]
+fn leaving_without_release_loses_something() {
+    record_and_move::<without_release::gate::Gate>(Mover::Looks);
+}
+
+#[test]
+#[should_panic(expected = "something is lost")]
+fn looking_without_acquire_loses_something() {
+    record_and_move::<without_acquire::gate::Gate>(Mover::Looks);
+}

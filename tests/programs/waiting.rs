@@ -1,0 +1,318 @@
+//! Series that are first recorded when they cannot be written, for the tests.
+//!
+//! usage: `test-waiting SCENARIO DIR`. What a scenario does is said at its function. Each ends when everything is in the
+//! files, or with a failure after a while, and prints `NAME VALUE` lines.
+#![expect(unsafe_code, reason = "limits and fork")]
+#![allow(clippy::print_stdout, reason = "a program")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use multiprom::{
+    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
+    HistogramHandle, MultiProcessCollector, Registry, Result, Summary, SummaryHandle,
+    default_registry,
+};
+
+/// How long it may take until everything is in the files.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [scenario, dir] = &arguments[..] else { panic!("usage: SCENARIO DIR") };
+    let dir = Path::new(dir);
+    match &**scenario {
+        "slow-fork" => slow_fork(dir),
+        "late-directory" => late_directory(dir),
+        "no-descriptors" => no_descriptors(dir),
+        "close" => close(dir),
+        other => panic!("unknown scenario {other}"),
+    }
+}
+
+/// One series of every type.
+#[derive(Clone, Copy)]
+struct Series {
+    counter: CounterHandle,
+    histogram: HistogramHandle,
+    summary: SummaryHandle,
+    level: GaugeHandle,
+    recent: GaugeHandle,
+}
+
+impl Series {
+    fn register(registry: &Registry) -> Result<Series> {
+        let level = Gauge::builder("level", "A gauge.").mode(GaugeMode::Sum);
+        let recent = Gauge::builder("recent", "A gauge.").mode(GaugeMode::MostRecent);
+        Ok(Series {
+            counter: Counter::builder("counted", "A counter.").register(registry)?,
+            histogram: Histogram::builder("sizes", "A histogram.")
+                .buckets([1.0])
+                .register(registry)?,
+            summary: Summary::builder("times", "A summary.").register(registry)?,
+            level: level.register(registry)?,
+            recent: recent.register(registry)?,
+        })
+    }
+
+    /// Adds 2 to everything that can be added to.
+    fn record(&self) {
+        self.counter.inc();
+        self.counter.inc_by(1.0);
+        self.histogram.observe(0.5);
+        self.histogram.observe(1.5);
+        self.summary.observe(1.0);
+        self.summary.observe(1.0);
+        self.level.inc();
+        self.level.add(1.0);
+        self.recent.set(7.0);
+    }
+
+    /// What this process itself says of it.
+    fn values(&self) -> [f64; 6] {
+        [
+            self.counter.get(),
+            self.histogram.get_count() as f64,
+            self.histogram.get_sum(),
+            self.summary.get_count() as f64,
+            self.summary.get_sum(),
+            self.level.get(),
+        ]
+    }
+}
+
+fn registry(dir: &Path) -> Result<Registry> {
+    Registry::builder().backend(Backend::directory(dir)?).build()
+}
+
+/// The sum of the samples of a name in the files, as text; of none, nothing.
+fn merged(dir: &Path) -> impl Fn(&str) -> Option<f64> {
+    let text = MultiProcessCollector::new(dir).and_then(|collector| {
+        let registry = Registry::builder().backend(Backend::heap()).build()?;
+        registry.register(collector)?;
+        Ok(registry.render(None).to_string())
+    });
+    let text = text.unwrap_or_default();
+    move |name| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        let values = lines.filter(|rest| rest.starts_with([' ', '{']));
+        let values = values.map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
+        values.reduce(|sum, value| Some(sum? + value?)).flatten()
+    }
+}
+
+/// Checks that everything is in the files, after `count` times in all threads and processes.
+fn check(dir: &Path, count: u64) {
+    let merged = merged(dir);
+    let sum = 2.0 * count as f64;
+    for name in ["counted_total", "sizes_count", "sizes_sum", "times_count", "times_sum", "level"] {
+        assert_eq!(merged(name), Some(sum), "{name}");
+    }
+    assert_eq!(merged("sizes_bucket{le=\"1.0\"}"), Some(count as f64));
+    assert_eq!(merged("recent"), Some(7.0));
+    let told = |name| merged(name).unwrap_or(0.0);
+    let dropped = told("multiprom_dropped_series_total");
+    assert_eq!(dropped, told("multiprom_recovered_series_total"));
+    println!("dropped {dropped}");
+}
+
+/// Records until the files have a sample of that name; returns how often.
+fn record_until(dir: &Path, name: &str, record: impl Fn()) -> u64 {
+    let start = Instant::now();
+    let mut count = 0;
+    while merged(dir)(name).is_none() {
+        assert!(start.elapsed() < LIMIT, "{name} never gets into a file");
+        record();
+        count += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    count
+}
+
+extern "C" fn fork_slowly() {
+    std::thread::sleep(Duration::from_millis(2_600));
+}
+
+/// Records for the first time while another thread forks, which a handler of the host makes last longer than any
+/// recording waits.
+fn slow_fork(dir: &Path) -> Result<()> {
+    // SAFETY: the handler may run at any fork, and is never unloaded.
+    let result = unsafe { libc::pthread_atfork(Some(fork_slowly), None, None) };
+    assert_eq!(result, 0);
+    let registry = registry(dir)?;
+    let family = Counter::builder("first", "By label.").labels(["n"]).register(&registry)?;
+    let begins = Barrier::new(2);
+    let longest = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            begins.wait();
+            // SAFETY: the child ends at once.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: ends the process without destructors.
+                unsafe { libc::_exit(0) }
+            }
+            let mut status = 0;
+            // SAFETY: `status` is valid and writable.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        });
+        begins.wait();
+        std::thread::sleep(Duration::from_millis(300));
+        let mut longest = Duration::ZERO;
+        for number in ["a", "b", "a", "c"] {
+            let begin = Instant::now();
+            family.with([number]).inc();
+            longest = longest.max(begin.elapsed());
+        }
+        longest
+    });
+    println!("longest {}", longest.as_millis());
+    // Known series alone bring everything into the files.
+    let count = record_until(dir, "first_total", || family.with(["a"]).inc());
+    let merged = merged(dir);
+    for (number, value) in [("a", 2 + count), ("b", 1), ("c", 1)] {
+        let series = format!("first_total{{n=\"{number}\"}}");
+        assert_eq!(merged(&series), Some(value as f64), "{series}");
+    }
+    assert_eq!(merged("multiprom_dropped_series_total"), Some(3.0));
+    assert_eq!(merged("multiprom_recovered_series_total"), Some(3.0));
+    Ok(())
+}
+
+static JOBS: Counter = Counter::new("jobs_total", "Jobs.");
+static LENGTHS: Family<Histogram, 1> =
+    Histogram::new("lengths", "By process.").buckets(&[1.0]).labels(["who"]);
+static BUSY: Gauge = Gauge::new("busy", "In progress.").mode(GaugeMode::LiveSum);
+
+/// Uses statics before the directory that the environment names exists, and forks then: the child counts for itself.
+fn late_directory(dir: &Path) -> Result<()> {
+    let is_refused = || {
+        let built = Counter::builder("built", "By builder.").register(default_registry());
+        built.is_err() && multiprom::declare(&[&JOBS]).is_err()
+    };
+    assert!(is_refused(), "what can fail tells the error");
+    JOBS.inc();
+    LENGTHS.with(["parent"]).observe(0.5);
+    let guard = BUSY.track_inprogress();
+    assert!(is_refused(), "what can fail tells the error");
+
+    // SAFETY: the child records and ends.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        assert_eq!(JOBS.get(), 0.0);
+        JOBS.inc();
+        JOBS.inc();
+        LENGTHS.with(["child"]).observe(2.0);
+        record_until(dir, "lengths_count{who=\"child\"}", || JOBS.inc_by(0.0));
+        // SAFETY: ends the process without destructors.
+        unsafe { libc::_exit(0) }
+    }
+    fs::create_dir(dir).expect("the name is free");
+    let mut status = 0;
+    // SAFETY: `status` is valid and writable.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(status, 0, "the child failed");
+
+    JOBS.inc();
+    record_until(dir, "lengths_count{who=\"parent\"}", || JOBS.inc_by(0.0));
+    drop(guard);
+    BUSY.inc();
+    Counter::builder("built", "By builder.").register(default_registry())?;
+    multiprom::declare(&[&JOBS])?;
+    let merged = merged(dir);
+    assert_eq!(merged("jobs_total"), Some(4.0));
+    assert_eq!((merged("lengths_count"), merged("lengths_sum")), (Some(2.0), Some(2.5)));
+    assert_eq!((merged("busy"), BUSY.get()), (Some(1.0), 1.0));
+    Ok(())
+}
+
+fn limit_descriptors(limit: u64) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is valid and writable.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+    assert_eq!(result, 0);
+    limits.rlim_cur = limit.min(limits.rlim_max);
+    // SAFETY: the structure is valid.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+    assert_eq!(result, 0);
+}
+
+/// More threads than own cells record all the time: at first no file can be opened, then all can.
+fn no_descriptors(dir: &Path) -> Result<()> {
+    const THREADS: usize = 24;
+    let registry = registry(dir)?;
+    limit_descriptors(0);
+    let series = Series::register(&registry)?;
+    let is_over = AtomicBool::new(false);
+    let total = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    series.record();
+                    count += 1;
+                }
+                total.fetch_add(count, Ordering::Relaxed);
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        limit_descriptors(1024);
+        let start = Instant::now();
+        let names = ["counted_total", "sizes_count", "times_count", "level", "recent"];
+        while start.elapsed() < LIMIT {
+            let merged = merged(dir);
+            if names.iter().all(|name| merged(name).is_some()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // On through cells of their own.
+        std::thread::sleep(Duration::from_millis(200));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let total = total.into_inner();
+    let sum = 2.0 * total as f64;
+    assert_eq!(series.values(), [sum; 6]);
+    check(dir, total);
+    println!("total {total}");
+    Ok(())
+}
+
+/// Closes the registry when what was recorded could be written, although nobody has tried it again. Then records into
+/// the same series when files cannot be opened once more, twice.
+fn close(dir: &Path) -> Result<()> {
+    let registry = registry(dir)?;
+    limit_descriptors(0);
+    let series = Series::register(&registry)?;
+    (0..3).for_each(|_| series.record());
+    limit_descriptors(1024);
+    registry.close();
+    check(dir, 3);
+    assert_eq!(series.values(), [6.0; 6]);
+
+    let mut count = 3;
+    for _ in 0..2 {
+        registry.close();
+        limit_descriptors(0);
+        series.record();
+        limit_descriptors(1024);
+        let before = count;
+        count += 1;
+        let start = Instant::now();
+        while merged(dir)("counted_total") != Some(2.0 * count as f64) {
+            assert!(start.elapsed() < LIMIT, "it is not tried again");
+            std::thread::sleep(Duration::from_millis(20));
+            series.record();
+            count += 1;
+        }
+        check(dir, count);
+        let [totals @ .., own_level] = series.values();
+        assert_eq!(totals, [2.0 * count as f64; 5]);
+        // A gauge begins anew in new files.
+        assert_eq!(own_level, 2.0 * (count - before) as f64);
+    }
+    Ok(())
+}

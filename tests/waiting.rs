@@ -1,0 +1,79 @@
+//! Series that are first recorded when they cannot be written: they are in the files as soon as they can be, once.
+
+use std::fs;
+
+use crate::support::mount::Mount;
+use crate::support::process::PATIENCE;
+use crate::support::survivor::{Obedient, log_lines, merged, said, value};
+use crate::support::{TestDir, assert_success, example, skip, wait_for};
+
+/// Runs a scenario to its end; it logs that many lines.
+#[track_caller]
+fn run(scenario: &str, dir: &std::path::Path, lines: usize) -> std::process::Output {
+    let mut command = example("test-waiting");
+    let command = command.arg(scenario).arg(dir).env("PROMETHEUS_MULTIPROC_DIR", dir);
+    let output = command.output().unwrap();
+    assert_success(command, &output);
+    assert_eq!(log_lines(&output).len(), lines, "{output:?}");
+    output
+}
+
+#[test]
+fn what_is_first_recorded_during_a_long_fork_is_in_the_files_after_it() {
+    let dir = TestDir::new("slow-fork");
+    let output = run("slow-fork", dir.path(), 1);
+    // In milliseconds. One recording waits for the fork, and no other does.
+    assert!(said(&output, "longest") < 2_500.0, "{output:?}");
+}
+
+#[test]
+fn statics_that_are_used_before_their_directory_exists_are_in_the_files_when_it_does() {
+    let parent = TestDir::new("late-directory");
+    run("late-directory", &parent.path().join("app"), 1);
+}
+
+#[test]
+fn what_threads_record_while_no_file_can_be_opened_is_in_the_files_once() {
+    let dir = TestDir::new("no-descriptors");
+    let output = run("no-descriptors", dir.path(), 1);
+    assert_eq!(said(&output, "dropped"), 5.0);
+}
+
+#[test]
+fn closing_writes_what_can_be_written() {
+    let dir = TestDir::new("close-waiting");
+    run("close", dir.path(), 1);
+}
+
+#[test]
+fn what_is_first_recorded_on_a_full_disk_is_in_the_files_when_there_is_space() {
+    let Some(mount) = Mount::tmpfs("size=8m") else {
+        return skip("a small tmpfs cannot be mounted here");
+    };
+    let dir = mount.directory("app");
+    mount.fill_up();
+    let mut worker = Obedient::new(&dir);
+    (0..3).for_each(|_| worker.tell("record"));
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    fs::remove_file(mount.path().join("full")).unwrap();
+    let mut count = 3;
+    wait_for("files", PATIENCE, || {
+        worker.tell("record");
+        count += 1;
+        (fs::read_dir(&dir).unwrap().count() > 0).then_some(())
+    });
+    worker.tell(&format!("check {count}"));
+    let merged = merged(&dir);
+    for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "times_sum"] {
+        assert_eq!(value(&merged, series), f64::from(count), "{series}");
+    }
+    for series in ["level_min", "level_sum", "level_mostrecent"] {
+        assert_eq!(value(&merged, series), f64::from(count), "{series}");
+    }
+    let told =
+        |what: &str| value(&merged, &format!("multiprom_{what}_series_total{{reason=\"space\"}}"));
+    assert_eq!((told("dropped"), told("recovered")), (9.0, 9.0));
+    worker.tell("record");
+    worker.tell(&format!("check {}", count + 1));
+    assert_eq!(log_lines(&worker.end()).len(), 1);
+}
