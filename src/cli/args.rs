@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::new_dir::{NewDir, Owner, parse_permissions};
+use super::patterns::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -69,18 +70,20 @@ pub(super) struct ListenArguments {
 /// Options of the merge.
 #[derive(Args, Clone, Debug)]
 pub(super) struct MergeArguments {
-    /// Merge gauges whose name matches REGEX by MODE instead of their own mode (repeatable)
+    /// Merge gauges whose whole name matches REGEX by MODE instead of their own mode (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
-    pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
+    pub(super) gauge_mode: Vec<(Pattern, GaugeMode)>,
     /// Merge gauges of the mode all, the default of clients, by MODE; liveall exports living processes only
     #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
     pub(super) default_gauge_mode: Option<GaugeMode>,
-    /// Export only families whose name matches REGEX
-    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
-    pub(super) include: Option<regex::Regex>,
-    /// Omit families whose name matches REGEX
-    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
-    pub(super) exclude: Option<regex::Regex>,
+    /// Export only families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// multiprom's own metrics are always included
+    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
+    pub(super) include: Vec<Pattern>,
+    /// Omit families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// `multiprom_.*` omits multiprom's own metrics
+    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
+    pub(super) exclude: Vec<Pattern>,
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
@@ -339,22 +342,13 @@ pub(super) struct LsArguments {
     pub(super) json: bool,
 }
 
-fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
-    // As in Prometheus, a pattern must match the whole name.
-    regex::Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or("not a regular expression").trim();
-        reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
-    })
-}
-
 fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
     text.parse::<GaugeMode>().map_err(|error| error.to_string())
 }
 
-fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
+fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, parse_gauge_mode(mode)?))
+    Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {

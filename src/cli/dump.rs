@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
+use super::patterns::EndOfPage;
+use super::serve::Merging;
 use super::{check_output, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
@@ -25,8 +27,9 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
         builder = builder.file(file);
     }
     let registry = Registry::new();
-    let builder = serve::configure(builder, arguments.merge).on_problem(serve::report_problem);
-    registry.register(builder.build()?)?;
+    let Merging { builder, patterns } = serve::configure(builder, arguments.merge);
+    registry.register(builder.on_problem(serve::report_problem).build()?)?;
+    registry.register(EndOfPage(patterns))?;
     let mut out = io::stdout().lock();
     check_output(
         Exposition::write(&registry, arguments.format.format(), &mut out)

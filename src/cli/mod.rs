@@ -17,6 +17,7 @@ mod ls;
 mod mark_dead;
 mod new_dir;
 mod owner;
+mod patterns;
 mod private_dir;
 mod run;
 mod run_dir;

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
 use super::compact::UncompactedHint;
+use super::patterns::{EndOfPage, Kept, Patterns};
 use super::signals::{Signal, Signals};
 use super::{compact, owner, print_message};
 use crate::error::{Error, Result};
@@ -67,18 +68,31 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
 
 /// Starts an exporter of a collector and of the metrics of a compactor.
 pub(super) fn start(
-    builder: CollectorBuilder,
+    merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    self::listen(registry(builder, compactor)?, listen)
+    self::listen(registry(merging, compactor)?, listen)
+}
+
+/// The builder of a collector, and the patterns that it was configured with.
+pub(super) struct Merging {
+    pub(super) builder: CollectorBuilder,
+    pub(super) patterns: Arc<Patterns>,
+}
+
+impl From<CollectorBuilder> for Merging {
+    fn from(builder: CollectorBuilder) -> Merging {
+        Merging { builder, patterns: Arc::default() }
+    }
 }
 
 /// A registry with a collector and the metrics of a compactor.
 pub(super) fn registry(
-    builder: CollectorBuilder,
+    merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
 ) -> Result<Registry> {
+    let Merging { builder, patterns } = merging.into();
     // `multiprom_file_errors_total` counts every occurrence.
     let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
@@ -87,8 +101,10 @@ pub(super) fn registry(
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     if let Some(compactor) = compactor {
-        registry.register(compactor.clone())?;
+        let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
+        registry.register(Kept { collector, patterns })?;
     }
+    registry.register(EndOfPage(patterns))?;
     Ok(registry)
 }
 
@@ -107,7 +123,7 @@ pub(super) fn report_problem(error: &Error) {
 }
 
 /// Applies the options of the merge.
-pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
+pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> Merging {
     let MergeArguments {
         gauge_mode,
         default_gauge_mode,
@@ -127,17 +143,14 @@ pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) ->
     for (name, value) in labels {
         builder = builder.label(name, value);
     }
-    if include.is_some() || exclude.is_some() {
-        builder = builder.filter(move |name| {
-            include.as_ref().is_none_or(|pattern| pattern.is_match(name))
-                && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
-        });
+    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
+    if patterns.are_filtering() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
     }
-    if !gauge_mode.is_empty() {
-        builder = builder.gauge_mode(move |name| {
-            let rule = gauge_mode.iter().find(|(pattern, _)| pattern.is_match(name));
-            rule.map(|(_, mode)| *mode)
-        });
+    if patterns.have_modes() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.gauge_mode(move |name| patterns.mode(name));
     }
-    builder
+    Merging { builder, patterns }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod clock;
 mod collector;
 mod family;
+mod filtered;
 mod labels;
 mod mode;
 pub(crate) mod name;
@@ -18,6 +19,7 @@ mod writer;
 pub use collector::{Collector, FamilySink, Gatherer};
 pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
+pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;
 pub(crate) use native::is_whole_count;

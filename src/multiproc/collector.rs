@@ -1,6 +1,6 @@
 //! The collector that merges multiprocess directories.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::conflicts::Conflict;
 use super::directory::FileSystems;
 use super::figures;
-use super::gauge::SourceState;
-use super::known::{self, Access, Tools};
+use super::known::{Access, Tools};
 use super::lock::CompactorLock;
-use super::merge::{Merge, Origin, Place};
+use super::merge::Merge;
+use super::named::{NamedFiles, parent};
 use super::prober::{OwnerLease, Prober};
 use super::problem::{Cause, Reason};
 use super::processes::{Absent, ProcessLabels};
@@ -25,12 +25,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::map::guard_mappings;
-use crate::file::name::FileName;
 use crate::file::place;
-use crate::file::reader::{self, Reader};
-use crate::file::sys::{Identity, descriptor_limit};
+use crate::file::reader::Reader;
+use crate::file::sys::descriptor_limit;
 use crate::logging::{self, log_line};
-use crate::model::{Collector, FamilySink, GaugeMode, MetricType, name};
+use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -94,7 +93,7 @@ const OPEN_SHARE: usize = 4;
 type ModeRule = Box<dyn Fn(&str) -> Option<GaugeMode> + Send + Sync>;
 
 /// Holds for the families that are kept.
-type Filter = Box<dyn Fn(&str) -> bool + Send + Sync>;
+type Filter = Box<dyn Fn(&str, MetricType) -> bool + Send + Sync>;
 
 /// Takes what a scrape skips.
 type Listener = Box<dyn Fn(&Error) + Send + Sync>;
@@ -211,7 +210,12 @@ impl MultiProcessCollector {
             let mut named = NamedFiles::new(&dirs);
             for file in &self.files {
                 let dir = self.places.iter().position(|place| place == parent(file));
-                named.add(cache, file, dir.unwrap_or_default() as u32);
+                named.add(
+                    &mut cache.merge,
+                    &mut cache.reader,
+                    file,
+                    dir.unwrap_or_default() as u32,
+                );
             }
             cache.merge.settle();
             if self.access == Access::Map {
@@ -231,7 +235,8 @@ impl MultiProcessCollector {
     ) -> (Vec<PathBuf>, Vec<Census>) {
         let read = self.read(cache);
         let filter = self.settings.filter.as_deref();
-        let is_kept = |family: &Family| filter.is_none_or(|filter| filter(&family.name));
+        let is_kept =
+            |family: &Family| filter.is_none_or(|it| it(&family.name, family.metric_type));
         let rule = self.settings.gauge_mode.as_deref();
         let has_rule = |family: &Family| rule.is_some_and(|rule| rule(&family.name).is_some());
         let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
@@ -301,6 +306,18 @@ impl Collector for MultiProcessCollector {
             }
             None => self.scrape(&mut Cache::default(), Absent::Kept, out),
         };
+        match &self.settings.filter {
+            Some(filter) => {
+                self.collect_own(&dirs, &censuses, &mut FilteredSink::new(out, filter));
+            }
+            None => self.collect_own(&dirs, &censuses, out),
+        }
+    }
+}
+
+impl MultiProcessCollector {
+    /// The metrics of the collector itself.
+    fn collect_own(&self, dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySink) {
         let help = "Series files, or entries of them, that a scrape skipped.";
         let mut family = out.counter("multiprom_file_errors_total", help);
         for (reason, count) in Reason::ALL.iter().zip(&self.errors) {
@@ -315,50 +332,7 @@ impl Collector for MultiProcessCollector {
         for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
             family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
         }
-        figures::emit(&dirs, &self.labels_of_dirs, &censuses, out);
-    }
-}
-
-/// Files that were named one by one. Whoever names a file wants what is in it: its writer is not asked for.
-struct NamedFiles {
-    /// The directories that are read as a whole.
-    whole: Vec<Identity>,
-    /// The directories of the files so far, with their numbers.
-    dirs: HashMap<Identity, u32>,
-    /// The files so far.
-    seen: HashSet<Identity>,
-}
-
-/// The directory of a file.
-fn parent(file: &Path) -> &Path {
-    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-impl NamedFiles {
-    fn new(dirs: &[PathBuf]) -> NamedFiles {
-        let whole = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
-        NamedFiles { whole, dirs: HashMap::new(), seen: HashSet::new() }
-    }
-
-    /// Adds a file of a directory with this number, unless it was added before under this or another name.
-    fn add(&mut self, cache: &mut Cache, path: &Path, number: u32) {
-        let file = path.file_name().and_then(|name| name.to_str());
-        let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-            return cache.merge.problems.add(path, Cause::UnknownName);
-        };
-        let dir = path.parent().unwrap_or(path);
-        let found = place::identity(parent(path));
-        if found.is_some_and(|found| self.whole.contains(&found)) {
-            return;
-        }
-        cache.merge.dir = found.map_or(number, |found| *self.dirs.entry(found).or_insert(number));
-        let (state, place, identity) = (SourceState::Live, Place::File, None);
-        let origin = Origin { dir, file, name, identity, state, place };
-        match reader::open(path) {
-            Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
-            Ok(file) => known::learn(&mut cache.merge, &mut cache.reader, &origin, &file),
-            Err(error) => cache.merge.problems.add(path, Cause::Read(error)),
-        }
+        figures::emit(dirs, &self.labels_of_dirs, censuses, out);
     }
 }
 
@@ -431,8 +405,12 @@ impl CollectorBuilder {
         self
     }
 
-    /// Keeps only families for whose name this holds; of counters the name without `_total`.
-    pub fn filter(mut self, keep: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+    /// Keeps only families for whose name and type this holds; of counters the name without `_total`. The metrics of
+    /// the collector itself, whose names begin with `multiprom_`, are asked for as well.
+    pub fn filter(
+        mut self,
+        keep: impl Fn(&str, MetricType) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.settings.filter = Some(Box::new(keep));
         self
     }

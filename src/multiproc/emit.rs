@@ -28,7 +28,9 @@ pub(super) fn emit(
     let mut shown = ShownProcesses::new(merge, processes);
     for at in exported {
         let family = &merge.tables.families[*at];
-        let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let is_gauge = family.metric_type == MetricType::Gauge;
+        let rule = settings.gauge_mode.as_ref().filter(|_| is_gauge);
+        let mode = rule.and_then(|rule| rule(&family.name));
         let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
             GaugeMode::All => settings.default_gauge_mode,
             chosen => chosen,
@@ -153,7 +155,7 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sum(&self, groups: &[&Group], number: fn(&Group) -> Option<Number>) -> Option<f64> {
+    fn sum(&self, groups: &[&Group], number: impl Fn(&Group) -> Option<Number>) -> Option<f64> {
         match groups {
             [group] => self.merge.sum(number(group)),
             _ => self.merge.sum_of(groups.iter().filter_map(|group| number(group))),
@@ -262,10 +264,9 @@ impl<'a> ShownProcesses<'a> {
             }
             let other = &mut self.values[place.1 as usize];
             let sources = &self.merge.sources;
-            // A process has one file of a mode; so these are two, of which one took up files of the other.
-            let are_two = source != other.source
-                && sources[source as usize].mode == sources[other.source as usize].mode;
-            if are_two {
+            let (one, two) = (&sources[source as usize], &sources[other.source as usize]);
+            // Files of one mode with different ids are of two processes, of which one took over files of the other.
+            if one.mode == two.mode && one.id != two.id {
                 let label = Some(self.free_label(source));
                 self.values.push(Shown { source, value, label });
             } else {

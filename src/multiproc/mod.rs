@@ -20,6 +20,7 @@ mod known;
 mod liveness;
 mod lock;
 mod merge;
+mod named;
 mod plans;
 mod prober;
 mod problem;

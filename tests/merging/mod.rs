@@ -2,6 +2,7 @@
 
 mod modes;
 mod names;
+mod patterns;
 mod processes;
 mod random;
 mod series;

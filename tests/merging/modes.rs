@@ -16,7 +16,7 @@ fn set(mode: &str, value: u32) -> String {
 }
 
 #[test]
-fn a_gauge_in_two_modes_is_merged_by_the_one_whose_name_is_last_and_that_is_said_and_counted() {
+fn a_gauge_in_two_modes_is_merged_by_the_one_whose_name_is_last_and_is_reported_and_counted() {
     for [all, sum] in [["1", "2"], ["2", "1"]] {
         let (dir, second) = (TestDir::in_memory("modes"), TestDir::in_memory("modes"));
         let (all, sum) = ((all, &*set("all", 2)), (sum, &*set("sum", 3)));
@@ -44,7 +44,7 @@ fn a_gauge_in_two_modes_is_merged_by_the_one_whose_name_is_last_and_that_is_said
 }
 
 #[test]
-fn modes_that_processes_disagree_on_are_said_once_and_do_not_change_with_the_process_read_last() {
+fn several_modes_of_a_gauge_are_reported_once_and_do_not_depend_on_the_process_read_last() {
     let dir = TestDir::in_memory("modes");
     let writer = |mode, value| {
         let backend = Backend::directory(dir.path()).unwrap();

@@ -31,7 +31,7 @@ multiprom: gauge `foo_total` is left out: it has a name in common with counter `
 ";
 
 #[test]
-fn of_families_with_a_sample_name_in_common_the_same_one_is_shown_whoever_comes_first() {
+fn of_families_with_a_sample_name_in_common_the_same_one_is_exported_in_any_order_of_processes() {
     for ids in [["1", "2"], ["2", "1"]] {
         let dir = TestDir::in_memory("names");
         let processes = [(ids[0], COUNTERS), (ids[1], OTHERS)];
@@ -70,7 +70,7 @@ Summary('jobs', 'S.', registry=None).observe(2)";
 }
 
 #[test]
-fn collisions_are_said_once_and_counted_at_each_scrape_and_do_not_flip_when_processes_end() {
+fn collisions_are_reported_once_counted_at_each_scrape_and_do_not_flip_when_processes_end() {
     let dir = TestDir::in_memory("flip");
     let writer = || {
         let backend = Backend::directory(dir.path()).unwrap();

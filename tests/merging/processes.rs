@@ -16,7 +16,7 @@ use crate::support::{TestDir, multiprom, wait_for};
 const GRACE: Duration = Duration::from_millis(3_100);
 
 #[test]
-fn an_id_of_the_python_client_that_looks_like_one_of_multiprom_is_shown_whole() {
+fn an_id_of_the_python_client_that_looks_like_one_of_multiprom_is_exported_whole() {
     let dir = TestDir::in_memory("looks");
     let set = |value: u32| {
         format!(

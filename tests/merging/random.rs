@@ -59,7 +59,7 @@ fn judged_by_promtool(page: &Path) {
 }
 
 #[test]
-fn no_page_of_a_random_directory_repeats_a_series_and_every_judge_takes_it() {
+fn no_exposition_of_a_random_directory_repeats_a_series_and_every_judge_accepts_it() {
     let Some(mut generate) = support::python("newest") else { return };
     let dir = TestDir::in_memory("random");
     let script = root().join("tests/python/random_dirs.py");

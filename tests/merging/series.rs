@@ -16,7 +16,7 @@ const JOBS: &str = "Counter('jobs', 'J.', registry=None).inc(5)
 Gauge('level', 'L.', multiprocess_mode='sum', registry=None).set(2)";
 
 #[test]
-fn a_directory_that_is_given_twice_by_any_names_counts_once() {
+fn a_directory_that_is_listed_twice_under_any_names_counts_once() {
     let base = TestDir::in_memory("twice");
     let dir = base.path().join("d1");
     fs::create_dir(&dir).unwrap();
@@ -60,7 +60,7 @@ fn a_directory_that_is_given_twice_by_any_names_counts_once() {
 }
 
 #[test]
-fn a_file_that_is_given_twice_counts_once() {
+fn a_file_that_is_listed_twice_counts_once() {
     let dir = TestDir::in_memory("twice");
     let Some(()) = record(dir.path(), &[("7", JOBS)]) else { return };
     let file = dir.path().join("counter_7.db");
@@ -75,7 +75,7 @@ fn a_file_that_is_given_twice_counts_once() {
 }
 
 #[test]
-fn a_compactor_that_is_given_a_directory_twice_loses_and_doubles_nothing() {
+fn a_compactor_that_lists_a_directory_twice_loses_and_doubles_nothing() {
     let base = TestDir::in_memory("twice");
     let (dir, link) = (base.path().join("d"), base.path().join("link"));
     fs::create_dir(&dir).unwrap();
@@ -105,7 +105,7 @@ fn conflicts(page: &str, reason: &str) -> f64 {
 }
 
 #[test]
-fn equal_pids_in_two_directories_are_shown_with_their_directories() {
+fn equal_pids_in_two_directories_are_exported_with_their_directories() {
     let [a, b] = [TestDir::in_memory("pids"), TestDir::in_memory("pids")];
     let set = |value| {
         format!(
@@ -136,7 +136,7 @@ fn equal_pids_in_two_directories_are_shown_with_their_directories() {
 }
 
 #[test]
-fn of_several_values_of_one_process_in_a_series_the_last_is_shown_and_that_is_said_and_counted() {
+fn of_several_values_of_one_process_in_a_series_the_last_is_exported_reported_and_counted() {
     let dir = TestDir::in_memory("modes");
     let statements = "Gauge('g', 'G.', multiprocess_mode='all', registry=None).set(1)
 Gauge('g', 'G.', multiprocess_mode='sum', registry=None).set(2)
@@ -202,7 +202,7 @@ for mode in 'sum', 'min', 'max', 'mostrecent', 'all':
 }
 
 #[test]
-fn one_process_with_and_without_the_added_label_shows_one_value_of_a_gauge_and_says_so() {
+fn one_process_with_and_without_the_added_label_exports_one_value_and_is_reported() {
     let dir = TestDir::in_memory("label");
     let statements = "Gauge('g', 'G.', multiprocess_mode='all', registry=None).set(1)
 Gauge('g', 'G.', ['env'], multiprocess_mode='all', registry=None).labels('x').set(2)";
@@ -215,7 +215,7 @@ Gauge('g', 'G.', ['env'], multiprocess_mode='all', registry=None).labels('x').se
 }
 
 #[test]
-fn a_label_whose_name_the_process_takes_is_kept_under_another_name() {
+fn a_label_with_the_name_of_the_process_label_is_kept_under_another_name() {
     let dir = TestDir::in_memory("pid");
     let set = |mode: &str, label: &str| {
         format!(
