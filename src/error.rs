@@ -33,7 +33,7 @@ pub enum ErrorKind {
     Exposition,
     /// An address that cannot be listened on.
     Listen,
-    /// A call from what interrupted this crate in the same thread: a signal handler, or an allocator.
+    /// A call from a signal handler or an allocator that interrupted this crate in the same thread.
     Reentrant,
     /// The platform or the build lacks what was asked for.
     Unsupported,

@@ -29,12 +29,13 @@
 //! # Signal handlers and allocators
 //!
 //! The first recording of a series in a thread allocates and takes a lock; later ones do neither. A signal handler
-//! should therefore use a handle that its thread has recorded with before, and never [`Family::with`] for a new label
-//! set: like any allocation in a signal handler, a first recording can hang in an allocator that the signal
-//! interrupted. Where a handler, or an allocator that records, interrupts this crate itself in the same thread, a
-//! recording that needs the lock is ignored and counted in `multiprom_ignored_recordings_total`, a handle that is
-//! looked up for the first time records nowhere, and registration returns an error of kind
-//! [`Reentrant`](ErrorKind::Reentrant). A handler can also lose one increment of the thread that it interrupts.
+//! should use handles that its thread has recorded with before, and not call [`Family::with`] with new label values: if
+//! the signal interrupts the allocator, a first recording can hang, as any allocation in a signal handler can. A handler
+//! can also lose one increment of the thread that it interrupts.
+//!
+//! A signal handler, or an allocator that records, may interrupt this crate itself in the same thread. A recording that
+//! needs the lock is then ignored and counted in `multiprom_ignored_recordings_total`, a handle for new label values
+//! records nothing, and registration returns an error of kind [`Reentrant`](ErrorKind::Reentrant).
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -1,8 +1,8 @@
-//! Creates series files, so that they get their name only when they are whole.
+//! Creates series files that are complete before they get their name.
 //!
-//! A file is created without a name (`O_TMPFILE`), reserved, mapped, given its header, locked, and then linked to
-//! its name. Where a kernel, file system or container has no unnamed files, or denies the link, it has a hidden
-//! staging name until it is renamed. On failure nothing of it is left.
+//! A new file is unnamed (`O_TMPFILE`). It is reserved, mapped and locked, gets its header, and is then linked to its
+//! name. Where a kernel, file system or container lacks unnamed files, or denies the link, the file has a hidden
+//! staging name until it is renamed. A failed creation leaves neither a file nor a mapping.
 
 use std::fs::File;
 use std::io;
@@ -36,7 +36,7 @@ impl Access {
     }
 }
 
-/// The name of a file until it is complete, where it needs one.
+/// The hidden name of a file until it is complete.
 fn staging_name(name: &str) -> String {
     format!(".{name}.new")
 }
@@ -47,7 +47,7 @@ pub(crate) fn is_staging_name(name: &str) -> bool {
     name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.is_own()))
 }
 
-/// A file that has its name.
+/// A complete file under its name.
 pub(super) struct Created {
     pub(super) file: File,
     pub(super) identity: Identity,
@@ -76,7 +76,7 @@ struct Draft<'a> {
     dir: &'a File,
     file: File,
     map: Map,
-    /// Where it has one; an unnamed file has none.
+    /// `None` if the file is unnamed.
     staging: Option<String>,
 }
 
@@ -86,11 +86,10 @@ impl<'a> Draft<'a> {
         Draft { dir, file, map: Map::new(), staging }
     }
 
-    /// An unnamed file; `None` where there are none, or they cannot be named.
+    /// Creates an unnamed file; `None` if unnamed files are not supported, or cannot be linked for lack of `/proc`.
     fn unnamed(dir: &'a File, access: Access) -> Result<Option<Draft<'a>>, WriteError> {
         let flags = libc::O_TMPFILE | libc::O_RDWR;
         match sys::open_at(dir.as_fd(), ".", flags, access.mode()) {
-            // It is named through /proc, which a container may lack.
             Ok(file) if Path::new("/proc/self/fd").exists() => {
                 Ok(Some(Draft::new(dir, file, None)))
             }
@@ -99,7 +98,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A file with a staging name.
+    /// Creates a file with a staging name.
     fn staged(dir: &'a File, name: &str, access: Access) -> Result<Draft<'a>, WriteError> {
         let staging = staging_name(name);
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
@@ -107,7 +106,7 @@ impl<'a> Draft<'a> {
         Ok(Draft::new(dir, file.map_err(WriteError::Create)?, Some(staging)))
     }
 
-    /// Makes it a series file with its name.
+    /// Completes the file and names it, or removes it.
     fn complete(mut self, name: &str, no_fork: &NoFork) -> Result<Created, CreateError> {
         let prepared = self.prepare(no_fork).map_err(CreateError::Other);
         match prepared.and_then(|identity| self.give_name(name).map(|()| identity)) {
@@ -145,7 +144,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Leaves nothing behind.
+    /// Removes the file and its mapping.
     fn discard(self) {
         if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
             lock::forget(self.file.as_raw_fd(), identity);
@@ -158,7 +157,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Why a file is not created.
+/// Why a file was not created.
 enum CreateError {
     /// An unnamed file cannot be linked to a name that is free.
     Link(io::Error),

@@ -128,23 +128,23 @@ pub(crate) fn writers(file: &File) -> WriteState {
     WriteState::Unwritten
 }
 
-/// What goes on in this process.
+/// Forks and file creations in progress.
 ///
-/// In a page that the kernel wipes in a forked child, where the forks and creations of other threads do not go on.
-/// Handlers of the host may run in the child before ours, and find it wiped already.
+/// They are counted in a page that the kernel wipes in forked children, because the forks and creations of other
+/// threads do not continue there. Fork handlers of the host that run in the child before ours see the wiped page.
 #[repr(C)]
 struct UnderWay {
-    /// Tells this process from its ancestors and its children; 0 until it is asked for.
+    /// See [`process`]; 0 until it is drawn.
     process: AtomicU64,
-    /// Forks, as far as libc knows.
+    /// Forks that libc knows of.
     forks: AtomicU64,
-    /// Creations of files, and those that wait for forks to end.
+    /// File creations, including those that wait for forks to end.
     creations: AtomicU64,
-    /// Forks that did not wait for the end of a creation.
+    /// Forks that stopped waiting for a creation.
     forced: AtomicU64,
 }
 
-/// Stands in for the page until it is mapped, and where the kernel wipes none.
+/// Replaces the page until it is mapped, and on kernels that wipe no pages.
 static UNWIPED: UnderWay = UnderWay {
     process: AtomicU64::new(0),
     forks: AtomicU64::new(0),
@@ -162,7 +162,7 @@ fn under_way() -> &'static UnderWay {
     unsafe { &*page }
 }
 
-/// Maps the page. Where that fails our handler has to wipe, see [`begin_child`].
+/// Maps the page. If that fails, [`begin_child`] resets the counts.
 fn map_page() {
     let Ok(page) = MmapOptions::new().len(size_of::<UnderWay>()).map_anon() else {
         return;
@@ -179,7 +179,7 @@ fn map_page() {
     }
 }
 
-/// The number of this process, which none of its ancestors has.
+/// A number that identifies this process among its ancestors.
 fn process() -> u64 {
     /// The highest number that this process or an ancestor has drawn. Not wiped.
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -196,8 +196,8 @@ fn process() -> u64 {
 }
 
 thread_local! {
-    /// The process in which this thread is about to fork, or has forked and runs the handlers of the parent. A
-    /// creation in such a handler would wait for its own thread.
+    /// The process in which this thread runs fork handlers, before the fork or in the parent. A file creation in
+    /// such a handler would wait for its own thread.
     static FORKS_IN: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn watch_forks() {
     }
 }
 
-/// Whether a fork that is under way is waited for.
+/// Whether a creation waits for a fork in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForkWait {
     Long,
@@ -291,7 +291,7 @@ pub(crate) struct NoFork {
 }
 
 impl NoFork {
-    /// Waits for forks to end; `None` where one does not, or is that of this thread.
+    /// Waits for forks to end; `None` if one does not, or if this thread itself forks.
     pub(crate) fn begin(wait: ForkWait) -> Option<NoFork> {
         watch_forks();
         if FORKS_IN.get() == process() {
@@ -323,7 +323,7 @@ struct Inherited {
     fd: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
-    /// The process that has opened it.
+    /// The [`process`] that opened the descriptor.
     process: AtomicU64,
 }
 
@@ -362,8 +362,8 @@ fn close_in_children(fd: RawFd) {
     }
 }
 
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Files that the child has
-/// opened itself, in a handler of the host that ran before, stay.
+/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Keeps descriptors that the child
+/// opened itself, in a fork handler of the host that ran before.
 fn close_inherited() {
     let process = process();
     for slot in &INHERITED {

@@ -1,5 +1,5 @@
-//! The writer's mapping of its own file, in segments that never move and are never unmapped once a cell of them
-//! was handed out.
+//! The writer's mapping of its own file, in segments that never move. They are never unmapped once a cell points into
+//! them.
 //!
 //! A segment reserves address space beyond the end of the file; only bytes that the file system has
 //! reserved are touched. No reference into the mapping exists but to single atomic words.
@@ -69,7 +69,7 @@ impl Map {
         Ok(())
     }
 
-    /// Unmaps the file, unless a cell of it was handed out.
+    /// Unmaps the file, unless a cell points into it.
     pub(crate) fn unmap(self) {
         if !self.has_cells.get() {
             self.segments
@@ -167,8 +167,7 @@ impl Map {
         let address = self.address(offset, size_of::<u64>()).cast::<u64>();
         self.has_cells.set(true);
         // SAFETY: aligned, as mappings are page-aligned and the offset is a multiple of 8; mapped for
-        // the life of the process, as segments with cells are never dropped; from here on accessed by atomics
-        // only.
+        // the life of the process, as a map with cells is never unmapped; from here on accessed by atomics only.
         let word: &'static AtomicU64 = unsafe { AtomicU64::from_ptr(address) };
         Cell::new(word)
     }

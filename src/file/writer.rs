@@ -31,7 +31,7 @@ const GROWTH_STEP: u64 = 1024 * 1024;
 const LAST_ROOM: u64 = 1024;
 /// How often a birth is tried again, where a name is taken or a fork came in between.
 const TRIES: usize = 64;
-/// How often the end of a fork is waited for, each time for a while (see `lock`): a fork that waits for this very
+/// How often a creation waits for the end of a fork (see `lock` for how long). A fork that waits for this very
 /// thread would never end.
 const MAX_WAITS: usize = 8;
 
@@ -70,12 +70,12 @@ pub(crate) enum WriteError {
     DescriptorLost,
     /// The process forked while the file was created; it is created again.
     Forked,
-    /// The program is still asked for the name of this process.
+    /// The function of the program that names this process has not returned yet.
     Unnamed,
 }
 
 impl WriteError {
-    /// The same error once more.
+    /// A copy of the error.
     fn repeated(&self) -> WriteError {
         let copy = |error: &io::Error| match error.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
@@ -94,7 +94,7 @@ impl WriteError {
         }
     }
 
-    /// Whether the same can succeed later.
+    /// Whether a retry can succeed.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(self, WriteError::KeyTooLong { .. })
     }
@@ -159,7 +159,7 @@ pub(crate) struct SeriesWriter {
 }
 
 impl SeriesWriter {
-    /// As [`create_beside_forks`](SeriesWriter::create_beside_forks), beside no fork.
+    /// As [`create_beside_forks`](SeriesWriter::create_beside_forks) with [`ForkWait::Long`].
     #[cfg(test)]
     pub(crate) fn create(
         dir: &Path,
@@ -170,8 +170,7 @@ impl SeriesWriter {
         SeriesWriter::create_beside_forks(dir, kind, id, access, ForkWait::Long)
     }
 
-    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id. `wait` says
-    /// whether a fork that is under way is waited for.
+    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id.
     pub(crate) fn create_beside_forks(
         dir: &Path,
         kind: FileKind,
@@ -278,7 +277,7 @@ impl SeriesWriter {
         }
     }
 
-    /// Has the next entry ask for space again, although there was none just now.
+    /// Ends the pause after a refusal: the next entry asks for space again.
     pub(crate) fn end_pause(&mut self) {
         self.refused.clear();
     }
@@ -343,16 +342,16 @@ impl SeriesWriter {
     }
 }
 
-/// The last failure of an operation, which is not repeated at once: on some file systems it takes milliseconds
-/// to find out that there is no space.
+/// The last failure of an operation, which is retried after a pause: on some file systems a failure takes
+/// milliseconds.
 #[derive(Default)]
 pub(crate) struct Refused(Option<(Instant, WriteError)>);
 
 impl Refused {
-    /// How long an operation is not repeated.
+    /// The time between a failure and the next attempt.
     pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
-    /// The failure, if it was less than a pause ago.
+    /// Returns the failure until the pause is over.
     pub(crate) fn check(&self) -> Result<(), WriteError> {
         match &self.0 {
             Some((since, error)) if since.elapsed() < Refused::PAUSE => Err(error.repeated()),
@@ -364,7 +363,7 @@ impl Refused {
         self.0 = None;
     }
 
-    /// The failure, however long ago.
+    /// The failure, also after the pause.
     pub(crate) fn last(&self) -> Option<&WriteError> {
         self.0.as_ref().map(|(_, error)| error)
     }

@@ -5,10 +5,10 @@
 //! one of twice the size and never freed: a reader may still be in it. All old tables together are smaller
 //! than the current one. The same holds for the row.
 //!
-//! A process can be forked between the stores of an insert. An entry exists when the table has it, which is
-//! one store; the row gets it before and `count` includes it afterwards. So a child finds at most one entry
-//! at the end of its row that is not counted. Its next insert counts the entry if the table has it, and else
-//! overwrites it: no lookup has returned it, so nothing was recorded there.
+//! A process can be forked in the middle of an insert, which makes three stores: the entry is put into the row, then
+//! into the table, then counted. The store to the table decides whether the entry exists. A child can find one entry
+//! in its row that is not counted: its next insert counts the entry if it is in the table, and overwrites it
+//! otherwise, because no lookup has returned it.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,9 +23,9 @@ const FIRST_LEN: usize = 8;
 pub(super) struct Children<C: 'static> {
     hasher: RandomState,
     table: StaticRef<Table<C>>,
-    /// In the order of their first use, so that a scrape can look ahead.
+    /// In the order of their first use, so that a scrape can prefetch.
     row: StaticRef<Row<C>>,
-    /// Entries of the row that the table has. Written under the lock, after the table.
+    /// Number of entries in the row and the table. Written under the lock, after both.
     count: AtomicUsize,
 }
 
@@ -118,8 +118,7 @@ impl<C: Send + Sync> Children<C> {
         &entry.child
     }
 
-    /// How many entries there are, that of an insert included which was interrupted by the fork of this process
-    /// when the table had it.
+    /// The number of entries, including one whose insert was interrupted by a fork after the store to the table.
     fn settled_count(&self) -> usize {
         let count = self.count.load(Ordering::Relaxed);
         let uncounted = self.row.get().and_then(|row| row.entries.get(count)?.get());
@@ -129,7 +128,7 @@ impl<C: Send + Sync> Children<C> {
         count + usize::from(is_inserted)
     }
 
-    /// Puts an entry behind the first `count` ones of the row.
+    /// Puts an entry at position `count` of the row.
     fn put_in_row(&self, count: usize, entry: &'static Entry<C>) {
         let former = self.row.get();
         if let Some(row) = former.filter(|row| count < row.entries.len()) {
@@ -143,7 +142,7 @@ impl<C: Send + Sync> Children<C> {
         self.row.set(Box::leak(Box::new(Row { entries })));
     }
 
-    /// Puts the last entry of a row of `count + 1` into the table.
+    /// Puts the entry at position `count` of the row into the table.
     fn put_in_table(&self, count: usize, entry: &'static Entry<C>) {
         if let Some(table) = self.table.get()
             && (count + 1) * 2 <= table.slots.len()
@@ -207,8 +206,8 @@ mod tests {
 
     #[test]
     fn an_insert_that_a_fork_interrupts_leaves_one_entry_for_each_child() {
-        // What a child of the fork finds: the entry is in the row, and in the table or not. The fifth one makes
-        // the table grow, the ninth one the row.
+        // The child finds the entry in the row, and in the table or not. The fifth entry makes the table grow, the ninth
+        // one the row.
         for before in 0..20u32 {
             for is_in_table in [false, true] {
                 let children = Children::new();

@@ -49,7 +49,7 @@ pub trait Typed: Sized + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
-    /// Whether the values were moved into a file, where the storage does not lead.
+    /// Whether the values were moved into a file, so that the storage must not be used any more.
     fn is_moved(slots: &Self::Slots) -> bool {
         let _ = slots;
         false
@@ -66,7 +66,7 @@ pub trait Typed: Sized + 'static {
         let _ = slots;
     }
 
-    /// A child that is not exported: see [`ignored_child`].
+    /// See [`ignored_child`].
     fn ignored() -> ChildRef<Self>;
 
     /// Gives the samples of one series as this process has them.
@@ -81,7 +81,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// The samples of a series.
     fn parts(options: Self::Options) -> impl Iterator<Item = Part>;
 
-    /// Makes the cells for one thread, out of those of its samples in the same order.
+    /// Makes the cells for one thread from the cells of its samples, in the order of [`parts`](Self::parts).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
 
     /// Records into cells that this thread owns.
@@ -110,10 +110,10 @@ pub struct Child<M: Typed> {
 /// What a handle is.
 pub type ChildRef<M> = &'static Child<M>;
 
-/// The child that stands in where one is looked up or registered by what interrupted the slow path in the same
-/// thread. Recordings there are ignored.
+/// The child that lookups and registrations return to a signal handler or an allocator that interrupted the slow path.
+/// It is not exported, and recordings into it are ignored as long as the slow path is interrupted.
 ///
-/// Made beforehand, as an allocator may be what was interrupted: see [`slow_path`].
+/// It is made by the first call of [`slow_path`], because an interrupted allocator cannot be used.
 pub(super) fn ignored_child<M: Typed>(
     slot: &StaticRef<Child<M>>,
     options: M::Options,
@@ -125,7 +125,7 @@ pub(super) fn ignored_child<M: Typed>(
     })
 }
 
-/// Takes the lock of the slow path for a registration, which comes before all recording.
+/// Takes the lock of the slow path for a registration. Every process registers before it records.
 ///
 /// # Errors
 ///
@@ -184,14 +184,14 @@ impl<M: Typed> FamilySpec<'_, M> {
         self.register_in(registry.store(), registry, lock)
     }
 
-    /// As [`register`](Self::register) for a static, which is registered once and at any time: a directory that cannot
-    /// be used now is one that can be used later.
+    /// As [`register`](Self::register), but accepts a directory that cannot be used yet: a static is registered only
+    /// once.
     pub(crate) fn register_static(
         &self,
         registry: &Registry,
         lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
-        self.register_in(registry.store_in_time(), registry, lock)
+        self.register_in(registry.store_or_later(), registry, lock)
     }
 
     fn register_in(
@@ -244,13 +244,12 @@ impl<M: Typed> FamilyCore<M> {
         self.options
     }
 
-    /// Whether the backend can be used, or could be once.
+    /// Returns the error of a backend that was never usable.
     pub(super) fn check_store(&self) -> Result<()> {
         self.store.check()
     }
 
-    /// The child with these label values, made at the first call. Its loops are unrolled where the number of labels
-    /// is known.
+    /// The child with these label values, made at the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
@@ -317,13 +316,13 @@ impl<M: Typed> Child<M> {
         self.family.store
     }
 
-    /// The storage of this series, if this process has it.
+    /// The storage of this series, if this process has made it.
     #[inline]
     pub(super) fn bound(&self) -> Option<&'static M::Slots> {
         self.bound.get()
     }
 
-    /// The storage that this process had until its files were released, if it has none since.
+    /// The storage that this process used before its files were closed, if it has made no other since.
     pub(super) fn former(&self) -> Option<&'static M::Slots> {
         self.bound.former()
     }
@@ -387,12 +386,13 @@ impl<M: SplitTyped> Child<M> {
         }
     }
 
-    /// Records for the first time in this thread, in one that owns nothing, or where the series waits for a place.
+    /// Records if this thread owns no cells of the series: at its first recording, if all owners' indexes are taken, or
+    /// while the series waits.
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
         self.family.store.prepare();
         let Some(inside) = fork::enter() else {
-            // In the middle of the slow path.
+            // A signal handler or an allocator that interrupted the slow path.
             if !self.record_waiting(value) && !self.record_shared(value) {
                 recording_ignored();
             }
@@ -413,13 +413,13 @@ impl<M: SplitTyped> Child<M> {
         }
     }
 
-    /// Records into cells that all threads share, if there are such.
+    /// Records into the shared cells, if there are any.
     fn record_shared(&self, value: f64) -> bool {
         let cells = self.bound.get().and_then(Split::shared);
         cells.inspect(|cells| M::record_shared(cells, value)).is_some()
     }
 
-    /// Records into cells that wait for a place, if there are such.
+    /// Records into the waiting cells, if there are any.
     fn record_waiting(&self, value: f64) -> bool {
         let waiting = self.bound.get().and_then(Split::waiting);
         waiting.is_some_and(|waiting| waiting.record(|cells| M::record_shared(cells, value)))

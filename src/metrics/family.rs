@@ -110,7 +110,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
         FamilySpec { name, help, label_names: &self.labels, options }
     }
 
-    /// `None` where this thread is in the slow path already.
+    /// Registers the family; `None` if this thread is in the slow path already.
     #[cold]
     fn first_use(&self) -> Option<&'static FamilyCore<M>> {
         let lock = slow_path().ok()?;

@@ -176,9 +176,10 @@ impl GaugeHandle {
 
     /// Adds 1 now and subtracts it when the guard is dropped.
     ///
-    /// It is subtracted from the value that it was added to. So a guard of a forked child's parent changes nothing in
-    /// the child, where the gauge begins at 0, unless values are in memory and the child has a copy of them; and one that
-    /// is dropped after [`Registry::close`](crate::Registry::close) changes nothing in new files.
+    /// The guard subtracts from the value that it was added to. With a multiprocess directory, a guard that a forked child
+    /// inherits changes nothing in the child, whose gauges begin at 0; in memory the child has a copy of the value, and
+    /// the guard changes that. A guard that is dropped after [`Registry::close`](crate::Registry::close) changes nothing
+    /// in new files.
     pub fn track_inprogress(&self) -> InProgress {
         InProgress { gauge: *self, cells: self.record(Change::Add(1.0)) }
     }
@@ -188,7 +189,7 @@ impl GaugeHandle {
         Timer::start(*self)
     }
 
-    /// Returns the cells, unless the recording is ignored.
+    /// Returns the cells that changed; `None` if the recording was ignored.
     #[inline]
     fn record(self, change: Change) -> Option<&'static GaugeCells> {
         match self.0.bound() {
@@ -204,7 +205,7 @@ impl GaugeHandle {
         }
     }
 
-    /// Records for the first time in this process, or while the gauge waits for a place.
+    /// Records for the first time in this process, or while the gauge waits.
     #[cold]
     fn record_slowly(
         self,
@@ -244,7 +245,7 @@ impl Observe for GaugeHandle {
 #[must_use = "what is in progress ends when this is dropped"]
 pub struct InProgress {
     gauge: GaugeHandle,
-    /// What 1 was added to. Memory of a file that a child does not have: nothing is stored through it.
+    /// The cells that 1 was added to; `None` if that was ignored. A forked child must not follow them to the mapping.
     cells: Option<&'static GaugeCells>,
 }
 
@@ -261,7 +262,7 @@ impl Drop for InProgress {
 }
 
 impl GaugeHandle {
-    /// Subtracts what was added in a generation, from other cells than it was added to.
+    /// Ends a guard whose cells are not the current ones of the gauge.
     #[cold]
     fn end_slowly(self, generation: u64) {
         let (store, end) = (self.0.store(), Change::Add(-1.0));
@@ -270,7 +271,7 @@ impl GaugeHandle {
             let Some(lock) = fork::lock() else {
                 return recording_ignored();
             };
-            // Files are released under the lock.
+            // OK because files are closed under the lock.
             if store.generation() == generation {
                 self.0.bind(&lock).pass_gate(end);
                 return;
@@ -300,11 +301,11 @@ enum Change {
 /// The cells of a gauge series, which all threads share.
 pub struct GaugeCells {
     sample: SampleCells,
-    /// Whether the next recording does more than to change the value. The first one notes the time, as each does where
-    /// the newest decides; those of a gauge that waits for a place go through its gate.
+    /// Whether the next recording does more than change the value: the first one stores the time, and so does every one
+    /// in the modes mostrecent; recordings of a waiting gauge pass its gate.
     is_special: AtomicBool,
     is_most_recent: bool,
-    /// Of a gauge that waits for a place in a file.
+    /// Set while the gauge waits.
     gate: Option<&'static Gate>,
     /// See [`Store::generation`](crate::store::Store::generation).
     generation: u64,
@@ -319,7 +320,7 @@ impl GaugeCells {
         }
     }
 
-    /// Returns `false` where the value was moved.
+    /// Returns `false` if the value was moved into a file.
     #[inline]
     fn try_apply(&self, change: Change) -> bool {
         if self.is_special.load(Ordering::Relaxed) {
@@ -329,7 +330,7 @@ impl GaugeCells {
         true
     }
 
-    /// Notes the time too: of each recording where the newest decides, else of the first.
+    /// Stores the time too: of every recording in the modes mostrecent, else of the first.
     ///
     /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[cold]
@@ -341,7 +342,7 @@ impl GaugeCells {
         self.apply(change);
     }
 
-    /// Records through the gate, if there is one, with the time. Returns `false` where the value was moved.
+    /// Passes the gate, if there is one, and stores the time too. Returns `false` if the value was moved into a file.
     #[cold]
     fn pass_gate(&self, change: Change) -> bool {
         match self.gate {

@@ -47,7 +47,7 @@ impl LabelShape {
             };
             let start = end + place.before;
             end = start + value.len();
-            // Rendered values have no quotes, so the first one behind `start` is the end of the value.
+            // Rendered values contain no quote, so the first quote after `start` ends the value.
             let is_value = match text.get(start..=end) {
                 Some([own @ .., b'"']) => is_value(own, value.as_bytes()),
                 _ => false,
@@ -66,11 +66,11 @@ impl LabelShape {
     }
 }
 
-/// Whether a text equals a value of the same length and has no quote. Label values are mostly short, and a call
-/// takes longer than this.
+/// Whether a text equals a value of the same length and contains no quote. Most label values are so short that a call
+/// of `memcmp` would take longer.
 ///
-/// Of less than 4 bytes quotes are not looked for: where the value goes on in the text behind a quote, it has
-/// `",x=` at least.
+/// Quotes are not searched for in less than 4 bytes: a value that extends beyond its end in the text contains at least
+/// `",x=`.
 #[inline]
 fn is_value(text: &[u8], value: &[u8]) -> bool {
     if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
@@ -126,8 +126,7 @@ mod tests {
         let shape = LabelShape::new(&["a", "b"].map(Box::from), &LabelSet::default());
         let filler = "x".repeat(20);
         for value in ["", "1", "12345", "123456789", &filler] {
-            // Between the given values of that length lies what is skipped: the end of one label and the
-            // beginning of the next.
+            // The given values match the text at their places, and the text between them is not compared.
             let kept = KeptLabels::new([("a", value), ("b", "xyzwhello")].into_iter());
             assert!(shape.has_values(&kept, &[value, "xyzwhello"]));
             assert!(!shape.has_values(&kept, &[&format!("{value}\",b="), "hello"]), "{value}");

@@ -67,16 +67,16 @@ impl Backend {
         }
     }
 
-    /// As [`store`](Backend::store); a directory that cannot be used now is one that can be used later.
-    pub(crate) fn store_in_time(self) -> Result<Store> {
+    /// As [`store`](Backend::store), but accepts a directory that cannot be used yet.
+    pub(crate) fn store_or_later(self) -> Result<Store> {
         match self.0 {
             Choice::Fixed(store) => Ok(store),
-            Choice::Environment => environment_store_in_time(),
+            Choice::Environment => environment_store_or_later(),
         }
     }
 }
 
-/// What the environment has chosen. It is read once; all registries that leave the choice to it share one store.
+/// The store that the environment names. The environment is read once, and all registries that use it share the store.
 static CHOSEN: StaticRef<Store> = StaticRef::empty();
 
 fn choose(store: Store) -> Store {
@@ -94,7 +94,7 @@ fn environment_store() -> Result<Store> {
 }
 
 #[cfg(target_os = "linux")]
-fn environment_store_in_time() -> Result<Store> {
+fn environment_store_or_later() -> Result<Store> {
     if let Some(chosen) = CHOSEN.get() {
         return Ok(*chosen);
     }
@@ -104,8 +104,7 @@ fn environment_store_in_time() -> Result<Store> {
     })
 }
 
-/// Here a directory can never be used.
 #[cfg(not(target_os = "linux"))]
-fn environment_store_in_time() -> Result<Store> {
+fn environment_store_or_later() -> Result<Store> {
     environment_store()
 }

@@ -106,13 +106,12 @@ impl Registry {
     ///
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files, in
-    /// which a guard of [`GaugeHandle::track_inprogress`](crate::GaugeHandle::track_inprogress) that was made before
-    /// subtracts nothing. Called by a signal handler
-    /// that interrupted this crate in the same thread it does nothing.
+    /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files:
+    /// an older guard of [`GaugeHandle::track_inprogress`](crate::GaugeHandle::track_inprogress) subtracts nothing from
+    /// them. Does nothing in a signal handler that interrupted this crate in the same thread.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.
-        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store_in_time()) {
+        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store_or_later()) {
             store.close();
         }
     }
@@ -121,17 +120,17 @@ impl Registry {
         self.inner.backend.store()
     }
 
-    /// Asks the program for what it has to give before a series is opened. Never called under a lock.
+    /// See [`Store::prepare`].
     pub(crate) fn prepare(&self) {
-        // OK because a registry without a backend opens none.
+        // OK because registration reports the error.
         if let Ok(store) = self.store() {
             store.prepare();
         }
     }
 
-    /// As [`store`](Registry::store); a directory that cannot be used now is one that can be used later.
-    pub(crate) fn store_in_time(&self) -> Result<Store> {
-        self.inner.backend.store_in_time()
+    /// As [`store`](Registry::store), but accepts a directory that cannot be used yet.
+    pub(crate) fn store_or_later(&self) -> Result<Store> {
+        self.inner.backend.store_or_later()
     }
 
     /// The name and the labels that a family gets in this registry.

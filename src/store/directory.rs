@@ -28,11 +28,11 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) struct DirectoryStore {
     path: PathBuf,
     options: DirectoryOptions,
-    /// Whether the directory was seen to be one that can be used.
+    /// Whether a check has found the directory usable.
     is_checked: AtomicBool,
     naming: Naming,
     files: PerProcess<Mutex<Files>>,
-    /// How often files were released, by this process and its ancestors. Changed under the slow path's lock.
+    /// How often this process and its ancestors have closed their files. Changed under the slow path's lock.
     closed: AtomicU64,
     retry: Retry,
 }
@@ -50,26 +50,26 @@ struct Files {
     writers: Vec<(FileKind, SeriesWriter)>,
     /// The last failure to create a file, until one is created.
     creation: Refused,
-    /// What the path of the directory named then.
+    /// The directory at that time.
     refused_in: Option<Identity>,
-    /// Every gauge, which has one entry for a key.
+    /// The one entry of every gauge.
     gauges: Map<(FileKind, Box<[u8]>), GaugePlace>,
-    /// What is told about ourselves.
+    /// Counters about this library.
     own: Map<(&'static str, &'static str), Told>,
-    /// Series without a place, in the order of their first use.
+    /// In the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
 
-/// The cells of a gauge, and their gate while it waits.
+/// The cells of a gauge, and the gate while it waits.
 type GaugePlace = (SampleCells, Option<&'static Gate>);
 
-/// A counter about ourselves.
+/// A counter about this library.
 #[derive(Default)]
 struct Told {
     help: &'static str,
-    /// What could not be told yet.
+    /// The amount that is not in a file yet.
     untold: f64,
     cells: Option<SampleCells>,
 }
@@ -86,7 +86,7 @@ impl DirectoryStore {
         Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
     }
 
-    /// Takes the path of a directory that cannot be used now. Series wait until it can be.
+    /// Accepts a directory that cannot be used yet. Series wait until it can.
     pub(crate) fn open_later(path: &Path, options: DirectoryOptions) -> &'static DirectoryStore {
         lock::watch_forks();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -109,7 +109,7 @@ impl DirectoryStore {
         &self.path
     }
 
-    /// Whether the directory can be used. One that could be used once may be away for a while.
+    /// Checks the directory until a check has found it usable.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_place(&self.path)
     }
@@ -136,15 +136,16 @@ impl DirectoryStore {
         files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the program if it has to be asked for the name of this process. Never called under a lock.
+    /// Calls the function of the program that names this process, if there is one and it was not called. Never called
+    /// under a lock.
     pub(crate) fn prepare(&self) {
         if self.options.has_process_id() && self.naming.ask(&self.options) {
-            // What was recorded meanwhile waits for the name.
+            // Series that were recorded meanwhile wait.
             self.retry.schedule_now();
         }
     }
 
-    /// The name of this process, if it is known.
+    /// The name of this process; `Unnamed` until the function of the program has returned.
     fn process_name(&self) -> Result<Cow<'static, str>, WriteError> {
         if self.options.has_process_id() {
             return self.naming.get().map(Cow::Borrowed).ok_or(WriteError::Unnamed);
@@ -161,7 +162,7 @@ impl DirectoryStore {
         })
     }
 
-    /// Which process it is, and how often it has released its files.
+    /// See [`Store::generation`](super::Store::generation).
     pub(crate) fn generation(&self) -> u64 {
         fork::epoch() << 32 | self.closed.load(Ordering::Relaxed)
     }
@@ -171,13 +172,13 @@ impl DirectoryStore {
         self.files().bound.push(series);
     }
 
-    /// Notices that the directory, or files in it, were lost, and places what waits once it is time. Called under the
-    /// slow path's lock.
+    /// Detects a lost directory or lost files, and retries waiting series if the time has come. Called under the slow
+    /// path's lock.
     pub(crate) fn refresh(&self) {
         self.files().refresh(self);
     }
 
-    /// Places what waits, if it is time. Called by recordings of series that wait, under no lock.
+    /// Retries waiting series if the time has come. Called by recordings of waiting series, under no lock.
     pub(crate) fn retry(&self) {
         if self.retry.claim()
             && let Some(_lock) = fork::lock()
@@ -205,7 +206,7 @@ impl DirectoryStore {
     pub(crate) fn close(&self) {
         self.closed.fetch_add(1, Ordering::Relaxed);
         let mut files = self.files();
-        // The last chance for what waits: no pause is kept.
+        // Waiting series are tried once more, whatever was refused just now.
         files.creation.clear();
         for (_, writer) in &mut files.writers {
             writer.end_pause();
@@ -213,7 +214,7 @@ impl DirectoryStore {
         files.place_waiting(self);
         files.unbind();
         files.writers.drain(..).for_each(|(_, writer)| writer.close());
-        // Gauges begin anew; what was counted can still be written into later files.
+        // Gauges begin at 0 in new files. The other waiting series can still be written into those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
             files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
         for series in gauges {
@@ -236,7 +237,7 @@ impl Files {
         self.bound.drain(..).for_each(Rebind::unbind);
     }
 
-    /// Cells in a file for all samples of a series, or on the heap where that cannot be done now.
+    /// Makes cells for all samples of a series, in a file or else on the heap.
     fn place(
         &mut self,
         store: &DirectoryStore,
@@ -255,7 +256,7 @@ impl Files {
         opened
     }
 
-    /// Cells on the heap for a series that cannot be written, which waits if that may change.
+    /// Makes cells on the heap for a series that cannot be written, which waits if the error is transient.
     fn set_aside(
         &mut self,
         store: &DirectoryStore,
@@ -269,7 +270,7 @@ impl Files {
             cells
         };
         let cells: Vec<_> = entries.iter().map(on_heap).collect();
-        // That the program is asked for a name is no failure.
+        // OK because the function of the program returns soon.
         let is_dropped = !matches!(error, WriteError::Unnamed);
         if is_dropped {
             self.dropped(store, error);
@@ -310,7 +311,7 @@ impl Files {
         cells
     }
 
-    /// Creates a file, unless that has just failed in the same directory.
+    /// Creates a file, unless that failed less than a pause ago.
     fn create(
         &mut self,
         store: &DirectoryStore,
@@ -321,7 +322,7 @@ impl Files {
             none => none.insert(draw_id(&store.process_name()?)?),
         };
         self.creation.check()?;
-        // A fork that took longer than it was waited for is not waited for again.
+        // A fork that was waited for in vain is not waited for again.
         let wait = match self.creation.last() {
             Some(WriteError::Forked) => ForkWait::None,
             _ => ForkWait::Long,
@@ -407,7 +408,7 @@ impl Files {
         self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
     }
 
-    /// Writes series that wait into files, as far as they can be.
+    /// Writes waiting series into files, as many as possible.
     fn place_waiting(&mut self, store: &DirectoryStore) {
         let mut refused: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
@@ -434,7 +435,7 @@ impl Files {
         self.tell_untold(store);
     }
 
-    /// Notes that a series that waited is in a file.
+    /// Counts a waiting series that was written, and keeps the entry of a gauge.
     fn recovered(&mut self, store: &DirectoryStore, series: &WaitingSeries, cells: &[SampleCells]) {
         if series.kind.mode().is_some() {
             for (key, cells) in series.keys.iter().zip(cells) {
@@ -448,7 +449,7 @@ impl Files {
         }
     }
 
-    /// Counts a series that found no place, where it can be seen as far as there is room for that.
+    /// Counts a series that was not written, also in a file if there is room.
     fn dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
         let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
         dropped::count(error.reason(), error.is_transient(), &named);
@@ -474,7 +475,8 @@ impl Files {
         }
     }
 
-    /// Writes entries for what was not told yet. What cannot be told in a file is told by the process itself.
+    /// Writes entries for amounts that are not in a file yet. Those that cannot be written are retried, and exported by
+    /// the process itself.
     fn tell_untold(&mut self, store: &DirectoryStore) {
         let untold: Vec<_> = self
             .own

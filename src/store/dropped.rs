@@ -1,4 +1,4 @@
-//! What is missing in the files: series, counted by reason and logged once per reason, and recordings.
+//! Counts of what is missing in the files: series by reason, which are logged once per reason, and recordings.
 
 use std::fmt;
 use std::path::Path;
@@ -12,7 +12,7 @@ const REASONS: [&str; 8] =
 
 static DROPPED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
 
-/// Of those, the ones that got into a file later.
+/// Those of them that were written later.
 static RECOVERED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
 
 fn position(reason: &str) -> usize {
@@ -26,29 +26,27 @@ pub(super) fn count(reason: &'static str, is_transient: bool, message: &dyn fmt:
         return;
     }
     if is_transient {
-        log_line(&format_args!(
-            "{message}; new series stay in memory, and are exported when this is over"
-        ));
+        log_line(&format_args!("{message}; new series stay in memory until they can be written"));
     } else {
-        log_line(&format_args!("{message}; such series stay in memory and are not exported"));
+        log_line(&format_args!("{message}; the series stays in memory and is not exported"));
     }
 }
 
-/// Counts one of them that got into a file.
+/// Counts a dropped series that was written later.
 pub(super) fn count_recovered(reason: &'static str) {
     RECOVERED[position(reason)].fetch_add(1, Ordering::Relaxed);
 }
 
 static IGNORED_RECORDINGS: AtomicU64 = AtomicU64::new(0);
-/// Of those, the ones that are in files.
+/// Those of them that are counted in a file.
 static TOLD_RECORDINGS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a recording that needs the slow path, from what has interrupted the slow path in the same thread.
+/// Counts a recording that would have to enter the slow path of its own thread again.
 pub(crate) fn recording_ignored() {
     IGNORED_RECORDINGS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How many were ignored since this was asked last.
+/// How many recordings were ignored since the last call.
 pub(super) fn take_ignored_recordings() -> u64 {
     let ignored = ignored_recordings();
     ignored - TOLD_RECORDINGS.swap(ignored, Ordering::Relaxed).min(ignored)
@@ -81,7 +79,7 @@ pub(crate) fn dropped_series() -> impl Iterator<Item = (&'static str, u64)> {
     REASONS.into_iter().zip(DROPPED.iter().map(|count| count.load(Ordering::Relaxed)))
 }
 
-/// How many of those got into a file later.
+/// How many of those were written later, by reason.
 pub(crate) fn recovered_series() -> impl Iterator<Item = (&'static str, u64)> {
     REASONS.into_iter().zip(RECOVERED.iter().map(|count| count.load(Ordering::Relaxed)))
 }

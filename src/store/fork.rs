@@ -151,13 +151,13 @@ thread_local! {
     static INSIDE: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Shows that this thread is in the slow path, and was not when it entered.
+/// Proof that this thread has entered the slow path.
 ///
-/// What runs in the middle of the slow path on the same thread, a signal handler or an allocator that records, finds
-/// the thread inside and keeps out: it would wait for itself.
+/// A signal handler, or an allocator that records, can interrupt the slow path in the same thread. It cannot enter: it
+/// would wait for the lock of its own thread.
 pub struct Inside(());
 
-/// Enters the slow path, unless this thread is in it already.
+/// Enters the slow path; `None` if this thread is in it already.
 pub(crate) fn enter() -> Option<Inside> {
     let epoch = epoch();
     if INSIDE.get() == epoch {
@@ -201,7 +201,7 @@ impl SlowPath {
     }
 }
 
-/// Enters the slow path and takes its lock; `None` where this thread is in it already.
+/// Enters the slow path and takes its lock; `None` if this thread is in it already.
 pub(crate) fn lock() -> Option<SlowPath> {
     enter().map(Inside::lock)
 }

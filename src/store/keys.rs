@@ -8,7 +8,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Adds the key that `encode` appends.
+    /// Adds a key, which `encode` appends to the bytes.
     pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.bytes);
         self.ends.push(self.bytes.len());

@@ -1,8 +1,9 @@
 //! Where the values of a process live: words on the heap, or in series files of a directory.
 //!
 //! A [`Store`] opens the cells of a series. It never fails: what cannot be put into a file lives on
-//! the heap, is counted by reason and logged once, and is moved into a file when that is possible. [`fork`] tells cells of this process from those of
-//! its parent, and has the few structures that a child finds whole whatever its parent was doing.
+//! the heap, is counted by reason and logged once, and is moved into a file when that is possible. [`fork`] tells
+//! cells of this process from those of its parent, and has the few structures that a child finds whole whatever its
+//! parent was doing.
 
 #[cfg(target_os = "linux")]
 mod directory;
@@ -68,13 +69,13 @@ impl Store {
         Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
     }
 
-    /// A store in a directory that cannot be used now: series wait in memory until it can be.
+    /// A store in a directory that cannot be used yet: series wait until it can.
     #[cfg(target_os = "linux")]
     pub(crate) fn directory_later(path: &Path, options: DirectoryOptions) -> Store {
         Store::Directory(directory::DirectoryStore::open_later(path, options))
     }
 
-    /// Whether the store can be used, or could be once.
+    /// Returns the error of a directory that was never usable.
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Store::Heap => Ok(()),
@@ -83,7 +84,8 @@ impl Store {
         }
     }
 
-    /// Asks the program for what it has to give before a series is opened. Never called under a lock.
+    /// Calls the function of the program that names this process, if need be. Called before a series is opened, under no
+    /// lock.
     #[inline]
     pub(crate) fn prepare(self) {
         match self {
@@ -93,8 +95,8 @@ impl Store {
         }
     }
 
-    /// Notices what was lost, and places what waits if it is time, before a series is opened. Called under the slow
-    /// path's lock.
+    /// Detects lost files, and retries waiting series if the time has come. Called before a series is opened, under the
+    /// slow path's lock.
     pub(crate) fn refresh(self) {
         match self {
             Store::Heap => {}
@@ -103,7 +105,7 @@ impl Store {
         }
     }
 
-    /// Places what waits, if it is time. Called by recordings of series that wait, under no lock.
+    /// Retries waiting series if the time has come. Called by recordings of waiting series, under no lock.
     pub(crate) fn retry(self) {
         match self {
             Store::Heap => {}
@@ -146,7 +148,7 @@ impl Store {
         }
     }
 
-    /// A number that changes where values begin anew: in a forked child, and when files are released.
+    /// A number that changes when values begin at 0 again: in a forked child, and when files are closed.
     pub(crate) fn generation(self) -> u64 {
         match self {
             Store::Heap => 0,

@@ -1,15 +1,15 @@
-//! The name of this process, which a function of the program gives.
+//! The name of this process, as returned by a function of the program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::DirectoryOptions;
 use super::fork::{self, PerProcess, StaticRef};
 
-/// Asks for the name once in each process, and never under a lock: the function may do anything, record too.
+/// Calls the function once in each process, and never under a lock: it may record, or wait for other threads.
 pub(super) struct Naming(PerProcess<Name>);
 
 struct Name {
-    /// Whether a thread asks or has asked.
+    /// Set by the thread that calls the function.
     is_asked: AtomicBool,
     text: StaticRef<String>,
 }
@@ -24,10 +24,10 @@ impl Naming {
         self.0.get_or_create(unasked)
     }
 
-    /// Asks for the name, unless that was done in this process, or is being done. Returns whether it was done now.
+    /// Calls the function, unless a thread of this process has done so before. Returns whether it was called.
     pub(super) fn ask(&self, options: &DirectoryOptions) -> bool {
         let name = self.name();
-        // A signal handler or an allocator that interrupts the library does not call the program.
+        // Not from a signal handler or an allocator that interrupted the slow path, which holds a lock.
         if name.is_asked.load(Ordering::Relaxed) || fork::is_inside() {
             return false;
         }
@@ -38,7 +38,7 @@ impl Naming {
         true
     }
 
-    /// The name; `None` until the program has given it.
+    /// The name; `None` until the function has returned.
     pub(super) fn get(&self) -> Option<&'static str> {
         self.name().text.get().map(String::as_str)
     }

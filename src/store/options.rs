@@ -35,10 +35,10 @@ impl DirectoryOptions {
     /// What stands for a process in file names and in the label `pid`, in place of the pid: the number of a
     /// worker, say, which keeps the number of series down where processes come and go.
     ///
-    /// Called when options are checked and once in each process that records, never under a lock of this crate. It may
-    /// record itself: what it records, and what other threads record while it runs, is exported when it has returned.
-    /// Where it panics, or returns what cannot be part of a file name, the pid is used. Processes may have the same
-    /// name, also at the same time: their files never collide.
+    /// The function is called when the backend is made, and once in each process that records. It may record, and wait
+    /// for threads that record: it is called under no lock, and new series are exported after it has returned. The pid
+    /// is used if it panics, or returns what cannot be part of a file name. Several processes may have the same name,
+    /// also at the same time: their files never collide.
     pub fn process_id(
         mut self,
         name: impl Fn() -> String + Send + Sync + 'static,
@@ -58,7 +58,7 @@ impl DirectoryOptions {
         if self.is_group_readable { Access::Group } else { Access::Owner }
     }
 
-    /// Whether the program gives the name of a process.
+    /// Whether a function of the program names the process.
     #[cfg(target_os = "linux")]
     pub(super) fn has_process_id(&self) -> bool {
         self.process_id.is_some()
@@ -72,8 +72,9 @@ impl DirectoryOptions {
     /// The name of this process: the one that was chosen if it can be one, else the pid. Calls the program.
     pub(super) fn process_name(&self) -> String {
         let chosen = catch_unwind(AssertUnwindSafe(|| self.chosen_name()));
-        let panicked =
-            |_| Err(Error::new(ErrorKind::Usage, "the function for the process id panicked"));
+        let panicked = |_| {
+            Err(Error::new(ErrorKind::Usage, "the function that returns the process id panicked"))
+        };
         match chosen.unwrap_or_else(panicked) {
             Ok(Some(name)) => return name,
             Ok(None) => {}

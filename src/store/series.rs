@@ -5,11 +5,11 @@ use crate::file::key;
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, LabelSet, MetricType, Part, number};
 
-/// Where a series is.
+/// The cells of a series.
 pub struct Opened {
-    /// Those of each sample.
+    /// One for each sample.
     pub(crate) cells: Vec<SampleCells>,
-    /// Recordings go through it where the cells are on the heap until there is a place for them in a file.
+    /// Set if the series waits: recordings pass it.
     pub(crate) gate: Option<&'static Gate>,
 }
 

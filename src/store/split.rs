@@ -23,7 +23,7 @@ pub struct Split<C: 'static> {
     /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
     others: AtomicU32,
     shared: StaticRef<C>,
-    /// Cells for all threads that found no place in a file, with those that waited before.
+    /// Cells for all threads while the series waits. Those of earlier waits are linked to them.
     waiting: StaticRef<Waiting<C>>,
     /// Cells of this process that nobody records into any more: their files were lost or closed.
     former: Option<&'static Split<C>>,
@@ -31,16 +31,17 @@ pub struct Split<C: 'static> {
     owned: [StaticRef<C>; MAX_OWNERS],
 }
 
-/// Cells on the heap, until there is a place for them in a file.
+/// The cells of a waiting series.
 pub(crate) struct Waiting<C: 'static> {
     gate: &'static Gate,
     cells: C,
-    /// Cells that waited before: what was recorded there is in the file.
+    /// Cells of the wait before, whose values are in a file.
     former: Option<&'static Waiting<C>>,
 }
 
 impl<C> Waiting<C> {
-    /// Records into the cells, atomically, unless they were moved. Returns whether it did.
+    /// Records into the cells and returns `true`; returns `false` if they were moved into a file. `record` writes
+    /// atomically.
     pub(crate) fn record(&self, record: impl FnOnce(&C)) -> bool {
         self.gate.pass(|| record(&self.cells))
     }
@@ -52,7 +53,7 @@ pub(crate) enum Claimed<C: 'static> {
     Owned(&'static C),
     /// Atomically: other threads write them too.
     Shared(&'static C),
-    /// Through their gate.
+    /// Through the gate.
     Waiting(&'static Waiting<C>),
 }
 
@@ -100,13 +101,13 @@ impl<C: Sync> Split<C> {
         self.shared.get()
     }
 
-    /// The cells that wait for a place.
+    /// The waiting cells, or the moved ones of the last wait.
     pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
         self.waiting.get()
     }
 
-    /// The cells for the thread with this token, made if need be: in a file, or those that wait. Called under the slow
-    /// path's lock, under which no gate closes but when what waits is placed.
+    /// The cells for the thread with this token, made if need be. Gates are only closed under the slow path's lock, which
+    /// the caller holds.
     pub(crate) fn claim(
         &'static self,
         token: Option<Token>,

@@ -1,8 +1,8 @@
-//! Series that found no place in a file: their cells are on the heap until there is one.
+//! Waiting series: they could not be written to a file yet, and their cells are on the heap.
 //!
-//! Recordings of such a series go through a gate, and into cells that all threads share. When it can be placed the gate
-//! is closed, and what was recorded is written into a file, all samples of the series at once. The next recording
-//! opens cells in the file, which readers add to that.
+//! Recordings of a waiting series pass a gate and write cells that all threads share. To write the series to a file, its
+//! gate is closed and all its samples are appended in one step. The next recording opens cells in the file; readers
+//! add both entries up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,23 +12,23 @@ use super::{Keys, SampleCells};
 use crate::file::name::FileKind;
 use crate::file::writer::{NewEntry, Refused};
 
-/// How long recordings that are on their way through gates are waited for, in all. They take nanoseconds, unless their
-/// thread is not scheduled.
+/// How long a retry waits for recordings inside gates, in all. They take nanoseconds unless their thread is not
+/// scheduled.
 pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
 
-/// A series without a place.
+/// A series that could not be written yet.
 pub(super) struct WaitingSeries {
     pub(super) kind: FileKind,
     pub(super) keys: Keys,
     /// One for each key.
     pub(super) cells: Vec<SampleCells>,
     pub(super) gate: &'static Gate,
-    /// Why it waits, if it was counted as dropped.
+    /// The reason for which it was counted as dropped, if it was.
     pub(super) reason: Option<&'static str>,
 }
 
 impl WaitingSeries {
-    /// What was recorded so far.
+    /// The entries to write, with the current values.
     pub(super) fn entries(&self) -> Vec<NewEntry<'_>> {
         let samples = self.keys.iter().zip(&self.cells);
         let entry = |(key, cells): (_, &SampleCells)| {
@@ -38,7 +38,7 @@ impl WaitingSeries {
         samples.map(entry).collect()
     }
 
-    /// Closes the gate and waits until nobody is inside; if that takes too long, opens it again and returns `false`.
+    /// Closes the gate and waits until it is empty. After the deadline, opens it again and returns `false`.
     pub(super) fn close_gate(&self, deadline: Instant) -> bool {
         self.gate.close();
         while !self.gate.is_empty() {
@@ -52,7 +52,7 @@ impl WaitingSeries {
     }
 }
 
-/// When it is tried again to place what waits. Read by recordings without a lock.
+/// The time of the next attempt to write waiting series. Recordings read it without a lock.
 pub(super) struct Retry {
     start: Instant,
     /// Milliseconds since `start`.
@@ -70,14 +70,14 @@ impl Retry {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// A pause from now; the pauses of the operations that failed are over then.
+    /// A pause from now, rounded up, so that the pause of the failed operation is over by then.
     fn next(&self) -> u64 {
         self.now() + 1 + Refused::PAUSE.as_millis() as u64
     }
 
-    /// Whether it is time, for the first caller who asks; the others wait for another pause.
+    /// Whether the time has come. Returns `true` to one caller, and sets the time a pause ahead for all others.
     pub(super) fn claim(&self) -> bool {
-        // ORDERING: relaxed, as what waits is looked at under a lock.
+        // ORDERING: relaxed, as waiting series are read under a lock.
         let at = self.at.load(Ordering::Relaxed);
         at != NEVER
             && self.now() >= at
@@ -87,12 +87,12 @@ impl Retry {
                 .is_ok()
     }
 
-    /// After a pause, unless it is sooner already.
+    /// Sets the time a pause ahead, unless it is earlier already.
     pub(super) fn schedule(&self) {
         self.at.fetch_min(self.next(), Ordering::Relaxed);
     }
 
-    /// At the next chance.
+    /// Makes the next recording try.
     pub(super) fn schedule_now(&self) {
         self.at.store(0, Ordering::Relaxed);
     }
