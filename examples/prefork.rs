@@ -1,5 +1,5 @@
-//! A pre-fork server in small: the parent opens its metrics and counts, forks four workers, and each
-//! worker goes on counting with the handles that it inherited.
+//! A minimal pre-fork server: the parent registers its metrics and counts, then forks four workers. Each
+//! worker counts with the handles that it inherited.
 //!
 //! ```text
 //! mkdir /dev/shm/app
@@ -7,7 +7,7 @@
 //! multiprom dump --dir /dev/shm/app
 //! ```
 //!
-//! A child starts from zero in files of its own, so nothing is counted twice.
+//! A child starts from zero in its own files, so nothing is counted twice.
 #![expect(unsafe_code, reason = "fork")]
 
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
     work();
     for _ in 0..WORKERS {
-        // SAFETY: this process has one thread, so the child may go on as it likes.
+        // SAFETY: this process has one thread, so the child may call any function.
         let pid = unsafe { libc::fork() };
         match pid {
             0 => {

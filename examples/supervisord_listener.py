@@ -1,16 +1,29 @@
-"""An event listener for supervisord: calls `multiprom mark-process-dead` with each process that has ended."""
+"""An event listener for supervisord: calls `multiprom mark-process-dead` with each process that has ended.
 
-import os
+The command reads the directory from PROMETHEUS_MULTIPROC_DIR. If the command is missing, fails or hangs, one line is
+written to standard error, and the listener continues with the next event.
+"""
+
 import subprocess
 import sys
+
+TIMEOUT_SECONDS = 5
 
 
 def fields(text):
     return dict(field.split(':', 1) for field in text.split())
 
 
+def mark_process_dead(pid):
+    command = ['multiprom', 'mark-process-dead', pid]
+    try:
+        # Standard input and output are the protocol of supervisord.
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=TIMEOUT_SECONDS)
+    except Exception as error:
+        print('cannot remove the live gauges of process', pid, error, file=sys.stderr, flush=True)
+
+
 def main():
-    directory = os.environ['PROMETHEUS_MULTIPROC_DIR']
     while True:
         sys.stdout.write('READY\n')
         sys.stdout.flush()
@@ -18,9 +31,7 @@ def main():
         if not header:
             return
         event = fields(sys.stdin.read(int(fields(header)['len'])))
-        command = ['multiprom', 'mark-process-dead', '--dir', directory, event['pid']]
-        # Standard output belongs to supervisord.
-        subprocess.run(command, check=False, stdout=sys.stderr)
+        mark_process_dead(event['pid'])
         sys.stdout.write('RESULT 2\nOK')
         sys.stdout.flush()
 

@@ -5,7 +5,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// A result of this crate.
@@ -29,6 +28,8 @@ pub enum ErrorKind {
     Directory,
     /// A series file that cannot be used.
     SeriesFile,
+    /// Processes that disagree on a family, so that a part of it is not exported as they have it.
+    Conflict,
     /// An exposition that does not parse.
     Exposition,
     /// An address that cannot be listened on.
@@ -101,15 +102,6 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(self.cause.as_ref())
     }
-}
-
-/// Writes one line to standard error, for failures that have no caller to return to.
-///
-/// A standard error that is closed or full changes nothing for the host program.
-pub(crate) fn log_line(message: &dyn fmt::Display) {
-    let line = format!("multiprom: {message}\n");
-    // OK because there is nobody left to tell.
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 #[cfg(test)]

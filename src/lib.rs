@@ -39,6 +39,8 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(unix)]
+mod background;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -46,6 +48,7 @@ mod file;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod logging;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
@@ -61,6 +64,7 @@ pub mod http;
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
+pub use logging::{LogLine, set_log_hook};
 pub use metrics::{
     Builder, Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
     HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,

@@ -199,6 +199,40 @@ fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
 }
 
 #[test]
+fn gauges_of_the_mode_all_are_merged_by_the_default_mode_and_no_others() {
+    let dir = counted("default", 3);
+    count(dir.path(), 4);
+    let mut worker = Running::start(example("test-counting").arg(dir.path()).args(["2", "hold"]));
+    worker.line_after("ready");
+    let dump = |flags: &str| multiprom_with(format!("dump {flags}").trim(), dir.path()).stdout;
+    let shown = |text: &str, name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let plain = dump("");
+    assert_eq!(shown(&plain, "queue_all_ratio").len(), 3, "{plain}");
+    let live = dump("--default-gauge-mode liveall");
+    let only = format!("queue_all_ratio{{pid=\"{}\"}} 2", worker.id());
+    assert_eq!(shown(&live, "queue_all_ratio"), [only]);
+    let sum = dump("--default-gauge-mode livesum");
+    assert_eq!(shown(&sum, "queue_all_ratio"), ["queue_all_ratio 2"]);
+    assert_eq!(shown(&dump("--default-gauge-mode max"), "queue_all_ratio"), ["queue_all_ratio 4"]);
+    // A rule decides for the gauges that it names.
+    let flags = "--gauge-mode queue_all.*=sum --default-gauge-mode livesum";
+    assert_eq!(shown(&dump(flags), "queue_all_ratio"), ["queue_all_ratio 9"]);
+    for text in [live, sum] {
+        let others = |text: &str| {
+            let lines = text.lines().filter(|line| line.starts_with("queue_"));
+            let others = lines.filter(|line| !line.starts_with("queue_all_"));
+            others.map(str::to_owned).collect::<Vec<String>>()
+        };
+        assert_eq!(others(&text), others(&plain));
+    }
+    drop(worker.stdin());
+    worker.end();
+}
+
+#[test]
 fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
     let dir = counted("ls", 3);
     let mut worker = Running::start(example("test-counting").arg(dir.path()).args(["2", "hold"]));
@@ -278,7 +312,7 @@ fn write_empty(dir: &Path, name: &str) {
 fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
     let dir = TestDir::new("usage");
     let path = dir.path().to_str().unwrap();
-    let wrong: [(&[&str], &str); 19] = [
+    let wrong: [(&[&str], &str); 20] = [
         (&["dump", "--nope"], "--nope"),
         (&["frobnicate"], "frobnicate"),
         (&[], "--help"),
@@ -292,6 +326,7 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
         (&["dump", "--include", "(", "--dir", path], "--include"),
         (&["dump", "--exclude", "[a", "--dir", path], "--exclude"),
         (&["dump", "--gauge-mode", "x=nope", "--dir", path], "--gauge-mode"),
+        (&["dump", "--default-gauge-mode", "nope", "--dir", path], "--default-gauge-mode"),
         (&["dump", "--label", "0a=b", "--dir", path], "--label"),
         (&["dump", "--pid-label", "le", "--dir", path], "--pid-label"),
         (&["dump", "--format", "xml", "--dir", path], "--format"),

@@ -1,4 +1,4 @@
-//! Foreign judges over every format that we write.
+//! Every format that multiprom writes, checked by other parsers.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use serde_json::Value;
 use crate::support::samples::parse_hex;
 use crate::support::{python, root, skip, zoo};
 
-/// What a command makes of its standard input; it must succeed.
-fn judge(command: &mut Command, input: &[u8]) -> Vec<u8> {
+/// Runs a command with `input` as its standard input, asserts that it succeeds, and returns its standard output.
+fn run_with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -26,22 +26,26 @@ fn judge(command: &mut Command, input: &[u8]) -> Vec<u8> {
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output().unwrap()
     });
-    let (said, input) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(input));
-    assert!(output.status.success(), "{command:?} says {said} of\n{input}");
+    let (stderr, input) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(input));
+    assert!(output.status.success(), "{command:?} failed: {stderr}\n{input}");
     output.stdout
 }
 
-/// A series, as name and labels, with how its value is shown.
+/// Values by series; values are in Rust's `Debug` format.
 type Samples = BTreeMap<String, String>;
 
-/// A name for a series that does not depend on the order of its labels.
-fn series(name: &str, labels: &Value, show: impl Fn(&str) -> String) -> String {
-    let labels: BTreeMap<String, &str> =
-        labels.as_object().unwrap().iter().map(|(k, v)| (show(k), v.as_str().unwrap())).collect();
+/// A key for a series that does not depend on the order of its labels.
+fn series(name: &str, labels: &Value, label_name: impl Fn(&str) -> String) -> String {
+    let labels: BTreeMap<String, &str> = labels
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (label_name(k), v.as_str().unwrap()))
+        .collect();
     format!("{name}{labels:?}")
 }
 
-/// Every sample that a registry has, out of our JSON, under the names of an escaping.
+/// All samples of a registry, from its JSON exposition, with escaped names.
 fn ours(registry: &Registry, escaping: Escaping) -> Samples {
     let json = Exposition::encode(registry, Format::Json).body;
     let families: Value = serde_json::from_slice(&json).unwrap();
@@ -66,10 +70,11 @@ fn ours(registry: &Registry, escaping: Escaping) -> Samples {
     samples
 }
 
-/// Every sample that the Python client's parser finds.
+/// All samples that a parser of the Python client reads.
 fn theirs(parser: &str, text: &[u8]) -> Option<Samples> {
     let mut command = python("newest")?;
-    let printed = judge(command.arg(root().join("tests/python/parse.py")).arg(parser), text);
+    let printed =
+        run_with_input(command.arg(root().join("tests/python/parse.py")).arg(parser), text);
     let mut samples = Samples::new();
     for line in String::from_utf8(printed).unwrap().lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
@@ -81,7 +86,7 @@ fn theirs(parser: &str, text: &[u8]) -> Option<Samples> {
     Some(samples)
 }
 
-/// What is shown only where it is asked for.
+/// The samples without start timestamps, which are written only if enabled.
 fn without_created(samples: &Samples) -> Samples {
     let is_shown = |series: &&String| !series.contains("_created{");
     let shown = samples.keys().filter(is_shown);
@@ -89,7 +94,7 @@ fn without_created(samples: &Samples) -> Samples {
 }
 
 #[test]
-fn the_python_parser_reads_every_sample_of_our_text_under_every_escaping() {
+fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
         let ours = ours(&registry, escaping);
@@ -107,7 +112,7 @@ fn the_python_parser_reads_every_sample_of_our_text_under_every_escaping() {
 }
 
 #[test]
-fn the_strict_python_parser_reads_every_sample_of_our_openmetrics_under_every_escaping() {
+fn the_strict_python_parser_reads_every_sample_of_openmetrics_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
         let ours = ours(&registry, escaping);
@@ -123,7 +128,7 @@ fn the_strict_python_parser_reads_every_sample_of_our_openmetrics_under_every_es
     }
 }
 
-/// The messages of a delimited stream.
+/// Splits a stream of length-delimited messages.
 fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -154,7 +159,7 @@ fn protoc(mode: &str) -> Command {
 }
 
 #[test]
-fn protoc_makes_our_protobuf_of_our_debug_text_byte_for_byte() {
+fn protoc_encodes_the_protobuf_text_format_to_the_same_bytes() {
     if Command::new("protoc").arg("--version").output().is_err() {
         skip("protoc is not installed");
         return;
@@ -168,12 +173,12 @@ fn protoc_makes_our_protobuf_of_our_debug_text_byte_for_byte() {
     assert_eq!((messages.len(), texts.len()), (13, 13), "{text}");
     let mut all = String::new();
     for (message, text) in messages.into_iter().zip(texts) {
-        assert_eq!(judge(&mut protoc("encode"), text.as_bytes()), message, "{text}");
-        let decoded = String::from_utf8(judge(&mut protoc("decode"), message)).unwrap();
+        assert_eq!(run_with_input(&mut protoc("encode"), text.as_bytes()), message, "{text}");
+        let decoded = String::from_utf8(run_with_input(&mut protoc("decode"), message)).unwrap();
         let has_unknown =
             decoded.lines().any(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()));
         assert!(!has_unknown, "{decoded}");
-        let again = judge(&mut protoc("encode"), decoded.as_bytes());
+        let again = run_with_input(&mut protoc("encode"), decoded.as_bytes());
         assert_eq!(again, message, "{decoded}");
         all.push_str(&decoded);
     }
@@ -194,13 +199,13 @@ fn protoc_makes_our_protobuf_of_our_debug_text_byte_for_byte() {
     }
 }
 
-/// Families with every kind of number that a careless collector may give.
-struct Careless;
+/// Families with every combination of unusual numbers.
+struct UnusualNumbers;
 
 const NUMBERS: [f64; 9] =
     [f64::NAN, -1.5, -0.0, 0.0, 0.5, 2.0, 1e300, f64::INFINITY, f64::NEG_INFINITY];
 
-impl multiprom::Gatherer for Careless {
+impl multiprom::Gatherer for UnusualNumbers {
     fn gather(&self, out: &mut dyn FamilySink) {
         let long = "x".repeat(127);
         let (fitting, too_long) = ([("t", &*long)], [("to", &*long)]);
@@ -241,11 +246,11 @@ impl multiprom::Gatherer for Careless {
 }
 
 #[test]
-fn the_strict_python_parser_takes_our_openmetrics_whatever_a_collector_gives() {
+fn the_strict_python_parser_accepts_openmetrics_of_any_collector_values() {
     for escaping in Escaping::ALL {
         let mut text = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
-        Careless.gather(&mut encoder);
+        UnusualNumbers.gather(&mut encoder);
         encoder.finish();
         let Some(samples) = theirs("openmetrics", &text) else { return };
         assert!(samples.len() > 500, "{} samples", samples.len());
@@ -253,17 +258,17 @@ fn the_strict_python_parser_takes_our_openmetrics_whatever_a_collector_gives() {
 }
 
 #[test]
-fn json_and_protobuf_are_well_formed_whatever_a_collector_gives() {
-    let json = Exposition::encode(&Careless, Format::Json).body;
+fn json_and_protobuf_are_well_formed_for_any_collector_values() {
+    let json = Exposition::encode(&UnusualNumbers, Format::Json).body;
     let families: Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(families.as_array().unwrap().len(), 9 * 9 * 9);
     if Command::new("protoc").arg("--version").output().is_err() {
         skip("protoc is not installed");
         return;
     }
-    // Messages in a row are one message with the fields of all.
-    let bytes = Exposition::encode(&Careless, Format::Protobuf).body;
-    let decoded = judge(&mut protoc("decode"), &messages(&bytes).concat());
+    // Concatenated messages are one message with the fields of all of them.
+    let bytes = Exposition::encode(&UnusualNumbers, Format::Protobuf).body;
+    let decoded = run_with_input(&mut protoc("decode"), &messages(&bytes).concat());
     let decoded = String::from_utf8(decoded).unwrap();
     let starts_with_digit =
         |line: &str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
@@ -271,7 +276,7 @@ fn json_and_protobuf_are_well_formed_whatever_a_collector_gives() {
     assert_eq!(decoded.lines().filter(|line| *line == "metric {").count(), 9 * 9 * 9);
 }
 
-/// A gauge or counter family, with the names of the labels of each sample.
+/// A gauge or counter family, with the label names of each sample.
 #[derive(Clone, Debug)]
 struct Shape {
     name: String,
@@ -298,8 +303,7 @@ impl multiprom::Gatherer for Shapes {
     }
 }
 
-/// Families with different names, and in them samples with different label sets; many become equal when they
-/// are escaped.
+/// Families with different names and samples with different label sets, many of which collide when they are escaped.
 fn shapes() -> impl Strategy<Value = Shapes> {
     let labels = prop::collection::btree_set("[._:b-]{1,2}", 0..3);
     let labels = labels.prop_map(|names| names.into_iter().collect::<Vec<_>>());
@@ -314,7 +318,7 @@ fn shapes() -> impl Strategy<Value = Shapes> {
 
 proptest! {
     #[test]
-    fn no_series_is_ever_shown_twice(shapes in shapes()) {
+    fn no_series_is_written_twice(shapes in shapes()) {
         for escaping in Escaping::ALL {
             for format in [Format::Text, Format::OpenMetrics] {
                 let text = Exposition::encode(&shapes, Negotiated::new(format, escaping)).to_string();

@@ -112,10 +112,10 @@ const BAD: &[Bad] = &[
         message: "`odd_bucket` is no sample",
     },
     Bad {
-        name: "summary_9.db",
-        make: |path| entries(path, &[r#"["jobs", "jobs_sum", {}, ""]"#]),
-        reason: "type",
-        message: "`jobs` with another type",
+        name: "histogram_8.db",
+        make: |path| entries(path, &[r#"["odd", "odd_sum", {"le": "1"}, ""]"#]),
+        reason: "sample",
+        message: "`odd_sum` is no sample",
     },
 ];
 
@@ -384,4 +384,39 @@ fn a_file_that_a_python_worker_is_just_creating_is_no_error() {
     // One that ended there is told of.
     drop(worker);
     assert_eq!(errors(), 1.0);
+}
+
+#[test]
+fn a_server_logs_each_problem_once_and_no_more_than_a_thousand() {
+    const SCRAPES: usize = 3;
+    const FILES_EACH: usize = 500;
+    let dir = TestDir::in_memory("problems");
+    let mut command = multiprom();
+    command.args(["serve", "--compact", "off", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut command);
+    let url = server.url();
+    let mut names: Vec<String> = Vec::new();
+    for round in 0..SCRAPES {
+        // As if processes came and went whose files are all damaged.
+        for name in names.drain(..) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        names.extend(
+            (0..FILES_EACH).map(|file| format!("counter_{}.db", round * FILES_EACH + file)),
+        );
+        for name in &names {
+            write(&dir.path().join(name), b"");
+        }
+        for _ in 0..2 {
+            scrape(&url);
+        }
+    }
+    let total = (2 * SCRAPES * FILES_EACH) as f64;
+    assert_eq!(skipped(&scrape(&url), None), total + FILES_EACH as f64);
+    server.signal("TERM");
+    let stderr = String::from_utf8(server.end().stderr).unwrap();
+    let problems = stderr.lines().filter(|line| line.contains("file is empty")).count();
+    assert_eq!(problems, 1_000);
+    let cut_off = stderr.lines().filter(|line| line.contains("further ones are not logged"));
+    assert_eq!(cut_off.count(), 1, "{stderr}");
 }

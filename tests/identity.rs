@@ -6,12 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use multiprom::{Backend, DirectoryOptions, ErrorKind, Liveness, list_files};
+use multiprom::{
+    Backend, Compactor, DirectoryOptions, ErrorKind, Liveness, inspect_archive, list_files,
+};
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::process::PATIENCE;
 use crate::support::survivor::{Obedient, merged, sum, sum_of_all_files, survivor, value};
-use crate::support::{TestDir, assert_success, skip, wait_for};
+use crate::support::{TestDir, assert_success, output_of, python, root, skip, wait_for};
 
 fn named(dir: &Path, name: &str) -> Obedient {
     Obedient::start(survivor("obey", dir).arg(name))
@@ -47,6 +49,73 @@ fn names_that_could_leave_the_directory_or_mislead_a_reader_are_refused() {
     assert!(list_files(dir.path()).unwrap().iter().all(|file| file.id.starts_with("..-")));
     assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
     worker.end();
+}
+
+/// The values of the label `pid` among the samples of a name, and how many samples there are. None comes twice.
+#[track_caller]
+fn pids(exposition: &str, name: &str) -> (BTreeSet<String>, usize) {
+    let lines: Vec<&str> = exposition.lines().filter(|line| line.starts_with(name)).collect();
+    let series: BTreeSet<&str> = lines.iter().map(|it| it.rsplit_once(' ').unwrap().0).collect();
+    assert_eq!(series.len(), lines.len(), "a sample is repeated");
+    let pid =
+        |line: &&str| line.split_once("pid=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    (lines.iter().map(pid).collect(), lines.len())
+}
+
+#[test]
+fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
+    let dir = TestDir::new("several");
+    let mut worker = Obedient::new(dir.path());
+    let pid = BTreeSet::from([worker.program.id().to_string()]);
+    worker.tell("levels 3");
+    for (times, count) in [(1, 200), (2, 1000)] {
+        worker.tell("lose");
+        worker.tell(&format!("levels {count}"));
+        let merged = merged(dir.path());
+        assert_eq!(pids(&merged, "levels{"), (pid.clone(), count), "{times}");
+    }
+    let files = list_files(dir.path()).unwrap();
+    let gauges: Vec<_> = files.iter().filter(|file| file.mode == Some("all")).collect();
+    let ids: BTreeSet<&str> = files.iter().map(|file| &*file.id).collect();
+    assert_eq!((gauges.len(), ids.len()), (3, 1), "{files:#?}");
+    if let Some(mut python) = python("newest") {
+        let script = root().join("tests/python/collect.py");
+        let text = output_of(python.arg(script).arg(dir.path()).arg("text"));
+        let (pids, count) = pids(&text, "levels{");
+        assert_eq!((pids.len(), count), (1, 1000), "{pids:?}");
+        assert!(pids.iter().all(|id| ids.contains(&**id)), "{pids:?} {ids:?}");
+    }
+    worker.end();
+    // In an archive it is one process too.
+    let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
+    compactor.run().unwrap();
+    assert_eq!(pids(&merged(dir.path()), "levels{"), (pid, 1000));
+    assert_eq!(inspect_archive(dir.path()).unwrap().unwrap().processes, 1);
+}
+
+#[test]
+fn a_process_that_loses_one_of_several_files_is_still_one_and_shows_no_gauge_twice() {
+    for lost in 0..2 {
+        let dir = TestDir::new("lost-one");
+        let mut worker = Obedient::new(dir.path());
+        let pid = BTreeSet::from([worker.program.id().to_string()]);
+        worker.tell("record");
+        worker.tell("levels 3");
+        worker.tell("lose");
+        worker.tell("levels 200");
+        let mut files = list_files(dir.path()).unwrap();
+        files.retain(|file| file.mode == Some("all"));
+        assert_eq!(files.len(), 2);
+        fs::remove_file(&files[lost].path).unwrap();
+        worker.tell("record");
+        worker.tell("series new");
+        worker.tell("levels 200");
+        let merged = merged(dir.path());
+        assert_eq!(pids(&merged, "levels{"), (pid.clone(), 200), "{lost}");
+        assert_eq!(pids(&merged, "level_all{"), (pid.clone(), 1), "{lost}");
+        assert_eq!(pids(&merged, "level_liveall{"), (pid, 1), "{lost}");
+        worker.end();
+    }
 }
 
 #[test]

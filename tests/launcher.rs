@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, is_alive, run};
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::mount::Mount;
+use crate::support::process::{PATIENCE, Running, Unread, is_alive, run};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
 
 fn launcher(flags: &[&str]) -> Command {
     let mut command = multiprom();
@@ -23,9 +25,11 @@ fn shell(script: &str) -> Command {
     command
 }
 
+/// The files of a directory, without the one that launchers lock.
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != ".multiprom-run.lock").collect()
 }
 
 #[test]
@@ -35,8 +39,11 @@ fn the_status_of_the_command_is_passed_on() {
     for (script, status) in cases.into_iter().chain(killed) {
         let said = run(&mut shell(script));
         assert_eq!(said.status, status, "{script}: {}", said.stderr);
-        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
-        assert!(said.stderr.starts_with("multiprom: serving http://127.0.0.1:"));
+        let lines: Vec<&str> = said.stderr.lines().collect();
+        assert_eq!(lines.len(), 3, "{}", said.stderr);
+        assert!(lines[0].starts_with("multiprom: directory `/"), "{}", said.stderr);
+        assert!(lines[1].starts_with("multiprom: compacting "), "{}", said.stderr);
+        assert!(lines[2].starts_with("multiprom: serving http://127.0.0.1:"), "{}", said.stderr);
     }
 }
 
@@ -57,8 +64,8 @@ fn a_command_that_cannot_be_started_has_the_status_that_shells_give() {
         let said = run(launcher(&[]).arg(&path));
         assert_eq!(said.status, status, "{}", said.stderr);
         let lines: Vec<&str> = said.stderr.lines().collect();
-        assert_eq!(lines.len(), 2, "{}", said.stderr);
-        assert!(lines[1].contains(path.to_str().unwrap()), "{}", said.stderr);
+        assert_eq!(lines.len(), 4, "{}", said.stderr);
+        assert!(lines[3].contains(path.to_str().unwrap()), "{}", said.stderr);
     }
 }
 
@@ -172,6 +179,29 @@ fn a_directory_is_made_when_it_is_missing_and_kept() {
 }
 
 #[test]
+fn a_standard_error_that_nobody_reads_holds_up_no_command() {
+    let mut launcher = Unread::start(&mut shell("exit 3"));
+    assert_eq!(launcher.wait().code(), Some(3));
+}
+
+#[test]
+fn on_any_file_system_the_launcher_compacts_nothing_unless_it_is_told_to() {
+    let Some(mount) = Mount::ramfs() else {
+        return skip("a ramfs cannot be mounted here");
+    };
+    let dir = mount.path().join("app");
+    let dir = dir.to_str().unwrap();
+    let launch = |flags: &[&str]| run(launcher(&[&["--dir", dir], flags].concat()).arg("true"));
+    let said = launch(&[]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
+    let said = launch(&["--any-file-system"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    // The proof of death was not tried there.
+    let said = launch(&["--any-file-system", "--compact=own"]);
+    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
+}
+
+#[test]
 fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
     for (flags, keeps) in [(&[][..], false), (&["--keep-files", "--compact", "off"][..], true)] {
         let dir = TestDir::new("old");
@@ -197,4 +227,33 @@ fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
         drop(worker.stdin());
         assert!(worker.end().status.success());
     }
+}
+
+#[test]
+fn a_command_can_run_while_its_address_is_taken_and_is_served_when_it_is_free() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let start = |script: &str| {
+        let mut command = multiprom();
+        command.args(["run", "--listen-optional", "--listen", &address, "--", "sh", "-c", script]);
+        Running::start(command.arg(example("test-counting").get_program()))
+    };
+    let output = start("exit 7").end();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let reason = format!("multiprom: cannot listen on {address}: ");
+    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{said}");
+    assert!(lines[2].contains("the command runs without an endpoint"), "{said}");
+
+    let mut waiting = start("\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5 hold");
+    waiting.line_after("ready");
+    assert!(!waiting.stderr().contains("serving"));
+    drop(taken);
+    let url = waiting.url();
+    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    drop(waiting.stdin());
+    assert_eq!(waiting.end().status.code(), Some(0));
+    // The address is free again at once.
+    TcpListener::bind(&address).unwrap();
 }

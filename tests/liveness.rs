@@ -304,7 +304,7 @@ fn many_who_ask_at_once_disturb_neither_each_other_nor_readers() {
 }
 
 #[test]
-fn another_user_sees_locks_and_says_unknown_of_the_rest() {
+fn another_user_goes_by_locks_and_says_unknown_of_files_without_one() {
     let dir = TestDir::new("other");
     let dir = dir.path();
     if !is_root() || multiprom().arg("--version").uid(NOBODY).gid(NOBODY).output().is_err() {
@@ -326,7 +326,7 @@ fn another_user_sees_locks_and_says_unknown_of_the_rest() {
         let file: serde_json::Value = serde_json::from_str(line).unwrap();
         let (id, state) = (file["id"].as_str().unwrap(), &file["state"]);
         let (kind, wanted) = match id.split_once('-') {
-            Some((process, _)) if process == pid.to_string() => (0, &["unknown"][..]),
+            Some((process, _)) if process == pid.to_string() => (0, &["dead"][..]),
             Some(_) => (1, &["alive"][..]),
             // A lease that the kernel refuses to strangers before it looks for writers.
             None => (2, &["unknown", "alive"][..]),
@@ -335,9 +335,10 @@ fn another_user_sees_locks_and_says_unknown_of_the_rest() {
         assert!(wanted.iter().any(|wanted| state == wanted), "{line}");
     }
     assert!(counts[0] == 8 && counts[1] == 8 && (counts[2] > 0) == python.is_some(), "{counts:?}");
-    // What is unknown counts as alive: the live gauges of all are shown.
+    // What is unknown counts as alive; a free lock hides live gauges.
     let said = run(multiprom().args(["dump", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
-    assert_eq!(said.stdout.matches("level_liveall{").count(), 2, "{}", said.stdout);
+    assert_eq!(said.stdout.matches("level_liveall{").count(), 1, "{}", said.stdout);
+    assert_eq!(said.stdout.contains("py_queue_livesum"), python.is_some(), "{}", said.stdout);
     living.end();
 }
 

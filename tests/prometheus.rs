@@ -175,7 +175,7 @@ fn promtool_has_nothing_to_say_about_our_text() {
         output_of(example("test-counting").arg(dir.path()).arg(jobs.to_string()));
     }
     let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
-    assert_eq!(text.matches("# TYPE ").count(), 14, "{text}");
+    assert_eq!(text.matches("# TYPE ").count(), 15, "{text}");
     assert_eq!(promtool(text.as_bytes()), (Some(0), String::new()));
 }
 

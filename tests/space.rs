@@ -1,17 +1,19 @@
 //! Workers without space: full disks and limits cost series their place in the files, and nothing else.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use multiprom::{Backend, Counter, ErrorKind, MultiProcessCollector, Registry, list_files};
+use multiprom::{
+    Backend, Compactor, Counter, ErrorKind, MultiProcessCollector, Registry, list_files,
+};
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
 use crate::support::survivor::{Obedient, log_lines, merged, said, survivor, value};
-use crate::support::{TestDir, assert_success, skip};
+use crate::support::{TestDir, assert_success, example, skip};
 
 const NOBODY: u32 = 65534;
 
@@ -246,6 +248,61 @@ fn a_file_system_that_was_not_tried_is_refused_unless_it_is_asked_for() {
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     assert!(refused.to_string().contains("tmpfs, ext4"), "{refused}");
     MultiProcessCollector::builder().directory(dir).any_file_system().build().unwrap();
+}
+
+#[test]
+fn ext2_and_ext3_are_refused_although_they_look_like_ext4() {
+    for name in ["ext2", "ext3"] {
+        let Some(mount) = Mount::old_ext(name) else {
+            skip(&format!("an {name} cannot be mounted here"));
+            continue;
+        };
+        let dir = mount.directory("app");
+        let refused = [
+            Backend::directory(&dir).unwrap_err(),
+            MultiProcessCollector::new(&dir).err().unwrap(),
+            Compactor::builder().directory(&dir).build().unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let expected = format!("file system type {name} is none of tmpfs, ext4,");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+        MultiProcessCollector::builder().directory(&dir).any_file_system().build().unwrap();
+    }
+}
+
+#[test]
+fn without_fallocate_space_is_reserved_by_writing_zeros() {
+    for limit in ["none", "file-size"] {
+        let dir = TestDir::in_memory("zeros");
+        let output = run(example("test-host").arg("no-fallocate").arg(dir.path()).arg(limit));
+        assert_zeros_reserved(dir.path(), &output);
+    }
+    let Some(mount) = Mount::tmpfs("size=24m") else {
+        return skip("a small tmpfs cannot be mounted here");
+    };
+    let dir = mount.directory("app");
+    mount.fill_up_to(MIB / 4);
+    let output = run(example("test-host").arg("no-fallocate").arg(&dir).arg("none"));
+    assert_zeros_reserved(&dir, &output);
+    assert!(merged(&dir).contains("multiprom_dropped_series_total{reason=\"space\"}"));
+}
+
+/// Nothing that was recorded is lost but what did not fit, and every file is as long as what it has reserved.
+#[track_caller]
+fn assert_zeros_reserved(dir: &Path, output: &Output) {
+    let merged = merged(dir);
+    let of = |name: &str| merged.lines().filter(|line| line.starts_with(name)).count() as f64;
+    let dropped = "multiprom_dropped_series_total{reason=\"space\"}";
+    let dropped = if merged.contains(dropped) { value(&merged, dropped) } else { 0.0 };
+    assert!(of("filling_total{") > 10.0, "{merged}");
+    assert_eq!(of("filling_total{") + dropped, said(output, "made"));
+    for file in list_files(dir).unwrap() {
+        let metadata = file.path.metadata().unwrap();
+        assert!(file.error.is_none() && metadata.blocks() * 512 >= file.len, "{file:?}");
+        assert!(file.len.is_power_of_two() || file.len % MIB == 0, "{file:?}");
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn clients_without_chunked_coding_get_the_length() {
     let exporter = samples.start();
     let answer = get(exporter.url()).unwrap();
     let whole = Exposition::encode(&samples, Format::Text).body;
-    assert_eq!(answer.header("content-length"), Some(whole.len().to_string().as_str()));
+    assert_eq!(answer.header("content-length"), Some(answer.bytes.len().to_string().as_str()));
     assert!(answer.bytes == whole);
 }
 
@@ -137,7 +137,8 @@ fn head_tells_what_get_would_and_sends_no_body() {
 
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
-    let samples = Samples::new(HUGE);
+    // What sockets do not hold fits into memory.
+    let samples = Samples::new(HUGE / 2);
     let exporter = samples.start();
     let mut slow = open(&exporter);
     slow.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -187,6 +188,34 @@ fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
 }
 
 #[test]
+fn a_gathering_that_hangs_holds_up_no_request_that_comes_later() {
+    /// Hangs in the first scrape, until it is let go.
+    struct Hanging(AtomicUsize, Mutex<()>);
+
+    impl Gatherer for &Hanging {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            let scrape = self.0.fetch_add(1, Ordering::Relaxed);
+            let _lock = (scrape == 0).then(|| self.1.lock().unwrap());
+            out.gauge("scrape", "").sample(&[], scrape as f64);
+        }
+    }
+
+    let source: &Hanging = Box::leak(Box::new(Hanging(AtomicUsize::new(0), Mutex::new(()))));
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let exporter = Exporter::builder(source).listen(listen).start().unwrap();
+    let lock = source.1.lock().unwrap();
+    let mut first = open(&exporter);
+    first.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    wait_for("scrape", ANSWER_TIMEOUT, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
+    for scrape in 1..3 {
+        let body = open(&exporter).request("GET", "/metrics", "").body;
+        assert!(body.contains(&format!("\nscrape {scrape}\n")), "{body}");
+    }
+    drop(lock);
+    assert!(first.answer(false).unwrap().body.contains("\nscrape 0\n"));
+}
+
+#[test]
 fn an_exporter_that_stops_completes_what_it_gathers() {
     let samples = Samples::new(5000);
     let exporter = samples.start();
@@ -214,11 +243,15 @@ fn scrapes_take_a_megabyte_each_whatever_they_send() {
         let url = server.line_after("serving ");
         let header = format!("Accept-Encoding: {coding}\r\n");
         let bodies = std::thread::scope(|scope| {
-            let scrape = || {
-                let answer = Connection::open(&url).unwrap().request("GET", "/metrics", &header);
+            // Requests for the same would be gathered together.
+            let (url, header) = (&url, &header);
+            let scrape = |number| {
+                let path = format!("/metrics?name[]=series&name[]={number}");
+                let answer = Connection::open(url).unwrap().request("GET", &path, header);
                 unpacked(&answer).len()
             };
-            let scrapes: Vec<_> = (0..SCRAPES).map(|_| scope.spawn(scrape)).collect();
+            let scrapes: Vec<_> =
+                (0..SCRAPES).map(|number| scope.spawn(move || scrape(number))).collect();
             scrapes.into_iter().map(|scrape| scrape.join().unwrap()).collect::<Vec<_>>()
         });
         assert!(bodies.iter().all(|len| *len > 4_000_000), "{bodies:?}");

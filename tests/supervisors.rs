@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::http::{get, scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::process::{PATIENCE, Running, is_alive, is_asleep, run, signal};
 use crate::support::prometheus::is_installed;
 use crate::support::{TestDir, multiprom, python, root, skip, wait_for};
 
@@ -66,6 +66,8 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
     let pids = ask_all(site, &mut asked);
     let ended = pids[0];
     assert!(live_gauge(dir, ended).exists());
+    // NOTE: uWSGI runs no hook in a worker that has sent a response and is not yet idle again.
+    wait_for("an idle worker", PATIENCE, || is_asleep(ended).then_some(()));
     signal(ended, signal_name);
     wait_for("end of the worker", PATIENCE, || (!is_alive(ended)).then_some(()));
     let assert_exact = |asked: u32| {

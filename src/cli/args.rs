@@ -1,11 +1,14 @@
-//! What is typed, and what it means.
+//! Command-line arguments.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::new_dir::{NewDir, Owner, parse_permissions};
+use super::patterns::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -23,11 +26,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start worker processes that serve and record, kill one now and then, serve the merged metrics
+    /// Start worker processes that serve and record, kill one every 5 s, and serve the merged metrics
     Demo(DemoArguments),
     #[command(hide = true)]
     DemoWorker(DemoWorkerArguments),
     /// Start a command with a multiprocess directory and serve what its processes record
+    ///
+    /// Sets PROMETHEUS_MULTIPROC_DIR for the command, passes signals on to it, waits for all of its
+    /// descendants and exits with its status. The directory is that of --dir, else that of
+    /// $PROMETHEUS_MULTIPROC_DIR, else a private one in memory, which is removed at the end.
     Run(RunArguments),
     /// Serve the merged metrics of multiprocess directories
     Serve(ServeArguments),
@@ -36,72 +43,79 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
-    /// List the series files and whether their writers live, and what the archive holds
+    /// List the series files, the liveness of their writers, and the archive
     Ls(LsArguments),
-    /// Verify every entry of the series files and the archive; 1 when something is damaged
+    /// Verify every entry of the series files and the archive; exits with 1 if something is damaged
     Check(CheckArguments),
-    /// Merge the files of processes that have ended into the archive
+    /// Merge the files of processes that have ended into the archive, except files whose writers may live
     Compact(CompactArguments),
     /// Read an exposition in one format and print it in another
     Convert(ConvertArguments),
-    /// Read an exposition and tell what could be better, as promtool check metrics does
+    /// Read an exposition and report its problems, as promtool check metrics does; exits with 3 if there are any
     Lint(LintArguments),
 }
 
-/// Where an exporter listens.
-#[derive(Args, Debug)]
+/// The address and path of an exporter.
+#[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: ListenAddress,
-    /// Path of the metrics
+    /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
 }
 
-/// How a directory is merged.
+/// Options of the merge.
 #[derive(Args, Clone, Debug)]
 pub(super) struct MergeArguments {
-    /// Merge gauges whose name matches REGEX by MODE, whatever their files say (repeatable)
+    /// Merge gauges whose whole name matches REGEX by MODE instead of their own mode (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
-    pub(super) gauge_mode: Vec<(regex::Regex, GaugeMode)>,
-    /// Keep only families whose name matches
-    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
-    pub(super) include: Option<regex::Regex>,
-    /// Leave out families whose name matches
-    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
-    pub(super) exclude: Option<regex::Regex>,
+    pub(super) gauge_mode: Vec<(Pattern, GaugeMode)>,
+    /// Merge gauges of the mode all, the default of clients, by MODE; liveall exports living processes only
+    #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
+    pub(super) default_gauge_mode: Option<GaugeMode>,
+    /// Export only families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// multiprom's own metrics are always included
+    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
+    pub(super) include: Vec<Pattern>,
+    /// Omit families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
+    /// `multiprom_.*` omits multiprom's own metrics
+    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
+    pub(super) exclude: Vec<Pattern>,
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, where what is promised may not hold
+    /// Accept a directory on any file system, also on untested ones without the guarantees of the documentation;
+    /// exporters then compact nothing without --compact
     #[arg(long)]
     pub(super) any_file_system: bool,
-    /// Name of the label that tells processes apart in the modes all and liveall
+    /// Name of the label that distinguishes processes in the modes all and liveall
     #[arg(long, value_name = "NAME", default_value = "pid")]
     #[arg(value_parser = parse_label_name)]
     pub(super) pid_label: String,
 }
 
-/// Which files an exporter compacts.
+/// The files that an exporter compacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompactMode {
-    /// Those of multiprom and of the Python client, whose own collector must not read the directory then
+    /// Files of multiprom and of the Python client, whose own collector must not read the directory then
     All,
-    /// Those of multiprom
+    /// Files of multiprom only, for applications that serve metrics by the Python client's collector
     Own,
+    /// No files
     Off,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeepDeadArguments {
-    /// How long gauges of mode all of processes that have ended are kept: 90s, 30m, 1h, 7d or forever
+    /// How long gauges of the mode all are kept after their process has ended: 90s, 30m, 1h, 7d or forever
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
     pub(super) keep_dead: Keep,
 }
 
-/// A time, or none where it never ends.
+/// A duration; `None` is forever.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep(pub(super) Option<Duration>);
 
@@ -112,7 +126,7 @@ pub(super) struct DemoArguments {
     pub(super) workers: u32,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
-    /// Seconds until the demo ends; without it, it runs until it is interrupted
+    /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
 }
@@ -123,19 +137,45 @@ pub(super) struct DemoWorkerArguments {
     pub(super) dir: PathBuf,
 }
 
+/// Owner and permissions of a directory that is created.
+#[derive(Args, Clone, Debug)]
+pub(super) struct NewDirArguments {
+    /// Owner of a directory that is created, for servers that start as root and change their user
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(super) dir_owner: Option<Owner>,
+    /// Permissions of a directory that is created, in octal [default: 700]
+    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
+    pub(super) dir_mode: Option<u32>,
+}
+
+impl NewDirArguments {
+    pub(super) fn to_create(&self) -> NewDir {
+        NewDir { owner: self.dir_owner.clone(), mode: self.dir_mode }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// Multiprocess directory, made if missing; without it a private one in memory
+    /// Multiprocess directory, created if it is missing [default: $PROMETHEUS_MULTIPROC_DIR, else a
+    /// private one]
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) new_dir: NewDirArguments,
+    #[command(flatten)]
     pub(super) listen: ListenArguments,
+    /// Start the command even if listening on the address fails, and retry until it succeeds
+    #[arg(long)]
+    pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Keep what processes that ended before the start have recorded
+    /// Keep the values of ended processes in the directory of --dir, and share it with other `run` commands
     #[arg(long)]
     pub(super) keep_files: bool,
-    /// Which files of processes that have ended are compacted [default: all]
+    /// Remove the values of ended processes at the start, which is the default in the directory of --dir
+    #[arg(long, conflicts_with = "keep_files")]
+    pub(super) reset: bool,
+    /// Which files of ended processes to compact [default: all; own in a directory of the environment]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
@@ -155,14 +195,18 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Which files of processes that have ended are compacted [default: own]
+    /// Which files of ended processes to compact [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Forget what processes that ended before the start have recorded
+    /// Remove the values of processes that ended before the start; files whose writers may live are kept and
+    /// reported
     #[arg(long)]
     pub(super) reset: bool,
+    /// Wait until all directories exist before listening
+    #[arg(long)]
+    pub(super) wait: bool,
 }
 
 #[derive(Args, Debug)]
@@ -171,7 +215,7 @@ pub(super) struct CheckArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
-    /// Series files to verify, in place of a directory
+    /// Series files to verify instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
 }
@@ -182,7 +226,7 @@ pub(super) struct CompactArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
-    /// Leave the files of the Python client alone, whose own collector cannot read the archive
+    /// Exclude files of the Python client, whose own collector cannot read the archive
     #[arg(long)]
     pub(super) own: bool,
     #[command(flatten)]
@@ -242,12 +286,12 @@ pub(super) struct DumpArguments {
     pub(super) format: FormatName,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
-    /// Series files to merge, in place of a directory
+    /// Series files to merge instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
 }
 
-/// A format that is read.
+/// An input format.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum SyntaxName {
     Text,
@@ -273,7 +317,7 @@ pub(super) struct ConvertArguments {
     /// Format of the output
     #[arg(long, value_enum)]
     pub(super) to: FormatName,
-    /// Input; by default, and for `-`, standard input
+    /// Input file; standard input by default and for `-`
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 }
@@ -283,7 +327,7 @@ pub(super) struct LintArguments {
     /// Format of the input
     #[arg(long, value_enum, default_value = "text")]
     pub(super) from: SyntaxName,
-    /// Input; by default, and for `-`, standard input
+    /// Input file; standard input by default and for `-`
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 }
@@ -298,18 +342,13 @@ pub(super) struct LsArguments {
     pub(super) json: bool,
 }
 
-fn parse_pattern(text: &str) -> std::result::Result<regex::Regex, String> {
-    // As in Prometheus, a pattern matches the whole name.
-    regex::Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or("not a regular expression").trim();
-        reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
-    })
+fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
+    text.parse::<GaugeMode>().map_err(|error| error.to_string())
 }
 
-fn parse_mode_rule(text: &str) -> std::result::Result<(regex::Regex, GaugeMode), String> {
+fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((parse_pattern(pattern)?, mode.parse::<GaugeMode>().map_err(|error| error.to_string())?))
+    Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
@@ -340,7 +379,7 @@ fn parse_label_name(text: &str) -> std::result::Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The one directory that a command works on: the flag's, else the environment's.
+/// The directory of a command: that of the flag, else that of the environment.
 pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
     flag.cloned().or_else(|| multiprocess_dir().map(PathBuf::from)).ok_or_else(|| {
         let message = format!("no directory: give --dir or set {DIR_VARIABLE}");
@@ -348,7 +387,25 @@ pub(super) fn directory(flag: Option<&PathBuf>) -> Result<PathBuf> {
     })
 }
 
-/// The directories that a command works on; patterns stand for what they match now.
+/// The first directory that does not exist, or the first pattern without a match.
+pub(super) fn missing_directory(flags: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let flags = if flags.is_empty() { vec![directory(None)?] } else { flags.to_vec() };
+    for flag in flags {
+        let is_missing = match directories(std::slice::from_ref(&flag)) {
+            Ok(dirs) => dirs.iter().any(|dir| {
+                dir.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }),
+            Err(error) if error.kind() == ErrorKind::Directory => true,
+            Err(error) => return Err(error),
+        };
+        if is_missing {
+            return Ok(Some(flag));
+        }
+    }
+    Ok(None)
+}
+
+/// The directories of a command. Patterns are expanded.
 pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if flags.is_empty() {
         return directory(None).map(|dir| vec![dir]);

@@ -1,16 +1,17 @@
-//! `check`: is every entry of every file as it was written?
+//! `check`: verifies every entry of every file.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{self, CheckArguments};
-use super::{print, say};
+use super::{print, print_message};
 use crate::error::{Error, Result};
 use crate::file::archive::ARCHIVE_NAME;
+use crate::file::place;
 use crate::multiproc::{FileInfo, inspect_archive, inspect_file, list_files};
 
-/// What was found so far.
+/// Counts of the verified files.
 #[derive(Default)]
 struct Findings {
     files: usize,
@@ -21,9 +22,9 @@ struct Findings {
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode> {
     let mut findings = Findings::default();
     if arguments.files.is_empty() {
-        for dir in args::directories(&arguments.dir)? {
-            list_files(&dir)?.iter().for_each(|file| findings.add_file(file));
-            findings.add_archive(&dir)?;
+        for (_, dir) in place::distinct(&args::directories(&arguments.dir)?) {
+            list_files(dir)?.iter().for_each(|file| findings.add_file(file));
+            findings.add_archive(dir)?;
         }
     }
     for file in &arguments.files {
@@ -42,7 +43,7 @@ impl Findings {
         self.files += 1;
         self.entries += entries;
         if let Some(error) = error {
-            say(error);
+            print_message(error);
             self.damaged += 1;
         }
     }

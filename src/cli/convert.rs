@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::parse::{Families, Family, OwnedSample, ParseError, Parser, Syntax, lint};
 
-/// The exit status for an exposition that parses and could be better, as promtool has it.
+/// The exit status for a valid exposition with problems, as in promtool.
 const LINT_FOUND: u8 = 3;
 
 pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
@@ -29,8 +29,8 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
         families = with_created(families);
     }
     let body = Exposition::encode(&families, Negotiated::from(format).created()).body;
-    // What one format allows need not fit into another: negative counters, histograms without `+Inf`,
-    // names that become equal.
+    // One format may allow what another one cannot represent: negative counters, histograms without `+Inf`,
+    // names whose escaped forms are equal.
     let (output, syntax) = match format {
         Format::Text | Format::TextUtf8 => ("text output", Some(Syntax::Text)),
         Format::OpenMetrics => ("OpenMetrics output", Some(Syntax::OpenMetrics)),
@@ -53,8 +53,8 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Gauges `x_created` beside a counter, histogram or summary `x`, as the Python client has them in text, become
-/// its times of creation: OpenMetrics keeps that name for it.
+/// Turns gauges `x_created` of a counter, histogram or summary `x`, which the Python client writes in text, into
+/// its start timestamps: OpenMetrics reserves that name for them.
 fn with_created(families: Families) -> Families {
     let name = |family: &Family| format!("{}{}", family.name, Part::Created.suffix());
     let has_times = |family: &&Family| family.metric_type.has(Part::Created);
@@ -84,7 +84,7 @@ pub(super) fn lint(arguments: &LintArguments) -> Result<ExitCode> {
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(LINT_FOUND) })
 }
 
-/// Opens the file, or standard input without one or for `-`; errors name it.
+/// Opens the file, or standard input if there is none or it is `-`. Errors name the source.
 fn with_source<T>(
     file: Option<&Path>,
     read: impl FnOnce(&mut dyn BufRead) -> std::result::Result<T, ParseError>,

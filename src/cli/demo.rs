@@ -1,5 +1,5 @@
-//! `demo`: worker processes that serve, a load that they serve, a kill now and then, and the merged
-//! metrics of all of them.
+//! `demo`: worker processes that serve requests, clients, a kill every few seconds, and the merged metrics of all
+//! workers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::args::{CompactMode, DemoArguments, Keep, KeepDeadArguments};
 use super::demo_worker::ROUTES;
+use super::new_dir::NewDir;
 use super::private_dir::PrivateDir;
 use super::signals::{self, Signal, Signals};
 use super::{compact, print, serve};
@@ -20,22 +21,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collector as _, FamilyHead, FamilySink, Sample};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
-/// How often a worker is killed.
+/// Interval between kills of a worker.
 const KILL_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the summary is printed.
+/// Interval between lines of the summary.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long gauges of killed workers are shown.
+/// How long gauges of killed workers are kept.
 const KEEP_DEAD: Duration = Duration::from_secs(60);
-/// Threads that send requests, and how long each rests between two.
+/// Threads that send requests, and the pause of each between two requests.
 const CLIENTS: u64 = 4;
 const CLIENT_PAUSE: Duration = Duration::from_millis(20);
-/// How long a client waits for an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client waits for a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
-    let dir = PrivateDir::create()?;
-    let builder = MultiProcessCollector::builder().directory(dir.path());
+    let (dir, _) = PrivateDir::create(&NewDir::default())?;
+    let builder = MultiProcessCollector::builder();
+    let builder = builder.labelled_directory(dir.path(), PrivateDir::LABEL);
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;
@@ -54,19 +56,19 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
         )
         .as_bytes(),
     )?;
-    let mut crew = Crew::hire(arguments.workers, listener, dir.path())?;
+    let mut workers = Workers::start_all(arguments.workers, listener, dir.path())?;
     let load = Load::begin(address);
-    let result = crew.supervise(arguments, &signals, &load);
+    let result = workers.supervise(arguments, &signals, &load);
     load.end();
-    let answered = load.answered.load(Ordering::Relaxed);
-    crew.dismiss();
+    let responses = load.responses.load(Ordering::Relaxed);
+    workers.kill_all();
     let counted = counted_requests(dir.path());
     exporter.stop();
     result?;
     print(
         format!(
-            "stopped: {answered} requests answered, {counted} counted, {} workers killed\n",
-            crew.killed
+            "stopped: {responses} responses received, {counted} requests counted, {} workers killed\n",
+            workers.killed
         )
         .as_bytes(),
     )?;
@@ -74,24 +76,24 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
 }
 
 /// The worker processes.
-struct Crew<'a> {
-    workers: Vec<Child>,
+struct Workers<'a> {
+    processes: Vec<Child>,
     listener: TcpListener,
     dir: &'a Path,
     killed: usize,
 }
 
-impl<'a> Crew<'a> {
-    fn hire(count: u32, listener: TcpListener, dir: &'a Path) -> Result<Crew<'a>> {
-        let mut crew = Crew { workers: Vec::new(), listener, dir, killed: 0 };
+impl<'a> Workers<'a> {
+    fn start_all(count: u32, listener: TcpListener, dir: &'a Path) -> Result<Workers<'a>> {
+        let mut workers = Workers { processes: Vec::new(), listener, dir, killed: 0 };
         for _ in 0..count {
-            let worker = crew.start()?;
-            crew.workers.push(worker);
+            let worker = workers.start()?;
+            workers.processes.push(worker);
         }
-        Ok(crew)
+        Ok(workers)
     }
 
-    /// Starts a worker. It gets the listening socket as its standard input.
+    /// Starts a worker. Its standard input is the listening socket.
     fn start(&self) -> Result<Child> {
         let start = || {
             let socket = OwnedFd::from(self.listener.try_clone()?);
@@ -104,7 +106,7 @@ impl<'a> Crew<'a> {
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a worker: {error}")))
     }
 
-    /// Replaces workers, killing one every now and then, until the time is over or a signal comes.
+    /// Kills a worker at each interval and replaces ended ones, until the duration has passed or a signal arrives.
     fn supervise(
         &mut self,
         arguments: &DemoArguments,
@@ -125,18 +127,18 @@ impl<'a> Crew<'a> {
             }
             if last_kill.elapsed() >= KILL_INTERVAL {
                 last_kill = Instant::now();
-                let victim = self.killed % self.workers.len();
-                let _ = self.workers[victim].kill();
+                let victim = self.killed % self.processes.len();
+                let _ = self.processes[victim].kill();
                 self.killed += 1;
             }
             self.replace_ended()?;
             print(
                 format!(
-                    "{:>4} s  {} requests counted, {} answered, {} workers, {} killed\n",
+                    "{:>4} s  {} requests counted, {} responses received, {} workers, {} killed\n",
                     start.elapsed().as_secs(),
                     counted_requests(self.dir),
-                    load.answered.load(Ordering::Relaxed),
-                    self.workers.len(),
+                    load.responses.load(Ordering::Relaxed),
+                    self.processes.len(),
                     self.killed,
                 )
                 .as_bytes(),
@@ -145,58 +147,58 @@ impl<'a> Crew<'a> {
     }
 
     fn replace_ended(&mut self) -> Result<()> {
-        for at in 0..self.workers.len() {
-            let worker = &mut self.workers[at];
+        for at in 0..self.processes.len() {
+            let worker = &mut self.processes[at];
             if matches!(worker.try_wait(), Ok(None)) {
                 continue;
             }
             mark_process_dead(self.dir, worker.id())?;
-            self.workers[at] = self.start()?;
+            self.processes[at] = self.start()?;
         }
         Ok(())
     }
 
-    fn dismiss(&mut self) {
-        for worker in &mut self.workers {
-            // OK because a worker that has ended already needs no killing.
+    fn kill_all(&mut self) {
+        for worker in &mut self.processes {
+            // OK because the call fails only for a worker that has already ended.
             let _ = worker.kill();
             let _ = worker.wait();
         }
     }
 }
 
-impl Drop for Crew<'_> {
+impl Drop for Workers<'_> {
     fn drop(&mut self) {
-        self.dismiss();
+        self.kill_all();
     }
 }
 
 /// Threads that send requests to the workers.
 struct Load {
-    answered: Arc<AtomicU64>,
+    responses: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     clients: std::cell::RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Load {
     fn begin(address: SocketAddr) -> Load {
-        let answered = Arc::new(AtomicU64::new(0));
+        let responses = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let client = |number: u64| {
-            let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+            let (responses, stop) = (Arc::clone(&responses), Arc::clone(&stop));
             std::thread::spawn(move || {
                 let mut turn = number as usize;
                 while !stop.load(Ordering::Relaxed) {
                     turn += 1;
                     if request(address, ROUTES[turn % ROUTES.len()]).is_ok() {
-                        answered.fetch_add(1, Ordering::Relaxed);
+                        responses.fetch_add(1, Ordering::Relaxed);
                     }
                     std::thread::park_timeout(CLIENT_PAUSE);
                 }
             })
         };
         let clients = (0..CLIENTS).map(client).collect();
-        Load { answered, stop, clients: std::cell::RefCell::new(clients) }
+        Load { responses, stop, clients: std::cell::RefCell::new(clients) }
     }
 
     fn end(&self) {
@@ -215,19 +217,19 @@ impl Drop for Load {
 }
 
 fn request(address: SocketAddr, route: &str) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT)?;
+    stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
     write!(stream, "GET {route} HTTP/1.0\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    if answer.starts_with(b"HTTP/1.0 ") {
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response)?;
+    if response.starts_with(b"HTTP/1.0 ") {
         Ok(())
     } else {
         Err(std::io::ErrorKind::InvalidData.into())
     }
 }
 
-/// The sum of the requests that all workers, dead or alive, have counted.
+/// The sum of the requests that all workers, living and dead, have counted.
 fn counted_requests(dir: &Path) -> f64 {
     #[derive(Default)]
     struct Sum {

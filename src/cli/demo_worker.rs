@@ -1,5 +1,4 @@
-//! One worker of the demo: answers HTTP requests on a socket that it shares with the others, and
-//! records as any service would.
+//! One worker of the demo: responds to HTTP requests on a socket that all workers share, and records metrics.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +12,7 @@ use crate::metrics::{Counter, Family, Gauge, Histogram, Summary, buckets};
 use crate::model::GaugeMode;
 use crate::registry::{Backend, set_default_backend};
 
-/// What the demo serves.
+/// The routes that the demo serves.
 pub(super) const ROUTES: [&str; 4] = ["/", "/cart", "/search", "/missing"];
 
 /// Threads of a worker.
@@ -22,18 +21,17 @@ const THREADS: usize = 2;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 static REQUESTS: Family<Counter, 2> =
-    Counter::new("demo_requests_total", "Requests answered.").labels(["route", "code"]);
+    Counter::new("demo_requests_total", "Requests served.").labels(["route", "code"]);
 static LATENCY: Family<Histogram, 1> =
-    Histogram::new("demo_request_seconds", "Time to answer a request.")
+    Histogram::new("demo_request_seconds", "Time to serve a request.")
         .buckets(&buckets::WEB)
         .labels(["route"]);
-static SIZE: Summary = Summary::new("demo_response_bytes", "Size of answers.");
+static SIZE: Summary = Summary::new("demo_response_bytes", "Size of responses.");
 static BUSY: Gauge =
     Gauge::new("demo_inprogress", "Requests in progress.").mode(GaugeMode::LiveSum);
-static LAST: Gauge =
-    Gauge::new("demo_last_request_timestamp_seconds", "When a request was answered last.")
-        .mode(GaugeMode::MostRecent);
-static START: Gauge = Gauge::new("demo_worker_start_time_seconds", "When each worker started.")
+static LAST: Gauge = Gauge::new("demo_last_request_timestamp_seconds", "Time of the last request.")
+    .mode(GaugeMode::MostRecent);
+static START: Gauge = Gauge::new("demo_worker_start_time_seconds", "Start time of each worker.")
     .mode(GaugeMode::LiveAll);
 
 pub(super) fn run(arguments: &DemoWorkerArguments) -> Result<ExitCode> {
@@ -50,32 +48,32 @@ pub(super) fn run(arguments: &DemoWorkerArguments) -> Result<ExitCode> {
 }
 
 fn serve(listener: &TcpListener) {
-    let mut noise = Noise::new();
-    // The listener ends with the process.
+    let mut random = Random::new();
+    // The listener is closed when the process ends.
     while let Ok((stream, _)) = listener.accept() {
-        // OK because a client that goes away concerns only itself.
-        let _ = answer(stream, &mut noise);
+        // OK because a disconnected client affects no other request.
+        let _ = respond(stream, &mut random);
     }
 }
 
-fn answer(mut stream: TcpStream, noise: &mut Noise) -> io::Result<()> {
+fn respond(mut stream: TcpStream, random: &mut Random) -> io::Result<()> {
     let _busy = BUSY.track_inprogress();
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let mut line = String::new();
     let mut reader = BufReader::new(&stream);
     reader.read_line(&mut line)?;
-    // A client that sees the connection closed before its last line is read may see a reset instead.
+    // If the connection were closed before the whole request is read, the client could see a reset.
     while reader.read_line(&mut String::new())? > 2 {}
     let route = line.split(' ').nth(1).unwrap_or_default();
     let route = ROUTES.into_iter().find(|known| *known == route).unwrap_or("/missing");
     let timer = LATENCY.with([route]).start_timer();
-    std::thread::sleep(Duration::from_millis(1 + noise.below(12)));
-    let code = match noise.below(50) {
+    std::thread::sleep(Duration::from_millis(1 + random.below(12)));
+    let code = match random.below(50) {
         0 => "500",
         _ if route == "/missing" => "404",
         _ => "200",
     };
-    let body = "x".repeat(64 + noise.below(2048) as usize);
+    let body = "x".repeat(64 + random.below(2048) as usize);
     timer.stop();
     SIZE.observe(body.len() as f64);
     LAST.set_to_current_time();
@@ -83,13 +81,13 @@ fn answer(mut stream: TcpStream, noise: &mut Noise) -> io::Result<()> {
     write!(stream, "HTTP/1.0 {code} demo\r\nContent-Length: {}\r\n\r\n{body}\n", body.len() + 1)
 }
 
-/// Numbers that look random: xorshift.
-struct Noise(u64);
+/// Pseudo-random numbers: xorshift.
+struct Random(u64);
 
-impl Noise {
-    fn new() -> Noise {
+impl Random {
+    fn new() -> Random {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Noise(u64::from(time.subsec_nanos()) << 20 | u64::from(std::process::id()) | 1)
+        Random(u64::from(time.subsec_nanos()) << 20 | u64::from(std::process::id()) | 1)
     }
 
     fn below(&mut self, limit: u64) -> u64 {

@@ -5,7 +5,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
-use super::{serve, told};
+use super::patterns::EndOfPage;
+use super::serve::Merging;
+use super::{check_output, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::multiproc::MultiProcessCollector;
@@ -19,16 +21,17 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
         }
     }
     for file in &arguments.files {
-        // One that is missing from a directory is no error: it has vanished. One that is named is.
+        // A file that has disappeared from a directory is not an error; a missing file that is named is one.
         fs::symlink_metadata(file)
             .map_err(|error| Error::at(ErrorKind::SeriesFile, file, error))?;
         builder = builder.file(file);
     }
     let registry = Registry::new();
-    let builder = serve::configure(builder, arguments.merge).on_problem(serve::tell);
-    registry.register(builder.build()?)?;
+    let Merging { builder, patterns } = serve::configure(builder, arguments.merge);
+    registry.register(builder.on_problem(serve::report_problem).build()?)?;
+    registry.register(EndOfPage(patterns))?;
     let mut out = io::stdout().lock();
-    told(
+    check_output(
         Exposition::write(&registry, arguments.format.format(), &mut out)
             .and_then(|()| out.flush()),
     )?;

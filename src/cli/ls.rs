@@ -1,20 +1,21 @@
-//! `ls`: the files of a directory, and whether their writers live.
+//! `ls`: the files of a directory and the liveness of their writers.
 
 use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, LsArguments};
-use super::{print, say};
+use super::{owner, print, print_message};
 use crate::error::Result;
 use crate::file::key::push_string;
 use crate::model::clock;
-use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files};
+use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files_by};
 
 const HEADINGS: [&str; 8] = ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"];
 
 pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
     let dir = args::directory(arguments.dir.as_ref())?;
-    let files = list_files(&dir)?;
+    let mut prober = owner::prober();
+    let files = list_files_by(&dir, &mut prober)?;
     let archive = inspect_archive(&dir)?;
     let text = if arguments.json {
         let archive = archive.iter().map(archive_json);
@@ -23,7 +24,8 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
         let errors = files.iter().filter_map(|file| file.error.as_ref());
         errors
             .chain(archive.iter().filter_map(|it| it.error.as_ref()))
-            .for_each(|error| say(error));
+            .for_each(|error| print_message(error));
+        prober.unreported().iter().for_each(|line| print_message(line));
         let mut text = table(&files);
         text.extend(archive.iter().map(archive_line));
         text.into_bytes()
@@ -80,7 +82,7 @@ fn archive_line(archive: &ArchiveInfo) -> String {
     )
 }
 
-/// An object on a line.
+/// A JSON object on one line.
 struct Object(Vec<u8>);
 
 impl Object {
@@ -106,7 +108,7 @@ impl Object {
         self
     }
 
-    /// Something that JSON spells as Rust does.
+    /// A value whose `Display` is JSON.
     fn value(&mut self, name: &str, value: impl Display) -> &mut Object {
         self.name(name).extend_from_slice(value.to_string().as_bytes());
         self
@@ -118,7 +120,7 @@ impl Object {
     }
 }
 
-/// The same fields as the table, and what is wrong with the file.
+/// The fields of the table, and the error of the file.
 fn json(file: &FileInfo) -> Vec<u8> {
     let mut object = Object::begin();
     object

@@ -1,8 +1,8 @@
 //! The `multiprom` command: arguments, messages, exit statuses.
 //!
-//! Results go to standard output, everything else to standard error, each line naming the file, the
-//! flag or the address that it is about. Exit status 0 is good, 1 a failure, 2 wrong usage, 3 an
-//! exposition with which `lint` is not content; `run` leaves with the status of its command.
+//! Results go to standard output and messages to standard error. A message is one line that names the file,
+//! the flag or the address. The exit status is 0 for success, 1 for a failure, 2 for wrong usage and 3 for
+//! problems that `lint` found; `run` exits with the status of its command.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
 mod args;
@@ -12,27 +12,38 @@ mod convert;
 mod demo;
 mod demo_worker;
 mod dump;
+mod endpoint;
 mod ls;
 mod mark_dead;
+mod new_dir;
+mod owner;
+mod patterns;
 mod private_dir;
 mod run;
+mod run_dir;
+mod run_lock;
 mod serve;
 mod signals;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 
 use crate::error::{Error, ErrorKind};
+use crate::logging;
 use args::{Arguments, Command};
 
-/// Runs the command that the process was started with.
+/// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return refuse(&error),
+        Err(error) => return print_usage(&error),
     };
+    let serves =
+        matches!(arguments.command, Command::Demo(_) | Command::Run(_) | Command::Serve(_));
+    IS_PATIENT.store(!serves, Ordering::Relaxed);
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorker(arguments) => demo_worker::run(&arguments),
@@ -47,47 +58,57 @@ pub fn main() -> ExitCode {
         Command::Lint(arguments) => convert::lint(&arguments),
     };
     result.unwrap_or_else(|error| {
-        say(&error);
+        print_message(&error);
         let is_usage = matches!(error.kind(), ErrorKind::Usage | ErrorKind::InvalidLabels);
         ExitCode::from(if is_usage { 2 } else { 1 })
     })
 }
 
-/// Prints help, or what is wrong with the arguments in one line.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints help, or one line about invalid arguments.
+fn print_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // OK because help that cannot be printed is nobody's loss.
+        // OK because a failure to print help has no consequence.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        say(&"no command is given: see --help");
+        print_message(&"no command: see --help");
         return ExitCode::from(2);
     }
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let message = text.lines().take_while(|line| !line.is_empty());
     let message: Vec<&str> = message.map(str::trim).collect();
-    say(&message.join(" "));
+    print_message(&message.join(" "));
     ExitCode::from(2)
 }
 
-/// Writes one line to standard error.
-fn say(message: &dyn std::fmt::Display) {
-    crate::error::log_line(message);
+/// Whether a message may wait for a slow reader of standard error.
+static IS_PATIENT: AtomicBool = AtomicBool::new(true);
+
+/// Writes one line to standard error. Commands that serve drop the line instead of waiting.
+fn print_message(message: &dyn std::fmt::Display) {
+    if IS_PATIENT.load(Ordering::Relaxed) {
+        // OK because there is no other place to report it.
+        let _ = io::stderr().write_all(format!("multiprom: {message}\n").as_bytes());
+    } else {
+        logging::write_line(message);
+    }
 }
 
 /// Writes to standard output.
 fn print(bytes: &[u8]) -> crate::Result<()> {
     let mut out = io::stdout().lock();
-    told(out.write_all(bytes).and_then(|()| out.flush()))
+    check_output(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// What writing to standard output came to. A reader that has gone away, as `head` does, is no failure.
-fn told(written: io::Result<()>) -> crate::Result<()> {
+/// Converts the result of writing to standard output. A closed pipe, as after `head`, counts as success; an
+/// error of a collector is returned unchanged.
+fn check_output(written: io::Result<()>) -> crate::Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::at(ErrorKind::Io, "standard output", error))
+            let other = |error| Error::at(ErrorKind::Io, "standard output", error);
+            Err(error.downcast::<Error>().unwrap_or_else(other))
         }
         _ => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! `run`: the launcher.
 //!
-//! Makes a directory, starts the command in it, serves, and stays until the last descendant of the
-//! command has ended: orphans become children of this process, so a command that replaces itself or
-//! goes to the background is still followed.
+//! Creates a directory, starts the command with it, serves its metrics, and ends when the last descendant of
+//! the command has ended: orphans become children of this process, so daemons and re-executed servers are
+//! followed too.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,68 +11,62 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::{CompactMode, RunArguments};
-use super::private_dir::{self, PrivateDir};
+use super::args::RunArguments;
+use super::compact::UncompactedHint;
+use super::endpoint::{Endpoint, Listening};
+use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
-use super::{compact, say, serve};
-use crate::error::{Error, ErrorKind, Result};
+use super::{compact, print_message, serve};
+use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
-use crate::multiproc::{MultiProcessCollector, clear_directory, mark_process_dead};
+use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
-/// How often ended children are looked for, should a signal be missed.
+/// Interval at which ended children are reaped if a signal is missed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Exit statuses of a command that cannot be started, as shells have them.
+/// Exit statuses for a command that cannot be started, as in shells.
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
-    let private;
-    let dir: &Path = match &arguments.dir {
-        Some(dir) => {
-            private_dir::create(dir)?;
-            if !arguments.keep_files {
-                clear_directory(dir)?;
-            }
-            dir
-        }
-        None => {
-            private = PrivateDir::create()?;
-            private.path()
-        }
-    };
-    // Commands may change their working directory.
-    let dir = fs::canonicalize(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
-    let builder = MultiProcessCollector::builder().directory(&dir);
+    let run_dir = RunDir::open(arguments)?;
+    let dir = run_dir.path().to_owned();
+    let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
     let builder = serve::configure(builder, arguments.merge.clone());
-    // Nobody but us reads the directory: all files may be compacted.
-    let (dirs, flag) = (std::slice::from_ref(&dir), arguments.compact);
-    let usual = CompactMode::All;
+    let dirs = std::slice::from_ref(&dir);
+    let flag = compact::compact_flag(arguments.compact, &arguments.merge);
+    let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
-    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
-    say(&format_args!("serving {}", exporter.url()));
+    let hint = UncompactedHint::new(dirs, flag, usual, compactor.as_ref());
+    let registry = serve::registry(builder, compactor.as_ref())?;
+    let listening =
+        if arguments.listen_optional { Listening::Optional } else { Listening::Required };
+    let endpoint = Endpoint::open(registry, &arguments.listen, listening)?;
+    run_dir.report();
+    compact::report(flag, usual, compactor.as_ref());
+    endpoint.report();
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
-    let status = Launcher { dir, child, status: None }.follow(&signals);
+    let status = Launcher { dir, child, status: None, hint }.follow(&signals);
     drop(compacting);
-    exporter.stop();
+    endpoint.stop();
     Ok(ExitCode::from(status))
 }
 
-/// Starts the command; on failure the status to leave with.
+/// Starts the command and returns its process id, or an exit status.
 fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Result<u32, u8> {
     let (program, arguments) = command.split_first().ok_or(NOT_FOUND)?;
     let mut command = Command::new(program);
     command.args(arguments).env(DIR_VARIABLE, dir).env(OLD_DIR_VARIABLE, dir);
     signals.restore_in(&mut command);
     command.spawn().map(|child| child.id()).map_err(|error| {
-        say(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
+        print_message(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
         if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
     })
 }
@@ -80,16 +74,18 @@ fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Re
 struct Launcher {
     dir: PathBuf,
     child: u32,
-    /// Of the command, once it has ended.
+    /// Exit status of the command, after it has ended.
     status: Option<u8>,
+    hint: UncompactedHint,
 }
 
 impl Launcher {
-    /// Passes signals on and reaps until no descendant is left; the status of the command.
+    /// Forwards signals and reaps children until there are no descendants. Returns the status of the command.
     fn follow(mut self, signals: &Signals) -> u8 {
         loop {
+            self.hint.check();
             match signals.wait_for(REAP_INTERVAL) {
-                // Children are reaped below; the terminal has told the command itself.
+                // Children are reaped below; the terminal sends its signals to the command itself.
                 None | Some((Signal::CHLD, _) | (_, Sender::Terminal)) => {}
                 Some((signal, Sender::Process)) => self.forward(signal),
             }
@@ -99,7 +95,7 @@ impl Launcher {
                         if pid == self.child {
                             self.status = Some(status);
                         }
-                        tell(mark_process_dead(&self.dir, pid));
+                        report_error(mark_process_dead(&self.dir, pid));
                     }
                     Reaped::Running => break,
                     Reaped::None => return self.status.unwrap_or(0),
@@ -108,7 +104,7 @@ impl Launcher {
         }
     }
 
-    /// To the command; when it has ended, to the descendants that were left to us.
+    /// Forwards a signal to the command or, after its end, to the orphans.
     fn forward(&self, signal: Signal) {
         if self.status.is_none() {
             signals::send(self.child, signal);
@@ -120,16 +116,16 @@ impl Launcher {
     }
 }
 
-fn tell(result: Result<()>) {
+fn report_error(result: Result<()>) {
     if let Err(error) = result {
-        say(&error);
+        print_message(&error);
     }
 }
 
 /// The children of this process.
 ///
-/// See: proc(5), /proc/pid/stat: the parent is the second field after the name, which ends at the
-/// last parenthesis.
+/// See: proc(5), /proc/pid/stat: the parent is the second field after the name, which ends at the last
+/// parenthesis.
 fn children() -> Vec<u32> {
     let own = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else {

@@ -1,95 +1,156 @@
 //! `serve`: the merging exporter.
 
-use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
+use super::compact::UncompactedHint;
+use super::patterns::{EndOfPage, Kept, Patterns};
 use super::signals::{Signal, Signals};
-use super::{compact, say};
+use super::{compact, owner, print_message};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, clear_directory};
+use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
+
+/// Interval at which `--wait` checks for directories.
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let dirs = args::directories(&arguments.dir)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
     for dir in &dirs {
         builder = builder.directory(dir);
         if arguments.reset {
-            clear_directory(dir)?;
+            compact::reset(dir)?;
         }
     }
-    let any_file_system = arguments.merge.any_file_system;
-    // Where nothing was tried nothing is removed.
-    let flag = arguments.compact.or(any_file_system.then_some(CompactMode::Off));
+    let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
-    let compactor = compact::beside_exporter(&dirs, flag, CompactMode::Own, keep_dead)?;
+    let usual = CompactMode::Own;
+    let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
+    let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = configure(builder, arguments.merge);
     let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
-    say(&format_args!("serving {}", exporter.url()));
+    print_message(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    signals.wait();
+    while signals.wait_for(hint.check()).is_none() {}
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts an exporter of what a collector merges, and of what a compactor tells.
+/// Waits until every directory exists; `false` if a signal ends the wait.
+fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
+    let mut reported = None;
+    while let Some(dir) = args::missing_directory(flags)? {
+        if reported.as_ref() != Some(&dir) {
+            print_message(&format_args!(
+                "directory `{}` does not exist yet: waiting for it",
+                dir.display()
+            ));
+            reported = Some(dir);
+        }
+        if signals.wait_for(WAIT_INTERVAL).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Starts an exporter of a collector and of the metrics of a compactor.
 pub(super) fn start(
-    builder: CollectorBuilder,
+    merging: impl Into<Merging>,
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    let told = Mutex::new(HashSet::new());
-    // Once for each problem: the counter tells how often.
+    self::listen(registry(merging, compactor)?, listen)
+}
+
+/// The builder of a collector, and the patterns that it was configured with.
+pub(super) struct Merging {
+    pub(super) builder: CollectorBuilder,
+    pub(super) patterns: Arc<Patterns>,
+}
+
+impl From<CollectorBuilder> for Merging {
+    fn from(builder: CollectorBuilder) -> Merging {
+        Merging { builder, patterns: Arc::default() }
+    }
+}
+
+/// A registry with a collector and the metrics of a compactor.
+pub(super) fn registry(
+    merging: impl Into<Merging>,
+    compactor: Option<&Compactor>,
+) -> Result<Registry> {
+    let Merging { builder, patterns } = merging.into();
+    // `multiprom_file_errors_total` counts every occurrence.
+    let log = Mutex::new(ProblemLog::default());
     let builder = builder.on_problem(move |error| {
-        let message = error.to_string();
-        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
-            say(&message);
-        }
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
     });
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     if let Some(compactor) = compactor {
-        registry.register(compactor.clone())?;
+        let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
+        registry.register(Kept { collector, patterns })?;
     }
-    Exporter::builder(registry)
+    registry.register(EndOfPage(patterns))?;
+    Ok(registry)
+}
+
+/// Starts an exporter of a registry.
+pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
+    let exporter = Exporter::builder(registry.clone())
         .listen(listen.listen.clone())
-        .telemetry_path(&listen.telemetry_path)
-        .start()
+        .telemetry_path(&listen.telemetry_path);
+    registry.register(exporter.metrics())?;
+    exporter.start()
 }
 
-/// Tells of everything that is skipped, each time.
-pub(super) fn tell(error: &Error) {
-    say(error);
+/// Reports each problem each time it occurs.
+pub(super) fn report_problem(error: &Error) {
+    print_message(error);
 }
 
-/// Applies the flags that say how a directory is merged.
-pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> CollectorBuilder {
-    let MergeArguments { gauge_mode, include, exclude, labels, any_file_system, pid_label } = merge;
-    builder = builder.pid_label(pid_label);
+/// Applies the options of the merge.
+pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> Merging {
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
     if any_file_system {
         builder = builder.any_file_system();
     }
     for (name, value) in labels {
         builder = builder.label(name, value);
     }
-    if include.is_some() || exclude.is_some() {
-        builder = builder.filter(move |name| {
-            include.as_ref().is_none_or(|pattern| pattern.is_match(name))
-                && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
-        });
+    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
+    if patterns.are_filtering() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
     }
-    if !gauge_mode.is_empty() {
-        builder = builder.gauge_mode(move |name| {
-            let rule = gauge_mode.iter().find(|(pattern, _)| pattern.is_match(name));
-            rule.map(|(_, mode)| *mode)
-        });
+    if patterns.have_modes() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.gauge_mode(move |name| patterns.mode(name));
     }
-    builder
+    Merging { builder, patterns }
 }

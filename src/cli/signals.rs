@@ -1,7 +1,7 @@
-//! Signals, children and their ends.
+//! Signals and child processes.
 //!
-//! Signals are blocked in the whole process before any thread is started, and taken one by one by the
-//! main thread: no handler runs, so nothing is interrupted.
+//! Signals are blocked in the whole process before a thread is started, and the main thread waits for them: no
+//! handler runs, so no system call is interrupted.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
@@ -21,7 +21,7 @@ impl Signal {
     pub(super) const INT: Signal = Signal(libc::SIGINT);
     pub(super) const TERM: Signal = Signal(libc::SIGTERM);
     pub(super) const CHLD: Signal = Signal(libc::SIGCHLD);
-    /// What a launcher passes on to its command.
+    /// Signals that a launcher forwards to its command.
     pub(super) const FORWARDED: [Signal; 10] = [
         Signal::INT,
         Signal::TERM,
@@ -36,18 +36,18 @@ impl Signal {
     ];
 }
 
-/// Where a signal came from.
+/// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
     Process,
-    /// The terminal, which tells the whole foreground group.
+    /// The terminal, which sends the signal to the whole foreground process group.
     Terminal,
 }
 
-/// Signals that are blocked and waited for.
+/// Blocked signals to wait for.
 pub(super) struct Signals {
     set: libc::sigset_t,
-    /// What was blocked before.
+    /// The signal mask before.
     before: libc::sigset_t,
 }
 
@@ -56,13 +56,13 @@ fn failed(what: &str, error: &io::Error) -> Error {
 }
 
 impl Signals {
-    /// Blocks signals in this thread and in all that it starts; in commands too, unless they go through
+    /// Blocks signals in this thread and in the threads and processes that it starts, except commands prepared by
     /// [`restore_in`](Signals::restore_in).
     pub(super) fn block(signals: &[Signal]) -> Result<Signals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset fills the set it is given.
+        // SAFETY: sigemptyset initializes the set that it is passed.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: filled in the line before.
+        // SAFETY: initialized in the line before.
         let mut set = unsafe { set.assume_init() };
         for signal in signals {
             // SAFETY: the set is valid, the number is that of a signal.
@@ -80,13 +80,13 @@ impl Signals {
         Ok(Signals { set, before })
     }
 
-    /// Has a command start with the signals blocked that were blocked before, and no others.
+    /// Makes a command start with the signal mask before.
     ///
     /// NOTE: a command inherits the mask of the thread that starts it. See: sigprocmask(2), NOTES.
     pub(super) fn restore_in(&self, command: &mut Command) {
         let before = self.before;
         let restore = move || {
-            // SAFETY: the set is valid; the mask before is not asked for.
+            // SAFETY: the set is valid; the old mask is not requested.
             let error = unsafe {
                 libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut())
             };
@@ -97,16 +97,7 @@ impl Signals {
         unsafe { command.pre_exec(restore) };
     }
 
-    /// Waits for one of the signals, for ever.
-    pub(super) fn wait(&self) -> Signal {
-        loop {
-            if let Some((signal, _)) = self.wait_for(Duration::from_secs(3600)) {
-                return signal;
-            }
-        }
-    }
-
-    /// Waits for one of the signals.
+    /// Waits for one of the signals, for the given time at most.
     pub(super) fn wait_for(&self, time: Duration) -> Option<(Signal, Sender)> {
         let time = libc::timespec {
             tv_sec: time.as_secs() as libc::time_t,
@@ -126,13 +117,30 @@ impl Signals {
     }
 }
 
-/// Sends a signal to a process. One that is gone already is no failure.
+/// Runs `start` with all signals blocked, which a thread that it starts inherits.
+pub(super) fn with_all_blocked<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initializes the set that it is passed.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: initialized in the line before.
+    let all = unsafe { all.assume_init() };
+    let mut before = all;
+    // OK because it does not fail with a valid operation. See: pthread_sigmask(3).
+    // SAFETY: both sets are valid; only the mask of this thread changes.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    let started = start();
+    // SAFETY: `before` is the mask that the call above stored; the old mask is not requested.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    started
+}
+
+/// Sends a signal to a process. A process that has already ended is not an error.
 pub(super) fn send(pid: u32, signal: Signal) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(pid as libc::pid_t, signal.0) };
 }
 
-/// Has a command killed when the thread that starts it ends, however it ends.
+/// Makes the kernel kill a command when the thread that starts it ends.
 pub(super) fn end_with_parent(command: &mut Command) {
     let arrange = || {
         // SAFETY: takes numbers only.
@@ -143,7 +151,7 @@ pub(super) fn end_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(arrange) };
 }
 
-/// Has orphans among the descendants of this process become its children.
+/// Makes orphaned descendants of this process its children.
 pub(super) fn adopt_orphans() -> Result<()> {
     // SAFETY: takes numbers only.
     let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
@@ -153,18 +161,18 @@ pub(super) fn adopt_orphans() -> Result<()> {
     }
 }
 
-/// What became of the children.
+/// The result of [`reap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaped {
     /// A child has ended, with this exit status as a shell shows it.
     Child { pid: u32, status: u8 },
-    /// Children are left, and none has ended.
+    /// There are children, and none of them has ended.
     Running,
     /// There are no children.
     None,
 }
 
-/// Takes the status of one child that has ended.
+/// Reaps one child that has ended.
 pub(super) fn reap() -> Reaped {
     let mut status = 0;
     // SAFETY: `status` is valid and writable.

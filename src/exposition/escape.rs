@@ -1,6 +1,6 @@
-//! Escaping schemes: how names that a scraper cannot read become names that it can.
+//! Escaping schemes: map names to those that a scraper accepts.
 //!
-//! See: "UTF-8 in Prometheus"; `EscapeName` of prometheus/common, which decides where the page differs.
+//! See: "UTF-8 in Prometheus"; `EscapeName` of prometheus/common, which this module follows where the two differ.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use crate::model::name;
 
-/// How names outside `[a-zA-Z_:][a-zA-Z0-9_:]*` (labels: without the colon) are shown. All other names are
-/// shown as they are, in every scheme.
+/// How names that do not match `[a-zA-Z_:][a-zA-Z0-9_:]*` (label names: the same without the colon) are written.
+/// Names that match are never changed.
 ///
 /// | scheme | `a.b_c` | `1abc` |
 /// |---|---|---|
@@ -18,25 +18,27 @@ use crate::model::name;
 /// | values | `U__a_2e_b__c` | `U___31_abc` |
 /// | allow-utf-8 | `"a.b_c"` | `"1abc"` |
 ///
-/// Only allow-utf-8 keeps all names apart. `values` does so for names that do not begin with `U__`, and `dots`
-/// for names of letters, digits, underscores, colons and at least one dot. Where names do become equal,
-/// encoders show the family, or within a family the label, that came first, and leave out what has the
-/// other.
+/// Only `allow-utf-8` maps all different names to different ones. `values` does so for names that do not begin with
+/// `U__`, `dots` for names that consist of letters, digits, underscores, colons and at least one dot. If escaped
+/// names collide, encoders write the first family, or the first label name of a family, and omit families or
+/// samples with the others.
+///
+/// See: <https://prometheus.io/docs/instrumenting/escaping_schemes/>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Escaping {
-    /// Each character that is not allowed becomes an underscore.
+    /// Replaces each invalid character by an underscore.
     #[default]
     Underscores,
-    /// A dot becomes `_dot_`, an underscore two, and so does every other character that is not allowed.
+    /// Replaces a dot by `_dot_`, an underscore and any other invalid character by two underscores.
     Dots,
-    /// `U__`, then each character that is not allowed as its code point in hexadecimal between underscores;
-    /// an underscore becomes two.
+    /// Prepends `U__`, replaces each invalid character by its code point, in hexadecimal between underscores, and an
+    /// underscore by two.
     Values,
-    /// Names are shown as they are, in double quotes where the format has them.
+    /// Does not change names; the text formats quote them.
     AllowUtf8,
 }
 
-/// Whose name it is: only those of metrics may have colons.
+/// The kind of a name: colons are valid only in metric names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Metric,
@@ -44,11 +46,11 @@ enum Owner {
 }
 
 impl Escaping {
-    /// Every scheme.
+    /// All schemes.
     pub const ALL: [Escaping; 4] =
         [Escaping::Underscores, Escaping::Dots, Escaping::Values, Escaping::AllowUtf8];
 
-    /// The value of the parameter `escaping` of `Accept` and `Content-Type`.
+    /// The value of the parameter `escaping` in `Accept` and `Content-Type`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Escaping::Underscores => "underscores",
@@ -58,7 +60,7 @@ impl Escaping {
         }
     }
 
-    /// The name under which a metric is shown, without quotes.
+    /// The escaped form of a metric name, without quotes.
     ///
     /// ```
     /// use multiprom::exposition::Escaping;
@@ -71,7 +73,7 @@ impl Escaping {
         self.escape(name, Owner::Metric)
     }
 
-    /// The name under which a label is shown, without quotes.
+    /// The escaped form of a label name, without quotes.
     pub fn label_name(self, name: &str) -> Cow<'_, str> {
         self.escape(name, Owner::Label)
     }
@@ -87,9 +89,9 @@ impl Escaping {
         if name.is_empty() {
             return Cow::Borrowed("_");
         }
-        let mut shown = String::with_capacity(name.len() + 8);
+        let mut escaped = String::with_capacity(name.len() + 8);
         if self == Escaping::Values {
-            shown.push_str("U__");
+            escaped.push_str("U__");
         }
         for (at, char) in name.char_indices() {
             let is_allowed = char.is_ascii_alphabetic()
@@ -97,18 +99,18 @@ impl Escaping {
                 || (char == ':' && owner == Owner::Metric)
                 || (at > 0 && char.is_ascii_digit());
             match self {
-                Escaping::Dots | Escaping::Values if char == '_' => shown.push_str("__"),
-                _ if is_allowed => shown.push(char),
-                Escaping::Dots if char == '.' => shown.push_str("_dot_"),
-                Escaping::Dots => shown.push_str("__"),
+                Escaping::Dots | Escaping::Values if char == '_' => escaped.push_str("__"),
+                _ if is_allowed => escaped.push(char),
+                Escaping::Dots if char == '.' => escaped.push_str("_dot_"),
+                Escaping::Dots => escaped.push_str("__"),
                 Escaping::Values => {
                     // OK because writing to a string cannot fail.
-                    let _ = write!(shown, "_{:x}_", u32::from(char));
+                    let _ = write!(escaped, "_{:x}_", u32::from(char));
                 }
-                Escaping::Underscores | Escaping::AllowUtf8 => shown.push('_'),
+                Escaping::Underscores | Escaping::AllowUtf8 => escaped.push('_'),
             }
         }
-        Cow::Owned(shown)
+        Cow::Owned(escaped)
     }
 }
 
@@ -118,13 +120,13 @@ impl fmt::Display for Escaping {
     }
 }
 
-/// A text that names no escaping scheme.
+/// The error for a string that is not the name of an [`Escaping`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownEscaping(String);
 
 impl fmt::Display for UnknownEscaping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no escaping scheme", self.0)
+        write!(f, "`{}` is not an escaping scheme", self.0)
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_have_no_colons() {
+    fn colons_are_escaped_in_label_names() {
         assert_eq!(Escaping::Underscores.label_name("a:b"), "a_b");
         assert_eq!(Escaping::Dots.label_name("a:b"), "a__b");
         assert_eq!(Escaping::Values.label_name("a:b"), "U__a_3a_b");
@@ -172,20 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn every_scheme_is_read_back_from_its_name() {
+    fn every_scheme_is_parsed_from_its_name() {
         for scheme in Escaping::ALL {
             assert_eq!(scheme.to_string().parse(), Ok(scheme));
         }
         let error = "Values".parse::<Escaping>().unwrap_err();
-        assert_eq!(error.to_string(), "`Values` is no escaping scheme");
+        assert_eq!(error.to_string(), "`Values` is not an escaping scheme");
     }
 
-    /// Texts that differ in little.
+    /// Similar names, of few characters.
     fn close_names() -> impl Strategy<Value = String> {
         "[_.a1:U \u{e9}]{1,6}"
     }
 
-    /// Letters, digits, underscores, colons and at least one dot.
+    /// Names of letters, digits, underscores, colons and at least one dot.
     fn dotted_names() -> impl Strategy<Value = String> {
         ("[_.a:dot]{0,4}", "[_.a1:dot]{0,4}")
             .prop_map(|(before, after)| format!("{before}.{after}"))
@@ -193,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_allowed(name: String) {
+        fn escaped_names_are_valid(name: String) {
             for scheme in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
                 prop_assert!(name::is_metric_name(&scheme.metric_name(&name)));
                 prop_assert!(name::is_label_name(&scheme.label_name(&name)));
@@ -201,14 +203,14 @@ mod tests {
         }
 
         #[test]
-        fn values_keeps_names_apart(a in close_names(), b in close_names()) {
+        fn the_scheme_values_is_injective(a in close_names(), b in close_names()) {
             prop_assume!(a != b && !a.starts_with("U__") && !b.starts_with("U__"));
             prop_assert_ne!(Escaping::Values.metric_name(&a), Escaping::Values.metric_name(&b));
             prop_assert_ne!(Escaping::Values.label_name(&a), Escaping::Values.label_name(&b));
         }
 
         #[test]
-        fn dots_keeps_dotted_names_apart(a in dotted_names(), b in dotted_names()) {
+        fn the_scheme_dots_is_injective_on_dotted_names(a in dotted_names(), b in dotted_names()) {
             prop_assume!(a != b);
             prop_assert_ne!(Escaping::Dots.metric_name(&a), Escaping::Dots.metric_name(&b));
         }

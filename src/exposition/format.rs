@@ -1,4 +1,4 @@
-//! The formats, and what a scraper is told of them.
+//! The exposition formats and their content types.
 
 use super::escape::Escaping;
 
@@ -9,33 +9,33 @@ pub enum Format {
     /// The Prometheus text format, version 0.0.4.
     #[default]
     Text,
-    /// The Prometheus text format, version 1.0.0, which can quote names.
+    /// The Prometheus text format, version 1.0.0, which allows any UTF-8 name in quotes.
     TextUtf8,
     /// OpenMetrics text, version 1.0.0.
     OpenMetrics,
-    /// The same text under the version 0.0.1, for Prometheus before 2.34.
+    /// The same text, labelled as version 0.0.1 for Prometheus before 2.34.
     OpenMetrics001,
-    /// OpenMetrics text, version 2.0.0, as of its first release candidate; given to nobody who does not
-    /// ask for it by version.
+    /// OpenMetrics text, version 2.0.0, as of its first release candidate. Negotiated only if `Accept` names the
+    /// version.
     OpenMetrics2,
-    /// Messages `io.prometheus.client.MetricFamily`, each behind its length.
+    /// Length-delimited protobuf messages `io.prometheus.client.MetricFamily`.
     #[cfg(feature = "protobuf")]
     Protobuf,
-    /// The same messages in the text form of Protocol Buffers, for people.
+    /// The same messages in the protobuf text format, for humans.
     #[cfg(feature = "protobuf")]
     ProtobufText,
-    /// JSON, for programs that are no scrapers; never negotiated.
+    /// JSON, for programs other than scrapers; never negotiated.
     Json,
 }
 
 impl Format {
-    /// The value of the HTTP header `Content-Type`, with the default escaping.
+    /// The value of the HTTP header `Content-Type` with the default escaping of the format.
     pub const fn content_type(self) -> &'static str {
         Negotiated::from_format(self).content_type()
     }
 
-    /// How names are escaped where nobody says: by underscores in the formats that old scrapers read, not
-    /// at all in those that can hold any name.
+    /// The escaping if none is requested: underscores in the formats of older scrapers, none in the formats that
+    /// allow any name.
     const fn default_escaping(self) -> Escaping {
         match self {
             Format::Text | Format::OpenMetrics | Format::OpenMetrics001 => Escaping::Underscores,
@@ -44,36 +44,36 @@ impl Format {
     }
 }
 
-/// What a scraper is answered with: a format, and how names are escaped in it.
+/// The result of content negotiation: a format, and the escaping of names in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Negotiated {
     format: Format,
     escaping: Escaping,
-    /// Whether the content type tells the escaping.
-    tells_escaping: bool,
+    /// Whether the content type has the parameter `escaping`.
+    has_escaping_parameter: bool,
     shows_created: bool,
 }
 
 impl Negotiated {
-    /// A format and an escaping, which the content type tells.
+    /// A format and an escaping, which the content type names.
     ///
-    /// [`Format::Json`] shows names as they are, whatever the escaping.
+    /// [`Format::Json`] ignores the escaping and never changes names.
     pub const fn new(format: Format, escaping: Escaping) -> Negotiated {
-        Negotiated { format, escaping, tells_escaping: true, shows_created: false }
+        Negotiated { format, escaping, has_escaping_parameter: true, shows_created: false }
     }
 
-    /// A format for a scraper that named no escaping.
+    /// The format of a response to a scraper that requested no escaping.
     pub(super) const fn without_escaping(format: Format) -> Negotiated {
-        // These versions are newer than the parameter, so their readers expect it.
-        let tells_escaping = matches!(format, Format::TextUtf8 | Format::OpenMetrics2);
+        // Readers of these versions support the parameter, which is older than the versions.
+        let has_escaping_parameter = matches!(format, Format::TextUtf8 | Format::OpenMetrics2);
         let escaping = Escaping::Underscores;
-        Negotiated { format, escaping, tells_escaping, shows_created: false }
+        Negotiated { format, escaping, has_escaping_parameter, shows_created: false }
     }
 
     const fn from_format(format: Format) -> Negotiated {
         let escaping = format.default_escaping();
-        let tells_escaping = matches!(escaping, Escaping::AllowUtf8);
-        Negotiated { format, escaping, tells_escaping, shows_created: false }
+        let has_escaping_parameter = matches!(escaping, Escaping::AllowUtf8);
+        Negotiated { format, escaping, has_escaping_parameter, shows_created: false }
     }
 
     /// The format.
@@ -81,8 +81,9 @@ impl Negotiated {
         self.format
     }
 
-    /// Shows when counters, histograms and summaries began, also in the text formats and OpenMetrics 1.0,
-    /// which need a sample `_created` for each of them and leave it out else.
+    /// Adds the start timestamps of counters, histograms and summaries to the text formats and OpenMetrics 1.0,
+    /// as samples `_created`, which these formats omit by default. The other formats always have start
+    /// timestamps.
     pub const fn created(self) -> Negotiated {
         Negotiated { shows_created: true, ..self }
     }
@@ -91,7 +92,7 @@ impl Negotiated {
         self.shows_created
     }
 
-    /// How names are escaped.
+    /// The escaping of names.
     pub const fn escaping(self) -> Escaping {
         self.escaping
     }
@@ -100,7 +101,7 @@ impl Negotiated {
     pub const fn content_type(self) -> &'static str {
         macro_rules! with_escaping {
             ($type:literal) => {
-                match (self.tells_escaping, self.escaping) {
+                match (self.has_escaping_parameter, self.escaping) {
                     (false, _) => $type,
                     (true, Escaping::Underscores) => concat!($type, "; escaping=underscores"),
                     (true, Escaping::Dots) => concat!($type, "; escaping=dots"),
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_types_are_what_scrapers_compare() {
+    fn content_types_are_those_that_scrapers_expect() {
         for (format, shown) in [
             (Format::Text, "text/plain; version=0.0.4; charset=utf-8"),
             (Format::TextUtf8, "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),

@@ -1,4 +1,4 @@
-//! JSON, for programs that are no scrapers.
+//! JSON, for programs other than scrapers.
 
 use super::Encoder;
 use crate::model::number::{Style, push_f64, push_u64};
@@ -6,9 +6,9 @@ use crate::model::{
     Exemplar, FamilyHead, FamilySink, NativeBuckets, NativeHistogram, Part, Sample,
 };
 
-/// Writes families as JSON; [`finish`](JsonEncoder::finish) ends the exposition.
+/// Encodes families as JSON. [`finish`](JsonEncoder::finish) ends the exposition.
 ///
-/// An array with one object for each family, each in a line of its own:
+/// The output is an array with one object per family, each on one line (here wrapped):
 ///
 /// ```json
 /// [
@@ -17,13 +17,18 @@ use crate::model::{
 /// ]
 /// ```
 ///
-/// (here broken in two). `type` is the word of OpenMetrics; `unit` may be empty. `labels` has `le` and `quantile`
-/// too. Values are texts in the form of the text format, as in the HTTP API of Prometheus: JSON has neither infinities
-/// nor NaN. `timestamp` and `exemplar`, an object of `labels`, `value` and `timestamp`, are there where the sample has
-/// them; times are numbers, in seconds since the Unix epoch. A native histogram is a sample with `histogram` in
-/// place of `value`, and `exemplars` in place of `exemplar`. It is an object of `schema`, a number, the values
-/// `count`, `sum`, `zero_threshold` and `zero_count`, and `negative` and `positive`, each an object of `spans`, pairs of
-/// offset and length, and `counts`; `created`, a time, is there if it is known. Names are shown as they are.
+/// - `type` is the OpenMetrics name of the type; `unit` may be empty.
+/// - `labels` includes `le` and `quantile`.
+/// - Values are strings in the number format of the text format, as in the HTTP API of Prometheus, because JSON has
+///   neither infinities nor NaN.
+/// - Times are numbers, in seconds since the Unix epoch.
+/// - `timestamp` and `exemplar` are optional. An exemplar has `labels`, `value` and optionally `timestamp`.
+/// - A native histogram is a sample with `histogram` in place of `value` and an array `exemplars` in place of
+///   `exemplar`. `histogram` has the number `schema`; the values `count`, `sum`, `zero_threshold` and `zero_count`;
+///   `negative` and `positive`, each with `spans`, which are pairs of offset and length, and the values `counts`; and
+///   optionally the time `created`.
+///
+/// Names are not escaped.
 pub struct JsonEncoder<'a> {
     out: &'a mut Vec<u8>,
     family: String,
@@ -37,7 +42,7 @@ impl<'a> JsonEncoder<'a> {
         JsonEncoder { out, family: String::new(), has_families: false, has_samples: false }
     }
 
-    /// Writes the end of the array.
+    /// Closes the array.
     pub fn finish(mut self) {
         self.end();
     }
@@ -47,7 +52,7 @@ impl<'a> JsonEncoder<'a> {
         self.out.extend_from_slice(end);
     }
 
-    /// Begins a sample, up to its labels, of which the last may still come.
+    /// Writes the beginning of a sample: its name and its labels, of which `extra` is the last.
     fn begin_sample(&mut self, suffix: &str, labels: &[(&str, &str)], extra: Option<(&str, f64)>) {
         if std::mem::replace(&mut self.has_samples, true) {
             self.out.push(b',');

@@ -1,17 +1,17 @@
-//! What the text formats have in common: series, escapes, comments.
+//! Lines of the text formats: series, escapes, metadata lines, exemplars.
 
 use super::names::Names;
 use crate::model::number::{Style, milliseconds, push_f64, push_u64};
 use crate::model::{Exemplar, Part, RenderedLabels, Sample};
 
-/// Which characters of a text are escaped besides backslash and line feed.
+/// Whether double quotes are escaped, in addition to backslashes and line feeds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quotes {
     Escaped,
-    Kept,
+    Literal,
 }
 
-/// Appends `text` with backslash, line feed and, if asked, double quote escaped.
+/// Appends `text` and escapes backslashes, line feeds and, depending on `quotes`, double quotes.
 pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: Quotes) {
     let mut rest = text.as_bytes();
     let is_special =
@@ -29,10 +29,10 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: Quotes) {
     out.extend_from_slice(rest);
 }
 
-/// Appends name and labels of a sample, and the space before its value; `before` comes after the name of
-/// the family.
+/// Appends the name of a sample, which is that of the family and `suffix`, its labels, and the space before its
+/// value.
 ///
-/// `false`, with nothing appended, where one of its labels is not shown.
+/// Returns `false`, with nothing appended, if a label is omitted because its escaped name collides with another.
 pub(super) fn push_series(
     out: &mut Vec<u8>,
     names: &mut Names,
@@ -73,22 +73,22 @@ pub(super) fn push_series(
     true
 }
 
-/// What the lines of rendered samples share within a family.
+/// Writes the series of samples with rendered labels, and caches what the samples of a family have in common.
 #[derive(Default)]
-pub(super) struct Shared {
-    /// What lines with this suffix begin with, up to the labels.
+pub(super) struct SeriesWriter {
+    /// The beginning of lines with `suffix`, up to the labels.
     head: Vec<u8>,
     suffix: Option<&'static str>,
     bounds: Bounds,
 }
 
-impl Shared {
+impl SeriesWriter {
     /// Begins a family.
     pub(super) fn begin(&mut self) {
         self.suffix = None;
     }
 
-    /// Appends name and labels of a sample, and the space before its value.
+    /// Appends the name and the labels of a sample, and the space before its value.
     pub(super) fn push_series(
         &mut self,
         out: &mut Vec<u8>,
@@ -116,7 +116,7 @@ impl Shared {
             }
             out.extend_from_slice(extra);
         } else if labels.is_empty() {
-            // Without labels there are no braces, or nothing but the name in them.
+            // Without labels there are no braces, except around a quoted name.
             out.pop();
             out.extend_from_slice(if names.is_quoted() { b"} " } else { b" " });
             return;
@@ -125,43 +125,45 @@ impl Shared {
     }
 }
 
-/// The labels that bounds are shown by. Histograms of a family mostly have the same, in the same order.
+/// A cache of labels `le` and `quantile`. The histograms of a family usually have the same bounds in the same order.
 #[derive(Default)]
 struct Bounds {
-    known: Vec<(u64, Vec<u8>)>,
+    /// The bits of a bound, and its label.
+    cached: Vec<(u64, Vec<u8>)>,
+    /// The index of the entry that is expected next.
     expected: usize,
 }
 
-/// More bounds than these are not kept: looking for one would take longer than writing it.
+/// The capacity of the cache. In a larger one, a search would take longer than formatting the number.
 const MAX_BOUNDS: usize = 64;
 
 impl Bounds {
     fn text(&mut self, before: &str, bound: f64) -> &[u8] {
-        let is_it = |known: &(u64, Vec<u8>)| {
-            known.0 == bound.to_bits() && known.1.starts_with(before.as_bytes())
+        let is_match = |entry: &(u64, Vec<u8>)| {
+            entry.0 == bound.to_bits() && entry.1.starts_with(before.as_bytes())
         };
-        let at = match self.known.get(self.expected) {
-            Some(known) if is_it(known) => self.expected,
-            _ => self.known.iter().position(is_it).unwrap_or_else(|| {
+        let at = match self.cached.get(self.expected) {
+            Some(entry) if is_match(entry) => self.expected,
+            _ => self.cached.iter().position(is_match).unwrap_or_else(|| {
                 let mut text = before.as_bytes().to_vec();
                 push_f64(&mut text, bound, Style::Canonical);
                 text.push(b'"');
-                self.known.truncate(MAX_BOUNDS - 1);
-                self.known.push((bound.to_bits(), text));
-                self.known.len() - 1
+                self.cached.truncate(MAX_BOUNDS - 1);
+                self.cached.push((bound.to_bits(), text));
+                self.cached.len() - 1
             }),
         };
         self.expected = at + 1;
-        &self.known[at].1
+        &self.cached[at].1
     }
 }
 
-/// What comes between the name of a sample and its labels.
+/// The byte between the name of a sample and its labels.
 fn opening(names: &Names) -> u8 {
     if names.is_quoted() { b',' } else { b'{' }
 }
 
-/// Appends the name of a sample, in quotes behind the brace that the labels follow in, or plain.
+/// Appends the name of a sample. A quoted name follows the opening brace, before the labels.
 fn push_name(out: &mut Vec<u8>, names: &Names, suffix: &str) {
     if names.is_quoted() {
         out.extend_from_slice(b"{\"");
@@ -173,7 +175,7 @@ fn push_name(out: &mut Vec<u8>, names: &Names, suffix: &str) {
     }
 }
 
-/// Appends `# <keyword> <name> `.
+/// Appends the beginning of a metadata line: `# <keyword> <name> `.
 pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, names: &Names, suffix: &str) {
     out.extend_from_slice(b"# ");
     out.extend_from_slice(keyword.as_bytes());
@@ -189,7 +191,7 @@ pub(super) fn push_comment(out: &mut Vec<u8>, keyword: &str, names: &Names, suff
     out.push(b' ');
 }
 
-/// Appends a time as the nearest count of milliseconds.
+/// Appends a time in milliseconds, rounded to the nearest integer.
 pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
     let milliseconds = milliseconds(seconds);
     if milliseconds < 0 {
@@ -198,7 +200,8 @@ pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
     push_u64(out, milliseconds.unsigned_abs());
 }
 
-/// Appends ` # {labels} value timestamp`. `false`, with nothing appended, where a label is not shown.
+/// Appends ` # {labels} value timestamp`. Returns `false`, with nothing appended, if a label is omitted because its
+/// escaped name collides with another.
 pub(super) fn push_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: &Exemplar<'_>) -> bool {
     let start = out.len();
     out.extend_from_slice(b" # {");
@@ -223,7 +226,7 @@ pub(super) fn push_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: &Exe
     true
 }
 
-/// What comes after the name of the family, and the labels, of a sample.
+/// Calls [`push_series`] with the suffix and the labels of a sample.
 pub(super) fn push_sample_series(
     out: &mut Vec<u8>,
     names: &mut Names,
@@ -240,17 +243,17 @@ mod tests {
     use crate::model::{FamilyHead, MetricType};
 
     #[test]
-    fn escapes_keep_every_character_apart() {
+    fn backslashes_line_feeds_and_quotes_are_escaped() {
         let mut out = Vec::new();
         push_escaped(&mut out, "a\\b\"c\nd", Quotes::Escaped);
         assert_eq!(out, br#"a\\b\"c\nd"#);
         out.clear();
-        push_escaped(&mut out, "a\\b\"c\nd", Quotes::Kept);
+        push_escaped(&mut out, "a\\b\"c\nd", Quotes::Literal);
         assert_eq!(out, br#"a\\b"c\nd"#);
     }
 
     #[test]
-    fn names_that_are_not_allowed_never_break_a_line() {
+    fn names_with_special_characters_are_escaped_or_quoted() {
         for (name, shown, quoted) in [
             ("a:b", "a:b ", "a:b "),
             ("http.total", "http_total ", "{\"http.total\"} "),
@@ -269,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn times_are_the_nearest_milliseconds() {
+    fn times_are_rounded_to_milliseconds() {
         for (seconds, shown) in [
             (1.5, "1500"),
-            // A product of a little less than 1001.
+            // The product is slightly less than 1001.
             (1.001, "1001"),
             (-0.0014, "-1"),
             (0.0, "0"),

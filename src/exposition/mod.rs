@@ -1,8 +1,9 @@
-//! Exposition: families as text, in the format that a scraper asks for.
+//! Encodes families in the exposition format that a scraper asks for.
 //!
-//! Encoders take families as they come and write them at once. What is kept besides the output is the
-//! name of each family, and in the formats that show a metric as a whole, that metric; protobuf is
-//! written family by family. What a format cannot hold is left out or mended as the encoder's page says.
+//! Encoders are streaming: they write each sample when they receive it. Besides the output they keep the names of
+//! the families. In addition, text keeps the gauge families that follow the current family, OpenMetrics 2.0 the
+//! current metric, which is one line, and protobuf the current family, which is one message. The documentation of
+//! each encoder lists what it omits or changes because the format cannot represent it.
 
 mod escape;
 mod format;
@@ -35,9 +36,9 @@ pub use page::Exposition;
 pub use protobuf::ProtobufEncoder;
 pub use text::TextEncoder;
 
-/// What all encoders can besides taking families.
+/// A sink that encodes families into a buffer.
 trait Encoder: FamilySink {
-    /// What is encoded so far and will not be changed any more, if that is all: to be taken away.
+    /// The output so far, for the caller to drain. `None` while the encoder may still remove the end of it.
     fn chunk(&mut self) -> Option<&mut Vec<u8>>;
 
     /// Ends the exposition.

@@ -1,42 +1,42 @@
-//! Names as they are shown: escaped, each family and each label under a name of its own.
+//! Escapes the names of families and labels, and resolves the collisions that escaping causes.
 //!
-//! Of families that would show a sample under one name because of escaping, the first is shown. Within a
-//! family, of two label names that become equal, the first keeps the name, and samples with the other are
-//! left out; so label sets that differ stay different. What is not escaped is never left out.
+//! If the escaped names of families or of their samples collide, the first family is written and the others are
+//! omitted. If label names of a family collide, the first label name is written and samples with another one are
+//! omitted, so different label sets remain different. Names that are not changed by escaping never cause an
+//! omission among themselves.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::escape::Escaping;
-use crate::model::{FamilyHead, MetricType, name};
+use crate::model::{FamilyHead, FamilyIndex, MetricType, name};
 
-/// How a format writes names.
+/// The syntax of names in a format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
-    /// Labels as `name="`, what needs quotes in quotes and escaped.
+    /// Labels are written as `name="`; names that need quotes are quoted, with escapes.
     Lines,
-    /// Nothing but the name.
-    #[cfg_attr(not(feature = "protobuf"), allow(dead_code, reason = "of protobuf"))]
+    /// Names are written without quotes and escapes.
+    #[cfg_attr(not(feature = "protobuf"), allow(dead_code, reason = "only protobuf uses it"))]
     Raw,
 }
 
-/// Up to so many label names of one family are found by looking at all of them.
+/// Up to this many label names of a family are searched linearly.
 const MAX_SEARCHED: usize = 16;
 
-/// The names of the exposition so far.
+/// The names of the families written so far and of the labels of the current family.
 pub(super) struct Names {
     escaping: Escaping,
     syntax: Syntax,
     base: String,
     is_quoted: bool,
-    families: Families,
-    labels: Labels,
+    families: WrittenFamilies,
+    labels: LabelNames,
 }
 
 impl Names {
     pub(super) fn new(escaping: Escaping, syntax: Syntax) -> Names {
-        let (families, labels) = (Families::default(), Labels::default());
+        let (families, labels) = (WrittenFamilies::default(), LabelNames::default());
         Names { escaping, syntax, base: String::new(), is_quoted: false, families, labels }
     }
 
@@ -44,7 +44,7 @@ impl Names {
         self.escaping = escaping;
     }
 
-    /// Begins a family. `false` if its name is taken: none of it is shown.
+    /// Begins a family. Returns `false` if the family must be omitted because of a collision.
     pub(super) fn begin(&mut self, head: &FamilyHead<'_>) -> bool {
         self.labels.clear();
         self.base.clear();
@@ -60,11 +60,11 @@ impl Names {
                 self.base.push_str(head.name);
             }
         } else {
-            // As in Go, where the name of a counter has `_total` in it, what follows is escaped too.
+            // Escapes the name with its suffix, as the Go library does, where the name of a counter includes `_total`.
             let suffix = head.metric_type.own_suffix();
             let name = [head.name, suffix].concat();
-            let shown = self.escaping.metric_name(&name);
-            self.base.push_str(shown.strip_suffix(suffix).unwrap_or(&shown));
+            let escaped = self.escaping.metric_name(&name);
+            self.base.push_str(escaped.strip_suffix(suffix).unwrap_or(&escaped));
             if self.base.is_empty() {
                 self.base.push('_');
             }
@@ -73,26 +73,27 @@ impl Names {
             || self.families.claim(&self.base, head.metric_type, !is_plain)
     }
 
-    /// What the names of the family's samples begin with. In quotes it is escaped.
+    /// The written name of the family, with which the names of its samples begin. If it is quoted, quotes and
+    /// backslashes in it are escaped.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Whether the names of metrics are in quotes.
+    /// Whether the name of the family is written in quotes.
     pub(super) fn is_quoted(&self) -> bool {
         self.is_quoted
     }
 
-    /// A label's name as it is shown; `at` is its place in its sample. `None` where another label of the
-    /// family has that name.
+    /// The written form of a label name; `at` is the index of the label in its sample. `None` if the written form
+    /// belongs to another label name of the family.
     pub(super) fn label(&mut self, at: usize, name: &str) -> Option<&str> {
-        // OK because samples of a family mostly have the same label names in the same order.
-        let is_known = self.labels.entries.get(at).is_some_and(|label| {
+        // Samples of a family usually have the same label names in the same order.
+        let is_same = self.labels.entries.get(at).is_some_and(|label| {
             self.labels.text.as_bytes()[label.name.clone()] == *name.as_bytes()
         });
-        let at = if is_known { at } else { self.find(name) };
+        let at = if is_same { at } else { self.find(name) };
         let label = &self.labels.entries[at];
-        label.is_shown.then(|| &self.labels.text[label.shown.clone()])
+        label.is_written.then(|| &self.labels.text[label.written.clone()])
     }
 
     #[cold]
@@ -101,18 +102,18 @@ impl Names {
             return at;
         }
         let (escaping, syntax) = (self.escaping, self.syntax);
-        self.labels.add(name, |shown| match syntax {
-            Syntax::Raw => shown.push_str(&escaping.label_name(name)),
+        self.labels.add(name, |out| match syntax {
+            Syntax::Raw => out.push_str(&escaping.label_name(name)),
             Syntax::Lines => {
                 let escaped = escaping.label_name(name);
                 if name::is_label_name(&escaped) {
-                    shown.push_str(&escaped);
+                    out.push_str(&escaped);
                 } else {
-                    shown.push('"');
-                    push_quoted(shown, &escaped);
-                    shown.push('"');
+                    out.push('"');
+                    push_quoted(out, &escaped);
+                    out.push('"');
                 }
-                shown.push_str("=\"");
+                out.push_str("=\"");
             }
         })
     }
@@ -129,65 +130,62 @@ fn push_quoted(out: &mut String, name: &str) {
     }
 }
 
-/// The families of the exposition: a list while no name was escaped, then a table too.
+/// The families written so far: a list until the first name is escaped, then an index.
 #[derive(Default)]
-struct Families {
+struct WrittenFamilies {
+    /// The concatenated names of the families in `list`.
     text: String,
+    /// The end of each name in `text`, and the type.
     list: Vec<(usize, MetricType)>,
-    /// Names of samples, and whether the name of their family was escaped.
-    taken: Option<HashMap<String, bool>>,
+    /// The value is whether the name was escaped.
+    index: Option<FamilyIndex<bool>>,
 }
 
-impl Families {
+impl WrittenFamilies {
+    /// Adds a family. Returns `false` if it collides with another one and either of their names was escaped.
     fn claim(&mut self, base: &str, metric_type: MetricType, is_escaped: bool) -> bool {
-        if self.taken.is_none() && is_escaped {
-            let mut taken = HashMap::new();
+        if self.index.is_none() && is_escaped {
+            let mut index = FamilyIndex::default();
             let mut start = 0;
             for (end, metric_type) in &self.list {
-                for suffix in metric_type.suffixes() {
-                    taken.insert([&self.text[start..*end], suffix].concat(), false);
-                }
+                index.insert(&self.text[start..*end], *metric_type, false);
                 start = *end;
             }
-            self.taken = Some(taken);
+            self.index = Some(index);
         }
-        let Some(taken) = &mut self.taken else {
+        let Some(index) = &mut self.index else {
             self.text.push_str(base);
             self.list.push((self.text.len(), metric_type));
             return true;
         };
-        let mut name = String::with_capacity(base.len() + 8);
-        let mut names = metric_type.suffixes().iter().map(|suffix| {
-            name.clear();
-            let _ = write!(name, "{base}{suffix}");
-            name.clone()
-        });
-        let names: Vec<String> = names.by_ref().collect();
-        let is_taken = |name: &String| taken.get(name).is_some_and(|other| *other || is_escaped);
-        if names.iter().any(is_taken) {
+        let is_collision = |_: &str, _, was_escaped: &bool| *was_escaped || is_escaped;
+        if index.find_colliding(base, metric_type, is_collision) {
             return false;
         }
-        taken.extend(names.into_iter().map(|name| (name, is_escaped)));
+        index.insert(base, metric_type, is_escaped);
         true
     }
 }
 
 /// The label names of the current family.
 #[derive(Default)]
-struct Labels {
+struct LabelNames {
     text: String,
-    entries: Vec<Label>,
-    /// By the name and by what is shown, where there are many.
+    entries: Vec<LabelName>,
+    /// Indexes in `entries` by name and by written form, once there are more than [`MAX_SEARCHED`].
     index: Option<(HashMap<String, usize>, HashMap<String, usize>)>,
 }
 
-struct Label {
+struct LabelName {
+    /// The range of the name in [`LabelNames::text`].
     name: Range<usize>,
-    shown: Range<usize>,
-    is_shown: bool,
+    /// The range of its written form in [`LabelNames::text`].
+    written: Range<usize>,
+    /// Whether no earlier label name has this written form.
+    is_written: bool,
 }
 
-impl Labels {
+impl LabelNames {
     fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
@@ -201,31 +199,31 @@ impl Labels {
         }
     }
 
-    fn add(&mut self, name: &str, show: impl FnOnce(&mut String)) -> usize {
+    fn add(&mut self, name: &str, push_written: impl FnOnce(&mut String)) -> usize {
         let start = self.text.len();
         self.text.push_str(name);
         let middle = self.text.len();
-        show(&mut self.text);
-        let (name, shown) = (start..middle, middle..self.text.len());
+        push_written(&mut self.text);
+        let (name, written) = (start..middle, middle..self.text.len());
         let at = self.entries.len();
         let text = |range: &Range<usize>| &self.text[range.clone()];
         let is_taken = match &self.index {
-            Some((_, by_shown)) => by_shown.contains_key(text(&shown)),
-            None => self.entries.iter().any(|other| text(&other.shown) == text(&shown)),
+            Some((_, by_written)) => by_written.contains_key(text(&written)),
+            None => self.entries.iter().any(|other| text(&other.written) == text(&written)),
         };
         if at == MAX_SEARCHED {
             let mut index = (HashMap::new(), HashMap::new());
             for (at, label) in self.entries.iter().enumerate() {
                 index.0.insert(text(&label.name).to_owned(), at);
-                index.1.entry(text(&label.shown).to_owned()).or_insert(at);
+                index.1.entry(text(&label.written).to_owned()).or_insert(at);
             }
             self.index = Some(index);
         }
-        if let Some((names, by_shown)) = &mut self.index {
+        if let Some((names, by_written)) = &mut self.index {
             names.insert(self.text[name.clone()].to_owned(), at);
-            by_shown.entry(self.text[shown.clone()].to_owned()).or_insert(at);
+            by_written.entry(self.text[written.clone()].to_owned()).or_insert(at);
         }
-        self.entries.push(Label { name, shown, is_shown: !is_taken });
+        self.entries.push(LabelName { name, written, is_written: !is_taken });
         at
     }
 }
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn of_families_that_escaping_makes_equal_the_first_is_shown() {
+    fn the_first_of_families_whose_escaped_names_collide_is_written() {
         let mut names = Names::new(Escaping::Underscores, Syntax::Lines);
         assert!(begin(&mut names, "a_b", MetricType::Gauge));
         assert!(!begin(&mut names, "a.b", MetricType::Counter));
@@ -247,7 +245,7 @@ mod tests {
         assert!(!begin(&mut names, "c_d", MetricType::Gauge));
         assert!(!begin(&mut names, "c_d_count", MetricType::Gauge));
         assert!(begin(&mut names, "c_d_total", MetricType::Gauge));
-        // What is not escaped is the collector's word.
+        // Names that need no escaping are not checked against each other.
         assert!(begin(&mut names, "a_b", MetricType::Gauge));
 
         let mut names = Names::new(Escaping::Values, Syntax::Lines);
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn of_label_names_that_become_equal_the_first_keeps_the_name() {
+    fn the_first_of_label_names_whose_escaped_forms_collide_is_written() {
         for count in [2, 40] {
             let mut names = Names::new(Escaping::Underscores, Syntax::Lines);
             begin(&mut names, "a", MetricType::Gauge);
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_only_where_the_lines_need_them() {
+    fn names_are_quoted_only_in_text_and_only_if_needed() {
         let mut lines = Names::new(Escaping::AllowUtf8, Syntax::Lines);
         begin(&mut lines, "a\"b", MetricType::Gauge);
         assert_eq!((lines.base(), lines.is_quoted()), ("a\\\"b", true));

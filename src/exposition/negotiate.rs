@@ -1,34 +1,39 @@
-//! Content negotiation: the format and the escaping that an `Accept` header prefers.
+//! Content negotiation: selects format and escaping by the `Accept` header.
 //!
 //! See: RFC 9110, section 12.5.1; "Scrape protocol content negotiation" of Prometheus.
 
 use super::escape::Escaping;
 use super::format::{Format, Negotiated};
 
-/// What is read of a header, in bytes and in clauses; the rest is ignored.
+/// The number of bytes of a header that are parsed; the rest is ignored.
 const MAX_ACCEPT_LEN: usize = 4096;
+
+/// The number of clauses of a header that are parsed; the rest is ignored.
 const MAX_CLAUSES: usize = 64;
 
-/// What an `Accept` header is answered with.
+/// Selects the format and the escaping of the response to a request with this `Accept` header.
 ///
-/// The clauses are taken by falling `q`, those with equal `q` in their order; the first that names a format
-/// with a known version decides. `*/*`, `text/*`, no header, and any header that cannot be read give the
-/// text format 0.0.4; there is always an answer. OpenMetrics 2.0 is given only where its version is named.
+/// The clauses are considered by decreasing `q`, those of equal `q` in the order of the header. The first one
+/// with a supported format and version is selected. `*/*` and `text/*` select the text format 0.0.4, as do a
+/// missing header, a malformed one, and one without a supported format: negotiation never fails. OpenMetrics
+/// 2.0.0 is selected only by a clause that names this version.
 ///
-/// The escaping is the last that a clause up to that one names, as in the Go library: `underscores` where none
-/// does.
+/// The escaping is that of the selected clause or, if it has none, of the last clause before it that has one, as
+/// in the Go library. Without any it is `underscores`.
+///
+/// Only the first 4096 bytes and 64 clauses of the header are considered.
 ///
 /// ```
 /// use multiprom::exposition::{Escaping, Format, negotiate};
 ///
 /// let accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,*/*;q=0.2";
-/// let answer = negotiate(Some(accept));
-/// assert_eq!((answer.format(), answer.escaping()), (Format::OpenMetrics, Escaping::AllowUtf8));
+/// let selected = negotiate(Some(accept));
+/// assert_eq!((selected.format(), selected.escaping()), (Format::OpenMetrics, Escaping::AllowUtf8));
 /// ```
 pub fn negotiate(accept: Option<&str>) -> Negotiated {
     let mut accept = accept.unwrap_or_default();
     if accept.len() > MAX_ACCEPT_LEN {
-        // A clause that is cut could mean something else.
+        // Ignores the truncated clause, whose `q` may be missing.
         let read = &accept.as_bytes()[..MAX_ACCEPT_LEN];
         accept = read.iter().rposition(|byte| *byte == b',').map_or("", |end| &accept[..end]);
     }
@@ -50,7 +55,7 @@ pub fn negotiate(accept: Option<&str>) -> Negotiated {
     }
 }
 
-/// One element of the header that is not refused by `q=0`.
+/// An element of the header, except those that `q=0` refuses.
 struct Clause {
     quality: f64,
     format: Option<Format>,
@@ -119,7 +124,7 @@ fn protobuf(_: Option<&str>, _: Option<&str>) -> Option<Format> {
     None
 }
 
-/// The parts of `text` between separators that are not in quotes.
+/// Splits `text` at the separators that are not in a quoted string.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let mut is_escaped = false;
@@ -142,8 +147,8 @@ mod tests {
     const OM: Format = Format::OpenMetrics;
 
     fn check(accept: &str, format: Format, escaping: Escaping) {
-        let answer = negotiate(Some(accept));
-        assert_eq!((answer.format(), answer.escaping()), (format, escaping), "{accept}");
+        let selected = negotiate(Some(accept));
+        assert_eq!((selected.format(), selected.escaping()), (format, escaping), "{accept}");
     }
 
     #[test]
@@ -182,7 +187,7 @@ mod tests {
 
     #[cfg(feature = "protobuf")]
     #[test]
-    fn protobuf_is_given_to_those_who_name_message_and_encoding() {
+    fn protobuf_is_selected_only_by_message_and_encoding() {
         let proto =
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=";
         // Prometheus 3.14 with native histograms.
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_escaping_is_the_last_one_named_up_to_the_clause_that_decides() {
+    fn the_escaping_is_the_last_one_up_to_the_selected_clause() {
         for (accept, format, escaping) in [
             ("text/plain;version=0.0.4;escaping=dots", Format::Text, Escaping::Dots),
             ("text/plain;version=1.0.0", Format::TextUtf8, Escaping::Underscores),
@@ -214,20 +219,21 @@ mod tests {
         ] {
             check(accept, format, escaping);
         }
-        let told = |accept| negotiate(Some(accept)).content_type().contains("escaping=");
-        assert!(!told("text/plain") && !told("application/openmetrics-text"));
-        assert!(told("text/plain;escaping=underscores") && told("text/plain;version=1.0.0"));
+        let has_parameter = |accept| negotiate(Some(accept)).content_type().contains("escaping=");
+        assert!(!has_parameter("text/plain") && !has_parameter("application/openmetrics-text"));
+        assert!(has_parameter("text/plain;escaping=underscores"));
+        assert!(has_parameter("text/plain;version=1.0.0"));
     }
 
     #[test]
-    fn a_header_of_any_length_is_answered() {
+    fn headers_above_the_limits_are_truncated() {
         assert_eq!(negotiate(Some(&"\u{1f600},".repeat(100_000))).format(), Format::Text);
         assert_eq!(negotiate(Some(&"\u{1f600}".repeat(100_000))).format(), Format::Text);
         let cut = format!("{},text/plain;version=1.0.0", "a/b,".repeat(1018));
         assert_eq!(negotiate(Some(&cut[..4096])).format(), Format::Text);
         let late = format!("{OM_TYPE};{}q=0.1,text/plain;version=1.0.0", "a=b;".repeat(500));
         assert_eq!(negotiate(Some(&late)).format(), Format::TextUtf8);
-        // What is cut off is not read at all: here the clause might be refused further on.
+        // The truncated clause is ignored, as it could end in `q=0`.
         let cut = format!("{OM_TYPE};{}q=0", "a=b;".repeat(5000));
         assert_eq!(negotiate(Some(&cut)).format(), Format::Text);
     }
@@ -236,12 +242,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_is_answered(accept: String) {
+        fn negotiation_of_any_header_succeeds(accept: String) {
             negotiate(Some(&accept));
         }
 
         #[test]
-        fn any_header_of_known_words_is_answered(
+        fn openmetrics_2_is_selected_only_by_name(
             words in prop::collection::vec(
                 prop::sample::select(vec![
                     ",", ";", "\"", "\\", "=", " ", "q", "q=", "0.5", "version=", "1.0.0", "2.0.0",
@@ -251,9 +257,9 @@ mod tests {
             ),
         ) {
             let accept = words.concat();
-            let answer = negotiate(Some(&accept));
-            let is_asked = accept.contains("2.0.0") && accept.contains(OM_TYPE);
-            prop_assert!(answer.format() != Format::OpenMetrics2 || is_asked);
+            let selected = negotiate(Some(&accept));
+            let is_requested = accept.contains("2.0.0") && accept.contains(OM_TYPE);
+            prop_assert!(selected.format() != Format::OpenMetrics2 || is_requested);
         }
     }
 }

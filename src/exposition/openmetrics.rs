@@ -4,7 +4,9 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{Quotes, Shared, push_comment, push_escaped, push_exemplar, push_sample_series};
+use super::lines::{
+    Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar, push_sample_series,
+};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
@@ -12,21 +14,21 @@ use crate::model::{
     is_whole_count,
 };
 
-/// Writes families as OpenMetrics 1.0.0; [`finish`](OpenMetricsEncoder::finish) ends the exposition.
+/// Encodes families as OpenMetrics 1.0.0. [`finish`](OpenMetricsEncoder::finish) ends the exposition.
 ///
-/// What the format forbids is left out or mended, always in the same way:
+/// What the format forbids is changed or omitted. Counts and bucket values are rounded to integers; negative ones and
+/// NaN become 0, infinite ones the largest finite number. These are omitted:
 ///
-/// - a unit that is not the end of the family's name, that has other characters than metric names have, or of an info
-///   or state set;
-/// - a sample that its type does not have; `_created` where it is not asked for;
-/// - a counter that is negative or NaN, with the `_created` after it; a quantile value that is negative, or
-///   whose quantile is not in 0 to 1; an info that is not 1, a state that is neither 0 nor 1;
-/// - a sum that is NaN, that is negative although no observations can be, or of a histogram with negative
-///   bounds; of a histogram the count with it, which is still the bucket `+Inf`;
-/// - bucket values and counts are rounded to whole numbers, negative ones and NaN to 0, infinite ones to the
-///   largest;
-/// - an exemplar of another sample than a total or a bucket, of more than 128 characters of label names and
-///   values, or above the bound of its bucket;
+/// - a unit that is not a suffix of the name of the family, that has characters which metric names cannot have, or of
+///   an info or a state set;
+/// - a sample of a part that the type of its family does not have, and `_created` unless it is enabled;
+/// - a counter that is negative or NaN, together with its `_created`;
+/// - a quantile outside of 0 to 1 or with a negative value;
+/// - an info that is not 1, and a state that is neither 0 nor 1;
+/// - a sum that is NaN, that is negative in a family without negative observations, or that belongs to a histogram with
+///   negative bucket bounds. In histograms `_count` is omitted with it; the bucket `+Inf` still has the count;
+/// - an exemplar on a sample other than a counter total or a bucket, with more than 128 characters in its label names
+///   and values, or with a value above the bound of its bucket;
 /// - native histograms.
 ///
 /// ```
@@ -53,20 +55,20 @@ pub struct OpenMetricsEncoder<'a> {
     names: Names,
     shows_created: bool,
     is_skipping: bool,
-    shared: Shared,
+    series_writer: SeriesWriter,
     metric_type: MetricType,
     metric: Metric,
 }
 
-/// What is known of the metric whose samples are coming.
+/// The state of the current metric.
 #[derive(Default)]
 struct Metric {
     has_negative_bounds: bool,
-    /// The bound of the bucket that was last, if nothing came after it.
+    /// The bound of the previous sample, if that was a bucket.
     last_bound: Option<f64>,
-    /// The counter or the sum was left out: so is the `_created` or the count that follows.
+    /// Whether the counter or the sum was omitted, and the `_created` or count that follows must be omitted too.
     is_left_out: bool,
-    /// Where the line of its count begins, if that is the last line.
+    /// The start of the line of the count, if it is the last line.
     count_at: Option<usize>,
 }
 
@@ -78,31 +80,31 @@ impl<'a> OpenMetricsEncoder<'a> {
             names: Names::new(Escaping::Underscores, Syntax::Lines),
             shows_created: false,
             is_skipping: false,
-            shared: Shared::default(),
+            series_writer: SeriesWriter::default(),
             metric_type: MetricType::Unknown,
             metric: Metric::default(),
         }
     }
 
-    /// Escapes names in another way; set before the first family.
+    /// Sets the escaping of names. Call it before the first family.
     pub fn escaping(mut self, escaping: Escaping) -> OpenMetricsEncoder<'a> {
         self.names.set_escaping(escaping);
         self
     }
 
-    /// Shows when counters, histograms and summaries began, as samples `_created`; not shown by default, as
-    /// readers take them for series.
+    /// Writes the start timestamps of counters, histograms and summaries, as samples `_created`. They are omitted by
+    /// default, as Prometheus stores each of them as a series.
     pub fn created(mut self) -> OpenMetricsEncoder<'a> {
         self.shows_created = true;
         self
     }
 
-    /// Writes `# EOF`, without which a reader takes the exposition for cut off.
+    /// Writes `# EOF`, without which parsers refuse the exposition as truncated.
     pub fn finish(mut self) {
         self.end();
     }
 
-    /// Whether a sample is shown; keeps note of what that means for the next.
+    /// Whether a sample is written. Updates the state of the metric.
     fn admit(&mut self, part: Part, value: f64) -> bool {
         let metric = &mut self.metric;
         let bound = match part {
@@ -166,31 +168,31 @@ impl Encoder for OpenMetricsEncoder<'_> {
     }
 }
 
-/// Whether a summary may have this value at this quantile; NaN is that of no observations.
+/// Whether a summary may have this value at this quantile. NaN means that there were no observations.
 pub(super) fn is_quantile(quantile: f64, value: f64) -> bool {
     (0.0..=1.0).contains(&quantile) && (value.is_nan() || value >= 0.0)
 }
 
-/// Whether the format has such an exemplar for a sample.
-fn has_room_for(exemplar: &Exemplar<'_>, part: Part) -> bool {
-    let is_inside = match part {
+/// Whether the format allows this exemplar on a sample of this part.
+fn is_exemplar_allowed(exemplar: &Exemplar<'_>, part: Part) -> bool {
+    let is_in_bucket = match part {
         Part::Total => true,
         Part::Bucket(bound) => exemplar.value <= bound,
         _ => false,
     };
-    is_inside && exemplar.chars() <= MAX_EXEMPLAR_CHARS
+    is_in_bucket && exemplar.chars() <= MAX_EXEMPLAR_CHARS
 }
 
-/// Whether a unit is one: of the characters of metric names, and not of an info or a state set.
+/// Whether the unit is valid: it has only characters of metric names, and the type allows a unit.
 pub(super) fn is_unit(head: &FamilyHead<'_>) -> bool {
     let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
     !head.unit.is_empty() && !is_unitless && head.unit.bytes().all(is_allowed)
 }
 
-/// Whether a unit may be shown: it ends the name too.
-fn has_unit(head: &FamilyHead<'_>, shown: &str) -> bool {
-    let before = shown.strip_suffix(head.unit).unwrap_or_default();
+/// Whether the unit is valid and a suffix of the written name.
+fn has_unit(head: &FamilyHead<'_>, name: &str) -> bool {
+    let before = name.strip_suffix(head.unit).unwrap_or_default();
     is_unit(head) && before.ends_with('_')
 }
 
@@ -199,7 +201,7 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         self.metric = Metric::default();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
-        self.shared.begin();
+        self.series_writer.begin();
         if self.is_skipping {
             return;
         }
@@ -230,7 +232,9 @@ impl FamilySink for OpenMetricsEncoder<'_> {
             self.out.push(b' ');
             push_f64(self.out, seconds, Style::Canonical);
         }
-        if let Some(exemplar) = sample.exemplar.filter(|known| has_room_for(known, sample.part)) {
+        if let Some(exemplar) =
+            sample.exemplar.filter(|exemplar| is_exemplar_allowed(exemplar, sample.part))
+        {
             push_exemplar(self.out, &mut self.names, &exemplar);
         }
         self.out.push(b'\n');
@@ -240,7 +244,7 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         if self.is_skipping || !self.admit(part, value) {
             return;
         }
-        self.shared.push_series(self.out, &self.names, part, labels);
+        self.series_writer.push_series(self.out, &self.names, part, labels);
         push_value(self.out, part, value);
         self.out.push(b'\n');
     }
@@ -254,7 +258,7 @@ fn push_value(out: &mut Vec<u8>, part: Part, value: f64) {
     }
 }
 
-/// Appends a count as an integer.
+/// Appends a count, rounded to an integer.
 fn push_count(out: &mut Vec<u8>, count: f64) {
     let count = if count >= 0.0 { count.min(f64::MAX).round() } else { 0.0 };
     if is_whole_count(count) {
@@ -271,21 +275,21 @@ mod tests {
 
     fn encode(
         new: fn(&mut Vec<u8>) -> OpenMetricsEncoder<'_>,
-        give: fn(&mut dyn FamilySink),
+        collect: fn(&mut dyn FamilySink),
     ) -> String {
         let mut out = Vec::new();
         let mut encoder = new(&mut out);
-        give(&mut encoder);
+        collect(&mut encoder);
         encoder.finish();
         String::from_utf8(out).unwrap()
     }
 
-    fn page(give: fn(&mut dyn FamilySink)) -> String {
-        encode(|out| OpenMetricsEncoder::new(out), give)
+    fn page(collect: fn(&mut dyn FamilySink)) -> String {
+        encode(|out| OpenMetricsEncoder::new(out), collect)
     }
 
     #[test]
-    fn a_page_has_every_part_in_its_form() {
+    fn every_type_is_encoded() {
         let text = page(|out| {
             out.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
             let labels = [("x", "1")];
@@ -330,8 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn created_samples_are_shown_where_they_are_asked_for() {
-        let give = |out: &mut dyn FamilySink| {
+    fn start_timestamps_are_written_if_enabled() {
+        let collect = |out: &mut dyn FamilySink| {
             out.counter("c", "").sample(&[], 1.0).created(&[], 1.5);
             out.counter("bad", "").sample(&[], -1.0).created(&[], 1.5);
             out.family(&FamilyHead::new("g", "", MetricType::Gauge));
@@ -339,13 +343,13 @@ mod tests {
         };
         let heads =
             ["# TYPE c counter\nc_total 1.0\n", "# TYPE bad counter\n# TYPE g gauge\n# EOF\n"];
-        assert_eq!(page(give), heads.concat());
-        let shown = encode(|out| OpenMetricsEncoder::new(out).created(), give);
+        assert_eq!(page(collect), heads.concat());
+        let shown = encode(|out| OpenMetricsEncoder::new(out).created(), collect);
         assert_eq!(shown, heads.join("c_created 1.5\n"));
     }
 
     #[test]
-    fn what_the_format_forbids_is_left_out_or_mended() {
+    fn values_and_units_that_the_format_forbids_are_omitted_or_rounded() {
         let text = page(|out| {
             out.counter("c", "").sample(&[("a", "1")], f64::NAN).sample(&[("a", "2")], 2.0);
             out.with_unit("seconds").gauge("g_bytes", "").sample(&[], 1.0);
@@ -371,8 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_is_forbidden_goes_with_its_count_in_either_order() {
-        let give = |out: &mut dyn FamilySink, parts: [Part; 2], sum: f64| {
+    fn a_forbidden_sum_is_omitted_with_its_count_in_either_order() {
+        let collect = |out: &mut dyn FamilySink, parts: [Part; 2], sum: f64| {
             for (label, sum) in [("1", sum), ("2", 5.0)] {
                 let labels = [("a", label)];
                 out.sample(&Sample::new(Part::Bucket(f64::INFINITY), &labels, 3.0));
@@ -391,7 +395,7 @@ mod tests {
                     let mut out = Vec::new();
                     let mut encoder = OpenMetricsEncoder::new(&mut out);
                     encoder.family(&FamilyHead::new("h", "", metric_type));
-                    give(&mut encoder, parts, value);
+                    collect(&mut encoder, parts, value);
                     encoder.finish();
                     let text = String::from_utf8(out).unwrap();
                     let lines: Vec<&str> = text.lines().collect();
@@ -417,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn negative_bounds_are_those_of_one_metric() {
+    fn negative_bounds_affect_only_the_sum_of_their_own_metric() {
         let text = page(|out| {
             out.family(&FamilyHead::new("h", "", MetricType::Histogram));
             for bound in [-1.0, f64::INFINITY] {
@@ -432,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_may_be_taken_back_is_not_handed_on() {
+    fn a_count_is_not_flushed_before_its_sum_is_checked() {
         let mut out = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut out);
         encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
@@ -444,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn exemplars_are_shown_where_the_format_has_room_for_them() {
+    fn only_exemplars_that_the_format_allows_are_written() {
         let text = page(|out| {
             let exemplar = |value, timestamp| Exemplar { labels: &[("t", "\"")], value, timestamp };
             let exemplars =

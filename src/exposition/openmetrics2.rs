@@ -14,21 +14,22 @@ use crate::model::{
     is_whole_count,
 };
 
-/// Writes families as OpenMetrics 2.0.0; [`finish`](OpenMetrics2Encoder::finish) ends the exposition.
+/// Encodes families as OpenMetrics 2.0.0. [`finish`](OpenMetrics2Encoder::finish) ends the exposition.
 ///
-/// A metric is one line: histograms and summaries are composite values, start timestamps stand behind the value.
-/// Families have the names of their samples, `_total` and `_info` included. Left out are:
+/// A metric is one line: histograms and summaries are composite values, and the start timestamp follows the value.
+/// The names of families include `_total` and `_info`. These are omitted:
 ///
-/// - samples that their type does not have, counters that are negative or NaN, infos that are not 1, states that
-///   are neither 0 nor 1;
-/// - quantiles that are not in 0 to 1 or whose value is negative; summaries without a count or a sum, or whose
-///   sum is negative or NaN;
+/// - samples of a part that the type of their family does not have, counters that are negative or NaN, infos that are
+///   not 1, states that are neither 0 nor 1;
+/// - quantiles outside of 0 to 1 or with a negative value;
+/// - summaries without a count or a sum, with a count that is not an exact non-negative integer, or with a sum that is
+///   negative or NaN;
 /// - exemplars without a timestamp;
-/// - native histograms that are not valid;
-/// - the unit of an info or a state set, or with other characters than metric names have.
+/// - invalid native histograms;
+/// - the unit of an info or a state set, and units with characters that metric names cannot have.
 ///
-/// The bucket `+Inf` is added where it is missing. A histogram without a count has that of its last bucket,
-/// one without a sum the sum NaN.
+/// A missing bucket `+Inf` is added. A histogram without a count gets the value of its last bucket, one without a sum
+/// gets NaN.
 pub struct OpenMetrics2Encoder<'a> {
     out: &'a mut Vec<u8>,
     names: Names,
@@ -39,7 +40,7 @@ pub struct OpenMetrics2Encoder<'a> {
 }
 
 impl<'a> OpenMetrics2Encoder<'a> {
-    /// An encoder that appends to `out`, with names shown as they are.
+    /// An encoder that appends to `out`, with unchanged names.
     pub fn new(out: &'a mut Vec<u8>) -> OpenMetrics2Encoder<'a> {
         OpenMetrics2Encoder {
             out,
@@ -51,7 +52,7 @@ impl<'a> OpenMetrics2Encoder<'a> {
         }
     }
 
-    /// Escapes names; set before the first family.
+    /// Sets the escaping of names. Call it before the first family.
     pub fn escaping(mut self, escaping: Escaping) -> OpenMetrics2Encoder<'a> {
         self.names.set_escaping(escaping);
         self
@@ -62,8 +63,9 @@ impl<'a> OpenMetrics2Encoder<'a> {
         self.end();
     }
 
-    /// Writes the series of a sample. `false` where one of its labels is not shown.
-    fn take_series(&mut self, labels: &[(&str, &str)]) -> bool {
+    /// Encodes the name and the labels of a sample into `series`. Returns `false` if the sample must be omitted
+    /// because a label name collides with another.
+    fn encode_series(&mut self, labels: &[(&str, &str)]) -> bool {
         self.series.clear();
         let suffix = self.metric_type.own_suffix();
         push_series(&mut self.series, &mut self.names, suffix, labels, Part::Value)
@@ -137,17 +139,17 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
                 Part::Bucket(bound) => !bound.is_nan(),
                 _ => true,
             };
-        if self.is_skipping || !is_allowed || !self.take_series(sample.labels) {
+        if self.is_skipping || !is_allowed || !self.encode_series(sample.labels) {
             return;
         }
-        if !self.metric.takes(&self.series, sample.timestamp, part) {
+        if !self.metric.accepts(&self.series, sample.timestamp, part) {
             if part == Part::Created {
                 return;
             }
             self.end_metric();
             self.metric.open(&mut self.series, sample.timestamp);
         }
-        self.metric.note(part, value);
+        self.metric.set(part, value);
         let Pending { buckets, quantiles, .. } = &mut self.metric;
         match part {
             Part::Bucket(bound) => push_pair(buckets, bound, value),
@@ -164,10 +166,10 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         let is_histogram =
             matches!(self.metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
         let is_shown = !self.is_skipping && is_histogram && histogram.is_valid();
-        if !is_shown || !self.take_series(labels) {
+        if !is_shown || !self.encode_series(labels) {
             return;
         }
-        if !self.metric.takes_native(&self.series, histogram.timestamp) {
+        if !self.metric.accepts_native(&self.series, histogram.timestamp) {
             self.end_metric();
             self.metric.open(&mut self.series, histogram.timestamp);
         }
@@ -182,7 +184,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
     }
 }
 
-/// Appends the value of a metric. `false` where it has none that the format allows.
+/// Appends the value of a metric. Returns `false` if it has none that the format allows.
 fn push_value(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) -> bool {
     match metric_type {
         MetricType::Histogram => push_histogram(out, metric, ["count:", "sum:"]),
@@ -235,7 +237,7 @@ fn push_histogram(out: &mut Vec<u8>, metric: &Pending, names: [&str; 2]) {
     out.push(b'}');
 }
 
-/// The fields of a native histogram behind count and sum.
+/// Appends the fields of a native histogram that follow count and sum.
 fn push_native(out: &mut Vec<u8>, histogram: &NativeHistogram<'_>) {
     out.extend_from_slice(b",schema:");
     push_integer(out, histogram.schema);
@@ -252,13 +254,13 @@ fn push_buckets(out: &mut Vec<u8>, sign: &str, buckets: &NativeBuckets<'_>) {
     if buckets.counts.is_empty() {
         return;
     }
-    let begin = |out: &mut Vec<u8>, what: &str| {
+    let begin = |out: &mut Vec<u8>, suffix: &str| {
         out.push(b',');
         out.extend_from_slice(sign.as_bytes());
-        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
     };
     begin(out, "_spans:[");
-    // A span of no buckets is not allowed: its offset is part of the next.
+    // Empty spans are not allowed. Their offset is added to that of the next span.
     let (mut offset, mut is_first) = (0i32, true);
     for span in buckets.spans {
         offset = offset.saturating_add(span.offset);
@@ -293,7 +295,7 @@ fn push_pair(out: &mut Vec<u8>, key: f64, value: f64) {
     push_number(out, value);
 }
 
-/// Appends a number; a whole one that is exact without a point.
+/// Appends a number; an exact non-negative integer is written without a point.
 fn push_number(out: &mut Vec<u8>, value: f64) {
     if is_whole_count(value) {
         push_u64(out, value as u64);
@@ -310,7 +312,7 @@ fn push_integer(out: &mut Vec<u8>, value: i32) {
 }
 
 fn push_timed_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: Option<&Exemplar<'_>>) {
-    let has_time = |known: &&Exemplar<'_>| known.timestamp.is_some_and(f64::is_finite);
+    let has_time = |exemplar: &&Exemplar<'_>| exemplar.timestamp.is_some_and(f64::is_finite);
     if let Some(exemplar) = exemplar.filter(has_time) {
         push_exemplar(out, names, exemplar);
     }

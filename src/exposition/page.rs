@@ -1,4 +1,4 @@
-//! Whole expositions.
+//! Complete expositions, in memory or streamed.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,64 +12,86 @@ use super::openmetrics2::OpenMetrics2Encoder;
 #[cfg(feature = "protobuf")]
 use super::protobuf::ProtobufEncoder;
 use super::text::TextEncoder;
+use crate::error::{Error, Result};
 use crate::model::{
     FamilyHead, FamilySink, Gatherer, NativeHistogram, Part, RenderedLabels, Sample,
 };
 
-/// How much is encoded, in bytes, before it is handed on.
+/// The size in bytes from which encoded output is written to the destination.
 const CHUNK_LEN: usize = 64 * 1024;
 
-/// A complete exposition: what a scrape is answered with.
+/// A complete exposition, the response to a scrape.
 ///
-/// [`Display`](fmt::Display) gives the text.
+/// [`Display`](fmt::Display) writes the body as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposition {
     /// The value of the HTTP header `Content-Type`.
     pub content_type: &'static str,
-    /// UTF-8 text; in the format protobuf, bytes.
+    /// The body: UTF-8 text, except in [`Format::Protobuf`](super::Format::Protobuf).
     pub body: Vec<u8>,
 }
 
 impl Exposition {
-    /// Gathers everything, in the format that an HTTP `Accept` header prefers.
+    /// Gathers and encodes all families in the format that an HTTP `Accept` header [selects](super::negotiate).
+    ///
+    /// Errors that collectors report by [`FamilySink::fail`] are ignored.
     pub fn render(source: &dyn Gatherer, accept: Option<&str>) -> Exposition {
         Exposition::encode(source, negotiate(accept))
     }
 
-    /// Gathers everything in one format.
-    pub fn encode(source: &dyn Gatherer, format: impl Into<Negotiated>) -> Exposition {
-        let format = format.into();
-        let mut body = Vec::new();
-        let whole = |encoder: &mut dyn Encoder| {
-            source.gather(encoder);
-            encoder.end();
-            Ok(())
-        };
-        // OK because nothing is written that could fail.
-        let _ = with_encoder(format, &mut body, whole);
-        Exposition { content_type: format.content_type(), body }
-    }
-
-    /// Gathers everything in one format into `out`, holding no more than a part of it at a time: some
-    /// 64 KiB, or in the format protobuf one family.
+    /// Like [`render`](Exposition::render), for handlers that can respond with status 500.
     ///
     /// # Errors
     ///
-    /// The first of `out`, after which nothing more is written.
+    /// The first error that a collector reports by [`FamilySink::fail`].
+    pub fn try_render(source: &dyn Gatherer, accept: Option<&str>) -> Result<Exposition> {
+        let (exposition, failure) = Exposition::gather(source, negotiate(accept));
+        failure.map_or(Ok(exposition), Err)
+    }
+
+    /// Gathers and encodes all families in one format.
+    ///
+    /// Errors that collectors report by [`FamilySink::fail`] are ignored.
+    pub fn encode(source: &dyn Gatherer, format: impl Into<Negotiated>) -> Exposition {
+        Exposition::gather(source, format.into()).0
+    }
+
+    /// Gathers and encodes all families. Returns also the first error that a collector reports.
+    fn gather(source: &dyn Gatherer, format: Negotiated) -> (Exposition, Option<Error>) {
+        let (mut body, mut failure) = (Vec::new(), None);
+        let encode_all = |encoder: &mut dyn Encoder| {
+            source.gather(&mut FailureRecorder { encoder, failure: &mut failure });
+            encoder.end();
+            Ok(())
+        };
+        // OK because encoding into memory does not fail.
+        let _ = with_encoder(format, &mut body, encode_all);
+        (Exposition { content_type: format.content_type(), body }, failure)
+    }
+
+    /// Gathers and encodes all families in one format, and writes them to `out` in parts. At most one part is in
+    /// memory: about 64 KiB, or in protobuf one family.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `out`, or the first error that a collector reports by [`FamilySink::fail`], as the inner
+    /// error of an [`io::Error`]. Writing stops at the error, and the exposition in `out` is incomplete.
     pub fn write(
         source: &dyn Gatherer,
         format: impl Into<Negotiated>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(CHUNK_LEN + CHUNK_LEN / 4);
-        let in_chunks = |encoder: &mut dyn Encoder| {
-            let mut chunks = Chunks { encoder, out, result: Ok(()) };
+        let write_chunks = |encoder: &mut dyn Encoder| {
+            let mut chunks = ChunkWriter { encoder, out, result: Ok(()) };
             source.gather(&mut chunks);
-            chunks.encoder.end();
-            chunks.hand_on(0);
+            if chunks.result.is_ok() {
+                chunks.encoder.end();
+                chunks.flush(0);
+            }
             chunks.result
         };
-        with_encoder(format.into(), &mut buffer, in_chunks)
+        with_encoder(format.into(), &mut buffer, write_chunks)
     }
 }
 
@@ -103,15 +125,44 @@ fn with_encoder(
     }
 }
 
-/// Hands on what is encoded whenever there is enough of it.
-struct Chunks<'a> {
+/// Forwards to an encoder and records the first failure of a collector.
+struct FailureRecorder<'a> {
+    encoder: &'a mut dyn Encoder,
+    failure: &'a mut Option<Error>,
+}
+
+impl FamilySink for FailureRecorder<'_> {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        self.encoder.family(head);
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        self.encoder.sample(sample);
+    }
+
+    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+        self.encoder.rendered(part, labels, value);
+    }
+
+    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+        self.encoder.native_histogram(labels, histogram);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+    }
+}
+
+/// Forwards to an encoder and writes its output to `out` in chunks of at least [`CHUNK_LEN`].
+struct ChunkWriter<'a> {
     encoder: &'a mut dyn Encoder,
     out: &'a mut dyn Write,
     result: io::Result<()>,
 }
 
-impl Chunks<'_> {
-    fn hand_on(&mut self, min_len: usize) {
+impl ChunkWriter<'_> {
+    /// Writes the output of the encoder if it has at least `min_len` bytes.
+    fn flush(&mut self, min_len: usize) {
         if self.result.is_err() {
             return;
         }
@@ -124,32 +175,38 @@ impl Chunks<'_> {
     }
 }
 
-impl FamilySink for Chunks<'_> {
+impl FamilySink for ChunkWriter<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
         if self.result.is_ok() {
             self.encoder.family(head);
-            self.hand_on(CHUNK_LEN);
+            self.flush(CHUNK_LEN);
         }
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.result.is_ok() {
             self.encoder.sample(sample);
-            self.hand_on(CHUNK_LEN);
+            self.flush(CHUNK_LEN);
         }
     }
 
     fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
         if self.result.is_ok() {
             self.encoder.rendered(part, labels, value);
-            self.hand_on(CHUNK_LEN);
+            self.flush(CHUNK_LEN);
         }
     }
 
     fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
         if self.result.is_ok() {
             self.encoder.native_histogram(labels, histogram);
-            self.hand_on(CHUNK_LEN);
+            self.flush(CHUNK_LEN);
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        if self.result.is_ok() {
+            self.result = Err(io::Error::other(error));
         }
     }
 }
@@ -159,7 +216,7 @@ mod tests {
     use super::*;
     use crate::model::HistogramPoint;
 
-    /// More than a chunk of every kind of line, some of which take back the one before.
+    /// Families of more than one chunk, with sums that remove the count written before them.
     struct Many;
 
     impl Gatherer for Many {
@@ -184,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Takes so many writes, then fails.
+    /// Accepts this many writes, then fails.
     struct Failing(usize);
 
     impl Write for Failing {
@@ -198,7 +255,7 @@ mod tests {
         }
     }
 
-    /// What was written, and the longest part of it.
+    /// The written bytes, and the length of the longest write.
     #[derive(Default)]
     struct Recorded {
         bytes: Vec<u8>,
@@ -218,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_chunks_is_the_whole() {
+    fn chunks_add_up_to_the_whole_exposition() {
         for format in [Format::Text, Format::OpenMetrics, Format::OpenMetrics2, Format::Json] {
             let whole = Exposition::encode(&Many, format).body;
             assert!(whole.len() > CHUNK_LEN, "{format:?} has {} bytes", whole.len());
@@ -230,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_ends_the_writing() {
+    fn writing_stops_at_the_first_error() {
         let mut out = Failing(1);
         let error = Exposition::write(&Many, Format::Text, &mut out).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);

@@ -1,32 +1,33 @@
-//! The metric whose samples are coming, for the formats that show a metric as a whole.
+//! Collects the samples of one metric, for the formats that write a metric as a unit.
 
 use crate::model::Part;
 
-/// The parts of one metric so far. What repeats is kept as the format writes it.
+/// The samples of one metric. Repeated parts are stored in the encoding of the format.
 #[derive(Default)]
 pub(super) struct Pending {
     is_open: bool,
-    /// Its labels as the format writes them.
+    /// The encoded labels.
     pub(super) labels: Vec<u8>,
     pub(super) timestamp: Option<f64>,
-    /// Of all types that have one number only.
+    /// The value of a counter, gauge, info, state or metric of unknown type.
     pub(super) value: Option<f64>,
     pub(super) count: Option<f64>,
     pub(super) sum: Option<f64>,
     pub(super) created: Option<f64>,
-    /// The last bound of the buckets, and what its bucket holds.
+    /// The bound of the last bucket.
     pub(super) last_bound: Option<f64>,
+    /// The value of the last bucket.
     last_bucket: f64,
     pub(super) buckets: Vec<u8>,
     pub(super) quantiles: Vec<u8>,
     pub(super) native: Vec<u8>,
-    /// Whether counts of the native histogram are not whole numbers.
+    /// Whether the native histogram has counts that are not exact integers.
     pub(super) has_float_counts: bool,
     pub(super) exemplars: Vec<u8>,
 }
 
 impl Pending {
-    /// The number of observations: where it was not given, what the last bucket holds.
+    /// The number of observations, or if it is missing the value of the last bucket.
     pub(super) fn total(&self) -> Option<f64> {
         self.count.or(self.last_bound.map(|_| self.last_bucket))
     }
@@ -35,8 +36,9 @@ impl Pending {
         self.is_open
     }
 
-    /// Whether a sample belongs to this metric: the same labels and time, and a part that it does not have yet.
-    pub(super) fn takes(&self, labels: &[u8], timestamp: Option<f64>, part: Part) -> bool {
+    /// Whether a sample belongs to this metric: it has the same labels and timestamp, and the metric does not have its
+    /// part yet.
+    pub(super) fn accepts(&self, labels: &[u8], timestamp: Option<f64>, part: Part) -> bool {
         let is_free = match part {
             Part::Count | Part::GaugeCount => self.count.is_none(),
             Part::Sum | Part::GaugeSum => self.sum.is_none(),
@@ -50,12 +52,12 @@ impl Pending {
     }
 
     /// Whether a native histogram belongs to this metric.
-    pub(super) fn takes_native(&self, labels: &[u8], timestamp: Option<f64>) -> bool {
+    pub(super) fn accepts_native(&self, labels: &[u8], timestamp: Option<f64>) -> bool {
         let is_free = self.native.is_empty() && self.timestamp == timestamp;
         self.is_open && is_free && self.labels == labels
     }
 
-    /// Begins another metric, whose labels are taken out of `labels`.
+    /// Begins a metric, whose encoded labels are moved out of `labels`.
     pub(super) fn open(&mut self, labels: &mut Vec<u8>, timestamp: Option<f64>) {
         self.close();
         std::mem::swap(&mut self.labels, labels);
@@ -63,7 +65,7 @@ impl Pending {
         self.is_open = true;
     }
 
-    /// Forgets the metric, and keeps the memory.
+    /// Clears the metric, but keeps the allocated memory.
     pub(super) fn close(&mut self) {
         let Pending { labels, buckets, quantiles, native, exemplars, .. } = self;
         for part in [labels, buckets, quantiles, native, exemplars] {
@@ -78,8 +80,8 @@ impl Pending {
         self.has_float_counts = false;
     }
 
-    /// Notes a part that is a number.
-    pub(super) fn note(&mut self, part: Part, value: f64) {
+    /// Stores the value of a part.
+    pub(super) fn set(&mut self, part: Part, value: f64) {
         match part {
             Part::Count | Part::GaugeCount => self.count = Some(value),
             Part::Sum | Part::GaugeSum => self.sum = Some(value),

@@ -1,4 +1,4 @@
-//! Prometheus' protobuf format: messages `io.prometheus.client.MetricFamily`, each behind its length.
+//! The protobuf format of Prometheus: length-delimited messages `io.prometheus.client.MetricFamily`.
 //!
 //! See: <https://prometheus.io/docs/instrumenting/exposition_formats/#protobuf-format>
 
@@ -16,24 +16,31 @@ use crate::model::{
     is_whole_count,
 };
 
-/// Writes families as protobuf messages; [`finish`](ProtobufEncoder::finish) ends the exposition.
+/// Encodes families as protobuf messages. [`finish`](ProtobufEncoder::finish) ends the exposition.
 ///
-/// It is the one format that has everything: exemplars, native histograms with or without classic buckets,
-/// start timestamps. Infos and state sets, which it lacks, are gauges. Counts that are whole numbers are
-/// integers, others floats; those of summaries are rounded to whole numbers, negative ones and NaN to 0. Times are
-/// rounded, of samples to milliseconds and others to nanoseconds. A histogram without a count has that of its last
-/// bucket, one without a sum the sum NaN, as readers take what is missing for 0. Families without samples,
-/// samples that their type does not have, and native histograms that are not valid are left out. One
-/// family at a time is held.
+/// The format has exemplars, native histograms with or without classic buckets, and start timestamps. Infos and state
+/// sets, which it lacks, become gauges.
+///
+/// - Counts of histograms are integers if they are exact integers, else floats. Counts of summaries are rounded to
+///   integers; negative ones and NaN become 0.
+/// - Timestamps of samples are rounded to milliseconds, other times to nanoseconds.
+/// - A histogram without a count gets the value of its last bucket. One without a sum gets NaN, as readers take a
+///   missing sum for 0.
+/// - Families without samples, samples of a part that the type of their family does not have, and invalid native
+///   histograms are omitted.
+///
+/// The encoder keeps one family in memory.
 pub struct ProtobufEncoder<'a> {
     out: &'a mut Vec<u8>,
     names: Names,
     is_text: bool,
     is_skipping: bool,
     metric_type: MetricType,
-    /// The fields of the family before its metrics, its metrics, the fields after them.
+    /// The encoded fields of the family that precede its metrics.
     head: Vec<u8>,
+    /// The encoded metrics.
     metrics: Vec<u8>,
+    /// The encoded fields that follow the metrics.
     tail: Vec<u8>,
     metric: Pending,
     labels: Vec<u8>,
@@ -56,19 +63,19 @@ impl<'a> ProtobufEncoder<'a> {
         }
     }
 
-    /// Escapes names in another way; set before the first family.
+    /// Sets the escaping of names. Call it before the first family.
     pub fn escaping(mut self, escaping: Escaping) -> ProtobufEncoder<'a> {
         self.names.set_escaping(escaping);
         self
     }
 
-    /// Writes the text form of the messages, for people: a blank line behind each.
+    /// Writes the messages in the protobuf text format, for humans, each followed by an empty line.
     pub fn text(mut self) -> ProtobufEncoder<'a> {
         self.is_text = true;
         self
     }
 
-    /// Ends the exposition. Without it the last family is missing.
+    /// Ends the exposition. Without this call the last family is missing.
     pub fn finish(mut self) {
         self.end();
     }
@@ -108,8 +115,9 @@ impl<'a> ProtobufEncoder<'a> {
         self.metric.close();
     }
 
-    /// Encodes the labels of a sample. `false` where one of them is not shown.
-    fn take_labels(&mut self, labels: &[(&str, &str)]) -> bool {
+    /// Encodes the labels of a sample into `labels`. Returns `false` if the sample must be omitted because a label name
+    /// collides with another.
+    fn encode_labels(&mut self, labels: &[(&str, &str)]) -> bool {
         self.labels.clear();
         push_labels(&mut self.labels, &mut self.names, labels)
     }
@@ -150,17 +158,17 @@ impl FamilySink for ProtobufEncoder<'_> {
 
     fn sample(&mut self, sample: &Sample<'_>) {
         let part = sample.part;
-        if self.is_skipping || !self.metric_type.has(part) || !self.take_labels(sample.labels) {
+        if self.is_skipping || !self.metric_type.has(part) || !self.encode_labels(sample.labels) {
             return;
         }
-        if !self.metric.takes(&self.labels, sample.timestamp, part) {
+        if !self.metric.accepts(&self.labels, sample.timestamp, part) {
             if part == Part::Created {
                 return;
             }
             self.end_metric();
             self.metric.open(&mut self.labels, sample.timestamp);
         }
-        self.metric.note(part, sample.value);
+        self.metric.set(part, sample.value);
         let Pending { buckets, quantiles, exemplars, .. } = &mut self.metric;
         match part {
             Part::Bucket(bound) => push_message(buckets, 3, |out| {
@@ -187,10 +195,10 @@ impl FamilySink for ProtobufEncoder<'_> {
         let is_histogram =
             matches!(self.metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
         let is_shown = !self.is_skipping && is_histogram && histogram.is_valid();
-        if !is_shown || !self.take_labels(labels) {
+        if !is_shown || !self.encode_labels(labels) {
             return;
         }
-        if !self.metric.takes_native(&self.labels, histogram.timestamp) {
+        if !self.metric.accepts_native(&self.labels, histogram.timestamp) {
             self.end_metric();
             self.metric.open(&mut self.labels, histogram.timestamp);
         }
@@ -268,13 +276,13 @@ fn push_histogram(out: &mut Vec<u8>, metric: &Pending) {
     out.extend_from_slice(&metric.exemplars);
 }
 
-/// Whether all counts of a native histogram are whole numbers that are exact: the others are floats.
+/// Whether all counts of a native histogram are exact integers. If not, all are encoded as floats.
 fn has_whole_counts(histogram: &NativeHistogram<'_>) -> bool {
     let buckets = histogram.negative.counts.iter().chain(histogram.positive.counts);
     buckets.chain([&histogram.count, &histogram.zero_count]).all(|count| is_whole_count(*count))
 }
 
-/// The fields of a native histogram but its count and sum.
+/// Appends the fields of a native histogram, except count and sum.
 fn push_native(out: &mut Vec<u8>, histogram: &NativeHistogram<'_>) {
     push_sint(out, 5, i64::from(histogram.schema));
     push_double(out, 6, histogram.zero_threshold);
@@ -288,7 +296,7 @@ fn push_native(out: &mut Vec<u8>, histogram: &NativeHistogram<'_>) {
     push_buckets(out, 12, &histogram.positive, is_whole);
     let has_spans = !histogram.negative.spans.is_empty() || !histogram.positive.spans.is_empty();
     if !has_spans && histogram.zero_threshold == 0.0 && histogram.zero_count == 0.0 {
-        // Without it, readers would take the histogram for a classic one.
+        // An empty span marks the histogram as native; without it readers would take it for a classic one.
         push_span(out, 12, 0, 0);
     }
 }
@@ -300,7 +308,8 @@ fn push_span(out: &mut Vec<u8>, field: u32, offset: i32, length: u32) {
     });
 }
 
-/// Spans in the field `first`, then differences of counts in the next, or counts in the one after that.
+/// Appends spans in the field `first`, then either the differences of integer counts in the next field or float counts
+/// in the one after that.
 fn push_buckets(out: &mut Vec<u8>, first: u32, buckets: &NativeBuckets<'_>, is_whole: bool) {
     for span in buckets.spans {
         push_span(out, first, span.offset, span.length);
@@ -336,7 +345,7 @@ fn push_exemplar(
     }
 }
 
-/// A `google.protobuf.Timestamp`, which leaves out what is 0.
+/// Appends a `google.protobuf.Timestamp`, in which fields that are 0 are omitted.
 fn push_timestamp(out: &mut Vec<u8>, field: u32, seconds: Option<f64>) {
     let Some(seconds) = seconds.filter(|seconds| seconds.is_finite()) else {
         return;
@@ -361,16 +370,16 @@ mod tests {
     use super::*;
     use crate::model::{BucketSpan, HistogramPoint};
 
-    fn text(give: fn(&mut dyn FamilySink)) -> String {
+    fn text(collect: fn(&mut dyn FamilySink)) -> String {
         let mut out = Vec::new();
         let mut encoder = ProtobufEncoder::new(&mut out).text();
-        give(&mut encoder);
+        collect(&mut encoder);
         encoder.finish();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn bytes_are_those_of_the_schema() {
+    fn a_counter_is_encoded_byte_by_byte() {
         let mut out = Vec::new();
         let mut encoder = ProtobufEncoder::new(&mut out);
         (&mut encoder as &mut dyn FamilySink).counter("c", "H").sample(&[("a", "b")], 1.0);
@@ -381,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_of_a_metric_are_one_message() {
+    fn the_samples_of_a_metric_become_one_message() {
         let shown = text(|out| {
             let exemplars = [Exemplar { labels: &[("t", "1")], value: 1.5, timestamp: Some(2.25) }];
             let point = HistogramPoint {
@@ -428,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn float_counts_are_kept_as_floats() {
+    fn float_counts_are_encoded_as_floats() {
         let shown = text(|out| {
             let spans = [BucketSpan { offset: 0, length: 1 }];
             let native = NativeHistogram {

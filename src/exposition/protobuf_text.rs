@@ -1,4 +1,4 @@
-//! The text form of the protobuf messages, made from the messages as they were written.
+//! Converts encoded protobuf messages to the protobuf text format.
 //!
 //! See: <https://protobuf.dev/reference/protobuf/textformat-spec/>
 
@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use crate::model::number::{Style, push_f64, push_u64};
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -82,9 +82,9 @@ const FAMILY: &[(u32, &str, Kind)] = &[
 
 const TYPES: [&str; 6] = ["COUNTER", "GAUGE", "SUMMARY", "UNTYPED", "HISTOGRAM", "GAUGE_HISTOGRAM"];
 
-/// Appends fields of a `MetricFamily`, one in a line.
+/// Appends the encoded fields of a `MetricFamily`, one per line.
 pub(super) fn push_family_text(out: &mut Vec<u8>, fields: &[u8]) {
-    // OK because what this crate encoded has no fields that are unknown.
+    // OK because the fields were encoded by this crate, and the schema has all that it encodes.
     let _ = push_fields(out, fields, FAMILY, 0);
 }
 
@@ -182,7 +182,7 @@ fn push_signed(out: &mut Vec<u8>, value: i64) {
     push_u64(out, value.unsigned_abs());
 }
 
-/// In double quotes; control characters as three octal digits, as readers of this form expect.
+/// Appends a string in double quotes. Control characters without an escape of their own become three octal digits.
 fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for byte in text {

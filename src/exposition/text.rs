@@ -5,18 +5,19 @@
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{
-    Quotes, Shared, push_comment, push_escaped, push_milliseconds, push_sample_series,
+    Quotes, SeriesWriter, push_comment, push_escaped, push_milliseconds, push_sample_series,
 };
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64};
 use crate::model::{FamilyHead, FamilySink, MetricType, Part, RenderedLabels, Sample};
 
-/// Writes families in the text format 0.0.4, or 1.0.0; [`finish`](TextEncoder::finish) ends the exposition.
+/// Encodes families in the text format, version 0.0.4 or 1.0.0. [`finish`](TextEncoder::finish) ends the
+/// exposition.
 ///
-/// Both have one grammar; that of 1.0.0 has quoted names too, which are written where the escaping is
-/// [`Escaping::AllowUtf8`]. Neither has units, exemplars and native histograms, which are left out. Types that they
-/// lack are shown as the nearest: gauge histograms as histograms, infos and state sets as gauges. The
-/// samples `_created`, `_gcount` and `_gsum` are gauge families of their own behind their family.
+/// Version 1.0.0 differs only by quoted names, which are written with [`Escaping::AllowUtf8`]. The format has no
+/// units, exemplars and native histograms, which are omitted. Types that it lacks become the closest one: gauge
+/// histograms become histograms, infos and state sets become gauges. The samples `_created`, `_gcount` and `_gsum`
+/// are written as gauge families after their family.
 ///
 /// ```
 /// use multiprom::exposition::{Escaping, TextEncoder};
@@ -36,13 +37,14 @@ pub struct TextEncoder<'a> {
     names: Names,
     shows_created: bool,
     is_skipping: bool,
-    shared: Shared,
-    /// Lines of families that follow the current one, by suffix, and the help text that they share.
+    series_writer: SeriesWriter,
+    /// The lines of the gauge families that follow the current family, by suffix.
     later: [Vec<u8>; LATER.len()],
+    /// The help text of these families.
     help: String,
 }
 
-/// The suffixes of families that follow another.
+/// The suffixes of the gauge families that follow a family.
 const LATER: [&str; 3] = ["_created", "_gcount", "_gsum"];
 
 impl<'a> TextEncoder<'a> {
@@ -53,25 +55,26 @@ impl<'a> TextEncoder<'a> {
             names: Names::new(Escaping::Underscores, Syntax::Lines),
             shows_created: false,
             is_skipping: false,
-            shared: Shared::default(),
+            series_writer: SeriesWriter::default(),
             later: [const { Vec::new() }; LATER.len()],
             help: String::new(),
         }
     }
 
-    /// Escapes names in another way; set before the first family.
+    /// Sets the escaping of names. Call it before the first family.
     pub fn escaping(mut self, escaping: Escaping) -> TextEncoder<'a> {
         self.names.set_escaping(escaping);
         self
     }
 
-    /// Shows when counters, histograms and summaries began, as gauges `_created`; not shown by default.
+    /// Writes the start timestamps of counters, histograms and summaries, as gauges `_created`. They are omitted by
+    /// default.
     pub fn created(mut self) -> TextEncoder<'a> {
         self.shows_created = true;
         self
     }
 
-    /// Ends the exposition. Without it the last family may be incomplete.
+    /// Ends the exposition. Without this call the last family may be incomplete.
     pub fn finish(mut self) {
         self.end();
     }
@@ -81,7 +84,7 @@ impl<'a> TextEncoder<'a> {
             if lines.is_empty() {
                 continue;
             }
-            push_head(self.out, &self.names, suffix, &self.help, "gauge");
+            push_metadata(self.out, &self.names, suffix, &self.help, "gauge");
             self.out.append(lines);
         }
     }
@@ -97,18 +100,18 @@ impl Encoder for TextEncoder<'_> {
     }
 }
 
-fn push_head(out: &mut Vec<u8>, names: &Names, suffix: &str, help: &str, word: &str) {
+fn push_metadata(out: &mut Vec<u8>, names: &Names, suffix: &str, help: &str, type_name: &str) {
     if !help.is_empty() {
         push_comment(out, "HELP", names, suffix);
-        push_escaped(out, help, Quotes::Kept);
+        push_escaped(out, help, Quotes::Literal);
         out.push(b'\n');
     }
     push_comment(out, "TYPE", names, suffix);
-    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(type_name.as_bytes());
     out.push(b'\n');
 }
 
-/// Where the line of a part goes; `None` where it is not shown.
+/// The buffer to which the line of a part is written, or `None` if it is omitted.
 fn output<'o>(
     out: &'o mut Vec<u8>,
     later: &'o mut [Vec<u8>; LATER.len()],
@@ -127,7 +130,7 @@ impl FamilySink for TextEncoder<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
         self.end_family();
         self.is_skipping = !self.names.begin(head);
-        self.shared.begin();
+        self.series_writer.begin();
         if self.is_skipping {
             return;
         }
@@ -135,14 +138,15 @@ impl FamilySink for TextEncoder<'_> {
             self.help.clear();
             self.help.push_str(head.help);
         }
-        let word = match head.metric_type {
+        let type_name = match head.metric_type {
             MetricType::Unknown => "untyped",
             MetricType::GaugeHistogram => "histogram",
             MetricType::Info | MetricType::StateSet => "gauge",
-            known => known.as_str(),
+            other => other.as_str(),
         };
-        // The name of a counter's family is that of its samples in this format.
-        push_head(self.out, &self.names, head.metric_type.own_suffix(), head.help, word);
+        // In this format the name of a counter family has the suffix of its samples.
+        let suffix = head.metric_type.own_suffix();
+        push_metadata(self.out, &self.names, suffix, head.help, type_name);
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
@@ -170,7 +174,7 @@ impl FamilySink for TextEncoder<'_> {
         let Some(out) = output(self.out, &mut self.later, self.shows_created, part) else {
             return;
         };
-        self.shared.push_series(out, &self.names, part, labels);
+        self.series_writer.push_series(out, &self.names, part, labels);
         push_f64(out, value, Style::Plain);
         out.push(b'\n');
     }
@@ -235,12 +239,12 @@ mod tests {
          g_gsum{a=\"b\"} 4\n";
 
     #[test]
-    fn a_page_has_every_part_in_its_form() {
+    fn every_type_is_encoded() {
         assert_eq!(encode(|out| TextEncoder::new(out)), [HEAD, REST].concat());
     }
 
     #[test]
-    fn created_samples_are_a_family_of_their_own_where_they_are_asked_for() {
+    fn start_timestamps_are_a_gauge_family_if_enabled() {
         let created = "# HELP c_created a \"b\"\\n\\\\\n\
              # TYPE c_created gauge\n\
              c_created{x=\"\\\"\\n\\\\\",y=\"\u{1f600}\"} 1.5e+09\n";

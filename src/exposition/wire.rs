@@ -1,8 +1,8 @@
-//! The binary form of Protocol Buffers, as far as it is written here.
+//! Encodes the wire format of protobuf.
 //!
 //! See: <https://protobuf.dev/programming-guides/encoding/>
 
-/// How the value of a field is written.
+/// The wire type of a field.
 #[derive(Clone, Copy)]
 pub(super) enum WireType {
     Varint = 0,
@@ -22,29 +22,29 @@ fn push_tag(out: &mut Vec<u8>, field: u32, wire_type: WireType) {
     push_varint(out, u64::from(field << 3 | wire_type as u32));
 }
 
-/// A field of type `uint64`, `uint32`, `bool`, of an enum, or a non-negative `int64`.
+/// Appends a field of type `uint64`, `uint32`, `bool`, an enum, or a non-negative `int64`.
 pub(super) fn push_uint(out: &mut Vec<u8>, field: u32, value: u64) {
     push_tag(out, field, WireType::Varint);
     push_varint(out, value);
 }
 
-/// A field of type `int64` or `int32`.
+/// Appends a field of type `int64` or `int32`.
 pub(super) fn push_int(out: &mut Vec<u8>, field: u32, value: i64) {
     push_uint(out, field, value as u64);
 }
 
-/// A field of type `sint64` or `sint32`.
+/// Appends a field of type `sint64` or `sint32`.
 pub(super) fn push_sint(out: &mut Vec<u8>, field: u32, value: i64) {
     push_uint(out, field, ((value << 1) ^ (value >> 63)) as u64);
 }
 
-/// A field of type `double`.
+/// Appends a field of type `double`.
 pub(super) fn push_double(out: &mut Vec<u8>, field: u32, value: f64) {
     push_tag(out, field, WireType::Fixed64);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// A field of type `string`, given in two parts.
+/// Appends a field of type `string`, the concatenation of `text` and `suffix`.
 pub(super) fn push_text(out: &mut Vec<u8>, field: u32, text: &str, suffix: &str) {
     push_tag(out, field, WireType::Bytes);
     push_varint(out, (text.len() + suffix.len()) as u64);
@@ -52,8 +52,8 @@ pub(super) fn push_text(out: &mut Vec<u8>, field: u32, text: &str, suffix: &str)
     out.extend_from_slice(suffix.as_bytes());
 }
 
-/// A message whose fields `write` appends. Its length is one byte for most of what is written here; for
-/// longer ones the fields are moved.
+/// Appends a message whose fields `write` appends. One byte is reserved for the length, which suffices for most
+/// messages; the fields of longer ones are moved.
 pub(super) fn push_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     push_tag(out, field, WireType::Bytes);
     let at = out.len();
@@ -67,7 +67,7 @@ pub(super) fn push_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mu
     let start = out.len();
     push_varint(out, len as u64);
     let width = out.len() - start;
-    // The length is behind the fields: it comes to their front, and the byte kept for it goes.
+    // Moves the length from behind the fields to their front, and removes the reserved byte.
     out[at..].rotate_right(width);
     out.remove(at + width);
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_any_length_are_behind_their_length() {
+    fn messages_of_any_length_are_length_prefixed() {
         for len in [0, 1, 127, 128, 300, 20_000] {
             let text = vec![b'x'; len];
             let (mut nested, mut flat) = (vec![7], vec![7]);

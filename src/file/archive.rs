@@ -65,6 +65,7 @@ pub(crate) enum ArchiveError {
         len: u64,
     },
     MagicUnknown,
+    /// Written by another release, so it is not damaged: it is left alone, and nothing is merged without it.
     VersionUnknown {
         version: [u8; 2],
     },
@@ -89,10 +90,14 @@ impl fmt::Display for ArchiveError {
             ArchiveError::TooLong { len } => {
                 write!(f, "archive has {len} bytes, the limit is {MAX_ARCHIVE_LEN}")
             }
-            ArchiveError::MagicUnknown => f.write_str("bytes 0 to 6 are not those of an archive"),
+            ArchiveError::MagicUnknown => f.write_str("bytes 0 to 7 are not those of an archive"),
             ArchiveError::VersionUnknown { version } => {
                 let version = version.escape_ascii();
-                write!(f, "archive version is {version}, this release reads 01")
+                write!(
+                    f,
+                    "archive version is {version}, this release of multiprom reads 01: serve and compact this \
+                     directory with the release that wrote it, or move the archive away to start from zero"
+                )
             }
             ArchiveError::EndMissing => f.write_str("archive is cut off"),
             ArchiveError::ChecksumMismatch => f.write_str("archive does not match its checksum"),
@@ -150,20 +155,22 @@ impl<'a> Archive<'a> {
     /// Checks the bytes of an archive and takes its head apart.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
         let len = bytes.len();
+        // Before everything else, as a later version may be laid out in any way behind its magic.
+        if let Some([name @ .., major, minor]) = bytes.first_chunk::<8>()
+            && MAGIC.starts_with(name)
+            && !MAGIC.ends_with(&[*major, *minor])
+            && [major, minor].iter().all(|digit| digit.is_ascii_digit())
+        {
+            return Err(ArchiveError::VersionUnknown { version: [*major, *minor] });
+        }
         if len < HEAD_LEN + TAIL_LEN {
             return Err(ArchiveError::TooShort { len });
         }
+        if !bytes.starts_with(&MAGIC) {
+            return Err(ArchiveError::MagicUnknown);
+        }
         let (content, end) = bytes.split_at(len - END.len());
         let (content, checksum) = content.split_at(content.len() - CHECKSUM_LEN);
-        let magic = content.first_chunk::<8>().copied().unwrap_or_default();
-        if magic != MAGIC {
-            let [name @ .., major, minor] = magic;
-            return Err(if MAGIC.starts_with(&name) {
-                ArchiveError::VersionUnknown { version: [major, minor] }
-            } else {
-                ArchiveError::MagicUnknown
-            });
-        }
         if end != END {
             return Err(ArchiveError::EndMissing);
         }

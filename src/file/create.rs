@@ -9,12 +9,13 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
+use super::forks::NoFork;
 use super::layout::{HEADER_LEN, Header};
-use super::lock::{self, NoFork};
 use super::map::Map;
 use super::name::FileName;
 use super::sys::{self, Identity};
 use super::writer::WriteError;
+use super::{inherited, lock};
 
 /// Bytes that a new file reserves.
 pub(super) const INITIAL_CAPACITY: u64 = 16 * 1024;
@@ -44,7 +45,7 @@ fn staging_name(name: &str) -> String {
 /// Whether a file that is not complete may have this name.
 pub(crate) fn is_staging_name(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
-    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.is_own()))
+    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
 }
 
 /// A complete file under its name.
@@ -147,7 +148,7 @@ impl<'a> Draft<'a> {
     /// Removes the file and its mapping.
     fn discard(self) {
         if let Some(identity) = sys::identity(self.file.as_raw_fd()) {
-            lock::forget(self.file.as_raw_fd(), identity);
+            inherited::forget(self.file.as_raw_fd(), identity);
         }
         self.map.unmap();
         if let Some(staging) = &self.staging {

@@ -161,11 +161,17 @@ impl Header {
         Header { used: u32::from_le_bytes([u0, u1, u2, u3]), magic: [m0, m1, m2, m3] }
     }
 
+    /// Whether this crate wrote the file, in whichever version of the format.
+    pub(crate) fn is_own(self) -> bool {
+        let [m, p, r, _] = self.magic;
+        [m, p, r] == [b'M', b'P', b'R']
+    }
+
     /// Checks `used` and magic against a file of `len` bytes; `None` where nothing is written yet.
     pub(crate) fn check(self, len: u64) -> Result<Option<u32>, LayoutError> {
         if self.magic != [0; 4] && self.magic != MAGIC {
-            let [m, p, r, version] = self.magic;
-            return Err(if [m, p, r] == [b'M', b'P', b'R'] {
+            let [_, _, _, version] = self.magic;
+            return Err(if self.is_own() {
                 LayoutError::VersionUnknown { version }
             } else {
                 LayoutError::MagicUnknown

@@ -29,6 +29,41 @@ struct Segment {
     raw: ManuallyDrop<MmapRaw>,
 }
 
+impl Segment {
+    /// Puts memory of this process in place of the first `len` bytes, whole pages, and unmaps the others. Where
+    /// that fails the segment stays as it is, and the file is seen as written.
+    fn replace(&self, len: usize) -> bool {
+        let start = self.raw.as_mut_ptr();
+        if len > 0 {
+            // SAFETY: replaces the beginning of a mapping of ours, which stays mapped at the same address; only
+            // atomics point into it.
+            let replaced = unsafe {
+                libc::mmap(
+                    start.cast(),
+                    len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+            if replaced == libc::MAP_FAILED {
+                return false;
+            }
+            // SAFETY: the memory that was mapped above. A host that locks all its memory keeps its limit for itself.
+            unsafe { libc::munlock(replaced, len) };
+        }
+        let rest = self.raw.len() - len;
+        if rest > 0 {
+            // SAFETY: the end of a mapping of ours. All cells lie before it, and `Map::detach` takes the map, so
+            // nobody makes more.
+            let unmapped = unsafe { libc::munmap(start.wrapping_add(len).cast(), rest) };
+            return unmapped == 0;
+        }
+        true
+    }
+}
+
 /// The mapped bytes of one file.
 pub(crate) struct Map {
     segments: Vec<Segment>,
@@ -78,31 +113,24 @@ impl Map {
         }
     }
 
-    /// Puts memory of this process in place of the file, which is then no longer mapped.
+    /// Puts memory of this process in place of the first `used` bytes, where the cells are, and unmaps the rest.
+    /// The file is then no longer mapped.
     ///
-    /// Cells keep their addresses and, of the first `used` bytes, what they hold; what is stored to them
-    /// from now on goes nowhere.
-    pub(crate) fn detach(&self, used: u64) {
+    /// Cells keep their addresses and what they hold; what is stored to them from now on goes nowhere.
+    ///
+    /// Returns `false` where a part of the file stays mapped: cells may still write to it.
+    pub(crate) fn detach(self, used: u64) -> bool {
         let bytes = self.read(0, used as usize);
         let mut all_replaced = true;
         for segment in &self.segments {
-            // SAFETY: replaces a mapping of ours, as a whole, that is never unmapped; only atomics point
-            // into it. Where it fails the mapping stays as it is, and the file is seen as written.
-            let replaced = unsafe {
-                libc::mmap(
-                    segment.raw.as_mut_ptr().cast(),
-                    segment.raw.len(),
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
-                    -1,
-                    0,
-                )
-            };
-            all_replaced &= replaced != libc::MAP_FAILED;
+            let held = used.saturating_sub(segment.start).min(segment.raw.len() as u64) as usize;
+            // No longer than needed: a host that locks all its memory (MCL_FUTURE) has all of it in memory at once.
+            all_replaced &= segment.replace(held.next_multiple_of(sys::page_len()));
         }
         if all_replaced {
             self.write(0, &bytes);
         }
+        all_replaced
     }
 
     /// The address of `len` bytes at `offset`, which lie within one segment.
@@ -194,7 +222,8 @@ impl ReadMap {
         let raw = MmapOptions::new().len(len).map_raw_read_only(file).ok()?;
         let start = raw.as_ptr() as usize;
         // Its last page reaches beyond the length.
-        let range = GuardedRange::claim(start, start + len.next_multiple_of(PAGE_LEN))?;
+        let page_len = PAGE_LEN.load(Ordering::Relaxed);
+        let range = GuardedRange::claim(start, start + len.next_multiple_of(page_len))?;
         Some(ReadMap { raw, words: len / size_of::<u64>(), range })
     }
 
@@ -252,8 +281,13 @@ pub(crate) fn fetch<T>(place: *const T) {
     let _ = place;
 }
 
-/// What all pages are a multiple of, on the processors that this backend is built for.
-const PAGE_LEN: usize = 4096;
+/// The length of a page, noted by [`guard_mappings`] for the signal handler.
+static PAGE_LEN: AtomicUsize = AtomicUsize::new(0);
+
+/// The start of the page that an address lies in.
+const fn page_start(address: usize, page_len: usize) -> usize {
+    address - address % page_len
+}
 
 /// Addresses of one mapping. Written by its owner, read by the signal handler.
 struct GuardedRange {
@@ -305,6 +339,7 @@ impl GuardedRange {
 /// Has loads beyond the end of a file give 0, by a handler of SIGBUS that is the whole process's: for programs
 /// that are nothing but exporters. Other faults end the process, as they would without it.
 pub(crate) fn guard_mappings() -> io::Result<()> {
+    PAGE_LEN.store(sys::page_len(), Ordering::Relaxed);
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: all bits zero are a valid `sigaction`.
     let action = unsafe { action.assume_init_mut() };
@@ -335,13 +370,14 @@ extern "C" fn on_fault(
     };
     if let Some(range) = GUARDED.iter().find(holds) {
         range.has_faulted.store(true, Ordering::Release);
-        let page = address - address % PAGE_LEN;
+        let page_len = PAGE_LEN.load(Ordering::Relaxed);
+        let page = page_start(address, page_len);
         // SAFETY: replaces a page of a mapping of ours, which nothing but loads of words uses; mmap is a bare
         // system call.
         let zeros = unsafe {
             libc::mmap(
                 page as *mut libc::c_void,
-                PAGE_LEN,
+                page_len,
                 libc::PROT_READ,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
                 -1,
@@ -392,20 +428,57 @@ mod tests {
     #[test]
     fn a_file_that_becomes_shorter_is_read_as_zeros_and_noticed() {
         guard_mappings().unwrap();
+        let page_len = sys::page_len();
         let path = std::env::temp_dir().join(format!("multiprom-map-{}", std::process::id()));
-        std::fs::write(&path, vec![1u8; 3 * PAGE_LEN]).unwrap();
+        std::fs::write(&path, vec![1u8; 3 * page_len]).unwrap();
         let file = File::open(&path).unwrap();
-        let map = ReadMap::new(&file, 3 * PAGE_LEN as u64).unwrap();
-        let other = ReadMap::new(&file, PAGE_LEN as u64).unwrap();
+        let map = ReadMap::new(&file, 3 * page_len as u64).unwrap();
+        let other = ReadMap::new(&file, page_len as u64).unwrap();
         let ones = u64::from_le_bytes([1; 8]);
-        let last = (3 * PAGE_LEN / 8) as u32 - 1;
+        let last = (3 * page_len / 8) as u32 - 1;
         assert_eq!((map.word(0), map.word(last), map.word(last + 1)), (ones, ones, 0));
         let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        writer.set_len(PAGE_LEN as u64).unwrap();
+        writer.set_len(page_len as u64).unwrap();
         assert_eq!((map.word(0), map.has_faulted()), (ones, false));
         assert_eq!((map.word(last), map.has_faulted()), (0, true));
         assert_eq!((other.word(0), other.has_faulted()), (ones, false));
         drop((map, other));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_page_of_an_address_is_aligned_to_pages_of_any_length() {
+        for page_len in [4096, 16 * 1024, 64 * 1024] {
+            let first = 7 * 64 * 1024;
+            for at in [0, 1, 4095, 4096, 5000, page_len - 1] {
+                assert_eq!(page_start(first + at % page_len, page_len), first, "{page_len} {at}");
+            }
+            assert_eq!(page_start(first + page_len, page_len), first + page_len);
+        }
+        assert!(sys::page_len().is_power_of_two() && sys::page_len() >= 4096);
+    }
+
+    #[test]
+    fn cells_outlive_the_mapping_of_their_file() {
+        let path = std::env::temp_dir().join(format!("multiprom-detach-{}", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let len = SEGMENT_LEN as u64 + 64 * 1024;
+        file.set_len(len).unwrap();
+        let mut map = Map::new();
+        map.cover(&file, len).unwrap();
+        assert_eq!(map.segments.len(), 2);
+        let cells = [8, 4096, SEGMENT_LEN as u64 - 8, SEGMENT_LEN as u64].map(|at| map.cell(at));
+        for cell in cells {
+            cell.set(5.0);
+        }
+        assert!(map.detach(SEGMENT_LEN as u64 + 8));
+        for cell in cells {
+            assert_eq!(cell.get(), 5.0);
+            cell.add(1.0);
+            assert_eq!(cell.get(), 6.0);
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(!maps.contains(path.to_str().unwrap()));
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -10,7 +10,13 @@ pub(crate) mod archive;
 mod cell;
 #[cfg(target_os = "linux")]
 mod create;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptor;
 pub(crate) mod environment;
+#[cfg(target_os = "linux")]
+pub(crate) mod forks;
+#[cfg(target_os = "linux")]
+pub(crate) mod inherited;
 pub(crate) mod key;
 #[cfg(target_os = "linux")]
 pub(crate) mod layout;
@@ -21,6 +27,8 @@ pub(crate) mod map;
 pub(crate) mod name;
 #[cfg(target_os = "linux")]
 pub(crate) mod place;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 #[cfg(target_os = "linux")]
 pub(crate) mod reader;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,10 @@
 //! File names: which process wrote the file, and what type of metric is in it.
 //!
 //! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
-//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever.
+//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A user of the
+//! Python client may choose an id of that form too, so the form alone does not tell whose file it is. A writer's
+//! second file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector, which takes what
+//! stands behind the mode up to the next `_` or the end, and cuts three bytes off, sees the same id.
 
 use std::fmt;
 
@@ -68,15 +71,36 @@ impl<'a> FileName<'a> {
         (!id.is_empty()).then_some(FileName { kind, id })
     }
 
-    /// The process part of the id: all of it, or what stands before our suffix.
-    pub(crate) fn process(&self) -> &'a str {
-        split_own_id(self.id).map_or(self.id, |(process, _)| process)
+    /// The process part of the id: all of a chosen one; of a unique one what stands before the suffix.
+    pub(crate) fn process(&self, id: IdKind) -> &'a str {
+        match id {
+            IdKind::Chosen => self.id,
+            IdKind::Unique => split_own_id(self.id).map_or(self.id, |(process, _)| process),
+        }
     }
 
-    /// Whether the id has the form of ours.
-    pub(crate) fn is_own(&self) -> bool {
+    /// What all files of a writer have in common: of a unique id all but the number of the file.
+    pub(crate) fn writer(&self, id: IdKind) -> &'a str {
+        match id {
+            IdKind::Unique if self.has_unique_form() => without_number(self.id),
+            _ => self.id,
+        }
+    }
+
+    /// Whether the id has the form of unique ones. Whether it is one depends on where the file is and what is in
+    /// it: see [`IdKind`].
+    pub(crate) fn has_unique_form(&self) -> bool {
         split_own_id(self.id).is_some()
     }
+}
+
+/// Where an id is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// Chosen by the writer and perhaps used again: files without our magic.
+    Chosen,
+    /// Drawn by this crate: files with our magic, retired files, and sections of an archive.
+    Unique,
 }
 
 impl fmt::Display for FileName<'_> {
@@ -99,23 +123,61 @@ pub(crate) fn is_process_name(text: &str) -> bool {
 /// Hex digits of the random part of our ids.
 const SUFFIX_LEN: usize = 8;
 
+/// Stands before the number of a file that is not a writer's first of its kind.
+const NUMBER_MARK: &str = ".db_";
+
+/// What stands before the number of a file, if there is one.
+fn without_number(id: &str) -> &str {
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
+    match id.rsplit_once(NUMBER_MARK) {
+        Some((id, number)) if is_number(number) => id,
+        _ => id,
+    }
+}
+
 fn split_own_id(id: &str) -> Option<(&str, &str)> {
-    let (process, suffix) = id.rsplit_once('-')?;
+    let (process, suffix) = without_number(id).rsplit_once('-')?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (!process.is_empty() && suffix.len() == SUFFIX_LEN && suffix.bytes().all(hex))
         .then_some((process, suffix))
 }
 
 /// The id of a writer: `<process>-<8 hex digits>`, in the names of all its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriterId {
     process: String,
     text: String,
+    /// How many files of each kind have been named by it. Those that were lost since count too: no name is used
+    /// again.
+    named: Vec<(FileKind, u32)>,
 }
 
 impl WriterId {
     pub(crate) fn new(process: &str, random: u32) -> WriterId {
-        WriterId { process: process.to_owned(), text: format!("{process}-{random:08x}") }
+        let text = format!("{process}-{random:08x}");
+        WriterId { process: process.to_owned(), text, named: Vec::new() }
+    }
+
+    /// The name of the next file of a kind.
+    pub(crate) fn next_name(&self, kind: FileKind) -> String {
+        let named =
+            self.named.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
+        let numbered;
+        let id = if named == 0 {
+            &self.text
+        } else {
+            numbered = format!("{}{NUMBER_MARK}{}", self.text, named + 1);
+            &numbered
+        };
+        FileName { kind, id }.to_string()
+    }
+
+    /// Notes that a file has the next name of its kind.
+    pub(crate) fn note_named(&mut self, kind: FileKind) {
+        match self.named.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.named.push((kind, 1)),
+        }
     }
 
     pub(crate) fn process(&self) -> &str {
@@ -133,7 +195,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_the_python_client_writes_them() {
-        let parse = |name| FileName::parse(name).map(|name| (name.kind, name.id, name.process()));
+        let parse = |name| {
+            FileName::parse(name).map(|name| (name.kind, name.id, name.process(IdKind::Unique)))
+        };
         let gauge = FileKind::Gauge;
         assert_eq!(parse("counter_17.db"), Some((FileKind::Counter, "17", "17")));
         assert_eq!(parse("gauge_livesum_17.db"), Some((gauge(GaugeMode::LiveSum), "17", "17")));
@@ -154,9 +218,44 @@ mod tests {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
             let back = FileName::parse(&name).unwrap();
             assert_eq!(
-                (back.kind.mode(), back.process(), back.is_own()),
+                (back.kind.mode(), back.process(IdKind::Unique), back.has_unique_form()),
                 (Some(mode), "4711", true)
             );
+            assert_eq!(back.process(IdKind::Chosen), id.as_str());
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_writer_have_names_of_their_own_and_one_id() {
+        let kind = FileKind::Gauge(GaugeMode::All);
+        let mut id = WriterId::new("web.db-7", 0xbeef);
+        let mut names = Vec::new();
+        for _ in 0..12 {
+            names.push(id.next_name(kind));
+            id.note_named(kind);
+        }
+        assert_eq!(names[0], "gauge_all_web.db-7-0000beef.db");
+        assert_eq!(names[1], "gauge_all_web.db-7-0000beef.db_2.db");
+        assert_eq!(names[11], "gauge_all_web.db-7-0000beef.db_12.db");
+        assert_eq!(id.next_name(FileKind::Counter), "counter_web.db-7-0000beef.db");
+        for name in &names {
+            let back = FileName::parse(name).unwrap();
+            let unique = IdKind::Unique;
+            let parts = (back.writer(unique), back.process(unique));
+            assert_eq!(parts, ("web.db-7-0000beef", "web.db-7"));
+            assert!(back.has_unique_form() && back.to_string() == *name);
+            // As prometheus_client has it: `parts[2][:-3]`.
+            let part = name.split('_').nth(2).unwrap();
+            assert_eq!(&part[..part.len() - 3], id.as_str());
+        }
+        for (name, writer) in [
+            ("counter_7-0000beef.db_02.db", "7-0000beef.db_02"),
+            ("counter_7-0000beef.db_.db", "7-0000beef.db_"),
+            ("counter_7.db_2.db", "7.db_2"),
+        ] {
+            let other = FileName::parse(name).unwrap();
+            let parts = (other.writer(IdKind::Unique), other.has_unique_form());
+            assert_eq!(parts, (writer, false));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Which directories series files may be in.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sys::{self, Identity};
 
@@ -12,17 +13,21 @@ use super::sys::{self, Identity};
 /// tell the truth. Types from statfs(2).
 const SUPPORTED: [(u64, &str); 5] = [
     (0x0102_1994, "tmpfs"),
-    (0xef53, "ext4"),
+    (EXT, "ext4"),
     (0x5846_5342, "xfs"),
     (0x9123_683e, "btrfs"),
     (0x794c_7630, "overlayfs"),
 ];
 
+/// The type that ext4 has in common with ext2 and ext3, on which nothing was tried.
+const EXT: u64 = 0xef53;
+
 /// Why a directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum PlaceError {
     Open(io::Error),
-    FileSystem(u64),
+    /// The file system is not supported: its name, or its type as a number.
+    FileSystem(String),
 }
 
 impl fmt::Display for PlaceError {
@@ -31,7 +36,7 @@ impl fmt::Display for PlaceError {
             PlaceError::Open(error) => error.fmt(f),
             PlaceError::FileSystem(kind) => {
                 let names = SUPPORTED.map(|(_, name)| name).join(", ");
-                write!(f, "file system type {kind:#x} is none of {names}")
+                write!(f, "file system type {kind} is none of {names}")
             }
         }
     }
@@ -55,14 +60,36 @@ pub(crate) fn open(dir: &Path) -> io::Result<File> {
 pub(crate) fn check(dir: &Path) -> Result<File, PlaceError> {
     let dir = open(dir).map_err(PlaceError::Open)?;
     let kind = sys::file_system(&dir).map_err(PlaceError::Open)?;
-    if SUPPORTED.iter().any(|(known, _)| *known == kind) {
-        Ok(dir)
-    } else {
-        Err(PlaceError::FileSystem(kind))
+    if !SUPPORTED.iter().any(|(known, _)| *known == kind) {
+        return Err(PlaceError::FileSystem(format!("{kind:#x}")));
+    }
+    match old_ext(kind, &dir) {
+        Some(name) => Err(PlaceError::FileSystem(name.to_owned())),
+        None => Ok(dir),
     }
 }
 
-/// The name of a directory's file system; `other` for one that is not supported.
+/// Which of ext2 and ext3 a directory is on, if the kernel mounts it as one and `/proc` tells so.
+fn old_ext(kind: u64, dir: &File) -> Option<&'static str> {
+    if kind != EXT {
+        return None;
+    }
+    let device = dir.metadata().ok()?.dev();
+    // Paths in it may be of any bytes.
+    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    let name = mounted_as(&mounts, &format!("{}:{}", libc::major(device), libc::minor(device)))?;
+    ["ext2", "ext3"].into_iter().find(|old| *old == name)
+}
+
+/// The type of the file system with this device number. See: proc_pid_mountinfo(5).
+fn mounted_as<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
+    // Behind a varying number of fields.
+    line.split_once(" - ")?.1.split(' ').next()
+}
+
+/// The name of a directory's file system, `ext4` also for ext2 and ext3; `other` for one that is not supported.
 pub(crate) fn file_system_name(dir: &Path) -> Option<&'static str> {
     let kind = sys::file_system(&open(dir).ok()?).ok()?;
     let known = SUPPORTED.iter().find(|(known, _)| *known == kind);
@@ -73,6 +100,16 @@ pub(crate) fn file_system_name(dir: &Path) -> Option<&'static str> {
 pub(crate) fn is_open_to_others(dir: &File) -> bool {
     const WRITE_BY_OTHERS: u32 = 0o022;
     dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITE_BY_OTHERS != 0)
+}
+
+/// The directories that are not an earlier one under another name (a link, a slash at the end, a pattern that
+/// overlaps), each with its index. The file system decides at each call, as links may move.
+pub(crate) fn distinct(dirs: &[PathBuf]) -> impl Iterator<Item = (usize, &PathBuf)> {
+    let mut seen = HashSet::new();
+    dirs.iter().enumerate().filter(move |(_, dir)| {
+        let found = if dirs.len() > 1 { identity(dir) } else { None };
+        found.is_none_or(|found| seen.insert(found))
+    })
 }
 
 /// What a path names now; `None` where it names nothing that can be seen.
@@ -91,5 +128,21 @@ pub(crate) fn find(path: &Path) -> io::Result<Option<Identity>> {
         Ok(metadata) => Ok(Some(Identity { device: metadata.dev(), inode: metadata.ino() })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_a_mount_is_found_by_its_device() {
+        let mounts = "25 30 0:23 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
+                      42 27 7:0 / /mnt/a\\040-\\040b rw,relatime shared:1 master:2 - ext3 /dev/loop0 rw\n\
+                      43 27 7:10 / /mnt/c rw,relatime - ext4 /dev/loop10 rw\n";
+        assert_eq!(mounted_as(mounts, "7:0"), Some("ext3"));
+        assert_eq!(mounted_as(mounts, "7:10"), Some("ext4"));
+        assert_eq!(mounted_as(mounts, "7:1"), None);
+        assert_eq!(mounted_as("7:1", "7:1"), None);
     }
 }

@@ -9,11 +9,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
+#[cfg(feature = "cli")]
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError, WORD_LEN};
 use super::map::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of_mut};
+use super::name::{FileName, IdKind};
 use super::sys::{self, Stat};
 
 /// Why a file, or the rest of it, cannot be read.
@@ -81,6 +84,13 @@ pub(crate) fn open_at(dir: &File, name: &str) -> Result<File, ReadError> {
     sys::open_at(dir.as_fd(), name, OPEN_FLAGS, 0).map_err(ReadError::Open)
 }
 
+/// Opens a file that is open already once more, whatever has its name by now.
+#[cfg(feature = "cli")]
+pub(crate) fn reopen(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).custom_flags(OPEN_FLAGS & !libc::O_NOFOLLOW).open(path)
+}
+
 /// What a file held when it was read.
 pub(crate) struct Snapshot<'r> {
     /// The file up to `used`.
@@ -110,17 +120,19 @@ pub(crate) struct Reader {
     lines: Vec<Line>,
 }
 
-impl Reader {
-    /// Whether a file has our magic.
-    pub(crate) fn is_own(file: &File) -> bool {
-        let mut header = [0u64];
-        let [header] = match read_at(file, &mut header, 0) {
-            Ok(HEADER_LEN) => header,
-            _ => return false,
-        };
-        Header::decode(header).magic == layout::MAGIC
-    }
+/// Where the id of a series file is from: a file with the magic of this crate, whatever its version, was named
+/// by this crate, if its name has that form.
+///
+/// A retired file was named by a compactor, whatever is in it.
+pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
+    let mut header = [0u64];
+    let is_own = name.has_unique_form()
+        && read_at(file, &mut header, 0).is_ok_and(|len| len == HEADER_LEN)
+        && Header::decode(header[0]).is_own();
+    if is_own { IdKind::Unique } else { IdKind::Chosen }
+}
 
+impl Reader {
     /// Reads the committed bytes of `file`.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
         let stat = sys::stat(file).map_err(ReadError::Read)?;

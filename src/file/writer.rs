@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
+use super::forks::{ForkWait, NoFork};
+use super::inherited;
 use super::layout::{
     self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
-use super::lock::{self, ForkWait, NoFork};
+use super::lock;
 use super::map::Map;
-use super::name::{FileKind, FileName, WriterId};
+use super::name::{FileKind, WriterId};
 use super::place;
 use super::sys::{self, Identity};
 
@@ -189,14 +191,18 @@ impl SeriesWriter {
                 }
                 continue;
             };
-            let name = FileName { kind, id: id.as_str() }.to_string();
+            let name = id.next_name(kind);
             match SeriesWriter::create_named(&dir, &name, access, &no_fork) {
                 Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
                     last = error;
                     *id = draw_id(id.process())?;
                 }
                 Err(WriteError::Forked) => {}
-                result => return result,
+                Ok(writer) => {
+                    id.note_named(kind);
+                    return Ok(writer);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(WriteError::Create(last))
@@ -285,7 +291,7 @@ impl SeriesWriter {
     /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
     pub(crate) fn retire(&self) {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
-            lock::forget(self.file.as_raw_fd(), self.identity);
+            inherited::forget(self.file.as_raw_fd(), self.identity);
         }
     }
 
@@ -304,15 +310,15 @@ impl SeriesWriter {
         entries
     }
 
-    /// Lets go of the file: its writer is seen as ended from now on. Cells stay where they are.
+    /// Closes the file: its writer counts as dead from now on. Cells stay where they are.
     pub(crate) fn close(self) {
-        lock::forget(self.file.as_raw_fd(), self.identity);
+        inherited::forget(self.file.as_raw_fd(), self.identity);
         // The mapping alone keeps the lock, and the file open for writing.
-        self.map.detach(self.used);
-        if sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
+        let is_detached = self.map.detach(self.used);
+        if is_detached && sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
             lock::release(&self.file);
         } else {
-            // The number is somebody else's now.
+            // The host uses the number for another file now, or cells still write to this one, whose lock stays held.
             std::mem::forget(self.file);
         }
     }
@@ -384,6 +390,7 @@ pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
 mod tests {
     use super::*;
     use crate::file::layout::Layout;
+    use crate::file::name::FileName;
     use crate::file::reader::{self, Reader};
     use crate::model::GaugeMode;
 
@@ -419,7 +426,9 @@ mod tests {
         let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().is_own());
+        assert!(
+            name.starts_with("gauge_min_42-") && FileName::parse(name).unwrap().has_unique_form()
+        );
 
         let mut cells = Vec::new();
         for at in 0..400u32 {
@@ -474,12 +483,12 @@ mod tests {
     #[test]
     fn a_writer_whose_name_is_taken_gets_another_id() {
         let dir = directory("taken");
-        let mut id = draw_id("7").unwrap();
-        let first = id.clone();
-        let _one = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_eq!(id, first);
+        let mut first = draw_id("7").unwrap();
+        let mut id = first.clone();
+        let _one =
+            SeriesWriter::create(&dir, FileKind::Counter, &mut first, Access::Owner).unwrap();
         let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
-        assert_ne!(id, first);
+        assert_ne!(id.as_str(), first.as_str());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
 
-/// Where an exporter listens: `HOST:PORT`, `:PORT` for all interfaces, or `unix:PATH`.
+/// Where an exporter listens: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP address; port 0 picks a free one.
@@ -26,11 +26,15 @@ impl FromStr for ListenAddress {
             };
         }
         let refuse = || {
-            let message = format!("`{text}` is not HOST:PORT, :PORT or unix:PATH");
+            let message = format!("`{text}` is not HOST:PORT, :PORT, PORT or unix:PATH");
             Error::new(ErrorKind::Usage, message)
         };
-        let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
-        port.parse::<u16>().map_err(|_| refuse())?;
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        // `parse` would take a sign.
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number || port.parse::<u16>().is_err() {
+            return Err(refuse());
+        }
         let host = if host.is_empty() { "[::]" } else { host };
         Ok(ListenAddress::Tcp(format!("{host}:{port}")))
     }
@@ -50,12 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_in_their_three_forms() {
+    fn addresses_are_read_in_their_four_forms() {
         let read = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string());
         assert_eq!(read("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
         assert_eq!(read(":0").unwrap(), "[::]:0");
+        assert_eq!(read("8080").unwrap(), "[::]:8080");
         assert_eq!(read("unix:/run/m.sock").unwrap(), "unix:/run/m.sock");
-        for bad in ["9464", "host:", "host:99999", "unix:"] {
+        for bad in ["", "host", "70000", "+80", "host:", "host:+80", "host:99999", "unix:"] {
             assert_eq!(read(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
         }
     }

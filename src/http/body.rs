@@ -1,75 +1,94 @@
-//! Bodies of answers: what is short is sent whole and with its length, the rest while it is gathered.
+//! Bodies of responses: what is short is sent whole and with its length, the rest while it is gathered.
 //!
-//! Of an answer that is being sent there are in memory what is encoded and not yet handed on, the chunk that is being
+//! Of a response that is being sent there are in memory what is encoded and not yet handed on, the chunk that is being
 //! filled, the chunks in the queue, and the one that is being written.
 
 use std::io::{self, Write};
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::body::{Bytes, Frame, SizeHint};
-use tokio::sync::oneshot;
 
 use super::compress::Coding;
-use super::queue::{Receiver, Sender, queue};
+use super::connection::Connection;
+use super::queue::{Data, Receiver, Sender};
+use super::wanted::Framing;
 
 /// The longest body, in bytes, that is sent whole, or as the first chunk. One that is gathered by then wakes the
 /// connection once, which is most of what sending costs.
 pub(super) const MAX_WHOLE_LEN: usize = 320 * 1024;
 /// The most, in bytes, of each chunk that follows.
 const MAX_CHUNK_LEN: usize = 128 * 1024;
-/// How long one request may hold up its gatherer, which may be locked, because its client reads slowly.
-const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The body of an answer.
-pub(super) enum Body {
+/// The body of a response.
+pub(super) struct Body {
+    content: Content,
+    /// Told when everything was passed on to be written.
+    connection: Arc<Connection>,
+}
+
+enum Content {
     Whole(Bytes),
-    Streamed(Receiver),
+    /// With its length, where it is known.
+    Queued(Receiver, Option<u64>),
+}
+
+impl Body {
+    pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> Body {
+        Body { content: Content::Whole(bytes), connection }
+    }
+
+    pub(super) fn queued(
+        receiver: Receiver,
+        len: Option<u64>,
+        connection: Arc<Connection>,
+    ) -> Body {
+        Body { content: Content::Queued(receiver, len), connection }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.connection.body_taken();
+    }
 }
 
 impl hyper::body::Body for Body {
-    type Data = Bytes;
+    type Data = Data;
     type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match self.get_mut() {
-            Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
-            Body::Streamed(receiver) => receiver.poll_next(context).map_ok(Frame::data),
+    ) -> Poll<Option<io::Result<Frame<Data>>>> {
+        match &mut self.get_mut().content {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes).into())))),
+            Content::Queued(receiver, _) => receiver.poll_next(context).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Body::Whole(bytes) => bytes.is_empty(),
-            Body::Streamed(receiver) => receiver.is_at_end(),
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Queued(receiver, _) => receiver.is_at_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Streamed(_) => SizeHint::default(),
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Queued(_, Some(len)) => SizeHint::with_exact(*len),
+            Content::Queued(_, None) => SizeHint::default(),
         }
     }
-}
-
-/// A body of which at least the first chunk is there, and how it is compressed.
-pub(super) struct Begun {
-    pub(super) body: Body,
-    pub(super) coding: Option<Coding>,
 }
 
 /// Writes a body. Dropped without [`finish`](BodyWriter::finish), it leaves a broken one, or none where
 /// nothing was sent of it.
 pub(super) struct BodyWriter {
-    /// Until the first chunk is sent.
-    begin: Option<(oneshot::Sender<Begun>, Receiver)>,
     sender: Sender,
     coding: Option<Coding>,
     chunk: Vec<u8>,
@@ -78,14 +97,12 @@ pub(super) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// Up to `max_whole_len` bytes are sent whole.
-    pub(super) fn new(max_whole_len: usize) -> (BodyWriter, oneshot::Receiver<Begun>) {
-        let (begin, begun) = oneshot::channel();
-        let (sender, receiver) = queue(PATIENCE);
-        let begin = Some((begin, receiver));
-        let (chunk, max_len) = (Vec::new(), max_whole_len);
-        let writer = BodyWriter { begin, sender, coding: None, chunk, max_len };
-        (writer, begun)
+    pub(super) fn new(sender: Sender, framing: Framing) -> BodyWriter {
+        let max_len = match framing {
+            Framing::Chunked => MAX_WHOLE_LEN,
+            Framing::Length => MAX_CHUNK_LEN,
+        };
+        BodyWriter { sender, coding: None, chunk: Vec::new(), max_len }
     }
 
     /// The same, for bytes that are compressed.
@@ -94,28 +111,16 @@ impl BodyWriter {
         self
     }
 
-    /// Fails when nobody takes the body any more.
+    /// Fails when no client is left.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        let last = Bytes::from(mem::take(&mut self.chunk));
-        match self.begin.take() {
-            Some((begin, _)) => {
-                let begun = Begun { body: Body::Whole(last), coding: self.coding };
-                begin.send(begun).map_err(|_| io::ErrorKind::BrokenPipe.into())
-            }
-            None => {
-                self.sender.finish(last);
-                Ok(())
-            }
-        }
+        self.sender.finish(mem::take(&mut self.chunk).into(), self.coding)
     }
 
     fn send_chunk(&mut self) -> io::Result<()> {
-        if let Some((begin, receiver)) = self.begin.take() {
-            let begun = Begun { body: Body::Streamed(receiver), coding: self.coding };
-            begin.send(begun).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        }
         self.max_len = MAX_CHUNK_LEN;
-        self.sender.send(mem::take(&mut self.chunk).into())
+        // Without room to spare, which would not be counted.
+        let chunk = mem::replace(&mut self.chunk, Vec::with_capacity(MAX_CHUNK_LEN));
+        self.sender.send(chunk.into(), self.coding)
     }
 }
 
@@ -137,21 +142,44 @@ impl Write for BodyWriter {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::compress;
+    use super::super::queue::{Failure, Head, Queues, Running, Start};
+    use super::super::wanted::Wanted;
     use super::*;
-    use hyper::body::Body as _;
-    use std::future::poll_fn;
+    use crate::exposition::Format;
+    use hyper::body::{Body as _, Buf as _};
+    use std::future::{Future, poll_fn};
     use std::thread;
 
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    /// A gathering that has begun, its writer, and the end of the only connection that wants it.
+    pub(in crate::http) fn begin(framing: Framing) -> (Running, BodyWriter, Receiver) {
+        let (format, choice) = (Format::Text.into(), compress::choose(""));
+        let wanted = Wanted { format, choice, names: None, framing };
+        let queues = Arc::new(Queues::default());
+        let (receiver, start) = queues.join(wanted, Connection::new(Arc::default()));
+        assert_eq!(start, Start::Now);
+        let running = queues.begin(receiver.gathering()).unwrap();
+        let writer = BodyWriter::new(running.sender(), framing);
+        (running, writer, receiver)
+    }
+
+    pub(in crate::http) fn head(receiver: &Receiver) -> Result<Head, Failure> {
+        block_on(poll_fn(|context| receiver.poll_head(context)))
+    }
+
     /// Everything that a connection would send.
-    pub(in crate::http) fn collect(mut body: Body) -> io::Result<Vec<u8>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    pub(in crate::http) fn collect(receiver: Receiver, head: Head) -> io::Result<Vec<u8>> {
+        let mut body = Body::queued(receiver, head.len, Connection::new(Arc::default()));
         let mut bytes = Vec::new();
-        while let Some(frame) =
-            runtime.block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
+        while let Some(frame) = block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
         {
             let data = frame?.into_data().unwrap();
-            assert!(data.len() <= MAX_WHOLE_LEN);
-            bytes.extend_from_slice(&data);
+            assert!(data.remaining() <= MAX_WHOLE_LEN);
+            bytes.extend_from_slice(data.chunk());
         }
         assert!(body.is_end_stream());
         Ok(bytes)
@@ -164,50 +192,57 @@ pub(super) mod tests {
     #[test]
     fn what_fits_into_a_chunk_is_sent_whole_and_the_rest_in_chunks() {
         for len in [0, 1, MAX_WHOLE_LEN, MAX_WHOLE_LEN + 1, 10 * MAX_WHOLE_LEN, 1_000_000] {
-            let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+            let (running, mut writer, receiver) = begin(Framing::Chunked);
             let writing = thread::spawn(move || {
                 numbers(len).chunks(10_007).try_for_each(|part| writer.write_all(part))?;
-                writer.finish()
+                let result = writer.finish();
+                drop(running);
+                result
             });
-            let body = begun.blocking_recv().unwrap().body;
-            let whole = (len <= MAX_WHOLE_LEN).then_some(len as u64);
-            assert_eq!(body.size_hint().exact(), whole);
-            assert!(collect(body).unwrap() == numbers(len), "{len}");
+            let head = head(&receiver).unwrap();
+            assert_eq!(head.len, (len <= MAX_WHOLE_LEN).then_some(len as u64));
+            assert!(collect(receiver, head).unwrap() == numbers(len), "{len}");
             writing.join().unwrap().unwrap();
         }
     }
 
     #[test]
-    fn a_body_whose_length_must_be_known_is_sent_whole() {
-        let (mut writer, mut begun) = BodyWriter::new(usize::MAX);
+    fn a_body_whose_length_must_be_known_is_sent_when_it_is_whole() {
+        let (running, mut writer, receiver) = begin(Framing::Length);
         writer.write_all(&numbers(1_000_000)).unwrap();
-        assert!(begun.try_recv().is_err());
+        let context = Context::from_waker(std::task::Waker::noop());
+        assert!(receiver.poll_head(&context).is_pending());
         writer.finish().unwrap();
-        let body = begun.try_recv().unwrap().body;
-        assert_eq!(body.size_hint().exact(), Some(1_000_000));
+        drop(running);
+        let head = head(&receiver).unwrap();
+        assert_eq!(head.len, Some(1_000_000));
+        assert!(collect(receiver, head).unwrap() == numbers(1_000_000));
     }
 
     #[test]
-    fn a_writer_that_is_dropped_leaves_no_body_or_a_broken_one() {
-        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
-        writer.write_all(&numbers(MAX_WHOLE_LEN)).unwrap();
-        drop(writer);
-        assert!(begun.blocking_recv().is_err());
-        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+    fn a_gathering_that_ends_early_leaves_no_body_or_a_broken_one() {
+        for framing in [Framing::Chunked, Framing::Length] {
+            let (running, mut writer, receiver) = begin(framing);
+            writer.write_all(&numbers(MAX_WHOLE_LEN)).unwrap();
+            drop((writer, running));
+            assert!(matches!(head(&receiver), Err(Failure::Source(None))));
+        }
+        let (running, mut writer, receiver) = begin(Framing::Chunked);
         writer.write_all(&numbers(MAX_WHOLE_LEN + 1)).unwrap();
-        drop(writer);
-        assert!(collect(begun.blocking_recv().unwrap().body).is_err());
+        drop((writer, running));
+        let head = head(&receiver).unwrap();
+        assert!(collect(receiver, head).is_err());
     }
 
     #[test]
     fn a_client_that_is_gone_ends_the_writing_at_the_next_chunk() {
-        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
-        drop(begun);
+        let (_running, mut writer, receiver) = begin(Framing::Chunked);
+        drop(receiver);
         assert!(writer.write_all(&numbers(MAX_WHOLE_LEN)).is_ok());
         assert!(writer.write_all(&numbers(1)).is_err());
-        let (mut writer, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+        let (_running, mut writer, receiver) = begin(Framing::Chunked);
         writer.write_all(&numbers(MAX_WHOLE_LEN + 1)).unwrap();
-        drop(begun.blocking_recv().unwrap());
+        drop(receiver);
         assert!(writer.write_all(&numbers(MAX_WHOLE_LEN)).is_err());
     }
 }

@@ -184,8 +184,9 @@ impl Write for Compressor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::tests::collect;
-    use super::super::body::{Begun, MAX_WHOLE_LEN};
+    use super::super::body::MAX_WHOLE_LEN;
+    use super::super::body::tests::{begin, collect, head};
+    use super::super::wanted::Framing;
     use super::*;
     use crate::exposition::Format;
     use crate::model::FamilySink;
@@ -237,14 +238,17 @@ mod tests {
     }
 
     fn send(count: usize, accept: &str) -> Sent {
-        let (body, begun) = BodyWriter::new(MAX_WHOLE_LEN);
+        let (running, body, receiver) = begin(Framing::Chunked);
         let choice = choose(accept);
-        let writing =
-            thread::spawn(move || write(&Gauges(count), Format::OpenMetrics.into(), choice, body));
-        let Begun { body, coding } = begun.blocking_recv().unwrap();
-        let bytes = collect(body).unwrap();
+        let writing = thread::spawn(move || {
+            let result = write(&Gauges(count), Format::OpenMetrics.into(), choice, body);
+            drop(running);
+            result
+        });
+        let head = head(&receiver).unwrap();
+        let bytes = collect(receiver, head).unwrap();
         writing.join().unwrap().unwrap();
-        Sent { bytes, coding }
+        Sent { bytes, coding: head.coding }
     }
 
     fn unpack(sent: &Sent) -> Vec<u8> {

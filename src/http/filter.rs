@@ -1,5 +1,6 @@
 //! `?name[]=...`: only the samples of these names.
 
+use crate::error::Error;
 use crate::model::{
     FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Part, RenderedLabels, Sample,
 };
@@ -121,6 +122,10 @@ impl FamilySink for Filter<'_> {
         if self.admits("") {
             self.out.native_histogram(labels, histogram);
         }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.out.fail(error);
     }
 }
 

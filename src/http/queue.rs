@@ -1,252 +1,125 @@
-//! Chunks of a body on their way from the thread that gathers to the connection.
+//! Chunks of responses on their way from the threads that gather to the connections.
 //!
-//! A sender waits while the queue is full, but only for so long in all: what it gathers from may be locked meanwhile,
-//! and others are not to wait for a client that reads slowly. After that it queues without waiting, and only the length
-//! of the body bounds the queue.
+//! A *gathering* is one run of the source for one exposition. All requests for that exposition that wait when it begins
+//! get its chunks, each at the speed of its client: a request whose client reads nothing costs no gathering of its own.
+//!
+//! The source may be locked while it is gathered, so one slow client must not hold up the others. A gathering
+//! keeps pace with its fastest client, as long as there is patience, which all gatherings share. After that it
+//! queues what it has, up to a limit for all responses together. At the limit it waits for room if nobody waits for
+//! the source, or for the rest of this response; else the slow response with the most bytes is broken off.
+//!
+//! All of it is changed under one lock, which is held for moments: chunks are large.
+
+mod receiver;
+mod sender;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hyper::body::Bytes;
+use super::connection::Connection;
+use super::wanted::Wanted;
+use receiver::Place;
+use state::{Delivery, Gathering, Phase, State};
 
-/// The most chunks that lie in a queue while its sender has patience.
-const MAX_QUEUED: usize = 2;
+pub(super) use receiver::{Data, Receiver};
+pub(super) use sender::{Running, Sender};
+pub(super) use state::{Failure, Head};
 
-/// A queue whose sender waits for so long in all.
-pub(super) fn queue(patience: Duration) -> (Sender, Receiver) {
-    let queue = Arc::new(Queue::default());
-    (Sender { queue: Arc::clone(&queue), patience }, Receiver(queue))
-}
+/// The most bytes of all responses that are gathered and not yet written, of those that share chunks once.
+pub(super) const MAX_QUEUED_LEN: usize = 16 * 1024 * 1024;
 
-#[derive(Default)]
-struct Queue {
+/// The queues of one exporter.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
     state: Mutex<State>,
-    /// Notified by the receiver when it takes a chunk or goes away.
-    room: Condvar,
+    /// Notified when a sender that waits may go on.
+    changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    chunks: VecDeque<Bytes>,
-    end: Option<End>,
-    is_abandoned: bool,
-    /// Of the receiver, where it waits.
-    waker: Option<Waker>,
+/// What the caller of [`Queues::join`] has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Have a thread [`begin`](Queues::begin) the gathering.
+    Now,
+    /// Nothing: a thread will, or will do so after the one for the same exposition that is running.
+    Later,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Whole,
-    Broken,
-}
-
-impl Queue {
+impl Queues {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and tells the receiver.
-    fn tell(mut state: MutexGuard<'_, State>, change: impl FnOnce(&mut State)) {
-        change(&mut state);
-        let waker = state.waker.take();
+    /// Adds a request to the gathering for what it wants that has not begun.
+    pub(super) fn join(
+        self: &Arc<Queues>,
+        wanted: Wanted,
+        connection: Arc<Connection>,
+    ) -> (Receiver, Start) {
+        connection.set_gathering(true);
+        let mut state = self.lock();
+        state.last_id += 2;
+        let (new_id, delivery_id) = (state.last_id - 1, state.last_id);
+        let mut same = state.gatherings.iter().filter(|(_, known)| *known.wanted == wanted);
+        let is_running = |known: &Gathering| matches!(known.phase, Phase::Running { .. });
+        let has_running = same.clone().any(|(_, known)| is_running(known));
+        let waiting = same.find(|(_, known)| matches!(known.phase, Phase::Waiting));
+        let (id, start) = match waiting {
+            Some((id, _)) => (*id, Start::Later),
+            None => (new_id, if has_running { Start::Later } else { Start::Now }),
+        };
+        let gathering = state.gatherings.entry(id).or_insert_with(|| Gathering {
+            wanted: Arc::new(wanted),
+            phase: Phase::Waiting,
+            head: None,
+            chunks: VecDeque::new(),
+            first: 0,
+            deliveries: Vec::new(),
+        });
+        gathering.deliveries.push(Delivery {
+            id: delivery_id,
+            connection,
+            next: 0,
+            written: 0,
+            written_len: 0,
+            backlog: 0,
+            begin: None,
+            progress: Instant::now(),
+            waker: None,
+        });
+        let is_blocked = state.blocked > 0;
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if is_blocked {
+            self.changed.notify_all();
         }
+        let place = Place { queues: Arc::clone(self), gathering: id, delivery: delivery_id };
+        (Receiver(Arc::new(place)), start)
     }
-}
 
-/// The end that is written to. Dropped without [`finish`](Sender::finish), it leaves a broken body.
-pub(super) struct Sender {
-    queue: Arc<Queue>,
-    /// How long it may still wait.
-    patience: Duration,
-}
-
-impl Sender {
-    /// Fails when the receiver is gone.
-    pub(super) fn send(&mut self, chunk: Bytes) -> io::Result<()> {
-        let begin = Instant::now();
-        let is_full = |state: &mut State| state.chunks.len() >= MAX_QUEUED && !state.is_abandoned;
-        let waited = self.queue.room.wait_timeout_while(self.queue.lock(), self.patience, is_full);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        self.patience = self.patience.saturating_sub(begin.elapsed());
-        if state.is_abandoned {
-            return Err(io::ErrorKind::BrokenPipe.into());
+    /// Begins a gathering; `None` where it has begun or nobody wants it any more. Requests that come later do not
+    /// join it.
+    pub(super) fn begin(self: &Arc<Queues>, id: u64) -> Option<Running> {
+        let mut state = self.lock();
+        let gathering = state.gatherings.get_mut(&id)?;
+        if !matches!(gathering.phase, Phase::Waiting) {
+            return None;
         }
-        Queue::tell(state, |state| state.chunks.push_back(chunk));
-        Ok(())
+        gathering.phase = Phase::Running { is_blocked: false };
+        let wanted = Arc::clone(&gathering.wanted);
+        let failure = Failure::Source(None);
+        Some(Running { queues: Arc::clone(self), id, wanted, failure })
     }
 
-    /// Ends the body with its last chunk, for which there is always room.
-    pub(super) fn finish(self, last: Bytes) {
-        Queue::tell(self.queue.lock(), |state| {
-            state.chunks.push_back(last);
-            state.end = Some(End::Whole);
-        });
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        Queue::tell(self.queue.lock(), |state| {
-            state.end.get_or_insert(End::Broken);
-        });
-    }
-}
-
-/// The end that the connection takes chunks from.
-pub(super) struct Receiver(Arc<Queue>);
-
-impl Receiver {
-    /// The next chunk; `None` after the last one of a whole body, an error after that of a broken one.
-    pub(super) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let mut state = self.0.lock();
-        if let Some(chunk) = state.chunks.pop_front() {
-            // A sender that waits is woken to fill the whole queue: waking it costs more than what it does.
-            if state.chunks.is_empty() {
-                self.0.room.notify_one();
-            }
-            return Poll::Ready(Some(Ok(chunk)));
-        }
-        match state.end {
-            Some(End::Whole) => Poll::Ready(None),
-            Some(End::Broken) => Poll::Ready(Some(Err(io::Error::other("gathering failed")))),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Whether a whole body was taken.
-    pub(super) fn is_at_end(&self) -> bool {
-        let state = self.0.lock();
-        state.chunks.is_empty() && state.end == Some(End::Whole)
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.is_abandoned = true;
-        state.chunks.clear();
-        drop(state);
-        self.0.room.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-    use std::thread;
-
-    /// Longer than any test runs.
-    const ENDLESS: Duration = Duration::from_secs(3600);
-
-    fn chunk(number: u8) -> Bytes {
-        Bytes::from(vec![number; 10])
-    }
-
-    fn next(receiver: &mut Receiver) -> Poll<Option<io::Result<Bytes>>> {
-        receiver.poll_next(&Context::from_waker(Waker::noop()))
-    }
-
-    fn taken(receiver: &mut Receiver) -> Option<io::Result<Bytes>> {
-        loop {
-            if let Poll::Ready(chunk) = next(receiver) {
-                return chunk;
-            }
-            thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn a_sender_waits_for_room() {
-        let (mut sender, mut receiver) = queue(ENDLESS);
-        let queue = Arc::clone(&receiver.0);
-        let sending = thread::spawn(move || {
-            for number in 0..100 {
-                sender.send(chunk(number)).unwrap();
-            }
-            sender.finish(chunk(100));
-        });
-        for number in 0..=100 {
-            assert_eq!(taken(&mut receiver).unwrap().unwrap(), chunk(number));
-            // The last chunk needs no room.
-            assert!(queue.lock().chunks.len() <= MAX_QUEUED + 1);
-        }
-        assert!(taken(&mut receiver).is_none());
-        sending.join().unwrap();
-    }
-
-    #[test]
-    fn a_sender_without_patience_queues_everything() {
-        let (mut sender, mut receiver) = queue(Duration::from_millis(20));
-        for number in 0..100 {
-            sender.send(chunk(number)).unwrap();
-        }
-        // The patience is for all chunks together.
-        assert_eq!(sender.patience, Duration::ZERO);
-        sender.finish(chunk(100));
-        for number in 0..=100 {
-            assert!(!receiver.is_at_end());
-            assert_eq!(taken(&mut receiver).unwrap().unwrap(), chunk(number));
-        }
-        assert!(receiver.is_at_end() && taken(&mut receiver).is_none());
-    }
-
-    #[test]
-    fn a_sender_that_waits_fails_when_the_receiver_goes_away() {
-        let (mut sender, receiver) = queue(ENDLESS);
-        for number in 0..MAX_QUEUED {
-            sender.send(chunk(number as u8)).unwrap();
-        }
-        let sending = thread::spawn(move || sender.send(chunk(9)).map_err(|error| error.kind()));
-        drop(receiver);
-        assert_eq!(sending.join().unwrap(), Err(io::ErrorKind::BrokenPipe));
-    }
-
-    #[test]
-    fn a_sender_that_is_dropped_leaves_a_broken_body() {
-        let (mut sender, mut receiver) = queue(ENDLESS);
-        sender.send(chunk(1)).unwrap();
-        let panicking = thread::spawn(move || {
-            let _sender = sender;
-            std::panic::resume_unwind(Box::new("a gatherer fails"));
-        });
-        assert!(panicking.join().is_err());
-        assert_eq!(taken(&mut receiver).unwrap().unwrap(), chunk(1));
-        assert!(!receiver.is_at_end());
-        assert!(taken(&mut receiver).unwrap().is_err());
-    }
-
-    #[test]
-    fn a_receiver_that_waits_is_woken_by_a_chunk_and_by_the_end() {
-        #[derive(Default)]
-        struct Counting(AtomicUsize);
-
-        impl Wake for Counting {
-            fn wake(self: Arc<Counting>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-
-        let counting = Arc::new(Counting::default());
-        let woken = || counting.0.load(Ordering::Relaxed);
-        let waker = Waker::from(Arc::clone(&counting));
-        let (mut sender, mut receiver) = queue(ENDLESS);
-        assert!(receiver.poll_next(&Context::from_waker(&waker)).is_pending());
-        sender.send(chunk(1)).unwrap();
-        assert_eq!(woken(), 1);
-        assert!(next(&mut receiver).is_ready());
-        assert!(receiver.poll_next(&Context::from_waker(&waker)).is_pending());
-        sender.finish(chunk(2));
-        assert_eq!(woken(), 2);
+    /// The gathering for the same exposition that waits for the end of this one.
+    pub(super) fn successor(&self, wanted: &Wanted) -> Option<u64> {
+        let state = self.lock();
+        let is_next =
+            |known: &Gathering| matches!(known.phase, Phase::Waiting) && *known.wanted == *wanted;
+        let next = state.gatherings.iter().find(|(_, known)| is_next(known));
+        next.map(|(id, _)| *id)
     }
 }

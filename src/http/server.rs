@@ -1,50 +1,32 @@
 //! Listens, and runs the connections.
 
-use std::fs;
 use std::io;
-use std::net::TcpListener as StdTcpListener;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
-use super::handler::{Gathering, Handler};
-use super::write_timeout::WriteTimeout;
+use super::connections::Connections;
+use super::dropped::{Dropped, ExporterMetrics};
+use super::handler::Handler;
+use super::listener::{Bound, SocketFile};
+use super::queue::Queues;
+use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
-/// How long a connection may stay idle, or take for the head of a request. Above the usual scrape
-/// intervals, so that scrapers keep their connections.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a client may take nothing of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most connections at once; more wait.
-const MAX_CONNECTIONS: usize = 256;
-/// The most of a request's head, in bytes.
-const MAX_HEAD_LEN: usize = 16 * 1024;
 /// Threads that gather.
 const MAX_GATHERING: usize = 8;
-/// How long requests that are being answered may take when the exporter stops.
+/// How long threads that gather may take when the exporter has stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to hand over its last answer when the exporter stops.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to wait after a failure to accept, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// An exporter that runs in the background until it is stopped or dropped.
+///
+/// It is that of the process that started it: a forked child has neither its threads nor its sockets, and a child
+/// that drops its copy stops nothing. All signals are blocked in its threads, on which sources are gathered.
 ///
 /// ```
 /// use multiprom::{Registry, http::Exporter};
@@ -56,9 +38,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// ```
 pub struct Exporter {
     url: String,
-    socket: Option<PathBuf>,
+    socket: Option<SocketFile>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Exporter {
@@ -68,6 +50,7 @@ impl Exporter {
             source: Box::new(source),
             listen: ListenAddress::Tcp("127.0.0.1:9464".to_owned()),
             telemetry_path: "/metrics".to_owned(),
+            dropped: Arc::default(),
         }
     }
 
@@ -82,16 +65,21 @@ impl Exporter {
     }
 
     fn end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if !thread.is_here() {
+            // The parent's: the file, and the runtime that a message would wake, whose locks may be held.
+            mem::forget((self.socket.take(), self.stop.take()));
+            return;
+        }
+        // While the socket is open, its file is no other one that has the same inode number.
+        drop(self.socket.take());
         if let Some(stop) = self.stop.take() {
             // OK because a server that has ended already needs no stopping.
             let _ = stop.send(());
         }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        if let Some(socket) = self.socket.take() {
-            let _ = fs::remove_file(socket);
-        }
+        thread.join();
     }
 }
 
@@ -107,11 +95,7 @@ pub struct ExporterBuilder {
     source: Box<dyn Gatherer + Send + Sync>,
     listen: ListenAddress,
     telemetry_path: String,
-}
-
-enum Listener {
-    Tcp(StdTcpListener),
-    Unix(StdUnixListener),
+    dropped: Arc<Dropped>,
 }
 
 impl ExporterBuilder {
@@ -125,6 +109,23 @@ impl ExporterBuilder {
     pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
         self.telemetry_path = path.into();
         self
+    }
+
+    /// What the exporter counts about itself: which connections it drops, and why. It is part of the exposition when it
+    /// is registered.
+    ///
+    /// ```
+    /// use multiprom::{Registry, http::Exporter};
+    ///
+    /// let registry = Registry::new();
+    /// let builder = Exporter::builder(registry.clone()).listen("127.0.0.1:0".parse()?);
+    /// registry.register(builder.metrics())?;
+    /// let exporter = builder.start()?;
+    /// # exporter.stop();
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn metrics(&self) -> ExporterMetrics {
+        ExporterMetrics(Arc::clone(&self.dropped))
     }
 
     /// Binds the address and serves from a thread of its own.
@@ -143,83 +144,45 @@ impl ExporterBuilder {
         let refuse = |error: io::Error| {
             Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
         };
-        let (listener, url, socket) = bind(&self.listen, &self.telemetry_path).map_err(refuse)?;
+        let (bound, url, socket) =
+            Bound::new(&self.listen, &self.telemetry_path).map_err(refuse)?;
         let failed = |error| Error::new(ErrorKind::Io, error);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(MAX_GATHERING)
+            .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let handler = Handler { source: self.source, telemetry_path: self.telemetry_path };
+        let handler = Handler {
+            source: self.source,
+            telemetry_path: self.telemetry_path,
+            queues: Arc::new(Queues::default()),
+        };
+        let connections = Connections::new(Arc::new(handler), self.dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
-            runtime.block_on(serve(listener, Arc::new(handler), stopped));
+            runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
-        let thread = std::thread::Builder::new()
-            .name("multiprom-http".to_owned())
-            .spawn(serve)
-            .map_err(failed)?;
+        let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
         Ok(Exporter { url, socket, stop: Some(stop), thread: Some(thread) })
     }
 }
 
-fn bind(
-    address: &ListenAddress,
-    telemetry_path: &str,
-) -> io::Result<(Listener, String, Option<PathBuf>)> {
-    match address {
-        ListenAddress::Tcp(address) => {
-            let listener = StdTcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
-            Ok((Listener::Tcp(listener), url, None))
-        }
-        ListenAddress::Unix(path) => {
-            let listener = bind_unix(path)?;
-            listener.set_nonblocking(true)?;
-            let url = format!("unix:{}", path.display());
-            Ok((Listener::Unix(listener), url, Some(path.clone())))
-        }
-    }
-}
-
-/// Takes the place of a socket that nobody listens on any more, and of nothing else.
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    match StdUnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
-            if !is_socket || StdUnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            fs::remove_file(path)?;
-            StdUnixListener::bind(path)
-        }
-        result => result,
-    }
-}
-
-async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Receiver<()>) {
-    let connections = Connections {
-        handler,
-        stopping: watch::Sender::new(()),
-        permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-    };
+async fn serve(bound: Bound, connections: Connections, stopped: oneshot::Receiver<()>) {
     let accepting = async {
         // A listener that the runtime refuses leaves an exporter that answers nothing until it is
         // stopped; both calls fail only without a reactor, and one is running here.
-        match listener {
-            Listener::Tcp(listener) => {
-                let Ok(listener) = TcpListener::from_std(listener) else {
-                    return;
-                };
-                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+        match bound {
+            Bound::Tcp(listener) => {
+                if let Ok(listener) = listener.try_map(TcpListener::from_std) {
+                    connections.accept_all(&*listener).await;
+                }
             }
-            Listener::Unix(listener) => {
-                let Ok(listener) = UnixListener::from_std(listener) else {
-                    return;
-                };
-                connections.accept_all(async || listener.accept().await.map(|(io, _)| io)).await;
+            Bound::Unix(listener) => {
+                if let Ok(listener) = listener.try_map(UnixListener::from_std) {
+                    connections.accept_all(&*listener).await;
+                }
             }
         }
     };
@@ -228,73 +191,4 @@ async fn serve(listener: Listener, handler: Arc<Handler>, stopped: oneshot::Rece
         _ = stopped => {}
     }
     connections.stop().await;
-}
-
-struct Connections {
-    handler: Arc<Handler>,
-    /// Tells every connection that the exporter stops.
-    stopping: watch::Sender<()>,
-    permits: Arc<Semaphore>,
-}
-
-impl Connections {
-    /// Accepts for ever. A connection begins only when there is room for it.
-    async fn accept_all<S>(&self, accept: impl AsyncFn() -> io::Result<S>)
-    where
-        S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
-    {
-        loop {
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-                return;
-            };
-            let Ok(stream) = accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let handler = Arc::clone(&self.handler);
-            let stopping = self.stopping.subscribe();
-            tokio::spawn(async move {
-                run(stream, handler, stopping).await;
-                drop(permit);
-            });
-        }
-    }
-
-    /// Ends the connections, and waits for those that are answering.
-    async fn stop(&self) {
-        self.stopping.send_replace(());
-        let all = self.permits.acquire_many(MAX_CONNECTIONS as u32);
-        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
-    }
-}
-
-/// Runs one connection until its client ends it or the exporter stops.
-async fn run<S>(stream: S, handler: Arc<Handler>, mut stopping: watch::Receiver<()>)
-where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
-{
-    let (has_begun, gathering) = (AtomicBool::new(false), Gathering::default());
-    let service = service_fn(|request| {
-        has_begun.store(true, Ordering::Relaxed);
-        Arc::clone(&handler).answer(request, Arc::clone(&gathering))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_buf_size(MAX_HEAD_LEN)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // OK because a connection that breaks concerns its client only.
-        _ = connection.as_mut() => return,
-        _ = stopping.changed() => {}
-    }
-    // A client that has not sent a whole request may never do so, and is not waited for.
-    if !has_begun.load(Ordering::Relaxed) {
-        return;
-    }
-    let is_gathering = Arc::strong_count(&gathering) > 1;
-    connection.as_mut().graceful_shutdown();
-    let limit = if is_gathering { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
-    let _ = tokio::time::timeout(limit, connection).await;
 }

@@ -1,7 +1,9 @@
 //! Builds metrics whose names are known only at run time.
 
+use std::borrow::Cow;
+
 use super::core::{FamilySpec, slow_path};
-use super::histogram::Bounds;
+use super::histogram::GivenBounds;
 use super::{Family, Gauge, Histogram, Metric};
 use crate::error::Result;
 use crate::model::GaugeMode;
@@ -27,12 +29,12 @@ use crate::registry::Registry;
 pub struct Builder<M: Metric> {
     name: String,
     help: String,
-    options: M::Options,
+    options: M::Given,
 }
 
 impl<M: Metric> Builder<M> {
     pub(super) fn new(name: String, help: String, options: M::Options) -> Builder<M> {
-        Builder { name, help, options }
+        Builder { name, help, options: options.into() }
     }
 
     /// Makes it a family with these label names.
@@ -73,7 +75,8 @@ impl<M: Metric> Builder<M> {
     }
 
     fn spec<'a>(&'a self, label_names: &'a [&'a str]) -> FamilySpec<'a, M> {
-        FamilySpec { name: &self.name, help: &self.help, label_names, options: self.options }
+        let options = self.options.clone();
+        FamilySpec { name: &self.name, help: &self.help, label_names, options }
     }
 }
 
@@ -88,7 +91,7 @@ impl Builder<Gauge> {
 impl Builder<Histogram> {
     /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last.
     pub fn buckets(mut self, bounds: impl Into<Vec<f64>>) -> Builder<Histogram> {
-        self.options = Bounds(bounds.into().leak());
+        self.options = GivenBounds(Cow::Owned(bounds.into()));
         self
     }
 }
@@ -109,7 +112,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     pub fn register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
         let core = self.base.spec(&labels).register(registry, &slow_path()?)?;
-        Ok(Family::registered(core, self.labels.map(|label| &*label.leak())))
+        Ok(Family::registered(core))
     }
 
     /// The family that is registered under the same name with the same help, labels and options, or a
@@ -121,6 +124,6 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     pub fn get_or_register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
         let core = self.base.spec(&labels).get_or_register(registry, &slow_path()?)?;
-        Ok(Family::registered(core, self.labels.map(|label| &*label.leak())))
+        Ok(Family::registered(core))
     }
 }

@@ -23,17 +23,20 @@ pub trait Typed: Sized + 'static {
     const TYPE: MetricType;
 
     /// What distinguishes families of this type: a gauge's mode, a histogram's bounds.
-    type Options: Copy + PartialEq + Send + Sync + 'static;
+    type Options: Copy + Send + Sync + 'static;
+
+    /// Options as a builder holds them: they live as long as the process only once a family needs them.
+    type Given: Clone + From<Self::Options> + Into<Self::Options> + PartialEq<Self::Options>;
 
     /// What a series is stored in, at an address that lives as long as the process.
     type Slots: Send + Sync + 'static;
 
-    fn check(options: Self::Options) -> Result<()> {
+    fn check(options: &Self::Given) -> Result<()> {
         let _ = options;
         Ok(())
     }
 
-    fn mode(options: Self::Options) -> Option<GaugeMode> {
+    fn mode(options: &Self::Given) -> Option<GaugeMode> {
         let _ = options;
         None
     }
@@ -119,7 +122,8 @@ pub(super) fn ignored_child<M: Typed>(
     options: M::Options,
 ) -> ChildRef<M> {
     slot.get().unwrap_or_else(|| {
-        let spec = FamilySpec { name: "ignored", help: "", label_names: &[], options };
+        let spec =
+            FamilySpec { name: "ignored", help: "", label_names: &[], options: options.into() };
         let family = spec.detached();
         slot.set_once(Box::leak(Box::new(Child::new(family, family.labels(&[])))))
     })
@@ -140,7 +144,7 @@ pub(crate) struct FamilySpec<'a, M: Typed> {
     pub(crate) name: &'a str,
     pub(crate) help: &'a str,
     pub(crate) label_names: &'a [&'a str],
-    pub(crate) options: M::Options,
+    pub(crate) options: M::Given,
 }
 
 impl<M: Typed> FamilySpec<'_, M> {
@@ -149,7 +153,7 @@ impl<M: Typed> FamilySpec<'_, M> {
         let (name, const_labels) = registry.qualify(self.name);
         name::check_metric_name(&name)
             .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
-        let mode = M::mode(self.options);
+        let mode = M::mode(&self.options);
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
         let names = const_labels.iter().map(|(name, _)| name.to_owned());
@@ -160,7 +164,7 @@ impl<M: Typed> FamilySpec<'_, M> {
         if mode.is_some_and(GaugeMode::is_per_process) && names.iter().any(|name| name == "pid") {
             return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
         }
-        M::check(self.options)?;
+        M::check(&self.options)?;
         let family = match M::TYPE {
             MetricType::Counter => name.strip_suffix("_total").unwrap_or(&name).to_owned(),
             _ => name,
@@ -201,8 +205,9 @@ impl<M: Typed> FamilySpec<'_, M> {
         lock: &SlowPath,
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
-        let family = FamilyCore::leak(descriptor, self.options, store?);
-        registry.add_family(family, lock)?;
+        registry.check_names(&descriptor)?;
+        let family = FamilyCore::leak(descriptor, self.options.clone().into(), store?);
+        registry.add_family(family, lock);
         Ok(family)
     }
 
@@ -214,7 +219,7 @@ impl<M: Typed> FamilySpec<'_, M> {
     ) -> Result<&'static FamilyCore<M>> {
         let descriptor = self.describe(registry)?;
         match registry.find_family::<FamilyCore<M>>(&descriptor) {
-            Some(family) if family.options == self.options => Ok(family),
+            Some(family) if self.options == family.options => Ok(family),
             _ => self.register(registry, lock),
         }
     }
@@ -229,7 +234,7 @@ impl<M: Typed> FamilySpec<'_, M> {
             label_names: Box::default(),
             const_labels: LabelSet::default(),
         };
-        FamilyCore::leak(descriptor, self.options, Store::Heap)
+        FamilyCore::leak(descriptor, self.options.clone().into(), Store::Heap)
     }
 }
 
@@ -242,6 +247,11 @@ impl<M: Typed> FamilyCore<M> {
 
     pub(super) fn options(&self) -> M::Options {
         self.options
+    }
+
+    /// The label name at a position, without constant labels.
+    pub(super) fn label_name(&self, at: usize) -> &str {
+        &self.descriptor.label_names[at]
     }
 
     /// Returns the error of a backend that was never usable.

@@ -157,6 +157,7 @@ impl Metric for Counter {
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
     type Options = ();
+    type Given = ();
     type Slots = Split<CounterCells>;
 
     split_storage!();

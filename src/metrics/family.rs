@@ -53,7 +53,8 @@ impl<M: Metric, const N: usize> Family<M, N> {
     }
 
     /// The family of a core that is registered already.
-    pub(super) fn registered(core: &'static FamilyCore<M>, labels: [&'static str; N]) -> Self {
+    pub(super) fn registered(core: &'static FamilyCore<M>) -> Self {
+        let labels = std::array::from_fn(|at| core.label_name(at));
         let family = Family {
             name: "",
             help: "",
@@ -106,7 +107,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
     }
 
     fn spec(&self) -> FamilySpec<'_, M> {
-        let (name, help, options) = (self.name, self.help, self.options);
+        let (name, help, options) = (self.name, self.help, self.options.into());
         FamilySpec { name, help, label_names: &self.labels, options }
     }
 

@@ -358,10 +358,11 @@ impl GaugeCells {
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
     type Options = GaugeMode;
+    type Given = GaugeMode;
     type Slots = GaugeCells;
 
-    fn mode(mode: GaugeMode) -> Option<GaugeMode> {
-        Some(mode)
+    fn mode(mode: &GaugeMode) -> Option<GaugeMode> {
+        Some(*mode)
     }
 
     fn open(

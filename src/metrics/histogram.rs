@@ -1,5 +1,7 @@
 //! Histograms: observations counted in buckets.
 
+use std::borrow::Cow;
+
 use super::core::{
     Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
 };
@@ -84,7 +86,7 @@ impl Histogram {
     }
 
     fn spec(&self) -> FamilySpec<'_, Histogram> {
-        let options = Bounds(self.bounds);
+        let options = Bounds(self.bounds).into();
         FamilySpec { name: self.name, help: self.help, label_names: &[], options }
     }
 }
@@ -135,8 +137,34 @@ impl Metric for Histogram {
 }
 
 /// The upper bounds of a histogram's buckets.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub struct Bounds(pub(super) &'static [f64]);
+
+/// Bounds as a builder holds them.
+#[derive(Clone)]
+pub struct GivenBounds(pub(super) Cow<'static, [f64]>);
+
+impl From<Bounds> for GivenBounds {
+    fn from(bounds: Bounds) -> GivenBounds {
+        GivenBounds(Cow::Borrowed(bounds.0))
+    }
+}
+
+impl From<GivenBounds> for Bounds {
+    /// Keeps the bounds for the life of the process.
+    fn from(given: GivenBounds) -> Bounds {
+        Bounds(match given.0 {
+            Cow::Borrowed(bounds) => bounds,
+            Cow::Owned(bounds) => bounds.leak(),
+        })
+    }
+}
+
+impl PartialEq<Bounds> for GivenBounds {
+    fn eq(&self, bounds: &Bounds) -> bool {
+        *self.0 == *bounds.0
+    }
+}
 
 impl Bounds {
     /// The bounds without a final `+Inf`, whose bucket every histogram has.
@@ -172,10 +200,11 @@ impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
+    type Given = GivenBounds;
     type Slots = Split<HistogramCells>;
 
-    fn check(bounds: Bounds) -> Result<()> {
-        buckets::check(bounds.0)
+    fn check(bounds: &GivenBounds) -> Result<()> {
+        buckets::check(&bounds.0)
     }
 
     split_storage!();

@@ -128,6 +128,7 @@ impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
+    type Given = ();
     type Slots = Split<SummaryCells>;
 
     split_storage!();

@@ -1,14 +1,18 @@
-//! The traits between those who have samples and those who want them.
+//! The traits of sources and sinks of metric families.
 
 use super::family::{FamilyHead, Part, Sample};
 use super::{NativeHistogram, RenderedLabels};
+use crate::error::Error;
 
 /// A source of metric families.
 ///
-/// `collect` is called for every scrape, from any thread, and by several scrapes at once; who calls
-/// waits until it returns. It must give each family at most once, its samples together, all samples
-/// of one label set in a row. A collector that cannot get at its data gives fewer families and
-/// says so in a metric of its own; it does not panic.
+/// Every scrape calls [`collect`](Collector::collect), from any thread and possibly concurrently with other
+/// scrapes, and waits until it returns. An implementation writes each family at most once, its samples
+/// directly after [`FamilySink::family`], and the samples of one label set consecutively.
+///
+/// A collector that cannot obtain its data does not panic. It omits the affected families and reports the
+/// failure in a metric of its own. If an incomplete exposition would be wrong, for example because totals
+/// would fall, it calls [`FamilySink::fail`].
 ///
 /// ```
 /// use multiprom::{Collector, FamilySink, Registry};
@@ -32,42 +36,51 @@ use super::{NativeHistogram, RenderedLabels};
 /// # Ok::<(), multiprom::Error>(())
 /// ```
 pub trait Collector: Send + Sync {
-    /// Gives all families to `out`, in any order.
+    /// Writes all families to `out`, in any order.
     fn collect(&self, out: &mut dyn FamilySink);
 }
 
-/// Takes families, one after the other: each [`family`](FamilySink::family) is followed by its
-/// samples.
+/// A destination of metric families: each call of [`family`](FamilySink::family) is followed by calls for the
+/// samples of that family.
 ///
-/// Encoders implement it; so do filters, which pass on all four. On a `dyn FamilySink` there are short
-/// forms: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
+/// Encoders implement it, and so do filters, which forward all five methods. `dyn FamilySink` has methods that
+/// write whole families: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
 /// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
-    /// Begins a family; it ends where the next one begins.
+    /// Begins a family. It ends at the next call, or at the end of the exposition.
     fn family(&mut self, head: &FamilyHead<'_>);
 
-    /// Takes the next sample of the family.
+    /// Receives the next sample of the family.
     fn sample(&mut self, sample: &Sample<'_>);
 
-    /// Takes the next sample of the family, whose labels were rendered before.
+    /// Receives the next sample of the family, with labels that are already rendered as text.
     ///
-    /// By default it is a sample like every other, whose labels are taken apart again. Encoders of text write
-    /// them as they are, so that filters should pass them on.
+    /// The default parses the labels and calls [`sample`](FamilySink::sample). The text encoders write the
+    /// labels unchanged, which is faster, so filters should forward this call.
     fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
         let labels: Vec<(&str, &str)> = labels.iter().collect();
         self.sample(&Sample::new(part, &labels, value));
     }
 
-    /// Takes the native histogram of a label set; where it has classic buckets too, right after them.
+    /// Receives a native histogram. If the label set also has classic buckets, it follows the samples of those.
     ///
-    /// By default it is left out, as most formats cannot hold one.
+    /// The default ignores it, as most formats cannot represent native histograms.
     fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
         let _ = (labels, histogram);
     }
+
+    /// Reports that a collector cannot export its families, and that the exposition must fail as a whole.
+    ///
+    /// The HTTP exporter responds to the scrape with status 500 and the error;
+    /// [`Exposition::try_render`](crate::Exposition::try_render) returns the first error. The default ignores
+    /// it, as does [`Exposition::render`](crate::Exposition::render), which cannot fail.
+    fn fail(&mut self, error: Error) {
+        let _ = error;
+    }
 }
 
-/// Runs collectors and gives what they have to a sink, each family name once.
+/// Runs collectors and writes their families to a sink, each family name at most once.
 pub trait Gatherer {
-    /// Gives all families to `out`.
+    /// Writes all families to `out`.
     fn gather(&self, out: &mut dyn FamilySink);
 }

@@ -1,4 +1,4 @@
-//! Families and samples as they travel from collectors to encoders: borrowed, nothing owned.
+//! Families and samples as collectors pass them to encoders, as borrowed data.
 
 use std::fmt;
 
@@ -6,26 +6,26 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetricType {
-    /// A total that only grows.
+    /// A total that never decreases, except to restart from zero.
     Counter,
-    /// A value that goes up and down.
+    /// A value that can go up and down.
     Gauge,
-    /// Observations counted in buckets.
+    /// Observations, counted in cumulative buckets.
     Histogram,
-    /// Current observations counted in buckets, which may become fewer.
+    /// A distribution of current values, counted in buckets, whose counts can decrease.
     GaugeHistogram,
-    /// Observations as count and sum, with quantiles where a source has them.
+    /// The count and the sum of observations, with quantiles if the source computes them.
     Summary,
-    /// Text that does not change while the process runs, as labels of a constant 1.
+    /// Text that is constant while the process runs, as labels of a sample with the value 1.
     Info,
-    /// Which of a set of states hold.
+    /// A set of states, each of which is active or not.
     StateSet,
-    /// Anything whose type is not known.
+    /// A value of unknown type.
     Unknown,
 }
 
 impl MetricType {
-    /// Every type.
+    /// All types.
     pub(crate) const ALL: [MetricType; 8] = [
         MetricType::Counter,
         MetricType::Gauge,
@@ -37,7 +37,14 @@ impl MetricType {
         MetricType::Unknown,
     ];
 
-    /// What is appended to the name of the family where a format names it by its only sample.
+    /// The suffixes of sample names, over all types.
+    pub(crate) const SUFFIXES: [&'static str; 9] =
+        ["", "_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum", "_info"];
+
+    /// The length of the longest of [`SUFFIXES`](Self::SUFFIXES).
+    pub(crate) const MAX_SUFFIX_LEN: usize = "_created".len();
+
+    /// The suffix that the metadata lines of the text format and OpenMetrics 2.0 append to the name of the family.
     pub(crate) const fn own_suffix(self) -> &'static str {
         match self {
             MetricType::Counter => "_total",
@@ -46,7 +53,7 @@ impl MetricType {
         }
     }
 
-    /// The word of the OpenMetrics format.
+    /// The name of the type in OpenMetrics, such as `gaugehistogram`.
     pub const fn as_str(self) -> &'static str {
         match self {
             MetricType::Counter => "counter",
@@ -60,7 +67,7 @@ impl MetricType {
         }
     }
 
-    /// What the names of its samples end in, the bare name of the family included.
+    /// The suffixes of the names that a family of this type reserves: its own name, "", and those of its samples.
     pub(crate) const fn suffixes(self) -> &'static [&'static str] {
         match self {
             MetricType::Counter => &["", "_total", "_created"],
@@ -72,7 +79,7 @@ impl MetricType {
         }
     }
 
-    /// Whether a metric of this type may have such a sample.
+    /// Whether a metric of this type may have a sample of this part.
     pub(crate) const fn has(self, part: Part) -> bool {
         match part {
             Part::Value => matches!(self, MetricType::Gauge | MetricType::Unknown),
@@ -96,31 +103,32 @@ impl fmt::Display for MetricType {
     }
 }
 
-/// What all samples of a family have in common.
+/// The metadata of a family.
 #[derive(Clone, Copy, Debug)]
 pub struct FamilyHead<'a> {
-    /// The name; of a counter without `_total`, of an info without `_info`.
+    /// The name, without the suffix `_total` of a counter and `_info` of an info.
     pub name: &'a str,
     /// The help text; may be empty.
     pub help: &'a str,
-    /// The unit, which is the end of the name; may be empty.
+    /// The unit, which is a suffix of the name, such as `seconds`; may be empty.
     pub unit: &'a str,
     /// The type.
     pub metric_type: MetricType,
 }
 
 impl<'a> FamilyHead<'a> {
-    /// The head of a family without a unit.
+    /// Metadata without a unit.
     pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyHead<'a> {
         FamilyHead { name, help, unit: "", metric_type }
     }
 }
 
-/// Which part of its metric a sample is: it decides suffix and extra label.
+/// The part of its metric that a sample is. It determines the suffix of the sample's name and the labels `le` and
+/// `quantile`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Part {
-    /// The value of a gauge or of an unknown type: no suffix.
+    /// The value of a gauge or of a metric of unknown type: no suffix.
     Value,
     /// The total of a counter: `_total`.
     Total,
@@ -128,25 +136,25 @@ pub enum Part {
     Count,
     /// The sum of the observations: `_sum`.
     Sum,
-    /// The observations up to this bound, in base units: `_bucket` with the label `le`.
+    /// The number of observations less than or equal to this bound, in base units: `_bucket` with the label `le`.
     Bucket(f64),
-    /// The value at this quantile, 0 to 1: no suffix, the label `quantile`.
+    /// The value at this quantile, from 0 to 1: no suffix, the label `quantile`.
     Quantile(f64),
     /// The number of observations of a gauge histogram: `_gcount`.
     GaugeCount,
     /// The sum of the observations of a gauge histogram: `_gsum`.
     GaugeSum,
-    /// The constant 1 of an info: `_info`.
+    /// The value of an info, always 1: `_info`.
     Info,
-    /// Whether a state of a state set holds, 0 or 1: no suffix; the state is the value of the label that
-    /// has the name of the family.
+    /// Whether a state of a state set is active, 0 or 1: no suffix. The state is the value of the label whose
+    /// name is that of the family.
     State,
-    /// When counting began, in seconds since the Unix epoch: `_created`.
+    /// The start timestamp of a counter, histogram or summary, in seconds since the Unix epoch: `_created`.
     Created,
 }
 
 impl Part {
-    /// What is appended to the name of the family.
+    /// The suffix that the sample's name appends to the name of the family.
     pub const fn suffix(self) -> &'static str {
         match self {
             Part::Value | Part::Quantile(_) | Part::State => "",
@@ -165,43 +173,59 @@ impl Part {
 /// One sample of a family.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// Which part of its metric it is.
+    /// The part of the metric.
     pub part: Part,
-    /// The labels in the order in which they are shown, without `le` and `quantile`.
+    /// The labels, name and value, in the order of the exposition, without `le` and `quantile`.
     pub labels: &'a [(&'a str, &'a str)],
     /// The value.
     pub value: f64,
-    /// When the value was taken, in seconds since the Unix epoch, if the source says so.
+    /// The time of the value, in seconds since the Unix epoch. `None`, as usual, means the time of the scrape.
     pub timestamp: Option<f64>,
-    /// One observation that stands for others: of counters and buckets.
+    /// An exemplar, allowed on counters and buckets.
     pub exemplar: Option<Exemplar<'a>>,
 }
 
 impl<'a> Sample<'a> {
-    /// A sample without timestamp and exemplar.
+    /// A sample without a timestamp and an exemplar.
     pub const fn new(part: Part, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
         Sample { part, labels, value, timestamp: None, exemplar: None }
     }
 }
 
-/// The most characters of the label names and values of an exemplar in OpenMetrics 1.0.
+/// The maximum number of characters in the label names and values of an exemplar.
+///
+/// See: OpenMetrics 1.0.0, "Exemplars".
 pub(crate) const MAX_EXEMPLAR_CHARS: usize = 128;
 
-/// One observation, told apart by labels such as the id of a trace.
+/// An exemplar: one observation, whose labels refer to data outside of the metrics, such as a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar<'a> {
-    /// Its labels: names and values have at most 128 characters together.
+    /// The labels, such as `trace_id`. OpenMetrics 1.0 allows 128 characters in all names and values together.
     pub labels: &'a [(&'a str, &'a str)],
-    /// The value that was observed.
+    /// The observed value.
     pub value: f64,
-    /// When, in seconds since the Unix epoch.
+    /// The time of the observation, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
 }
 
 impl Exemplar<'_> {
-    /// The characters of its label names and values.
+    /// The number of characters in the label names and values.
     pub(crate) fn chars(&self) -> usize {
         let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();
         self.labels.iter().map(chars).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_suffixes_includes_those_of_every_type() {
+        let all = MetricType::ALL.iter().flat_map(|metric_type| metric_type.suffixes());
+        for suffix in all {
+            assert!(MetricType::SUFFIXES.contains(suffix), "{suffix}");
+            assert!(suffix.len() <= MetricType::MAX_SUFFIX_LEN);
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! Label sets that own their text.
+//! Owned label sets.
 
 use std::fmt;
 
-/// A label set: pairs of name and value, sorted by name, each name once.
+/// A label set: pairs of name and value, sorted by name, with unique names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct LabelSet(Box<[(Box<str>, Box<str>)]>);
 
 impl LabelSet {
-    /// Sorts the pairs; of pairs with one name the last wins.
+    /// Sorts the pairs by name. Of several pairs with the same name the last one is kept.
     pub(crate) fn new<N: Into<Box<str>>, V: Into<Box<str>>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> LabelSet {
@@ -26,7 +26,7 @@ impl LabelSet {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The same set with one label more, or with another value for that label.
+    /// A copy of the set with this label added or replaced.
     pub(crate) fn with(&self, name: &str, value: &str) -> LabelSet {
         LabelSet::new(self.iter().chain([(name, value)]))
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn label_sets_are_sorted_and_the_last_of_two_equal_names_wins() {
+    fn label_sets_are_sorted_and_keep_the_last_value_of_a_repeated_name() {
         let set = LabelSet::new([("b", "1"), ("a", "2"), ("b", "3")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
         assert_eq!(set.with("a", "9"), LabelSet::new([("a", "9"), ("b", "3")]));

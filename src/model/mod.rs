@@ -1,29 +1,32 @@
-//! The data model: plain values and the traits that move them.
+//! The data model: families, samples, and the traits of their sources and sinks.
 //!
-//! A *family* has a name, a help text and a type; it holds *samples*, each with a label set. A
-//! [`Collector`] produces families, a [`FamilySink`] takes them, a [`Gatherer`] runs collectors.
-//! The writing half and the reading half of the crate share this module and nothing above it.
+//! A *family* has a name, a help text and a type; it has *samples*, each with a label set. A
+//! [`Collector`] produces families, a [`FamilySink`] receives them, a [`Gatherer`] runs collectors.
 
 pub(crate) mod clock;
 mod collector;
 mod family;
+mod filtered;
 mod labels;
 mod mode;
 pub(crate) mod name;
 mod native;
 pub(crate) mod number;
 mod rendered;
+mod sample_names;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
 pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
+pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;
 pub use rendered::RenderedLabels;
+pub(crate) use sample_names::{FamilyIndex, shared_name};
 pub use writer::{
     FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
     WithUnit,

@@ -1,44 +1,46 @@
-//! Gauge modes: how the values of many processes become one.
+//! Gauge modes: how the values of a gauge from several processes are merged.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a gauge's values from many processes are merged.
+/// How the values of a gauge from several processes are merged.
 ///
-/// The names and rules are those of the Python client's `multiprocess_mode`; `avg` and `liveavg` are
-/// ours. A `Live` mode counts only processes that are not proven dead; nobody has to be told of their
-/// end. All other modes also count the last value of processes that have ended.
+/// The names and rules are those of the Python client's `multiprocess_mode`, extended by `avg` and `liveavg`.
+/// The `Live` modes omit processes that have ended, which the collector detects without a hook; a process whose
+/// state cannot be determined counts as live. The other modes also merge the last values of processes that have
+/// ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum GaugeMode {
-    /// One series per process, told apart by the `pid` label.
+    /// One series per process, distinguished by the label `pid`. Compaction removes the series of an ended
+    /// process after a configurable time, by default one hour.
     #[default]
     All,
-    /// One series per live process, told apart by the `pid` label.
+    /// One series per live process, distinguished by the label `pid`.
     LiveAll,
-    /// The smallest value.
+    /// The minimum of all values.
     Min,
-    /// The smallest value of live processes.
+    /// The minimum of the values of live processes.
     LiveMin,
-    /// The largest value.
+    /// The maximum of all values.
     Max,
-    /// The largest value of live processes.
+    /// The maximum of the values of live processes.
     LiveMax,
     /// The sum of all values.
     Sum,
     /// The sum of the values of live processes.
     LiveSum,
-    /// The value that was set last, by wall clock.
+    /// The most recently set value, by wall clock.
     MostRecent,
-    /// The value that was set last by a live process, by wall clock.
+    /// The most recently set value of the live processes, by wall clock.
     LiveMostRecent,
-    /// The mean over all processes that have set it.
+    /// The mean over all processes that have set the gauge.
     Avg,
-    /// The mean over all live processes that have set it.
+    /// The mean over the live processes that have set the gauge.
     LiveAvg,
 }
 
 impl GaugeMode {
-    /// Every mode, in the order of the table in the README.
+    /// All modes, in the order of the table in the README.
     pub const ALL: [GaugeMode; 12] = [
         GaugeMode::All,
         GaugeMode::LiveAll,
@@ -54,7 +56,7 @@ impl GaugeMode {
         GaugeMode::LiveAvg,
     ];
 
-    /// The name in file names, as the Python client spells it: `livesum`, `mostrecent`, ...
+    /// The name of the mode in file names and in the Python client: `livesum`, `mostrecent`, ...
     pub const fn as_str(self) -> &'static str {
         match self {
             GaugeMode::All => "all",
@@ -72,7 +74,7 @@ impl GaugeMode {
         }
     }
 
-    /// Whether only live processes count.
+    /// Whether only the values of live processes are merged.
     pub const fn is_live(self) -> bool {
         matches!(
             self,
@@ -85,12 +87,12 @@ impl GaugeMode {
         )
     }
 
-    /// Whether each process keeps a series of its own.
+    /// Whether each process has its own series, with the label `pid`.
     pub const fn is_per_process(self) -> bool {
         matches!(self, GaugeMode::All | GaugeMode::LiveAll)
     }
 
-    /// Whether the time of the last `set` decides.
+    /// Whether the most recently set value is kept.
     pub const fn is_most_recent(self) -> bool {
         matches!(self, GaugeMode::MostRecent | GaugeMode::LiveMostRecent)
     }
@@ -102,13 +104,13 @@ impl fmt::Display for GaugeMode {
     }
 }
 
-/// A text that names no gauge mode.
+/// The error for a string that is not the name of a [`GaugeMode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownMode(String);
 
 impl fmt::Display for UnknownMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no gauge mode", self.0)
+        write!(f, "`{}` is not a gauge mode", self.0)
     }
 }
 
@@ -130,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_is_read_back_from_its_name() {
+    fn every_mode_is_parsed_from_its_name() {
         for mode in GaugeMode::ALL {
             assert_eq!(mode.as_str().parse(), Ok(mode));
             assert_eq!(mode.is_live(), mode.as_str().starts_with("live"));
         }
         assert_eq!(
             "median".parse::<GaugeMode>().unwrap_err().to_string(),
-            "`median` is no gauge mode"
+            "`median` is not a gauge mode"
         );
     }
 }

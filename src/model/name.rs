@@ -1,13 +1,13 @@
-//! Metric and label names: what the data model allows, checked in constant evaluation too.
+//! Validation of metric and label names, in constant evaluation too.
 //!
 //! See: <https://prometheus.io/docs/concepts/data_model/>
 
 use std::fmt;
 
-/// The longest name that is accepted, in bytes.
+/// The maximum length of a name in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 1024;
 
-/// Why a name is refused.
+/// An invalid metric or label name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NameError {
     Metric(String),
@@ -35,7 +35,7 @@ impl fmt::Display for NameError {
             NameError::PerProcessLabel(name) => {
                 write!(
                     f,
-                    "label name `{name}` is taken by the process in the modes all and liveall"
+                    "label name `{name}` is reserved for the process id in the gauge modes all and liveall"
                 )
             }
         }
@@ -76,7 +76,7 @@ pub(crate) const fn is_label_name(name: &str) -> bool {
     !bytes.is_empty()
 }
 
-/// Whether two texts are equal, in constant evaluation.
+/// Compares two strings in constant evaluation.
 pub(crate) const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
@@ -92,13 +92,13 @@ pub(crate) const fn same(a: &str, b: &str) -> bool {
     true
 }
 
-/// Whether a label of this name belongs to Prometheus itself: `__name__` and the like.
+/// Whether Prometheus reserves the label name for internal use: it begins with `__`.
 pub(crate) const fn is_internal_label(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes.len() >= 2 && bytes[0] == b'_' && bytes[1] == b'_'
 }
 
-/// Checks a metric name.
+/// Checks the form and the length of a metric name.
 pub(crate) fn check_metric_name(name: &str) -> Result<(), NameError> {
     if name.len() > MAX_NAME_LEN {
         return Err(NameError::TooLong(name.len()));
@@ -106,7 +106,7 @@ pub(crate) fn check_metric_name(name: &str) -> Result<(), NameError> {
     if is_metric_name(name) { Ok(()) } else { Err(NameError::Metric(name.to_owned())) }
 }
 
-/// Checks the label names of one family; `reserved` is the name its type keeps for itself.
+/// Checks the label names of one family. `reserved` is the label name that its type reserves, such as `le`.
 pub(crate) fn check_label_names<'a>(
     names: &(impl Iterator<Item = &'a str> + Clone),
     reserved: Option<&str>,
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metric_names_follow_the_data_model() {
+    fn metric_names_match_the_pattern_of_the_data_model() {
         for good in ["a", "_a", ":a", "a:b_c9", "A"] {
             assert!(is_metric_name(good), "{good}");
         }

@@ -1,58 +1,59 @@
-//! Native histograms: the bounds of their buckets follow from a schema.
+//! Native histograms, whose bucket bounds are computed from a schema.
 //!
 //! See: <https://prometheus.io/docs/specs/native_histograms/>
 
 use super::Exemplar;
 
-/// The schemas whose bounds are powers of a root of 2.
+/// The standard, exponential schemas.
 const STANDARD_SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 
-/// Counts up to here are exact in an `f64`.
+/// 2^53: smaller integers are exact in an `f64`.
 const MAX_EXACT_COUNT: f64 = 9_007_199_254_740_992.0;
 
-/// A native histogram of one label set: a value of a histogram or gauge histogram family, alone or
-/// together with classic buckets, which are given as samples of the same label set.
+/// The native histogram of one label set of a histogram or gauge histogram family.
+///
+/// The label set may have classic buckets too, as samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NativeHistogram<'a> {
-    /// All observations, those that are NaN included.
+    /// The number of observations, NaN included.
     pub count: f64,
     /// The sum of the observations, in base units.
     pub sum: f64,
-    /// How fine the buckets are, -4 to 8: each bound is the one before times 2 to the power of
-    /// 2^-schema.
+    /// The resolution, from -4 to 8: the factor between two bucket bounds is 2 to the power of 2^-schema.
     pub schema: i32,
-    /// Observations from minus this to this are in the zero bucket; 0 or more, in base units.
+    /// The upper bound of the zero bucket, which holds the observations from `-zero_threshold` to
+    /// `zero_threshold`; not negative, in base units.
     pub zero_threshold: f64,
-    /// The observations in the zero bucket.
+    /// The number of observations in the zero bucket.
     pub zero_count: f64,
-    /// The observations below the zero bucket.
+    /// The buckets of observations below the zero bucket.
     pub negative: NativeBuckets<'a>,
-    /// The observations above the zero bucket.
+    /// The buckets of observations above the zero bucket.
     pub positive: NativeBuckets<'a>,
-    /// Observations that stand for others.
+    /// The exemplars.
     pub exemplars: &'a [Exemplar<'a>],
-    /// When counting began, in seconds since the Unix epoch.
+    /// The start timestamp, in seconds since the Unix epoch.
     pub created: Option<f64>,
-    /// When the value was taken, in seconds since the Unix epoch, if the source says so.
+    /// The time of the value, in seconds since the Unix epoch. `None`, as usual, means the time of the scrape.
     pub timestamp: Option<f64>,
 }
 
 /// The buckets of a native histogram on one side of zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NativeBuckets<'a> {
-    /// Which buckets there are.
+    /// The indexes of the buckets, as runs of consecutive indexes.
     pub spans: &'a [BucketSpan],
-    /// The observations in each of them, not cumulative: as many as the lengths of the spans add up to.
+    /// The number of observations in each bucket, not cumulative. The length is the sum of the lengths of the spans.
     pub counts: &'a [f64],
 }
 
-/// Buckets in a row.
+/// A run of buckets with consecutive indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BucketSpan {
-    /// How many buckets lie between the end of the span before and this one; of the first span the index
-    /// of its first bucket, where the bucket with the index 0 ends at 1.
+    /// The number of buckets between the previous span and this one. In the first span, the index of its first
+    /// bucket; the upper bound of the bucket with index 0 is 1.
     pub offset: i32,
-    /// How many buckets it has.
+    /// The number of buckets in the span.
     pub length: u32,
 }
 
@@ -65,8 +66,8 @@ impl NativeBuckets<'_> {
 }
 
 impl NativeHistogram<'_> {
-    /// Whether the schema is a standard one, the threshold a number, and spans and counts agree.
-    /// Encoders leave out what is not.
+    /// Whether the schema is from -4 to 8, the zero threshold is neither NaN nor negative, the spans do not overlap,
+    /// and there is one count for each of their buckets. Encoders omit invalid native histograms.
     pub fn is_valid(&self) -> bool {
         STANDARD_SCHEMAS.contains(&self.schema)
             && self.zero_threshold >= 0.0
@@ -75,7 +76,7 @@ impl NativeHistogram<'_> {
     }
 }
 
-/// Whether a count is a whole number that is exact.
+/// Whether a count is a non-negative integer that an `f64` holds exactly.
 pub(crate) fn is_whole_count(count: f64) -> bool {
     (0.0..MAX_EXACT_COUNT).contains(&count) && count.trunc() == count
 }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_counts_must_agree() {
+    fn invalid_schemas_thresholds_and_spans_are_detected() {
         let spans = [BucketSpan { offset: -2, length: 1 }, BucketSpan { offset: 1, length: 2 }];
         let buckets = NativeBuckets { spans: &spans, counts: &[1.0, 2.0, 3.0] };
         let good = NativeHistogram { positive: buckets, count: 6.0, ..NativeHistogram::default() };

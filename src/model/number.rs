@@ -1,31 +1,32 @@
-//! Number forms of the exposition formats.
+//! Formats numbers for expositions.
 //!
-//! Two spellings exist, and both are shortest digits that read back to the same `f64`:
-//! - [`Style::Plain`], Go's `strconv` form `'g'`: `1`, `0.25`, `1e+06`, `1.5e-05`;
-//! - [`Style::Canonical`], OpenMetrics' form: the same, but a number without a point or exponent
-//!   gets `.0`: `1.0`. It is also the form of `le` everywhere, as the Python client spells it.
+//! There are two styles. Both write the fewest digits that parse to the same `f64`:
+//! - [`Style::Plain`], the format `'g'` of Go's `strconv`: `1`, `0.25`, `1e+06`, `1.5e-05`;
+//! - [`Style::Canonical`], the canonical numbers of OpenMetrics: the same, but `.0` is appended to a number
+//!   without a point and an exponent: `1.0`. `le` and `quantile` have this style in every format, as `le` has
+//!   in the Python client.
 //!
 //! See: OpenMetrics 1.0.0, "Considerations: Canonical Numbers"; Go `strconv.FormatFloat`.
 
 use std::ops::Range;
 
-/// Which spelling of a number.
+/// The style of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Plain,
     Canonical,
 }
 
-/// Integers below this have the same digits in both spellings' point form.
+/// Integers below this are written without an exponent.
 const PLAIN_INTEGER_LIMIT: f64 = 1_000_000.0;
 
-/// Integers below this have all their digits: none can be left out and still be read back.
+/// 2^53: for integers below this the shortest digits are all digits up to the last one that is not zero.
 const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-/// The decimal exponents for which Go and the Python client write no exponent.
+/// The decimal exponents of numbers that Go and the Python client write without an exponent.
 const POINT_FORM: Range<i32> = -4..6;
 
-/// Appends `value` to `out`.
+/// Appends a number to `out`.
 pub(crate) fn push_f64(out: &mut Vec<u8>, value: f64, style: Style) {
     if value.is_nan() {
         out.extend_from_slice(b"NaN");
@@ -49,7 +50,7 @@ pub(crate) fn push_f64(out: &mut Vec<u8>, value: f64, style: Style) {
     push_shortest(out, value, style);
 }
 
-/// Appends decimal digits of `value` to `out`.
+/// Appends the decimal digits of `value` to `out`.
 pub(crate) fn push_u64(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
@@ -64,7 +65,7 @@ pub(crate) fn push_u64(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends a positive finite number that is no small integer.
+/// Appends a positive finite number, except an integer below [`PLAIN_INTEGER_LIMIT`].
 fn push_shortest(out: &mut Vec<u8>, value: f64, style: Style) {
     let mut digits = [0u8; 20];
     let (count, exponent) = if value < MAX_EXACT_INTEGER && value.trunc() == value {
@@ -106,7 +107,8 @@ fn push_shortest(out: &mut Vec<u8>, value: f64, style: Style) {
     }
 }
 
-/// The digits of an integer without the zeros at its end: how many, and the decimal exponent of the first.
+/// Stores the digits of an integer without its trailing zeros. Returns their number, and the decimal exponent of
+/// the first digit.
 fn integer_digits(mut value: u64, digits: &mut [u8; 20]) -> (usize, i32) {
     let mut at = digits.len();
     while value > 0 {
@@ -123,9 +125,10 @@ fn integer_digits(mut value: u64, digits: &mut [u8; 20]) -> (usize, i32) {
     (count, exponent)
 }
 
-/// The fewest digits that read back: how many, and the decimal exponent of the first.
+/// Stores the fewest digits that parse to `value`. Returns their number, and the decimal exponent of the first
+/// digit.
 fn shortest_digits(value: f64, digits: &mut [u8; 20]) -> (usize, i32) {
-    // `d[.ddd]e[+-]x`, or `ddd.ddd` where the exponent is small.
+    // zmij writes `d[.ddd]e[+-]x`, or `ddd.ddd` if the exponent is small.
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
     let end = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
@@ -157,19 +160,19 @@ fn parse_exponent(text: &[u8]) -> i32 {
     if negative { -magnitude } else { magnitude }
 }
 
-/// A time in seconds as the nearest count of milliseconds.
+/// Converts seconds to milliseconds, rounded to the nearest integer.
 pub(crate) fn milliseconds(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
-/// The canonical spelling of a histogram bound, as label value of `le`.
+/// The label value `le` of a bucket bound, in canonical style.
 pub(crate) fn bound_text(bound: f64) -> String {
     let mut text = Vec::with_capacity(8);
     push_f64(&mut text, bound, Style::Canonical);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Reads a number as label values of `le` spell it: decimal, exponent, `+Inf`.
+/// Parses a label value `le`: decimal, with exponent, or `+Inf`.
 pub(crate) fn parse_bound(text: &str) -> Option<f64> {
     let bound: f64 = text.trim().parse().ok()?;
     if bound.is_nan() { None } else { Some(bound) }
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spelled_as_go_and_openmetrics_do() {
+    fn numbers_are_formatted_as_go_and_openmetrics_format_them() {
         for (value, plain, canonical) in [
             (0.0, "0", "0.0"),
             (-0.0, "-0", "-0.0"),
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_read_every_spelling_that_clients_have_used() {
+    fn bucket_bounds_are_parsed_in_every_style_that_clients_have_used() {
         for (text, bound) in
             [("1", 1.0), ("1.0", 1.0), ("1e+010", 1e10), ("1e+10", 1e10), ("+Inf", f64::INFINITY)]
         {
@@ -234,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn integers_have_the_digits_of_all_other_numbers(integer in 0u64..1 << 53, zeros in 0u32..10) {
+        fn digits_of_integers_equal_those_of_the_general_algorithm(integer in 0u64..1 << 53, zeros in 0u32..10) {
             let value = (integer / 10u64.pow(zeros) * 10u64.pow(zeros)).max(1_000_000);
             let (mut one, mut other) = ([0; 20], [0; 20]);
             let (count, exponent) = integer_digits(value, &mut one);
@@ -243,7 +246,7 @@ mod tests {
         }
 
         #[test]
-        fn every_number_reads_back_to_the_same_bits(bits: u64) {
+        fn every_finite_number_parses_to_the_same_bits(bits: u64) {
             let value = f64::from_bits(bits);
             prop_assume!(value.is_finite());
             for style in [Style::Plain, Style::Canonical] {

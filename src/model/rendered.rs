@@ -1,22 +1,22 @@
-//! Labels in the form that the text formats give them, kept from scrape to scrape.
+//! Label sets that are rendered once and written unchanged by each scrape.
 
 use super::{LabelSet, name};
 
-/// Labels as the text formats write them: `a="b",c="d"`, sorted by name.
+/// A label set as the text formats write it: `a="b",c="d"`, sorted by name.
 ///
-/// No name needs quotes and no value an escape, so that they are the same in all text formats, whatever the
-/// escaping. Collectors of this crate that know their labels from an earlier scrape give them to
+/// No name needs quotes and no value needs escapes, so the text is the same in all text formats and escaping
+/// schemes. Collectors of this crate cache it between scrapes and pass it to
 /// [`FamilySink::rendered`](super::FamilySink::rendered).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderedLabels<'a>(&'a str);
 
 impl<'a> RenderedLabels<'a> {
-    /// The text; empty where there are no labels.
+    /// The text without braces; empty if there are no labels.
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// The labels, name and value.
+    /// The labels as pairs of name and value, sorted by name.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -28,7 +28,7 @@ impl<'a> RenderedLabels<'a> {
     }
 }
 
-/// A label set that is kept: in one piece, if it can be rendered.
+/// A cached label set, in rendered form if the text is the same in all text formats.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum KeptLabels {
     Rendered(Box<str>),
@@ -36,7 +36,7 @@ pub(crate) enum KeptLabels {
 }
 
 impl KeptLabels {
-    /// Takes pairs that are sorted by name, each name once.
+    /// Converts pairs that are sorted by name, with unique names.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
         let mut text = String::with_capacity(128);
         if render(&mut text, pairs.clone()) {
@@ -53,7 +53,7 @@ impl KeptLabels {
         }
     }
 
-    /// Whether all names are those of the data model, whatever the values are.
+    /// Whether all names match `[a-zA-Z_][a-zA-Z0-9_]*`, so that none needs escaping.
     pub(crate) fn has_plain_names(&self) -> bool {
         match self {
             KeptLabels::Rendered(_) => true,
@@ -61,7 +61,7 @@ impl KeptLabels {
         }
     }
 
-    /// Appends the labels, sorted by name.
+    /// Appends the labels as pairs, sorted by name.
     pub(crate) fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
         match self {
             KeptLabels::Rendered(text) => pairs.extend(RenderedLabels(text).iter()),
@@ -70,7 +70,8 @@ impl KeptLabels {
     }
 }
 
-/// Appends labels as the text formats write them. `false` where that depends on the format.
+/// Appends the labels as the text formats write them. Returns `false` if the text depends on the format, as a name
+/// needs quotes or a value needs escapes.
 fn render<'a>(text: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
     for (at, (name, value)) in pairs.enumerate() {
         let is_plain = |byte| !matches!(byte, b'"' | b'\\' | b'\n');
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_given_back_as_they_were() {
+    fn label_sets_round_trip_and_are_rendered_if_no_escaping_is_needed() {
         let sets: [&[(&str, &str)]; 6] = [
             &[],
             &[("a", "")],
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_set_is_two_words() {
+    fn a_cached_label_set_takes_two_words() {
         assert_eq!(size_of::<KeptLabels>(), 16);
     }
 }

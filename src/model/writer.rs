@@ -1,16 +1,16 @@
-//! The short forms in which a collector gives its families.
+//! Methods with which collectors write families and samples.
 
 use super::family::{Exemplar, FamilyHead, MetricType, Part, Sample};
 use super::{FamilySink, NativeHistogram};
 
 impl<'s> dyn FamilySink + 's {
-    /// Begins families whose values have a unit: `seconds`, `bytes`. Their names end in `_` and the unit,
-    /// before `_total`.
+    /// Sets the unit of the next family, such as `seconds` or `bytes`. The name of the family, without `_total`,
+    /// should end in `_` and the unit; otherwise OpenMetrics 1.0 omits the unit.
     pub fn with_unit<'a, 'u>(&'a mut self, unit: &'u str) -> WithUnit<'a, 's, 'u> {
         WithUnit { sink: self, unit }
     }
 
-    /// Begins a counter family. A name that ends in `_total` is taken without that ending.
+    /// Begins a counter family. The suffix `_total` is removed from `name` if it has it; the encoders append it.
     pub fn counter<'a>(&'a mut self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
         self.with_unit("").counter(name, help)
     }
@@ -30,7 +30,7 @@ impl<'s> dyn FamilySink + 's {
         self.with_unit("").histogram(name, help)
     }
 
-    /// Begins a gauge histogram family, whose counts may become smaller.
+    /// Begins a gauge histogram family, whose counts can decrease.
     pub fn gauge_histogram<'a>(&'a mut self, name: &str, help: &str) -> HistogramWriter<'a, 's> {
         self.with_unit("").gauge_histogram(name, help)
     }
@@ -40,20 +40,20 @@ impl<'s> dyn FamilySink + 's {
         self.with_unit("").summary(name, help)
     }
 
-    /// Begins an info family. A name that ends in `_info` is taken without that ending.
+    /// Begins an info family. The suffix `_info` is removed from `name` if it has it; the encoders append it.
     pub fn info<'a>(&'a mut self, name: &str, help: &str) -> InfoWriter<'a, 's> {
         let name = name.strip_suffix("_info").unwrap_or(name);
         InfoWriter { family: self.with_unit("").begin(name, help, MetricType::Info, Part::Info) }
     }
 
-    /// Begins a family of state sets.
+    /// Begins a state set family.
     pub fn state_set<'a>(&'a mut self, name: &str, help: &str) -> StateSetWriter<'a, 's> {
         let family = self.with_unit("").begin(name, help, MetricType::StateSet, Part::State);
         StateSetWriter { family, name: name.to_owned() }
     }
 }
 
-/// Begins families of one unit.
+/// Begins a family with a unit; see [`with_unit`](trait@FamilySink#method.with_unit).
 pub struct WithUnit<'a, 's, 'u> {
     sink: &'a mut (dyn FamilySink + 's),
     unit: &'u str,
@@ -72,7 +72,7 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
         FamilyWriter { sink, part }
     }
 
-    /// Begins a counter family. A name that ends in `_total` is taken without that ending.
+    /// Begins a counter family. The suffix `_total` is removed from `name` if it has it; the encoders append it.
     pub fn counter(self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
         let name = name.strip_suffix("_total").unwrap_or(name);
         self.begin(name, help, MetricType::Counter, Part::Total)
@@ -94,7 +94,7 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
         HistogramWriter { family, sum: Part::Sum }
     }
 
-    /// Begins a gauge histogram family, whose counts may become smaller.
+    /// Begins a gauge histogram family, whose counts can decrease.
     pub fn gauge_histogram(self, name: &str, help: &str) -> HistogramWriter<'a, 's> {
         let family = self.begin(name, help, MetricType::GaugeHistogram, Part::GaugeCount);
         HistogramWriter { family, sum: Part::GaugeSum }
@@ -106,7 +106,7 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
     }
 }
 
-/// Writes the samples of a counter, a gauge or a family of unknown type: one per label set.
+/// Writes the samples of a family of counters, gauges or metrics of unknown type: one per label set.
 pub struct FamilyWriter<'a, 's> {
     sink: &'a mut (dyn FamilySink + 's),
     part: Part,
@@ -119,7 +119,7 @@ impl FamilyWriter<'_, '_> {
         self
     }
 
-    /// Writes one sample of a counter, with an observation that stands for others.
+    /// Writes one sample of a counter with an exemplar.
     pub fn sample_with_exemplar(
         &mut self,
         labels: &[(&str, &str)],
@@ -131,28 +131,27 @@ impl FamilyWriter<'_, '_> {
         self
     }
 
-    /// Writes when the counter with these labels began, in seconds since the Unix epoch; right after its
-    /// sample.
+    /// Writes the start timestamp of the counter with these labels, in seconds since the Unix epoch. The call must
+    /// directly follow that of its sample.
     pub fn created(&mut self, labels: &[(&str, &str)], seconds: f64) -> &mut Self {
         self.sink.sample(&Sample::new(Part::Created, labels, seconds));
         self
     }
 }
 
-/// What a histogram of one label set shows.
+/// The state of the histogram of one label set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HistogramPoint<'a> {
-    /// Bounds in base units, rising, each with the number of observations up to it. The bucket `+Inf`
-    /// is added where it is missing.
+    /// The buckets: upper bound in base units, increasing, and the number of observations less than or equal to it.
+    /// The bucket `+Inf` is added if it is missing.
     pub buckets: &'a [(f64, f64)],
-    /// All observations.
+    /// The number of all observations.
     pub count: f64,
     /// The sum of all observations, in base units.
     pub sum: f64,
-    /// Observations that stand for others. Each goes to the bucket it was counted in, which shows the
-    /// last of them.
+    /// The exemplars. Each one is assigned to the bucket of its value; if a bucket has several, the last is written.
     pub exemplars: &'a [Exemplar<'a>],
-    /// When counting began, in seconds since the Unix epoch; gauge histograms do not show it.
+    /// The start timestamp, in seconds since the Unix epoch. Ignored in gauge histograms.
     pub created: Option<f64>,
 }
 
@@ -185,7 +184,7 @@ impl HistogramWriter<'_, '_> {
         self
     }
 
-    /// Writes one native histogram; where there are classic buckets too, right after them.
+    /// Writes one native histogram. If the label set has classic buckets too, the call must directly follow theirs.
     pub fn native(
         &mut self,
         labels: &[(&str, &str)],
@@ -202,8 +201,7 @@ pub struct SummaryWriter<'a, 's> {
 }
 
 impl SummaryWriter<'_, '_> {
-    /// Writes one summary: the values at some quantiles (0 to 1), the number and the sum of all
-    /// observations.
+    /// Writes one summary: pairs of quantile, from 0 to 1, and value; the number of observations; and their sum.
     pub fn sample(
         &mut self,
         labels: &[(&str, &str)],
@@ -219,14 +217,15 @@ impl SummaryWriter<'_, '_> {
         self
     }
 
-    /// Writes when the summary with these labels began, in seconds since the Unix epoch; right after it.
+    /// Writes the start timestamp of the summary with these labels, in seconds since the Unix epoch. The call must
+    /// directly follow that of its sample.
     pub fn created(&mut self, labels: &[(&str, &str)], seconds: f64) -> &mut Self {
         self.family.sink.sample(&Sample::new(Part::Created, labels, seconds));
         self
     }
 }
 
-/// Writes infos: texts as labels of a constant 1.
+/// Writes infos: labels of a sample with the value 1, one per label set.
 pub struct InfoWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
 }
@@ -246,15 +245,15 @@ pub struct StateSetWriter<'a, 's> {
 }
 
 impl StateSetWriter<'_, '_> {
-    /// Writes one state set: all its states, and which of them hold.
+    /// Writes one state set: the names of all its states, and whether each is active.
     pub fn sample(&mut self, labels: &[(&str, &str)], states: &[(&str, bool)]) -> &mut Self {
-        for (state, holds) in states {
+        for (state, is_active) in states {
             let state = (self.name.as_str(), *state);
             let labels: Vec<_> = labels.iter().copied().chain([state]).collect();
             self.family.sink.sample(&Sample::new(
                 Part::State,
                 &labels,
-                f64::from(u8::from(*holds)),
+                f64::from(u8::from(*is_active)),
             ));
         }
         self

@@ -16,7 +16,7 @@ use super::scan::ArchiveFigures;
 use crate::error::{Error, ErrorKind};
 use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::place;
 use crate::file::reader::{self, ReadError};
 use crate::file::sys::Identity;
@@ -51,7 +51,7 @@ impl ArchiveInfo {
         for section in archive.sections() {
             let section = section?;
             if section.ended > 0.0 {
-                ended.insert(section.name.process());
+                ended.insert(section.name.process(IdKind::Unique));
             }
             self.processes = ended.len();
             for entry in section.entries {
@@ -191,7 +191,8 @@ impl KnownArchive {
                 Some(mode) if section.ended == 0.0 => SourceState::Merged(mode),
                 _ => SourceState::Dead,
             };
-            let origin = Origin { dir, file: ARCHIVE_NAME, name, state, place: Place::Archive };
+            let (file, place, identity) = (ARCHIVE_NAME, Place::Archive, None);
+            let origin = Origin { dir, file, name, identity, state, place };
             let body = &self.file.bytes[section.body.clone()];
             let (plan, result) = match section.plan.take() {
                 Some(plan) => merge.follow(plan, &origin, &Body(body), None),

@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::liveness::Liveness;
+use super::liveness::{Liveness, Proof};
+use super::prober::{Freshness, Prober};
 use super::problem::UNKNOWN_NAME;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::place::{self, PlaceError};
 use crate::file::reader::{self, Reader};
 use crate::model::GaugeMode;
@@ -41,6 +42,18 @@ pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
         },
         _ => Ok(Vec::new()),
     }
+}
+
+/// What directories are called in labels: by their paths, and no two alike, although paths need not be UTF-8.
+pub(super) fn names(dirs: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        let path = dir.display().to_string();
+        let numbered = (2..).map(|number| format!("{path}#{number}"));
+        let mut free = std::iter::once(path.clone()).chain(numbered);
+        names.extend(free.find(|name| !names.contains(name)));
+    }
+    names
 }
 
 /// Whether a directory may be on a file system on which nothing was tried.
@@ -98,14 +111,24 @@ pub struct FileInfo {
 /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed. Files that cannot be
 /// read are in the list.
 pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
+    list_files_by(dir, &mut Prober::default())
+}
+
+/// The same, where the prober may have more ways to ask.
+pub(crate) fn list_files_by(dir: &Path, prober: &mut Prober) -> Result<Vec<FileInfo>> {
     let failed = |dir: &Path, error| Error::at(ErrorKind::Directory, dir, error);
     let mut reader = Reader::default();
     let mut files = Vec::new();
     let names = series_names(dir).map_err(|error| failed(dir, error))?;
-    files.extend(names.iter().filter_map(|it| inspect(dir.join(it), false, &mut reader)));
+    prober.enter(dir, &place::open(dir).map_err(|error| failed(dir, error))?);
+    let mut list = |dir: &Path, names: &[OsString], is_retired| {
+        let paths = names.iter().map(|name| dir.join(name));
+        files.extend(paths.filter_map(|it| inspect(it, is_retired, &mut reader, prober)));
+    };
+    list(dir, &names, false);
     let retired = dir.join(RETIRED_DIR);
     let names = retired_names(&retired).map_err(|error| failed(&retired, error))?;
-    files.extend(names.iter().filter_map(|it| inspect(retired.join(it), true, &mut reader)));
+    list(&retired, &names, true);
     Ok(files)
 }
 
@@ -117,20 +140,33 @@ pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
 /// told in [`FileInfo::error`].
 pub fn inspect_file(path: impl AsRef<Path>) -> Result<FileInfo> {
     let path = path.as_ref();
-    inspect(path.to_owned(), false, &mut Reader::default()).ok_or_else(|| {
+    let mut prober = Prober::default();
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    if let Ok(handle) = place::open(dir) {
+        prober.enter(dir, &handle);
+    }
+    inspect(path.to_owned(), false, &mut Reader::default(), &mut prober).ok_or_else(|| {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         Error::at(ErrorKind::SeriesFile, path, missing)
     })
 }
 
 /// `None` for a file that was removed meanwhile.
-fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileInfo> {
+fn inspect(
+    path: PathBuf,
+    is_retired: bool,
+    reader: &mut Reader,
+    prober: &mut Prober,
+) -> Option<FileInfo> {
     let name = path.file_name().and_then(OsStr::to_str).map(str::to_owned);
     let parsed = name.as_deref().and_then(FileName::parse);
     let mut info = FileInfo {
         metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
         mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
-        id: parsed.map_or_else(String::new, |name| name.id.to_owned()),
+        id: parsed.map_or_else(String::new, |name| name.writer(IdKind::Unique).to_owned()),
         is_retired,
         liveness: Liveness::Unknown,
         layout: None,
@@ -162,8 +198,10 @@ fn inspect(path: PathBuf, is_retired: bool, reader: &mut Reader) -> Option<FileI
                     }
                 }
             }
-            let has_lock = !is_retired && parsed.is_some_and(|name| name.is_own());
-            info.liveness = Liveness::of(&file, has_lock);
+            let id = parsed.map_or(IdKind::Chosen, |name| reader::id_kind(name, &file));
+            let name = name.as_deref().unwrap_or_default();
+            let proof = Proof::of(id, is_retired);
+            info.liveness = prober.ask(name, &file, proof, Freshness::Recent).liveness();
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
     }

@@ -3,54 +3,85 @@
 use std::collections::HashMap;
 
 use super::collector::Settings;
-use super::gauge::{Reduced, Source, SourceState, reduce};
+use super::conflicts::Conflict;
+use super::gauge::{Contribution, Reduced, reduce};
 use super::merge::Merge;
-use super::tables::Group;
+use super::processes::Labelling;
+use super::tables::{Family, Group, Number};
 use crate::model::{FamilyHead, FamilySink, GaugeMode, MetricType, Part, RenderedLabels, Sample};
 
 /// The help text of a family whose files have none, which is what the Python client says then.
 const NO_HELP: &str = "Multiprocess metric";
 
-/// Gives families to `out`, by their numbers.
+/// What the name of a label begins with whose place the process has taken, as in Prometheus.
+const EXPORTED_PREFIX: &str = "exported_";
+
+/// Gives families to `out`, by their numbers. Returns the conflicts that show only in the values.
 pub(super) fn emit(
     merge: &Merge,
     exported: &[usize],
     settings: &Settings,
+    processes: &Labelling,
     out: &mut dyn FamilySink,
-) {
-    let processes = process_labels(&merge.sources);
+) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let mut shown = ShownProcesses::new(merge, processes);
     for at in exported {
         let family = &merge.tables.families[*at];
-        if settings.filter.as_ref().is_some_and(|filter| !filter(&family.name)) {
-            continue;
-        }
-        let mode = settings.gauge_mode.as_ref().and_then(|mode| mode(&family.name));
+        let is_gauge = family.metric_type == MetricType::Gauge;
+        let rule = settings.gauge_mode.as_ref().filter(|_| is_gauge);
+        let mode = rule.and_then(|rule| rule(&family.name));
+        let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
+            GaugeMode::All => settings.default_gauge_mode,
+            chosen => chosen,
+        });
         let head =
             FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
         out.family(&head);
         let mut emission = Emission {
             merge,
             settings,
-            processes: &processes,
             metric_type: family.metric_type,
-            mode: mode.or(merge.mode(*at)).unwrap_or_default(),
+            mode,
             is_rendered: family.is_rendered() && settings.labels.is_empty(),
+            moved_label: moved_label(family, settings),
+            shown: &mut shown,
+            has_conflict: false,
             out,
         };
-        family.groups().for_each(|group| emission.group(group));
+        emission.family(family);
+        if emission.has_conflict {
+            conflicts.push(Conflict::Series { family: family.name.to_string() });
+        }
     }
+    conflicts
+}
+
+/// The name that a label of the series gets whose place the process takes; `None` where they have no such label. No
+/// series of the family has a label of that name, so that no two become one.
+fn moved_label(family: &Family, settings: &Settings) -> Option<String> {
+    if !family.has_label(&settings.pid_label) {
+        return None;
+    }
+    let mut name = format!("{EXPORTED_PREFIX}{}", settings.pid_label);
+    while family.has_label(&name) || settings.labels.iter().any(|(added, _)| *added == name) {
+        name.insert_str(0, EXPORTED_PREFIX);
+    }
+    Some(name)
 }
 
 /// A family on its way out.
-struct Emission<'a> {
+struct Emission<'a, 's> {
     merge: &'a Merge,
     settings: &'a Settings,
-    processes: &'a [&'a str],
     metric_type: MetricType,
     mode: GaugeMode,
     /// Whether labels are shown as they were rendered.
     is_rendered: bool,
-    out: &'a mut dyn FamilySink,
+    moved_label: Option<String>,
+    shown: &'s mut ShownProcesses<'a>,
+    has_conflict: bool,
+    out: &'s mut dyn FamilySink,
 }
 
 /// The labels of a group on their way out.
@@ -59,61 +90,25 @@ enum Labels<'a> {
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
-/// What is shown for each file: its process, or its whole id where two writers would be mistaken for one
-/// another. Of several writers of one process name the one that lives is shown by it, if just one does.
-fn process_labels(sources: &[Source]) -> Vec<&str> {
-    let mut owners: HashMap<&str, Owner<'_>> = HashMap::new();
-    let of_one = |source: &&Source| !matches!(source.state, SourceState::Merged(_));
-    for source in sources.iter().filter(of_one) {
-        let owner = owners.entry(source.process()).or_default();
-        owner.any.add(source.writer());
-        if source.state == SourceState::Live {
-            owner.live.add(source.writer());
+impl<'a> Emission<'a, '_> {
+    /// Gives all series. Groups that added labels make equal are one series.
+    fn family(&mut self, family: &'a Family) {
+        if !self.settings.labels.iter().any(|(name, _)| family.has_label(name)) {
+            return family.groups().for_each(|group| self.series(&[group]));
+        }
+        let (mut series, mut by_labels) = (Vec::<Vec<&Group>>::new(), HashMap::new());
+        for group in family.groups() {
+            let at = *by_labels.entry(self.pairs(group)).or_insert(series.len());
+            match series.get_mut(at) {
+                Some(groups) => groups.push(group),
+                None => series.push(vec![group]),
+            }
+        }
+        for groups in &series {
+            self.series(groups);
         }
     }
-    let label = |source: &'_ Source| {
-        owners.get(source.process()).is_some_and(|owner| owner.id() == Some(source.writer()))
-    };
-    let shown = |source| if label(source) { source.process() } else { &*source.id };
-    sources.iter().map(shown).collect()
-}
 
-/// Who is shown by the name of a process.
-#[derive(Default)]
-struct Owner<'a> {
-    any: Only<'a>,
-    live: Only<'a>,
-}
-
-impl<'a> Owner<'a> {
-    fn id(&self) -> Option<&'a str> {
-        match (&self.live, &self.any) {
-            (Only::One(id), _) | (Only::None, Only::One(id)) => Some(id),
-            _ => None,
-        }
-    }
-}
-
-/// One id, however often it is added.
-#[derive(Default)]
-enum Only<'a> {
-    #[default]
-    None,
-    One(&'a str),
-    Several,
-}
-
-impl<'a> Only<'a> {
-    fn add(&mut self, id: &'a str) {
-        *self = match self {
-            Only::None => Only::One(id),
-            Only::One(known) if *known == id => return,
-            _ => Only::Several,
-        };
-    }
-}
-
-impl<'a> Emission<'a> {
     fn sample(&mut self, labels: &Labels<'_>, part: Part, value: f64) {
         match labels {
             Labels::Rendered(labels) => self.out.rendered(part, *labels, value),
@@ -121,9 +116,10 @@ impl<'a> Emission<'a> {
         }
     }
 
-    fn labels(&self, group: &'a Group) -> Labels<'a> {
-        let rendered = group.labels.rendered().filter(|_| self.is_rendered);
-        rendered.map_or_else(|| Labels::Pairs(self.pairs(group)), Labels::Rendered)
+    /// The labels of a series, which all of its groups become.
+    fn labels(&self, groups: &[&'a Group]) -> Labels<'a> {
+        let rendered = groups[0].labels.rendered().filter(|_| self.is_rendered);
+        rendered.map_or_else(|| Labels::Pairs(self.pairs(groups[0])), Labels::Rendered)
     }
 
     /// The labels of a group with those that all merged series get.
@@ -131,23 +127,27 @@ impl<'a> Emission<'a> {
         let mut pairs = Vec::new();
         group.labels.push_pairs(&mut pairs);
         for (name, value) in &self.settings.labels {
-            if let Err(at) = pairs.binary_search_by(|(other, _)| (*other).cmp(name)) {
+            if let Err(at) = place_of(&pairs, name) {
                 pairs.insert(at, (name, value));
             }
         }
         pairs
     }
 
-    fn group(&mut self, group: &'a Group) {
+    /// Gives a series, which mostly is one group.
+    fn series(&mut self, groups: &[&'a Group]) {
         match self.metric_type {
-            MetricType::Gauge => self.gauge(group),
-            MetricType::Histogram => self.histogram(group),
+            MetricType::Gauge => self.gauge(groups),
+            MetricType::Histogram => self.histogram(groups),
             _ => {
-                let labels = self.labels(group);
-                let (value, sum, count) = (group.value, group.sum, group.count);
-                let parts = [(Part::Total, value), (Part::Sum, sum), (Part::Count, count)];
-                for (part, number) in parts {
-                    if let Some(sum) = self.merge.sum(number) {
+                let labels = self.labels(groups);
+                let parts = [
+                    (Part::Total, self.sum(groups, |group| group.value)),
+                    (Part::Sum, self.sum(groups, |group| group.sum)),
+                    (Part::Count, self.sum(groups, |group| group.count)),
+                ];
+                for (part, sum) in parts {
+                    if let Some(sum) = sum {
                         self.sample(&labels, part, sum);
                     }
                 }
@@ -155,33 +155,61 @@ impl<'a> Emission<'a> {
         }
     }
 
-    fn gauge(&mut self, group: &'a Group) {
-        let contributions = self.merge.gauge(group.value);
+    fn sum(&self, groups: &[&Group], number: impl Fn(&Group) -> Option<Number>) -> Option<f64> {
+        match groups {
+            [group] => self.merge.sum(number(group)),
+            _ => self.merge.sum_of(groups.iter().filter_map(|group| number(group))),
+        }
+    }
+
+    fn gauge(&mut self, groups: &[&'a Group]) {
+        let mut together = Vec::new();
+        let contributions = match groups {
+            [group] => self.merge.gauge(group.value),
+            _ => {
+                let all = groups.iter().flat_map(|group| self.merge.gauge(group.value));
+                together.extend(all.copied());
+                together.sort_by_key(|each: &Contribution| each.source);
+                &together
+            }
+        };
         match reduce(self.mode, contributions, &self.merge.sources) {
             Reduced::Nothing => {}
-            Reduced::One(value) => self.sample(&self.labels(group), Part::Value, value),
-            Reduced::PerFile(values) => {
-                let (processes, settings) = (self.processes, self.settings);
-                let values: Vec<(u32, f64)> = values.into_iter().collect();
-                let mut labels = self.pairs(group);
-                for &(file, value) in &values {
-                    let process = shown(file, &values, &self.merge.sources, processes);
-                    replace_or_insert(&mut labels, &settings.pid_label, process);
-                    self.out.sample(&Sample::new(Part::Value, &labels, value));
+            Reduced::One(value) => self.sample(&self.labels(groups), Part::Value, value),
+            Reduced::PerSource(values) => {
+                self.has_conflict |= self.shown.show(&values);
+                let mut labels: Vec<(&str, &str)> = self.pairs(groups[0]);
+                let pid_label = &*self.settings.pid_label;
+                if let (Some(name), Ok(at)) = (&self.moved_label, place_of(&labels, pid_label)) {
+                    let (_, value) = labels.remove(at);
+                    let at = place_of(&labels, name).unwrap_or_else(|at| at);
+                    labels.insert(at, (name, value));
+                }
+                let at = place_of(&labels, pid_label).unwrap_or_else(|at| at);
+                labels.insert(at, (pid_label, ""));
+                for shown in &self.shown.values {
+                    labels[at].1 = self.shown.label(shown);
+                    self.out.sample(&Sample::new(Part::Value, &labels, shown.value));
                 }
             }
         }
     }
 
+    fn histogram(&mut self, groups: &[&'a Group]) {
+        match groups {
+            [group] => self.buckets(groups, self.merge.buckets(group)),
+            _ => self.buckets(groups, self.merge.buckets_of(groups).into_iter()),
+        }
+    }
+
     /// Buckets add up from the smallest bound on; the bucket `+Inf`, which every histogram has, is the
     /// count.
-    fn histogram(&mut self, group: &'a Group) {
-        let merge = self.merge;
-        let labels = self.labels(group);
-        let sum = merge.sum(group.sum);
+    fn buckets(&mut self, groups: &[&'a Group], buckets: impl Iterator<Item = (f64, f64)>) {
+        let labels = self.labels(groups);
+        let sum = self.sum(groups, |group| group.sum);
         let mut total = 0.0;
         let mut last = None;
-        for (bound, bucket) in merge.buckets(group) {
+        for (bound, bucket) in buckets {
             total += bucket;
             last = Some(bound);
             self.sample(&labels, Part::Bucket(bound), total);
@@ -199,80 +227,75 @@ impl<'a> Emission<'a> {
     }
 }
 
-/// By what the value of a file is shown among those of one series: a retired one by its whole id where another
-/// is shown by the same process.
-fn shown<'a>(
-    file: u32,
-    values: &[(u32, f64)],
-    sources: &'a [Source],
-    processes: &[&'a str],
-) -> &'a str {
-    let (source, process) = (&sources[file as usize], processes[file as usize]);
-    let is_same = |other: u32| other != file && processes[other as usize] == process;
-    if source.is_retired && values.iter().any(|(other, _)| is_same(*other)) {
-        &source.id
-    } else {
-        process
+/// The processes whose values one series has, each under a label value of its own.
+struct ShownProcesses<'a> {
+    merge: &'a Merge,
+    processes: &'a Labelling,
+    values: Vec<Shown>,
+    /// For each label value the last series that had it, and where in the values.
+    places: Vec<(u64, u32)>,
+    series: u64,
+}
+
+struct Shown {
+    source: u32,
+    value: f64,
+    /// In place of the label value of the source.
+    label: Option<String>,
+}
+
+impl<'a> ShownProcesses<'a> {
+    fn new(merge: &'a Merge, processes: &'a Labelling) -> ShownProcesses<'a> {
+        let places = vec![(0, 0); processes.labels.len()];
+        ShownProcesses { merge, processes, values: Vec::new(), places, series: 0 }
+    }
+
+    /// Takes the values of a series. Returns whether a process has several: the last one is shown then.
+    fn show(&mut self, values: &[(u32, f64)]) -> bool {
+        self.series += 1;
+        self.values.clear();
+        let mut has_conflict = false;
+        for &(source, value) in values {
+            let place = &mut self.places[self.processes.by_source[source as usize] as usize];
+            if place.0 != self.series {
+                *place = (self.series, self.values.len() as u32);
+                self.values.push(Shown { source, value, label: None });
+                continue;
+            }
+            let other = &mut self.values[place.1 as usize];
+            let sources = &self.merge.sources;
+            let (one, two) = (&sources[source as usize], &sources[other.source as usize]);
+            // Files of one mode with different ids are of two processes, of which one took over files of the other.
+            if one.mode == two.mode && one.id != two.id {
+                let label = Some(self.free_label(source));
+                self.values.push(Shown { source, value, label });
+            } else {
+                has_conflict = true;
+                (other.source, other.value) = (source, value);
+            }
+        }
+        has_conflict
+    }
+
+    fn label<'s>(&'s self, shown: &'s Shown) -> &'s str {
+        let number = self.processes.by_source[shown.source as usize];
+        shown.label.as_deref().unwrap_or(&self.processes.labels[number as usize])
+    }
+
+    /// A label value for a source that no process has.
+    fn free_label(&self, source: u32) -> String {
+        let id = &*self.merge.sources[source as usize].id;
+        let is_taken = |label: &str| {
+            self.processes.labels.iter().any(|other| **other == *label)
+                || self.values.iter().any(|shown| self.label(shown) == label)
+        };
+        let numbered = (2..).map(|number| format!("{id}#{number}"));
+        let mut labels = std::iter::once(id.to_owned()).chain(numbered);
+        labels.find(|label| !is_taken(label)).unwrap_or_default()
     }
 }
 
-/// Sorted by name, one value for a name.
-fn replace_or_insert<'a>(labels: &mut Vec<(&'a str, &'a str)>, name: &'a str, value: &'a str) {
-    match labels.binary_search_by(|(other, _)| (*other).cmp(name)) {
-        Ok(at) => labels[at].1 = value,
-        Err(at) => labels.insert(at, (name, value)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_shown_by_its_whole_id_only_where_two_would_be_one() {
-        use SourceState::{Dead, Live, Merged};
-        let sources = [
-            ("7-0000000a", "7", Live, "7"),
-            ("7-0000000a", "7", Live, "7"),
-            ("8-0000000b", "8", Live, "8-0000000b"),
-            ("8", "8", Live, "8"),
-            ("web-1", "web-1", Live, "web-1"),
-            // The living one keeps the name of a dead one.
-            ("9-0000000c", "9", Dead, "9-0000000c"),
-            ("9-0000000d", "9", Live, "9"),
-            ("5-0000000e", "5", Dead, "5"),
-            ("6-0000000f", "6", Dead, "6-0000000f"),
-            ("6-00000010", "6", Dead, "6-00000010"),
-            ("archive", "archive", Merged(GaugeMode::Min), "archive"),
-        ];
-        let source = |(id, process, state, _): (&str, &str, SourceState, &str)| Source {
-            id: id.into(),
-            process_len: process.len(),
-            is_retired: false,
-            state,
-        };
-        assert_eq!(process_labels(&sources.map(source)), sources.map(|(.., shown)| shown));
-    }
-
-    #[test]
-    fn a_process_whose_files_are_being_retired_keeps_its_name_and_one_that_comes_back_has_it() {
-        use SourceState::{Dead, Live};
-        let source = |(id, is_retired, state): (&str, bool, SourceState)| Source {
-            id: id.into(),
-            process_len: id.find('-').unwrap_or(id.len()),
-            is_retired,
-            state,
-        };
-        let retiring = [("7-0000000a", true, Dead), ("7-0000000b", true, Dead), ("7", false, Dead)];
-        let sources = retiring.map(source);
-        let processes = process_labels(&sources);
-        assert_eq!(processes, ["7", "7", "7"]);
-        assert_eq!(shown(0, &[(0, 1.0)], &sources, &processes), "7");
-        let again = [("7", false, Live), ("7-0000000a", true, Dead), ("7-0000000b", true, Dead)];
-        let sources = again.map(source);
-        let processes = process_labels(&sources);
-        let values = [(0, 1.0), (1, 1.0), (2, 1.0)];
-        let names = [0, 1, 2].map(|file| shown(file, &values, &sources, &processes));
-        assert_eq!(names, ["7", "7-0000000a", "7-0000000b"]);
-    }
+/// Where the label of a name is, or would be.
+fn place_of(labels: &[(&str, &str)], name: &str) -> Result<usize, usize> {
+    labels.binary_search_by(|(other, _)| (*other).cmp(name))
 }

@@ -2,12 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use super::collector::DirectoryLabels;
+use super::directory;
 use super::scan::{ArchiveFigures, Census};
 use crate::file::place;
 use crate::model::{FamilySink, clock};
 
 /// Gives the figures of directories, which were read in this order.
-pub(super) fn emit(dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySink) {
+pub(super) fn emit(
+    dirs: &[PathBuf],
+    labels: &DirectoryLabels,
+    censuses: &[Census],
+    out: &mut dyn FamilySink,
+) {
     if dirs.is_empty() {
         return;
     }
@@ -16,7 +23,8 @@ pub(super) fn emit(dirs: &[PathBuf], censuses: &[Census], out: &mut dyn FamilySi
     files.sample(&[("state", "alive")], sum(|census| census.alive));
     files.sample(&[("state", "dead")], sum(|census| census.dead));
     files.sample(&[("state", "unknown")], sum(|census| census.unknown));
-    let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
+    let names: Vec<String> = dirs.iter().zip(directory::names(dirs)).map(label).collect();
     let now = clock::now();
     let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
         let archives = names.iter().zip(censuses);

@@ -1,14 +1,13 @@
 //! How the values of one gauge series from many processes become one.
 
-use std::collections::BTreeMap;
-
+use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 
 /// One process's value of a gauge series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contribution {
-    /// Which of the files of the scrape it is from.
-    pub(super) file: u32,
+    /// Which of the sources of the scrape it is from.
+    pub(super) source: u32,
     pub(super) value: f64,
     /// When it was set, where the most recent counts.
     pub(super) time: f64,
@@ -24,27 +23,63 @@ impl Contribution {
     }
 }
 
+/// The modes that files have for one gauge family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Modes(u16);
+
+impl Modes {
+    pub(super) fn insert(&mut self, mode: GaugeMode) {
+        self.0 |= 1 << mode as u16;
+    }
+
+    /// Whether processes disagree.
+    pub(super) fn are_several(self) -> bool {
+        !self.0.is_power_of_two() && self.0 != 0
+    }
+
+    /// The modes by their names.
+    pub(super) fn by_name(self) -> Vec<GaugeMode> {
+        let is_in = |mode: &GaugeMode| self.0 & 1 << *mode as u16 != 0;
+        let mut modes: Vec<GaugeMode> = GaugeMode::ALL.into_iter().filter(is_in).collect();
+        modes.sort_unstable_by_key(|mode| mode.as_str());
+        modes
+    }
+
+    /// The mode that decides: the one whose name is last. It is that of the last file in the order of names, which
+    /// begin with the mode; the Python client takes that of the file that it reads last.
+    pub(super) fn deciding(self) -> Option<GaugeMode> {
+        self.by_name().pop()
+    }
+}
+
 /// Where contributions are from.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
+    /// The number of the directory.
+    pub(super) dir: u32,
     pub(super) id: Box<str>,
-    /// How much of it is shown unless two writers share that.
+    /// How much of the id is the name of the process: all of it, if the writer chose it.
     pub(super) process_len: usize,
-    /// Whether the id was given when the file was retired: those of one process differ, and may be shown by
-    /// its name as before.
+    /// Of the file.
+    pub(super) mode: GaugeMode,
+    /// Whether the id was given when the file was retired: those of one process differ.
     pub(super) is_retired: bool,
+    /// Whether it is what an archive holds of one process.
+    pub(super) is_archived: bool,
+    /// Of a file in a directory that is read as a whole.
+    pub(super) identity: Option<Identity>,
     pub(super) state: SourceState,
 }
 
 impl Source {
-    /// What is shown of its id unless two writers share that.
+    /// The name of the process.
     pub(super) fn process(&self) -> &str {
         &self.id[..self.process_len]
     }
 
-    /// What tells its writer from others: the former id of one that is retired.
-    pub(super) fn writer(&self) -> &str {
-        if self.is_retired { self.process() } else { &self.id }
+    /// Whether no other writer ever has the id.
+    pub(super) fn has_unique_id(&self) -> bool {
+        self.process_len < self.id.len()
     }
 }
 
@@ -62,8 +97,8 @@ pub(super) enum SourceState {
 pub(super) enum Reduced {
     Nothing,
     One(f64),
-    /// A value for each of these files.
-    PerFile(BTreeMap<u32, f64>),
+    /// The values of these sources, each by itself.
+    PerSource(Vec<(u32, f64)>),
 }
 
 /// Applies a mode. Contributions come in the order of file names, the archive's last, which settles ties.
@@ -76,7 +111,7 @@ pub(super) fn reduce(
     sources: &[Source],
 ) -> Reduced {
     let counted = || {
-        contributions.iter().filter(|each| match sources[each.file as usize].state {
+        contributions.iter().filter(|each| match sources[each.source as usize].state {
             SourceState::Live => true,
             SourceState::Dead => !mode.is_live(),
             SourceState::Merged(by) => by == mode,
@@ -90,7 +125,7 @@ pub(super) fn reduce(
     };
     let value = match mode {
         GaugeMode::All | GaugeMode::LiveAll => {
-            return Reduced::PerFile(counted().map(|each| (each.file, each.value)).collect());
+            return Reduced::PerSource(counted().map(|each| (each.source, each.value)).collect());
         }
         GaugeMode::Min | GaugeMode::LiveMin => extreme(|value, best| value < best),
         GaugeMode::Max | GaugeMode::LiveMax => extreme(|value, best| value > best),
@@ -122,8 +157,8 @@ mod tests {
     use super::*;
 
     fn contributions(values: &[(f64, f64)]) -> Vec<Contribution> {
-        let each = |(file, &(value, time)): (u32, &(f64, f64))| Contribution {
-            file,
+        let each = |(source, &(value, time)): (u32, &(f64, f64))| Contribution {
+            source,
             value,
             time,
             is_sum: false,
@@ -133,7 +168,16 @@ mod tests {
     }
 
     fn of_seven(state: SourceState) -> Source {
-        Source { id: "7".into(), process_len: 1, is_retired: false, state }
+        Source {
+            dir: 0,
+            id: "7".into(),
+            process_len: 1,
+            mode: GaugeMode::All,
+            is_retired: false,
+            is_archived: false,
+            identity: None,
+            state,
+        }
     }
 
     /// Of processes that live.
@@ -152,8 +196,8 @@ mod tests {
             (GaugeMode::LiveMostRecent, Reduced::One(3.0)),
             (GaugeMode::Avg, Reduced::One(2.0)),
             (GaugeMode::LiveAvg, Reduced::One(3.0)),
-            (GaugeMode::All, Reduced::PerFile([(0, 3.0), (1, 1.0)].into())),
-            (GaugeMode::LiveAll, Reduced::PerFile([(0, 3.0)].into())),
+            (GaugeMode::All, Reduced::PerSource([(0, 3.0), (1, 1.0)].into())),
+            (GaugeMode::LiveAll, Reduced::PerSource([(0, 3.0)].into())),
         ] {
             let by = if mode.is_live() { GaugeMode::All } else { mode };
             let sources = [Live, Dead, Merged(by)].map(of_seven);
@@ -164,6 +208,23 @@ mod tests {
         let sources = [Live, Dead, Merged(GaugeMode::Max)].map(of_seven);
         assert_eq!(super::reduce(GaugeMode::Sum, &values, &sources), Reduced::One(4.0));
         assert_eq!(super::reduce(GaugeMode::LiveSum, &values[1..2], &sources), Reduced::Nothing);
+    }
+
+    #[test]
+    fn of_several_modes_that_decides_whose_file_names_are_last() {
+        for one in GaugeMode::ALL {
+            let mut modes = Modes::default();
+            assert_eq!((modes.deciding(), modes.are_several()), (None, false));
+            modes.insert(one);
+            assert_eq!((modes.deciding(), modes.are_several()), (Some(one), false));
+            for other in GaugeMode::ALL {
+                let mut modes = modes;
+                modes.insert(other);
+                let last = [one, other].into_iter().max_by_key(|it| format!("gauge_{it}_1.db"));
+                assert_eq!(modes.deciding(), last);
+                assert_eq!(modes.are_several(), one != other);
+            }
+        }
     }
 
     #[test]
@@ -179,7 +240,7 @@ mod tests {
             assert_eq!(reduce(mode, &values), Reduced::One(value), "{mode}");
         }
         let all = [(0, 3.0), (1, 1.0), (2, 2.0)].into();
-        assert_eq!(reduce(GaugeMode::LiveAll, &values), Reduced::PerFile(all));
+        assert_eq!(reduce(GaugeMode::LiveAll, &values), Reduced::PerSource(all));
     }
 
     #[test]
@@ -201,6 +262,6 @@ mod tests {
         assert_eq!(reduce(GaugeMode::Sum, &values), Reduced::One(5.0));
         assert_eq!(reduce(GaugeMode::Min, &values[..1]), Reduced::Nothing);
         assert_eq!(reduce(GaugeMode::MostRecent, &values[..1]), Reduced::Nothing);
-        assert_eq!(reduce(GaugeMode::All, &values[..1]), Reduced::PerFile([(0, 0.0)].into()));
+        assert_eq!(reduce(GaugeMode::All, &values[..1]), Reduced::PerSource([(0, 0.0)].into()));
     }
 }

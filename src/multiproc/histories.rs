@@ -1,5 +1,7 @@
-//! A collector that has seen a directory before gives what a new one gives, whatever happened in between.
+//! A collector that has seen a directory before gives what a new one gives, whatever happened in between; and what
+//! it gives is a valid exposition, whatever is in the directory.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{CompactFiles, Compactor, MultiProcessCollector};
+use super::{CollectorBuilder, CompactFiles, Compactor, MultiProcessCollector};
 use crate::file::SampleCells;
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::writer::{Access, Room, SeriesWriter};
-use crate::model::{Collector as _, FamilyHead, FamilySink, GaugeMode, Sample};
+use crate::model::{Collector as _, FamilyHead, FamilyIndex, FamilySink, GaugeMode, Sample};
 
 /// Something that happens to a directory.
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ enum Event {
     },
     /// The Python client writes a file with these names and values, in place of what has its name.
     Python {
+        dir: usize,
         pid: usize,
         kind: usize,
         entries: Vec<(usize, f64)>,
@@ -56,6 +59,7 @@ enum Event {
         file: usize,
     },
     Compact {
+        dir: usize,
         all: bool,
     },
     /// Nothing, for long enough that files count as settled.
@@ -71,6 +75,7 @@ const KINDS: [FileKind; 6] = [
     FileKind::Gauge(GaugeMode::MostRecent),
 ];
 const WORKERS: usize = 3;
+const DIRS: usize = 2;
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let entries = || proptest::collection::vec((0usize..12, -4i32..100), 1..5);
@@ -85,13 +90,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             Event::Store { worker, kind, entry, value: f64::from(value) }
         }),
         1 => (0..WORKERS).prop_map(|worker| Event::End { worker }),
-        3 => (0usize..3, kind(), entries())
-            .prop_map(|(pid, kind, entries)| Event::Python { pid, kind, entries }),
+        3 => (0..DIRS, 0usize..3, kind(), entries())
+            .prop_map(|(dir, pid, kind, entries)| Event::Python { dir, pid, kind, entries }),
         1 => (0usize..9).prop_map(|file| Event::Remove { file }),
         1 => (0usize..9, 0u64..400).prop_map(|(file, len)| Event::Truncate { file, len }),
         1 => (0usize..9, 0u64..400).prop_map(|(file, at)| Event::Damage { file, at }),
         1 => (0usize..9).prop_map(|file| Event::Copy { file }),
-        1 => any::<bool>().prop_map(|all| Event::Compact { all }),
+        1 => (0..DIRS, any::<bool>()).prop_map(|(dir, all)| Event::Compact { dir, all }),
         4 => Just(Event::Rest),
     ];
     proptest::collection::vec(event, 1..14)
@@ -99,9 +104,21 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 
 /// The key of one of twelve series, which differ by kind; some have help texts of their own.
 fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
-    let family = format!("family{}", name % 3);
+    // Some gauges and counters have the names of samples of other families.
+    let suffix = match kind {
+        FileKind::Gauge(_) if name.is_multiple_of(5) => ["", "_total", "_sum"][name / 5],
+        FileKind::Counter if name.is_multiple_of(5) => ["", "", "_bucket"][name / 5],
+        _ => "",
+    };
+    let family = format!("family{}{suffix}", name % 3);
     let label = (name / 3).to_string();
-    let mut labels = vec![("label", label.as_str())];
+    let mut labels = Vec::new();
+    if label != "3" {
+        labels.push(("label", label.as_str()));
+    }
+    if matches!(kind, FileKind::Gauge(_)) && name.is_multiple_of(4) {
+        labels.push(("pid", "chosen"));
+    }
     let sample = match kind {
         FileKind::Counter => format!("{family}_total"),
         FileKind::Summary => format!("{family}_sum"),
@@ -113,7 +130,7 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
     };
     // Families of one name and several types clash, and there help texts do.
     let family_name = if name.is_multiple_of(5) { family } else { format!("{kind}_{family}") };
-    let sample = sample.replacen(&format!("family{}", name % 3), &family_name, 1);
+    let sample = sample.replacen(&format!("family{}{suffix}", name % 3), &family_name, 1);
     let help = if name.is_multiple_of(4) { "Some." } else { "Other." };
     let mut text = Vec::new();
     key::encode(&mut text, &family_name, &sample, labels.into_iter(), help);
@@ -124,21 +141,21 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
 type Written = (SeriesWriter, Vec<SampleCells>);
 
 struct World {
-    dir: PathBuf,
+    dirs: [PathBuf; DIRS],
     /// By worker and kind.
     writers: Vec<Vec<Option<Written>>>,
     ids: u32,
 }
 
 impl World {
-    fn new(dir: PathBuf) -> World {
+    fn new(dirs: [PathBuf; DIRS]) -> World {
         let writers = (0..WORKERS).map(|_| KINDS.iter().map(|_| None).collect()).collect();
-        World { dir, writers, ids: 0 }
+        World { dirs, writers, ids: 0 }
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = fs::read_dir(&self.dir)
-            .unwrap()
+        let entries = self.dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+        let mut files: Vec<PathBuf> = entries
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|ending| ending == "db"))
             .collect();
@@ -156,9 +173,10 @@ impl World {
                 let slot = &mut self.writers[*worker][*kind];
                 if slot.is_none() {
                     self.ids += 1;
-                    let mut id = WriterId::new(&worker.to_string(), self.ids);
-                    let access = Access::Owner;
-                    let writer = SeriesWriter::create(&self.dir, KINDS[*kind], &mut id, access);
+                    // The names of the first two are equal, in two directories.
+                    let (dir, process) = (&self.dirs[worker % DIRS], worker / DIRS);
+                    let mut id = WriterId::new(&process.to_string(), self.ids);
+                    let writer = SeriesWriter::create(dir, KINDS[*kind], &mut id, Access::Owner);
                     *slot = Some((writer.unwrap(), Vec::new()));
                 }
                 let (writer, cells) = slot.as_mut().unwrap();
@@ -181,7 +199,7 @@ impl World {
                     slot.take().into_iter().for_each(|(writer, _)| writer.close());
                 }
             }
-            Event::Python { pid, kind, entries } => {
+            Event::Python { dir, pid, kind, entries } => {
                 let mut body = Vec::new();
                 for (name, value) in entries {
                     let key = key_of(KINDS[*kind], *name);
@@ -194,7 +212,8 @@ impl World {
                 }
                 let used = (body.len() + 8) as u32;
                 let bytes = [&used.to_le_bytes()[..], &[0; 4], &body, &[0; 64]].concat();
-                fs::write(self.dir.join(format!("{}_{pid}.db", KINDS[*kind])), bytes).unwrap();
+                let name = format!("{}_{pid}.db", KINDS[*kind]);
+                fs::write(self.dirs[*dir].join(name), bytes).unwrap();
             }
             Event::Remove { file } => {
                 self.pick(*file).into_iter().for_each(|path| fs::remove_file(path).unwrap());
@@ -215,12 +234,13 @@ impl World {
                 if let Some(path) = self.pick(*file) {
                     let name = path.file_name().unwrap().to_str().unwrap();
                     let (kind, _) = name.rsplit_once('_').unwrap();
-                    fs::copy(&path, self.dir.join(format!("{kind}_9{}.db", self.ids))).unwrap();
+                    let copy = format!("{kind}_9{}.db", self.ids);
+                    fs::copy(&path, path.with_file_name(copy)).unwrap();
                 }
             }
-            Event::Compact { all } => {
+            Event::Compact { dir, all } => {
                 let files = if *all { CompactFiles::All } else { CompactFiles::Own };
-                let compactor = Compactor::builder().directory(&self.dir).files(files);
+                let compactor = Compactor::builder().directory(&self.dirs[*dir]).files(files);
                 compactor.build().unwrap().run().unwrap();
             }
             Event::Rest => {
@@ -245,8 +265,23 @@ impl Drop for World {
     fn drop(&mut self) {
         let writers = self.writers.drain(..).flatten().flatten();
         writers.for_each(|(writer, _)| writer.close());
-        let _ = fs::remove_dir_all(&self.dir);
+        for dir in &self.dirs {
+            let _ = fs::remove_dir_all(dir);
+        }
     }
+}
+
+/// How a collector merges.
+#[derive(Clone, Copy, Debug)]
+enum Flags {
+    None,
+    Mapped,
+    /// Labels are added, one of which some series have.
+    Label,
+    /// A label of series is that of processes.
+    PidLabel,
+    /// All gauges are shown by process.
+    Mode,
 }
 
 /// What a collector gives, and what it skips.
@@ -256,50 +291,92 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(dir: &Path, is_mapped: bool) -> Watch {
+    fn new(dirs: &[PathBuf], flags: Flags) -> Watch {
         let problems = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&problems);
-        let builder = MultiProcessCollector::builder().directory(dir);
+        let builder = MultiProcessCollector::builder();
+        let builder = dirs.iter().fold(builder, CollectorBuilder::directory);
         let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
-        let builder = if is_mapped { builder.map_files().unwrap() } else { builder };
+        let builder = match flags {
+            Flags::None => builder,
+            Flags::Mapped => builder.map_files().unwrap(),
+            Flags::Label => builder.label("label", "1").label("other", "1"),
+            Flags::PidLabel => builder.pid_label("label"),
+            Flags::Mode => builder.gauge_mode(|_| Some(GaugeMode::All)),
+        };
         Watch { collector: builder.build().unwrap(), problems }
     }
 
     fn look(&self) -> (Vec<String>, Vec<String>) {
-        struct Lines(Vec<String>);
-        impl FamilySink for Lines {
-            fn family(&mut self, head: &FamilyHead<'_>) {
-                self.0.push(format!("{head:?}"));
-            }
-            fn sample(&mut self, sample: &Sample<'_>) {
-                self.0.push(format!("{sample:?}"));
-            }
-        }
-        let mut lines = Lines(Vec::new());
-        self.collector.collect(&mut lines);
+        let mut page = Page::default();
+        self.collector.collect(&mut page);
         // Behind the merged families come those of the collector, with ages and counts of errors.
-        let end = lines.0.iter().position(|line| line.contains("\"multiprom_")).unwrap();
-        lines.0.truncate(end);
-        (lines.0, std::mem::take(&mut self.problems.lock().unwrap()))
+        let end = page.lines.iter().position(|line| line.contains("\"multiprom_")).unwrap();
+        page.lines.truncate(end);
+        (page.lines, std::mem::take(&mut self.problems.lock().unwrap()))
+    }
+}
+
+/// What a collector gives; checks that no series is repeated, and that no two families have a name in common.
+#[derive(Default)]
+struct Page {
+    lines: Vec<String>,
+    families: FamilyIndex<()>,
+    family: String,
+    series: HashSet<String>,
+}
+
+/// A label value without what tells equal processes from one another, which depends on who was there first.
+fn process_of(value: &str) -> &str {
+    let value = value.rsplit('/').next().unwrap_or(value);
+    let value = value.split('#').next().unwrap_or(value);
+    value.split('-').next().unwrap_or(value)
+}
+
+impl FamilySink for Page {
+    fn family(&mut self, head: &FamilyHead<'_>) {
+        let is_free = !self.families.find_colliding(head.name, head.metric_type, |_, _, ()| true);
+        assert!(is_free, "{head:?} after {:#?}", self.lines);
+        self.families.insert(head.name, head.metric_type, ());
+        head.name.clone_into(&mut self.family);
+        self.lines.push(format!("{head:?}"));
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>) {
+        assert!(sample.labels.is_sorted_by(|(one, _), (other, _)| one < other), "{sample:?}");
+        let series = format!("{} {:?} {:?}", self.family, sample.part, sample.labels);
+        assert!(self.series.insert(series), "{sample:?} again in {:#?}", self.lines);
+        let labels: Vec<(&str, &str)> =
+            sample.labels.iter().map(|(name, value)| (*name, process_of(value))).collect();
+        self.lines.push(format!("{:?}", Sample { labels: &labels, ..*sample }));
     }
 }
 
 proptest! {
     // More of them in `scripts/soak`.
     #[test]
-    fn what_is_known_gives_what_a_new_collector_gives(events in events()) {
-        let name = format!("multiprom-histories-{}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
-        let mut world = World::new(dir.clone());
-        let known = [Watch::new(&dir, false), Watch::new(&dir, true)];
+    fn what_is_known_gives_what_a_new_collector_gives(
+        events in events(),
+        flags in proptest::sample::select(vec![Flags::Label, Flags::PidLabel, Flags::Mode]),
+    ) {
+        let dirs = ["a", "b"].map(|name| {
+            let name = format!("multiprom-histories-{}-{name}", std::process::id());
+            std::env::temp_dir().join(name)
+        });
+        for dir in &dirs {
+            let _ = fs::remove_dir_all(dir);
+            fs::create_dir(dir).unwrap();
+        }
+        let mut world = World::new(dirs.clone());
+        let known = [Flags::None, Flags::Mapped, flags].map(|flags| Watch::new(&dirs, flags));
         for event in &events {
             world.happen(event);
-            let new = Watch::new(&dir, false).look();
-            for known in &known {
+            let new = Watch::new(&dirs, Flags::None).look();
+            for known in &known[..2] {
                 prop_assert_eq!(known.look(), new.clone(), "after {:?}", event);
             }
+            let new = Watch::new(&dirs, flags).look();
+            prop_assert_eq!(known[2].look(), new, "after {:?} with {:?}", event, flags);
         }
     }
 }

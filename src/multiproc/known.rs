@@ -9,23 +9,21 @@ use std::hash::BuildHasher as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::gauge::SourceState;
-use super::liveness::Liveness;
+use super::liveness::{Proof, Verdict};
 use super::merge::{Merge, Origin, Place};
 use super::plans::Plan;
+use super::prober::{Freshness, Prober, VALIDITY};
 use super::problem::Cause;
 use super::scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
 use crate::file::map::{ReadMap, bytes_of};
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
 use crate::model::GaugeMode;
-
-/// How long it is believed that the writer of a file lives, where nothing but a figure depends on it.
-const LIVENESS_VALIDITY: Duration = Duration::from_secs(5);
 
 /// How the values of known files are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +45,7 @@ pub(super) struct Known {
     map: Option<ReadMap>,
     /// Kept open, where descriptors are to spare: a file is asked for in a third of the time then.
     file: Option<File>,
-    liveness: Liveness,
+    verdict: Verdict,
     asked: Instant,
 }
 
@@ -88,7 +86,7 @@ pub(super) struct Found {
 pub(super) struct Added {
     /// To be remembered.
     pub(super) known: Option<Box<Known>>,
-    pub(super) liveness: Liveness,
+    pub(super) verdict: Verdict,
     /// It ends before the values that it had: everything is to be read again.
     pub(super) is_truncated: bool,
 }
@@ -97,12 +95,13 @@ pub(super) struct Added {
 pub(super) struct Tools<'a> {
     pub(super) merge: &'a mut Merge,
     pub(super) reader: &'a mut Reader,
+    pub(super) prober: &'a mut Prober,
     pub(super) access: Access,
     pub(super) dead_gauges: DeadGauges,
     /// How many more files may be kept open.
     pub(super) spare: usize,
     /// Whether writers live, by the hash of directory and id.
-    pub(super) writers: HashMap<u64, Liveness, foldhash::fast::RandomState>,
+    pub(super) writers: HashMap<u64, Verdict, foldhash::fast::RandomState>,
     pub(super) now: Instant,
 }
 
@@ -152,38 +151,49 @@ impl Tools<'_> {
     /// Adds a file that was found; `None` where it has gone since.
     pub(super) fn add(&mut self, it: &Candidate<'_>, found: Found) -> Option<Added> {
         let Found { stat, mut file, known } = found;
-        let has_lock = it.place == Place::File && it.name.is_own();
-        let recent = known.as_ref().map(|known| (known.liveness, known.asked));
+        let id = match (&known, &file) {
+            (Some(known), _) if known.is_own && it.name.has_unique_form() => IdKind::Unique,
+            (None, Some(file)) => reader::id_kind(it.name, file),
+            _ => IdKind::Chosen,
+        };
+        let proof = Proof::of(id, it.place == Place::Retired);
+        let recent = known.as_ref().map(|known| (known.verdict, known.asked));
         let recent = recent.filter(|(_, asked)| {
-            !self.depends_on_liveness(it) && self.now.duration_since(*asked) < LIVENESS_VALIDITY
+            !self.depends_on_liveness(it) && self.now.duration_since(*asked) < VALIDITY
         });
         let recent = recent.or_else(|| Some((self.of_writer(it)?, self.now)));
-        let (liveness, asked) = match recent {
+        let (verdict, asked) = match recent {
             Some(recent) => recent,
             None => {
                 let opened = match file.take() {
                     Some(file) => file,
                     None => self.open(it)?,
                 };
-                let liveness = Liveness::of(&opened, has_lock);
+                let verdict = self.prober.ask(it.text, &opened, proof, Freshness::Recent);
                 file = Some(opened);
-                self.writers.insert(self.writer(it), liveness);
-                (liveness, self.now)
+                self.writers.insert(self.writer(it), verdict);
+                (verdict, self.now)
             }
         };
-        let mut added = Added { known: None, liveness, is_truncated: false };
-        let is_dead = liveness == Liveness::Dead;
+        let mut added = Added { known: None, verdict, is_truncated: false };
+        let is_dead = verdict.has_ended();
         let is_live_gauge = it.name.kind.mode().is_some_and(GaugeMode::is_live);
         if is_dead && is_live_gauge && self.dead_gauges == DeadGauges::Skipped {
             return Some(Added { known, ..added });
         }
         // A process of the Python client has just created it.
-        if liveness == Liveness::Alive && !has_lock && stat.len == 0 {
+        if verdict == Verdict::Alive && proof == Proof::Lease && stat.len == 0 {
             return Some(added);
         }
         let state = if is_dead { SourceState::Dead } else { SourceState::Live };
-        let origin =
-            Origin { dir: it.dir_path, file: it.text, name: it.name, state, place: it.place };
+        let origin = Origin {
+            dir: it.dir_path,
+            file: it.text,
+            name: it.name,
+            identity: Some(stat.identity),
+            state,
+            place: it.place,
+        };
         if let Some(known) = known {
             match self.follow(&origin, known, file.as_ref()) {
                 Followed::Known(mut known) => {
@@ -202,14 +212,14 @@ impl Tools<'_> {
             added.known = self.learn(&origin, file, stat);
         }
         if let Some(known) = &mut added.known {
-            (known.liveness, known.asked) = (liveness, asked);
+            (known.verdict, known.asked) = (verdict, asked);
             self.spare_or_close(known);
         }
         Some(added)
     }
 
     /// What another file of the same writer said in this scrape, where nothing but a figure depends on it.
-    fn of_writer(&self, it: &Candidate<'_>) -> Option<Liveness> {
+    fn of_writer(&self, it: &Candidate<'_>) -> Option<Verdict> {
         if self.depends_on_liveness(it) || it.place != Place::File {
             return None;
         }
@@ -294,7 +304,7 @@ impl Tools<'_> {
             return None;
         }
         let map = (self.access == Access::Map).then(|| ReadMap::new(&file, stat.len)).flatten();
-        let (liveness, asked) = (Liveness::Unknown, self.now);
+        let (verdict, asked) = (Verdict::Unknown, self.now);
         let name = origin.file.into();
         Some(Box::new(Known {
             name,
@@ -304,7 +314,7 @@ impl Tools<'_> {
             is_own,
             map,
             file: Some(file),
-            liveness,
+            verdict,
             asked,
         }))
     }
@@ -420,6 +430,7 @@ mod tests {
         }
 
         let (mut merge, mut reader) = (Merge::default(), Reader::default());
+        let mut prober = Prober::default();
         assert!(merge.begin());
         let handle = File::open(&dir).unwrap();
         let text = "counter_7.db";
@@ -427,6 +438,7 @@ mod tests {
         let mut tools = Tools {
             merge: &mut merge,
             reader: &mut reader,
+            prober: &mut prober,
             access: Access::Map,
             dead_gauges: DeadGauges::Skipped,
             spare: 0,
@@ -437,11 +449,12 @@ mod tests {
         let candidate =
             Candidate { dir: &handle, dir_path: &dir, is_same_listing: false, text, name, place };
         let found = tools.find(&candidate, None).unwrap();
-        let Added { known, liveness, .. } = tools.add(&candidate, found).unwrap();
+        let Added { known, verdict, .. } = tools.add(&candidate, found).unwrap();
         let known = known.unwrap();
-        assert_eq!(liveness, Liveness::Dead);
+        assert_eq!(verdict, Verdict::Dead);
         tools.merge.restart();
-        let origin = Origin { dir: &dir, file: text, name, state: SourceState::Dead, place };
+        let (state, identity) = (SourceState::Dead, None);
+        let origin = Origin { dir: &dir, file: text, name, identity, state, place };
         let Followed::Known(known) = tools.follow(&origin, known, None) else {
             panic!("it is as it was");
         };

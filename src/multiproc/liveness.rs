@@ -1,41 +1,22 @@
-//! Whether the writer of a series file lives, by the kernel's word.
+//! Whether the writer of a series file lives.
 
 use std::fmt;
-use std::fs::File;
+use std::time::Instant;
 
-use crate::file::lock::{self, LockState, WriteState};
+use crate::file::name::IdKind;
 
 /// Whether the writer of a series file lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Liveness {
-    /// Somebody holds its lock or has it open for writing.
+    /// Its lock is held, or the file is open for writing.
     Alive,
-    /// Nobody does: proven.
+    /// Neither is the case. To a reader that the kernel grants no lease, which is one that neither owns the
+    /// file nor has CAP_LEASE, a free lock is enough once it has seen the lock of another writer in the
+    /// directory held.
     Dead,
-    /// The kernel does not say; such files are treated as alive.
+    /// The kernel does not say. The file is neither compacted nor removed, and counts as that of a living
+    /// writer, except that the live gauges of a file of this crate whose lock is free are left out.
     Unknown,
-}
-
-impl Liveness {
-    /// Asks for a file that is open read-only. Nobody is delayed by it but a writer that opens the file
-    /// in the same microsecond.
-    ///
-    /// Dead takes two proofs for files of ours, no lock and nobody writing; files of the Python client
-    /// have no lock.
-    pub(super) fn of(file: &File, is_own: bool) -> Liveness {
-        if is_own {
-            match lock::probe(file) {
-                Ok(LockState::Held) => return Liveness::Alive,
-                Ok(LockState::Free) => {}
-                Err(_) => return Liveness::Unknown,
-            }
-        }
-        match lock::writers(file) {
-            WriteState::Written => Liveness::Alive,
-            WriteState::Unwritten => Liveness::Dead,
-            WriteState::Unknown => Liveness::Unknown,
-        }
-    }
 }
 
 impl fmt::Display for Liveness {
@@ -45,5 +26,54 @@ impl fmt::Display for Liveness {
             Liveness::Dead => "dead",
             Liveness::Unknown => "unknown",
         })
+    }
+}
+
+/// What proves the death of a file's writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A free lock and a read lease; the lock alone where no lease can be obtained. For files of multiprom, which
+    /// are locked before they have their name.
+    LockAndLease,
+    /// A read lease, and nothing less: for files of the Python client, which takes no lock.
+    Lease,
+}
+
+impl Proof {
+    /// For a file whose id is of this kind, under the name that its writer gave it or under that of a retired file.
+    pub(super) fn of(id: IdKind, is_retired: bool) -> Proof {
+        match id {
+            IdKind::Unique if !is_retired => Proof::LockAndLease,
+            _ => Proof::Lease,
+        }
+    }
+}
+
+/// What a [`Prober`](super::prober::Prober) found out about the writer of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Alive,
+    /// Proven by a lease.
+    Dead,
+    /// No lease can be obtained; the lock is free, in a directory where other locks are seen. Since when this
+    /// reader has seen the lock free and the file unchanged.
+    Released(Instant),
+    /// No lease can be obtained; the lock is free, in a directory where no lock was ever seen.
+    Unlocked,
+    Unknown,
+}
+
+impl Verdict {
+    /// Whether the live gauges of the file are left out.
+    pub(super) fn has_ended(self) -> bool {
+        matches!(self, Verdict::Dead | Verdict::Released(_) | Verdict::Unlocked)
+    }
+
+    pub(super) fn liveness(self) -> Liveness {
+        match self {
+            Verdict::Alive => Liveness::Alive,
+            Verdict::Dead | Verdict::Released(_) => Liveness::Dead,
+            Verdict::Unlocked | Verdict::Unknown => Liveness::Unknown,
+        }
     }
 }

@@ -8,18 +8,27 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::background::{ClosedInChildren, no_forks};
 use crate::file::place;
 
 /// Held until it is dropped.
 pub(super) struct CompactorLock {
-    dir: File,
+    /// A child that is forked in the middle of a pass closes its copy, which would keep the lock when this process
+    /// is killed.
+    dir: ClosedInChildren<File>,
 }
 
 impl CompactorLock {
+    fn open(dir: &Path) -> io::Result<CompactorLock> {
+        let no_forks = no_forks();
+        let dir = ClosedInChildren::new(place::open(dir)?, &no_forks);
+        Ok(CompactorLock { dir })
+    }
+
     /// Takes the lock alone; `None` where another compactor or a reader has it.
     pub(super) fn try_take(dir: &Path) -> io::Result<Option<CompactorLock>> {
-        let lock = CompactorLock { dir: place::open(dir)? };
-        match fs2::FileExt::try_lock_exclusive(&lock.dir) {
+        let lock = CompactorLock::open(dir)?;
+        match fs2::FileExt::try_lock_exclusive(&*lock.dir) {
             Ok(()) => Ok(Some(lock)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -28,8 +37,8 @@ impl CompactorLock {
 
     /// Keeps compactors away, if it can be done at once: one that was stopped would be waited for in vain.
     pub(super) fn try_share(dir: &Path) -> Option<CompactorLock> {
-        let lock = CompactorLock { dir: place::open(dir).ok()? };
-        fs2::FileExt::try_lock_shared(&lock.dir).ok()?;
+        let lock = CompactorLock::open(dir).ok()?;
+        fs2::FileExt::try_lock_shared(&*lock.dir).ok()?;
         Some(lock)
     }
 
@@ -41,8 +50,8 @@ impl CompactorLock {
 
 impl Drop for CompactorLock {
     fn drop(&mut self) {
-        // A forked child may have a copy of the descriptor. OK because closing it unlocks else.
-        let _ = fs2::FileExt::unlock(&self.dir);
+        // The child of a raw `clone` may have a copy of the descriptor. OK because closing it unlocks else.
+        let _ = fs2::FileExt::unlock(&*self.dir);
     }
 }
 

@@ -6,17 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::gauge::{Contribution, Source, SourceState};
+use super::gauge::{Contribution, Modes, Source, SourceState};
 use super::plans::{Plan, Plans};
-use super::problem::{Cause, KeyProblem, Problems};
+use super::problem::{Cause, Problems};
 use super::slots::{NOBODY, Visitor};
 use super::sum::Sum;
-use super::tables::{Family, Goal, Group, Number, Tables, Target};
+use super::tables::{Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::map::ReadMap;
-use crate::file::name::{FileKind, FileName};
+use crate::file::name::{FileKind, FileName, IdKind};
 use crate::file::reader::Snapshot;
+use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 
 /// The most sums and gauges that no file has any more, besides as many as are in use.
@@ -24,12 +25,12 @@ const MAX_STALE: usize = 1024;
 
 /// What depends on the order of files.
 #[derive(Clone, Copy, Debug, Default)]
-struct FamilyState {
+pub(super) struct FamilyState {
     /// The scrape in which it was met last.
-    scrape: u64,
+    pub(super) scrape: u64,
     help: Option<Number>,
-    /// Of gauges: that of the file read last, as in the Python client; of no file, that of the archive.
-    mode: Option<GaugeMode>,
+    /// Of gauges: those of all its files, and of the archive.
+    pub(super) modes: Modes,
 }
 
 /// Everything that scrapes have learnt, and the sums of the current one.
@@ -37,7 +38,7 @@ struct FamilyState {
 pub(super) struct Merge {
     pub(super) tables: Tables,
     plans: Plans,
-    scrape: u64,
+    pub(super) scrape: u64,
     /// By number. The first one is nobody's.
     sums: Vec<Sum>,
     /// Of how many entries each sum is.
@@ -45,9 +46,9 @@ pub(super) struct Merge {
     /// Values of a file, until they are added.
     passing: Vec<f64>,
     gauges: Vec<Vec<Contribution>>,
-    families: Vec<FamilyState>,
-    /// Which family has a name in this scrape: the first one. By the number of the name.
-    owners: Vec<(u64, u32)>,
+    pub(super) families: Vec<FamilyState>,
+    /// The number of the directory that is being read.
+    pub(super) dir: u32,
     /// Where the values of gauges are from: a file, or a section of an archive.
     pub(super) sources: Vec<Source>,
     pub(super) problems: Problems,
@@ -90,6 +91,8 @@ pub(super) struct Origin<'a> {
     pub(super) dir: &'a Path,
     pub(super) file: &'a str,
     pub(super) name: FileName<'a>,
+    /// Of a file in a directory that is read as a whole.
+    pub(super) identity: Option<Identity>,
     pub(super) state: SourceState,
     pub(super) place: Place,
 }
@@ -247,7 +250,7 @@ impl Merge {
         if !origin.is_gauge() {
             return plan.slots.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
-        let file = self.source(origin);
+        let source = self.source(origin, plan.layout);
         let is_sum =
             origin.place == Place::Archive && origin.name.kind.mode() == Some(GaugeMode::Avg);
         plan.slots.visit(
@@ -255,7 +258,7 @@ impl Merge {
             &mut AddGauges {
                 gauges: &mut self.gauges,
                 words,
-                file,
+                source,
                 is_sum,
                 has_time: plan.layout.has_time(),
                 can_tell_unset: plan.layout == Layout::Own,
@@ -263,12 +266,22 @@ impl Merge {
         );
     }
 
-    fn source(&mut self, origin: &Origin<'_>) -> u32 {
+    fn source(&mut self, origin: &Origin<'_>, layout: Layout) -> u32 {
+        let Origin { name, place, state, .. } = *origin;
+        let id = match (place, state) {
+            (Place::File, _) if layout != Layout::Own => IdKind::Chosen,
+            (Place::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+            _ => IdKind::Unique,
+        };
         self.sources.push(Source {
-            id: origin.name.id.into(),
-            process_len: origin.name.process().len(),
-            is_retired: origin.place == Place::Retired,
-            state: origin.state,
+            dir: self.dir,
+            id: name.writer(id).into(),
+            process_len: name.process(id).len(),
+            mode: name.kind.mode().unwrap_or_default(),
+            is_retired: place == Place::Retired,
+            is_archived: place == Place::Archive && id == IdKind::Unique,
+            identity: origin.identity,
+            state,
         });
         self.sources.len() as u32 - 1
     }
@@ -332,29 +345,20 @@ impl Merge {
         extend_lean(&mut self.sums, sums, Sum::default);
         extend_lean(&mut self.gauges, gauges, Vec::new);
         self.families.resize(self.tables.families.len(), FamilyState::default());
-        self.owners.resize(self.tables.name_count(), (0, 0));
         target
     }
 
-    /// Claims the names of a file's families, and tells what is wrong with its keys.
+    /// Notes the families of a file, and what is wrong with its keys.
     fn finish(&mut self, plan: &Plan, origin: &Origin<'_>) {
+        let mode = origin.name.kind.mode();
         for (family, help) in &plan.families {
             let state = &mut self.families[*family as usize];
             if state.scrape != self.scrape {
-                *state = FamilyState { scrape: self.scrape, help: None, mode: None };
+                *state = FamilyState { scrape: self.scrape, ..FamilyState::default() };
             }
             state.help = state.help.or(*help);
-            if origin.place != Place::Archive || state.mode.is_none() {
-                state.mode = origin.name.kind.mode();
-            }
-            let known = &self.tables.families[*family as usize];
-            let owner = &mut self.owners[known.name_id as usize];
-            if owner.0 != self.scrape {
-                *owner = (self.scrape, *family);
-            }
-            if owner.1 != *family {
-                let problem = KeyProblem::Type { family: known.name.to_string() };
-                self.problems.add(&origin.path(), Cause::Key(problem));
+            if let Some(mode) = mode {
+                state.modes.insert(mode);
             }
         }
         for problem in &plan.unusable {
@@ -369,20 +373,19 @@ impl Merge {
         (self.counts[at] > 0).then(|| self.sums[at].value())
     }
 
-    pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
-        number.map_or(&[], |number| &self.gauges[number.get() as usize])
+    /// The sum of several, if any file of this scrape has one of them.
+    pub(super) fn sum_of(&self, numbers: impl Iterator<Item = Number>) -> Option<f64> {
+        let numbers = numbers.map(|number| number.get() as usize);
+        let sums = numbers.filter(|at| self.counts[*at] > 0).map(|at| self.sums[at]);
+        let sum = sums.reduce(|mut sum, other| {
+            sum.add_sum(other);
+            sum
+        });
+        sum.map(Sum::value)
     }
 
-    /// The numbers of the families that are exported, by name, with their groups in order.
-    pub(super) fn exported(&mut self) -> Vec<usize> {
-        self.tables.families.iter_mut().for_each(Family::sort);
-        let owned = |at: &usize| {
-            let name = self.tables.families[*at].name_id;
-            self.owners[name as usize] == (self.scrape, *at as u32)
-        };
-        let mut exported: Vec<usize> = (0..self.tables.families.len()).filter(owned).collect();
-        exported.sort_unstable_by_key(|at| &*self.tables.families[*at].name);
-        exported
+    pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
+        number.map_or(&[], |number| &self.gauges[number.get() as usize])
     }
 
     /// The help text of a family in this scrape.
@@ -397,6 +400,16 @@ impl Merge {
         buckets.filter_map(|(bound, number)| Some((*bound, self.sum(Some(*number))?)))
     }
 
+    /// The same of several groups together.
+    pub(super) fn buckets_of(&self, groups: &[&Group]) -> Vec<(f64, f64)> {
+        let mut all: Vec<(f64, Number)> =
+            groups.iter().flat_map(|group| group.buckets()).copied().collect();
+        all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let same = all.chunk_by(|(one, _), (other, _)| one.to_bits() == other.to_bits());
+        let sum = |same: &[(f64, Number)]| self.sum_of(same.iter().map(|(_, number)| *number));
+        same.filter_map(|same| Some((same[0].0, sum(same)?))).collect()
+    }
+
     /// Whether processes have different bounds.
     pub(super) fn has_bucket_conflict(&self, group: &Group) -> bool {
         let counts = group.buckets().iter().map(|(_, number)| self.counts[number.get() as usize]);
@@ -406,7 +419,7 @@ impl Merge {
     }
 
     pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
-        self.families[family].mode
+        self.families[family].modes.deciding()
     }
 }
 
@@ -464,7 +477,7 @@ impl Visitor for AddInOrder<'_> {
 struct AddGauges<'a, W> {
     gauges: &'a mut [Vec<Contribution>],
     words: &'a W,
-    file: u32,
+    source: u32,
     is_sum: bool,
     has_time: bool,
     /// Whether a time of 0 means that a gauge was never set.
@@ -486,8 +499,8 @@ impl<W: Words> Visitor for AddGauges<'_, W> {
         let value = |word| f64::from_bits(self.words.word(word));
         let time = if self.has_time { value(word + 1) } else { 0.0 };
         let is_unset = self.can_tell_unset && time == 0.0;
-        let AddGauges { file, is_sum, .. } = *self;
-        let new = Contribution { file, value: value(word), time, is_sum, is_unset };
+        let AddGauges { source, is_sum, .. } = *self;
+        let new = Contribution { source, value: value(word), time, is_sum, is_unset };
         push_lean(&mut self.gauges[number], new);
     }
 }

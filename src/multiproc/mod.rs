@@ -7,6 +7,7 @@
 mod archive;
 mod collector;
 mod compact;
+mod conflicts;
 mod dead;
 mod directory;
 mod emit;
@@ -19,8 +20,12 @@ mod known;
 mod liveness;
 mod lock;
 mod merge;
+mod named;
 mod plans;
+mod prober;
 mod problem;
+mod problem_log;
+mod processes;
 mod scan;
 mod slots;
 mod sum;
@@ -30,9 +35,19 @@ mod turns;
 
 pub use archive::{ArchiveInfo, inspect_archive};
 pub use collector::{CollectorBuilder, MultiProcessCollector};
+#[cfg(feature = "cli")]
+pub(crate) use compact::clear_directory_by;
 pub use compact::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
 };
+#[cfg(feature = "cli")]
+pub(crate) use dead::{count_dead_python_files, has_only_dead_writers, mark_process_dead_by};
 pub use dead::{mark_dead_processes, mark_process_dead};
+#[cfg(feature = "cli")]
+pub(crate) use directory::list_files_by;
 pub use directory::{FileInfo, inspect_file, list_files};
 pub use liveness::Liveness;
+#[cfg(feature = "cli")]
+pub(crate) use prober::{OwnerLease, Prober};
+#[cfg(feature = "cli")]
+pub(crate) use problem_log::ProblemLog;

@@ -24,12 +24,11 @@ pub(super) enum Reason {
     Checksum,
     Key,
     Sample,
-    Type,
     Archive,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 14] = [
+    pub(super) const ALL: [Reason; 13] = [
         Reason::Directory,
         Reason::Name,
         Reason::Open,
@@ -42,7 +41,6 @@ impl Reason {
         Reason::Checksum,
         Reason::Key,
         Reason::Sample,
-        Reason::Type,
         Reason::Archive,
     ];
 
@@ -60,7 +58,6 @@ impl Reason {
             Reason::Checksum => "checksum",
             Reason::Key => "key",
             Reason::Sample => "sample",
-            Reason::Type => "type",
             Reason::Archive => "archive",
         }
     }
@@ -90,10 +87,6 @@ pub(super) enum KeyProblem {
         family: String,
         sample: String,
     },
-    /// A family that an earlier file has with another type.
-    Type {
-        family: String,
-    },
 }
 
 impl Cause {
@@ -118,7 +111,6 @@ impl Cause {
             },
             Cause::Key(KeyProblem::Malformed(_)) => Reason::Key,
             Cause::Key(KeyProblem::Sample { .. }) => Reason::Sample,
-            Cause::Key(KeyProblem::Type { .. }) => Reason::Type,
             Cause::Archive(_) | Cause::ArchiveMoving => Reason::Archive,
         }
     }
@@ -146,9 +138,6 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
                 write!(f, "`{sample}` is no sample of the family `{family}`")
-            }
-            KeyProblem::Type { family } => {
-                write!(f, "an earlier file has `{family}` with another type")
             }
         }
     }
@@ -179,6 +168,16 @@ impl Problems {
         if !known.into_iter().any(|(_, other)| other.reason() == cause.reason()) {
             self.found.push((path.to_owned(), cause));
         }
+    }
+
+    /// The error of a directory whose archive this release cannot read. Without the archive its totals would
+    /// fall.
+    pub(super) fn unsupported_archive(&self) -> Option<Error> {
+        let found = self.found.iter().find_map(|(path, cause)| match cause {
+            Cause::Archive(error @ ArchiveError::VersionUnknown { .. }) => Some((path, *error)),
+            _ => None,
+        });
+        found.map(|(path, error)| Error::at(ErrorKind::Unsupported, path, Cause::Archive(error)))
     }
 
     pub(super) fn into_errors(self) -> impl Iterator<Item = (Reason, Error)> {

@@ -19,7 +19,7 @@ use super::liveness::Liveness;
 use super::merge::Place;
 use super::problem::Cause;
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::place;
 use crate::file::sys::{self, Identity, Stat};
 
@@ -132,6 +132,7 @@ pub(super) fn read_directory(
             return (Attempt::Consistent, census);
         }
     };
+    tools.prober.enter(dir, &handle);
     known.listing = match Listing::look(dir, &handle, known.listing.take()) {
         Ok(listing) => Some(listing),
         Err(error) => {
@@ -240,7 +241,8 @@ impl<'a> Scan<'a, '_> {
             let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
                 continue;
             };
-            let former = FileName { kind: parsed.kind, id: parsed.process() }.to_string();
+            let former = FileName { kind: parsed.kind, id: parsed.process(IdKind::Unique) };
+            let former = former.to_string();
             // It was retired after it had been read.
             if seen.get(&found.stat.identity) == Some(&former.as_str()) {
                 continue;
@@ -264,7 +266,7 @@ impl<'a> Scan<'a, '_> {
 
     fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<Box<Known>> {
         let added = self.tools.add(file, found)?;
-        self.census.count(added.liveness);
+        self.census.count(added.verdict.liveness());
         self.moved |= added.is_truncated;
         added.known
     }

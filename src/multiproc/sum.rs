@@ -27,6 +27,12 @@ impl Sum {
         self.high = sum;
     }
 
+    /// Adds another sum, of which nothing is rounded first.
+    pub(super) fn add_sum(&mut self, other: Sum) {
+        self.add(other.high);
+        self.low += other.low;
+    }
+
     /// The sum, rounded once.
     pub(super) fn value(self) -> f64 {
         let sum = self.high + self.low;

@@ -13,7 +13,7 @@ use super::targets::{Targets, make_room};
 use crate::file::key::{self, Key};
 use crate::file::map::fetch;
 use crate::file::name::FileKind;
-use crate::model::{KeptLabels, MetricType, number};
+use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -50,14 +50,16 @@ pub(super) struct Target {
 /// A family of one name and one type. Files may have another one of the name with another type.
 pub(super) struct Family {
     pub(super) name: Box<str>,
-    /// The same for all families of the name.
-    pub(super) name_id: u32,
     pub(super) metric_type: MetricType,
+    /// The families that have a name in common with this one and take precedence over it.
+    rivals: Vec<u32>,
     helps: Vec<Box<str>>,
     groups: Vec<Group>,
     by_labels: Index,
     /// The groups in the order of their labels, as far as they are sorted.
     order: Vec<u32>,
+    /// The names of all labels, in order.
+    label_names: Vec<Box<str>>,
     /// Whether a label has a name that formats show in different ways.
     has_other_names: bool,
 }
@@ -78,18 +80,12 @@ pub(super) struct Group {
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) families: Vec<Family>,
-    names: Map<Box<str>, Name>,
+    by_name: FamilyIndex<u32>,
     targets: Map<MetricType, Targets<Target>>,
     /// What is wrong with keys that cannot be used.
     pub(super) unusable: Vec<KeyProblem>,
     sums: u32,
     gauges: u32,
-}
-
-/// A name, and its families.
-struct Name {
-    id: u32,
-    families: Vec<(MetricType, u32)>,
 }
 
 /// Which part of its metric a key is.
@@ -105,11 +101,6 @@ impl Tables {
     /// How long tables of sums and of gauges are.
     pub(super) fn lens(&self) -> (usize, usize) {
         (self.sums as usize + 1, self.gauges as usize + 1)
-    }
-
-    /// How many names of families there are.
-    pub(super) fn name_count(&self) -> usize {
-        self.names.len()
     }
 
     /// The keys of a type.
@@ -153,6 +144,12 @@ impl Tables {
             (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
                 KeyPart::Value
             }
+            // The bucket `+Inf` of such a histogram would have two labels of this name.
+            (MetricType::Histogram, Some("_sum" | "_count"))
+                if labels.iter().any(|(name, _)| *name == "le") =>
+            {
+                return Err(foreign(key));
+            }
             (MetricType::Summary, Some("_count")) => KeyPart::Count,
             (MetricType::Summary | MetricType::Histogram, Some("_sum")) => KeyPart::Sum,
             (MetricType::Histogram, Some("_count")) => KeyPart::Ignored,
@@ -184,29 +181,33 @@ impl Tables {
     }
 
     fn family(&mut self, name: &str, metric_type: MetricType) -> u32 {
-        let next_id = self.names.len() as u32;
-        let known = match self.names.get_mut(name) {
-            Some(known) => known,
-            None => {
-                let new = Name { id: next_id, families: Vec::new() };
-                self.names.entry(name.into()).or_insert(new)
-            }
-        };
-        if let Some((_, at)) = known.families.iter().find(|(known, _)| *known == metric_type) {
+        if let Some(at) = self.by_name.get(name, metric_type) {
             return *at;
         }
         let at = self.families.len() as u32;
-        known.families.push((metric_type, at));
-        self.families.push(Family {
+        let mut new = Family {
             name: name.into(),
-            name_id: known.id,
             metric_type,
+            rivals: Vec::new(),
             helps: Vec::new(),
             groups: Vec::new(),
             by_labels: Index::default(),
             order: Vec::new(),
+            label_names: Vec::new(),
             has_other_names: false,
+        };
+        let families = &mut self.families;
+        self.by_name.find_colliding(name, metric_type, |_, _, number| {
+            let other = &mut families[*number as usize];
+            if other.precedence() < new.precedence() {
+                new.add_rival(*number);
+            } else {
+                other.add_rival(at);
+            }
+            false
         });
+        self.by_name.insert(name, metric_type, at);
+        self.families.push(new);
         at
     }
 }
@@ -237,6 +238,30 @@ fn next(count: &mut u32) -> Number {
 }
 
 impl Family {
+    /// Of families with a name in common that with the lowest value is exported. Names and types alone decide, so
+    /// that it stays the same when processes come and go. Gauges are last, because they may disappear with their
+    /// processes, and what they hide would come and go with them.
+    pub(super) fn precedence(&self) -> (u8, &str) {
+        let of_type = match self.metric_type {
+            MetricType::Histogram => 0,
+            MetricType::Summary => 1,
+            MetricType::Counter => 2,
+            _ => 3,
+        };
+        (of_type, &self.name)
+    }
+
+    fn add_rival(&mut self, number: u32) {
+        if !self.rivals.contains(&number) {
+            self.rivals.push(number);
+        }
+    }
+
+    /// The numbers of the families that take precedence over this one where they are exported too.
+    pub(super) fn rivals(&self) -> impl Iterator<Item = usize> {
+        self.rivals.iter().map(|number| *number as usize)
+    }
+
     /// Puts the groups in the order of their labels.
     pub(super) fn sort(&mut self) {
         if self.order.len() < self.groups.len() {
@@ -268,6 +293,11 @@ impl Family {
         !self.has_other_names
     }
 
+    /// Whether a series of the family has a label of this name.
+    pub(super) fn has_label(&self, name: &str) -> bool {
+        self.label_names.binary_search_by(|other| (**other).cmp(name)).is_ok()
+    }
+
     pub(super) fn help_text(&self, help: Number) -> &str {
         &self.helps[help.get() as usize - 1]
     }
@@ -281,8 +311,8 @@ impl Family {
         next(&mut count)
     }
 
-    fn group(&mut self, labels: &[(&str, &str)]) -> &mut Group {
-        let labels = KeptLabels::new(labels.iter().copied());
+    fn group(&mut self, pairs: &[(&str, &str)]) -> &mut Group {
+        let labels = KeptLabels::new(pairs.iter().copied());
         let hash = match &labels {
             KeptLabels::Rendered(text) => self.by_labels.hash(text.as_bytes()),
             KeptLabels::Other(labels) => {
@@ -294,6 +324,11 @@ impl Family {
         let at = self.by_labels.find(hash, is_it).unwrap_or_else(|| {
             let at = self.groups.len() as u32;
             self.by_labels.insert(hash, at);
+            for (name, _) in pairs {
+                if let Err(at) = self.label_names.binary_search_by(|other| (**other).cmp(name)) {
+                    self.label_names.insert(at, (*name).into());
+                }
+            }
             self.has_other_names |= !labels.has_plain_names();
             make_room(&mut self.groups, 1);
             self.groups.push(Group { labels, buckets: None, value: None, count: None, sum: None });

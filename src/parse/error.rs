@@ -1,4 +1,4 @@
-//! What is wrong with an exposition, and where.
+//! Errors of the parsers.
 
 use std::fmt;
 use std::io;
@@ -6,23 +6,23 @@ use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind};
 
-/// What a [`ParseError`] is about.
+/// The kind of a [`ParseError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParseErrorKind {
-    /// The source cannot be read.
+    /// Reading the source failed.
     Io,
-    /// One of the [`Limits`](super::Limits) is passed.
+    /// One of the [`Limits`](super::Limits) is exceeded.
     Limit,
-    /// Bytes that are not of the format.
+    /// The input does not follow the syntax of its format.
     Syntax,
-    /// Well-formed lines that break a rule of OpenMetrics together.
+    /// The lines are well-formed but break a rule of OpenMetrics.
     Rule,
 }
 
-/// Why an exposition was refused, and where.
+/// An error in an exposition, with its position.
 ///
-/// [`Display`](fmt::Display) gives one line: `line 3, column 7: ...`, and for protobuf
+/// [`Display`](fmt::Display) writes one line: `line 3, column 7: ...`, for protobuf
 /// `message 3, byte 7: ...`.
 #[derive(Debug)]
 pub struct ParseError {
@@ -33,17 +33,17 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// The line, from 1; of protobuf the message, from 1.
+    /// The number of the line, from 1. In protobuf, the number of the message, from 1.
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// The column in characters, from 1; of protobuf the byte of the message, from 1.
+    /// The column in characters, from 1. In protobuf, the byte within the message, from 1.
     pub fn column(&self) -> u64 {
         self.column
     }
 
-    /// What the error is about.
+    /// The kind of the error.
     pub fn kind(&self) -> ParseErrorKind {
         match &self.fault {
             Fault::Io(_) => ParseErrorKind::Io,
@@ -55,7 +55,7 @@ impl ParseError {
         }
     }
 
-    /// The error of this crate that names the source, such as a file or `standard input`.
+    /// Converts to the error type of this crate, which names the source, such as a path or `standard input`.
     pub fn in_source(self, source: impl Into<PathBuf>) -> Error {
         let kind = match self.kind() {
             ParseErrorKind::Io => ErrorKind::Io,
@@ -81,26 +81,26 @@ impl std::error::Error for ParseError {
     }
 }
 
-/// What is wrong, without the place.
+/// An error without its position.
 #[derive(Debug)]
 pub(super) enum Fault {
     Io(io::Error),
-    /// What has a limit, and the limit.
+    /// The limited quantity, and its limit.
     Limit(&'static str, usize),
     NotUtf8,
     Expected(&'static str),
     Syntax(String),
-    /// What kind of number, and the text that is none.
+    /// The kind of number that was expected, and the text found in its place.
     Number(&'static str, String),
     Rule(String),
 }
 
-/// How much of a text that is wrong is shown.
-const SHOWN_LEN: usize = 80;
+/// The number of characters of the input that a message quotes.
+const MAX_QUOTED_CHARS: usize = 80;
 
-/// The beginning of a text of any length.
-pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_LEN) {
+/// The beginning of `text`, for a message.
+pub(super) fn truncated(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
@@ -108,7 +108,7 @@ pub(super) fn shown(text: &str) -> String {
 
 impl Fault {
     pub(super) fn number(what: &'static str, text: &str) -> Fault {
-        Fault::Number(what, shown(text))
+        Fault::Number(what, truncated(text))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Families that own their text, and the sink that collects them.
+//! Owned families, and the sink that collects them.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,7 +13,7 @@ use crate::model::{
 /// A metric family with its samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// The name; of a counter without `_total`, of an info without `_info`.
+    /// The name, without `_total` of a counter and without `_info` of an info.
     pub name: String,
     /// The help text; may be empty.
     pub help: String,
@@ -21,19 +21,21 @@ pub struct Family {
     pub unit: String,
     /// The type.
     pub metric_type: MetricType,
-    /// The samples, in their order.
+    /// The samples, in the order of the exposition.
     pub samples: Vec<OwnedSample>,
-    /// The native histograms, in their order; each knows its place among the samples.
+    /// The native histograms, in the order of the exposition; [`OwnedNativeHistogram::after`] places each of
+    /// them among the samples.
     pub native_histograms: Vec<OwnedNativeHistogram>,
 }
 
-/// One of those that a family holds.
+/// An element of a family.
 enum Item<S, N> {
     Sample(S),
     Native(N),
 }
 
-/// Samples and native histograms in the order in which they came; `after` is the place of a histogram.
+/// Merges samples and native histograms into the order of the exposition. `after` returns the number of
+/// samples that precede a histogram.
 fn interleaved<S, N>(
     samples: impl IntoIterator<Item = S>,
     natives: impl IntoIterator<Item = N>,
@@ -41,12 +43,12 @@ fn interleaved<S, N>(
 ) -> impl Iterator<Item = Item<S, N>> {
     let mut samples = samples.into_iter();
     let mut natives = natives.into_iter().peekable();
-    let mut given = 0;
+    let mut yielded = 0;
     std::iter::from_fn(move || {
-        if let Some(native) = natives.next_if(|native| after(native) <= given) {
+        if let Some(native) = natives.next_if(|native| after(native) <= yielded) {
             return Some(Item::Native(native));
         }
-        given += 1;
+        yielded += 1;
         let sample = samples.next().map(Item::Sample);
         sample.or_else(|| natives.next().map(Item::Native))
     })
@@ -55,26 +57,26 @@ fn interleaved<S, N>(
 /// One sample of a [`Family`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSample {
-    /// Which part of its metric it is.
+    /// The part of the metric that the sample is; it decides the suffix of the sample's name.
     pub part: Part,
-    /// The labels in their order, without `le` and `quantile`.
+    /// The labels, in the order of the exposition, without the `le` of a bucket and the `quantile` of a quantile.
     pub labels: Vec<(String, String)>,
     /// The value.
     pub value: f64,
-    /// When the value was taken, in seconds since the Unix epoch.
+    /// The timestamp of the sample, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
     /// The exemplar.
     pub exemplar: Option<OwnedExemplar>,
 }
 
-/// The exemplar of an [`OwnedSample`].
+/// An exemplar of an [`OwnedSample`] or an [`OwnedNativeHistogram`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedExemplar {
-    /// Its labels.
+    /// The labels, such as the id of a trace.
     pub labels: Vec<(String, String)>,
-    /// The value that was observed.
+    /// The observed value.
     pub value: f64,
-    /// When, in seconds since the Unix epoch.
+    /// The time of the observation, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
 }
 
@@ -89,22 +91,22 @@ impl OwnedExemplar {
 }
 
 impl Family {
-    /// The head, borrowed.
+    /// The metadata of the family.
     pub fn head(&self) -> FamilyHead<'_> {
         FamilyHead { unit: &self.unit, ..FamilyHead::new(&self.name, &self.help, self.metric_type) }
     }
 
-    /// The name in the text format, where that of a counter ends in `_total`.
-    pub(super) fn shown_name(&self) -> String {
+    /// The name in the text format, where the name of a counter ends in `_total` and that of an info in `_info`.
+    pub(super) fn text_name(&self) -> String {
         [&self.name, self.metric_type.own_suffix()].concat()
     }
 
-    /// Whether it has neither samples nor native histograms.
+    /// Whether the family has neither samples nor native histograms.
     pub(super) fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.native_histograms.is_empty()
     }
 
-    /// Puts the samples of each metric in a row, and buckets into the order of their bounds.
+    /// Makes the samples of each metric consecutive, and sorts its buckets by bound.
     fn join_metrics(&mut self) {
         let family = self.name.as_str();
         let mut places: HashMap<Vec<&(String, String)>, usize, RandomState> = HashMap::default();
@@ -149,20 +151,20 @@ impl Family {
         }
     }
 
-    /// Gives the family to a sink, such as an encoder.
+    /// Writes the family to a sink, such as an encoder.
     pub fn give(&self, sink: &mut dyn FamilySink) {
         sink.family(&self.head());
         for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
             match item {
-                Item::Sample(sample) => sample.give(sink),
-                Item::Native(native) => native.give(sink),
+                Item::Sample(sample) => sample.emit(sink),
+                Item::Native(native) => native.emit(sink),
             }
         }
     }
 }
 
 impl OwnedSample {
-    fn give(&self, sink: &mut dyn FamilySink) {
+    fn emit(&self, sink: &mut dyn FamilySink) {
         let labels = borrowed(&self.labels);
         let mut sample = Sample::new(self.part, &labels, self.value);
         sample.timestamp = self.timestamp;
@@ -177,7 +179,7 @@ impl OwnedSample {
     }
 }
 
-/// The families of one exposition, for those who take a [`Gatherer`].
+/// The families of an exposition as a [`Gatherer`], which an encoder can render.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Families(pub Vec<Family>);
 
@@ -190,19 +192,20 @@ impl Gatherer for Families {
 }
 
 impl Families {
-    /// Puts together what belongs together: pieces of one family, samples of one metric, rising buckets.
+    /// Groups families as formats other than text require: joins the families of equal name and type, makes the
+    /// samples of each metric consecutive, and sorts the buckets of each metric by bound.
     ///
-    /// The text format allows all of them apart; other formats do not. A piece without samples and
-    /// without a type only lends its help text. Families of one name and different types stay two.
+    /// A family of unknown type without samples contributes only its help text to the family of the same name,
+    /// if there is one. Families of equal name but different types remain separate.
     pub fn joined(self) -> Families {
         let is_bare = |piece: &Family| piece.is_empty() && piece.metric_type == MetricType::Unknown;
         let typed: HashSet<String, RandomState> =
-            self.0.iter().filter(|piece| !is_bare(piece)).map(Family::shown_name).collect();
+            self.0.iter().filter(|piece| !is_bare(piece)).map(Family::text_name).collect();
         let mut help: HashMap<String, String, RandomState> = HashMap::default();
         let mut places: HashMap<(String, MetricType), usize, RandomState> = HashMap::default();
         let mut joined: Vec<Family> = Vec::new();
         for piece in self.0 {
-            let name = piece.shown_name();
+            let name = piece.text_name();
             if is_bare(&piece) && typed.contains(&name) {
                 help.entry(name).or_insert(piece.help);
                 continue;
@@ -229,7 +232,7 @@ impl Families {
         }
         for family in &mut joined {
             if family.help.is_empty() {
-                family.help = help.remove(&family.shown_name()).unwrap_or_default();
+                family.help = help.remove(&family.text_name()).unwrap_or_default();
             }
             family.join_metrics();
         }
@@ -237,7 +240,7 @@ impl Families {
     }
 }
 
-/// Sorts the buckets of one metric by bound, unless it has several points.
+/// Sorts the buckets of one metric by bound. A metric with several points is left as it is.
 fn sort_buckets(samples: &mut [OwnedSample]) {
     let timestamp = |sample: &OwnedSample| sample.timestamp.map(f64::to_bits);
     if samples.windows(2).any(|pair| timestamp(&pair[0]) != timestamp(&pair[1])) {
@@ -250,6 +253,12 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
     if samples.iter().filter_map(bound).is_sorted() {
         return;
     }
+    let mut bounds: Vec<f64> = samples.iter().filter_map(bound).collect();
+    bounds.sort_unstable_by(f64::total_cmp);
+    if bounds.windows(2).any(|pair| pair[0] == pair[1]) {
+        // The metric has several points with equal timestamps.
+        return;
+    }
     samples.sort_by(|a, b| match (bound(a), bound(b)) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         (a, b) => a.is_none().cmp(&b.is_none()),
@@ -260,21 +269,21 @@ pub(super) fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
     labels.iter().map(|(name, value)| (&**name, &**value)).collect()
 }
 
-/// Calls `give` with the exemplars, borrowed.
-pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], give: impl FnOnce(&[Exemplar<'_>])) {
+/// Calls `f` with the exemplars, borrowed.
+pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], f: impl FnOnce(&[Exemplar<'_>])) {
     let labels: Vec<_> = exemplars.iter().map(|exemplar| borrowed(&exemplar.labels)).collect();
     let mut all = Vec::with_capacity(exemplars.len());
     for (exemplar, labels) in exemplars.iter().zip(&labels) {
         all.push(Exemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp });
     }
-    give(&all);
+    f(&all);
 }
 
 pub(super) fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Keeps what it is given, family by family.
+/// A sink that collects owned families.
 #[derive(Default)]
 pub(super) struct Collected {
     complete: VecDeque<Family>,
@@ -282,12 +291,12 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// The next family that is known to be complete.
+    /// The next complete family.
     pub(super) fn next(&mut self) -> Option<Family> {
         self.complete.pop_front()
     }
 
-    /// The last family, at the end of the exposition.
+    /// The family that is still being collected, complete at the end of the exposition.
     pub(super) fn last(&mut self) -> Option<Family> {
         self.current.take()
     }

@@ -1,10 +1,10 @@
-//! Lines of a source, one at a time, each at most as long as allowed.
+//! Reads lines and delimited messages of bounded length.
 
 use std::io::{self, BufRead, Read as _};
 
 use super::error::Fault;
 
-/// Reads lines into one buffer.
+/// Reads one line or message at a time into a reused buffer.
 pub(super) struct Lines<R> {
     source: R,
     buffer: Vec<u8>,
@@ -13,8 +13,8 @@ pub(super) struct Lines<R> {
     is_terminated: bool,
 }
 
-/// A fault and the byte of the line where it is.
-pub(super) type At = (usize, Fault);
+/// An error, and the index of the byte of the line or message where it is.
+pub(super) type FaultAt = (usize, Fault);
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(source: R, max_len: usize) -> Lines<R> {
@@ -35,11 +35,11 @@ impl<R: BufRead> Lines<R> {
         self.is_terminated
     }
 
-    /// Reads the next line; gives whether there is one.
-    pub(super) fn advance(&mut self) -> Result<bool, At> {
+    /// Reads the next line. Returns `false` at the end of the source.
+    pub(super) fn advance(&mut self) -> Result<bool, FaultAt> {
         self.buffer.clear();
         self.number += 1;
-        // One byte for the line feed, and one more to see that the line is too long.
+        // One byte for the line feed, and one more to detect that the line is too long.
         let most = (self.max_len as u64).saturating_add(2);
         let mut bounded = (&mut self.source).take(most);
         let read: io::Result<usize> = bounded.read_until(b'\n', &mut self.buffer);
@@ -57,9 +57,9 @@ impl<R: BufRead> Lines<R> {
         Ok(true)
     }
 
-    /// Reads the next message, which follows its length; gives whether there is one.
+    /// Reads the next length-delimited message. Returns `false` at the end of the source.
     #[cfg(feature = "protobuf")]
-    pub(super) fn advance_message(&mut self) -> Result<bool, At> {
+    pub(super) fn advance_message(&mut self) -> Result<bool, FaultAt> {
         self.number += 1;
         self.buffer.clear();
         let mut len = 0u64;
@@ -99,20 +99,20 @@ impl<R: BufRead> Lines<R> {
         &self.buffer
     }
 
-    /// The length of the line that was read last.
+    /// The length in bytes of the line or message that was read last.
     pub(super) fn len(&self) -> usize {
         self.buffer.len()
     }
 
     /// The line that was read last, without its line feed.
-    pub(super) fn line(&self) -> Result<&str, At> {
+    pub(super) fn line(&self) -> Result<&str, FaultAt> {
         std::str::from_utf8(&self.buffer).map_err(|error| (error.valid_up_to(), Fault::NotUtf8))
     }
 
-    /// The column of a byte of the line that was read last: characters, from 1.
+    /// The column, in characters from 1, of a byte of the line that was read last.
     pub(super) fn column(&self, at: usize) -> u64 {
         let before = &self.buffer[..at.min(self.buffer.len())];
-        // Bytes that do not continue a character begin one.
+        // Counts the bytes that are not UTF-8 continuation bytes.
         before.iter().filter(|byte| **byte & 0xC0 != 0x80).count() as u64 + 1
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_an_error_and_is_not_read() {
+    fn a_line_above_the_limit_is_an_error_and_is_not_read_to_its_end() {
         let mut lines = Lines::new(io::BufReader::new(io::repeat(b'x')), 4);
         let (at, fault) = lines.advance().unwrap_err();
         assert_eq!(at, 0);

@@ -1,7 +1,7 @@
-//! Rules of good metrics: those of `promtool check metrics`, and that histograms add up.
+//! Lint rules: those of `promtool check metrics`, and the consistency of histograms.
 //!
-//! The texts of the first are those of promtool (`promlint` of client_golang). Families without samples
-//! are not looked at, as there.
+//! The rules of promtool are reported with its texts (`promlint` of client_golang). Like promtool, the linter
+//! ignores families without samples.
 //!
 //! ```
 //! use multiprom::parse::{Syntax, lint};
@@ -22,13 +22,13 @@ use foldhash::quality::RandomState;
 use super::{Families, Family, OwnedSample, ParseError, Parser, Syntax};
 use crate::model::{MetricType, Part};
 
-/// Something that is allowed, and better otherwise.
+/// A violation of a lint rule by a valid exposition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The name of the family as the text format has it.
+    /// The name of the family in the text format.
     pub metric: String,
-    /// What is wrong with it.
+    /// The violated rule.
     pub text: String,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Units that metrics have, and the base unit that they should have.
+/// Unit names, each with its base unit.
 const UNITS: [(&str, &str); 24] = [
     ("amperes", "amperes"),
     ("bytes", "bytes"),
@@ -76,11 +76,11 @@ const UNIT_ABBREVIATIONS: [&str; 14] =
 
 const TYPE_WORDS: [&str; 5] = ["counter", "gauge", "summary", "histogram", "gauge_histogram"];
 
-/// Reads an exposition and gives what could be better, in the order of the names.
+/// Checks an exposition. Returns the problems sorted by metric and text, without duplicates.
 ///
 /// # Errors
 ///
-/// An exposition that does not parse.
+/// The first error of the exposition, if it does not parse.
 pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, ParseError> {
     let mut parser = Parser::new(syntax, source);
     parser.bare_counters = Some(Vec::new());
@@ -93,14 +93,14 @@ pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, Parse
     }
     for family in Families(families).joined().0 {
         let is_bare = family.metric_type == MetricType::Counter && bare.contains(&family.name);
-        let name = if is_bare { family.name.clone() } else { family.shown_name() };
-        let mut tell = |text: String| problems.push(Problem { metric: name.clone(), text });
+        let name = if is_bare { family.name.clone() } else { family.text_name() };
+        let mut report = |text: String| problems.push(Problem { metric: name.clone(), text });
         if family.is_empty() {
             continue;
         }
-        check_name(&name, &family, &mut tell);
-        check_labels(&family, &mut tell);
-        check_histograms(&family, &mut tell);
+        check_name(&name, &family, &mut report);
+        check_labels(&family, &mut report);
+        check_histograms(&family, &mut report);
     }
     problems.sort();
     problems.dedup();
@@ -119,25 +119,25 @@ fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
         let time = sample.timestamp.map(f64::to_bits);
         if !seen.insert((sample.part.suffix(), number.to_bits(), time, labels)) {
             let text = "metric not unique".to_owned();
-            problems.push(Problem { metric: family.shown_name(), text });
+            problems.push(Problem { metric: family.text_name(), text });
         }
     }
 }
 
-fn check_name(name: &str, family: &Family, tell: &mut impl FnMut(String)) {
+fn check_name(name: &str, family: &Family, report: &mut impl FnMut(String)) {
     if family.help.is_empty() {
-        tell("no help text".to_owned());
+        report("no help text".to_owned());
     }
     if let Some((unit, base)) = unit_of(name).filter(|(unit, base)| unit != base) {
-        tell(format!("use base unit \"{base}\" instead of \"{unit}\""));
+        report(format!("use base unit \"{base}\" instead of \"{unit}\""));
     }
     let is_total = name.ends_with("_total");
     match family.metric_type {
         MetricType::Counter if !is_total => {
-            tell("counter metrics should have \"_total\" suffix".to_owned());
+            report("counter metrics should have \"_total\" suffix".to_owned());
         }
         MetricType::Counter | MetricType::Unknown => {}
-        _ if is_total => tell("non-counter metrics should not have \"_total\" suffix".to_owned()),
+        _ if is_total => report("non-counter metrics should not have \"_total\" suffix".to_owned()),
         _ => {}
     }
     let lower = name.to_ascii_lowercase();
@@ -148,27 +148,27 @@ fn check_name(name: &str, family: &Family, tell: &mut impl FnMut(String)) {
         })
     };
     for word in TYPE_WORDS.into_iter().filter(|word| has_word(word)) {
-        tell(format!("metric name should not include type '{word}'"));
+        report(format!("metric name should not include type '{word}'"));
     }
     if name.contains(':') {
-        tell("metric names should not contain ':'".to_owned());
+        report("metric names should not contain ':'".to_owned());
     }
     if is_camel_case(name) {
-        tell("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
+        report("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
     }
     if UNIT_ABBREVIATIONS.into_iter().any(has_word) {
-        tell("metric names should not contain abbreviated units".to_owned());
+        report("metric names should not contain abbreviated units".to_owned());
     }
     let (is_histogram, is_summary) = kinds(family.metric_type);
     if family.metric_type == MetricType::Unknown {
         return;
     }
     if !is_histogram && name.ends_with("_bucket") {
-        tell("non-histogram metrics should not have \"_bucket\" suffix".to_owned());
+        report("non-histogram metrics should not have \"_bucket\" suffix".to_owned());
     }
     for suffix in ["_count", "_sum"] {
         if !is_histogram && !is_summary && name.ends_with(suffix) {
-            tell(format!(
+            report(format!(
                 "non-histogram and non-summary metrics should not have \"{suffix}\" suffix"
             ));
         }
@@ -180,26 +180,26 @@ fn kinds(metric_type: MetricType) -> (bool, bool) {
     (is_histogram, metric_type == MetricType::Summary)
 }
 
-fn check_labels(family: &Family, tell: &mut impl FnMut(String)) {
+fn check_labels(family: &Family, report: &mut impl FnMut(String)) {
     let (is_histogram, is_summary) = kinds(family.metric_type);
     for (name, _) in family.samples.iter().flat_map(|sample| &sample.labels) {
         if is_camel_case(name) {
-            tell("label names should be written in 'snake_case' not 'camelCase'".to_owned());
+            report("label names should be written in 'snake_case' not 'camelCase'".to_owned());
         }
         if family.metric_type == MetricType::Unknown {
             continue;
         }
         if !is_histogram && name == "le" {
-            tell("non-histogram metrics should not have \"le\" label".to_owned());
+            report("non-histogram metrics should not have \"le\" label".to_owned());
         }
         if !is_summary && name == "quantile" {
-            tell("non-summary metrics should not have \"quantile\" label".to_owned());
+            report("non-summary metrics should not have \"quantile\" label".to_owned());
         }
     }
 }
 
-/// Buckets grow, the last one is `+Inf`, and it holds what the count says.
-fn check_histograms(family: &Family, tell: &mut impl FnMut(String)) {
+/// Checks that buckets are cumulative, the last one is `+Inf`, and its value equals the count.
+fn check_histograms(family: &Family, report: &mut impl FnMut(String)) {
     if !kinds(family.metric_type).0 {
         return;
     }
@@ -212,7 +212,7 @@ fn check_histograms(family: &Family, tell: &mut impl FnMut(String)) {
             match sample.part {
                 Part::Bucket(bound) => {
                     if last.is_some_and(|(_, held)| sample.value < held) {
-                        tell("histogram buckets should not hold less than smaller ones".to_owned());
+                        report("histogram buckets should be cumulative".to_owned());
                     }
                     last = Some((bound, sample.value));
                 }
@@ -222,15 +222,15 @@ fn check_histograms(family: &Family, tell: &mut impl FnMut(String)) {
         }
         match (last, count) {
             (Some((f64::INFINITY, held)), Some(count)) if held != count => {
-                tell("the bucket \"+Inf\" of a histogram should equal its count".to_owned());
+                report("the bucket \"+Inf\" of a histogram should equal its count".to_owned());
             }
             (Some((f64::INFINITY, _)), _) => {}
-            _ => tell("histograms should have a bucket \"+Inf\"".to_owned()),
+            _ => report("histograms should have a bucket \"+Inf\"".to_owned()),
         }
     }
 }
 
-/// The first word of a name that is a unit, and its base unit.
+/// The first word of a name that is a unit, with its base unit.
 fn unit_of(name: &str) -> Option<(&str, &'static str)> {
     name.split('_').find_map(|word| {
         UNITS.iter().find_map(|(unit, base)| {

@@ -1,20 +1,21 @@
 //! Parsers of the exposition formats: text, OpenMetrics and protobuf.
 //!
-//! A [`Parser`] reads from any [`BufRead`] and gives families, either as an iterator of [`Family`] or
-//! pushed into a [`FamilySink`], such as an encoder. It never panics, does not recurse, and needs no
-//! more memory than its [`Limits`] say, whatever the bytes.
+//! A [`Parser`] reads from any [`BufRead`]. It yields families as an iterator of [`Family`], or writes them
+//! to a [`FamilySink`], such as an encoder. For any input it never panics, does not recurse, and bounds its
+//! memory by its [`Limits`].
 //!
-//! - **Text** is read as Prometheus reads it: samples need no metadata, blanks and comments are skipped,
-//!   a line feed may be missing at the end, metadata may come late or twice. A family that is
-//!   interrupted by another is given once for each piece, the help text with the first. What does not fit the type of its family is
-//!   given as a family of unknown type, so no sample is lost.
-//! - **OpenMetrics** is read strictly: whatever the specification forbids within one exposition is an
-//!   error. Names in quotes are read in both formats.
-//! - **Protobuf** is the delimited `io.prometheus.client.MetricFamily` that Prometheus scrapes
+//! - **Text** is parsed as leniently as Prometheus parses it: samples need no metadata, blank lines and
+//!   comments are skipped, the last line feed may be missing, metadata may follow the samples or be
+//!   repeated. A family whose samples are interleaved with those of another yields one `Family` for each
+//!   run of samples; the help text is in the first. A sample that does not fit the type of its family is
+//!   yielded in a family of unknown type, so no sample is lost.
+//! - **OpenMetrics** is parsed strictly: everything that the specification forbids within one exposition is
+//!   an error. Quoted names are accepted in both text formats.
+//! - **Protobuf** is the length-delimited `io.prometheus.client.MetricFamily` that Prometheus scrapes
 //!   (feature `protobuf`).
 //!
-//! An error says line and column. What was given before it is part of an exposition that is
-//! wrong as a whole, and should be dropped.
+//! Errors name line and column. An exposition with an error is invalid as a whole: discard the families that
+//! were yielded before the error.
 //!
 //! ```
 //! use multiprom::MetricType;
@@ -54,7 +55,7 @@ use crate::model::NativeHistogram;
 use crate::model::{FamilyHead, FamilySink, Sample};
 use error::Fault;
 use family::Collected;
-use lines::{At, Lines};
+use lines::{FaultAt, Lines};
 use openmetrics::OpenMetricsState;
 use scan::{SampleParts, Span};
 use text::TextState;
@@ -63,31 +64,32 @@ pub use error::{ParseError, ParseErrorKind};
 pub use family::{Families, Family, OwnedExemplar, OwnedSample};
 pub use native::{OwnedNativeBuckets, OwnedNativeHistogram};
 
-/// A format that can be read.
+/// A format that [`Parser`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Syntax {
     /// The text format, versions 0.0.4 and 1.0.0.
     Text,
-    /// OpenMetrics text, version 1.0.0, with names in quotes as an addition.
+    /// OpenMetrics text, version 1.0.0. Quoted names, an extension of Prometheus 3, are accepted.
     OpenMetrics,
     /// Length-delimited protobuf messages.
     #[cfg(feature = "protobuf")]
     Protobuf,
 }
 
-/// How much a [`Parser`] takes, and with it how much memory it needs.
+/// Limits of a [`Parser`], which bound its memory. Unless stated otherwise, exceeding one is an error of kind
+/// [`ParseErrorKind::Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest line, and the longest protobuf message, in bytes.
+    /// The maximum length of a line or of a protobuf message, in bytes.
     pub line_len: usize,
-    /// The most labels of one sample.
+    /// The maximum number of labels of a sample, and of an exemplar.
     pub labels: usize,
-    /// The length of all lines of one family, in bytes: of what the iterator collects, and of the
-    /// label sets that the strict parser compares.
+    /// The maximum length of a family, in bytes: the lines or messages that the iterator collects into one
+    /// [`Family`], and in OpenMetrics the lines whose label sets are checked for duplicates.
     pub family_len: usize,
-    /// The most families of one exposition, whose names the strict parser compares; the types of so many
-    /// families are remembered by that of the text format.
+    /// The maximum number of families. An OpenMetrics exposition with more is refused. The text parser
+    /// remembers the types of this many families, so that it recognizes their samples after other families.
     pub families: usize,
 }
 
@@ -98,14 +100,14 @@ impl Default for Limits {
     }
 }
 
-/// Whether there is more to read.
+/// Whether the exposition may have more to parse.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     More,
     End,
 }
 
-/// Where families go, and who wants to know of counters without `_total`.
+/// The sink of a parser, which also records counters whose name lacks `_total` if `lint` needs them.
 struct Sink<'a> {
     families: &'a mut dyn FamilySink,
     bare_counters: Option<&'a mut Vec<String>>,
@@ -146,23 +148,24 @@ enum State {
     Protobuf,
 }
 
-/// Reads one exposition.
+/// Parses one exposition.
 ///
-/// As an iterator it gives each family once it is complete, and ends after the first error.
+/// The iterator collects each family, yields it when it is complete, and ends after the first error.
+/// [`read_into`](Parser::read_into) passes samples on without collecting them.
 pub struct Parser<R> {
     lines: Lines<R>,
     limits: Limits,
     state: State,
     collected: Collected,
-    /// The length of what was read for the family that is being collected.
+    /// The bytes read for the family that is being collected.
     collected_len: usize,
     is_done: bool,
-    /// Counters whose name lacks `_total`, if somebody wants to know.
+    /// The names of counters that lack `_total`; `Some` only in `lint`.
     bare_counters: Option<Vec<String>>,
 }
 
 impl<R: BufRead> Parser<R> {
-    /// A parser of any of the formats.
+    /// A parser of `syntax` with the default limits.
     pub fn new(syntax: Syntax, source: R) -> Parser<R> {
         let limits = Limits::default();
         let state = match syntax {
@@ -198,18 +201,18 @@ impl<R: BufRead> Parser<R> {
         Parser::new(Syntax::Protobuf, source)
     }
 
-    /// The same parser with other limits.
+    /// Sets the limits.
     pub fn with_limits(mut self, limits: Limits) -> Parser<R> {
         self.limits = limits;
         self.lines.set_max_len(limits.line_len);
         self
     }
 
-    /// Gives all families to `sink`, each sample as it is read.
+    /// Writes all families to `sink`, each sample as soon as it is parsed.
     ///
     /// # Errors
     ///
-    /// The first error of the exposition; the sink has what came before it.
+    /// The first error of the exposition. The sink has already received what precedes it.
     pub fn read_into(mut self, sink: &mut dyn FamilySink) -> Result<(), ParseError> {
         while self.step(sink)? == Step::More {}
         Ok(())
@@ -226,7 +229,7 @@ impl<R: BufRead> Parser<R> {
         step.map_err(|at| self.error(at))
     }
 
-    fn error(&self, (at, fault): At) -> ParseError {
+    fn error(&self, (at, fault): FaultAt) -> ParseError {
         let is_binary = !matches!(self.state, State::Text(_) | State::OpenMetrics(_));
         let column = if is_binary { at as u64 + 1 } else { self.lines.column(at) };
         ParseError { is_binary, line: self.lines.number(), column, fault }
@@ -272,21 +275,21 @@ impl<R: BufRead> Iterator for Parser<R> {
     }
 }
 
-/// Most samples have no more labels than this, and need no allocation.
+/// Samples with at most this many labels are emitted without an allocation.
 const INLINE_LABELS: usize = 16;
 
-/// Calls `give` with the labels of a sample, without that at `skipped`.
+/// Calls `emit` with the labels of a sample, without the label at index `skipped`.
 fn with_labels(
     line: &str,
     parts: &SampleParts,
     labels: &[(Span, Span)],
     skipped: Option<usize>,
-    give: impl FnOnce(&[(&str, &str)]),
+    emit: impl FnOnce(&[(&str, &str)]),
 ) {
     let kept = labels.iter().enumerate().filter(|(index, _)| Some(*index) != skipped);
     let texts = kept.map(|(_, (name, value))| (parts.text(line, *name), parts.text(line, *value)));
     if labels.len() > INLINE_LABELS {
-        give(&texts.collect::<Vec<_>>());
+        emit(&texts.collect::<Vec<_>>());
         return;
     }
     let mut inline = [("", ""); INLINE_LABELS];
@@ -295,5 +298,5 @@ fn with_labels(
         inline[len] = text;
         len += 1;
     }
-    give(&inline[..len]);
+    emit(&inline[..len]);
 }

@@ -1,4 +1,4 @@
-//! Native histograms that own their buckets.
+//! Owned native histograms.
 
 use super::family::{OwnedExemplar, borrowed, borrowed_exemplars, owned};
 use crate::model::{BucketSpan, Exemplar, FamilySink, NativeBuckets, NativeHistogram};
@@ -6,38 +6,40 @@ use crate::model::{BucketSpan, Exemplar, FamilySink, NativeBuckets, NativeHistog
 /// A native histogram of a [`Family`](super::Family).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedNativeHistogram {
-    /// How many samples of the family come before it: those of its classic buckets are the last of them.
+    /// The number of samples of the family that precede it in the exposition. The last of these are its
+    /// classic samples, if it has any.
     pub after: usize,
-    /// The labels in their order.
+    /// The labels, in the order of the exposition.
     pub labels: Vec<(String, String)>,
-    /// All observations.
+    /// The number of observations.
     pub count: f64,
     /// The sum of the observations.
     pub sum: f64,
-    /// How fine the buckets are, -4 to 8.
+    /// The resolution: bucket bounds grow by a factor of `2^(2^-schema)`. From -4 to 8.
     pub schema: i32,
-    /// Observations from minus this to this are in the zero bucket.
+    /// The upper bound of the zero bucket, which holds the observations from `-zero_threshold` to
+    /// `zero_threshold`.
     pub zero_threshold: f64,
-    /// The observations in the zero bucket.
+    /// The number of observations in the zero bucket.
     pub zero_count: f64,
-    /// The observations below the zero bucket.
+    /// The buckets of observations below the zero bucket.
     pub negative: OwnedNativeBuckets,
-    /// The observations above the zero bucket.
+    /// The buckets of observations above the zero bucket.
     pub positive: OwnedNativeBuckets,
-    /// Observations that stand for others.
+    /// The exemplars.
     pub exemplars: Vec<OwnedExemplar>,
-    /// When counting began, in seconds since the Unix epoch.
+    /// The start timestamp, in seconds since the Unix epoch.
     pub created: Option<f64>,
-    /// When the value was taken, in seconds since the Unix epoch.
+    /// The timestamp of the sample, in seconds since the Unix epoch.
     pub timestamp: Option<f64>,
 }
 
 /// The buckets of an [`OwnedNativeHistogram`] on one side of zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedNativeBuckets {
-    /// Which buckets there are.
+    /// The indexes of the populated buckets, as runs.
     pub spans: Vec<BucketSpan>,
-    /// The observations in each of them, not cumulative.
+    /// The number of observations in each bucket, in the order of the spans; not cumulative.
     pub counts: Vec<f64>,
 }
 
@@ -46,7 +48,6 @@ impl OwnedNativeBuckets {
         OwnedNativeBuckets { spans: buckets.spans.to_vec(), counts: buckets.counts.to_vec() }
     }
 
-    /// The buckets, borrowed.
     pub(super) fn borrow(&self) -> NativeBuckets<'_> {
         NativeBuckets { spans: &self.spans, counts: &self.counts }
     }
@@ -74,7 +75,7 @@ impl OwnedNativeHistogram {
         }
     }
 
-    pub(super) fn give(&self, sink: &mut dyn FamilySink) {
+    pub(super) fn emit(&self, sink: &mut dyn FamilySink) {
         borrowed_exemplars(&self.exemplars, |exemplars: &[Exemplar<'_>]| {
             let histogram = NativeHistogram {
                 count: self.count,

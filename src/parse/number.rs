@@ -1,12 +1,12 @@
-//! Numbers as expositions spell them.
+//! Parses the numbers of the text formats.
 //!
-//! The grammar of OpenMetrics and what Prometheus accepts are one: decimal digits with an optional
-//! point and exponent, `inf`, `infinity` with or without sign and `nan` without, in any case. No
-//! hexadecimal digits, no underscores. What does not fit into an `f64` is refused.
+//! OpenMetrics and the text format of Prometheus have the same grammar: decimal digits with an optional
+//! point, exponent and sign; `inf` and `infinity` with an optional sign; `nan` without a sign; all in any
+//! case. Hexadecimal digits, underscores, and numbers that overflow an `f64` are refused.
 //!
 //! See: OpenMetrics 1.0.0, "ABNF"; Go `strconv.ParseFloat` and its use in `expfmt`.
 
-/// Reads a value.
+/// Parses a sample value.
 pub(super) fn parse_f64(text: &str) -> Option<f64> {
     let bytes = text.as_bytes();
     if let Some(small) = parse_small_integer(bytes) {
@@ -24,17 +24,17 @@ pub(super) fn parse_f64(text: &str) -> Option<f64> {
     }
 }
 
-/// Reads a timestamp: a value that is neither infinite nor NaN.
+/// Parses an OpenMetrics timestamp in seconds, which is finite.
 pub(super) fn parse_timestamp(text: &str) -> Option<f64> {
     parse_f64(text).filter(|value| value.is_finite())
 }
 
-/// Reads a timestamp of the text format, in milliseconds, as seconds.
+/// Parses a timestamp of the text format, in integer milliseconds, into seconds.
 pub(super) fn parse_milliseconds(text: &str) -> Option<f64> {
     text.parse::<i64>().ok().map(|milliseconds| milliseconds as f64 / 1000.0)
 }
 
-/// Up to 15 digits are exact, and most values are such.
+/// The fast path for most values: up to 15 digits, which an `f64` holds exactly.
 fn parse_small_integer(bytes: &[u8]) -> Option<f64> {
     if bytes.is_empty() || bytes.len() > 15 {
         return None;
@@ -56,7 +56,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn values_have_the_grammar_of_the_specification() {
+    fn numbers_follow_the_grammar_of_the_specification() {
         for (text, value) in [
             ("0", 0.0),
             ("0042", 42.0),
@@ -92,12 +92,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_number_or_not(text: String) {
+        fn no_text_makes_the_parser_panic(text: String) {
             let _ = parse_f64(&text);
         }
 
         #[test]
-        fn small_integers_are_read_as_the_library_reads_them(value in 0u64..10_000_000_000_000_000) {
+        fn integers_are_parsed_as_the_standard_library_parses_them(value in 0u64..10_000_000_000_000_000) {
             let text = value.to_string();
             prop_assert_eq!(parse_f64(&text), text.parse::<f64>().ok());
         }

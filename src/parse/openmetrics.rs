@@ -1,27 +1,27 @@
-//! OpenMetrics 1.0.0, with every rule that a single exposition can break.
+//! Strict parser of OpenMetrics 1.0.0: checks every rule that one exposition can break.
 //!
 //! See: <https://prometheus.io/docs/specs/om/open_metrics_spec/>; `docs/openmetrics.md` lists the
-//! rules one by one.
+//! rules.
 
 use std::io::BufRead;
 
-use super::error::{Fault, shown};
-use super::lines::{At, Lines};
+use super::error::{Fault, truncated};
+use super::lines::{FaultAt, Lines};
 use super::scan::{Cursor, Dialect, SampleParts, is_name_byte, unescape};
-use super::strict::{FamilyRules, Names, SampleView};
+use super::strict::{ClaimedNames, FamilyRules, SampleView};
 use super::{Limits, Sink, Step};
 use crate::model::{Exemplar, FamilyHead, MetricType, Part, Sample};
 
-/// The metadata of a family, as far as it was read.
+/// The family that is being parsed.
 #[derive(Default)]
 struct Current {
     name: String,
     help: Option<String>,
     unit: Option<String>,
     metric_type: Option<MetricType>,
-    /// Whether the sink has its head.
+    /// Whether the metadata was written to the sink.
     is_begun: bool,
-    /// The length of its lines.
+    /// The length of its lines in bytes.
     len: usize,
 }
 
@@ -37,12 +37,12 @@ impl Current {
     }
 }
 
-/// The state between two lines.
+/// The state of the parser between two lines.
 #[derive(Default)]
 pub(super) struct OpenMetricsState {
     current: Current,
     rules: FamilyRules,
-    names: Names,
+    names: ClaimedNames,
     parts: SampleParts,
     name: String,
     is_ended: bool,
@@ -53,15 +53,15 @@ fn rule(text: impl Into<String>) -> Fault {
 }
 
 impl OpenMetricsState {
-    /// Reads one line.
+    /// Parses one line.
     ///
-    /// What a family lacks is noticed at the line that follows it.
+    /// Whether a family is complete is checked at the line that follows it, which the error then names.
     pub(super) fn step<R: BufRead>(
         &mut self,
         lines: &mut Lines<R>,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) -> Result<Step, At> {
+    ) -> Result<Step, FaultAt> {
         if !lines.advance()? {
             if !self.is_ended {
                 return Err((0, rule("the exposition ends without `# EOF`")));
@@ -70,13 +70,13 @@ impl OpenMetricsState {
         }
         let line = lines.line()?;
         if self.is_ended {
-            return Err((0, rule("something follows `# EOF`")));
+            return Err((0, rule("unexpected content after `# EOF`")));
         }
         if lines.number() == 1 && line.starts_with('\u{feff}') {
             return Err((0, rule("the exposition begins with a byte order mark")));
         }
-        // In HELP the grammar has it as a character of the text. A page whose lines end in both is refused by
-        // its other lines, the last of them `# EOF`.
+        // The grammar of HELP text includes the carriage return. An exposition with CRLF line ends is refused at
+        // another line, at the latest at `# EOF`.
         if line.ends_with('\r') && !line.starts_with("# HELP ") {
             return Err((line.len() - 1, rule("the line ends with a carriage return")));
         }
@@ -96,11 +96,11 @@ impl OpenMetricsState {
             self.metadata(line, limits, sink)?;
         } else {
             let mut parts = std::mem::take(&mut self.parts);
-            let given = Cursor::new(line)
+            let result = Cursor::new(line)
                 .sample(Dialect::OpenMetrics, limits.labels, &mut parts)
-                .and_then(|()| self.give(line, &parts, limits, sink));
+                .and_then(|()| self.emit_sample(line, &parts, limits, sink));
             self.parts = parts;
-            given?;
+            result?;
         }
         if self.current.len > limits.family_len {
             return Err((0, Fault::Limit("the length of a family", limits.family_len)));
@@ -108,7 +108,12 @@ impl OpenMetricsState {
         Ok(Step::More)
     }
 
-    fn metadata(&mut self, line: &str, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+    fn metadata(
+        &mut self,
+        line: &str,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), FaultAt> {
         let mut cursor = Cursor::new(line);
         cursor.eat(b'#');
         let expected = |cursor: &Cursor<'_>, what| Err((cursor.at(), Fault::Expected(what)));
@@ -131,7 +136,7 @@ impl OpenMetricsState {
         }
         if name == self.current.name {
             if self.current.is_begun {
-                return Err((at, rule("metadata follows the samples of its family")));
+                return Err((at, rule("metadata must precede the samples of its family")));
             }
         } else {
             self.end_family(limits, sink)?;
@@ -161,7 +166,7 @@ impl OpenMetricsState {
                     return repeated();
                 }
                 let metric_type = parse_type(text).ok_or_else(|| {
-                    let message = format!("`{}` is no metric type", shown(text));
+                    let message = format!("`{}` is not a metric type", truncated(text));
                     (cursor.at(), Fault::Syntax(message))
                 })?;
                 self.current.metric_type = Some(metric_type);
@@ -170,7 +175,7 @@ impl OpenMetricsState {
         Ok(())
     }
 
-    fn start_family(&mut self, name: &str, at: usize) -> Result<(), At> {
+    fn start_family(&mut self, name: &str, at: usize) -> Result<(), FaultAt> {
         if name.starts_with('_') {
             return Err((at, rule("names that begin with an underscore are reserved")));
         }
@@ -178,8 +183,8 @@ impl OpenMetricsState {
         Ok(())
     }
 
-    /// Gives the head to the sink, once all metadata is known.
-    fn begin(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+    /// Checks the metadata of the family and writes it to the sink, unless that is done already.
+    fn begin(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), FaultAt> {
         let current = &mut self.current;
         if current.is_begun || current.name.is_empty() {
             return Ok(());
@@ -190,11 +195,15 @@ impl OpenMetricsState {
         if !unit.is_empty() {
             let is_suffix = name.strip_suffix(unit).is_some_and(|before| before.ends_with('_'));
             if !is_suffix {
-                let message = format!("the unit `{unit}` is not the end of the name `{name}`");
+                let message =
+                    format!("the name `{name}` does not end in `_{unit}`, as its unit requires");
                 return Err((0, rule(message)));
             }
             if matches!(metric_type, MetricType::Info | MetricType::StateSet) {
-                return Err((0, rule(format!("a family of type {metric_type} has no unit"))));
+                return Err((
+                    0,
+                    rule(format!("a family of type {metric_type} must not have a unit")),
+                ));
             }
         }
         self.names.claim(name, metric_type, limits.families)?;
@@ -204,18 +213,18 @@ impl OpenMetricsState {
         Ok(())
     }
 
-    fn end_family(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+    fn end_family(&mut self, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), FaultAt> {
         self.begin(limits, sink)?;
         self.rules.end().map_err(|fault| (0, fault))
     }
 
-    fn give(
+    fn emit_sample(
         &mut self,
         line: &str,
         parts: &SampleParts,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         let name = parts.text(line, parts.name);
         let kind = match kind_of(&self.current, name) {
             Some(kind) => kind,
@@ -250,7 +259,7 @@ impl OpenMetricsState {
     }
 }
 
-/// What the suffix of a sample's name makes it.
+/// The kind of a sample, as its name and the type of its family determine it.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Total,
@@ -266,7 +275,7 @@ pub(super) enum Kind {
     State,
 }
 
-/// `None` where the sample is of another family.
+/// The kind of a sample, or `None` if it belongs to another family.
 fn kind_of(current: &Current, name: &str) -> Option<Kind> {
     let suffix = name.strip_prefix(current.name.as_str()).filter(|_| !current.name.is_empty())?;
     Some(match (current.metric_type(), suffix) {
@@ -288,7 +297,7 @@ fn kind_of(current: &Current, name: &str) -> Option<Kind> {
 }
 
 impl Kind {
-    /// The part, given the number of `le` or `quantile`.
+    /// The part of the metric; `number` is the value of `le` or `quantile`.
     pub(super) fn part(self, number: f64) -> Part {
         match self {
             Kind::Total => Part::Total,

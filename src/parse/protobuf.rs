@@ -1,29 +1,30 @@
-//! Protobuf: messages `io.prometheus.client.MetricFamily`, each after its length.
+//! Parser of length-delimited protobuf messages `io.prometheus.client.MetricFamily`.
 //!
-//! A histogram is given by its classic buckets, with `+Inf` where it is missing, or as a native one, or as both,
-//! as it has them. Its count and sum are given where they are there, or nothing else is.
+//! A histogram yields its classic buckets, completed by `+Inf` if it is missing, its native histogram, or
+//! both, depending on which of them the message has. Count and sum are samples beside classic buckets: only
+//! those in the message, or both if there are no buckets at all.
 //!
 //! See: `metrics.proto` of Prometheus' client model.
 
 use std::io::BufRead;
 
-use super::error::{Fault, shown};
-use super::lines::{At, Lines};
+use super::error::{Fault, truncated};
+use super::lines::{FaultAt, Lines};
 use super::protobuf_native::NativeFields;
 use super::wire::Message;
 use super::{Limits, Sink, Step};
 use crate::model::{Exemplar, FamilyHead, MetricType, NativeHistogram, Part, Sample};
 
-/// Reads one message.
+/// Parses one message.
 pub(super) fn step<R: BufRead>(
     lines: &mut Lines<R>,
     limits: &Limits,
     sink: &mut Sink<'_>,
-) -> Result<Step, At> {
+) -> Result<Step, FaultAt> {
     if !lines.advance_message()? {
         return Ok(Step::End);
     }
-    give_family(Message::new(lines.bytes()), limits, sink)?;
+    emit_family(Message::new(lines.bytes()), limits, sink)?;
     Ok(Step::More)
 }
 
@@ -31,7 +32,7 @@ fn fault(text: &str) -> Fault {
     Fault::Syntax(text.to_owned())
 }
 
-/// The field of a metric that holds its value, by the type of the family.
+/// The number of the field of a `Metric` that holds the value of this type.
 fn value_field(metric_type: MetricType) -> u64 {
     match metric_type {
         MetricType::Gauge => 2,
@@ -42,10 +43,10 @@ fn value_field(metric_type: MetricType) -> u64 {
     }
 }
 
-fn give_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+fn emit_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), FaultAt> {
     let (mut name, mut help, mut unit) = ("", "", "");
     let mut metric_type = MetricType::Counter;
-    // The head may follow the metrics, so the fields are read twice.
+    // The metadata fields may follow the metrics, so the message is read twice.
     let mut fields = message;
     while let Some((number, value)) = fields.field()? {
         match (number, value.message(), value.integer()) {
@@ -60,7 +61,7 @@ fn give_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
                     3 => MetricType::Unknown,
                     4 => MetricType::Histogram,
                     5 => MetricType::GaugeHistogram,
-                    _ => return message.fail("the type of the family is not known"),
+                    _ => return message.fail("unknown family type"),
                 }
             }
             _ => {}
@@ -76,7 +77,7 @@ fn give_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
     let mut fields = message;
     while let Some((number, value)) = fields.field()? {
         if let (4, Some(metric)) = (number, value.message()) {
-            give_metric(metric, metric_type, limits, sink)?;
+            emit_metric(metric, metric_type, limits, sink)?;
         }
     }
     Ok(())
@@ -84,7 +85,11 @@ fn give_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
 
 type Labels<'a> = Vec<(&'a str, &'a str)>;
 
-fn label<'a>(mut message: Message<'a>, labels: &mut Labels<'a>, most: usize) -> Result<(), At> {
+fn label<'a>(
+    mut message: Message<'a>,
+    labels: &mut Labels<'a>,
+    max_labels: usize,
+) -> Result<(), FaultAt> {
     let (mut name, mut label_value) = ("", "");
     let start = message;
     while let Some((number, value)) = message.field()? {
@@ -98,20 +103,20 @@ fn label<'a>(mut message: Message<'a>, labels: &mut Labels<'a>, most: usize) -> 
         return start.fail("a label has no name");
     }
     if labels.iter().any(|(known, _)| *known == name) {
-        return start.fail(&format!("label name `{}` is given twice", shown(name)));
+        return start.fail(&format!("label name `{}` is given twice", truncated(name)));
     }
-    if labels.len() >= most {
-        return Err((0, Fault::Limit("the number of labels", most)));
+    if labels.len() >= max_labels {
+        return Err((0, Fault::Limit("the number of labels", max_labels)));
     }
     labels.push((name, label_value));
     Ok(())
 }
 
-/// Below, a time in nanoseconds is exact in an `f64`.
+/// Below this, a time in nanoseconds is exact in an `f64`.
 const MAX_EXACT_SECONDS: u64 = 9_000_000;
 
 /// A `google.protobuf.Timestamp`, in seconds.
-fn seconds(mut message: Message<'_>) -> Result<f64, At> {
+fn seconds(mut message: Message<'_>) -> Result<f64, FaultAt> {
     let (mut seconds, mut nanoseconds) = (0i64, 0i32);
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {
@@ -121,25 +126,25 @@ fn seconds(mut message: Message<'_>) -> Result<f64, At> {
         }
     }
     if seconds.unsigned_abs() < MAX_EXACT_SECONDS {
-        // One rounding, as a sum of two rounded numbers would be another number.
+        // Rounds once; the sum below rounds twice.
         return Ok((seconds * 1_000_000_000 + i64::from(nanoseconds)) as f64 / 1e9);
     }
     Ok(seconds as f64 + f64::from(nanoseconds) / 1e9)
 }
 
-/// An exemplar that holds its labels.
-struct ReadExemplar<'a> {
+/// An exemplar that owns its list of labels.
+struct ExemplarFields<'a> {
     labels: Labels<'a>,
     value: f64,
     timestamp: Option<f64>,
 }
 
-impl<'a> ReadExemplar<'a> {
-    fn read(mut message: Message<'a>, most_labels: usize) -> Result<ReadExemplar<'a>, At> {
-        let mut exemplar = ReadExemplar { labels: Labels::new(), value: 0.0, timestamp: None };
+impl<'a> ExemplarFields<'a> {
+    fn read(mut message: Message<'a>, max_labels: usize) -> Result<ExemplarFields<'a>, FaultAt> {
+        let mut exemplar = ExemplarFields { labels: Labels::new(), value: 0.0, timestamp: None };
         while let Some((number, field)) = message.field()? {
             match (number, field.message(), field.double()) {
-                (1, Some(pair), _) => label(pair, &mut exemplar.labels, most_labels)?,
+                (1, Some(pair), _) => label(pair, &mut exemplar.labels, max_labels)?,
                 (2, _, Some(double)) => exemplar.value = double,
                 (3, Some(time), _) => exemplar.timestamp = Some(seconds(time)?),
                 _ => {}
@@ -153,32 +158,32 @@ impl<'a> ReadExemplar<'a> {
     }
 }
 
-/// Gives the samples of one metric, which have labels and timestamp in common.
-struct Giver<'a, 's, 'k> {
+/// Writes the samples of one metric, which share labels and timestamp, to the sink.
+struct MetricEmitter<'a, 's, 'k> {
     labels: Labels<'a>,
     timestamp: Option<f64>,
-    most_labels: usize,
+    max_labels: usize,
     sink: &'k mut Sink<'s>,
 }
 
-impl<'a> Giver<'a, '_, '_> {
-    fn give(&mut self, part: Part, value: f64) {
+impl<'a> MetricEmitter<'a, '_, '_> {
+    fn emit(&mut self, part: Part, value: f64) {
         let mut sample = Sample::new(part, &self.labels, value);
         sample.timestamp = self.timestamp;
         self.sink.sample(&sample);
     }
 
-    fn give_with(
+    fn emit_with_exemplar(
         &mut self,
         part: Part,
         value: f64,
         exemplar: Option<Message<'a>>,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         let Some(message) = exemplar else {
-            self.give(part, value);
+            self.emit(part, value);
             return Ok(());
         };
-        let exemplar = ReadExemplar::read(message, self.most_labels)?;
+        let exemplar = ExemplarFields::read(message, self.max_labels)?;
         let mut sample = Sample::new(part, &self.labels, value);
         sample.timestamp = self.timestamp;
         sample.exemplar = Some(exemplar.borrow());
@@ -187,20 +192,20 @@ impl<'a> Giver<'a, '_, '_> {
     }
 }
 
-fn give_metric(
+fn emit_metric(
     metric: Message<'_>,
     metric_type: MetricType,
     limits: &Limits,
     sink: &mut Sink<'_>,
-) -> Result<(), At> {
-    let most_labels = limits.labels;
-    let mut giver = Giver { labels: Labels::new(), timestamp: None, most_labels, sink };
+) -> Result<(), FaultAt> {
+    let max_labels = limits.labels;
+    let mut emitter = MetricEmitter { labels: Labels::new(), timestamp: None, max_labels, sink };
     let mut found = None;
     let mut fields = metric;
     while let Some((number, value)) = fields.field()? {
         match (number, value.message(), value.integer()) {
-            (1, Some(pair), _) => label(pair, &mut giver.labels, most_labels)?,
-            (6, _, Some(bits)) => giver.timestamp = Some(bits as i64 as f64 / 1000.0),
+            (1, Some(pair), _) => label(pair, &mut emitter.labels, max_labels)?,
+            (6, _, Some(bits)) => emitter.timestamp = Some(bits as i64 as f64 / 1000.0),
             (number, Some(message), _) if number == value_field(metric_type) => {
                 found = Some(message);
             }
@@ -208,31 +213,37 @@ fn give_metric(
         }
     }
     let Some(value) = found else {
-        return metric.fail("the metric has no value of the type of its family");
+        return metric.fail("the metric has no value of its family's type");
     };
     match metric_type {
-        MetricType::Counter => give_counter(value, &mut giver),
-        MetricType::Summary => give_summary(value, &mut giver),
-        MetricType::Histogram => give_histogram(value, [Part::Count, Part::Sum], &mut giver),
+        MetricType::Counter => emit_counter(value, &mut emitter),
+        MetricType::Summary => emit_summary(value, &mut emitter),
+        MetricType::Histogram => emit_histogram(value, [Part::Count, Part::Sum], &mut emitter),
         MetricType::GaugeHistogram => {
-            give_histogram(value, [Part::GaugeCount, Part::GaugeSum], &mut giver)
+            emit_histogram(value, [Part::GaugeCount, Part::GaugeSum], &mut emitter)
         }
-        _ => give_value(value, &mut giver),
+        _ => emit_value(value, &mut emitter),
     }
 }
 
-fn give_value(mut message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(), At> {
+fn emit_value(
+    mut message: Message<'_>,
+    emitter: &mut MetricEmitter<'_, '_, '_>,
+) -> Result<(), FaultAt> {
     let mut value = 0.0;
     while let Some((number, field)) = message.field()? {
         if let (1, Some(double)) = (number, field.double()) {
             value = double;
         }
     }
-    giver.give(Part::Value, value);
+    emitter.emit(Part::Value, value);
     Ok(())
 }
 
-fn give_counter<'a>(mut message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Result<(), At> {
+fn emit_counter<'a>(
+    mut message: Message<'a>,
+    emitter: &mut MetricEmitter<'a, '_, '_>,
+) -> Result<(), FaultAt> {
     let (mut value, mut exemplar, mut created) = (0.0, None, None);
     while let Some((number, field)) = message.field()? {
         match (number, field.message(), field.double()) {
@@ -242,18 +253,21 @@ fn give_counter<'a>(mut message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> 
             _ => {}
         }
     }
-    giver.give_with(Part::Total, value, exemplar)?;
-    give_created(created, giver);
+    emitter.emit_with_exemplar(Part::Total, value, exemplar)?;
+    emit_created(created, emitter);
     Ok(())
 }
 
-fn give_created(created: Option<f64>, giver: &mut Giver<'_, '_, '_>) {
+fn emit_created(created: Option<f64>, emitter: &mut MetricEmitter<'_, '_, '_>) {
     if let Some(created) = created {
-        giver.give(Part::Created, created);
+        emitter.emit(Part::Created, created);
     }
 }
 
-fn give_summary(message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(), At> {
+fn emit_summary(
+    message: Message<'_>,
+    emitter: &mut MetricEmitter<'_, '_, '_>,
+) -> Result<(), FaultAt> {
     let (mut count, mut sum, mut created) = (None, None, None);
     let mut has_quantiles = false;
     let mut fields = message;
@@ -271,29 +285,30 @@ fn give_summary(message: Message<'_>, giver: &mut Giver<'_, '_, '_>) -> Result<(
                         _ => {}
                     }
                 }
-                giver.give(Part::Quantile(quantile), value);
+                emitter.emit(Part::Quantile(quantile), value);
             }
             (4, Some(time), _, _) => created = Some(seconds(time)?),
             _ => {}
         }
     }
-    // What gives quantiles need not know the others.
+    // A summary with quantiles may lack count and sum.
     if sum.is_some() || !has_quantiles {
-        giver.give(Part::Sum, sum.unwrap_or_default());
+        emitter.emit(Part::Sum, sum.unwrap_or_default());
     }
     if count.is_some() || !has_quantiles {
-        giver.give(Part::Count, count.unwrap_or_default());
+        emitter.emit(Part::Count, count.unwrap_or_default());
     }
-    give_created(created, giver);
+    emit_created(created, emitter);
     Ok(())
 }
 
-/// Buckets as they come, `+Inf` where it is missing, then sum and count; then the native histogram.
-fn give_histogram<'a>(
+/// Emits the buckets in the order of the message, a missing bucket `+Inf`, sum and count, and then the native
+/// histogram.
+fn emit_histogram<'a>(
     message: Message<'a>,
     [count_part, sum_part]: [Part; 2],
-    giver: &mut Giver<'a, '_, '_>,
-) -> Result<(), At> {
+    emitter: &mut MetricEmitter<'a, '_, '_>,
+) -> Result<(), FaultAt> {
     let (mut count, mut count_float, mut sum, mut created) = (None, None, None, None);
     let (mut has_buckets, mut has_infinity) = (false, false);
     let mut native = NativeFields::default();
@@ -305,51 +320,54 @@ fn give_histogram<'a>(
             (2, _, Some(double), _) => sum = Some(double),
             (3, Some(bucket), _, _) => {
                 has_buckets = true;
-                has_infinity |= give_bucket(bucket, giver)?;
+                has_infinity |= emit_bucket(bucket, emitter)?;
             }
             (4, _, Some(double), _) => count_float = Some(double),
             (15, Some(time), _, _) => created = Some(seconds(time)?),
             (16, Some(exemplar), _, _) => {
-                exemplars.push(ReadExemplar::read(exemplar, giver.most_labels)?);
+                exemplars.push(ExemplarFields::read(exemplar, emitter.max_labels)?);
             }
             _ => native.take(number, field)?,
         }
     }
-    // Some writers write both, and the one that is not meant as 0.
+    // Some writers set both counts, the unused one to 0.
     let has_float_count = count_float.is_some_and(|count| count != 0.0);
     let count = if has_float_count { count_float } else { count.or(count_float) };
-    let (known_count, known_sum) = (count.unwrap_or_default(), sum.unwrap_or_default());
+    let (count_or_zero, sum_or_zero) = (count.unwrap_or_default(), sum.unwrap_or_default());
     if has_buckets || !native.is_native() {
         if !has_infinity {
-            giver.give(Part::Bucket(f64::INFINITY), known_count);
+            emitter.emit(Part::Bucket(f64::INFINITY), count_or_zero);
         }
         if sum.is_some() || !has_buckets {
-            giver.give(sum_part, known_sum);
+            emitter.emit(sum_part, sum_or_zero);
         }
         if count.is_some() || !has_buckets {
-            giver.give(count_part, known_count);
+            emitter.emit(count_part, count_or_zero);
         }
-        give_created(created, giver);
+        emit_created(created, emitter);
     }
     if !native.is_native() {
         return Ok(());
     }
-    let exemplars: Vec<Exemplar<'_>> = exemplars.iter().map(ReadExemplar::borrow).collect();
+    let exemplars: Vec<Exemplar<'_>> = exemplars.iter().map(ExemplarFields::borrow).collect();
     native.read(message, has_float_count, |native| {
         let histogram = NativeHistogram {
-            count: known_count,
-            sum: known_sum,
+            count: count_or_zero,
+            sum: sum_or_zero,
             exemplars: &exemplars,
             created,
-            timestamp: giver.timestamp,
+            timestamp: emitter.timestamp,
             ..native
         };
-        giver.sink.native_histogram(&giver.labels, &histogram);
+        emitter.sink.native_histogram(&emitter.labels, &histogram);
     })
 }
 
-/// Gives whether it is the bucket `+Inf`.
-fn give_bucket<'a>(message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Result<bool, At> {
+/// Emits a bucket. Returns whether it is the bucket `+Inf`.
+fn emit_bucket<'a>(
+    message: Message<'a>,
+    emitter: &mut MetricEmitter<'a, '_, '_>,
+) -> Result<bool, FaultAt> {
     let (mut count, mut count_float, mut bound, mut exemplar) = (0.0, 0.0, 0.0, None);
     let mut fields = message;
     while let Some((number, field)) = fields.field()? {
@@ -365,6 +383,6 @@ fn give_bucket<'a>(message: Message<'a>, giver: &mut Giver<'a, '_, '_>) -> Resul
         return Err((0, fault("the bound of a bucket is NaN")));
     }
     let count = if count_float == 0.0 { count } else { count_float };
-    giver.give_with(Part::Bucket(bound), count, exemplar)?;
+    emitter.emit_with_exemplar(Part::Bucket(bound), count, exemplar)?;
     Ok(bound == f64::INFINITY)
 }

@@ -1,14 +1,14 @@
-//! The fields of a protobuf histogram that make it a native one.
+//! Parses the native histogram fields of a protobuf `Histogram`.
 //!
-//! Counts are integers, the buckets as differences, or floats; repeated numbers may be packed. The sizes of
-//! spans are compared with the counts that are there, and nothing is allocated by them.
+//! Bucket counts are integers, encoded as differences, or floats; repeated numbers may be packed. Span lengths
+//! are validated against the number of counts and never determine an allocation.
 
-use super::lines::At;
+use super::lines::FaultAt;
 use super::native::OwnedNativeBuckets;
 use super::wire::{Message, Value};
 use crate::model::{BucketSpan, NativeHistogram};
 
-/// What was read so far.
+/// The fields read so far.
 #[derive(Default)]
 pub(super) struct NativeFields {
     schema: i32,
@@ -26,14 +26,14 @@ struct Side {
     counts: Vec<f64>,
 }
 
-/// A number in zigzag form.
+/// Decodes a zigzag-encoded integer.
 fn signed(bits: u64) -> i64 {
     (bits >> 1) as i64 ^ -((bits & 1) as i64)
 }
 
 impl NativeFields {
-    /// Takes a field of the histogram, if it is one of these.
-    pub(super) fn take(&mut self, number: u64, field: Value<'_>) -> Result<(), At> {
+    /// Stores a field of the `Histogram` message; others than native fields are ignored.
+    pub(super) fn take(&mut self, number: u64, field: Value<'_>) -> Result<(), FaultAt> {
         match (number, field.integer(), field.double()) {
             (5, Some(bits), _) => self.schema = signed(bits) as i32,
             (6, _, Some(double)) => self.zero_threshold = double,
@@ -46,7 +46,8 @@ impl NativeFields {
         Ok(())
     }
 
-    /// Whether there is a native histogram: a schema alone is none.
+    /// Whether the message has a native histogram: a span, a zero threshold or a zero count. A schema alone is
+    /// not enough.
     pub(super) fn is_native(&self) -> bool {
         let has_spans = !self.negative.spans.is_empty() || !self.positive.spans.is_empty();
         has_spans
@@ -55,13 +56,13 @@ impl NativeFields {
             || self.zero_count_float != 0.0
     }
 
-    /// Calls `give` with the histogram but its count, sum and times.
+    /// Calls `emit` with the histogram, in which count, sum, exemplars and times are not set.
     pub(super) fn read(
         self,
         message: Message<'_>,
         is_float: bool,
-        give: impl FnOnce(NativeHistogram<'_>),
-    ) -> Result<(), At> {
+        emit: impl FnOnce(NativeHistogram<'_>),
+    ) -> Result<(), FaultAt> {
         let is_float = is_float
             || self.zero_count_float != 0.0
             || !self.negative.counts.is_empty()
@@ -71,7 +72,7 @@ impl NativeFields {
         let mut positive = self.positive.read(message, is_float)?;
         let is_marked = positive.spans == [BucketSpan::default()] && negative.spans.is_empty();
         if is_marked && self.zero_threshold == 0.0 && zero_count == 0.0 {
-            // It says no more than that the histogram is native.
+            // An empty span only marks the histogram as native.
             positive.spans.clear();
         }
         let histogram = NativeHistogram {
@@ -84,17 +85,16 @@ impl NativeFields {
         };
         if !histogram.is_valid() {
             return message
-                .fail("the schema, zero threshold or spans of the native histogram are not valid");
+                .fail("the native histogram has an invalid schema, zero threshold or spans");
         }
-        give(histogram);
+        emit(histogram);
         Ok(())
     }
 }
 
 impl Side {
-    /// Takes a span, a delta or a count, in the order of their fields; of the last two several at once, where
-    /// they are packed.
-    fn take(&mut self, field: u64, value: Value<'_>) -> Result<(), At> {
+    /// Stores a field: 0 is a span, 1 deltas, 2 float counts; the last two may be packed.
+    fn take(&mut self, field: u64, value: Value<'_>) -> Result<(), FaultAt> {
         match (field, value) {
             (0, Value::Bytes(message)) => self.spans.push(span(message)?),
             (1, Value::Varint(bits)) => self.deltas.push(signed(bits)),
@@ -114,7 +114,7 @@ impl Side {
         Ok(())
     }
 
-    fn read(self, message: Message<'_>, is_float: bool) -> Result<OwnedNativeBuckets, At> {
+    fn read(self, message: Message<'_>, is_float: bool) -> Result<OwnedNativeBuckets, FaultAt> {
         let Side { spans, deltas, counts } = self;
         if is_float {
             return Ok(OwnedNativeBuckets { spans, counts });
@@ -124,7 +124,9 @@ impl Side {
         for delta in deltas {
             match count.checked_add(delta) {
                 Some(sum) => count = sum,
-                None => return message.fail("a bucket of the native histogram is above 63 bits"),
+                None => {
+                    return message.fail("a bucket count of the native histogram exceeds 63 bits");
+                }
             }
             counts.push(count as f64);
         }
@@ -132,7 +134,7 @@ impl Side {
     }
 }
 
-fn span(mut message: Message<'_>) -> Result<BucketSpan, At> {
+fn span(mut message: Message<'_>) -> Result<BucketSpan, FaultAt> {
     let mut span = BucketSpan::default();
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {

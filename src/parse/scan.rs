@@ -1,22 +1,22 @@
-//! One line at a time: names, quoted texts, labels, samples.
+//! The tokenizer of the text formats: names, quoted strings, labels and samples of one line.
 //!
-//! Never panics: every position comes from a search in the same line, and every step moves forward.
-//! Texts are ranges of the line; only those with escapes are copied.
+//! Never panics: every position is the result of a search in the same line, and every step moves forward.
+//! Strings are ranges of the line; only those with escapes are copied.
 
 use super::error::Fault;
-use super::lines::At;
+use super::lines::FaultAt;
 use super::number::{parse_f64, parse_milliseconds, parse_timestamp};
 
-/// Which of the two text formats a line is of.
+/// The format of a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// Blanks wherever tokens meet, a comma after the last label, timestamps in milliseconds.
+    /// Allows blanks between tokens and a comma after the last label; timestamps are in milliseconds.
     Text,
-    /// Single spaces where the grammar has them, exemplars, timestamps in seconds.
+    /// Requires single spaces where the grammar has them; allows exemplars; timestamps are in seconds.
     OpenMetrics,
 }
 
-/// A part of the line, or of the unescaped texts beside it.
+/// A range of the line, or of the buffer with unescaped strings.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Span {
     start: usize,
@@ -32,14 +32,14 @@ pub(super) struct ExemplarParts {
     pub(super) timestamp: Option<f64>,
 }
 
-/// A sample line, taken apart. Its buffers are used again for the next line.
+/// The tokens of a sample line. The buffers are reused for the next line.
 #[derive(Default)]
 pub(super) struct SampleParts {
     pub(super) name: Span,
     pub(super) labels: Vec<(Span, Span)>,
     pub(super) value: f64,
     pub(super) timestamp: Option<f64>,
-    /// The timestamp as it is written.
+    /// The timestamp as written.
     pub(super) timestamp_text: Span,
     pub(super) has_exemplar: bool,
     pub(super) exemplar: ExemplarParts,
@@ -47,7 +47,7 @@ pub(super) struct SampleParts {
 }
 
 impl SampleParts {
-    /// The text of a part of `line`.
+    /// The string at `span`; `line` is the line that was tokenized.
     pub(super) fn text<'a>(&'a self, line: &'a str, span: Span) -> &'a str {
         let whole = if span.is_unescaped { &self.unescaped } else { line };
         &whole[span.start..span.end]
@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
         self.line.as_bytes().get(self.at).copied()
     }
 
-    /// Steps over one ASCII character, if it is the next one.
+    /// Consumes `byte`, an ASCII character, if it is next. Returns whether it was.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -98,8 +98,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over bytes that satisfy `is_part`, all of them ASCII.
-    fn take(&mut self, is_part: impl Fn(u8) -> bool) -> Span {
+    /// Consumes all bytes that satisfy `is_part`, which accepts ASCII only.
+    fn take_while(&mut self, is_part: impl Fn(u8) -> bool) -> Span {
         let start = self.at;
         while self.peek().is_some_and(&is_part) {
             self.at += 1;
@@ -107,7 +107,7 @@ impl<'a> Cursor<'a> {
         Span { start, end: self.at, is_unescaped: false }
     }
 
-    /// The text up to the next blank.
+    /// Consumes and returns the text up to the first byte that satisfies `is_end`.
     pub(super) fn word(&mut self, is_end: impl Fn(u8) -> bool) -> &'a str {
         let start = self.at;
         let rest = &self.line.as_bytes()[start..];
@@ -116,25 +116,25 @@ impl<'a> Cursor<'a> {
         &self.line[start..self.at]
     }
 
-    fn fail<T>(&self, fault: Fault) -> Result<T, At> {
+    fn fail<T>(&self, fault: Fault) -> Result<T, FaultAt> {
         Err((self.at, fault))
     }
 
-    fn expected<T>(&self, what: &'static str) -> Result<T, At> {
+    fn expected<T>(&self, what: &'static str) -> Result<T, FaultAt> {
         self.fail(Fault::Expected(what))
     }
 
-    /// `[a-zA-Z_:][a-zA-Z0-9_:]*`, or without the colons.
-    fn bare_name(&mut self, colons: bool, what: &'static str) -> Result<Span, At> {
+    /// An unquoted name: `[a-zA-Z_:][a-zA-Z0-9_:]*`, or the same without colons.
+    fn bare_name(&mut self, colons: bool, what: &'static str) -> Result<Span, FaultAt> {
         let is_part = |byte| is_name_byte(byte) || (colons && byte == b':');
         if !self.peek().is_some_and(|byte| is_part(byte) && !byte.is_ascii_digit()) {
             return self.expected(what);
         }
-        Ok(self.take(is_part))
+        Ok(self.take_while(is_part))
     }
 
-    /// A text in double quotes; escapes are resolved into `unescaped`.
-    fn quoted(&mut self, unescaped: &mut String) -> Result<Span, At> {
+    /// A string in double quotes. One with escapes is unescaped into `unescaped`.
+    fn quoted(&mut self, unescaped: &mut String) -> Result<Span, FaultAt> {
         let opening = self.at;
         self.at += 1;
         let bytes = self.line.as_bytes();
@@ -146,8 +146,8 @@ impl<'a> Cursor<'a> {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     has_escapes = true;
-                    // What follows a backslash may be longer than a byte, but its other bytes are
-                    // neither quotes nor backslashes.
+                    // The escaped character may have several bytes, but the others are neither quotes nor
+                    // backslashes.
                     self.at = (self.at + 2).min(bytes.len());
                 }
                 Some(_) => self.at += 1,
@@ -163,8 +163,8 @@ impl<'a> Cursor<'a> {
         Ok(Span { start: from, end: unescaped.len(), is_unescaped: true })
     }
 
-    /// The name of a metadata line: bare, or in quotes.
-    pub(super) fn metadata_name(&mut self, unescaped: &mut String) -> Result<(), At> {
+    /// Appends the name of a metadata line, quoted or not, to `unescaped`.
+    pub(super) fn metadata_name(&mut self, unescaped: &mut String) -> Result<(), FaultAt> {
         let at = self.at;
         if self.peek() == Some(b'"') {
             let span = self.quoted(unescaped)?;
@@ -181,19 +181,23 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn number(&mut self, what: &'static str, read: fn(&str) -> Option<f64>) -> Result<f64, At> {
+    fn number(
+        &mut self,
+        what: &'static str,
+        parse: fn(&str) -> Option<f64>,
+    ) -> Result<f64, FaultAt> {
         let at = self.at;
         let text = self.word(is_blank);
-        read(text).ok_or_else(|| (at, Fault::number(what, text)))
+        parse(text).ok_or_else(|| (at, Fault::number(what, text)))
     }
 
-    /// A sample, to the end of the line.
+    /// Tokenizes a sample, up to the end of the line.
     pub(super) fn sample(
         &mut self,
         dialect: Dialect,
         max_labels: usize,
         parts: &mut SampleParts,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         let SampleParts { name, labels, unescaped, .. } = parts;
         unescaped.clear();
         labels.clear();
@@ -221,12 +225,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn one_space(&mut self, what: &'static str) -> Result<(), At> {
+    fn one_space(&mut self, what: &'static str) -> Result<(), FaultAt> {
         if self.eat(b' ') { Ok(()) } else { self.expected(what) }
     }
 
-    /// What may follow the value in the text format.
-    fn text_end(&mut self, parts: &mut SampleParts) -> Result<(), At> {
+    /// The optional timestamp after the value in the text format.
+    fn text_end(&mut self, parts: &mut SampleParts) -> Result<(), FaultAt> {
         parts.timestamp = None;
         parts.has_exemplar = false;
         self.skip_blanks();
@@ -238,8 +242,12 @@ impl<'a> Cursor<'a> {
         if self.peek().is_some() { self.expected("the end of the line") } else { Ok(()) }
     }
 
-    /// What may follow the value in OpenMetrics.
-    fn openmetrics_end(&mut self, max_labels: usize, parts: &mut SampleParts) -> Result<(), At> {
+    /// The optional timestamp and exemplar after the value in OpenMetrics.
+    fn openmetrics_end(
+        &mut self,
+        max_labels: usize,
+        parts: &mut SampleParts,
+    ) -> Result<(), FaultAt> {
         parts.timestamp = None;
         parts.timestamp_text = Span::default();
         parts.has_exemplar = false;
@@ -278,8 +286,8 @@ impl<'a> Cursor<'a> {
         if self.peek().is_some() { self.expected("the end of the line") } else { Ok(()) }
     }
 
-    /// What follows a label: the closing brace, or a comma.
-    fn ends_labels(&mut self, is_lenient: bool) -> Result<bool, At> {
+    /// Consumes the closing brace or the comma after a label. Returns whether it was the brace.
+    fn ends_labels(&mut self, is_lenient: bool) -> Result<bool, FaultAt> {
         if is_lenient {
             self.skip_blanks();
         }
@@ -295,7 +303,8 @@ impl<'a> Cursor<'a> {
         Ok(false)
     }
 
-    /// Labels up to the closing brace; first the quoted name, where the sample has no other.
+    /// Labels up to the closing brace. If the sample has no name before the brace, a quoted name precedes the
+    /// labels and is stored in `quoted_name`.
     fn labels(
         &mut self,
         dialect: Dialect,
@@ -303,7 +312,7 @@ impl<'a> Cursor<'a> {
         quoted_name: Option<&mut Span>,
         labels: &mut Vec<(Span, Span)>,
         unescaped: &mut String,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         let is_lenient = dialect == Dialect::Text;
         let skip = |cursor: &mut Self| {
             if is_lenient {
@@ -362,7 +371,7 @@ impl<'a> Cursor<'a> {
             };
             if labels.iter().any(|(other, _)| text(*other) == text(name)) {
                 let message =
-                    format!("label name `{}` is given twice", super::error::shown(text(name)));
+                    format!("label name `{}` is given twice", super::error::truncated(text(name)));
                 return Err((at, Fault::Syntax(message)));
             }
             labels.push((name, value));
@@ -373,7 +382,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Resolves `\\`, `\n` and, where quotes are escaped, `\"`. Any other backslash stands for itself.
+/// Appends `text` to `out` and resolves the escapes `\\`, `\n` and, if `quotes` is set, `\"`. Any other backslash
+/// is literal.
 pub(super) fn unescape(text: &str, quotes: bool, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {

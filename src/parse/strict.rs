@@ -1,40 +1,40 @@
-//! The rules of OpenMetrics that tie several samples, or several families, together.
+//! The rules of OpenMetrics that apply across samples and families.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use foldhash::quality::RandomState;
 
-use super::error::{Fault, shown};
-use super::lines::At;
+use super::error::{Fault, truncated};
+use super::lines::FaultAt;
 use super::number::parse_f64;
 use super::openmetrics::Kind;
 use super::scan::SampleParts;
 use crate::model::{MAX_EXEMPLAR_CHARS, MetricType, Part};
 
-/// Separates the texts of a key: no UTF-8 text has this byte.
+/// Separates the names and values in a key; it does not occur in UTF-8.
 const SEPARATOR: u8 = 0xFF;
 
 fn rule(text: impl Into<String>) -> Fault {
     Fault::Rule(text.into())
 }
 
-/// The names that families of the exposition have taken, those of possible samples included.
+/// The names in use in the exposition: those of families and of the samples they may have.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct ClaimedNames {
     taken: HashSet<Box<str>, RandomState>,
     families: usize,
     name: String,
 }
 
-impl Names {
-    /// Takes the name of a family and those of its samples.
+impl ClaimedNames {
+    /// Claims the name of a family and those of its possible samples. A name that is claimed already is an error.
     pub(super) fn claim(
         &mut self,
         name: &str,
         metric_type: MetricType,
         max_families: usize,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         if self.families >= max_families {
             return Err((0, Fault::Limit("the number of families", max_families)));
         }
@@ -44,8 +44,8 @@ impl Names {
             // OK because writing to a string does not fail.
             let _ = write!(self.name, "{name}{suffix}");
             if !self.taken.insert(self.name.as_str().into()) {
-                let taken = shown(&self.name);
-                let message = format!("the name `{taken}` is taken by an earlier family");
+                let taken = truncated(&self.name);
+                let message = format!("the name `{taken}` is already used by another family");
                 return Err((0, rule(message)));
             }
         }
@@ -53,7 +53,7 @@ impl Names {
     }
 }
 
-/// A sample line with its parts.
+/// A sample line and its tokens.
 #[derive(Clone, Copy)]
 pub(super) struct SampleView<'a> {
     pub(super) line: &'a str,
@@ -70,8 +70,8 @@ impl<'a> SampleView<'a> {
         (0..self.parts.labels.len()).find(|index| self.label(*index).0 == name)
     }
 
-    /// The part of the metric, and the place of the label that is the number of the part.
-    pub(super) fn part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), At> {
+    /// The part of the metric that the sample is, and the index of its label `le` or `quantile`.
+    pub(super) fn part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), FaultAt> {
         let name = match kind {
             Kind::Bucket => "le",
             Kind::Quantile => "quantile",
@@ -85,31 +85,33 @@ impl<'a> SampleView<'a> {
             return Err((0, Fault::number("a number in `le` or `quantile`", text)));
         };
         if number == f64::INFINITY && text != "+Inf" {
-            return Err((0, rule("positive infinity is spelled `+Inf`")));
+            return Err((0, rule("positive infinity must be spelled `+Inf`")));
         }
         if matches!(kind, Kind::Quantile) && !(0.0..=1.0).contains(&number) {
-            return Err((0, rule("a quantile is between 0 and 1")));
+            return Err((0, rule("a quantile must be between 0 and 1")));
         }
         Ok((kind.part(number), Some(index)))
     }
 
-    fn plain_part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), At> {
+    fn plain_part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), FaultAt> {
         let part = kind.part(0.0);
         if matches!(kind, Kind::State) && self.position(family).is_none() {
-            return Err((0, rule(format!("the state has no label `{}`", shown(family)))));
+            return Err((0, rule(format!("the state has no label `{}`", truncated(family)))));
         }
         Ok((part, None))
     }
 }
 
-/// What one point of a metric has shown so far.
+/// The samples of the current point of the current metric, so far.
 #[derive(Default)]
 struct Point {
     timestamp: Option<f64>,
     timestamp_text: String,
-    /// A bit for each part that comes at most once.
+    /// A bit for each part that occurs at most once.
     seen: u16,
+    /// The bound of the last bucket.
     bound: Option<f64>,
+    /// The value of the last bucket.
     bucket: f64,
     has_negative_bound: bool,
     count: Option<f64>,
@@ -118,29 +120,54 @@ struct Point {
     states: HashSet<Box<str>, RandomState>,
 }
 
-/// The rules of one family.
+impl Point {
+    /// Whether the point has this part already, so that a further sample must belong to the next point. `state`
+    /// is used only for parts of a state set.
+    fn has(&self, part: Part, state: &str) -> bool {
+        match part {
+            Part::Bucket(bound) => self.bound.is_some_and(|last| bound <= last),
+            Part::Quantile(quantile) => self.quantiles.contains(&quantile_bits(quantile)),
+            Part::State => self.states.contains(state),
+            _ => self.seen & bit(part) != 0,
+        }
+    }
+}
+
+/// The key of a quantile, in which -0 equals 0.
+fn quantile_bits(quantile: f64) -> u64 {
+    (quantile + 0.0).to_bits()
+}
+
+/// The state that a sample of a state set reports, else "".
+fn state<'a>(view: &SampleView<'a>, family: &str) -> &'a str {
+    view.position(family).map_or("", |index| view.label(index).1)
+}
+
+/// Checks the samples of one family at a time.
 #[derive(Default)]
 pub(super) struct FamilyRules {
     name: String,
     metric_type: Option<MetricType>,
-    /// The labels of the current metric, as a key, and those of all metrics of the family.
+    /// The key of the current metric: its labels.
     metric: Vec<u8>,
+    /// The key of the metric of the sample that is checked.
     next: Vec<u8>,
+    /// The keys of all metrics of the family.
     metrics: HashSet<Box<[u8]>, RandomState>,
     has_metric: bool,
     point: Point,
     order: Vec<usize>,
 }
 
-/// Empties a set, at a cost that the next family would not pay again and again for a large one.
-fn empty<T>(set: &mut HashSet<T, RandomState>) {
+/// Clears a set. A large one is replaced, as clearing costs time in proportion to the capacity.
+fn clear_set<T>(set: &mut HashSet<T, RandomState>) {
     if set.capacity() > 1024 {
         *set = HashSet::default();
     }
     set.clear();
 }
 
-/// Which bit of [`Point::seen`] a part has.
+/// The bit of a part in [`Point::seen`].
 fn bit(part: Part) -> u16 {
     match part {
         Part::Value => 1,
@@ -155,17 +182,17 @@ fn bit(part: Part) -> u16 {
 }
 
 impl FamilyRules {
-    /// Begins a family; the one before has ended.
+    /// Begins a family, after [`end`](FamilyRules::end) of the previous one.
     pub(super) fn begin(&mut self, name: &str, metric_type: MetricType) {
         self.name.clear();
         self.name.push_str(name);
         self.metric_type = Some(metric_type);
-        empty(&mut self.metrics);
+        clear_set(&mut self.metrics);
         self.has_metric = false;
         self.metric.clear();
     }
 
-    /// Checks what is known only when no sample of the family follows.
+    /// Ends the family and checks that its last metric is complete.
     pub(super) fn end(&mut self) -> Result<(), Fault> {
         self.end_point()?;
         self.has_metric = false;
@@ -173,13 +200,14 @@ impl FamilyRules {
         Ok(())
     }
 
-    /// Checks one sample, alone and against those before it.
+    /// Checks one sample, by itself and against the earlier samples. `extra` is the index of its label `le` or
+    /// `quantile`.
     pub(super) fn check(
         &mut self,
         view: &SampleView<'_>,
         part: Part,
         extra: Option<usize>,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         let at_start = |fault| (0, fault);
         check_labels(view, part, self.metric_type, extra).map_err(at_start)?;
         check_value(part, self.metric_type, view.parts.value).map_err(at_start)?;
@@ -190,7 +218,7 @@ impl FamilyRules {
         self.check_point(view, part).map_err(at_start)
     }
 
-    /// Metrics and their points are not interleaved, and time goes forward.
+    /// Checks that metrics and points are not interleaved and that timestamps do not decrease.
     fn check_place(
         &mut self,
         view: &SampleView<'_>,
@@ -202,12 +230,11 @@ impl FamilyRules {
         let (timestamp, text) =
             (view.parts.timestamp, view.parts.text(view.line, view.parts.timestamp_text));
         if part == Part::Info {
-            // Which labels are those of the metric cannot be told, so only repetition is wrong.
-            self.next.push(SEPARATOR);
-            self.next.extend_from_slice(text.as_bytes());
+            // The labels of the metric cannot be distinguished from those of the info, so only duplicates
+            // without a timestamp are detected.
             self.has_metric = true;
-            if !self.metrics.insert(self.next.as_slice().into()) {
-                return Err(rule("the sample repeats an earlier one"));
+            if timestamp.is_none() && !self.metrics.insert(self.next.as_slice().into()) {
+                return Err(rule("duplicate sample"));
             }
             return Ok(());
         }
@@ -219,7 +246,11 @@ impl FamilyRules {
             if timestamp < point.timestamp {
                 return Err(rule("the timestamps of the metric go backwards"));
             }
-            if timestamp != point.timestamp || text != point.timestamp_text {
+            let is_same_time = timestamp == point.timestamp && text == point.timestamp_text;
+            // Points may have equal timestamps. A part that the current point has already begins the next point.
+            let is_next =
+                !is_same_time || timestamp.is_some() && point.has(part, state(view, &self.name));
+            if is_next {
                 self.end_point()?;
                 self.start_point(timestamp, text);
             }
@@ -227,7 +258,7 @@ impl FamilyRules {
         }
         self.end_point()?;
         if self.metrics.contains(self.next.as_slice()) {
-            return Err(rule("the samples of the metric are not together"));
+            return Err(rule("the samples of the metric are not consecutive"));
         }
         self.metrics.insert(self.next.as_slice().into());
         std::mem::swap(&mut self.metric, &mut self.next);
@@ -236,7 +267,7 @@ impl FamilyRules {
         Ok(())
     }
 
-    /// Writes the labels of the metric into `next`, in the order of their names.
+    /// Writes the key of the sample's metric into `next`: its labels without `extra`, sorted by name.
     fn key(&mut self, view: &SampleView<'_>, extra: Option<usize>) {
         self.order.clear();
         self.order.extend((0..view.parts.labels.len()).filter(|index| Some(*index) != extra));
@@ -266,49 +297,41 @@ impl FamilyRules {
         point.has_negative_bound = false;
         point.count = None;
         point.sum = None;
-        empty(&mut point.quantiles);
-        empty(&mut point.states);
+        clear_set(&mut point.quantiles);
+        clear_set(&mut point.states);
     }
 
-    /// Each part of a point comes once, and buckets rise.
+    /// Checks that each part of a point occurs once, and that buckets are sorted and cumulative.
     fn check_point(&mut self, view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
         let value = view.parts.value;
-        let state = view.position(&self.name).map(|index| view.label(index).1);
+        let state = state(view, &self.name);
         let point = &mut self.point;
-        let bit = bit(part);
-        let is_new = match part {
-            Part::Quantile(quantile) => {
-                // Negative zero is zero.
-                point.quantiles.insert((quantile + 0.0).to_bits())
-            }
-            Part::State => point.states.insert(state.unwrap_or_default().into()),
+        if point.has(part, state) {
+            return Err(rule(match part {
+                Part::Bucket(_) => "the bucket bounds are not increasing",
+                _ => "duplicate sample",
+            }));
+        }
+        match part {
+            Part::Quantile(quantile) => _ = point.quantiles.insert(quantile_bits(quantile)),
+            Part::State => _ = point.states.insert(state.into()),
             Part::Bucket(bound) => {
-                if point.bound.is_some_and(|known| bound <= known) {
-                    return Err(rule("the bounds of the buckets do not rise"));
-                }
                 if value < point.bucket {
-                    return Err(rule("the bucket holds less than the one before"));
+                    return Err(rule("the bucket counts are not cumulative"));
                 }
                 point.has_negative_bound |= bound < 0.0;
                 point.bound = Some(bound);
                 point.bucket = value;
-                true
             }
-            _ => bit == 0 || point.seen & bit == 0,
-        };
-        if !is_new {
-            return Err(rule("the sample repeats an earlier one"));
-        }
-        point.seen |= bit;
-        match part {
             Part::Count | Part::GaugeCount => point.count = Some(value),
             Part::Sum | Part::GaugeSum => point.sum = Some(value),
             _ => {}
         }
+        point.seen |= bit(part);
         Ok(())
     }
 
-    /// What a histogram must have is known at the end of its point.
+    /// Checks that a point of a histogram is complete and consistent.
     fn end_point(&mut self) -> Result<(), Fault> {
         let is_gauge = match self.metric_type {
             Some(MetricType::Histogram) => false,
@@ -319,22 +342,22 @@ impl FamilyRules {
         if !self.has_metric {
             return Ok(());
         }
-        let before = |text: &str| rule(format!("{text} in the metric before this line"));
+        let before = |text: &str| rule(format!("the histogram before this line {text}"));
         if point.bound != Some(f64::INFINITY) {
-            return Err(before("no bucket `+Inf`"));
+            return Err(before("has no bucket `+Inf`"));
         }
         if point.count.is_some_and(|count| count != point.bucket) {
-            return Err(before("the count is not that of the bucket `+Inf`"));
+            return Err(before("has a count that differs from its bucket `+Inf`"));
         }
         if point.count.is_some() != point.sum.is_some() {
-            return Err(before("count or sum is missing beside the other"));
+            return Err(before("has only one of count and sum"));
         }
         match point.sum {
             Some(_) if point.has_negative_bound && !is_gauge => {
-                Err(before("a sum beside buckets with negative bounds"))
+                Err(before("has both a sum and negative bucket bounds"))
             }
             Some(sum) if !point.has_negative_bound && sum < 0.0 => {
-                Err(before("a negative sum without negative bounds"))
+                Err(before("has a negative sum but no negative bucket bounds"))
             }
             _ => Ok(()),
         }
@@ -357,11 +380,14 @@ fn check_labels(
         if name.starts_with('_') {
             return Err(rule(format!(
                 "label name `{}`: names that begin with an underscore are reserved",
-                shown(name)
+                truncated(name)
             )));
         }
         if extra != Some(index) && name == reserved {
-            return Err(rule(format!("the label `{name}` is not for {}", part.suffix())));
+            return Err(rule(format!(
+                "a sample `{}` must not have the label `{name}`",
+                part.suffix()
+            )));
         }
     }
     Ok(())
@@ -370,21 +396,23 @@ fn check_labels(
 fn check_value(part: Part, metric_type: Option<MetricType>, value: f64) -> Result<(), Fault> {
     let is_integer = value.is_finite() && value.trunc() == value;
     let problem = match part {
-        Part::Bucket(_) | Part::Count | Part::GaugeCount if !is_integer => "a count is an integer",
-        Part::Total | Part::Sum | Part::GaugeSum if value.is_nan() => "the value is not NaN",
+        Part::Bucket(_) | Part::Count | Part::GaugeCount if !is_integer => {
+            "a count must be an integer"
+        }
+        Part::Total | Part::Sum | Part::GaugeSum if value.is_nan() => "the value must not be NaN",
         Part::Total | Part::Sum | Part::Count | Part::GaugeCount | Part::Bucket(_)
             if value < 0.0 =>
         {
-            "the value is not negative"
+            "the value must not be negative"
         }
-        Part::Quantile(_) if value < 0.0 => "the value of a quantile is not negative",
-        Part::Created if !value.is_finite() => "the time of creation is a time",
-        Part::Info if value != 1.0 => "the value of an info is 1",
-        Part::State if value != 0.0 && value != 1.0 => "the value of a state is 0 or 1",
+        Part::Quantile(_) if value < 0.0 => "the value of a quantile must not be negative",
+        Part::Created if !value.is_finite() => "the creation time must be finite",
+        Part::Info if value != 1.0 => "the value of an info must be 1",
+        Part::State if value != 0.0 && value != 1.0 => "the value of a state must be 0 or 1",
         _ => return Ok(()),
     };
     let metric_type = metric_type.unwrap_or(MetricType::Unknown);
-    Err(rule(format!("{problem}, in a family of type {metric_type}")))
+    Err(rule(format!("{problem} in a family of type {metric_type}")))
 }
 
 fn check_exemplar(view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
@@ -392,8 +420,10 @@ fn check_exemplar(view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
     match part {
         Part::Total => {}
         Part::Bucket(bound) if exemplar.value <= bound => {}
-        Part::Bucket(_) => return Err(rule("the exemplar is not within its bucket")),
-        _ => return Err(rule("only totals of counters and buckets have exemplars")),
+        Part::Bucket(_) => {
+            return Err(rule("the value of the exemplar is outside its bucket"));
+        }
+        _ => return Err(rule("only counter totals and buckets may have exemplars")),
     }
     let mut len = 0;
     for (name, value) in &exemplar.labels {

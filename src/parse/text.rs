@@ -1,4 +1,4 @@
-//! The text format: what Prometheus accepts.
+//! Parser of the text format, as lenient as the parsers of Prometheus.
 //!
 //! See: Prometheus, `model/textparse/promlex.l`; `expfmt/text_parse.go` of its common library.
 
@@ -7,21 +7,21 @@ use std::io::BufRead;
 
 use foldhash::quality::RandomState;
 
-use super::error::{Fault, shown};
-use super::lines::{At, Lines};
+use super::error::{Fault, truncated};
+use super::lines::{FaultAt, Lines};
 use super::number::parse_f64;
 use super::scan::{Cursor, Dialect, SampleParts, unescape};
 use super::{Limits, Sink, Step};
 use crate::model::{FamilyHead, MetricType, Part, Sample};
 
-/// What is known of the family that comes next, or is being given.
+/// The family that is being parsed.
 #[derive(Default)]
 struct Current {
-    /// As written: of a counter mostly with `_total`.
+    /// The name as written, usually with `_total` for a counter.
     name: String,
     help: String,
     metric_type: Option<MetricType>,
-    /// Whether the sink has its head.
+    /// Whether the metadata was written to the sink.
     is_begun: bool,
 }
 
@@ -48,26 +48,26 @@ impl Current {
     }
 }
 
-/// The state between two lines.
+/// The state of the parser between two lines.
 #[derive(Default)]
 pub(super) struct TextState {
     current: Current,
-    /// The types of earlier families, whose samples may still come.
+    /// The types of earlier families, by name: more of their samples may follow.
     types: HashMap<Box<str>, MetricType, RandomState>,
-    /// The length of their names.
+    /// The length of these names in bytes.
     types_len: usize,
     parts: SampleParts,
     name: String,
 }
 
 impl TextState {
-    /// Reads one line.
+    /// Parses one line.
     pub(super) fn step<R: BufRead>(
         &mut self,
         lines: &mut Lines<R>,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) -> Result<Step, At> {
+    ) -> Result<Step, FaultAt> {
         if !lines.advance()? {
             self.current.begin(sink);
             return Ok(Step::End);
@@ -80,7 +80,7 @@ impl TextState {
             Some(b'#') => self.comment(&mut cursor, limits, sink)?,
             Some(_) => {
                 cursor.sample(Dialect::Text, limits.labels, &mut self.parts)?;
-                self.give(line, limits, sink)?;
+                self.emit_sample(line, limits, sink)?;
             }
         }
         Ok(Step::More)
@@ -91,7 +91,7 @@ impl TextState {
         cursor: &mut Cursor<'_>,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) -> Result<(), At> {
+    ) -> Result<(), FaultAt> {
         cursor.eat(b'#');
         if !cursor.rest().starts_with([' ', '\t']) {
             return Ok(());
@@ -116,14 +116,14 @@ impl TextState {
             _ if is_help => None,
             "" => return Ok(()),
             word => Some(parse_type(word).ok_or_else(|| {
-                let message = format!("`{}` is no metric type", shown(word));
+                let message = format!("`{}` is not a metric type", truncated(word));
                 (cursor.at(), Fault::Syntax(message))
             })?),
         };
         let is_known = self.current.name == self.name;
         if is_known && self.current.is_begun && (is_help || metric_type == self.current.metric_type)
         {
-            // Too late to matter, and no contradiction.
+            // The metadata was already written, and this line does not contradict it.
             return Ok(());
         }
         if !is_known || self.current.is_begun {
@@ -140,7 +140,12 @@ impl TextState {
         Ok(())
     }
 
-    fn give(&mut self, line: &str, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), At> {
+    fn emit_sample(
+        &mut self,
+        line: &str,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), FaultAt> {
         let parts = &self.parts;
         let name = parts.text(line, parts.name);
         if parts.labels.iter().any(|(name, _)| parts.text(line, *name) == "__name__") {
@@ -176,7 +181,7 @@ impl TextState {
     }
 }
 
-/// Keeps the type of a family that is interrupted, as far as the limits allow.
+/// Stores the type of the current family before another one begins, if the limits allow it.
 fn remember(
     current: &Current,
     types: &mut HashMap<Box<str>, MetricType, RandomState>,
@@ -194,9 +199,9 @@ fn remember(
     }
 }
 
-/// The part that a sample is of the current family, and the place of the label that says so.
+/// The part of the current family that a sample is, and the index of its label `le` or `quantile`.
 ///
-/// `None` where it is of another family.
+/// `None` if the sample belongs to another family.
 fn part_of(
     current: &Current,
     name: &str,
@@ -224,7 +229,7 @@ fn part_of(
     }
 }
 
-/// The words of the format, in any case as the tools of Prometheus take them.
+/// Parses a type in any case, as `expfmt` does.
 fn parse_type(word: &str) -> Option<MetricType> {
     let known = [
         ("counter", MetricType::Counter),

@@ -1,12 +1,12 @@
-//! The wire format of protobuf: fields of one message, read in place.
+//! Decodes the wire format of protobuf in place.
 //!
-//! Groups, which nothing in use has, are refused. Nested messages are read by the caller one level at a
-//! time, so depth is bounded by the code.
+//! Groups, which are deprecated, are refused. Callers decode nested messages one level at a time, so the code
+//! bounds the depth.
 //!
 //! See: <https://protobuf.dev/programming-guides/encoding/>
 
 use super::error::Fault;
-use super::lines::At;
+use super::lines::FaultAt;
 
 /// The value of a field.
 #[derive(Clone, Copy)]
@@ -17,7 +17,7 @@ pub(super) enum Value<'a> {
     Bytes(Message<'a>),
 }
 
-/// A message, or the bytes of a string, and where they are in the outermost message.
+/// The bytes of a message, string or packed field, and their offset in the outermost message.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     bytes: &'a [u8],
@@ -31,26 +31,26 @@ impl<'a> Message<'a> {
         Message { bytes, offset: 0 }
     }
 
-    pub(super) fn fail<T>(self, what: &str) -> Result<T, At> {
+    pub(super) fn fail<T>(self, what: &str) -> Result<T, FaultAt> {
         Err((self.offset, Fault::Syntax(what.to_owned())))
     }
 
     /// The bytes as a string.
-    pub(super) fn text(self) -> Result<&'a str, At> {
+    pub(super) fn text(self) -> Result<&'a str, FaultAt> {
         std::str::from_utf8(self.bytes)
             .map_err(|error| (self.offset + error.valid_up_to(), Fault::NotUtf8))
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], At> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FaultAt> {
         let Some((taken, rest)) = self.bytes.split_at_checked(len) else {
-            return self.fail("the message is cut off");
+            return self.fail("the message is truncated");
         };
         self.bytes = rest;
         self.offset += len;
         Ok(taken)
     }
 
-    fn varint(&mut self) -> Result<u64, At> {
+    fn varint(&mut self) -> Result<u64, FaultAt> {
         let mut value = 0u64;
         for at in 0..MAX_VARINT_LEN {
             let byte = self.take(1)?[0];
@@ -59,27 +59,27 @@ impl<'a> Message<'a> {
                 return Ok(value);
             }
         }
-        self.fail("a number has more than 10 bytes")
+        self.fail("a varint has more than 10 bytes")
     }
 
-    /// The next of packed varints.
-    pub(super) fn packed_varint(&mut self) -> Result<Option<u64>, At> {
+    /// The next varint of a packed field, or `None` at its end.
+    pub(super) fn packed_varint(&mut self) -> Result<Option<u64>, FaultAt> {
         if self.bytes.is_empty() { Ok(None) } else { self.varint().map(Some) }
     }
 
-    /// The next of packed numbers of 8 bytes.
-    pub(super) fn packed_fixed64(&mut self) -> Result<Option<u64>, At> {
+    /// The next 8-byte number of a packed field, or `None` at its end.
+    pub(super) fn packed_fixed64(&mut self) -> Result<Option<u64>, FaultAt> {
         if self.bytes.is_empty() { Ok(None) } else { self.fixed64().map(Some) }
     }
 
-    fn fixed64(&mut self) -> Result<u64, At> {
+    fn fixed64(&mut self) -> Result<u64, FaultAt> {
         let bytes = self.take(8)?;
-        // OK because it has 8 bytes.
+        // OK because `take` returned 8 bytes.
         Ok(u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
     }
 
-    /// The next field: its number and value.
-    pub(super) fn field(&mut self) -> Result<Option<(u64, Value<'a>)>, At> {
+    /// The number and the value of the next field, or `None` at the end of the message.
+    pub(super) fn field(&mut self) -> Result<Option<(u64, Value<'a>)>, FaultAt> {
         if self.bytes.is_empty() {
             return Ok(None);
         }
@@ -96,14 +96,14 @@ impl<'a> Message<'a> {
                 self.take(4)?;
                 Value::Fixed32
             }
-            _ => return self.fail("a field of a kind that is not in use"),
+            _ => return self.fail("unsupported wire type"),
         };
         Ok(Some((tag >> 3, value)))
     }
 }
 
 impl<'a> Value<'a> {
-    /// A `double`; anything else is nothing.
+    /// The value of a `double`.
     pub(super) fn double(self) -> Option<f64> {
         match self {
             Value::Fixed64(bits) => Some(f64::from_bits(bits)),
@@ -111,7 +111,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// An integer of any kind, as its bits.
+    /// The bits of an integer of any varint type.
     pub(super) fn integer(self) -> Option<u64> {
         match self {
             Value::Varint(value) => Some(value),
@@ -119,7 +119,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A string or a nested message.
+    /// The bytes of a string or a nested message.
     pub(super) fn message(self) -> Option<Message<'a>> {
         match self {
             Value::Bytes(message) => Some(message),
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_read_and_what_is_cut_off_is_an_error() {
+    fn fields_are_decoded_and_truncated_messages_are_errors() {
         let mut message = Message::new(b"\x08\x96\x01\x12\x02hi\x19\0\0\0\0\0\0\xf0\x3f\x25abcd");
         let (number, value) = message.field().unwrap().unwrap();
         assert_eq!((number, value.integer()), (1, Some(150)));

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Backend, Registry};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
+use crate::logging::log_line;
 use crate::model::LabelSet;
 use crate::store::fork::StaticRef;
 

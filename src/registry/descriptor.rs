@@ -1,6 +1,6 @@
 //! What a registry knows of a family.
 
-use crate::model::{GaugeMode, LabelSet, MetricType};
+use crate::model::{GaugeMode, LabelSet, MetricType, shared_name};
 
 /// Name, help, type and labels of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,7 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// A name that both families have, as their own or as that of a sample.
     pub(crate) fn collision(&self, other: &Descriptor) -> Option<String> {
-        for mine in self.metric_type.suffixes() {
-            for theirs in other.metric_type.suffixes() {
-                // OK because most names differ in length, which is compared first.
-                let same_len = self.name.len() + mine.len() == other.name.len() + theirs.len();
-                if same_len && [&*self.name, mine].concat() == [&*other.name, theirs].concat() {
-                    return Some([&*self.name, mine].concat());
-                }
-            }
-        }
-        None
+        shared_name((&self.name, self.metric_type), (&other.name, other.metric_type))
     }
 }
 

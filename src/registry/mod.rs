@@ -10,15 +10,15 @@ mod default;
 mod descriptor;
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
+use crate::logging::{self, log_line};
 use crate::model::{
-    Collector, FamilyHead, FamilySink, Gatherer, LabelSet, NativeHistogram, Part, RenderedLabels,
-    Sample,
+    Collector, FamilyHead, FamilyIndex, FamilySink, Gatherer, LabelSet, MetricType,
+    NativeHistogram, Part, RenderedLabels, Sample,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
@@ -38,7 +38,14 @@ pub(crate) trait RegisteredFamily: Collector {
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync);
 }
 
+/// How many collisions of families a registry logs at most, one line each.
+const MAX_LOGGED: usize = 100;
+
 /// A set of families and collectors that are exported together.
+///
+/// No two families of an exposition have a name in common, those of their samples included: of two the one that
+/// is given first is shown, in the order in which families and collectors were registered. What is left out is counted in
+/// `multiprom_repeated_families_total` and logged once.
 ///
 /// A copy is another name of the same registry. Families live as long as the process, so a registry
 /// for them is made once; one that only holds collectors may be made for each scrape.
@@ -52,8 +59,10 @@ struct Inner {
     const_labels: LabelSet,
     backend: Backend,
     entries: AppendList<Entry>,
-    /// Families left out of an exposition because their name was given before.
+    /// Families left out of an exposition because another one had one of their names before.
     repeated: AtomicU64,
+    /// The names of families whose collision is logged, at most [`MAX_LOGGED`].
+    logged: AppendList<String>,
     is_default: bool,
 }
 
@@ -79,9 +88,10 @@ impl Registry {
         backend: Backend,
         is_default: bool,
     ) -> Registry {
+        logging::note_standard_error();
         let entries = AppendList::new();
-        let repeated = AtomicU64::new(0);
-        let inner = Inner { prefix, const_labels, backend, entries, repeated, is_default };
+        let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
+        let inner = Inner { prefix, const_labels, backend, entries, repeated, logged, is_default };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -100,6 +110,17 @@ impl Registry {
     /// Without a header, or with one that asks for nothing known, that is the text format 0.0.4.
     pub fn render(&self, accept: Option<&str>) -> Exposition {
         Exposition::render(self, accept)
+    }
+
+    /// As [`render`](Registry::render), for handlers that can answer a scrape with status 500.
+    ///
+    /// # Errors
+    ///
+    /// The first that a collector reports by [`FamilySink::fail`]. A
+    /// [`MultiProcessCollector`](crate::MultiProcessCollector) does so, with an error of kind
+    /// [`Unsupported`](ErrorKind::Unsupported), where a newer release wrote the archive of its directory.
+    pub fn try_render(&self, accept: Option<&str>) -> Result<Exposition> {
+        Exposition::try_render(self, accept)
     }
 
     /// Lets go of the series files of this process, whose writer is seen as ended from now on.
@@ -142,21 +163,20 @@ impl Registry {
         (name, self.inner.const_labels.clone())
     }
 
-    /// Adds a family if no other has its name or the name of one of its samples.
-    pub(crate) fn add_family(
-        &self,
-        family: &'static dyn RegisteredFamily,
-        _lock: &SlowPath,
-    ) -> Result<()> {
-        let new = family.descriptor();
+    /// Checks that no other family has the name of a new one, or the name of one of its samples.
+    pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
         for known in self.families() {
             if let Some(name) = new.collision(known.descriptor()) {
                 let message = format!("metric name `{name}` is registered already");
                 return Err(Error::new(ErrorKind::AlreadyRegistered, message));
             }
         }
-        self.inner.entries.push(Entry::Family(family));
         Ok(())
+    }
+
+    /// Adds a family whose names were checked under the same lock.
+    pub(crate) fn add_family(&self, family: &'static dyn RegisteredFamily, _lock: &SlowPath) {
+        self.inner.entries.push(Entry::Family(family));
     }
 
     /// The family that has this descriptor, if it is of type `F`.
@@ -176,7 +196,7 @@ impl Registry {
     fn collect_own(&self, out: &mut dyn FamilySink) {
         let repeated = self.inner.repeated.load(Ordering::Relaxed);
         if repeated > 0 {
-            let help = "Families left out because another collector gave the name first.";
+            let help = "Families left out because an earlier one has one of their names.";
             out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
         }
         if !self.inner.is_default {
@@ -223,35 +243,62 @@ impl Default for Registry {
     }
 }
 
+impl Inner {
+    /// Logs a collision once for each family, and not where two collectors give one family.
+    fn log_collision(&self, head: &FamilyHead<'_>, (other, other_type): &(String, MetricType)) {
+        let FamilyHead { name, metric_type, .. } = *head;
+        let is_same = (name, metric_type) == (other, *other_type);
+        let mut logged = 0;
+        let is_logged = self.logged.iter().inspect(|_| logged += 1).any(|known| known == name);
+        if is_same || is_logged || logged == MAX_LOGGED {
+            return;
+        }
+        self.logged.push(name.to_owned());
+        log_line(&format_args!(
+            "{metric_type} `{name}` is not exported: it has a name in common with {other_type} `{other}`"
+        ));
+    }
+}
+
 impl Gatherer for Registry {
     fn gather(&self, out: &mut dyn FamilySink) {
-        let mut once = Once { out, seen: HashSet::default(), skipping: false, repeated: 0 };
+        let seen = FamilyIndex::default();
+        let mut once = Once { out, registry: &self.inner, seen, skipping: false };
         for entry in self.inner.entries.iter() {
             match entry {
                 Entry::Family(family) => family.collect(&mut once),
                 Entry::Collector(collector) => collector.collect(&mut once),
             }
         }
-        self.inner.repeated.fetch_add(once.repeated, Ordering::Relaxed);
         self.collect_own(&mut once);
     }
 }
 
-/// Passes each family name on once.
+/// Passes on the families whose names are free: of two with a name in common the first.
 struct Once<'a> {
     out: &'a mut dyn FamilySink,
-    seen: HashSet<String, foldhash::fast::RandomState>,
+    registry: &'a Inner,
+    seen: FamilyIndex<()>,
     skipping: bool,
-    repeated: u64,
 }
 
 impl FamilySink for Once<'_> {
     fn family(&mut self, head: &FamilyHead<'_>) {
-        self.skipping = !self.seen.insert(head.name.to_owned());
-        if self.skipping {
-            self.repeated += 1;
-        } else {
-            self.out.family(head);
+        let mut other = None;
+        self.skipping =
+            self.seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
+                other = Some((name.to_owned(), metric_type));
+                true
+            });
+        match other {
+            Some(other) => {
+                self.registry.repeated.fetch_add(1, Ordering::Relaxed);
+                self.registry.log_collision(head, &other);
+            }
+            None => {
+                self.seen.insert(head.name, head.metric_type, ());
+                self.out.family(head);
+            }
         }
     }
 
@@ -271,6 +318,10 @@ impl FamilySink for Once<'_> {
         if !self.skipping {
             self.out.native_histogram(labels, histogram);
         }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.out.fail(error);
     }
 }
 
@@ -302,5 +353,45 @@ mod tests {
         let text = registry.render(None).to_string();
         assert!(text.contains("\nsame 1\n") && !text.contains("same 2"), "{text}");
         assert!(text.contains("\nmultiprom_repeated_families_total 1\n"), "{text}");
+        // Two that give the same are no news.
+        assert_eq!(registry.inner.logged.iter().count(), 0);
+    }
+
+    struct One(MetricType, &'static str);
+
+    impl Collector for One {
+        fn collect(&self, out: &mut dyn FamilySink) {
+            out.family(&FamilyHead::new(self.1, "", self.0));
+            let part = match self.0 {
+                MetricType::Counter => Part::Total,
+                MetricType::Gauge => Part::Value,
+                _ => Part::Count,
+            };
+            out.sample(&Sample::new(part, &[], 1.0));
+        }
+    }
+
+    #[test]
+    fn of_families_with_a_sample_name_in_common_the_first_is_exported_and_the_others_are_counted() {
+        use MetricType::{Counter, Gauge, Summary};
+        for (first, second, shown) in [
+            ((Counter, "foo"), (Gauge, "foo_total"), "foo_total 1"),
+            ((Gauge, "foo_total"), (Counter, "foo"), "foo_total 1"),
+            ((Summary, "bar"), (Counter, "bar_count"), "bar_count 1"),
+            ((Summary, "bar"), (Gauge, "bar_sum"), "bar_count 1"),
+            ((Counter, "foo"), (Gauge, "foo_created"), "foo_total 1"),
+        ] {
+            let registry = Registry::new();
+            for (metric_type, name) in [first, second] {
+                registry.register(One(metric_type, name)).unwrap();
+            }
+            for scrapes in 1..=2 {
+                let text = registry.render(None).to_string();
+                let repeated = format!("multiprom_repeated_families_total {scrapes}");
+                let samples = text.lines().filter(|line| !line.starts_with('#'));
+                assert_eq!(samples.collect::<Vec<_>>(), [shown, &repeated], "{text}");
+            }
+            assert_eq!(registry.inner.logged.iter().collect::<Vec<_>>(), [second.1]);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The series files of this process in one directory.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,14 @@ use super::gate::Gate;
 use super::naming::Naming;
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use super::{DirectoryOptions, Keys, Opened, Rebind, SampleCells, dropped};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::forks::{self, ForkWait};
 use crate::file::key;
-use crate::file::lock::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::writer::{NewEntry, Refused, Room, SeriesWriter, WriteError, draw_id};
+use crate::logging::{self, log_line};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -80,7 +81,7 @@ impl DirectoryStore {
         let store = DirectoryStore::new(path, options);
         store.check_place(path)?;
         store.options.check()?;
-        lock::watch_forks();
+        forks::watch_forks();
         // Programs may change their working directory.
         let path = fs::canonicalize(path).map_err(|error| refuse(path, PlaceError::Open(error)))?;
         Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
@@ -88,12 +89,13 @@ impl DirectoryStore {
 
     /// Accepts a directory that cannot be used yet. Series wait until it can.
     pub(crate) fn open_later(path: &Path, options: DirectoryOptions) -> &'static DirectoryStore {
-        lock::watch_forks();
+        forks::watch_forks();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Box::leak(Box::new(DirectoryStore::new(&path, options)))
     }
 
     fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
+        logging::note_standard_error();
         DirectoryStore {
             path: path.to_owned(),
             options,
@@ -389,13 +391,17 @@ impl Files {
         let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
         self.current.extend(kept);
         for (kind, _) in &lost {
-            self.gauges.retain(|(known, _), (_, gate)| known != kind || gate.is_some());
+            // A gauge has one entry, which may be in a file of the kind that is not lost.
+            let others = self.writers.iter().filter(|(other, _)| other == kind);
+            let kept: HashSet<Vec<u8>> =
+                others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
+            self.gauges.retain(|(other, key), (_, gate)| {
+                other != kind || gate.is_some() || kept.contains(&**key)
+            });
             if *kind == FileKind::Counter {
                 self.own.retain(|_, told| told.cells.is_none());
             }
         }
-        // A name that was removed is never used again.
-        self.id = None;
         let count = lost.len() as u64;
         for (kind, writer) in lost {
             for (key, value, time) in writer.entries() {

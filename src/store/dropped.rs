@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::log_line;
+use crate::logging::log_line;
 
 /// The label values of `multiprom_dropped_series_total`.
 const REASONS: [&str; 8] =

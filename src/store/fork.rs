@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use crate::file::map::fetch;
+use crate::logging::Deferred;
 
 /// The epoch of a value that no process has set.
 const NO_EPOCH: u64 = u64::MAX;
@@ -178,7 +179,7 @@ impl Inside {
         static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
         let lock = LOCK.get_or_create(|| Mutex::new(()));
         let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        SlowPath { _guard: guard, inside: self }
+        SlowPath { _guard: guard, inside: self, _lines: Deferred::begin() }
     }
 }
 
@@ -188,11 +189,12 @@ impl Drop for Inside {
     }
 }
 
-/// The lock of the slow path, held.
+/// The lock of the slow path, held. What its thread logs meanwhile is passed on after its release.
 pub struct SlowPath {
+    // Dropped in the order of the fields: a hook that takes a line may enter the slow path.
     _guard: MutexGuard<'static, ()>,
-    // Dropped after the guard.
     inside: Inside,
+    _lines: Deferred,
 }
 
 impl SlowPath {

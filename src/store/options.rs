@@ -3,9 +3,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use crate::file::writer::Access;
+use crate::logging::log_line;
 
 /// Gives the name of this process.
 type ProcessName = Box<dyn Fn() -> String + Send + Sync>;
@@ -48,6 +49,9 @@ impl DirectoryOptions {
     }
 
     /// Creates files with mode 0640 instead of 0600, for an exporter that runs as another user.
+    ///
+    /// Such an exporter sees by the lock of a file that its writer has ended. To compact the files it needs write
+    /// access to the directory; without, start it with `--compact off`.
     pub fn group_readable(mut self) -> DirectoryOptions {
         self.is_group_readable = true;
         self

@@ -5,6 +5,7 @@ mod kept;
 mod killed;
 mod readers;
 mod reset;
+mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

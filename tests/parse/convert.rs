@@ -1,4 +1,4 @@
-//! `convert` and `lint`, run.
+//! The commands `convert` and `lint`.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use crate::support::process::Said;
 use crate::support::{TestDir, multiprom, output_of, skip};
 
-/// Runs a command with this text as its standard input.
-pub(super) fn fed(command: &mut Command, input: &[u8]) -> Said {
+/// Runs a command with `input` as its standard input.
+pub(super) fn run_with_input(command: &mut Command, input: &[u8]) -> Said {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A command that does not read to the end closes the pipe.
+    // Ignores the error if the command ends before it has read all input.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -23,59 +23,76 @@ pub(super) fn fed(command: &mut Command, input: &[u8]) -> Said {
 }
 
 fn convert(from: &str, to: &str, input: &str) -> Said {
-    fed(multiprom().args(["convert", "--from", from, "--to", to]), input.as_bytes())
+    run_with_input(multiprom().args(["convert", "--from", from, "--to", to]), input.as_bytes())
 }
 
 fn lint(input: &str) -> Said {
-    fed(multiprom().arg("lint"), input.as_bytes())
+    run_with_input(multiprom().arg("lint"), input.as_bytes())
 }
 
-/// Asserts that a command was good, and gives what it printed.
+/// Asserts that a command succeeded, and returns its standard output.
 #[track_caller]
-fn good(said: Said) -> String {
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
-    said.stdout
+fn success(output: Said) -> String {
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    output.stdout
 }
 
 #[test]
-fn text_becomes_openmetrics_and_comes_back() {
+fn text_is_converted_to_openmetrics_and_back() {
     let text = "# HELP c_total Count.\n# TYPE c_total counter\nc_total{a=\"b\"} 3 1500\n\
                 # TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 4\nh_count 2\n";
-    let openmetrics = good(convert("text", "openmetrics", text));
+    let openmetrics = success(convert("text", "openmetrics", text));
     assert_eq!(
         openmetrics,
         "# TYPE c counter\n# HELP c Count.\nc_total{a=\"b\"} 3.0 1.5\n\
          # TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 4.0\nh_count 2\n# EOF\n"
     );
-    assert_eq!(good(convert("openmetrics", "openmetrics", &openmetrics)), openmetrics);
-    assert_eq!(good(convert("openmetrics", "text", &openmetrics)), text);
+    assert_eq!(success(convert("openmetrics", "openmetrics", &openmetrics)), openmetrics);
+    assert_eq!(success(convert("openmetrics", "text", &openmetrics)), text);
 }
 
 #[test]
-fn gauges_of_creation_in_text_are_samples_of_their_metric_in_openmetrics() {
+fn points_with_equal_timestamps_are_preserved_in_openmetrics() {
+    let point = |first: u32| {
+        format!(
+            "h_bucket{{le=\"0.5\"}} {first} 5.0\nh_bucket{{le=\"+Inf\"}} 4 5.0\nh_sum 4.0 5.0\nh_count 4 5.0\n"
+        )
+    };
+    let page = format!(
+        "# TYPE h histogram\n{}{}# TYPE g gauge\ng 1.0 0.0\ng 2.0 0.0\ng 2.0 0.0\n# EOF\n",
+        point(3),
+        point(1)
+    );
+    assert_eq!(success(convert("openmetrics", "openmetrics", &page)), page);
+}
+
+#[test]
+fn created_gauges_of_the_text_format_become_created_samples_in_openmetrics() {
     let head =
         "# HELP c_total C.\n# TYPE c_total counter\nc_total{a=\"1\"} 3\nc_total{a=\"2\"} 4\n";
     let times = "# HELP c_created C.\n# TYPE c_created gauge\nc_created{a=\"1\"} 1.5\nc_created{a=\"2\"} 2.5\n";
     let rest = "# TYPE d gauge\nd 1\n# TYPE e_created gauge\ne_created 1\n";
     let text = [head, times, rest].concat();
-    let openmetrics = good(convert("text", "openmetrics", &text));
+    let openmetrics = success(convert("text", "openmetrics", &text));
     assert_eq!(
         openmetrics,
         "# TYPE c counter\n# HELP c C.\nc_total{a=\"1\"} 3.0\nc_created{a=\"1\"} 1.5\n\
          c_total{a=\"2\"} 4.0\nc_created{a=\"2\"} 2.5\n\
          # TYPE d gauge\nd 1.0\n# TYPE e_created gauge\ne_created 1.0\n# EOF\n"
     );
-    assert_eq!(good(convert("openmetrics", "text", &openmetrics)), text);
-    assert!(good(convert("text", "openmetrics2", &text)).contains("c_total{a=\"1\"} 3.0 st@1.5\n"));
+    assert_eq!(success(convert("openmetrics", "text", &openmetrics)), text);
+    assert!(
+        success(convert("text", "openmetrics2", &text)).contains("c_total{a=\"1\"} 3.0 st@1.5\n")
+    );
 }
 
 #[test]
-fn pieces_of_a_text_are_put_together() {
+fn interleaved_samples_of_a_text_exposition_are_grouped() {
     let text = "# HELP a A.\nb{x=\"1\"} 1\n# TYPE a gauge\na 1\nb{x=\"2\"} 2\n\
                 # TYPE h histogram\nh_bucket{le=\"+Inf\",x=\"1\"} 1\nh_bucket{le=\"+Inf\",x=\"2\"} 2\n\
                 h_bucket{x=\"1\",le=\"1\"} 1\n";
     assert_eq!(
-        good(convert("text", "openmetrics", text)),
+        success(convert("text", "openmetrics", text)),
         "# TYPE b unknown\nb{x=\"1\"} 1.0\nb{x=\"2\"} 2.0\n# TYPE a gauge\n# HELP a A.\na 1.0\n\
          # TYPE h histogram\nh_bucket{x=\"1\",le=\"1.0\"} 1\nh_bucket{x=\"1\",le=\"+Inf\"} 1\n\
          h_bucket{x=\"2\",le=\"+Inf\"} 2\n# EOF\n"
@@ -83,17 +100,17 @@ fn pieces_of_a_text_are_put_together() {
 }
 
 #[test]
-fn metadata_far_from_its_samples_is_found() {
+fn metadata_applies_to_samples_after_other_families() {
     let text = "# HELP a A.\n# HELP b B.\n# TYPE a gauge\n# TYPE b gauge\na 1\nb 2\n";
     assert_eq!(
-        good(convert("text", "text", text)),
+        success(convert("text", "text", text)),
         "# HELP a A.\n# TYPE a gauge\na 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
     );
-    assert_eq!(good(lint(text)), "");
+    assert_eq!(success(lint(text)), "");
 }
 
 #[test]
-fn what_does_not_parse_exits_with_1_and_names_the_place() {
+fn parse_errors_exit_with_1_and_name_the_position() {
     for (from, input, message) in [
         ("text", "a 1\nb", "`standard input`: line 2, column 2: expected a number, got ``"),
         (
@@ -102,56 +119,56 @@ fn what_does_not_parse_exits_with_1_and_names_the_place() {
             "`standard input`: line 2, column 1: the exposition ends without `# EOF`",
         ),
     ] {
-        let said = convert(from, "text", input);
-        assert_eq!((said.status, said.stdout.as_str()), (1, ""));
-        assert_eq!(said.stderr, format!("multiprom: {message}\n"));
+        let output = convert(from, "text", input);
+        assert_eq!((output.status, output.stdout.as_str()), (1, ""));
+        assert_eq!(output.stderr, format!("multiprom: {message}\n"));
     }
     let dir = TestDir::new("convert");
     let file = dir.path().join("page");
     fs::write(&file, "a x\n").unwrap();
-    let said = fed(multiprom().arg("lint").arg(&file), b"");
+    let output = run_with_input(multiprom().arg("lint").arg(&file), b"");
     let message = "line 1, column 3: expected a number, got `x`";
-    assert_eq!(said.stderr, format!("multiprom: `{}`: {message}\n", file.display()));
-    assert_eq!(said.status, 1);
-    let said = fed(multiprom().arg("lint").arg(dir.path().join("none")), b"");
-    assert_eq!(said.status, 1);
-    assert!(said.stderr.contains("none`: No such file"), "{}", said.stderr);
+    assert_eq!(output.stderr, format!("multiprom: `{}`: {message}\n", file.display()));
+    assert_eq!(output.status, 1);
+    let output = run_with_input(multiprom().arg("lint").arg(dir.path().join("none")), b"");
+    assert_eq!(output.status, 1);
+    assert!(output.stderr.contains("none`: No such file"), "{}", output.stderr);
 }
 
 #[test]
-fn text_that_is_no_good_openmetrics_is_not_printed_as_such() {
+fn text_that_violates_openmetrics_is_not_converted_to_it() {
     for (text, message) in [
         ("# TYPE a counter\na -1\nb 1\n", "1 of 2 samples do not fit into the format"),
         ("# TYPE a histogram\na_bucket{le=\"1\"} 1\n", "line "),
     ] {
-        let said = convert("text", "openmetrics", text);
-        assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+        let output = convert("text", "openmetrics", text);
+        assert_eq!((output.status, output.stdout.as_str()), (1, ""));
         let start = format!("multiprom: `OpenMetrics output`: {message}");
-        assert!(said.stderr.starts_with(&start), "{}", said.stderr);
+        assert!(output.stderr.starts_with(&start), "{}", output.stderr);
     }
 }
 
 #[test]
-fn labels_whose_names_become_equal_are_not_printed_twice() {
-    let said = convert("text", "text", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
-    assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+fn label_names_that_collide_when_escaped_are_refused() {
+    let output = convert("text", "text", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
+    assert_eq!((output.status, output.stdout.as_str()), (1, ""));
     let message = "multiprom: `text output`: 1 of 1 samples do not fit into the format\n";
-    assert_eq!(said.stderr, message);
-    // Names in quotes are told apart.
-    let said = convert("text", "text-utf8", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
-    assert_eq!(said.status, 0, "{}", said.stderr);
-    assert!(super::text(&said.stdout).is_ok(), "{}", said.stdout);
+    assert_eq!(output.stderr, message);
+    // Quoted names do not collide.
+    let output = convert("text", "text-utf8", "a{\"l.m\"=\"1\",\"l m\"=\"2\"} 1\n");
+    assert_eq!(output.status, 0, "{}", output.stderr);
+    assert!(super::text(&output.stdout).is_ok(), "{}", output.stdout);
 }
 
 #[test]
 fn wrong_usage_exits_with_2() {
     for arguments in ["convert", "convert --from text", "convert --from xml --to text", "lint -x"] {
-        let said = fed(multiprom().args(arguments.split(' ')), b"");
-        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{arguments}");
+        let output = run_with_input(multiprom().args(arguments.split(' ')), b"");
+        assert_eq!((output.status, output.stdout.as_str()), (2, ""), "{arguments}");
     }
 }
 
-/// One page for each rule of promtool, and what it is about.
+/// Expositions for each rule of promtool.
 const LINTED: [&str; 24] = [
     "# TYPE a gauge\na 1\n",
     "# HELP a A.\na 1\n",
@@ -180,7 +197,7 @@ const LINTED: [&str; 24] = [
 ];
 
 #[test]
-fn lint_says_what_promtool_says() {
+fn lint_reports_the_same_problems_as_promtool() {
     if Command::new("promtool").arg("--version").output().is_err() {
         skip("promtool is not installed");
         return;
@@ -188,11 +205,12 @@ fn lint_says_what_promtool_says() {
     let mut found = 0;
     for page in LINTED {
         let ours = lint(page);
-        let theirs = fed(Command::new("promtool").args(["check", "metrics"]), page.as_bytes());
+        let theirs =
+            run_with_input(Command::new("promtool").args(["check", "metrics"]), page.as_bytes());
         let sorted = |text: &str| {
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
             lines.sort();
-            // promtool repeats itself, once for each abbreviation or label.
+            // promtool repeats a problem for each abbreviation or label.
             lines.dedup();
             lines
         };
@@ -204,12 +222,13 @@ fn lint_says_what_promtool_says() {
 }
 
 #[test]
-fn lint_adds_up_histograms_where_promtool_does_not() {
-    let of = |others: &str| lint(&format!("# HELP a A.\n# TYPE a histogram\n{others}"));
+fn lint_checks_the_consistency_of_histograms() {
+    let lint_histogram =
+        |samples: &str| lint(&format!("# HELP a A.\n# TYPE a histogram\n{samples}"));
     for (samples, message) in [
         (
             "a_bucket{le=\"1\"} 2\na_bucket{le=\"+Inf\"} 1\na_count 1\n",
-            "a histogram buckets should not hold less than smaller ones\n",
+            "a histogram buckets should be cumulative\n",
         ),
         (
             "a_bucket{le=\"+Inf\"} 1\na_count 2\n",
@@ -218,28 +237,31 @@ fn lint_adds_up_histograms_where_promtool_does_not() {
         ("a_bucket{le=\"1\"} 1\na_count 1\n", "a histograms should have a bucket \"+Inf\"\n"),
         ("a_bucket{le=\"+Inf\"} 1\na_bucket{le=\"+Inf\"} 1\na_count 1\n", "a metric not unique\n"),
     ] {
-        let said = of(samples);
-        assert_eq!((said.status, said.stdout.as_str()), (3, message), "{samples}");
+        let output = lint_histogram(samples);
+        assert_eq!((output.status, output.stdout.as_str()), (3, message), "{samples}");
     }
 }
 
 #[test]
-fn lint_reads_openmetrics_by_the_names_of_the_text_format() {
+fn lint_applies_the_names_of_the_text_format_to_openmetrics() {
     let page = "# TYPE a counter\n# HELP a A.\na_total 1\n# EOF\n";
     let mut command = multiprom();
     assert_eq!(
-        good(fed(command.args(["lint", "--from", "openmetrics", "-"]), page.as_bytes())),
+        success(run_with_input(
+            command.args(["lint", "--from", "openmetrics", "-"]),
+            page.as_bytes()
+        )),
         ""
     );
 }
 
 #[test]
-fn what_we_dump_passes_both_commands() {
+fn dumped_expositions_are_unchanged_by_convert() {
     let dir = TestDir::new("dumped");
     output_of(crate::support::example("test-worker").arg(dir.path()).arg("0"));
     for format in ["text", "openmetrics"] {
         let dumped =
             output_of(multiprom().args(["dump", "--format", format, "--dir"]).arg(dir.path()));
-        assert_eq!(good(convert(format, format, &dumped)), dumped);
+        assert_eq!(success(convert(format, format, &dumped)), dumped);
     }
 }

@@ -1,4 +1,5 @@
-//! Families of every type with any text and any number, and what each format holds of them.
+//! Strategies that generate families of every type with any strings and numbers, and the part of them that each format
+//! can represent.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,12 +23,12 @@ pub const TYPES: [MetricType; 8] = [
     MetricType::Unknown,
 ];
 
-/// Which names are given.
+/// The names that are generated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Naming {
     /// `[a-z0-9_]`.
     Plain,
-    /// Any text after a letter.
+    /// A letter and any string.
     Any,
 }
 
@@ -42,7 +43,7 @@ fn word(naming: Naming) -> BoxedStrategy<String> {
     }
 }
 
-/// Label sets with distinct names, of any values.
+/// Label sets with distinct names and any values.
 fn labels(naming: Naming) -> impl Strategy<Value = Labels> {
     vec((word(naming), text()), 0..3).prop_map(|pairs| {
         let name = |(at, (word, value))| (format!("{}{word}", ['x', 'b', 'Z'][at]), value);
@@ -50,13 +51,13 @@ fn labels(naming: Naming) -> impl Strategy<Value = Labels> {
     })
 }
 
-/// Any number of milliseconds in the years 0 to 10000 or so, and near 0.
+/// Times in whole milliseconds, from about the year 0 to the year 10000, and near 0.
 fn time() -> impl Strategy<Value = f64> {
     let milliseconds = prop_oneof![-62_000_000_000_000i64..260_000_000_000_000, -2000i64..2000];
     milliseconds.prop_map(|time| time as f64 / 1000.0)
 }
 
-/// Any number, those that are no plain ones among them.
+/// Any number, with special values more often than by chance.
 fn number() -> impl Strategy<Value = f64> {
     prop_oneof![
         any::<u64>().prop_map(f64::from_bits),
@@ -90,7 +91,7 @@ fn sample(part: Part, labels: &Labels, value: f64, timestamp: Option<f64>) -> Ow
     OwnedSample { part, labels: labels.clone(), value, timestamp, exemplar: None }
 }
 
-/// An exemplar with few enough characters for OpenMetrics.
+/// An exemplar whose labels are within the limit of OpenMetrics.
 fn exemplar(naming: Naming) -> impl Strategy<Value = OwnedExemplar> {
     let short = |text: String| text.chars().take(40).collect::<String>();
     let label = (word(naming), text())
@@ -99,7 +100,7 @@ fn exemplar(naming: Naming) -> impl Strategy<Value = OwnedExemplar> {
         .prop_map(|(labels, value, timestamp)| OwnedExemplar { labels, value, timestamp })
 }
 
-/// Buckets with the spans that they fill; all counts whole, or any.
+/// Buckets with matching spans.
 fn native_buckets(counts: BoxedStrategy<f64>) -> impl Strategy<Value = OwnedNativeBuckets> {
     vec((0..5i32, vec(counts, 0..3)), 0..3).prop_map(|groups| {
         let mut buckets = OwnedNativeBuckets::default();
@@ -123,7 +124,7 @@ fn native(naming: Naming) -> impl Strategy<Value = OwnedNativeHistogram> {
             let (negative, positive) = sides;
             let native = OwnedNativeHistogram::default();
             let mut native = OwnedNativeHistogram { count, sum, schema, zero_threshold, ..native };
-            // The sign of a zero is not kept in a count.
+            // Counts do not preserve the sign of zero.
             native.zero_count = zero_count + 0.0;
             native.count += 0.0;
             let has_empty_span = positive.spans == [BucketSpan::default()];
@@ -135,7 +136,7 @@ fn native(naming: Naming) -> impl Strategy<Value = OwnedNativeHistogram> {
     })
 }
 
-/// The samples of one metric of this type, and perhaps its native histogram.
+/// The samples of one metric, and its native histogram if it has one.
 type Metric = (Vec<OwnedSample>, Option<OwnedNativeHistogram>);
 
 fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrategy<Metric> {
@@ -238,7 +239,7 @@ fn joined(
         let after = samples.len();
         native_histograms.extend(native.map(|native| {
             let (count, sum) = match samples.last() {
-                // With classic buckets there is one count and one sum.
+                // A histogram with both kinds of buckets has one count and one sum.
                 Some(_) if !native_only => totals(&samples),
                 _ => (native.count, native.sum),
             };
@@ -248,7 +249,7 @@ fn joined(
     Family { name, help, unit, metric_type, samples, native_histograms }
 }
 
-/// Count and sum of the last metric, as protobuf has them.
+/// Count and sum of the last metric, as protobuf represents them.
 fn totals(samples: &[OwnedSample]) -> (f64, f64) {
     let last = |is: fn(&Part) -> bool| samples.iter().rfind(|sample| is(&sample.part));
     let last_labels = samples.last().map(|sample| &sample.labels);
@@ -268,17 +269,17 @@ pub fn families(naming: Naming) -> impl Strategy<Value = Families> {
     })
 }
 
-/// What a format holds of families.
-pub fn held(format: Format, families: &Families) -> Families {
+/// The part of families that a format can represent.
+pub fn representable(format: Format, families: &Families) -> Families {
     let each = families.0.iter().cloned();
     Families(match format {
-        Format::Text | Format::TextUtf8 => each.flat_map(held_by_text).collect(),
-        Format::OpenMetrics => each.map(held_by_openmetrics).collect(),
-        _ => each.filter_map(held_by_protobuf).collect(),
+        Format::Text | Format::TextUtf8 => each.flat_map(representable_in_text).collect(),
+        Format::OpenMetrics => each.map(representable_in_openmetrics).collect(),
+        _ => each.filter_map(representable_in_protobuf).collect(),
     })
 }
 
-/// Infos and state sets become gauges.
+/// Converts infos and state sets to gauges.
 fn as_gauge(mut family: Family) -> Family {
     if family.metric_type == MetricType::Info {
         family.name.push_str("_info");
@@ -290,7 +291,7 @@ fn as_gauge(mut family: Family) -> Family {
     family
 }
 
-fn held_by_text(family: Family) -> Vec<Family> {
+fn representable_in_text(family: Family) -> Vec<Family> {
     let mut family = as_gauge(family);
     family.unit.clear();
     family.native_histograms.clear();
@@ -318,10 +319,10 @@ fn held_by_text(family: Family) -> Vec<Family> {
     found
 }
 
-fn held_by_openmetrics(mut family: Family) -> Family {
+fn representable_in_openmetrics(mut family: Family) -> Family {
     family.native_histograms.clear();
     if family.metric_type == MetricType::Histogram {
-        // A sum that is not known goes with its count.
+        // A sum that is NaN is omitted with its count.
         let is_nan = |sample: &OwnedSample| sample.part == Part::Sum && sample.value.is_nan();
         let without: Vec<Labels> =
             family.samples.iter().filter(|s| is_nan(s)).map(|s| s.labels.clone()).collect();
@@ -341,7 +342,7 @@ fn held_by_openmetrics(mut family: Family) -> Family {
     family
 }
 
-fn held_by_protobuf(family: Family) -> Option<Family> {
+fn representable_in_protobuf(family: Family) -> Option<Family> {
     let mut family = as_gauge(family);
     let parts = match family.metric_type {
         MetricType::Histogram => [Part::Sum, Part::Count],

@@ -1,4 +1,4 @@
-//! The parsers, by their rules and by foreign judges.
+//! The parsers: their rules, and comparisons with other parsers.
 
 mod convert;
 mod generated;
@@ -11,15 +11,15 @@ mod text_rules;
 
 use multiprom::parse::{Family, Limits, ParseError, Parser};
 
-/// The families of a text exposition.
+/// Parses a text exposition.
 fn text(page: &str) -> Result<Vec<Family>, ParseError> {
     Parser::text(page.as_bytes()).collect()
 }
 
-/// The families of an OpenMetrics exposition.
+/// Parses an OpenMetrics exposition.
 fn openmetrics(page: &str) -> Result<Vec<Family>, ParseError> {
     Parser::openmetrics(page.as_bytes()).collect()
 }
 
-/// Small limits, to meet each of them.
+/// Limits that are small enough to exceed each of them.
 const SMALL: Limits = Limits { line_len: 60, labels: 2, family_len: 100, families: 3 };

@@ -1,18 +1,18 @@
-//! The rules of OpenMetrics 1.0.0, one test for each group; `docs/openmetrics.md` names them.
+//! The rules of OpenMetrics 1.0.0. `docs/openmetrics.md` lists the rules with the tests that check them.
 
 use multiprom::parse::{Family, ParseErrorKind, Parser};
 use multiprom::{MetricType, Part};
 
 use super::{SMALL, openmetrics};
 
-/// The families of lines that are good with `# EOF` after them.
+/// Parses lines, to which `# EOF` is appended, and asserts that they are valid.
 #[track_caller]
-fn taken(lines: &str) -> Vec<Family> {
+fn accepted(lines: &str) -> Vec<Family> {
     let page = format!("{lines}# EOF\n");
     openmetrics(&page).unwrap_or_else(|error| panic!("{page}{error}"))
 }
 
-/// Asserts that lines, with `# EOF` after them, are refused at this line with this message.
+/// Asserts that lines, to which `# EOF` is appended, are refused at line `at` with an error that ends with `message`.
 #[track_caller]
 fn refused(lines: &str, at: u64, message: &str) {
     let page = format!("{lines}# EOF\n");
@@ -21,15 +21,15 @@ fn refused(lines: &str, at: u64, message: &str) {
     assert!(error.line() == at && text.ends_with(message), "{page}\n{text}, not {at} {message}");
 }
 
-/// Asserts the same of a whole page.
+/// Asserts that a complete exposition is refused with this error.
 #[track_caller]
-fn page_refused(page: &str, message: &str) {
+fn exposition_refused(page: &str, message: &str) {
     assert_eq!(openmetrics(page).expect_err(page).to_string(), message);
 }
 
 #[test]
-fn every_type_is_read_with_its_parts() {
-    let families = taken(
+fn every_type_is_parsed() {
+    let families = accepted(
         "# TYPE c_seconds counter\n# UNIT c_seconds seconds\n# HELP c_seconds A \\\"b\\\".\\n\\\\\n\
          c_seconds_total{a=\"b\"} 3 1.5 # {t=\"x\"} 0.5 1.25\nc_seconds_created{a=\"b\"} 1 1.5\n\
          # TYPE g gauge\ng -Inf\n\
@@ -79,26 +79,26 @@ fn every_type_is_read_with_its_parts() {
 
 #[test]
 fn an_exposition_ends_with_one_eof() {
-    assert_eq!(taken(""), []);
+    assert_eq!(accepted(""), []);
     assert!(openmetrics("a 1\n# EOF").is_ok());
-    page_refused("", "line 1, column 1: the exposition ends without `# EOF`");
-    page_refused("a 1\n", "line 2, column 1: the exposition ends without `# EOF`");
-    page_refused("a 1", "line 1, column 4: expected a line feed, and `# EOF`");
-    page_refused("# EOF\n\n", "line 2, column 1: something follows `# EOF`");
-    page_refused("# EOF\n# EOF\n", "line 2, column 1: something follows `# EOF`");
-    page_refused("# EOF \n", "line 1, column 3: expected HELP, TYPE, UNIT or EOF after `#`");
-    page_refused("a 1# EOF\n", "line 1, column 3: expected a number, got `1#`");
+    exposition_refused("", "line 1, column 1: the exposition ends without `# EOF`");
+    exposition_refused("a 1\n", "line 2, column 1: the exposition ends without `# EOF`");
+    exposition_refused("a 1", "line 1, column 4: expected a line feed, and `# EOF`");
+    exposition_refused("# EOF\n\n", "line 2, column 1: unexpected content after `# EOF`");
+    exposition_refused("# EOF\n# EOF\n", "line 2, column 1: unexpected content after `# EOF`");
+    exposition_refused("# EOF \n", "line 1, column 3: expected HELP, TYPE, UNIT or EOF after `#`");
+    exposition_refused("a 1# EOF\n", "line 1, column 3: expected a number, got `1#`");
 }
 
 #[test]
-fn lines_end_with_a_line_feed_alone_and_none_is_empty_or_a_comment() {
+fn lines_end_with_a_line_feed_and_are_neither_empty_nor_comments() {
     refused("a 1\r\n", 1, "column 4: the line ends with a carriage return");
-    assert_eq!(taken("# HELP a b\r\na 1\n")[0].help, "b\r");
-    page_refused(
+    assert_eq!(accepted("# HELP a b\r\na 1\n")[0].help, "b\r");
+    exposition_refused(
         "# HELP a b\r\n# TYPE a gauge\r\n# EOF\r\n",
         "line 2, column 15: the line ends with a carriage return",
     );
-    page_refused(
+    exposition_refused(
         "# HELP a b\r\n# EOF\r\n",
         "line 2, column 6: the line ends with a carriage return",
     );
@@ -106,12 +106,12 @@ fn lines_end_with_a_line_feed_alone_and_none_is_empty_or_a_comment() {
     refused(" a 1\n", 1, "column 1: expected a metric name");
     refused("# a comment\n", 1, "column 3: expected HELP, TYPE, UNIT or EOF after `#`");
     refused("#a\n", 1, "column 2: expected a space after `#`");
-    taken("a{b=\"\r\"} 1\n");
+    accepted("a{b=\"\r\"} 1\n");
 }
 
 #[test]
 fn bytes_are_utf8_without_byte_order_mark() {
-    let families = taken("a{b=\"\0\u{1f600}\"} 1\n");
+    let families = accepted("a{b=\"\0\u{1f600}\"} 1\n");
     assert_eq!(families[0].samples[0].labels[0].1, "\0\u{1f600}");
     refused("\u{feff}a 1\n", 1, "column 1: the exposition begins with a byte order mark");
     let error = Parser::openmetrics(&b"a{b=\"\xff\"} 1\n# EOF\n"[..]).last().unwrap().unwrap_err();
@@ -121,7 +121,7 @@ fn bytes_are_utf8_without_byte_order_mark() {
 #[test]
 fn numbers_follow_the_grammar() {
     for number in ["0042", "1.", ".5", "+1e3", "1E-3", "nan", "NaN", "inf", "-INF", "Infinity"] {
-        taken(&format!("a {number}\n"));
+        accepted(&format!("a {number}\n"));
     }
     for number in ["0x1", "1_0", "1e999", "+nan", "e5", ".", "a", "1d"] {
         refused(&format!("a {number}\n"), 1, &format!("expected a number, got `{number}`"));
@@ -130,7 +130,7 @@ fn numbers_follow_the_grammar() {
 
 #[test]
 fn timestamps_are_finite_numbers_of_seconds() {
-    let families = taken("a{b=\"1\"} 1 -1.5\na{b=\"2\"} 1 1.5e3\na{b=\"3\"} 1 000\n");
+    let families = accepted("a{b=\"1\"} 1 -1.5\na{b=\"2\"} 1 1.5e3\na{b=\"3\"} 1 000\n");
     let times: Vec<_> = families[0].samples.iter().map(|sample| sample.timestamp).collect();
     assert_eq!(times, [Some(-1.5), Some(1500.0), Some(0.0)]);
     for time in ["NaN", "+Inf", "1z", "1.1.1", ""] {
@@ -139,8 +139,8 @@ fn timestamps_are_finite_numbers_of_seconds() {
 }
 
 #[test]
-fn single_spaces_are_where_the_grammar_has_them() {
-    taken("# HELP a \n# UNIT a \na{} 1\n");
+fn only_the_spaces_of_the_grammar_are_accepted() {
+    accepted("# HELP a \n# UNIT a \na{} 1\n");
     for (line, column) in [
         ("a  1", 3),
         ("a 1 ", 5),
@@ -174,19 +174,19 @@ fn single_spaces_are_where_the_grammar_has_them() {
 }
 
 #[test]
-fn escapes_are_resolved_and_others_stand_for_themselves() {
-    let families = taken("# HELP a \\\\ \\n \\\" \" \\x\na{b=\"\\\\\\n\\\"\\x{,}#\"} 1\n");
+fn known_escapes_are_resolved_and_other_backslashes_are_literal() {
+    let families = accepted("# HELP a \\\\ \\n \\\" \" \\x\na{b=\"\\\\\\n\\\"\\x{,}#\"} 1\n");
     assert_eq!(families[0].help, "\\ \n \" \" \\x");
     assert_eq!(families[0].samples[0].labels[0].1, "\\\n\"\\x{,}#");
 }
 
 #[test]
-fn names_follow_the_grammar_unless_they_are_in_quotes() {
-    taken("a:b_9 1\n");
+fn unquoted_names_follow_the_grammar() {
+    accepted("a:b_9 1\n");
     for line in ["9a 1", "a-b 1", "a.b 1", "a{9=\"1\"} 1", "a{b:c=\"1\"} 1", "# TYPE 9 gauge"] {
         assert!(openmetrics(&format!("{line}\n# EOF\n")).is_err(), "{line}");
     }
-    let families = taken("# TYPE \"a.b\" counter\n{\"a.b_total\",\"c d\"=\"e\"} 1\n");
+    let families = accepted("# TYPE \"a.b\" counter\n{\"a.b_total\",\"c d\"=\"e\"} 1\n");
     assert_eq!((families[0].name.as_str(), families[0].samples.len()), ("a.b", 1));
     for line in ["{} 1", "{\"\"} 1", "{a} 1", "{b=\"1\",\"a\"} 1", "a{\"b\"} 1"] {
         assert!(openmetrics(&format!("{line}\n# EOF\n")).is_err(), "{line}");
@@ -212,45 +212,61 @@ fn label_names_are_unique_within_a_sample() {
 }
 
 #[test]
-fn metadata_comes_once_each_before_the_samples() {
-    taken("# UNIT a_s s\n# HELP a_s x\n# TYPE a_s gauge\na_s 1\n");
+fn each_metadata_line_occurs_once_and_precedes_the_samples() {
+    accepted("# UNIT a_s s\n# HELP a_s x\n# TYPE a_s gauge\na_s 1\n");
     refused("# TYPE a gauge\n# TYPE a gauge\n", 2, "a second TYPE line for one family");
     refused("# HELP a \n# HELP a b\n", 2, "a second HELP line for one family");
     refused("# UNIT a_s s\n# UNIT a_s s\n", 2, "a second UNIT line for one family");
-    refused("# TYPE a gauge\na 1\n# HELP a b\n", 3, "metadata follows the samples of its family");
-    refused("a 1\n# TYPE a gauge\n", 2, "metadata follows the samples of its family");
+    refused(
+        "# TYPE a gauge\na 1\n# HELP a b\n",
+        3,
+        "metadata must precede the samples of its family",
+    );
+    refused("a 1\n# TYPE a gauge\n", 2, "metadata must precede the samples of its family");
 }
 
 #[test]
-fn the_type_is_a_word_of_the_specification() {
+fn the_type_is_one_of_the_specification() {
     for word in ["untyped", "Gauge", "", "gauges", "gauge_histogram"] {
-        refused(&format!("# TYPE a {word}\n"), 1, &format!("`{word}` is no metric type"));
+        refused(&format!("# TYPE a {word}\n"), 1, &format!("`{word}` is not a metric type"));
     }
-    assert_eq!(taken("# HELP a b\na 1\n")[0].metric_type, MetricType::Unknown);
+    assert_eq!(accepted("# HELP a b\na 1\n")[0].metric_type, MetricType::Unknown);
 }
 
 #[test]
-fn the_unit_is_the_end_of_the_name_and_not_for_every_type() {
-    taken("# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n");
-    taken("# TYPE a info\n# UNIT a \na_info 1\n");
-    let message = "the unit `seconds` is not the end of the name `a`";
+fn the_unit_is_a_suffix_of_the_name_and_not_allowed_for_every_type() {
+    accepted("# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n");
+    accepted("# TYPE a info\n# UNIT a \na_info 1\n");
+    let message = "the name `a` does not end in `_seconds`, as its unit requires";
     refused("# TYPE a gauge\n# UNIT a seconds\na 1\n", 3, message);
-    refused("# UNIT seconds seconds\n", 2, "is not the end of the name `seconds`");
-    refused("# UNIT aseconds seconds\n", 2, "is not the end of the name `aseconds`");
-    refused("# TYPE a_s info\n# UNIT a_s s\n", 3, "a family of type info has no unit");
-    refused("# TYPE a_s stateset\n# UNIT a_s s\n", 3, "a family of type stateset has no unit");
+    refused(
+        "# UNIT seconds seconds\n",
+        2,
+        "the name `seconds` does not end in `_seconds`, as its unit requires",
+    );
+    refused(
+        "# UNIT aseconds seconds\n",
+        2,
+        "the name `aseconds` does not end in `_seconds`, as its unit requires",
+    );
+    refused("# TYPE a_s info\n# UNIT a_s s\n", 3, "a family of type info must not have a unit");
+    refused(
+        "# TYPE a_s stateset\n# UNIT a_s s\n",
+        3,
+        "a family of type stateset must not have a unit",
+    );
     refused("# UNIT a_m/s m/s\n", 1, "column 11: expected a space after the metric name");
 }
 
 #[test]
-fn families_are_not_interleaved_and_their_names_do_not_clash() {
-    let taken_name = |name: &str| format!("the name `{name}` is taken by an earlier family");
-    refused("a 1\nb 1\na 2\n", 3, &taken_name("a"));
-    refused("# TYPE a gauge\n# TYPE b gauge\n# TYPE a gauge\n", 4, &taken_name("a"));
-    refused("# TYPE a counter\na 1\n", 2, &taken_name("a"));
+fn families_are_not_interleaved_and_their_names_do_not_collide() {
+    let collision = |name: &str| format!("the name `{name}` is already used by another family");
+    refused("a 1\nb 1\na 2\n", 3, &collision("a"));
+    refused("# TYPE a gauge\n# TYPE b gauge\n# TYPE a gauge\n", 4, &collision("a"));
+    refused("# TYPE a counter\na 1\n", 2, &collision("a"));
     let both = "# TYPE a counter\na_total 1\n# TYPE a_created gauge\na_created 1\n";
-    refused(both, 4, &taken_name("a_created"));
-    refused("a_total 1\n# TYPE a counter\na_total 2\n", 3, &taken_name("a_total"));
+    refused(both, 4, &collision("a_created"));
+    refused("a_total 1\n# TYPE a counter\na_total 2\n", 3, &collision("a_total"));
     for (metric_type, suffixes) in [
         ("counter", &["", "_total", "_created"][..]),
         ("summary", &["", "_count", "_sum", "_created"]),
@@ -271,105 +287,160 @@ fn families_are_not_interleaved_and_their_names_do_not_clash() {
 }
 
 #[test]
-fn metrics_are_not_interleaved_and_not_repeated() {
-    let apart = "the samples of the metric are not together";
+fn metrics_are_neither_interleaved_nor_repeated() {
+    let apart = "the samples of the metric are not consecutive";
     refused("a{b=\"1\"} 1\na{b=\"2\"} 1\na{b=\"1\"} 1\n", 3, apart);
     refused("# TYPE a summary\na_sum{b=\"1\"} 1\na_sum 1\na_count{b=\"1\"} 1\n", 4, apart);
-    refused("a 1\na 1\n", 2, "the sample repeats an earlier one");
-    refused("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1\n", 2, "the sample repeats an earlier one");
+    refused("a 1\na 1\n", 2, "duplicate sample");
+    refused("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1\n", 2, "duplicate sample");
     let total = "# TYPE a counter\na_total 1\na_created 1\na_total 1\n";
-    refused(total, 4, "the sample repeats an earlier one");
+    refused(total, 4, "duplicate sample");
     let states = "# TYPE a stateset\na{a=\"x\"} 1\na{a=\"y\"} 1\na{a=\"x\"} 1\n";
-    refused(states, 4, "the sample repeats an earlier one");
+    refused(states, 4, "duplicate sample");
     let quantiles = "# TYPE a summary\na{quantile=\"0.5\"} 1\na{quantile=\"5e-1\"} 1\n";
-    refused(quantiles, 3, "the sample repeats an earlier one");
+    refused(quantiles, 3, "duplicate sample");
     let infos = "# TYPE a info\na_info{b=\"1\"} 1\na_info{b=\"2\"} 1\na_info{b=\"1\"} 1\n";
-    refused(infos, 4, "the sample repeats an earlier one");
-    // What joins two label sets into one text is not what tells them apart.
-    taken("a{b=\"1\",c=\"\"} 1\na{b=\"1\"} 1\na{b=\"1c\"} 1\na{bc=\"1\"} 1\n");
+    refused(infos, 4, "duplicate sample");
+    // Label sets are not confused by concatenation of names and values.
+    accepted("a{b=\"1\",c=\"\"} 1\na{b=\"1\"} 1\na{b=\"1c\"} 1\na{bc=\"1\"} 1\n");
 }
 
 #[test]
-fn points_of_a_metric_go_forward_in_time_and_are_not_interleaved() {
-    taken("# TYPE a summary\na_sum 1 1\na_count 1 1\na_sum 2 2\na_count 2 2\n");
-    taken("a 1 1.0000000000000001\na 2 1.0000000000000002\n");
-    taken("# TYPE a info\na_info{b=\"1\"} 1 2\na_info{b=\"2\"} 1 1\n");
+fn points_of_a_metric_are_in_time_order_and_not_interleaved() {
+    accepted("# TYPE a summary\na_sum 1 1\na_count 1 1\na_sum 2 2\na_count 2 2\n");
+    accepted("a 1 1.0000000000000001\na 2 1.0000000000000002\n");
+    accepted("# TYPE a info\na_info{b=\"1\"} 1 2\na_info{b=\"2\"} 1 1\n");
     let back = "the timestamps of the metric go backwards";
     refused("# TYPE a summary\na_sum 1 1\na_sum 2 2\na_count 1 1\n", 4, back);
     refused("a 1 2\na 1 1\n", 2, back);
-    refused("a 1 2\na 1 2\n", 2, "the sample repeats an earlier one");
+    refused("a 1 2\na 1 2\na 1 1\n", 3, back);
     let some = "only some samples of the metric have timestamps";
     refused("# TYPE a summary\na_sum 1 1\na_count 2\n", 3, some);
     refused("# TYPE a summary\na_sum 1\na_count 2 1\n", 3, some);
 }
 
 #[test]
-fn counters_are_totals_that_are_neither_nan_nor_negative() {
-    taken("# TYPE a counter\na_total +Inf\n");
-    taken("# TYPE a counter\na_created 1\na_total 0.5\n");
+fn points_of_a_metric_may_have_equal_timestamps() {
+    // `duplicate_timestamps` from the OpenMetrics project's corpus of valid documents, and variants in which timestamps
+    // are equal as text or as numbers.
+    for times in [["0.0000000000", "0.0000000001", "0.0000000010"], ["0"; 3], ["0", "0.0", "0e1"]] {
+        let [first, second, third] = times;
+        let families = accepted(&format!(
+            "# TYPE a gauge\n# HELP a help\n\
+             a{{a=\"1\",foo=\"bar\"}} 1 {first}\n\
+             a{{a=\"1\",foo=\"bar\"}} 2 {second}\n\
+             a{{a=\"1\",foo=\"bar\"}} 3 {third}\n\
+             a{{a=\"2\",foo=\"bar\"}} 4 {first}\n\
+             a{{a=\"2\",foo=\"bar\"}} 5 {second}\n"
+        ));
+        let values: Vec<f64> = families[0].samples.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+    accepted("# TYPE a counter\na_total 1 5\na_created 1 5\na_total 2 5\n");
+    accepted("# TYPE a stateset\na{a=\"x\"} 1 5\na{a=\"y\"} 0 5\na{a=\"x\"} 0 5\na{a=\"y\"} 1 5\n");
+    accepted("# TYPE a info\na_info{b=\"1\"} 1 5\na_info{b=\"1\"} 1 5\n");
+    accepted(
+        "# TYPE a summary\na{quantile=\"0.5\"} 1 5\na_sum 1 5\na{quantile=\"0.5\"} 2 5\na_sum 2 5\n",
+    );
+    let point = |first: u32, last: u32| {
+        format!(
+            "a_bucket{{le=\"1\"}} {first} 5\na_bucket{{le=\"+Inf\"}} {last} 5\na_count {last} 5\na_sum 1 5\n"
+        )
+    };
+    accepted(&format!("# TYPE a histogram\n{}{}", point(3, 4), point(1, 2)));
+    // Each point is checked separately, as if its timestamp were unique.
+    refused(
+        "# TYPE a histogram\na_bucket{le=\"2\"} 1 5\na_bucket{le=\"1\"} 1 5\n",
+        3,
+        "the histogram before this line has no bucket `+Inf`",
+    );
+    refused(
+        &format!(
+            "# TYPE a histogram\n{}a_bucket{{le=\"1\"}} 5 5\na_bucket{{le=\"+Inf\"}} 4 5\n",
+            point(1, 2)
+        ),
+        7,
+        "the bucket counts are not cumulative",
+    );
+    // Without timestamps a metric has only one point.
+    refused("a 1\na 1\n", 2, "duplicate sample");
+}
+
+#[test]
+fn counter_totals_are_neither_nan_nor_negative() {
+    accepted("# TYPE a counter\na_total +Inf\n");
+    accepted("# TYPE a counter\na_created 1\na_total 0.5\n");
     let of = |value: &str| format!("# TYPE a counter\na_total {value}\n");
-    refused(&of("NaN"), 2, "the value is not NaN, in a family of type counter");
-    refused(&of("-1"), 2, "the value is not negative, in a family of type counter");
+    refused(&of("NaN"), 2, "the value must not be NaN in a family of type counter");
+    refused(&of("-1"), 2, "the value must not be negative in a family of type counter");
     refused(
         "# TYPE a counter\na_created NaN\n",
         2,
-        "the time of creation is a time, in a family of type counter",
+        "the creation time must be finite in a family of type counter",
     );
 }
 
 #[test]
-fn infos_are_one() {
-    refused("# TYPE a info\na_info 0\n", 2, "the value of an info is 1, in a family of type info");
-    taken("# TYPE a info\na_info{b=\"1\"} 1.0\n");
+fn the_value_of_an_info_is_one() {
+    refused(
+        "# TYPE a info\na_info 0\n",
+        2,
+        "the value of an info must be 1 in a family of type info",
+    );
+    accepted("# TYPE a info\na_info{b=\"1\"} 1.0\n");
 }
 
 #[test]
-fn states_are_zero_or_one_and_have_the_label_of_their_family() {
+fn states_are_zero_or_one_and_have_a_label_named_after_their_family() {
     refused("# TYPE a stateset\na 1\n", 2, "the state has no label `a`");
     let two = "# TYPE a stateset\na{a=\"x\"} 2\n";
-    refused(two, 2, "the value of a state is 0 or 1, in a family of type stateset");
+    refused(two, 2, "the value of a state must be 0 or 1 in a family of type stateset");
 }
 
 #[test]
-fn quantiles_are_between_zero_and_one_and_never_negative() {
-    taken("# TYPE a summary\na{quantile=\"1\"} NaN\na{quantile=\"0\"} 1\n");
+fn quantiles_are_between_zero_and_one_with_non_negative_values() {
+    accepted("# TYPE a summary\na{quantile=\"1\"} NaN\na{quantile=\"0\"} 1\n");
     refused("# TYPE a summary\na 1\n", 2, "the sample has no label `quantile`");
     let of = |quantile: &str| format!("# TYPE a summary\na{{quantile=\"{quantile}\"}} 1\n");
-    refused(&of("1.1"), 2, "a quantile is between 0 and 1");
-    refused(&of("-0.1"), 2, "a quantile is between 0 and 1");
+    refused(&of("1.1"), 2, "a quantile must be between 0 and 1");
+    refused(&of("-0.1"), 2, "a quantile must be between 0 and 1");
     refused(&of("NaN"), 2, "expected a number in `le` or `quantile`, got `NaN`");
     refused(&of("x"), 2, "expected a number in `le` or `quantile`, got `x`");
     let negative = "# TYPE a summary\na{quantile=\"1\"} -1\n";
-    refused(negative, 2, "the value of a quantile is not negative, in a family of type summary");
+    refused(
+        negative,
+        2,
+        "the value of a quantile must not be negative in a family of type summary",
+    );
 }
 
 #[test]
-fn counts_and_sums_of_summaries_are_counters() {
+fn counts_and_sums_of_summaries_follow_the_rules_of_counters() {
     refused(
         "# TYPE a summary\na_count 1.5\n",
         2,
-        "a count is an integer, in a family of type summary",
+        "a count must be an integer in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_count -1\n",
         2,
-        "the value is not negative, in a family of type summary",
+        "the value must not be negative in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_sum -1\n",
         2,
-        "the value is not negative, in a family of type summary",
+        "the value must not be negative in a family of type summary",
     );
     refused(
         "# TYPE a summary\na_sum NaN\n",
         2,
-        "the value is not NaN, in a family of type summary",
+        "the value must not be NaN in a family of type summary",
     );
     let label = "# TYPE a summary\na_sum{quantile=\"1\"} 1\n";
-    refused(label, 2, "the label `quantile` is not for _sum");
+    refused(label, 2, "a sample `_sum` must not have the label `quantile`");
 }
 
-/// A histogram of these buckets and other samples.
+/// A histogram with these buckets, followed by other lines.
 fn histogram(buckets: &[(&str, &str)], others: &str) -> String {
     let bucket = |(bound, value): &(&str, &str)| format!("a_bucket{{le=\"{bound}\"}} {value}\n");
     let buckets: Vec<String> = buckets.iter().map(bucket).collect();
@@ -377,23 +448,23 @@ fn histogram(buckets: &[(&str, &str)], others: &str) -> String {
 }
 
 #[test]
-fn buckets_rise_to_infinity_and_are_cumulative_integers() {
-    taken(&histogram(&[("-1", "1"), ("1.1e-4", "1.0"), ("1", "2"), ("+Inf", "2")], ""));
-    let missing = "no bucket `+Inf` in the metric before this line";
+fn buckets_are_sorted_cumulative_integers_that_end_with_infinity() {
+    accepted(&histogram(&[("-1", "1"), ("1.1e-4", "1.0"), ("1", "2"), ("+Inf", "2")], ""));
+    let missing = "the histogram before this line has no bucket `+Inf`";
     refused(&histogram(&[("1", "1")], ""), 3, missing);
     refused(&histogram(&[], "a_sum 1\na_count 1\n"), 4, missing);
     refused(&histogram(&[], "a_created 1\n"), 3, missing);
-    let fall = "the bounds of the buckets do not rise";
+    let fall = "the bucket bounds are not increasing";
     refused(&histogram(&[("2", "1"), ("1", "1"), ("+Inf", "1")], ""), 3, fall);
     refused(&histogram(&[("1", "1"), ("1.0", "1"), ("+Inf", "1")], ""), 3, fall);
     refused(&histogram(&[("+Inf", "1"), ("1", "1")], ""), 3, fall);
-    let less = "the bucket holds less than the one before";
+    let less = "the bucket counts are not cumulative";
     refused(&histogram(&[("1", "2"), ("+Inf", "1")], ""), 3, less);
-    let integer = "a count is an integer, in a family of type histogram";
+    let integer = "a count must be an integer in a family of type histogram";
     for value in ["1.5", "NaN", "+Inf"] {
         refused(&histogram(&[("+Inf", value)], ""), 2, integer);
     }
-    let negative = "the value is not negative, in a family of type histogram";
+    let negative = "the value must not be negative in a family of type histogram";
     refused(&histogram(&[("+Inf", "-1")], ""), 2, negative);
     refused("# TYPE a histogram\na_bucket 1\n", 2, "the sample has no label `le`");
     refused(
@@ -403,79 +474,80 @@ fn buckets_rise_to_infinity_and_are_cumulative_integers() {
     );
     refused(&histogram(&[("x", "1")], ""), 2, "expected a number in `le` or `quantile`, got `x`");
     for bound in ["inf", "+INF", "+Infinity"] {
-        refused(&histogram(&[(bound, "1")], ""), 2, "positive infinity is spelled `+Inf`");
+        refused(&histogram(&[(bound, "1")], ""), 2, "positive infinity must be spelled `+Inf`");
     }
     let label = &histogram(&[("+Inf", "1")], "a_sum{le=\"1\"} 1\n");
-    refused(label, 3, "the label `le` is not for _sum");
+    refused(label, 3, "a sample `_sum` must not have the label `le`");
 }
 
 #[test]
-fn count_and_sum_of_a_histogram_come_together_and_agree_with_its_buckets() {
+fn a_histogram_has_both_count_and_sum_or_neither_and_they_match_its_buckets() {
     let one = [("+Inf", "1")];
-    taken(&histogram(&one, "a_count 1\na_sum 2\na_created 3\n"));
-    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    accepted(&histogram(&one, "a_count 1\na_sum 2\na_created 3\n"));
+    let differs = "the histogram before this line has a count that differs from its bucket `+Inf`";
     refused(&histogram(&one, "a_count 2\na_sum 2\n"), 5, differs);
-    let missing = "count or sum is missing beside the other in the metric before this line";
+    let missing = "the histogram before this line has only one of count and sum";
     refused(&histogram(&one, "a_count 1\n"), 4, missing);
     refused(&histogram(&one, "a_sum 1\n"), 4, missing);
     let below = [("-1", "1"), ("+Inf", "1")];
-    let sum = "a sum beside buckets with negative bounds in the metric before this line";
+    let sum = "the histogram before this line has both a sum and negative bucket bounds";
     refused(&histogram(&below, "a_count 1\na_sum 2\n"), 6, sum);
     let value = "in a family of type histogram";
-    refused(&histogram(&one, "a_sum -1\n"), 3, &format!("the value is not negative, {value}"));
-    refused(&histogram(&one, "a_sum NaN\n"), 3, &format!("the value is not NaN, {value}"));
+    refused(&histogram(&one, "a_sum -1\n"), 3, &format!("the value must not be negative {value}"));
+    refused(&histogram(&one, "a_sum NaN\n"), 3, &format!("the value must not be NaN {value}"));
     // Each point of each metric is checked.
     let first =
         "# TYPE a histogram\na_bucket{b=\"1\",le=\"1\"} 1\na_bucket{b=\"2\",le=\"+Inf\"} 1\n";
-    refused(first, 3, "no bucket `+Inf` in the metric before this line");
+    refused(first, 3, "the histogram before this line has no bucket `+Inf`");
     let second = "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1 1\na_bucket{le=\"1\"} 1 2\n";
-    refused(second, 4, "no bucket `+Inf` in the metric before this line");
+    refused(second, 4, "the histogram before this line has no bucket `+Inf`");
 }
 
 #[test]
 fn gauge_histograms_follow_the_rules_of_histograms() {
     let of = |others: &str| format!("# TYPE a gaugehistogram\na_bucket{{le=\"+Inf\"}} 1\n{others}");
-    taken(&of("a_gcount 1\na_gsum 2\n"));
-    taken(
+    accepted(&of("a_gcount 1\na_gsum 2\n"));
+    accepted(
         "# TYPE a gaugehistogram\na_bucket{le=\"-1\"} 1\na_bucket{le=\"+Inf\"} 1\na_gcount 1\na_gsum -2\n",
     );
-    let differs = "the count is not that of the bucket `+Inf` in the metric before this line";
+    let differs = "the histogram before this line has a count that differs from its bucket `+Inf`";
     refused(&of("a_gcount 2\na_gsum 2\n"), 5, differs);
-    let missing = "count or sum is missing beside the other in the metric before this line";
+    let missing = "the histogram before this line has only one of count and sum";
     refused(&of("a_gcount 1\n"), 4, missing);
-    let negative = "a negative sum without negative bounds in the metric before this line";
+    let negative =
+        "the histogram before this line has a negative sum but no negative bucket bounds";
     refused(&of("a_gcount 1\na_gsum -1\n"), 5, negative);
     let value = "in a family of type gaugehistogram";
-    refused(&of("a_gsum NaN\n"), 3, &format!("the value is not NaN, {value}"));
-    refused(&of("a_gcount 0.5\n"), 3, &format!("a count is an integer, {value}"));
-    refused(&of("a_gcount{le=\"1\"} 1\n"), 3, "the label `le` is not for _gcount");
+    refused(&of("a_gsum NaN\n"), 3, &format!("the value must not be NaN {value}"));
+    refused(&of("a_gcount 0.5\n"), 3, &format!("a count must be an integer {value}"));
+    refused(&of("a_gcount{le=\"1\"} 1\n"), 3, "a sample `_gcount` must not have the label `le`");
     refused(
         "# TYPE a gaugehistogram\n# HELP a b\na_bucket{le=\"1\"} 1\n",
         4,
-        "no bucket `+Inf` in the metric before this line",
+        "the histogram before this line has no bucket `+Inf`",
     );
     refused(
         "# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} -1\n",
         2,
-        &format!("the value is not negative, {value}"),
+        &format!("the value must not be negative {value}"),
     );
 }
 
 #[test]
-fn exemplars_are_of_totals_and_buckets_and_within_them() {
-    taken(&histogram(&[("1", "1 # {} 1"), ("+Inf", "1 # {t=\"\"} 5 -1")], ""));
-    taken("# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} 1 # {} 1\n");
-    let only = "only totals of counters and buckets have exemplars";
+fn exemplars_are_allowed_only_on_totals_and_buckets_and_lie_within_the_bucket() {
+    accepted(&histogram(&[("1", "1 # {} 1"), ("+Inf", "1 # {t=\"\"} 5 -1")], ""));
+    accepted("# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} 1 # {} 1\n");
+    let only = "only counter totals and buckets may have exemplars";
     refused("a 1 # {} 1\n", 1, only);
     refused("# TYPE a counter\na_created 1 # {} 1\n", 2, only);
     refused(&histogram(&[("+Inf", "1")], "a_count 1 # {} 1\n"), 3, only);
-    let within = "the exemplar is not within its bucket";
+    let within = "the value of the exemplar is outside its bucket";
     refused(&histogram(&[("1", "1 # {} 1.5")], ""), 2, within);
     refused(&histogram(&[("1", "1 # {} NaN")], ""), 2, within);
 }
 
 #[test]
-fn an_exemplar_is_written_as_the_grammar_says() {
+fn exemplars_follow_the_grammar() {
     for (exemplar, column) in [
         (" #", 12),
         ("# {} 1", 9),
@@ -498,17 +570,17 @@ fn an_exemplar_is_written_as_the_grammar_says() {
 }
 
 #[test]
-fn an_exemplar_has_at_most_128_characters_of_labels() {
+fn the_labels_of_an_exemplar_have_at_most_128_characters() {
     let of = |len: usize| {
         let value = "\u{e9}".repeat(len - 3);
         format!("# TYPE a counter\na_total 1 # {{abc=\"{value}\"}} 1\n")
     };
-    taken(&of(128));
+    accepted(&of(128));
     refused(&of(129), 2, "the exemplar's labels have 129 characters, the limit is 128");
 }
 
 #[test]
-fn each_limit_ends_the_reading() {
+fn exceeding_any_limit_is_an_error() {
     let limited = |page: &str, message: &str| {
         let parser = Parser::openmetrics(page.as_bytes()).with_limits(SMALL);
         let error = parser.last().unwrap().unwrap_err();

@@ -1,4 +1,4 @@
-//! Native histograms in protobuf: read in every form, written as they were, and refused where they are damaged.
+//! Native histograms in protobuf: every encoding is parsed, conversion preserves them, and invalid ones are refused.
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
@@ -10,7 +10,7 @@ use multiprom::{BucketSpan, Part};
 use super::protobuf_parser::{Message, family, label, new, read};
 use crate::support::{multiprom, zoo};
 
-/// The bits of a number in zigzag form.
+/// Encodes an integer in zigzag form.
 fn zigzag(value: i64) -> i64 {
     (value << 1) ^ (value >> 63)
 }
@@ -20,7 +20,7 @@ fn span(offset: i64, length: i64) -> Message {
 }
 
 fn packed(values: &[i64]) -> Vec<u8> {
-    // A field of varints only, without its tags.
+    // Encodes each value as a field and removes the tag.
     let one = |value: &i64| new().int(0, zigzag(*value)).into_bytes()[1..].to_vec();
     values.iter().flat_map(one).collect()
 }
@@ -29,7 +29,7 @@ fn histogram(fields: &Message) -> Message {
     family("h", 4, &new().message(1, &label("a", "b")).message(7, fields).int(6, 1500))
 }
 
-/// The only native histogram of a message; it has no samples.
+/// The native histogram of a message, which must have one and no samples.
 #[track_caller]
 fn native(fields: &Message) -> OwnedNativeHistogram {
     let families = read(&histogram(fields).delimited()).unwrap();
@@ -38,8 +38,8 @@ fn native(fields: &Message) -> OwnedNativeHistogram {
     native.clone()
 }
 
-/// As the Go client writes one: integers, differences, no classic buckets.
-fn of_go() -> Message {
+/// A native histogram as the Go client encodes it: integer counts as differences, no classic buckets.
+fn go_histogram() -> Message {
     let time = new().int(1, 12).int(2, 500_000_000);
     let exemplar = new().message(1, &label("t", "x")).double(2, 0.5).message(3, &time);
     new()
@@ -60,8 +60,8 @@ fn of_go() -> Message {
 }
 
 #[test]
-fn native_histograms_are_read_with_all_that_they_have() {
-    let native = native(&of_go());
+fn all_fields_of_a_native_histogram_are_parsed() {
+    let native = native(&go_histogram());
     assert_eq!(native.labels, [("a".to_owned(), "b".to_owned())]);
     assert_eq!((native.count, native.sum, native.schema), (10.0, 3.5, -1));
     assert_eq!((native.zero_threshold, native.zero_count), (1e-9, 2.0));
@@ -77,7 +77,7 @@ fn native_histograms_are_read_with_all_that_they_have() {
 }
 
 #[test]
-fn float_counts_and_packed_numbers_are_read_too() {
+fn float_counts_and_packed_fields_are_parsed() {
     let floats = new()
         .double(4, 4.0)
         .double(2, 3.5)
@@ -99,7 +99,7 @@ fn float_counts_and_packed_numbers_are_read_too() {
 }
 
 #[test]
-fn what_makes_a_histogram_native_is_a_span_or_a_zero_bucket() {
+fn a_span_or_a_zero_bucket_makes_a_histogram_native() {
     let is_native = |fields: &Message| {
         let families = read(&histogram(fields).delimited()).unwrap();
         !families[0].native_histograms.is_empty()
@@ -108,15 +108,15 @@ fn what_makes_a_histogram_native_is_a_span_or_a_zero_bucket() {
     assert!(is_native(&new().double(6, 0.5)) && is_native(&new().int(7, 1)));
     assert!(is_native(&new().double(8, 0.5)) && is_native(&new().double(8, f64::NAN)));
     assert!(!is_native(&new().int(5, 2).double(6, 0.0).int(7, 0)));
-    // The span that only says so is none of its buckets.
+    // An empty span that only marks the histogram as native is removed.
     assert_eq!(native(&new().message(12, &span(0, 0))).positive.spans, []);
     assert_eq!(native(&new().message(12, &span(0, 0)).double(6, 0.5)).positive.spans.len(), 1);
 }
 
 #[test]
-fn classic_buckets_stand_beside_native_ones() {
+fn a_histogram_may_have_classic_and_native_buckets() {
     let bucket = new().int(1, 4).double(2, 0.5);
-    let families = read(&histogram(&of_go().message(3, &bucket)).delimited()).unwrap();
+    let families = read(&histogram(&go_histogram().message(3, &bucket)).delimited()).unwrap();
     let parts: Vec<Part> = families[0].samples.iter().map(|sample| sample.part).collect();
     let infinity = Part::Bucket(f64::INFINITY);
     assert_eq!(parts, [Part::Bucket(0.5), infinity, Part::Sum, Part::Count, Part::Created]);
@@ -124,19 +124,19 @@ fn classic_buckets_stand_beside_native_ones() {
 }
 
 #[test]
-fn native_histograms_that_are_damaged_are_refused() {
+fn invalid_native_histograms_are_refused() {
     let refused = |fields: &Message| {
         let error = read(&histogram(fields).delimited()).unwrap_err().to_string();
         error.split_once(": ").unwrap().1.to_owned()
     };
-    let invalid = "the schema, zero threshold or spans of the native histogram are not valid";
+    let invalid = "the native histogram has an invalid schema, zero threshold or spans";
     for fields in [
         new().message(12, &span(0, 2)).int(13, 2),
         new().message(12, &span(0, u32::MAX.into())),
         new().message(12, &span(0, 0)).int(13, 2),
         new().message(12, &span(0, 1)).message(12, &span(-1, 1)).int(13, 2).int(13, 2),
         new().message(9, &span(0, 1)).double(14, 1.5),
-        // Differences do not go with floats.
+        // Differences, which are integers, together with a float count.
         new().double(8, 0.5).message(12, &span(0, 1)).int(13, 2),
         new().int(7, 1).int(5, zigzag(9)),
         new().double(6, f64::NAN),
@@ -146,17 +146,17 @@ fn native_histograms_that_are_damaged_are_refused() {
     }
     let most = zigzag(i64::MAX);
     let fields = new().message(12, &span(0, 2)).int(13, most).int(13, most);
-    assert_eq!(refused(&fields), "a bucket of the native histogram is above 63 bits");
-    assert_eq!(refused(&new().bytes(13, b"\x80")), "the message is cut off");
-    assert_eq!(refused(&new().bytes(14, b"1234567")), "the message is cut off");
+    assert_eq!(refused(&fields), "a bucket count of the native histogram exceeds 63 bits");
+    assert_eq!(refused(&new().bytes(13, b"\x80")), "the message is truncated");
+    assert_eq!(refused(&new().bytes(14, b"1234567")), "the message is truncated");
     assert_eq!(
         refused(&new().message(12, &new().text(1, "x")).bytes(9, b"\x08")),
-        "the message is cut off"
+        "the message is truncated"
     );
 }
 
-/// What `convert` makes of protobuf.
-fn converted(to: &str, input: &[u8]) -> Output {
+/// Runs `convert` on protobuf.
+fn convert(to: &str, input: &[u8]) -> Output {
     let mut command = multiprom();
     command.args(["convert", "--from", "protobuf", "--to", to]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -174,66 +174,66 @@ fn zoo_bytes() -> Vec<u8> {
 }
 
 #[test]
-fn protobuf_of_ours_is_converted_to_the_same_bytes() {
+fn protobuf_of_multiprom_is_converted_to_the_same_bytes() {
     let bytes = zoo_bytes();
-    let said = converted("protobuf", &bytes);
+    let output = convert("protobuf", &bytes);
     assert_eq!(
-        (said.status.code(), String::from_utf8(said.stderr).unwrap()),
+        (output.status.code(), String::from_utf8(output.stderr).unwrap()),
         (Some(0), String::new())
     );
-    assert!(said.stdout == bytes);
-    // Names that the format has as they are stay so.
+    assert!(output.stdout == bytes);
     let read = Parser::protobuf(&bytes[..]).collect::<Result<Vec<_>, _>>().unwrap();
     assert_eq!(read.iter().map(|family| family.native_histograms.len()).sum::<usize>(), 5);
 }
 
 #[test]
-fn protobuf_of_others_keeps_its_meaning() {
+fn protobuf_of_other_clients_is_converted_to_the_same_families() {
     let classic = new().int(1, 10).double(2, 3.5).message(3, &new().int(1, 4).double(2, 0.5));
-    let pages = [histogram(&of_go()), histogram(&classic)].map(|message| message.delimited());
+    let pages =
+        [histogram(&go_histogram()), histogram(&classic)].map(|message| message.delimited());
     for page in pages {
         let given = read(&page).unwrap();
-        let said = converted("protobuf", &page);
-        assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
-        assert_eq!(read(&said.stdout).unwrap(), given);
-        let again = converted("protobuf", &said.stdout);
-        assert!(again.stdout == said.stdout);
+        let output = convert("protobuf", &page);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(read(&output.stdout).unwrap(), given);
+        let again = convert("protobuf", &output.stdout);
+        assert!(again.stdout == output.stdout);
     }
 }
 
 #[test]
-fn native_histograms_are_not_lost_in_silence() {
-    let page = histogram(&of_go()).delimited();
-    for (to, output) in [
+fn convert_fails_if_the_format_has_no_native_histograms() {
+    let page = histogram(&go_histogram()).delimited();
+    for (to, source) in [
         ("text", "text output"),
         ("text-utf8", "text output"),
         ("openmetrics", "OpenMetrics output"),
     ] {
-        let said = converted(to, &page);
-        let message = format!("multiprom: `{output}`: 1 of 1 samples do not fit into the format\n");
-        assert_eq!(String::from_utf8(said.stderr).unwrap(), message);
-        assert_eq!((said.status.code(), said.stdout.len()), (Some(1), 0));
+        let output = convert(to, &page);
+        let message = format!("multiprom: `{source}`: 1 of 1 samples do not fit into the format\n");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), message);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     }
     for (to, part) in [
         ("openmetrics2", "positive_buckets:[4,1,2]"),
         ("protobuf-text", "positive_delta: -3"),
         ("json", "\"counts\":[\"4\",\"1\",\"2\"]"),
     ] {
-        let said = converted(to, &page);
-        let text = String::from_utf8(said.stdout).unwrap();
-        assert!(said.status.success() && text.contains(part), "{text}");
+        let output = convert(to, &page);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains(part), "{text}");
     }
 }
 
 #[test]
-fn pieces_with_native_histograms_are_joined_metric_by_metric() {
+fn joining_families_keeps_native_histograms_with_their_metric() {
     let bucket = new().int(1, 4).double(2, 0.5);
     let metric = |value: &str, fields: &Message| {
         let metric = new().message(1, &label("a", value)).message(7, fields);
         family("h", 4, &metric).delimited()
     };
-    let both = of_go().message(3, &bucket);
-    let pages = [metric("1", &both), metric("2", &of_go()), metric("3", &both)].concat();
+    let both = go_histogram().message(3, &bucket);
+    let pages = [metric("1", &both), metric("2", &go_histogram()), metric("3", &both)].concat();
     let joined = Families(read(&pages).unwrap()).joined();
     assert_eq!(joined.0.len(), 1);
     let places: Vec<(usize, &str)> = joined.0[0]
@@ -242,9 +242,9 @@ fn pieces_with_native_histograms_are_joined_metric_by_metric() {
         .map(|native| (native.after, native.labels[0].1.as_str()))
         .collect();
     assert_eq!(places, [(5, "1"), (5, "2"), (10, "3")]);
-    // A metric that is in two pieces.
+    // A metric that is split into two families.
     let apart =
-        [metric("1", &of_go()), metric("2", &both), metric("1", &new().message(3, &bucket))];
+        [metric("1", &go_histogram()), metric("2", &both), metric("1", &new().message(3, &bucket))];
     let joined = Families(read(&apart.concat()).unwrap()).joined();
     let places: Vec<usize> =
         joined.0[0].native_histograms.iter().map(|native| native.after).collect();

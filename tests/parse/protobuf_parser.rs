@@ -1,4 +1,4 @@
-//! Protobuf messages, written here byte by byte.
+//! The protobuf parser, with messages that the tests encode themselves.
 
 use multiprom::parse::{Family, ParseError, Parser};
 use multiprom::{MetricType, Part};
@@ -49,7 +49,7 @@ impl Message {
         self.0
     }
 
-    /// The message after its length.
+    /// The message with a length prefix.
     pub(super) fn delimited(&self) -> Vec<u8> {
         let mut out = Message::default();
         out.varint(self.0.len() as u64);
@@ -74,7 +74,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Family>, ParseError> {
     Parser::protobuf(bytes).collect()
 }
 
-/// The parts and values of the only family.
+/// The parts and values of the samples of a message, which must have one family.
 fn parts(message: &Message) -> Vec<(Part, f64)> {
     let families = read(&message.delimited()).unwrap();
     assert_eq!(families.len(), 1);
@@ -82,7 +82,7 @@ fn parts(message: &Message) -> Vec<(Part, f64)> {
 }
 
 #[test]
-fn every_type_is_read_with_its_parts() {
+fn every_type_is_parsed() {
     let time = new().int(1, 12).int(2, 500_000_000);
     let exemplar = new().message(1, &label("t", "x")).double(2, 0.5).message(3, &time);
     let counter = new().double(1, 3.0).message(2, &exemplar).message(3, &time);
@@ -134,10 +134,10 @@ fn every_type_is_read_with_its_parts() {
 }
 
 #[test]
-fn messages_follow_each_other_and_unknown_fields_are_skipped() {
+fn messages_are_read_in_sequence_and_unknown_fields_are_skipped() {
     let value = new().double(1, 1.0).int(99, 5).text(98, "x");
     let metric = new().message(2, &value).int(97, 1);
-    // The head may follow the metrics.
+    // The metadata may follow the metrics.
     let message = new().message(4, &metric).text(90, "x").int(3, 1).text(1, "late");
     let bytes = [message.delimited(), family("g", 1, &metric).delimited()].concat();
     let names: Vec<_> = read(&bytes).unwrap().into_iter().map(|family| family.name).collect();
@@ -146,7 +146,7 @@ fn messages_follow_each_other_and_unknown_fields_are_skipped() {
 }
 
 #[test]
-fn what_is_damaged_is_an_error_with_its_place() {
+fn damaged_messages_are_errors_with_their_position() {
     let value = new().double(1, 1.0);
     let good = family("g", 1, &new().message(1, &label("a", "b")).message(2, &value)).delimited();
     let at = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
@@ -159,10 +159,10 @@ fn what_is_damaged_is_an_error_with_its_place() {
     assert_eq!(at(&new().int(3, 1).delimited()), "message 1, byte 1: the family has no name");
     assert_eq!(
         at(&new().text(1, "g").int(3, 9).delimited()),
-        "message 1, byte 1: the type of the family is not known"
+        "message 1, byte 1: unknown family type"
     );
     let without_value = family("g", 1, &new().message(3, &value)).delimited();
-    assert!(at(&without_value).ends_with("the metric has no value of the type of its family"));
+    assert!(at(&without_value).ends_with("the metric has no value of its family's type"));
     let bytes = new().bytes(1, b"\xff").int(3, 1).delimited();
     assert_eq!(at(&bytes), "message 1, byte 3: the bytes are not UTF-8");
     let twice = new().message(1, &label("a", "b")).message(1, &label("a", "c")).message(2, &value);
@@ -173,7 +173,7 @@ fn what_is_damaged_is_an_error_with_its_place() {
 }
 
 #[test]
-fn a_length_above_the_limit_is_not_read() {
+fn messages_above_the_length_limit_are_not_read() {
     let long = new().text(1, &"x".repeat(80)).delimited();
     let error = Parser::protobuf(&long[..]).with_limits(SMALL).last().unwrap().unwrap_err();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What an encoder writes is what a parser reads; and a parser takes any bytes.
+//! Encoded families are parsed to the same families, and no input makes a parser panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,9 +7,9 @@ use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::parse::{Families, Family, OwnedSample, Parser, Syntax};
 use multiprom::{MetricType, Part};
 
-use super::generated::{Naming, families, held};
+use super::generated::{Naming, families, representable};
 
-/// The formats that are written and read, and how names that need it are shown in a test of any names.
+/// The formats that can be both encoded and parsed.
 const FORMATS: [(Format, Syntax); 4] = [
     (Format::Text, Syntax::Text),
     (Format::TextUtf8, Syntax::Text),
@@ -17,7 +17,7 @@ const FORMATS: [(Format, Syntax); 4] = [
     (Format::Protobuf, Syntax::Protobuf),
 ];
 
-fn written(families: &Families, format: Negotiated) -> Vec<u8> {
+fn encode(families: &Families, format: Negotiated) -> Vec<u8> {
     Exposition::encode(families, format.created()).body
 }
 
@@ -27,31 +27,31 @@ fn read(syntax: Syntax, bytes: &[u8]) -> Result<Families, TestCaseError> {
     families.map(Families).map_err(|error| TestCaseError::fail(format!("{error}\n{page}")))
 }
 
-/// Compares families, all NaN being one and zero having two signs; tells the first lines that differ.
-fn check_same(what: &str, found: &Families, wanted: &Families) -> Result<(), TestCaseError> {
-    let (found, wanted) = (format!("{found:#?}"), format!("{wanted:#?}"));
-    if found == wanted {
+/// Compares families; all NaN are equal, and the sign of zero matters. The error shows the first lines that differ.
+fn check_same(what: &str, found: &Families, expected: &Families) -> Result<(), TestCaseError> {
+    let (found, expected) = (format!("{found:#?}"), format!("{expected:#?}"));
+    if found == expected {
         return Ok(());
     }
-    let pairs = found.lines().zip(wanted.lines()).enumerate();
+    let pairs = found.lines().zip(expected.lines()).enumerate();
     let at = pairs.clone().find(|(_, (one, other))| one != other).map_or(0, |(at, _)| at);
     let around: Vec<_> = pairs.skip(at.saturating_sub(8)).take(12).collect();
-    Err(TestCaseError::fail(format!("{what}: found and wanted are {around:#?}")))
+    Err(TestCaseError::fail(format!("{what}: found and expected are {around:#?}")))
 }
 
-/// Writes, reads and writes again.
-fn check(given: &Families, escaping: Escaping) -> Result<(), TestCaseError> {
+/// Encodes, parses and encodes again.
+fn check(input: &Families, escaping: Escaping) -> Result<(), TestCaseError> {
     for (format, syntax) in FORMATS {
         let to = Negotiated::new(format, escaping);
-        let held_of_it = held(format, given);
-        let bytes = written(&held_of_it, to);
+        let expected = representable(format, input);
+        let bytes = encode(&expected, to);
         let page = String::from_utf8_lossy(&bytes);
         let read_back = read(syntax, &bytes)?;
-        check_same(&format!("{format:?}\n{page}"), &read_back, &held_of_it)?;
-        prop_assert!(written(&read_back, to) == bytes, "{:?}\n{}", format, page);
-        // What a format does not hold is left out, and nothing else.
-        let all = written(given, to);
-        let has_blank_help = given.0.iter().any(|family| family.help.starts_with([' ', '\t']));
+        check_same(&format!("{format:?}\n{page}"), &read_back, &expected)?;
+        prop_assert!(encode(&read_back, to) == bytes, "{:?}\n{}", format, page);
+        // Exactly what the format cannot represent is omitted.
+        let all = encode(input, to);
+        let has_blank_help = input.0.iter().any(|family| family.help.starts_with([' ', '\t']));
         let is_same = all == bytes || (has_blank_help && syntax == Syntax::Text);
         prop_assert!(is_same, "{:?}\n{}\n{}", format, String::from_utf8_lossy(&all), page);
     }
@@ -62,26 +62,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn what_is_written_is_read_back_in_every_format(given in families(Naming::Plain)) {
-        check(&given, Escaping::Underscores)?;
+    fn families_with_plain_names_round_trip_in_every_format(input in families(Naming::Plain)) {
+        check(&input, Escaping::Underscores)?;
     }
 
     #[test]
-    fn names_of_any_text_are_read_back_in_every_format(given in families(Naming::Any)) {
-        check(&given, Escaping::AllowUtf8)?;
+    fn families_with_any_names_round_trip_in_every_format(input in families(Naming::Any)) {
+        check(&input, Escaping::AllowUtf8)?;
     }
 
     #[test]
-    fn what_goes_through_two_formats_is_what_both_hold(given in families(Naming::Any)) {
+    fn conversion_between_formats_keeps_what_both_can_represent(input in families(Naming::Any)) {
         for (first, first_syntax) in FORMATS {
-            // In the text format a time of creation is a gauge, whose name OpenMetrics keeps for the counter.
+            // Start timestamps are not enabled: in the text format they are gauges, whose names OpenMetrics
+            // reserves for samples of the counter.
             let through = Negotiated::new(first, Escaping::AllowUtf8);
-            let through = read(first_syntax, &Exposition::encode(&given, through).body)?;
+            let through = read(first_syntax, &Exposition::encode(&input, through).body)?;
             for (second, second_syntax) in FORMATS {
                 let to = Negotiated::new(second, Escaping::AllowUtf8);
-                let bytes = written(&through, to);
+                let bytes = encode(&through, to);
                 let read_back = read(second_syntax, &bytes)?;
-                let both = held(second, &through);
+                let both = representable(second, &through);
                 check_same(&format!("{first:?} {second:?}"), &read_back, &both)?;
             }
         }
@@ -90,14 +91,14 @@ proptest! {
 
 proptest! {
     #[test]
-    fn every_parser_takes_any_bytes(bytes: Vec<u8>) {
+    fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
         for syntax in SYNTAXES {
             Parser::new(syntax, &bytes[..]).for_each(drop);
         }
     }
 
     #[test]
-    fn every_parser_takes_any_mixture_of_what_it_knows(words in vec(proptest::sample::select(WORDS.to_vec()), 0..40)) {
+    fn no_sequence_of_tokens_makes_a_parser_panic(words in vec(proptest::sample::select(WORDS.to_vec()), 0..40)) {
         let page = words.concat();
         for syntax in SYNTAXES {
             Parser::new(syntax, page.as_bytes()).for_each(drop);
@@ -106,8 +107,8 @@ proptest! {
 }
 
 #[test]
-fn every_character_is_kept_in_label_values_and_help() {
-    // All that lines, quotes and terminals could stumble over: controls, line separators, marks.
+fn every_character_round_trips_in_label_values_and_help() {
+    // Control characters, punctuation, line separators and special code points.
     let others = ['\u{7f}', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}', '\u{fffd}', '\u{10ffff}'];
     for char in ('\0'..='/').chain('['..='^').chain(others) {
         for text in
@@ -175,7 +176,7 @@ const WORDS: [&str; 36] = [
 ];
 
 #[test]
-fn the_seeds_of_the_fuzz_targets_are_taken() {
+fn the_seeds_of_the_fuzz_targets_are_parsed() {
     let seeds = crate::support::root().join("fuzz/seeds");
     let (mut files, mut good) = (0, 0);
     for target in std::fs::read_dir(seeds).unwrap() {

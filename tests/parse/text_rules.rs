@@ -1,12 +1,12 @@
-//! What the text parser takes, as Prometheus does, and what it refuses.
+//! The rules of the text parser: the input that it accepts, as Prometheus does, and the errors.
 
 use multiprom::MetricType;
 use multiprom::parse::{Family, ParseErrorKind, Parser};
 
 use super::{SMALL, text};
 
-/// One line for each family and sample.
-fn shown(families: &[Family]) -> Vec<String> {
+/// Renders one line for each family and sample.
+fn render(families: &[Family]) -> Vec<String> {
     let mut lines = Vec::new();
     for family in families {
         lines.push(format!("{} {} {:?}", family.metric_type, family.name, family.help));
@@ -19,8 +19,8 @@ fn shown(families: &[Family]) -> Vec<String> {
     lines
 }
 
-fn assert_shown(page: &str, lines: &[&str]) {
-    assert_eq!(shown(&text(page).unwrap()), lines, "{page}");
+fn assert_parsed(page: &str, lines: &[&str]) {
+    assert_eq!(render(&text(page).unwrap()), lines, "{page}");
 }
 
 fn error(page: &str) -> String {
@@ -28,8 +28,8 @@ fn error(page: &str) -> String {
 }
 
 #[test]
-fn every_type_is_read_with_its_parts() {
-    assert_shown(
+fn every_type_is_parsed() {
+    assert_parsed(
         "# HELP c_total A \"count\\\\er\".\\nTwo.\n# TYPE c_total counter\nc_total{a=\"b\"} 3 1500\n\
          # TYPE g gauge\ng -Inf\n# TYPE u untyped\nu NaN\n\
          # TYPE h histogram\nh_bucket{le=\"1\",x=\"y\"} 1\nh_bucket{x=\"y\",le=\"+Inf\"} 2\n\
@@ -56,8 +56,8 @@ fn every_type_is_read_with_its_parts() {
 }
 
 #[test]
-fn blanks_comments_and_a_missing_line_feed_are_as_prometheus_takes_them() {
-    assert_shown(
+fn blanks_comments_and_a_missing_last_line_feed_are_accepted() {
+    assert_parsed(
         "\n  \t\n# a comment\n#HELP a no help\n# HELP\n# TYPE a\n#\n \ta \t{ x = \"1\" ,\ty=\"2\", } \t5 \t-7 \t\n\
          b{}6\nc+7",
         &[
@@ -72,8 +72,8 @@ fn blanks_comments_and_a_missing_line_feed_are_as_prometheus_takes_them() {
 }
 
 #[test]
-fn metadata_may_come_late_and_twice_and_families_may_be_interrupted() {
-    assert_shown(
+fn metadata_may_be_late_or_repeated_and_families_may_be_interleaved() {
+    assert_parsed(
         "a_total 1\n# TYPE a_total counter\n# HELP a_total Late.\na_total 2\n# HELP a_total Again.\n\
          b 3\na_total 4\n# HELP d Only help.\n# TYPE e gauge\n",
         &[
@@ -92,8 +92,8 @@ fn metadata_may_come_late_and_twice_and_families_may_be_interrupted() {
 }
 
 #[test]
-fn the_type_of_a_family_is_known_wherever_its_samples_are() {
-    assert_shown(
+fn the_type_of_a_family_applies_to_samples_after_other_families() {
+    assert_parsed(
         "# HELP a A.\n# HELP h H.\n# TYPE a gauge\n# TYPE h histogram\na{x=\"1\"} 1\nh_sum 2\n\
          a{x=\"2\"} 3\nh_count 4\nh_bucket{le=\"1\"} 5\n",
         &[
@@ -115,8 +115,8 @@ fn the_type_of_a_family_is_known_wherever_its_samples_are() {
 }
 
 #[test]
-fn what_does_not_fit_its_family_is_kept_as_a_family_of_its_own() {
-    assert_shown(
+fn samples_that_do_not_fit_their_type_become_families_of_unknown_type() {
+    assert_parsed(
         "# TYPE h histogram\nh_bucket 1\n# TYPE i histogram\ni_bucket{le=\"x\"} 2\n\
          i_sum 6\n# TYPE s summary\ns 3\n# TYPE t summary\nt{quantile=\"NaN\"} 4\nt_created 5\n",
         &[
@@ -141,8 +141,8 @@ fn what_does_not_fit_its_family_is_kept_as_a_family_of_its_own() {
 }
 
 #[test]
-fn names_in_quotes_and_escapes_are_resolved() {
-    assert_shown(
+fn quoted_names_and_escapes_are_resolved() {
+    assert_parsed(
         "# TYPE \"my.\\\"metric\\\\\" gauge\n{\"my.\\\"metric\\\\\",\"l x\"=\"\\n\\q\\\\\"} 1\n\
          { \"\u{e9}\" } 2\nplain{\"\u{1f600}\"=\"\u{1f600}\"} 3\n",
         &[
@@ -179,8 +179,8 @@ fn an_error_names_line_and_column() {
         ("{a} 1", "line 1, column 2: expected a metric name in quotes"),
         ("{\"\"} 1", "line 1, column 2: expected a metric name"),
         ("a{\"\"=\"1\"} 1", "line 1, column 3: expected a label name"),
-        ("# TYPE a thing\n", "line 1, column 10: `thing` is no metric type"),
-        ("# TYPE a gauge \n", "line 1, column 10: `gauge ` is no metric type"),
+        ("# TYPE a thing\n", "line 1, column 10: `thing` is not a metric type"),
+        ("# TYPE a gauge \n", "line 1, column 10: `gauge ` is not a metric type"),
         ("# HELP 9 x\n", "line 1, column 8: expected a metric name"),
         ("# HELP a- x\n", "line 1, column 9: expected a blank after the metric name"),
         ("a 1\r\n", "line 1, column 3: expected a number, got `1\r`"),
@@ -197,7 +197,7 @@ fn an_error_names_line_and_column() {
 }
 
 #[test]
-fn types_are_known_in_any_case_and_no_others() {
+fn types_are_case_insensitive_and_others_are_refused() {
     for (word, metric_type) in [
         ("counter", MetricType::Counter),
         ("GAUGE", MetricType::Gauge),
@@ -213,7 +213,7 @@ fn types_are_known_in_any_case_and_no_others() {
 }
 
 #[test]
-fn each_limit_ends_the_reading() {
+fn exceeding_any_limit_is_an_error() {
     let limited = |page: &str| {
         let parser = Parser::text(page.as_bytes()).with_limits(SMALL);
         let error = parser.last().unwrap().unwrap_err();
@@ -235,7 +235,7 @@ fn each_limit_ends_the_reading() {
 }
 
 #[test]
-fn a_line_without_end_is_given_up_at_the_limit() {
+fn an_endless_line_is_refused_at_the_limit() {
     let source = std::io::BufReader::new(std::io::repeat(b'#'));
     let error = Parser::text(source).last().unwrap().unwrap_err();
     assert_eq!(error.kind(), ParseErrorKind::Limit);

@@ -288,10 +288,22 @@ fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
     Ok(())
 }
 
-/// A child of which the C library does not know, which lives until it is killed.
-fn clone_idle() {
-    // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+/// A child that no handler of `pthread_atfork` runs in, which lives until it is killed.
+fn clone_idle(how: &str) {
+    let pid = if how == "_Fork" {
+        type Fork = extern "C" fn() -> libc::pid_t;
+        // SAFETY: the name is a C string. See: _Fork(3), which is fork without handlers.
+        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_Fork".as_ptr()) };
+        if address.is_null() {
+            return println!("cloned none");
+        }
+        // SAFETY: the symbol is that function of the C library.
+        let fork = unsafe { std::mem::transmute::<*mut libc::c_void, Fork>(address) };
+        libc::c_long::from(fork())
+    } else {
+        // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+    };
     if pid == 0 {
         loop {
             // SAFETY: waits for a signal.
@@ -382,9 +394,15 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
                 let count = rest.parse().expect("a number");
                 (0..count).for_each(|number| metrics.labelled.with([&long(number)]).inc());
             }
+            ("levels", _) => {
+                let family = Gauge::builder("levels", "Levels.").labels(["number"]);
+                let family = family.get_or_register(&registry)?;
+                let count = rest.parse().expect("a number");
+                (0..count).for_each(|number| family.with([&long(number)]).set(f64::from(number)));
+            }
             ("lose", _) => close_descriptors(),
             ("exec", _) => panic!("{}", Command::new("cat").exec()),
-            ("clone", _) => clone_idle(),
+            ("clone", _) => clone_idle(rest),
             ("check", Some(metrics)) => metrics.check(rest.parse().expect("a number")),
             (other, _) => panic!("unknown command {other}"),
         }

@@ -1,10 +1,12 @@
 """A small WSGI application that uses the unchanged Python client.
 
 Run with gunicorn from this directory, as app:application. GET /pid answers with
-the id of the worker that handles it, anything else with ok.
+the id of the worker that handles it, GET /die kills that worker, and anything else is
+answered with ok.
 """
 
 import os
+import signal
 import time
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -12,13 +14,17 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUESTS = Counter('app_requests_total', 'Requests handled', ['path'])
 LATENCY = Histogram('app_latency_seconds', 'Time to answer')
 INPROGRESS = Gauge('app_inprogress', 'Requests being handled', multiprocess_mode='livesum')
+LAST = Gauge('app_last_request_timestamp_seconds', 'When a worker handled a request last')
 ALIVE = Gauge('app_alive', 'Workers that live', multiprocess_mode='livesum')
 
 
 def application(environ, start_response):
     started = time.perf_counter()
     path = environ.get('PATH_INFO', '')
+    if path == '/die':
+        os.kill(os.getpid(), signal.SIGKILL)
     ALIVE.set(1)
+    LAST.set_to_current_time()
     with INPROGRESS.track_inprogress():
         body = str(os.getpid()).encode() if path == '/pid' else b'ok'
         REQUESTS.labels(path).inc()

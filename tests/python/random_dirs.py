@@ -12,9 +12,10 @@ A directory has 1 to 5 processes. A process sometimes forks, sometimes ends and 
 restarted under the same identifier, and is sometimes marked dead. Help texts and
 histogram bounds sometimes differ between processes.
 
---clashes     families of one name with several types or gauge modes
---tame        no values or bounds that strict OpenMetrics parsers reject: negative or
-              NaN counters, counts and sums, and negative bounds
+--clashes     families of one name with several types, gauge modes or label names, families
+              with the names of samples of others, and labels pid and env; few different pids
+--tame        nothing that strict OpenMetrics parsers reject: negative or NaN counters,
+              counts and sums, negative bounds, label names that begin with an underscore
 --utf8-names  metric and label names beyond the classic character set (newest only)
 """
 
@@ -109,10 +110,10 @@ class Family:
         self.type = rng.choice(TYPES)
         self.mode = rng.choice(modes)
         self.name = 'f%d_%s' % (number, rng.choice(WORDS))
-        label_names = LABEL_NAMES
+        label_names = tuple(name for name in LABEL_NAMES if not tame or name[0] != '_')
         if utf8_names and rng.random() < 0.6:
             self.name = 'f%d%s' % (number, rng.choice(UTF8_NAMES))
-            label_names = LABEL_NAMES + UTF8_NAMES
+            label_names = label_names + UTF8_NAMES
         if self.type == 'counter' and rng.random() < 0.5:
             self.name += '_total'
         self.namespace = rng.choice(('', '', 'ns'))
@@ -140,6 +141,13 @@ class Family:
         other.help = random_help(rng)
         if other.type == 'counter' and rng.random() < 0.5 and not other.unit:
             other.name = other.name + '_total'
+        elif rng.random() < 0.5 and not other.unit:
+            other.name = other.name + rng.choice(('_total', '_count', '_sum', '_bucket', '_created'))
+        if rng.random() < 0.5:
+            other.label_names = rng.sample(('pid', 'env', 'worker', 'exported_pid'), rng.randint(0, 2))
+            other.children = [
+                [rng.choice(('x', 'y', '7')) for _ in other.label_names] for _ in range(3)
+            ]
         return other
 
     def declare(self, rng, client):
@@ -224,7 +232,7 @@ def write_directory(rng, client, multiprocess, values, directory, options):
         families.append(family)
         if options.clashes and rng.random() < 0.5:
             families.append(family.clashing(rng, modes))
-    identifiers = rng.sample(range(1, 100000), 2 * 5)
+    identifiers = rng.sample(range(1, 12 if options.clashes else 100000), 2 * 5)
     processes = rng.randint(1, 5)
     seen = []
     for number in range(processes):

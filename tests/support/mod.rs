@@ -3,9 +3,11 @@
 
 pub mod http;
 pub mod mount;
+pub mod pod;
 pub mod process;
 pub mod prometheus;
 pub mod samples;
+pub mod sites;
 pub mod stepped;
 pub mod survivor;
 pub mod zoo;

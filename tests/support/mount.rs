@@ -35,9 +35,10 @@ pub struct Mount {
 }
 
 /// The kinds of file system that series files may be on.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "tmpfs",
     "ext4",
+    "ext4-without-extents",
     "xfs",
     "btrfs",
     "overlayfs-on-tmpfs",
@@ -66,11 +67,31 @@ impl Mount {
         })
     }
 
+    /// A file system in memory on which nothing was tried.
+    pub fn ramfs() -> Option<Mount> {
+        Mount::new("ramfs", None, |point, _| succeeds("mount", &["-t", "ramfs", "ramfs", point]))
+    }
+
+    /// An ext2 or ext3, as the driver of that name mounts it.
+    pub fn old_ext(name: &'static str) -> Option<Mount> {
+        let make = format!("mkfs.{name}");
+        Mount::new(name, None, |point, image| {
+            File::create(image).unwrap().set_len(32 * MIB).unwrap();
+            succeeds(&make, &["-q", "-F", image])
+                && succeeds("mount", &["-t", name, "-o", "loop", image, point])
+        })
+    }
+
     /// One of [`KINDS`]; xfs and btrfs are as small as their tools make them.
     fn small(name: &'static str) -> Option<Mount> {
         match name {
             "tmpfs" => Mount::tmpfs("size=24m"),
             "ext4" => Mount::image(name, 32 * MIB, &["mkfs.ext4", "-q", "-F", "-m", "0"]),
+            // As ext3, which has no fallocate, by the driver of ext4.
+            "ext4-without-extents" => {
+                let make = ["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^extent,^64bit"];
+                Mount::image(name, 32 * MIB, &make)
+            }
             "xfs" => Mount::image(name, 300 * MIB, &["mkfs.xfs", "-q"]),
             "btrfs" => Mount::image(name, 110 * MIB, &["mkfs.btrfs", "-q"]),
             "overlayfs-on-tmpfs" => Mount::overlay(name, Mount::small("tmpfs")?),
@@ -161,7 +182,8 @@ impl Mount {
     /// Takes all but about `free` bytes.
     pub fn fill_up_to(&self, free: u64) {
         let spare = self.point.join("spare");
-        reserve(&File::create(&spare).unwrap(), free).unwrap();
+        fs::write(&spare, vec![1; free as usize]).unwrap();
+        self.sync();
         self.fill_up();
         fs::remove_file(spare).unwrap();
         self.sync();

@@ -1,6 +1,7 @@
 //! Programs that a test starts, watches and ends.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -112,11 +113,16 @@ impl Drop for Running {
     }
 }
 
-/// The processes below a process, the deepest first.
-fn descendants(pid: u32) -> Vec<u32> {
+/// The children of a process, in the order of their creation.
+pub fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// The processes below a process, the deepest first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let children = children(pid);
     let mut all: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
     all.extend(children);
     all
@@ -131,6 +137,37 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
             line.clear();
         }
     })
+}
+
+/// A program whose standard error is a pipe that is full and that nobody reads. It is ended when this is dropped.
+pub struct Unread {
+    child: Child,
+    _reader: PipeReader,
+}
+
+impl Unread {
+    pub fn start(command: &mut Command) -> Unread {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: takes numbers only.
+        let len = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        writer.write_all(&vec![b'x'; len as usize]).unwrap();
+        Unread { child: command.stderr(writer).spawn().unwrap(), _reader: reader }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("end of the program", PATIENCE, || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Sends a signal to one process.
@@ -160,6 +197,12 @@ pub fn run(command: &mut Command) -> Said {
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Whether a process waits for something.
+pub fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// Processes that have `text` among their arguments.

@@ -10,18 +10,22 @@ mod dirs;
 mod fold;
 mod pass;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result, log_line};
+use super::problem_log::ProblemLog;
+use super::turns::Turns;
+use crate::background::Thread;
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
+use crate::logging;
 use crate::model::{Collector, FamilySink};
-use pass::{Outcome, Pass, Purpose};
+use crate::multiproc::prober::{OwnerLease, Prober};
+use pass::{Memory, Outcome, Pass, Purpose};
 
 /// How long a file of the Python client stays retired: longer than it takes a process to open a file.
 pub(super) const GRACE: Duration = Duration::from_secs(3);
@@ -57,10 +61,12 @@ pub struct Compaction {
     pub files: u64,
     /// Files of the Python client that were retired, to be compacted later.
     pub retired: u64,
-    /// Retired files that are not due yet, or that a new process has taken up.
+    /// Files that are not due yet, or retired files that a new process has taken up.
     pub waiting: u64,
     /// Files of dead writers that cannot be read whole, and stay as they are.
     pub damaged: u64,
+    /// Files that stay because nothing shows whether their writer lives; see [`Liveness`](crate::Liveness).
+    pub unknown: u64,
     /// Directories in which another compactor is at work.
     pub busy: u64,
 }
@@ -99,8 +105,9 @@ struct Inner {
     dirs: Vec<PathBuf>,
     files: CompactFiles,
     keep_dead: Option<Duration>,
-    /// Since when retired files were seen by this compactor.
-    retired: Mutex<HashMap<PathBuf, Instant>>,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
+    /// What earlier passes have seen.
+    memory: Turns<Memory>,
     committed: AtomicU64,
     failed: AtomicU64,
     busy: AtomicU64,
@@ -111,7 +118,8 @@ impl Compactor {
     /// A compactor that is set up step by step.
     pub fn builder() -> CompactorBuilder {
         let keep_dead = Some(KEEP_DEAD);
-        CompactorBuilder { dirs: Vec::new(), files: CompactFiles::default(), keep_dead }
+        let (dirs, files) = (Vec::new(), CompactFiles::default());
+        CompactorBuilder { dirs, files, keep_dead, owner_lease: None }
     }
 
     /// Whether a directory is on a file system on which a living process may look dead: overlayfs, if the
@@ -129,19 +137,29 @@ impl Compactor {
     /// # Errors
     ///
     /// Of kind [`Directory`](ErrorKind::Directory) where a directory cannot be listed or written, of kind
-    /// [`SeriesFile`](ErrorKind::SeriesFile) where an archive cannot be. Nothing is lost then, and the other
+    /// [`SeriesFile`](ErrorKind::SeriesFile) where an archive cannot be, and of kind
+    /// [`Unsupported`](ErrorKind::Unsupported) where a newer release wrote it. Nothing is lost then, and the other
     /// directories are compacted all the same.
     pub fn run(&self) -> Result<Compaction> {
+        // Passes log under locks.
+        let _lines = logging::Deferred::begin();
         let mut done = Compaction::default();
         let mut result = Ok(());
-        for dir in &self.0.dirs {
+        for (_, dir) in place::distinct(&self.0.dirs) {
             let pass = Pass {
                 purpose: Purpose::Compact,
                 dir,
                 files: self.0.files,
                 keep_dead: self.0.keep_dead,
             };
-            let passed = pass.run(&mut self.retired()).and_then(|outcome| {
+            // Where another thread makes a pass that takes long, or did so when this process was forked, nothing is
+            // remembered of earlier passes.
+            let (mut turn, mut fresh) = (self.0.memory.take_turn(), Memory::default());
+            let memory = turn.as_deref_mut().unwrap_or(&mut fresh);
+            if let Some(lease) = &self.0.owner_lease {
+                memory.prober.set_owner_lease(Arc::clone(lease));
+            }
+            let passed = pass.run(memory).and_then(|outcome| {
                 self.count(&mut done, &outcome);
                 outcome.problem.map_or(Ok(()), Err)
             });
@@ -178,15 +196,13 @@ impl Compactor {
         let compactor = self.clone();
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new()
-            .name("multiprom-compact".to_owned())
-            .spawn(move || compactor.run_until(&stopped))
+        let thread = Thread::spawn("multiprom-compact", move || compactor.run_until(&stopped))
             .map_err(|error| Error::new(ErrorKind::Io, error))?;
         Ok(CompactorThread { stop, thread: Some(thread) })
     }
 
     fn run_until(&self, (stopped, wake): &(Mutex<bool>, Condvar)) {
-        let mut told = HashSet::new();
+        let mut log = ProblemLog::default();
         let mut pause = Duration::ZERO;
         loop {
             let is_stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,17 +212,17 @@ impl Compactor {
             }
             let start = Instant::now();
             if let Err(error) = self.run() {
-                let message = error.to_string();
-                if told.insert(message.clone()) {
-                    log_line(&format_args!("cannot compact: {message}"));
-                }
+                log.log(&format_args!("cannot compact: {error}"));
             }
             pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }
     }
 
-    fn retired(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
-        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reports, once, why the liveness of writers is unknown.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    pub(crate) fn unreported(&self) -> Vec<String> {
+        let turn = self.0.memory.take_turn();
+        turn.map(|mut memory| memory.prober.unreported()).unwrap_or_default()
     }
 
     fn count(&self, done: &mut Compaction, outcome: &Outcome) {
@@ -215,6 +231,7 @@ impl Compactor {
         done.retired += compaction.retired;
         done.waiting += compaction.waiting;
         done.damaged += compaction.damaged;
+        done.unknown += compaction.unknown;
         done.busy += compaction.busy;
         self.0.committed.fetch_add(u64::from(*has_committed), Ordering::Relaxed);
         self.0.busy.fetch_add(compaction.busy, Ordering::Relaxed);
@@ -248,22 +265,24 @@ impl fmt::Debug for Compactor {
     }
 }
 
-/// A thread that compacts; it ends when this is dropped.
+/// A thread that compacts; it ends when this is dropped. A forked child that drops its copy stops nothing.
+///
+/// All signals are blocked in it.
 #[derive(Debug)]
 pub struct CompactorThread {
     stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Drop for CompactorThread {
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take().filter(Thread::is_here) else {
+            return;
+        };
         let (stopped, wake) = &*self.stop;
         *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // OK because a thread that panicked has told of it.
-            let _ = thread.join();
-        }
+        thread.join();
     }
 }
 
@@ -274,10 +293,18 @@ pub struct CompactorBuilder {
     dirs: Vec<PathBuf>,
     files: CompactFiles,
     keep_dead: Option<Duration>,
+    owner_lease: Option<Arc<dyn OwnerLease>>,
 }
 
 impl CompactorBuilder {
-    /// Adds a directory; each has an archive of its own.
+    /// Has leases taken in the name of the owners of files too.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    pub(crate) fn owner_lease(mut self, lease: Arc<dyn OwnerLease>) -> CompactorBuilder {
+        self.owner_lease = Some(lease);
+        self
+    }
+
+    /// Adds a directory; each has an archive of its own, and one that is given twice is compacted once.
     pub fn directory(mut self, dir: impl AsRef<Path>) -> CompactorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
@@ -303,6 +330,7 @@ impl CompactorBuilder {
     /// one cannot be opened, [`Unsupported`](ErrorKind::Unsupported) where it is on a file system on which
     /// the proof of death was not tried.
     pub fn build(self) -> Result<Compactor> {
+        logging::note_standard_error();
         if self.dirs.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
@@ -313,7 +341,8 @@ impl CompactorBuilder {
             dirs: self.dirs,
             files: self.files,
             keep_dead: self.keep_dead,
-            retired: Mutex::default(),
+            owner_lease: self.owner_lease,
+            memory: Turns::default(),
             committed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             busy: AtomicU64::new(0),
@@ -329,21 +358,30 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// the processes. Files of living writers stay, and so does everything else in the directory.
 ///
 /// To a server that scrapes, all totals begin anew at once. Where writers live, their share stays: a total
-/// then falls to it and is taken for one that began anew and reached it since.
+/// then falls to it and is taken for one that began anew and reached it since. Files whose writers may live stay
+/// too; [`Compaction::unknown`] counts them.
 ///
 /// # Errors
 ///
 /// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed or written, and
-/// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the others are all the same.
-pub fn clear_directory(dir: impl AsRef<Path>) -> Result<()> {
-    let dir = dir.as_ref();
+/// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the others are all the same. Of kind
+/// [`Unsupported`](ErrorKind::Unsupported) where a newer release wrote the archive: then nothing is removed.
+pub fn clear_directory(dir: impl AsRef<Path>) -> Result<Compaction> {
+    clear_directory_by(dir.as_ref(), Prober::default()).map(|(done, _)| done)
+}
+
+/// The same, where the prober may have more ways to ask; and why the liveness of writers is unknown.
+pub(crate) fn clear_directory_by(dir: &Path, prober: Prober) -> Result<(Compaction, Vec<String>)> {
     let (purpose, files) = (Purpose::Reset, CompactFiles::All);
     let pass = Pass { purpose, dir, files, keep_dead: None };
+    let mut memory = Memory { prober, ..Memory::default() };
     let deadline = Instant::now() + PATIENCE;
+    let _lines = logging::Deferred::begin();
     loop {
-        let outcome = pass.run(&mut HashMap::new())?;
+        let outcome = pass.run(&mut memory)?;
         if outcome.compaction.busy == 0 {
-            return outcome.problem.map_or(Ok(()), Err);
+            let done = (outcome.compaction, memory.prober.unreported());
+            return outcome.problem.map_or(Ok(done), Err);
         }
         if Instant::now() >= deadline {
             return Err(Error::at(ErrorKind::Directory, dir, "a compactor holds its lock"));

@@ -12,20 +12,22 @@ use std::time::{Duration, Instant};
 use super::dirs::{Dirs, give_to_owner_of};
 use super::fold::{Fold, Kept};
 use super::{CompactFiles, Compaction, GRACE};
-use crate::error::{Error, ErrorKind, Result, log_line};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
-use crate::file::lock::{self, LockState};
-use crate::file::name::{FileName, WriterId};
+use crate::file::lock::{self, LockState, WriteState};
+use crate::file::name::{FileName, IdKind, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
+use crate::logging::log_line;
 use crate::model::{GaugeMode, clock};
 use crate::multiproc::archive::ArchiveFile;
 use crate::multiproc::directory::{retired_names, series_names};
-use crate::multiproc::liveness::Liveness;
+use crate::multiproc::liveness::{Proof, Verdict};
 use crate::multiproc::lock::CompactorLock;
+use crate::multiproc::prober::{Freshness, Prober};
 use crate::multiproc::problem::Cause;
 use crate::multiproc::scan::retired_name;
 
@@ -57,6 +59,14 @@ pub(super) struct Pass<'a> {
     pub(super) dir: &'a Path,
     pub(super) files: CompactFiles,
     pub(super) keep_dead: Option<Duration>,
+}
+
+/// What passes of one compactor remember.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Since when retired files were seen.
+    pub(super) retired: HashMap<PathBuf, Instant>,
+    pub(super) prober: Prober,
 }
 
 /// What became of a pass.
@@ -92,13 +102,22 @@ struct Dead {
     file: File,
     /// Relative to the directory.
     source: String,
-    /// Whether it has a lock, which proves more than its lease alone.
-    has_lock: bool,
+    proof: Proof,
+}
+
+/// Why a file stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stays {
+    /// Its writer lives, or it is not there any more.
+    InUse,
+    /// Only the lock shows that its writer has ended, and not for long.
+    NotDue,
+    /// Nothing shows whether its writer lives.
+    Unknown,
 }
 
 impl Pass<'_> {
-    /// Makes the pass; `retired` has since when retired files were seen.
-    pub(super) fn run(&self, retired: &mut HashMap<PathBuf, Instant>) -> Result<Outcome> {
+    pub(super) fn run(&self, memory: &mut Memory) -> Result<Outcome> {
         let Some(lock) = CompactorLock::try_take(self.dir).map_err(|error| self.failed(error))?
         else {
             let compaction = Compaction { busy: 1, ..Compaction::default() };
@@ -106,16 +125,20 @@ impl Pass<'_> {
         };
         let now = clock::now();
         let dirs = Dirs::new(lock);
+        let Memory { retired, prober } = memory;
+        prober.enter(self.dir, dirs.locked());
+        prober.compare_released(dirs.locked());
         let mut work = Work {
             pass: self,
             dirs: &dirs,
+            prober,
             draft: Draft { mode: READ_AND_WRITE, ..Draft::default() },
             outcome: Outcome::default(),
             reader: Reader::default(),
             now,
         };
-        self.remove_staging(&dirs);
         work.take_over_archive()?;
+        self.remove_staging(&dirs, work.prober);
         work.absorb_files()?;
         work.absorb_retired(retired);
         let Work { draft, mut outcome, .. } = work;
@@ -142,15 +165,18 @@ impl Pass<'_> {
 
     /// Removes new archives that crashed passes left: the lock is held, so nobody is writing one. And new series
     /// files of writers that ended before their files had a name.
-    fn remove_staging(&self, dirs: &Dirs) {
+    fn remove_staging(&self, dirs: &Dirs, prober: &Prober) {
         let Ok(entries) = fs::read_dir(self.dir) else {
             return;
         };
         for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
             let is_archive = name.starts_with(STAGING_PREFIX) && name.ends_with(STAGING_SUFFIX);
+            // A file that is born is open for writing before it is locked.
             let is_dead_birth = || {
                 let file = is_staging_name(&name).then(|| reader::open_at(dirs.locked(), &name));
-                file.is_some_and(|it| it.is_ok_and(|it| Liveness::of(&it, true) == Liveness::Dead))
+                file.is_some_and(|file| {
+                    file.is_ok_and(|file| prober.writers(&file) == WriteState::Unwritten)
+                })
             };
             if is_archive || is_dead_birth() {
                 // OK because it is tried again, and nobody reads it.
@@ -191,6 +217,10 @@ impl Pass<'_> {
         Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
+    fn unsupported(&self, error: ArchiveError) -> Error {
+        Error::at(ErrorKind::Unsupported, ArchiveFile::path(self.dir), error)
+    }
+
     fn failed(&self, error: io::Error) -> Error {
         self.error(self.dir, error)
     }
@@ -220,6 +250,7 @@ fn write(dir: &File, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
 struct Work<'a> {
     pass: &'a Pass<'a>,
     dirs: &'a Dirs,
+    prober: &'a mut Prober,
     draft: Draft,
     outcome: Outcome,
     reader: Reader,
@@ -229,7 +260,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Reads the archive, and removes the files that it holds already. One that is damaged is set aside, and so is
-    /// what has its name and is no file.
+    /// what has its name and is no file. One of another version is left alone and ends the pass.
     fn take_over_archive(&mut self) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let archive = match ArchiveFile::open_at(self.dirs.locked()) {
@@ -241,6 +272,9 @@ impl Work<'_> {
         };
         let decoded = match archive.decode() {
             Ok(decoded) => decoded,
+            Err(error @ ArchiveError::VersionUnknown { .. }) => {
+                return Err(self.pass.unsupported(error));
+            }
             Err(error) => return self.set_aside(&error),
         };
         match self.pass.purpose {
@@ -293,14 +327,20 @@ impl Work<'_> {
             if self.draft.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
-            if !parsed.is_own() && self.pass.files == CompactFiles::Own {
+            let has_lock = parsed.has_unique_form();
+            if !has_lock && self.pass.files == CompactFiles::Own {
                 continue;
             }
-            let Some(dead) = self.open_dead(name.clone(), parsed.is_own()) else {
-                continue;
+            let proof = if has_lock { Proof::LockAndLease } else { Proof::Lease };
+            let dead = match self.open_dead(name.clone(), proof) {
+                Ok(dead) => dead,
+                Err(reason) => {
+                    self.count(reason);
+                    continue;
+                }
             };
             // The name alone may be one that a process chose, and chooses again.
-            if parsed.is_own() && Reader::is_own(&dead.file) {
+            if reader::id_kind(parsed, &dead.file) == IdKind::Unique {
                 self.absorb(&dead, parsed);
             } else if self.pass.files == CompactFiles::All
                 && let Err(error) = self.retire(&name, parsed)
@@ -345,20 +385,46 @@ impl Work<'_> {
             };
             let first = *since.entry(dir.join(name)).or_insert(seen);
             let is_due = seen.duration_since(first) >= GRACE || self.pass.purpose == Purpose::Reset;
-            let dead = if is_due { self.open_dead(source, false) } else { None };
+            let dead =
+                if is_due { self.open_dead(source, Proof::Lease) } else { Err(Stays::NotDue) };
             match dead {
-                Some(dead) => self.absorb(&dead, parsed),
-                None => self.outcome.compaction.waiting += 1,
+                Ok(dead) => self.absorb(&dead, parsed),
+                // A new process has taken it up.
+                Err(Stays::InUse) => self.count(Stays::NotDue),
+                Err(reason) => self.count(reason),
             }
         }
     }
 
-    /// Opens a file whose writer is proven dead.
-    fn open_dead(&self, source: String, has_lock: bool) -> Option<Dead> {
-        let (dir, name) = self.dirs.place(&source).ok()?;
-        let file = reader::open_at(dir, name).ok()?;
-        let is_dead = Liveness::of(&file, has_lock) == Liveness::Dead;
-        is_dead.then_some(Dead { file, source, has_lock })
+    /// Opens a file whose writer is dead.
+    fn open_dead(&mut self, source: String, proof: Proof) -> std::result::Result<Dead, Stays> {
+        let (dir, name) = self.dirs.place(&source).map_err(|_| Stays::InUse)?;
+        let file = reader::open_at(dir, name).map_err(|error| match error {
+            ReadError::Open(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Stays::Unknown
+            }
+            _ => Stays::InUse,
+        })?;
+        match self.prober.ask(name, &file, proof, Freshness::Now) {
+            Verdict::Dead => Ok(Dead { file, source, proof }),
+            Verdict::Released(since)
+                if since.elapsed() >= GRACE || self.pass.purpose == Purpose::Reset =>
+            {
+                Ok(Dead { file, source, proof })
+            }
+            Verdict::Released(_) => Err(Stays::NotDue),
+            Verdict::Alive => Err(Stays::InUse),
+            Verdict::Unlocked | Verdict::Unknown => Err(Stays::Unknown),
+        }
+    }
+
+    fn count(&mut self, reason: Stays) {
+        let compaction = &mut self.outcome.compaction;
+        match reason {
+            Stays::InUse => {}
+            Stays::NotDue => compaction.waiting += 1,
+            Stays::Unknown => compaction.unknown += 1,
+        }
     }
 
     /// Whether anything of a gauge is kept when its process has ended.
@@ -377,7 +443,9 @@ impl Work<'_> {
             }
             return;
         }
-        if dead.has_lock && !lock::hold_to_read(&dead.file).is_ok_and(|it| it == LockState::Free) {
+        if dead.proof == Proof::LockAndLease
+            && !lock::hold_to_read(&dead.file).is_ok_and(|it| it == LockState::Free)
+        {
             return;
         }
         let is_absorbed = match self.reader.read(&dead.file).and_then(|read| read.entries()) {

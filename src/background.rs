@@ -1,0 +1,207 @@
+//! Threads and descriptors that work beside a host program.
+//!
+//! The host's signal handlers run on none of these threads, which block all signals. A forked child has neither the
+//! threads nor the descriptors: it does not wait for the threads, and closes its copies of the descriptors.
+
+use std::io;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd;
+use std::thread::{self, JoinHandle};
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::os::fd::{AsFd, AsRawFd as _};
+
+    use crate::file::forks::{ForkWait, NoFork};
+    use crate::file::inherited::{self, Slot};
+
+    pub(super) use crate::file::forks::watch_forks;
+    pub(super) use crate::file::process::number as process_number;
+    pub(super) use crate::file::sys::BlockedSignals;
+    #[cfg(feature = "exporter")]
+    pub(crate) use crate::file::sys::set_backlog;
+
+    /// A time without forks, as far as they can be kept away.
+    pub(crate) struct NoForks {
+        _no_fork: Option<NoFork>,
+    }
+
+    /// Keeps forks of this process away, each for a quarter of a second at most.
+    pub(crate) fn no_forks() -> NoForks {
+        NoForks { _no_fork: NoFork::begin(ForkWait::Long) }
+    }
+
+    /// Has forked children close a descriptor until it is dropped.
+    #[derive(Debug)]
+    pub(super) struct Registration(Option<Slot>);
+
+    impl Registration {
+        pub(super) fn new(file: &impl AsFd) -> Registration {
+            Registration(inherited::close_in_children(file.as_fd().as_raw_fd()))
+        }
+    }
+
+    impl Drop for Registration {
+        fn drop(&mut self) {
+            if let Some(slot) = &self.0 {
+                inherited::forget_slot(slot);
+            }
+        }
+    }
+}
+
+/// Where forks are not watched children keep the descriptors.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(crate) struct NoForks;
+
+    pub(crate) fn no_forks() -> NoForks {
+        NoForks
+    }
+
+    pub(super) struct Registration;
+
+    impl Registration {
+        pub(super) fn new(_: &impl std::os::fd::AsFd) -> Registration {
+            Registration
+        }
+    }
+
+    pub(super) struct BlockedSignals;
+
+    impl BlockedSignals {
+        pub(super) fn new() -> std::io::Result<BlockedSignals> {
+            Ok(BlockedSignals)
+        }
+    }
+
+    pub(super) fn process_number() -> u64 {
+        0
+    }
+
+    #[cfg(feature = "exporter")]
+    pub(crate) fn set_backlog(_: std::os::fd::BorrowedFd<'_>, _: i32) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn watch_forks() {}
+}
+
+#[cfg(feature = "exporter")]
+pub(crate) use system::set_backlog;
+use system::{BlockedSignals, Registration};
+pub(crate) use system::{NoForks, no_forks};
+
+/// A process, distinguished from its children also where these have the same pid in another namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    number: u64,
+}
+
+impl Process {
+    fn current() -> Process {
+        system::watch_forks();
+        Process { pid: std::process::id(), number: system::process_number() }
+    }
+}
+
+/// A thread in which all signals are blocked but those that it raises itself, such as SIGSEGV.
+///
+/// Threads and commands that it starts inherit that. It goes on when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    /// `None` once it is joined.
+    handle: Option<JoinHandle<()>>,
+    process: Process,
+}
+
+impl Thread {
+    pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let process = Process::current();
+        // A new thread inherits the mask. Signals that arrive meanwhile stay pending.
+        let _blocked = BlockedSignals::new()?;
+        let handle = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Thread { handle: Some(handle), process })
+    }
+
+    /// Whether it is a thread of this process; in a forked child it is not.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process == Process::current()
+    }
+
+    /// Waits for its end, if it is a thread of this process.
+    pub(crate) fn join(mut self) {
+        if self.is_here()
+            && let Some(handle) = self.handle.take()
+        {
+            // OK because a thread that panicked has printed why.
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if !self.is_here() {
+            // In a child there is no thread to detach.
+            mem::forget(self.handle.take());
+        }
+    }
+}
+
+/// A file or socket whose copies forked children close.
+pub(crate) struct ClosedInChildren<T>(Option<Open<T>>);
+
+struct Open<T> {
+    // Closed before it is forgotten, in the order of the fields.
+    file: T,
+    registration: Registration,
+}
+
+impl<T: AsFd> ClosedInChildren<T> {
+    /// Takes what was opened while there were no forks: a child that is forked between the opening and this call
+    /// would keep a copy.
+    pub(crate) fn new(file: T, _no_forks: &NoForks) -> ClosedInChildren<T> {
+        let registration = Registration::new(&file);
+        ClosedInChildren(Some(Open { file, registration }))
+    }
+}
+
+impl<T> ClosedInChildren<T> {
+    /// Wraps the file, which keeps its descriptor.
+    #[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "of exporters"))]
+    pub(crate) fn try_map<U>(
+        mut self,
+        wrap: impl FnOnce(T) -> io::Result<U>,
+    ) -> io::Result<ClosedInChildren<U>> {
+        let Open { file, registration } = self.0.take().expect(IS_OPEN);
+        Ok(ClosedInChildren(Some(Open { file: wrap(file)?, registration })))
+    }
+}
+
+const IS_OPEN: &str = "it is open until it is dropped";
+
+impl<T> Drop for ClosedInChildren<T> {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            let _no_forks = no_forks();
+            drop(open);
+        }
+    }
+}
+
+impl<T> Deref for ClosedInChildren<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.as_ref().expect(IS_OPEN).file
+    }
+}
+
+impl<T> DerefMut for ClosedInChildren<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0.as_mut().expect(IS_OPEN).file
+    }
+}

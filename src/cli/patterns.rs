@@ -1,0 +1,238 @@
+//! Patterns of family names: they select the families that are exported, and modes of gauges.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use regex::Regex;
+
+use super::print_message;
+use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType};
+
+/// The prefix of the names of multiprom's own metrics.
+const OWN_PREFIX: &str = "multiprom_";
+
+/// A regular expression that must match the whole name, as in Prometheus.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    text: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Pattern, String> {
+        let regex = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or("not a regular expression").trim();
+            reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
+        })?;
+        Ok(Pattern { text: text.to_owned(), regex })
+    }
+}
+
+/// A flag with its pattern.
+struct Flag {
+    name: &'static str,
+    pattern: Pattern,
+    has_matched: AtomicBool,
+}
+
+impl Flag {
+    fn new(name: &'static str, pattern: Pattern) -> Flag {
+        Flag { name, pattern, has_matched: AtomicBool::new(false) }
+    }
+
+    fn has_matched(&self) -> bool {
+        self.has_matched.load(Ordering::Relaxed)
+    }
+
+    /// Whether the pattern matches one of the names.
+    fn matches(&self, names: &[String]) -> bool {
+        let matches = names.iter().any(|name| self.pattern.regex.is_match(name));
+        if matches {
+            self.has_matched.store(true, Ordering::Relaxed);
+        }
+        matches
+    }
+}
+
+/// The patterns of all flags.
+#[derive(Default)]
+pub(super) struct Patterns {
+    include: Vec<Flag>,
+    exclude: Vec<Flag>,
+    gauge_mode: Vec<(Flag, GaugeMode)>,
+    /// Whether any family that is not multiprom's own was compared with the patterns.
+    has_seen_families: AtomicBool,
+    is_reported: AtomicBool,
+}
+
+impl Patterns {
+    pub(super) fn new(
+        include: Vec<Pattern>,
+        exclude: Vec<Pattern>,
+        gauge_mode: Vec<(Pattern, GaugeMode)>,
+    ) -> Patterns {
+        let flags = |name, patterns: Vec<Pattern>| -> Vec<Flag> {
+            patterns.into_iter().map(|pattern| Flag::new(name, pattern)).collect()
+        };
+        let rule = |(pattern, mode)| (Flag::new("--gauge-mode", pattern), mode);
+        Patterns {
+            include: flags("--include", include),
+            exclude: flags("--exclude", exclude),
+            gauge_mode: gauge_mode.into_iter().map(rule).collect(),
+            ..Patterns::default()
+        }
+    }
+
+    /// Whether families may be omitted.
+    pub(super) fn are_filtering(&self) -> bool {
+        !self.include.is_empty() || !self.exclude.is_empty()
+    }
+
+    pub(super) fn have_modes(&self) -> bool {
+        !self.gauge_mode.is_empty()
+    }
+
+    /// Whether a family is exported. One of multiprom's own is always included.
+    pub(super) fn keeps(&self, name: &str, metric_type: MetricType) -> bool {
+        let names = names(name, metric_type);
+        let is_own = name.starts_with(OWN_PREFIX);
+        let is_included = self.include.is_empty() | any(&self.include, &names) | is_own;
+        if !is_own {
+            self.has_seen_families.store(true, Ordering::Relaxed);
+        }
+        !any(&self.exclude, &names) && is_included
+    }
+
+    /// The mode of a gauge if a rule matches its name.
+    pub(super) fn mode(&self, name: &str) -> Option<GaugeMode> {
+        self.has_seen_families.store(true, Ordering::Relaxed);
+        let names = [name.to_owned()];
+        let rule = self.gauge_mode.iter().find(|(flag, _)| flag.matches(&names));
+        rule.map(|(_, mode)| *mode)
+    }
+
+    /// Logs the patterns that have matched no family. It does so once, at the end of the first exposition with families.
+    fn report(&self) {
+        if !self.has_seen_families.load(Ordering::Relaxed)
+            || self.is_reported.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let modes = self.gauge_mode.iter().map(|(flag, _)| flag);
+        for flag in self.include.iter().chain(&self.exclude).chain(modes) {
+            if !flag.has_matched() {
+                let Flag { name, pattern, .. } = flag;
+                print_message(&format_args!(
+                    "{name} `{}` has matched no family so far",
+                    pattern.text
+                ));
+            }
+        }
+    }
+}
+
+/// Whether one of the flags matches one of the names. Each flag is tried until it has matched once, so that unused
+/// patterns are known.
+fn any(flags: &[Flag], names: &[String]) -> bool {
+    let mut matches = false;
+    for flag in flags {
+        if !matches || !flag.has_matched() {
+            matches |= flag.matches(names);
+        }
+    }
+    matches
+}
+
+/// The names that a pattern may match: that of the family and those of its samples, without `_created`, which
+/// merged families do not have.
+fn names(name: &str, metric_type: MetricType) -> Vec<String> {
+    let suffixes = metric_type.suffixes().iter().filter(|suffix| **suffix != "_created");
+    suffixes.map(|suffix| [name, suffix].concat()).collect()
+}
+
+/// Omits the excluded families of a collector.
+pub(super) struct Kept<C> {
+    pub(super) collector: C,
+    pub(super) patterns: Arc<Patterns>,
+}
+
+impl<C: Collector> Collector for Kept<C> {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let is_kept = |name: &str, metric_type| self.patterns.keeps(name, metric_type);
+        self.collector.collect(&mut FilteredSink::new(out, is_kept));
+    }
+}
+
+/// Reports unused patterns. It is the last collector of a registry, so that all families of the exposition were
+/// compared before, and exports nothing.
+pub(super) struct EndOfPage(pub(super) Arc<Patterns>);
+
+impl Collector for EndOfPage {
+    fn collect(&self, _: &mut dyn FamilySink) {
+        self.0.report();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+    }
+
+    fn unmatched(patterns: &Patterns) -> Vec<&str> {
+        let modes = patterns.gauge_mode.iter().map(|(flag, _)| flag);
+        let all = patterns.include.iter().chain(&patterns.exclude).chain(modes);
+        all.filter(|flag| !flag.has_matched()).map(|flag| &*flag.pattern.text).collect()
+    }
+
+    #[test]
+    fn a_pattern_matches_the_whole_name_of_a_family_or_of_a_sample() {
+        use MetricType::{Counter, Gauge, Histogram, Summary};
+        for (pattern, family, matches) in [
+            ("req_total", ("req", Counter), true),
+            ("req", ("req", Counter), true),
+            ("re.*", ("req", Counter), true),
+            ("re", ("req", Counter), false),
+            ("eq_total", ("req", Counter), false),
+            ("a|req_total|b", ("req", Counter), true),
+            ("req_total", ("req", Gauge), false),
+            ("size_bucket", ("size", Histogram), true),
+            ("size_count", ("size", Summary), true),
+            ("size_bucket", ("size", Summary), false),
+            // Merged families do not have this sample.
+            (".*_created", ("req", Counter), false),
+        ] {
+            let only = Patterns::new(patterns(&[pattern]), Vec::new(), Vec::new());
+            assert_eq!(only.keeps(family.0, family.1), matches, "{pattern} {family:?}");
+            let without = Patterns::new(Vec::new(), patterns(&[pattern]), Vec::new());
+            assert_eq!(without.keeps(family.0, family.1), !matches, "{pattern} {family:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_of_multiprom_are_omitted_only_if_they_are_excluded() {
+        let all =
+            Patterns::new(patterns(&["req_total"]), patterns(&["multiprom_files"]), Vec::new());
+        assert!(all.keeps("multiprom_file_errors", MetricType::Counter));
+        assert!(!all.keeps("multiprom_files", MetricType::Gauge));
+        let none = Patterns::new(Vec::new(), patterns(&["multiprom_.*"]), Vec::new());
+        assert!(!none.keeps("multiprom_file_errors", MetricType::Counter));
+    }
+
+    #[test]
+    fn every_pattern_that_matches_a_family_counts_as_used() {
+        let rules =
+            patterns(&["a", ".*", "b"]).into_iter().map(|it| (it, GaugeMode::Sum)).collect();
+        let flags =
+            Patterns::new(patterns(&["a.*", "ab", "x"]), patterns(&["ab", ".b", "y"]), rules);
+        assert!(!flags.keeps("ab", MetricType::Gauge));
+        assert_eq!(flags.mode("a"), Some(GaugeMode::Sum));
+        assert_eq!(unmatched(&flags), ["x", "y", ".*", "b"]);
+        flags.mode("c");
+        flags.keeps("x", MetricType::Gauge);
+        assert_eq!(unmatched(&flags), ["y", "b"]);
+    }
+}

@@ -1,0 +1,146 @@
+//! The connections of an exporter: at most so many, of which the most dispensable one is closed for a new one.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{mpsc, watch};
+
+use super::connection::Connection;
+use super::dropped::{Dropped, Reason};
+use super::handler::Handler;
+use super::listener::{Listener, poll_accept};
+use super::stream::{ClientStream, Socket, WINDOW};
+use crate::background::ClosedInChildren;
+
+/// The most connections at once.
+const MAX_CONNECTIONS: usize = 256;
+/// The most of a request's head, in bytes.
+const MAX_HEAD_LEN: usize = 16 * 1024;
+/// How long responses may take when the exporter stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to hand over its last response when the exporter stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait after a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Connections {
+    handler: Arc<Handler>,
+    dropped: Arc<Dropped>,
+    open: Arc<Open>,
+    /// Tells every connection that the exporter stops.
+    stopping: watch::Sender<()>,
+    /// Each connection has a copy of the first; the second sees when there is none any more.
+    running: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+/// Those that are not to be closed.
+#[derive(Default)]
+struct Open(Mutex<Vec<Arc<Connection>>>);
+
+impl Open {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a connection, and has another one closed if there are too many.
+    fn add(&self, connection: Arc<Connection>) {
+        let mut open = self.lock();
+        if open.len() >= MAX_CONNECTIONS {
+            let now = Instant::now();
+            let all = open.iter().enumerate();
+            let first = all.max_by_key(|(_, connection)| connection.dispensability(now));
+            if let Some((at, _)) = first {
+                open.swap_remove(at).drop_for(Reason::Limit);
+            }
+        }
+        open.push(connection);
+    }
+
+    fn remove(&self, connection: &Arc<Connection>) {
+        let mut open = self.lock();
+        if let Some(at) = open.iter().position(|known| Arc::ptr_eq(known, connection)) {
+            open.swap_remove(at);
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn new(handler: Arc<Handler>, dropped: Arc<Dropped>) -> Connections {
+        Connections {
+            handler,
+            dropped,
+            open: Arc::default(),
+            stopping: watch::Sender::new(()),
+            running: mpsc::channel(1),
+        }
+    }
+
+    /// Accepts for ever.
+    pub(super) async fn accept_all<L: Listener<Stream: Socket>>(&self, listener: &L) {
+        loop {
+            let Ok(socket) = poll_fn(|context| poll_accept(listener, context)).await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let connection = Connection::new(Arc::clone(&self.dropped));
+            self.open.add(Arc::clone(&connection));
+            let handler = Arc::clone(&self.handler);
+            let open = Arc::clone(&self.open);
+            let (stopping, running) = (self.stopping.subscribe(), self.running.0.clone());
+            tokio::spawn(async move {
+                run(socket, &connection, handler, stopping).await;
+                open.remove(&connection);
+                drop(running);
+            });
+        }
+    }
+
+    /// Ends the connections, and waits for those that are responding.
+    pub(super) async fn stop(self) {
+        self.stopping.send_replace(());
+        let (running, mut ended) = self.running;
+        drop(running);
+        let _ = tokio::time::timeout(STOP_TIMEOUT, ended.recv()).await;
+    }
+}
+
+/// Runs one connection until its client or another connection ends it, or the exporter stops.
+async fn run<S: Socket>(
+    socket: ClosedInChildren<S>,
+    connection: &Arc<Connection>,
+    handler: Arc<Handler>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let service = service_fn(|request| {
+        connection.begin_response();
+        Arc::clone(&handler).respond(request, Arc::clone(connection))
+    });
+    let stream = ClientStream::new(socket, Arc::clone(connection), WINDOW);
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The connection has its own limits.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_LEN)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut http = pin!(http);
+    tokio::select! {
+        // In this order: what the first does may change how long the second waits.
+        biased;
+        // OK because a connection that breaks concerns its client only.
+        _ = http.as_mut() => return,
+        () = connection.closed() => return,
+        _ = stopping.changed() => {}
+    }
+    // A client that has not sent a whole request may never do so, and is not waited for.
+    if !connection.is_responding() {
+        return;
+    }
+    http.as_mut().graceful_shutdown();
+    let limit = if connection.is_gathering() { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
+    let _ = tokio::time::timeout(limit, http).await;
+}

@@ -1,0 +1,86 @@
+//! The alert rules of `docs/alerts.yml`: promtool accepts them, and what they ask for is served when files are
+//! damaged or deleted, although the status stays 200.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::http::{scrape, sum_of};
+use crate::support::process::{PATIENCE, Running, run};
+use crate::support::prometheus::is_installed;
+use crate::support::{TestDir, example, multiprom, root, wait_for};
+
+fn rules() -> PathBuf {
+    root().join("docs/alerts.yml")
+}
+
+/// The names of multiprom's own metrics in a text.
+fn own_metrics(text: &str) -> BTreeSet<String> {
+    let names = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    names.filter(|name| name.starts_with("multiprom_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn promtool_accepts_the_rules_and_each_reports_what_it_is_for() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let said = run(Command::new("promtool").args(["check", "rules"]).arg(rules()));
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    let tests = root().join("tests/alerts.test.yml");
+    let said = run(Command::new("promtool").args(["test", "rules"]).arg(&tests));
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    // Each rule has a test.
+    let (rules, tests) = (fs::read_to_string(rules()).unwrap(), fs::read_to_string(tests).unwrap());
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.split_once("alert: ")).map(|(_, it)| it).collect();
+    assert!(alerts.len() >= 11);
+    for alert in alerts {
+        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} is not tested");
+    }
+}
+
+#[test]
+fn what_the_rules_ask_for_is_served_when_files_are_damaged_or_deleted() {
+    let dir = TestDir::new("alerts");
+    let mut worker = example("test-counting");
+    let mut worker = Running::start(worker.arg(dir.path()).args(["5", "hold"]));
+    worker.line_after("ready");
+    let mut server = multiprom();
+    server.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut server);
+    let url = server.url();
+    let scrape = || scrape(&url);
+    let errors = |text: &str, reason: &str| {
+        sum_of(text, &format!("multiprom_file_errors_total{{reason=\"{reason}\"}}"))
+    };
+    let living = |text: &str| {
+        let state = |state: &str| sum_of(text, &format!("multiprom_files{{state=\"{state}\"}}"));
+        state("alive") + state("unknown")
+    };
+    let text = scrape();
+    assert!(living(&text) > 0.0 && errors(&text, "header") == 0.0, "{text}");
+    // Those two begin with what they count: the tests of lost files and full disks have them.
+    let mut wanted = own_metrics(&fs::read_to_string(rules()).unwrap());
+    assert!(wanted.remove("multiprom_files_lost_total"));
+    assert!(wanted.remove("multiprom_dropped_series_total"));
+    assert_eq!(wanted.difference(&own_metrics(&text)).count(), 0, "{wanted:?}: {text}");
+
+    fs::write(dir.path().join("counter_1.db"), [9; 64]).unwrap();
+    let (first, second) = (errors(&scrape(), "header"), errors(&scrape(), "header"));
+    assert!(first > 0.0 && second > first, "{first} {second}");
+
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    wait_for("no living file", PATIENCE, || (living(&scrape()) == 0.0).then_some(()));
+    fs::remove_dir_all(dir.path()).unwrap();
+    let (first, second) = (errors(&scrape(), "directory"), errors(&scrape(), "directory"));
+    assert!(first > 0.0 && second > first, "{first} {second}");
+    drop(worker.stdin());
+    worker.end();
+}

@@ -1,0 +1,205 @@
+//! Servers that are started as root and drop their rights: the directory that `run` creates is their user's.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::http::{get, scrape, sum_of};
+use crate::support::mount::is_root;
+use crate::support::process::{PATIENCE, Running, run};
+use crate::support::prometheus::is_installed;
+use crate::support::{TestDir, example, multiprom, python, root, skip, wait_for};
+
+const NOBODY: u32 = 65534;
+
+/// Whether this process may give directories away, and other users may run what was built.
+fn may_change_users() -> bool {
+    let may = is_root() && multiprom().arg("--version").uid(NOBODY).output().is_ok();
+    if !may {
+        skip("only root can become another user, who must be able to run what was built");
+    }
+    may
+}
+
+fn launcher(flags: &[&str]) -> Command {
+    let mut command = multiprom();
+    command.args(["run", "--listen", "127.0.0.1:0"]).args(flags).arg("--");
+    command
+}
+
+/// A script that has a worker of another user count 5 jobs, and prints whose the directory is.
+fn counting_as_nobody() -> String {
+    let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
+    format!(
+        "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups '{worker}' \
+         \"$PROMETHEUS_MULTIPROC_DIR\" 5; echo status $?; \
+         stat -c 'owned %u:%g %a' \"$PROMETHEUS_MULTIPROC_DIR\"; {{ read line; true; }}"
+    )
+}
+
+/// Has a worker of another user count in the directory of a launcher; owner and mode of the directory.
+fn count_as_nobody(flags: &[&str]) -> String {
+    let mut running = Running::start(launcher(flags).args(["sh", "-c", &counting_as_nobody()]));
+    let url = running.url();
+    assert_eq!(running.line_after("status "), "0", "{}", running.stderr());
+    let owned = running.line_after("owned ");
+    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    drop(running.stdin());
+    assert_eq!(running.end().status.code(), Some(0));
+    owned
+}
+
+#[test]
+fn a_private_directory_can_be_given_to_another_user() {
+    if !may_change_users() {
+        return;
+    }
+    assert_eq!(count_as_nobody(&["--dir-owner", "nobody:0"]), format!("{NOBODY}:0 700"));
+    assert_eq!(count_as_nobody(&["--dir-owner", "65534"]), format!("{NOBODY}:0 700"));
+    assert_eq!(count_as_nobody(&["--dir-mode", "1777"]), "0:0 1777");
+    let flags = ["--dir-owner", "root:65534", "--dir-mode", "770"];
+    assert_eq!(count_as_nobody(&flags), format!("0:{NOBODY} 770"));
+}
+
+#[test]
+fn a_directory_that_is_created_can_be_given_to_another_user() {
+    if !may_change_users() {
+        return;
+    }
+    let base = TestDir::new("given");
+    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = base.path().join("a/b");
+    let path = dir.to_str().unwrap();
+    let flags = ["--dir", path, "--dir-owner", "nobody"];
+    let count = |flags: &[&str]| {
+        let script = counting_as_nobody();
+        let mut command = Command::new("sh");
+        // A mask that takes everything from others.
+        command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
+        command.arg(multiprom().get_program()).args(["run", "--listen", "127.0.0.1:0"]);
+        command.args(flags).args(["--", "sh", "-c", &script]);
+        command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+        run(&mut command)
+    };
+    for _ in 0..2 {
+        let said = count(&flags);
+        assert!(
+            said.stdout.starts_with("status 0\nowned 65534:"),
+            "{}{}",
+            said.stdout,
+            said.stderr
+        );
+    }
+    // One that exists is never changed.
+    let other = base.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let path = other.to_str().unwrap();
+    let wrong = [["--dir-owner", "nobody"], ["--dir-owner", "0:65534"], ["--dir-mode", "1777"]];
+    for flags in wrong {
+        let said = count(&[&["--dir", path], &flags[..]].concat());
+        assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{}", said.stderr);
+        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+        assert!(said.stderr.contains(path) && said.stderr.contains(flags[0]), "{}", said.stderr);
+        assert_eq!(fs::metadata(&other).unwrap().uid(), 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_given_away_is_one_line_that_names_the_flag() {
+    let base = TestDir::new("not-given");
+    let dir = base.path().join("new");
+    let flags = ["--dir", dir.to_str().unwrap(), "--dir-owner"];
+    for (owner, status) in [("no-such-user", 2), ("root:no-such-group", 2), ("root", 1)] {
+        let mut command = launcher(&[&flags[..], &[owner]].concat());
+        if status == 1 {
+            if !may_change_users() {
+                return;
+            }
+            fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let said = run(command.arg("true"));
+        assert_eq!((said.status, said.stderr.lines().count()), (status, 1), "{}", said.stderr);
+        assert!(
+            said.stderr.contains("--dir-owner") && said.stderr.contains(owner),
+            "{}",
+            said.stderr
+        );
+        assert!(!dir.exists());
+    }
+    let said = run(launcher(&["--dir-mode", "70"]).arg("true"));
+    assert_eq!((said.status, said.stderr.lines().count()), (2, 1), "{}", said.stderr);
+}
+
+/// Asks a site; whether it answers well.
+fn answers(url: &str) -> bool {
+    get(url).is_ok_and(|answer| answer.status == 200)
+}
+
+#[test]
+fn a_preloaded_site_of_gunicorn_that_drops_its_rights_records() {
+    let Some(python) = python("newest") else { return };
+    if !may_change_users() {
+        return;
+    }
+    let gunicorn = Path::new(python.get_program()).with_file_name("gunicorn");
+    for flags in [&[][..], &["--dir-owner", "nobody"]] {
+        let mut command = launcher(flags);
+        command.arg(&gunicorn).args(["--preload", "--user", "65534", "--group", "65534"]);
+        command.args(["-w", "2", "-b", "127.0.0.1:0", "app:application", "--chdir"]);
+        command.arg(root().join("tests/python")).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut site = Running::start(&mut command);
+        let metrics = site.url();
+        let line = site.line_after("Listening at: ");
+        let url = format!("{}/pid", line.split(' ').next().unwrap());
+        if flags.is_empty() {
+            // The fault that the flag is for.
+            wait_for("a refused request", PATIENCE, || get(&url).ok());
+            assert!(!answers(&url), "{}", site.stderr());
+        } else {
+            assert!((0..20).all(|_| answers(&url)), "{}", site.stderr());
+            let text = scrape(&metrics);
+            assert_eq!(sum_of(&text, "app_requests_total"), 20.0, "{text}");
+            assert!((1.0..=2.0).contains(&sum_of(&text, "app_alive")), "{text}");
+        }
+        site.signal("TERM");
+        assert_eq!(site.end().status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_site_of_uwsgi_that_drops_its_rights_records() {
+    let Some(python) = python("newest") else { return };
+    if !is_installed("uwsgi_python3") || !may_change_users() {
+        return;
+    }
+    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
+    let paths: [PathBuf; 2] = [packages.trim().into(), root().join("tests/python")];
+    for flags in [&[][..], &["--dir-owner", "nobody"]] {
+        let mut command = launcher(flags);
+        command.args(["uwsgi_python3", "--ini"]).arg(root().join("examples/uwsgi.ini"));
+        command.args(["--uid", "65534", "--gid", "65534", "--http-socket", "127.0.0.1:0"]);
+        command.args(["--module", "app:application", "--processes", "2"]);
+        // A worker that is asked to end while it starts may miss it.
+        command.args(["--reload-mercy", "2", "--worker-reload-mercy", "2"]);
+        for path in &paths {
+            command.arg("--pythonpath").arg(path);
+        }
+        let mut site = Running::start(command.env("PYTHONDONTWRITEBYTECODE", "1"));
+        let metrics = site.url();
+        let line = site.line_after("bound to TCP address ");
+        let url = format!("http://{}/pid", line.split(' ').next().unwrap());
+        wait_for("a worker", PATIENCE, || get(&url).ok());
+        if flags.is_empty() {
+            assert!(!answers(&url), "{}", site.stderr());
+        } else {
+            assert!((0..20).all(|_| answers(&url)), "{}", site.stderr());
+            assert_eq!(sum_of(&scrape(&metrics), "app_requests_total"), 21.0);
+        }
+        site.signal("TERM");
+        site.end();
+    }
+}

@@ -1,0 +1,129 @@
+//! What the library may do to its host: to its memory, its descriptors and its standard error.
+
+use std::fs::{self, File};
+use std::process::{Command, Output, Stdio};
+
+use crate::support::survivor::{log_lines, said};
+use crate::support::{TestDir, assert_success, example};
+
+fn host(scenario: &str, dir: &TestDir) -> Command {
+    let mut command = example("test-host");
+    command.arg(scenario).arg(dir.path());
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert_success(command, &output);
+    output
+}
+
+#[test]
+fn asking_for_a_family_that_is_registered_or_a_name_that_is_taken_leaks_nothing() {
+    let output = run(&mut host("get-or-register", &TestDir::in_memory("leak")));
+    // In KiB. A leak of the bounds alone would be 5 MiB in as many calls.
+    for name in ["found", "taken"] {
+        assert!(said(&output, name) < 512.0, "{name}: {output:?}");
+    }
+}
+
+#[test]
+fn letting_go_of_files_costs_no_more_memory_than_was_used_of_them() {
+    for lock in ["no", "lock"] {
+        let output = run(host("locked-close", &TestDir::in_memory("locked-close")).arg(lock));
+        // In KiB, for ten files of 16 KiB each. The address space of one is 16 MiB.
+        assert!(said(&output, "grown") < 1024.0, "{lock}: {output:?}");
+    }
+}
+
+/// What is logged in the tests of standard error.
+const LINE: &str = "cannot open the directory: No such file or directory";
+
+#[test]
+fn lines_reach_what_was_put_over_standard_error_and_no_file_that_has_got_its_number() {
+    for (case, gets_line) in [
+        ("as-is", true),
+        ("rust-file", false),
+        ("rust-file-at-first", false),
+        ("c-file", false),
+        ("c-file-for-writing", false),
+        ("log-file", true),
+        ("rust-socket", false),
+        ("log-socket", true),
+        ("eventfd", false),
+        ("closed", false),
+    ] {
+        let dir = TestDir::in_memory("standard-error");
+        let (app, file) = (dir.path().join("app"), dir.path().join("file"));
+        fs::create_dir(&app).unwrap();
+        fs::write(&file, "").unwrap();
+        let mut command = example("test-host");
+        let output = run(command.arg("standard-error").arg(app).arg(case).arg(&file));
+        let mut places = [output.stdout, output.stderr, fs::read(&file).unwrap()].concat();
+        places.retain(|byte| *byte != 0);
+        let text = String::from_utf8(places).unwrap();
+        let count = text.matches(LINE).count();
+        assert_eq!(
+            (count, text.is_empty()),
+            (usize::from(gets_line), !gets_line),
+            "{case}: {text}"
+        );
+    }
+}
+
+#[test]
+fn lines_reach_a_file_that_standard_error_is_redirected_to() {
+    for is_appended in [false, true] {
+        let dir = TestDir::in_memory("redirected");
+        let (app, file) = (dir.path().join("app"), dir.path().join("file"));
+        fs::create_dir(&app).unwrap();
+        let log = if is_appended {
+            File::options().append(true).create(true).open(&file).unwrap()
+        } else {
+            File::create(&file).unwrap()
+        };
+        let mut command = example("test-host");
+        command.arg("standard-error").arg(app).args(["as-is", "-"]).stderr(Stdio::from(log));
+        assert!(command.status().unwrap().success());
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("multiprom: ") && text.matches(LINE).count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn recording_does_not_wait_for_whoever_reads_standard_error() {
+    for kind in ["pipe", "socket", "terminal"] {
+        for kernel in ["new-kernel", "old-kernel", "no-descriptors"] {
+            let output = run(host("full", &TestDir::in_memory("full")).args([kind, kernel]));
+            assert_eq!(said(&output, "recorded"), 1.0, "{kind} {kernel}");
+        }
+    }
+    // In the same ways a line is written where there is room.
+    for kernel in ["new-kernel", "old-kernel", "no-descriptors"] {
+        let full = |kind| run(host("full", &TestDir::in_memory("room")).args([kind, kernel]));
+        assert_eq!(log_lines(&full("as-is")).len(), 1, "{kernel}");
+        let stdout = String::from_utf8(full("empty-terminal").stdout).unwrap();
+        assert!(stdout.contains("\ngot multiprom: directory "), "{kernel}: {stdout}");
+    }
+}
+
+#[test]
+fn children_of_a_parent_that_writes_to_standard_error_log_and_go_on() {
+    let output = run(&mut host("busy-forks", &TestDir::in_memory("busy-forks")));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("a busy program logs\n"));
+}
+
+#[test]
+fn a_hook_is_called_without_locks_and_not_by_itself_and_only_in_the_process_that_set_it() {
+    let output = run(&mut host("hook", &TestDir::in_memory("hook")));
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines: Vec<&str> = stdout.lines().collect();
+    let [hooked, child] = &lines[..] else { panic!("{stdout}") };
+    assert!(hooked.starts_with("hooked ") && hooked.contains(LINE), "{stdout}");
+    let open = "other users may create files in it";
+    assert!(child.starts_with("child ") && child.ends_with(open), "{stdout}");
+    // Of `registry`, of the hook, and of the child before it has a hook.
+    let lines = log_lines(&output);
+    assert!(lines.len() == 3 && lines.iter().all(|line| line.ends_with(open)), "{lines:#?}");
+}

@@ -1,0 +1,96 @@
+//! The rules of the merge where processes disagree: every page stays valid, and no value is lost without a word.
+
+mod modes;
+mod names;
+mod patterns;
+mod processes;
+mod random;
+mod series;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::process::{Said, run};
+use crate::support::{self, TestDir, multiprom, output_of, root, skip};
+
+/// Has processes of the Python client record, each an identifier and statements. `None` where the client is
+/// missing, which is then said.
+fn record(dir: &Path, processes: &[(&str, &str)]) -> Option<()> {
+    let mut python = support::python("newest")?;
+    python.arg(root().join("tests/python/record.py")).arg(dir);
+    for (id, statements) in processes {
+        python.arg(id).arg(statements);
+    }
+    output_of(&mut python);
+    Some(())
+}
+
+/// `dump` of directories, with flags that are separated by spaces.
+fn dump(dirs: &[&Path], flags: &str) -> Said {
+    let mut command = multiprom();
+    command.arg("dump").args(flags.split_whitespace());
+    for dir in dirs {
+        command.arg("--dir").arg(dir);
+    }
+    let said = run(&mut command);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    said
+}
+
+/// The samples of a page in the text format, but for the exporter's own.
+fn samples(page: &str) -> Vec<&str> {
+    page.lines().filter(|line| !line.starts_with('#') && !line.starts_with("multiprom_")).collect()
+}
+
+/// What `dump` shows of directories, which every judge must accept: promtool, the parsers of the Python client, and
+/// ours, strict in OpenMetrics. No series is repeated.
+#[track_caller]
+fn judged(dirs: &[&Path], flags: &str) -> Said {
+    let said = dump(dirs, flags);
+    assert_no_series_is_repeated(&said.stdout);
+    let scratch = TestDir::new("judged");
+    let page = |format: &str| {
+        let path = scratch.path().join(format);
+        std::fs::write(&path, dump(dirs, &format!("{flags} --format {format}")).stdout).unwrap();
+        path
+    };
+    let (text, openmetrics) = (page("text"), page("openmetrics"));
+    for (from, path) in [("text", &text), ("openmetrics", &openmetrics)] {
+        let mut convert = multiprom();
+        convert.args(["convert", "--from", from, "--to", "json"]).arg(path);
+        let verdict = run(&mut convert);
+        assert_eq!(verdict.status, 0, "{from}: {}", verdict.stderr);
+        if let Some(mut python) = support::python("newest") {
+            python.arg(root().join("tests/python/parse.py")).arg(from);
+            output_of(python.stdin(File::open(path).unwrap()));
+        }
+    }
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(File::open(&text).unwrap());
+    match promtool.output() {
+        // 3: there is something to improve.
+        Ok(output) => assert!(
+            matches!(output.status.code(), Some(0 | 3)),
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            said.stdout
+        ),
+        Err(_) => skip("promtool is not installed"),
+    }
+    said
+}
+
+/// Checks that a page in the text format shows each series once, and each family under one type.
+#[track_caller]
+fn assert_no_series_is_repeated(page: &str) {
+    let mut seen = HashSet::new();
+    for line in page.lines() {
+        let series = match line.strip_prefix("# ") {
+            Some(comment) => comment.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" "),
+            None => line.rsplit_once(' ').unwrap().0.to_owned(),
+        };
+        assert!(seen.insert(series), "repeated: {line}\n{page}");
+    }
+}

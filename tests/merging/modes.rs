@@ -1,0 +1,74 @@
+//! Gauges that processes have in different modes.
+
+use multiprom::{Backend, Gauge, GaugeMode, Registry};
+
+use super::{judged, record, samples};
+use crate::support::http::{scrape, sum_of};
+use crate::support::process::Running;
+use crate::support::{TestDir, multiprom, output_of};
+
+const REASON: &str = "multiprom_merge_conflicts_total{reason=\"mode\"}";
+
+const SAID: &str = "multiprom: gauge `level` has several modes (all, sum): it is merged by sum";
+
+fn set(mode: &str, value: u32) -> String {
+    format!("Gauge('level', 'L.', multiprocess_mode='{mode}', registry=None).set({value})")
+}
+
+#[test]
+fn a_gauge_in_two_modes_is_merged_by_the_one_whose_name_is_last_and_is_reported_and_counted() {
+    for [all, sum] in [["1", "2"], ["2", "1"]] {
+        let (dir, second) = (TestDir::in_memory("modes"), TestDir::in_memory("modes"));
+        let (all, sum) = ((all, &*set("all", 2)), (sum, &*set("sum", 3)));
+        let Some(()) = record(dir.path(), &[all, sum]) else { return };
+        let said = judged(&[dir.path()], "");
+        assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 5"], SAID));
+        assert_eq!(sum_of(&said.stdout, REASON), 1.0);
+        // In whichever directory, and in the archive.
+        let Some(()) = record(second.path(), &[all]) else { return };
+        let said = judged(&[dir.path(), second.path()], "");
+        assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 7"], SAID));
+        output_of(multiprom().args(["compact", "--dir"]).arg(dir.path()));
+        assert!(dir.path().join("archive.multiprom").exists());
+        for dirs in [[dir.path(), second.path()], [second.path(), dir.path()]] {
+            let said = judged(&dirs, "");
+            assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 7"], SAID));
+        }
+        // Where a mode is asked for, nothing is in doubt.
+        let said = judged(&[second.path()], "--gauge-mode level=max");
+        assert_eq!((samples(&said.stdout), &*said.stderr), (vec!["level 2"], ""));
+        let said = judged(&[dir.path(), second.path()], "--gauge-mode level=sum");
+        assert_eq!((samples(&said.stdout), &*said.stderr), (vec!["level 7"], ""));
+        assert_eq!(sum_of(&said.stdout, REASON), 0.0);
+    }
+}
+
+#[test]
+fn several_modes_of_a_gauge_are_reported_once_and_do_not_depend_on_the_process_read_last() {
+    let dir = TestDir::in_memory("modes");
+    let writer = |mode, value| {
+        let backend = Backend::directory(dir.path()).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        Gauge::builder("level", "L.").mode(mode).register(&registry).unwrap().set(value);
+        registry
+    };
+    let mut server = multiprom();
+    server.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut server);
+    let url = server.url();
+    let sum = writer(GaugeMode::Sum, 3.0);
+    assert_eq!(samples(&scrape(&url)), ["level 3"]);
+    let _all = writer(GaugeMode::All, 2.0);
+    for scrapes in 1..=3 {
+        // The first process ends meanwhile.
+        if scrapes == 2 {
+            sum.close();
+        }
+        let page = scrape(&url);
+        assert_eq!((samples(&page), sum_of(&page, REASON)), (vec!["level 5"], f64::from(scrapes)));
+    }
+    server.signal("TERM");
+    let stderr = String::from_utf8(server.end().stderr).unwrap();
+    let said: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
+    assert_eq!(said, [SAID], "{stderr}");
+}

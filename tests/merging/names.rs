@@ -1,0 +1,103 @@
+//! Families of different processes that have the name of a sample in common.
+
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Registry};
+
+use super::{judged, record, samples};
+use crate::support::http::{scrape, sum_of};
+use crate::support::process::{PATIENCE, Running};
+use crate::support::{TestDir, multiprom, output_of, wait_for};
+
+const COUNTERS: &str = "Counter('foo', 'F.', registry=None).inc()
+Histogram('bar', 'B.', buckets=[1], registry=None).observe(1)";
+const OTHERS: &str = "Gauge('foo_total', 'F.', multiprocess_mode='sum', registry=None).set(7)
+Counter('bar_count', 'C.', registry=None).inc()
+Gauge('bar_sum', 'S.', multiprocess_mode='max', registry=None).set(3)
+Counter('single', 'S.', registry=None).inc()";
+
+const SHOWN: [&str; 6] = [
+    "bar_bucket{le=\"1.0\"} 1",
+    "bar_bucket{le=\"+Inf\"} 1",
+    "bar_sum 1",
+    "bar_count 1",
+    "foo_total 1",
+    "single_total 1",
+];
+
+/// What is said of [`OTHERS`] beside [`COUNTERS`].
+const SAID: &str =
+    "multiprom: counter `bar_count` is left out: it has a name in common with histogram `bar`
+multiprom: gauge `bar_sum` is left out: it has a name in common with histogram `bar`
+multiprom: gauge `foo_total` is left out: it has a name in common with counter `foo`
+";
+
+#[test]
+fn of_families_with_a_sample_name_in_common_the_same_one_is_exported_in_any_order_of_processes() {
+    for ids in [["1", "2"], ["2", "1"]] {
+        let dir = TestDir::in_memory("names");
+        let processes = [(ids[0], COUNTERS), (ids[1], OTHERS)];
+        let Some(()) = record(dir.path(), &processes) else { return };
+        let said = judged(&[dir.path()], "");
+        assert_eq!((samples(&said.stdout), &*said.stderr), (SHOWN.to_vec(), SAID));
+        let counted = sum_of(&said.stdout, "multiprom_merge_conflicts_total{reason=\"name\"}");
+        assert_eq!(counted, 3.0);
+        // A family that is not asked for hides no other one.
+        let said = judged(&[dir.path()], "--exclude foo|bar");
+        let wanted = ["bar_count_total 1", "bar_sum 3", "foo_total 7", "single_total 1"];
+        assert_eq!((samples(&said.stdout), &*said.stderr), (wanted.to_vec(), ""));
+    }
+}
+
+#[test]
+fn families_of_one_name_and_two_types_are_decided_by_the_type_in_files_and_archives() {
+    let dir = TestDir::in_memory("types");
+    let statements = "Gauge('jobs', 'G.', multiprocess_mode='max', registry=None).set(9)
+Summary('jobs', 'S.', registry=None).observe(2)";
+    let later = "Counter('jobs', 'C.', registry=None).inc(5)";
+    let Some(()) = record(dir.path(), &[("1", statements), ("2", later)]) else { return };
+    let wanted = ["jobs_sum 2", "jobs_count 1"];
+    let shown = |what: &str| {
+        let said = judged(&[dir.path()], "");
+        assert_eq!(samples(&said.stdout), wanted, "{what}");
+        assert_eq!(said.stderr.lines().count(), 2, "{what}: {}", said.stderr);
+    };
+    shown("in files");
+    let mut compact = multiprom();
+    output_of(compact.arg("compact").arg("--dir").arg(dir.path()));
+    assert!(dir.path().join("archive.multiprom").exists());
+    shown("in an archive");
+    let Some(()) = record(dir.path(), &[("3", later)]) else { return };
+    shown("in both");
+}
+
+#[test]
+fn collisions_are_reported_once_counted_at_each_scrape_and_do_not_flip_when_processes_end() {
+    let dir = TestDir::in_memory("flip");
+    let writer = || {
+        let backend = Backend::directory(dir.path()).unwrap();
+        Registry::builder().backend(backend).build().unwrap()
+    };
+    let [gauges, counters] = [writer(), writer()];
+    let gauge = Gauge::builder("foo_total", "F.").mode(GaugeMode::LiveSum);
+    gauge.register(&gauges).unwrap().set(7.0);
+    let mut server = multiprom();
+    server.args(["serve", "--compact", "all", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut server);
+    let url = server.url();
+    let counted = |page: &str| sum_of(page, "multiprom_merge_conflicts_total{reason=\"name\"}");
+    assert_eq!(samples(&scrape(&url)), ["foo_total 7"]);
+    Counter::builder("foo_total", "F.").register(&counters).unwrap().inc();
+    for scrapes in 1..=3 {
+        let page = scrape(&url);
+        assert_eq!((samples(&page), counted(&page)), (vec!["foo_total 1"], f64::from(scrapes)));
+    }
+    gauges.close();
+    wait_for("end of the gauge", PATIENCE, || {
+        let page = scrape(&url);
+        assert_eq!(samples(&page), ["foo_total 1"]);
+        (counted(&page) == counted(&scrape(&url))).then_some(())
+    });
+    server.signal("TERM");
+    let stderr = String::from_utf8(server.end().stderr).unwrap();
+    let said: Vec<&str> = stderr.lines().filter(|line| line.contains("left out")).collect();
+    assert_eq!(said, SAID.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
+}

@@ -1,0 +1,137 @@
+//! By what processes are shown in the modes that show each by itself.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use multiprom::{
+    Backend, CompactFiles, Compactor, Gauge, GaugeMode, Liveness, MultiProcessCollector, Registry,
+    list_files,
+};
+
+use super::{judged, record, samples};
+use crate::support::process::{PATIENCE, run};
+use crate::support::{TestDir, multiprom, wait_for};
+
+/// Longer than files stay retired.
+const GRACE: Duration = Duration::from_millis(3_100);
+
+#[test]
+fn an_id_of_the_python_client_that_looks_like_one_of_multiprom_is_exported_whole() {
+    let dir = TestDir::in_memory("looks");
+    let set = |value: u32| {
+        format!(
+            "Gauge('g', 'G.', multiprocess_mode='all', registry=None).set({value});
+Gauge('l', 'L.', multiprocess_mode='livesum', registry=None).set({value})"
+        )
+    };
+    let (one, two) = (set(1), set(2));
+    let processes = [("job-deadbeef", &*one), ("job-0badcafe", &*two)];
+    let Some(()) = record(dir.path(), &processes) else { return };
+    let wanted = ["g{pid=\"job-0badcafe\"} 2", "g{pid=\"job-deadbeef\"} 1"];
+    assert_eq!(samples(&judged(&[dir.path()], "").stdout), wanted);
+    // Also when only one of them is there, and when both have been retired and archived.
+    let (alone, other) = (TestDir::in_memory("alone"), "gauge_all_job-deadbeef.db");
+    std::fs::copy(dir.path().join(other), alone.path().join(other)).unwrap();
+    assert_eq!(samples(&judged(&[alone.path()], "").stdout), [wanted[1]]);
+    for _ in 0..2 {
+        let mut compact = multiprom();
+        let said = run(compact.arg("compact").arg("--dir").arg(dir.path()));
+        assert_eq!((said.status, &*said.stderr), (0, ""));
+        assert_eq!(samples(&judged(&[dir.path()], "").stdout), wanted);
+    }
+    assert!(dir.path().join("archive.multiprom").exists());
+}
+
+#[test]
+fn marking_a_pid_dead_leaves_an_id_alone_that_begins_with_it() {
+    let dir = TestDir::in_memory("marked");
+    let set = "Gauge('l', 'L.', multiprocess_mode='livesum', registry=None).set(1)";
+    let Some(()) = record(dir.path(), &[("7-deadbeef", set), ("7", set)]) else { return };
+    let mut mark = multiprom();
+    let said = run(mark.args(["mark-process-dead", "7", "--dir"]).arg(dir.path()));
+    assert_eq!((said.status, &*said.stderr), (0, ""));
+    let names: Vec<_> = dir.path().read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, ["gauge_livesum_7-deadbeef.db"]);
+}
+
+/// What an exporter shows that has seen the directory before.
+fn shown(exporter: &Registry) -> Vec<String> {
+    let page = exporter.render(None).to_string();
+    let mut samples: Vec<String> = samples(&page).into_iter().map(str::to_owned).collect();
+    samples.sort();
+    samples
+}
+
+fn exporter(dir: &Path) -> Registry {
+    let exporter = Registry::new();
+    exporter.register(MultiProcessCollector::new(dir).unwrap()).unwrap();
+    exporter
+}
+
+#[test]
+fn a_series_keeps_its_pid_when_a_process_of_the_python_client_with_that_pid_comes_back() {
+    let dir = TestDir::in_memory("back");
+    let set =
+        |value| format!("Gauge('g', 'G.', multiprocess_mode='all', registry=None).set({value})");
+    let Some(()) = record(dir.path(), &[("2", &set(1))]) else { return };
+    let exporter = exporter(dir.path());
+    let compactor = Compactor::builder().directory(dir.path()).files(CompactFiles::All);
+    let compactor = compactor.build().unwrap();
+    assert_eq!(shown(&exporter), ["g{pid=\"2\"} 1"]);
+    // Retired, and then used again.
+    assert_eq!(compactor.run().unwrap().retired, 1);
+    assert_eq!(shown(&exporter), ["g{pid=\"2\"} 1"]);
+    record(dir.path(), &[("2", &set(5))]).unwrap();
+    let wanted = ["g{pid=\"2\"} 1", "g{pid=\"2#2\"} 5"];
+    assert_eq!(shown(&exporter), wanted);
+    let since = Instant::now();
+    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+    // The first is archived, and the second is retired.
+    let done = compactor.run().unwrap();
+    assert_eq!((done.files, done.retired), (1, 1));
+    assert_eq!(shown(&exporter), wanted);
+    // The second is archived without having been seen retired, while a third one begins.
+    compactor.run_to_end().unwrap();
+    record(dir.path(), &[("2", &set(9))]).unwrap();
+    let wanted = ["g{pid=\"2\"} 1", "g{pid=\"2#2\"} 5", "g{pid=\"2#3\"} 9"];
+    assert_eq!(shown(&exporter), wanted);
+    judged(&[dir.path()], "");
+}
+
+#[test]
+fn a_series_keeps_its_pid_when_writers_of_one_pid_come_and_go() {
+    let dir = TestDir::in_memory("writers");
+    let writer = |value| {
+        let backend = Backend::directory(dir.path()).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        Gauge::builder("g", "G.").mode(GaugeMode::All).register(&registry).unwrap().set(value);
+        registry
+    };
+    let ids = || -> Vec<String> {
+        list_files(dir.path()).unwrap().into_iter().map(|file| file.id).collect()
+    };
+    let exporter = exporter(dir.path());
+    let first = writer(1.0);
+    let pid = std::process::id();
+    let of_first = format!("g{{pid=\"{pid}\"}} 1");
+    assert_eq!(shown(&exporter), [&*of_first]);
+    let former = ids();
+    let second = writer(2.0);
+    let id = ids().into_iter().find(|id| !former.contains(id)).unwrap();
+    let mut wanted = [of_first, format!("g{{pid=\"{id}\"}} 2")];
+    wanted.sort();
+    assert_eq!(shown(&exporter), wanted);
+    for ending in [first, second] {
+        let files = ids().len();
+        ending.close();
+        assert_eq!(shown(&exporter), wanted);
+        wait_for("end of the writer", PATIENCE, || {
+            let all = list_files(dir.path()).unwrap();
+            all.iter().any(|file| file.liveness == Liveness::Dead).then_some(())
+        });
+        Compactor::builder().directory(dir.path()).build().unwrap().run().unwrap();
+        assert_eq!(ids().len(), files - 1);
+        assert_eq!(shown(&exporter), wanted);
+    }
+    judged(&[dir.path()], "");
+}

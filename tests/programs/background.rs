@@ -1,0 +1,117 @@
+//! A host with exporters and a compactor in the background, which forks on command.
+//!
+//! usage: test-background DIR
+//!
+//! It serves on a TCP port and on the Unix socket DIR/metrics.sock, compacts DIR in a thread that pauses between passes and in
+//! one that does not, and says `serving URL`. Then it reads commands, one a line:
+//!
+//! - `fork N`: forks children that wait for a minute and outlive it; says `children PID...`.
+//! - `end`: forks such a child, which says `children PID` and kills this process at once.
+//! - `drop`: forks a child that drops the exporters and the compactor; says `dropped STATUS`.
+//! - `compact N`: forks children one after the other that make a pass each; says `compacted COUNT`, which leaves out those
+//!   that hang.
+#![allow(clippy::print_stdout, reason = "a program")]
+#![expect(unsafe_code, reason = "forks")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use multiprom::http::Exporter;
+use multiprom::{Compactor, MultiProcessCollector, Registry};
+
+/// How long a child waits for the test to end it, in seconds.
+const MAX_WAIT: u32 = 60;
+/// How long a child may take for what it is to do, in seconds.
+const MAX_WORK: u32 = 5;
+
+/// Forks a child that does `work` and ends, by a signal where it takes too long. Returns its pid.
+fn fork(seconds: u32, work: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the child calls `work`, which is what the tests are about, and exits.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: takes a number only.
+        unsafe { libc::alarm(seconds) };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err();
+        // SAFETY: ends the process without destructors, as a forked child should.
+        unsafe { libc::_exit(i32::from(panicked)) };
+    }
+    pid
+}
+
+fn wait(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is valid and writable.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid);
+    status
+}
+
+fn pause() {
+    loop {
+        thread::park();
+    }
+}
+
+fn exporter(dir: &Path, listen: &str) -> multiprom::Result<Exporter> {
+    let registry = Registry::new();
+    registry.register(MultiProcessCollector::new(dir)?)?;
+    Exporter::builder(registry).listen(listen.parse()?).start()
+}
+
+fn main() -> multiprom::Result<()> {
+    let dir = std::env::args().nth(1).expect("usage: test-background DIR");
+    let dir = Path::new(&dir);
+    let tcp = exporter(dir, "127.0.0.1:0")?;
+    let unix = exporter(dir, &format!("unix:{}", dir.join("metrics.sock").display()))?;
+    let compactor = Compactor::builder().directory(dir).build()?;
+    let compacting = compactor.start()?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let busy = {
+        let (is_over, compactor) = (Arc::clone(&is_over), compactor.clone());
+        thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                compactor.run().expect("a pass");
+            }
+        })
+    };
+    println!("serving {}", tcp.url());
+    let mut background = Some((tcp, unix, compacting));
+    for line in std::io::stdin().lines() {
+        let line = line.expect("a line");
+        let (command, count) = line.split_once(' ').unwrap_or((&line, "1"));
+        let count: usize = count.parse().expect("a number");
+        match command {
+            "fork" => {
+                let children = (0..count).map(|_| fork(MAX_WAIT, pause).to_string());
+                println!("children {}", children.collect::<Vec<_>>().join(" "));
+            }
+            "end" => {
+                let end = || {
+                    println!("children {}", std::process::id());
+                    // SAFETY: takes numbers only.
+                    let parent = unsafe { libc::getppid() };
+                    // SAFETY: takes numbers only.
+                    unsafe { libc::kill(parent, libc::SIGKILL) };
+                    pause();
+                };
+                wait(fork(MAX_WAIT, end));
+            }
+            "drop" => {
+                let status = wait(fork(MAX_WORK, || drop(background.take())));
+                println!("dropped {status}");
+            }
+            "compact" => {
+                let pass = || assert!(compactor.run().is_ok());
+                let done = (0..count).take_while(|_| wait(fork(MAX_WORK, pass)) == 0).count();
+                println!("compacted {done}");
+            }
+            other => panic!("unknown command `{other}`"),
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    busy.join().expect("the compacting thread ends");
+    drop(background);
+    Ok(())
+}

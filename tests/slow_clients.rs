@@ -1,0 +1,203 @@
+//! Clients that read slowly or not at all, send half of a request, or only connect: others are served as if there were none.
+//!
+//! The bounds on time are promises, and many times what they take; `docs/reliability.md` has measured figures.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use multiprom::{Backend, Counter, Registry};
+
+use crate::support::http::{Connection, sum_of};
+use crate::support::process::Running;
+use crate::support::{Ending, TestDir, multiprom, wait_for};
+
+/// How long a scrape may take. Without limits it was 12 s to 75 s under these attacks.
+const MAX_TIME: Duration = Duration::from_secs(5);
+/// How much the memory of the exporter may grow, in KiB.
+const MAX_GROWTH: u64 = 32 * 1024;
+/// Makes about 20 MB of text.
+const SERIES: usize = 2_000;
+/// Makes about 60 MB of text, several times what all responses together may take.
+const MANY_SERIES: usize = 6_000;
+const FILLER_LEN: usize = 10_000;
+const REQUEST_AND_CLOSE: &[u8] =
+    b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+const OLD_REQUEST: &[u8] = b"GET /metrics HTTP/1.0\r\nHost: test\r\n\r\n";
+const HALF_HEAD: &[u8] = b"GET /metrics HTTP/1.1\r\nHo";
+
+/// A server of series with about 10 KB each.
+struct Served {
+    _dir: TestDir,
+    server: Running,
+    url: String,
+    series: usize,
+    /// The most memory before the attack, in KiB.
+    memory: u64,
+}
+
+impl Served {
+    fn start(name: &str, series: usize) -> Served {
+        let dir = TestDir::in_memory(name);
+        let backend = Backend::directory(dir.path()).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let family = Counter::builder("jobs", "Jobs.").labels(["number"]);
+        let family = family.register(&registry).unwrap();
+        for number in 0..series {
+            family.with([&number.to_string()]).inc();
+        }
+        registry.close();
+        let mut command = multiprom();
+        command.args(["serve", "--compact", "off", "--listen", "127.0.0.1:0", "--dir"]);
+        // Long lines of few series cost little time where nothing is optimized.
+        command.arg(dir.path()).args(["--label", &format!("filler={}", "x".repeat(FILLER_LEN))]);
+        let mut server = Running::start(&mut command);
+        let url = server.url();
+        let mut served = Served { _dir: dir, server, url, series, memory: 0 };
+        for _ in 0..2 {
+            served.scrape();
+        }
+        fs::write(served.proc("clear_refs"), "5").unwrap();
+        served.memory = served.peak();
+        served
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.server.id())
+    }
+
+    /// The most memory since it was looked at first, in KiB.
+    fn peak(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Scrapes on a new connection.
+    fn scrape(&self) -> String {
+        let body = Connection::open(&self.url).unwrap().request("GET", "/metrics", "").body;
+        assert_eq!(sum_of(&body, "jobs_total"), self.series as f64);
+        body
+    }
+
+    /// Connections that have sent something.
+    fn attackers(&self, count: usize, sent: &[u8]) -> Vec<TcpStream> {
+        let address = self.url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+        let attacker = |_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(sent).unwrap();
+            stream
+        };
+        (0..count).map(attacker).collect()
+    }
+
+    /// Scrapes that begin now are served in time, and take no more memory than they may.
+    fn assert_serves(&self) {
+        for _ in 0..2 {
+            let start = Instant::now();
+            let mut stream = self.attackers(1, REQUEST_AND_CLOSE).pop().unwrap();
+            stream.set_read_timeout(Some(2 * MAX_TIME)).unwrap();
+            let mut response = Vec::new();
+            stream.read_to_end(&mut response).unwrap();
+            let time = start.elapsed();
+            assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            // The last line of the page, or of the chunks.
+            assert!(response.ends_with(b" 0\n") || response.ends_with(b"\r\n0\r\n\r\n"));
+            assert!(response.len() > self.series * FILLER_LEN);
+            assert!(time < MAX_TIME, "a scrape took {time:?}");
+        }
+        let grown = self.peak().saturating_sub(self.memory);
+        assert!(grown < MAX_GROWTH, "memory grew by {grown} KiB");
+    }
+
+    /// How many connections were dropped for a reason.
+    fn dropped(&self, reason: &str) -> f64 {
+        let name = format!("multiprom_http_connections_dropped_total{{reason=\"{reason}\"}}");
+        sum_of(&self.scrape(), &name)
+    }
+}
+
+#[test]
+fn clients_that_read_a_byte_a_second_hold_up_nobody() {
+    let served = Served::start("trickle", SERIES);
+    let mut trickling = served.attackers(60, REQUEST);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ending = Ending(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for stream in &mut trickling {
+                    stream.set_nonblocking(true).unwrap();
+                    let _ = stream.read(&mut [0]);
+                }
+                std::thread::park_timeout(Duration::from_secs(1));
+            }
+        });
+        served.assert_serves();
+    });
+}
+
+#[test]
+fn clients_that_do_not_read_hold_up_nobody_at_any_length() {
+    for (series, request) in [(SERIES, REQUEST), (MANY_SERIES, REQUEST), (SERIES, OLD_REQUEST)] {
+        let served = Served::start("unread", series);
+        let _attackers = served.attackers(64, request);
+        served.assert_serves();
+    }
+}
+
+#[test]
+fn connections_without_a_whole_request_hold_up_nobody() {
+    for sent in [&b""[..], HALF_HEAD] {
+        let served = Served::start("incomplete", 10);
+        let _attackers = served.attackers(300, sent);
+        served.assert_serves();
+        assert!(served.dropped("limit") >= 300.0 - 256.0);
+    }
+}
+
+#[test]
+fn all_attacks_together_hold_up_nobody() {
+    let served = Served::start("together", SERIES);
+    let _half = served.attackers(256, HALF_HEAD);
+    let _unread = served.attackers(64, REQUEST);
+    let _idle = served.attackers(64, b"");
+    served.assert_serves();
+}
+
+#[test]
+fn the_longest_idle_connection_is_closed_for_a_new_one() {
+    let served = Served::start("idle", 10);
+    let mut first = Connection::open(&served.url).unwrap();
+    assert_eq!(first.request("GET", "/-/healthy", "").status, 200);
+    let mut second = Connection::open(&served.url).unwrap();
+    assert_eq!(second.request("GET", "/-/healthy", "").status, 200);
+    let _others = served.attackers(254, b"");
+    served.scrape();
+    assert!(first.is_closed());
+    assert_eq!(second.request("GET", "/-/healthy", "").status, 200);
+}
+
+#[test]
+fn a_response_that_is_broken_off_never_looks_whole() {
+    let served = Served::start("broken", MANY_SERIES);
+    let mut slow = Connection::open(&served.url).unwrap();
+    slow.send(REQUEST).unwrap();
+    // It has more than there is room for, and may stay only as long as nobody else asks.
+    wait_for("response", MAX_TIME, || (served.dropped("memory") > 0.0).then_some(()));
+    assert!(slow.answer(false).is_err());
+}
+
+#[test]
+fn a_body_for_http_1_0_that_is_too_long_is_refused_with_the_reason() {
+    let served = Served::start("old", MANY_SERIES);
+    let mut old = Connection::open(&served.url).unwrap();
+    old.send(OLD_REQUEST).unwrap();
+    let answer = old.answer(false).unwrap();
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body, "more than 16777216 bytes: too much for HTTP/1.0, use HTTP/1.1\n");
+    served.scrape();
+}
