@@ -138,12 +138,14 @@ fn a_worker_that_becomes_another_program_is_dead_under_the_same_pid() {
         (name == "cat\n").then_some(())
     };
     wait_for("another program", PATIENCE, || is_other(pid));
-    assert_eq!(state(dir.path()), Liveness::Dead);
+    // The kernel closes the files of the former program when the new one begins to run, after it has its name.
+    let is_dead = |dir: &TestDir| (state(dir.path()) == Liveness::Dead).then_some(());
+    wait_for("death", PATIENCE, || is_dead(&dir));
     worker.end();
     let dir = TestDir::new("exec-python");
     let Some((worker, _)) = python(dir.path(), "exec") else { return };
     wait_for("another program", PATIENCE, || is_other(worker.id()));
-    assert_eq!(state(dir.path()), Liveness::Dead);
+    wait_for("death", PATIENCE, || is_dead(&dir));
 }
 
 /// Of ours they do not: `fork::the_end_of_a_parent_is_seen_although_its_child_lives`.

@@ -5,10 +5,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::args::ListenArguments;
-use super::{print_message, serve};
+use super::print_message;
+use super::serve::{self, Page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
-use crate::registry::Registry;
 
 /// Interval between attempts to listen.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,11 +32,11 @@ pub(super) enum Endpoint {
 
 impl Endpoint {
     pub(super) fn open(
-        registry: Registry,
+        page: Page,
         listen: &ListenArguments,
         listening: Listening,
     ) -> Result<Endpoint> {
-        let error = match serve::listen(registry.clone(), listen) {
+        let error = match serve::listen(&page, listen) {
             Ok(exporter) => return Ok(Endpoint::Open(exporter)),
             Err(error) => error,
         };
@@ -47,7 +47,7 @@ impl Endpoint {
         let (stop, stopped) = mpsc::channel();
         let retry = move || {
             while stopped.recv_timeout(RETRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if let Ok(exporter) = serve::listen(registry.clone(), &listen) {
+                if let Ok(exporter) = serve::listen(&page, &listen) {
                     print_message(&format_args!("serving {}", exporter.url()));
                     return Some(exporter);
                 }

@@ -40,10 +40,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let hint = UncompactedHint::new(dirs, flag, usual, compactor.as_ref());
-    let registry = serve::registry(builder, compactor.as_ref())?;
+    let page = serve::page(builder, compactor.as_ref())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
-    let endpoint = Endpoint::open(registry, &arguments.listen, listening)?;
+    let endpoint = Endpoint::open(page, &arguments.listen, listening)?;
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
     endpoint.report();

@@ -12,7 +12,7 @@ use super::signals::{Signal, Signals};
 use super::{compact, owner, print_message};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
-use crate::http::Exporter;
+use crate::http::{Exporter, ExporterMetrics};
 use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
 use crate::registry::Registry;
 
@@ -72,7 +72,7 @@ pub(super) fn start(
     compactor: Option<&Compactor>,
     listen: &ListenArguments,
 ) -> Result<Exporter> {
-    self::listen(registry(merging, compactor)?, listen)
+    self::listen(&page(merging, compactor)?, listen)
 }
 
 /// The builder of a collector, and the patterns that it was configured with.
@@ -87,11 +87,8 @@ impl From<CollectorBuilder> for Merging {
     }
 }
 
-/// A registry with a collector and the metrics of a compactor.
-pub(super) fn registry(
-    merging: impl Into<Merging>,
-    compactor: Option<&Compactor>,
-) -> Result<Registry> {
+/// A registry with a collector and the metrics of a compactor and of the exporter.
+pub(super) fn page(merging: impl Into<Merging>, compactor: Option<&Compactor>) -> Result<Page> {
     let Merging { builder, patterns } = merging.into();
     // `multiprom_file_errors_total` counts every occurrence.
     let log = Mutex::new(ProblemLog::default());
@@ -104,17 +101,27 @@ pub(super) fn registry(
         let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
         registry.register(Kept { collector, patterns })?;
     }
+    let metrics = ExporterMetrics::default();
+    registry.register(Kept { collector: metrics.clone(), patterns: Arc::clone(&patterns) })?;
     registry.register(EndOfPage(patterns))?;
-    Ok(registry)
+    Ok(Page { registry, metrics })
 }
 
-/// Starts an exporter of a registry.
-pub(super) fn listen(registry: Registry, listen: &ListenArguments) -> Result<Exporter> {
-    let exporter = Exporter::builder(registry.clone())
+/// What an exporter serves.
+#[derive(Clone)]
+pub(super) struct Page {
+    registry: Registry,
+    /// The metrics of the exporter itself, which are in the registry.
+    metrics: ExporterMetrics,
+}
+
+/// Starts an exporter of a page.
+pub(super) fn listen(page: &Page, listen: &ListenArguments) -> Result<Exporter> {
+    Exporter::builder(page.registry.clone())
         .listen(listen.listen.clone())
-        .telemetry_path(&listen.telemetry_path);
-    registry.register(exporter.metrics())?;
-    exporter.start()
+        .telemetry_path(&listen.telemetry_path)
+        .metrics(&page.metrics)
+        .start()
 }
 
 /// Reports each problem each time it occurs.

@@ -54,10 +54,21 @@ impl Dropped {
     }
 }
 
-/// What an exporter counts about itself, for a registry: `multiprom_http_connections_dropped_total{reason}`.
+/// What exporters count about themselves: `multiprom_http_connections_dropped_total{reason}`.
 ///
-/// See [`ExporterBuilder::metrics`](super::ExporterBuilder::metrics).
-#[derive(Clone, Debug)]
+/// It is part of the exposition when it is registered.
+///
+/// ```
+/// use multiprom::{Registry, http::{Exporter, ExporterMetrics}};
+///
+/// let (registry, metrics) = (Registry::new(), ExporterMetrics::default());
+/// registry.register(metrics.clone())?;
+/// let exporter = Exporter::builder(registry).metrics(&metrics);
+/// let exporter = exporter.listen("127.0.0.1:0".parse()?).start()?;
+/// # exporter.stop();
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
 pub struct ExporterMetrics(pub(super) Arc<Dropped>);
 
 impl Collector for ExporterMetrics {

@@ -111,21 +111,10 @@ impl ExporterBuilder {
         self
     }
 
-    /// What the exporter counts about itself: which connections it drops, and why. It is part of the exposition when it
-    /// is registered.
-    ///
-    /// ```
-    /// use multiprom::{Registry, http::Exporter};
-    ///
-    /// let registry = Registry::new();
-    /// let builder = Exporter::builder(registry.clone()).listen("127.0.0.1:0".parse()?);
-    /// registry.register(builder.metrics())?;
-    /// let exporter = builder.start()?;
-    /// # exporter.stop();
-    /// # Ok::<(), multiprom::Error>(())
-    /// ```
-    pub fn metrics(&self) -> ExporterMetrics {
-        ExporterMetrics(Arc::clone(&self.dropped))
+    /// Has the exporter count what it drops in these metrics; otherwise nobody sees it.
+    pub fn metrics(mut self, metrics: &ExporterMetrics) -> ExporterBuilder {
+        self.dropped = Arc::clone(&metrics.0);
+        self
     }
 
     /// Binds the address and serves from a thread of its own.
