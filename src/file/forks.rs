@@ -11,8 +11,8 @@ use super::inherited;
 use super::process::{self, UnderWay, under_way};
 
 thread_local! {
-    /// The process in which this thread is about to fork, or has forked and runs the handlers of the parent. A
-    /// creation in such a handler would wait for its own thread.
+    /// The process in which this thread runs fork handlers, before the fork or in the parent. A file creation in
+    /// such a handler would wait for its own thread.
     static FORKS_IN: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn watch_forks() {
     }
 }
 
-/// Whether a fork that is in progress is waited for.
+/// Whether a creation waits for a fork in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForkWait {
     Long,
@@ -101,7 +101,7 @@ pub(crate) struct NoFork {
 }
 
 impl NoFork {
-    /// Waits for forks to end; `None` where one does not, or is that of this thread.
+    /// Waits for forks to end; `None` if one does not, or if this thread itself forks.
     pub(crate) fn begin(wait: ForkWait) -> Option<NoFork> {
         watch_forks();
         if FORKS_IN.get() == process::number() {

@@ -18,7 +18,7 @@ struct Inherited {
     fd: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
-    /// The process that has opened it.
+    /// The number of the process that opened the descriptor.
     process: AtomicU64,
 }
 
@@ -77,8 +77,8 @@ pub(crate) fn forget_slot(slot: &Slot) {
     }
 }
 
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Descriptors that the child has
-/// opened itself, in a handler of the host that ran before, stay.
+/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Keeps descriptors that the child
+/// opened itself, in a fork handler of the host that ran before.
 pub(super) fn close_all() {
     let process = process::number();
     for slot in &INHERITED {

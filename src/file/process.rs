@@ -1,7 +1,7 @@
-//! This process, distinguished from the one that forked it also where a handler of the host runs in the child first.
+//! The number of this process, and what is in progress in it.
 //!
-//! The counts of forks and creations that are in progress are trusted only in the process that set them. They are in a
-//! page that the kernel wipes in forked children.
+//! Both are in a page that the kernel wipes in forked children, so that they are valid only in the process that set them,
+//! also in fork handlers of the host that run in the child before ours.
 //!
 //! See: madvise(2), MADV_WIPEONFORK.
 #![expect(unsafe_code, reason = "a page that the kernel wipes")]
@@ -12,23 +12,20 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use memmap2::MmapOptions;
 
-/// What goes on in this process.
-///
-/// In a page that the kernel wipes in a forked child, where the forks and creations of other threads do not go on.
-/// Handlers of the host may run in the child before ours, and find it wiped already.
+/// Forks and file creations in progress. Those of other threads do not continue in a forked child.
 #[repr(C)]
 pub(super) struct UnderWay {
-    /// Tells this process from its ancestors and its children; 0 until it is asked for.
+    /// See [`number`]; 0 until it is drawn.
     process: AtomicU64,
-    /// Forks, as far as libc knows.
+    /// Forks that libc knows of.
     pub(super) forks: AtomicU64,
-    /// Creations of files, and those that wait for forks to end.
+    /// File creations, including those that wait for forks to end.
     pub(super) creations: AtomicU64,
-    /// Forks that did not wait for the end of a creation.
+    /// Forks that stopped waiting for a creation.
     pub(super) forced: AtomicU64,
 }
 
-/// Stands in for the page until it is mapped, and where the kernel wipes none.
+/// Replaces the page until it is mapped, and on kernels that wipe no pages.
 static UNWIPED: UnderWay = UnderWay {
     process: AtomicU64::new(0),
     forks: AtomicU64::new(0),
@@ -46,7 +43,7 @@ pub(super) fn under_way() -> &'static UnderWay {
     unsafe { &*page }
 }
 
-/// Maps the page. Where that fails a handler in the child has to call [`wipe_unless_mapped`].
+/// Maps the page. If that fails, a fork handler in the child must call [`wipe_unless_mapped`].
 pub(super) fn map_page() {
     let Ok(page) = MmapOptions::new().len(size_of::<UnderWay>()).map_anon() else {
         return;
@@ -63,7 +60,7 @@ pub(super) fn map_page() {
     }
 }
 
-/// The number of this process, which none of its ancestors has.
+/// A number that identifies this process among its ancestors.
 pub(crate) fn number() -> u64 {
     /// The highest number that this process or an ancestor has drawn. Not wiped.
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -79,7 +76,7 @@ pub(crate) fn number() -> u64 {
     }
 }
 
-/// Does in a child what the kernel does to the page, if there is none.
+/// Resets the counts in a child if no page is mapped.
 pub(super) fn wipe_unless_mapped() {
     let under_way = under_way();
     if ptr::eq(under_way, &raw const UNWIPED) {

@@ -254,7 +254,7 @@ impl<M: Typed> FamilyCore<M> {
         &self.descriptor.label_names[at]
     }
 
-    /// Whether the backend can be used, or could be once.
+    /// Returns the error of a backend that was never usable.
     pub(super) fn check_store(&self) -> Result<()> {
         self.store.check()
     }
