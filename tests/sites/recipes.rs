@@ -85,8 +85,10 @@ fn the_blocks_of_the_readme_for_a_python_site_do_what_it_says() {
         shown.push(text.lines().filter(|line| line.starts_with(name)).count());
         end(running.unwrap());
     }
-    // One worker was killed: of the gauges without a mode, its series stays but for the default mode.
-    assert_eq!(shown, [WORKERS + 1, WORKERS]);
+    // One worker was killed: of the gauges without a mode, its series stays unless there is a default mode.
+    assert_eq!(shown[..2], [WORKERS + 1, WORKERS]);
+    // With preloaded code, the process that starts the workers may have one too.
+    assert!(shown[2..].iter().all(|count| *count > WORKERS), "{shown:?}");
 }
 
 /// The command line in the head of a recipe.
