@@ -15,6 +15,17 @@ use crate::support::{TestDir, example, multiprom, skip, wait_for};
 const LOCK_NAME: &str = ".multiprom-run.lock";
 const NOBODY: u32 = 65534;
 
+/// A launcher as root of a container, which has no CAP_LEASE.
+fn container_launcher(base: &Path) -> Command {
+    let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
+    let set = |name: &str| format!("--{name}=-all,{capabilities}");
+    let mut command = Command::new("setpriv");
+    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
+    command.args([set("bounding-set"), set("inh-caps")]).arg(multiprom().get_program());
+    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]).env("TMPDIR", base);
+    command
+}
+
 /// A launcher whose private directory is made in memory, and which looks for abandoned ones there and in a
 /// directory of this test.
 fn launcher(base: &Path, script: &str) -> Command {
@@ -121,14 +132,7 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     run(&mut launcher(base.path(), "true"));
     assert!(dir.is_dir(), "{} was removed within a minute", dir.display());
     age(&dir);
-    // As root of a container, which has no CAP_LEASE.
-    let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
-    let set = |name: &str| format!("--{name}=-all,{capabilities}");
-    let mut command = Command::new("setpriv");
-    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
-    command.args([set("bounding-set"), set("inh-caps")]).arg(multiprom().get_program());
-    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
-    let said = run(command.env("TMPDIR", base.path()));
+    let said = run(&mut container_launcher(base.path()));
     assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 
     // Each launcher does so, whichever directory is its own.
@@ -164,14 +168,7 @@ fn a_directory_that_was_given_to_another_user_is_removed_too() {
         &script,
     ]));
     age(&dir);
-    // As root of a container, which has no CAP_LEASE.
-    let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
-    let set = |name: &str| format!("--{name}=-all,{capabilities}");
-    let mut command = Command::new("setpriv");
-    command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
-    command.args([set("bounding-set"), set("inh-caps")]).arg(multiprom().get_program());
-    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
-    let said = run(command.env("TMPDIR", base.path()));
+    let said = run(&mut container_launcher(base.path()));
     assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
 }
 
