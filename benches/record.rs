@@ -108,7 +108,7 @@ fn record(criterion: &mut Criterion) {
     let dir = ScratchDir::new("record");
     let mapped = Backend::directory(dir.path()).expect("the directory is there");
     multiprom::set_default_backend(mapped).expect("nothing is registered yet");
-    let backends = [("heap", Backend::heap()), ("mapped", mapped)].map(|(name, backend)| {
+    let backends = [("heap", Backend::in_memory()), ("mapped", mapped)].map(|(name, backend)| {
         let registry = Registry::builder().backend(backend).build();
         (name, registry.expect("no prefix or label is malformed"))
     });

@@ -17,7 +17,7 @@ use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, buckets};
 static JOBS: Counter = Counter::new("jobs_total", "Jobs done.");
 static BUSY: Gauge = Gauge::new("busy", "Jobs in progress.").mode(GaugeMode::LiveSum);
 static SECONDS: Family<Histogram, 1> = Histogram::new("job_seconds", "Time for a job, by kind.")
-    .buckets(&buckets::WEB)
+    .buckets(&buckets::GO_DEFAULT)
     .labels(["kind"]);
 
 const WORKERS: usize = 4;
@@ -33,7 +33,7 @@ fn work() {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = multiprom::declare(&[&JOBS, &BUSY, &SECONDS]) {
+    if let Err(error) = multiprom::register_statics(&[&JOBS, &BUSY, &SECONDS]) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }

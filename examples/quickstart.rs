@@ -7,7 +7,7 @@ use multiprom::{
 static HITS: Counter = Counter::new("hits_total", "Page hits.");
 static BUSY: Gauge = Gauge::new("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
 static LATENCY: Family<Histogram, 1> =
-    Histogram::new("latency_seconds", "Latency.").buckets(&buckets::WEB).labels(["route"]);
+    Histogram::new("latency_seconds", "Latency.").buckets(&buckets::GO_DEFAULT).labels(["route"]);
 
 fn main() -> multiprom::Result<()> {
     let _busy = BUSY.track_inprogress();

@@ -10,7 +10,7 @@
 //!
 //! static HITS: Counter = Counter::new("hits_total", "Page hits.");
 //! static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
-//!     .buckets(&buckets::WEB)
+//!     .buckets(&buckets::GO_DEFAULT)
 //!     .labels(["route"]);
 //!
 //! HITS.inc();
@@ -66,19 +66,20 @@ pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use metrics::{
-    Builder, Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
-    HistogramHandle, InProgress, Metric, Observe, Summary, SummaryHandle, Timer, buckets, declare,
+    Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
+    HistogramHandle, InProgress, Metric, MetricBuilder, Observe, Summary, SummaryHandle, Timer,
+    buckets, register_statics,
 };
 pub use model::{
-    BucketSpan, Collector, Exemplar, FamilyHead, FamilySink, FamilyWriter, Gatherer, GaugeMode,
-    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram, Part,
-    RenderedLabels, Sample, StateSetWriter, SummaryWriter, WithUnit,
+    BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
+    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram,
+    RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{
-    ArchiveInfo, CollectorBuilder, CompactFiles, Compaction, Compactor, CompactorBuilder,
-    CompactorThread, FileInfo, Liveness, MultiProcessCollector, clear_directory, inspect_archive,
-    inspect_file, list_files, mark_dead_processes, mark_process_dead,
+    ArchiveInfo, CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, FileInfo,
+    Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
+    inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
 };
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,

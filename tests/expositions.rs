@@ -8,8 +8,8 @@ use multiprom::exposition::{
     Escaping, Exposition, Format, Negotiated, OpenMetricsEncoder, TextEncoder,
 };
 use multiprom::{
-    Exemplar, FamilyHead, FamilySink, Gatherer as _, HistogramPoint, MetricType, Part, Registry,
-    Sample,
+    Exemplar, FamilyMetadata, FamilySink, Gatherer as _, HistogramPoint, MetricType, Registry,
+    Sample, SampleKind,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -236,10 +236,10 @@ impl multiprom::Gatherer for UnusualNumbers {
                 let mut summary = out.summary(&name("s"), "");
                 summary.sample(&labels, &[(0.5, value), (value, 1.0)], count, other);
                 out.gauge(&name("v"), "").sample(&labels, value);
-                out.family(&FamilyHead::new(&name("i"), "", MetricType::Info));
-                out.sample(&Sample::new(Part::Info, &labels, value));
-                out.family(&FamilyHead::new(&name("m"), "", MetricType::StateSet));
-                out.sample(&Sample::new(Part::State, &[(&name("m"), "on")], value));
+                out.family(&FamilyMetadata::new(&name("i"), "", MetricType::Info));
+                out.sample(&Sample::new(SampleKind::Info, &labels, value));
+                out.family(&FamilyMetadata::new(&name("m"), "", MetricType::StateSet));
+                out.sample(&Sample::new(SampleKind::State, &[(&name("m"), "on")], value));
             }
         }
     }

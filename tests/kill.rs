@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use multiprom::{CollectorBuilder, Liveness, MultiProcessCollector, list_files};
+use multiprom::{Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files};
 
 use crate::support::samples::{assert_same, given_by, ours, theirs};
 use crate::support::{TestDir, example, output_of, python, root, skip};
@@ -115,7 +115,7 @@ fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Ve
 }
 
 /// What a collector gives, which must have nothing to skip.
-fn values(builder: CollectorBuilder) -> Values {
+fn values(builder: MultiProcessCollectorBuilder) -> Values {
     let problems = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&problems);
     let collector = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
@@ -204,7 +204,7 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
             Values::new()
         } else {
             let builder = MultiProcessCollector::builder();
-            values(paths.iter().fold(builder, CollectorBuilder::file))
+            values(paths.iter().fold(builder, MultiProcessCollectorBuilder::file))
         };
         assert_true(&format!("worker {} alone", worker.pid), &values, &[worker]);
         for (key, value) in values {

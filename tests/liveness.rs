@@ -231,7 +231,7 @@ fn a_host_that_closed_all_descriptors_is_alive_where_the_mapping_keeps_the_lock(
     let tmpfs = Mount::tmpfs("size=16m");
     dirs.extend(tmpfs.iter().map(|mount| mount.directory("app")));
     let disk = TestDir::new("lose");
-    if multiprom::Compactor::may_mistake_the_living(disk.path()) {
+    if multiprom::Compactor::is_liveness_unreliable(disk.path()) {
         skip("on overlayfs it looks dead");
     } else {
         dirs.push(disk.path().to_owned());

@@ -69,7 +69,7 @@ impl Registries {
         multiprom::set_default_backend(mapped)?;
         Ok(Registries {
             mapped: Registry::builder().backend(mapped).build()?,
-            heap: Registry::builder().backend(Backend::heap()).build()?,
+            heap: Registry::builder().backend(Backend::in_memory()).build()?,
         })
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn beside_exporter(
     keep_dead: &KeepDeadArguments,
 ) -> Result<Option<Compactor>> {
     let mode = flag.unwrap_or(usual);
-    let doubtful = dirs.iter().find(|dir| flag.is_none() && Compactor::may_mistake_the_living(dir));
+    let doubtful = dirs.iter().find(|dir| flag.is_none() && Compactor::is_liveness_unreliable(dir));
     if let Some(dir) = doubtful {
         let dir = dir.display();
         print_message(&format_args!(

@@ -11,7 +11,7 @@ use super::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
 use crate::model::{
-    FamilyHead, FamilySink, Gatherer as _, MetricType, NativeHistogram, Part, Sample,
+    FamilyMetadata, FamilySink, Gatherer as _, MetricType, NativeHistogram, Sample, SampleKind,
 };
 use crate::parse::{Families, Family, OwnedSample, ParseError, Parser, Syntax, lint};
 
@@ -56,17 +56,17 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
 /// Turns gauges `x_created` of a counter, histogram or summary `x`, which the Python client writes in text, into
 /// its start timestamps: OpenMetrics reserves that name for them.
 fn with_created(families: Families) -> Families {
-    let name = |family: &Family| format!("{}{}", family.name, Part::Created.suffix());
-    let has_times = |family: &&Family| family.metric_type.has(Part::Created);
+    let name = |family: &Family| format!("{}{}", family.name, SampleKind::Created.suffix());
+    let has_times = |family: &&Family| family.metric_type.has(SampleKind::Created);
     let owners: HashSet<String> = families.0.iter().filter(has_times).map(name).collect();
     let is_time =
         |family: &Family| family.metric_type == MetricType::Gauge && owners.contains(&family.name);
     let (times, mut kept): (Vec<_>, Vec<_>) = families.0.into_iter().partition(is_time);
     let mut times: HashMap<String, Vec<OwnedSample>> =
         times.into_iter().map(|family| (family.name, family.samples)).collect();
-    for family in kept.iter_mut().filter(|family| family.metric_type.has(Part::Created)) {
+    for family in kept.iter_mut().filter(|family| family.metric_type.has(SampleKind::Created)) {
         let found = times.remove(&name(family)).unwrap_or_default().into_iter();
-        let created = found.map(|sample| OwnedSample { part: Part::Created, ..sample });
+        let created = found.map(|sample| OwnedSample { kind: SampleKind::Created, ..sample });
         family.samples.extend(created);
     }
     Families(kept).joined()
@@ -101,7 +101,7 @@ fn with_source<T>(
 struct Count(usize);
 
 impl FamilySink for Count {
-    fn family(&mut self, _head: &FamilyHead<'_>) {}
+    fn family(&mut self, _head: &FamilyMetadata<'_>) {}
 
     fn sample(&mut self, _sample: &Sample<'_>) {
         self.0 += 1;

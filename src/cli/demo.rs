@@ -18,7 +18,7 @@ use super::private_dir::PrivateDir;
 use super::signals::{self, Signal, Signals};
 use super::{compact, print, serve};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Collector as _, FamilyHead, FamilySink, Sample};
+use crate::model::{Collector as _, FamilyMetadata, FamilySink, Sample};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// Interval between kills of a worker.
@@ -238,7 +238,7 @@ fn counted_requests(dir: &Path) -> f64 {
     }
 
     impl FamilySink for Sum {
-        fn family(&mut self, head: &FamilyHead<'_>) {
+        fn family(&mut self, head: &FamilyMetadata<'_>) {
             self.is_ours = head.name == "demo_requests";
         }
 

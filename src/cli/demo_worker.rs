@@ -24,7 +24,7 @@ static REQUESTS: Family<Counter, 2> =
     Counter::new("demo_requests_total", "Requests served.").labels(["route", "code"]);
 static LATENCY: Family<Histogram, 1> =
     Histogram::new("demo_request_seconds", "Time to serve a request.")
-        .buckets(&buckets::WEB)
+        .buckets(&buckets::GO_DEFAULT)
         .labels(["route"]);
 static SIZE: Summary = Summary::new("demo_response_bytes", "Size of responses.");
 static BUSY: Gauge =

@@ -13,7 +13,9 @@ use super::{compact, owner, print_message};
 use crate::error::{Error, Result};
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::{Exporter, ExporterMetrics};
-use crate::multiproc::{CollectorBuilder, Compactor, MultiProcessCollector, ProblemLog};
+use crate::multiproc::{
+    Compactor, MultiProcessCollector, MultiProcessCollectorBuilder, ProblemLog,
+};
 use crate::registry::Registry;
 
 /// Interval at which `--wait` checks for directories.
@@ -77,12 +79,12 @@ pub(super) fn start(
 
 /// The builder of a collector, and the patterns that it was configured with.
 pub(super) struct Merging {
-    pub(super) builder: CollectorBuilder,
+    pub(super) builder: MultiProcessCollectorBuilder,
     pub(super) patterns: Arc<Patterns>,
 }
 
-impl From<CollectorBuilder> for Merging {
-    fn from(builder: CollectorBuilder) -> Merging {
+impl From<MultiProcessCollectorBuilder> for Merging {
+    fn from(builder: MultiProcessCollectorBuilder) -> Merging {
         Merging { builder, patterns: Arc::default() }
     }
 }
@@ -130,7 +132,10 @@ pub(super) fn report_problem(error: &Error) {
 }
 
 /// Applies the options of the merge.
-pub(super) fn configure(mut builder: CollectorBuilder, merge: MergeArguments) -> Merging {
+pub(super) fn configure(
+    mut builder: MultiProcessCollectorBuilder,
+    merge: MergeArguments,
+) -> Merging {
     let MergeArguments {
         gauge_mode,
         default_gauge_mode,

@@ -3,7 +3,7 @@
 use super::Encoder;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, NativeBuckets, NativeHistogram, Part, Sample,
+    Exemplar, FamilyMetadata, FamilySink, NativeBuckets, NativeHistogram, Sample, SampleKind,
 };
 
 /// Encodes families as JSON. [`finish`](JsonEncoder::finish) ends the exposition.
@@ -76,7 +76,7 @@ impl Encoder for JsonEncoder<'_> {
 }
 
 impl FamilySink for JsonEncoder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.end_family();
         if std::mem::replace(&mut self.has_families, true) {
             self.out.push(b',');
@@ -100,12 +100,12 @@ impl FamilySink for JsonEncoder<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        let extra = match sample.part {
-            Part::Bucket(bound) => Some(("le", bound)),
-            Part::Quantile(quantile) => Some(("quantile", quantile)),
+        let extra = match sample.kind {
+            SampleKind::Bucket(bound) => Some(("le", bound)),
+            SampleKind::Quantile(quantile) => Some(("quantile", quantile)),
             _ => None,
         };
-        self.begin_sample(sample.part.suffix(), sample.labels, extra);
+        self.begin_sample(sample.kind.suffix(), sample.labels, extra);
         self.out.extend_from_slice(b",\"value\":");
         push_number(self.out, sample.value, Style::Plain);
         push_time(self.out, "timestamp", sample.timestamp);

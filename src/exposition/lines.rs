@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::model::number::{Style, milliseconds, push_f64, push_u64};
-use crate::model::{Exemplar, Part, RenderedLabels, Sample};
+use crate::model::{Exemplar, RenderedLabels, Sample, SampleKind};
 
 /// Whether double quotes are escaped, in addition to backslashes and line feeds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) fn push_series(
     names: &mut Names,
     suffix: &str,
     labels: &[(&str, &str)],
-    part: Part,
+    kind: SampleKind,
 ) -> bool {
     let start = out.len();
     let mut before = opening(names);
@@ -54,9 +54,9 @@ pub(super) fn push_series(
         out.push(b'"');
         before = b',';
     }
-    let extra: Option<(&[u8], f64)> = match part {
-        Part::Bucket(bound) => Some((b"le=\"", bound)),
-        Part::Quantile(quantile) => Some((b"quantile=\"", quantile)),
+    let extra: Option<(&[u8], f64)> = match kind {
+        SampleKind::Bucket(bound) => Some((b"le=\"", bound)),
+        SampleKind::Quantile(quantile) => Some((b"quantile=\"", quantile)),
         _ => None,
     };
     if let Some((name, number)) = extra {
@@ -93,19 +93,19 @@ impl SeriesWriter {
         &mut self,
         out: &mut Vec<u8>,
         names: &Names,
-        part: Part,
+        kind: SampleKind,
         labels: RenderedLabels<'_>,
     ) {
-        let (suffix, labels) = (part.suffix(), labels.as_str());
+        let (suffix, labels) = (kind.suffix(), labels.as_str());
         if self.suffix != Some(suffix) {
             self.suffix = Some(suffix);
             self.head.clear();
             push_name(&mut self.head, names, suffix);
             self.head.push(opening(names));
         }
-        let extra = match part {
-            Part::Bucket(bound) => self.bounds.text("le=\"", bound),
-            Part::Quantile(quantile) => self.bounds.text("quantile=\"", quantile),
+        let extra = match kind {
+            SampleKind::Bucket(bound) => self.bounds.text("le=\"", bound),
+            SampleKind::Quantile(quantile) => self.bounds.text("quantile=\"", quantile),
             _ => &[],
         };
         out.extend_from_slice(&self.head);
@@ -232,7 +232,7 @@ pub(super) fn push_sample_series(
     names: &mut Names,
     sample: &Sample<'_>,
 ) -> bool {
-    push_series(out, names, sample.part.suffix(), sample.labels, sample.part)
+    push_series(out, names, sample.kind.suffix(), sample.labels, sample.kind)
 }
 
 #[cfg(test)]
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::exposition::escape::Escaping;
     use crate::exposition::names::Syntax;
-    use crate::model::{FamilyHead, MetricType};
+    use crate::model::{FamilyMetadata, MetricType};
 
     #[test]
     fn backslashes_line_feeds_and_quotes_are_escaped() {
@@ -263,9 +263,9 @@ mod tests {
             for (escaping, shown) in [(Escaping::Underscores, shown), (Escaping::AllowUtf8, quoted)]
             {
                 let mut names = Names::new(escaping, Syntax::Lines);
-                names.begin(&FamilyHead::new(name, "", MetricType::Gauge));
+                names.begin(&FamilyMetadata::new(name, "", MetricType::Gauge));
                 let mut out = Vec::new();
-                assert!(push_series(&mut out, &mut names, "", &[], Part::Value));
+                assert!(push_series(&mut out, &mut names, "", &[], SampleKind::Value));
                 assert_eq!(String::from_utf8(out).unwrap(), shown);
             }
         }

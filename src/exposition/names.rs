@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::escape::Escaping;
-use crate::model::{FamilyHead, FamilyIndex, MetricType, name};
+use crate::model::{FamilyIndex, FamilyMetadata, MetricType, name};
 
 /// The syntax of names in a format.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Names {
     }
 
     /// Begins a family. Returns `false` if the family must be omitted because of a collision.
-    pub(super) fn begin(&mut self, head: &FamilyHead<'_>) -> bool {
+    pub(super) fn begin(&mut self, head: &FamilyMetadata<'_>) -> bool {
         self.labels.clear();
         self.base.clear();
         let is_plain = name::is_metric_name(head.name);
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     fn begin(names: &mut Names, name: &str, metric_type: MetricType) -> bool {
-        names.begin(&FamilyHead::new(name, "", metric_type))
+        names.begin(&FamilyMetadata::new(name, "", metric_type))
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::lines::{
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Part, RenderedLabels, Sample,
-    is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, RenderedLabels, Sample,
+    SampleKind, is_whole_count,
 };
 
 /// Encodes families as OpenMetrics 1.0.0. [`finish`](OpenMetricsEncoder::finish) ends the exposition.
@@ -105,10 +105,10 @@ impl<'a> OpenMetricsEncoder<'a> {
     }
 
     /// Whether a sample is written. Updates the state of the metric.
-    fn admit(&mut self, part: Part, value: f64) -> bool {
+    fn admit(&mut self, kind: SampleKind, value: f64) -> bool {
         let metric = &mut self.metric;
-        let bound = match part {
-            Part::Bucket(bound) => Some(bound),
+        let bound = match kind {
+            SampleKind::Bucket(bound) => Some(bound),
             _ => None,
         };
         if bound.is_some() && metric.last_bound.is_none_or(|last| bound <= Some(last)) {
@@ -117,20 +117,20 @@ impl<'a> OpenMetricsEncoder<'a> {
         metric.last_bound = bound;
         let was_left_out = std::mem::take(&mut metric.is_left_out);
         let count_at = metric.count_at.take();
-        if !self.metric_type.has(part) {
+        if !self.metric_type.has(kind) {
             return false;
         }
-        match part {
-            Part::Bucket(bound) => {
+        match kind {
+            SampleKind::Bucket(bound) => {
                 metric.has_negative_bounds |= bound < 0.0;
                 !bound.is_nan()
             }
-            Part::Total => {
+            SampleKind::Total => {
                 metric.is_left_out = value.is_nan() || value < 0.0;
                 !metric.is_left_out
             }
-            Part::Quantile(quantile) => is_quantile(quantile, value),
-            Part::Sum | Part::GaugeSum => {
+            SampleKind::Quantile(quantile) => is_quantile(quantile, value),
+            SampleKind::Sum | SampleKind::GaugeSum => {
                 let is_forbidden = match self.metric_type {
                     MetricType::Histogram => value < 0.0 || metric.has_negative_bounds,
                     MetricType::GaugeHistogram => value < 0.0 && !metric.has_negative_bounds,
@@ -145,14 +145,14 @@ impl<'a> OpenMetricsEncoder<'a> {
                 }
                 !is_forbidden
             }
-            Part::Count | Part::GaugeCount => {
+            SampleKind::Count | SampleKind::GaugeCount => {
                 metric.count_at = Some(self.out.len());
                 !was_left_out
             }
-            Part::Info => value == 1.0,
-            Part::State => value == 0.0 || value == 1.0,
-            Part::Created => self.shows_created && !was_left_out && value.is_finite(),
-            Part::Value => true,
+            SampleKind::Info => value == 1.0,
+            SampleKind::State => value == 0.0 || value == 1.0,
+            SampleKind::Created => self.shows_created && !was_left_out && value.is_finite(),
+            SampleKind::Value => true,
         }
     }
 }
@@ -174,30 +174,30 @@ pub(super) fn is_quantile(quantile: f64, value: f64) -> bool {
 }
 
 /// Whether the format allows this exemplar on a sample of this part.
-fn is_exemplar_allowed(exemplar: &Exemplar<'_>, part: Part) -> bool {
-    let is_in_bucket = match part {
-        Part::Total => true,
-        Part::Bucket(bound) => exemplar.value <= bound,
+fn is_exemplar_allowed(exemplar: &Exemplar<'_>, kind: SampleKind) -> bool {
+    let is_in_bucket = match kind {
+        SampleKind::Total => true,
+        SampleKind::Bucket(bound) => exemplar.value <= bound,
         _ => false,
     };
     is_in_bucket && exemplar.chars() <= MAX_EXEMPLAR_CHARS
 }
 
 /// Whether the unit is valid: it has only characters of metric names, and the type allows a unit.
-pub(super) fn is_unit(head: &FamilyHead<'_>) -> bool {
+pub(super) fn is_unit(head: &FamilyMetadata<'_>) -> bool {
     let is_unitless = matches!(head.metric_type, MetricType::Info | MetricType::StateSet);
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
     !head.unit.is_empty() && !is_unitless && head.unit.bytes().all(is_allowed)
 }
 
 /// Whether the unit is valid and a suffix of the written name.
-fn has_unit(head: &FamilyHead<'_>, name: &str) -> bool {
+fn has_unit(head: &FamilyMetadata<'_>, name: &str) -> bool {
     let before = name.strip_suffix(head.unit).unwrap_or_default();
     is_unit(head) && before.ends_with('_')
 }
 
 impl FamilySink for OpenMetricsEncoder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.metric = Metric::default();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
@@ -221,37 +221,37 @@ impl FamilySink for OpenMetricsEncoder<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        if self.is_skipping || !self.admit(sample.part, sample.value) {
+        if self.is_skipping || !self.admit(sample.kind, sample.value) {
             return;
         }
         if !push_sample_series(self.out, &mut self.names, sample) {
             return;
         }
-        push_value(self.out, sample.part, sample.value);
+        push_value(self.out, sample.kind, sample.value);
         if let Some(seconds) = sample.timestamp.filter(|seconds| seconds.is_finite()) {
             self.out.push(b' ');
             push_f64(self.out, seconds, Style::Canonical);
         }
         if let Some(exemplar) =
-            sample.exemplar.filter(|exemplar| is_exemplar_allowed(exemplar, sample.part))
+            sample.exemplar.filter(|exemplar| is_exemplar_allowed(exemplar, sample.kind))
         {
             push_exemplar(self.out, &mut self.names, &exemplar);
         }
         self.out.push(b'\n');
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
-        if self.is_skipping || !self.admit(part, value) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
+        if self.is_skipping || !self.admit(kind, value) {
             return;
         }
-        self.series_writer.push_series(self.out, &self.names, part, labels);
-        push_value(self.out, part, value);
+        self.series_writer.push_series(self.out, &self.names, kind, labels);
+        push_value(self.out, kind, value);
         self.out.push(b'\n');
     }
 }
 
-fn push_value(out: &mut Vec<u8>, part: Part, value: f64) {
-    if matches!(part, Part::Count | Part::Bucket(_) | Part::GaugeCount) {
+fn push_value(out: &mut Vec<u8>, kind: SampleKind, value: f64) {
+    if matches!(kind, SampleKind::Count | SampleKind::Bucket(_) | SampleKind::GaugeCount) {
         push_count(out, value);
     } else {
         push_f64(out, value, Style::Canonical);
@@ -291,13 +291,18 @@ mod tests {
     #[test]
     fn every_type_is_encoded() {
         let text = page(|out| {
-            out.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
+            out.family(&FamilyMetadata::new("c", "a \"b\"\n\\", MetricType::Counter));
             let labels = [("x", "1")];
             let timestamp = Some(1.25);
-            out.sample(&Sample { timestamp, ..Sample::new(Part::Total, &labels, 3.0) });
-            out.family(&FamilyHead::new("h", "", MetricType::Histogram));
-            for part in [Part::Bucket(1e6), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-                out.sample(&Sample::new(part, &[], 2e6));
+            out.sample(&Sample { timestamp, ..Sample::new(SampleKind::Total, &labels, 3.0) });
+            out.family(&FamilyMetadata::new("h", "", MetricType::Histogram));
+            for kind in [
+                SampleKind::Bucket(1e6),
+                SampleKind::Bucket(f64::INFINITY),
+                SampleKind::Sum,
+                SampleKind::Count,
+            ] {
+                out.sample(&Sample::new(kind, &[], 2e6));
             }
             out.with_unit("bytes").gauge("g_bytes", "").sample(&[], f64::NAN);
             out.info("build_info", "").sample(&[("v", "1")]);
@@ -338,8 +343,8 @@ mod tests {
         let collect = |out: &mut dyn FamilySink| {
             out.counter("c", "").sample(&[], 1.0).created(&[], 1.5);
             out.counter("bad", "").sample(&[], -1.0).created(&[], 1.5);
-            out.family(&FamilyHead::new("g", "", MetricType::Gauge));
-            out.sample(&Sample::new(Part::Created, &[], 1.0));
+            out.family(&FamilyMetadata::new("g", "", MetricType::Gauge));
+            out.sample(&Sample::new(SampleKind::Created, &[], 1.0));
         };
         let heads =
             ["# TYPE c counter\nc_total 1.0\n", "# TYPE bad counter\n# TYPE g gauge\n# EOF\n"];
@@ -356,11 +361,14 @@ mod tests {
             out.with_unit("g").gauge("g", "").sample(&[], 1.0);
             let mut summary = out.summary("s", "");
             summary.sample(&[], &[(0.5, -1.0), (1.5, 1.0), (1.0, 1.0)], 2.5, -1.0);
-            out.family(&FamilyHead { unit: "x", ..FamilyHead::new("i_x", "", MetricType::Info) });
-            out.sample(&Sample::new(Part::Info, &[("a", "1")], 0.0));
-            out.family(&FamilyHead::new("m", "", MetricType::StateSet));
-            out.sample(&Sample::new(Part::State, &[("m", "1")], 0.5));
-            out.sample(&Sample::new(Part::Value, &[("m", "1")], 0.0));
+            out.family(&FamilyMetadata {
+                unit: "x",
+                ..FamilyMetadata::new("i_x", "", MetricType::Info)
+            });
+            out.sample(&Sample::new(SampleKind::Info, &[("a", "1")], 0.0));
+            out.family(&FamilyMetadata::new("m", "", MetricType::StateSet));
+            out.sample(&Sample::new(SampleKind::State, &[("m", "1")], 0.5));
+            out.sample(&Sample::new(SampleKind::Value, &[("m", "1")], 0.0));
         });
         assert_eq!(
             text,
@@ -376,25 +384,25 @@ mod tests {
 
     #[test]
     fn a_forbidden_sum_is_omitted_with_its_count_in_either_order() {
-        let collect = |out: &mut dyn FamilySink, parts: [Part; 2], sum: f64| {
+        let collect = |out: &mut dyn FamilySink, parts: [SampleKind; 2], sum: f64| {
             for (label, sum) in [("1", sum), ("2", 5.0)] {
                 let labels = [("a", label)];
-                out.sample(&Sample::new(Part::Bucket(f64::INFINITY), &labels, 3.0));
-                for part in parts {
-                    let is_sum = matches!(part, Part::Sum | Part::GaugeSum);
-                    out.sample(&Sample::new(part, &labels, if is_sum { sum } else { 3.0 }));
+                out.sample(&Sample::new(SampleKind::Bucket(f64::INFINITY), &labels, 3.0));
+                for kind in parts {
+                    let is_sum = matches!(kind, SampleKind::Sum | SampleKind::GaugeSum);
+                    out.sample(&Sample::new(kind, &labels, if is_sum { sum } else { 3.0 }));
                 }
             }
         };
         for (metric_type, sum, count) in [
-            (MetricType::Histogram, Part::Sum, Part::Count),
-            (MetricType::GaugeHistogram, Part::GaugeSum, Part::GaugeCount),
+            (MetricType::Histogram, SampleKind::Sum, SampleKind::Count),
+            (MetricType::GaugeHistogram, SampleKind::GaugeSum, SampleKind::GaugeCount),
         ] {
             for parts in [[sum, count], [count, sum]] {
                 for value in [f64::NAN, -1.0] {
                     let mut out = Vec::new();
                     let mut encoder = OpenMetricsEncoder::new(&mut out);
-                    encoder.family(&FamilyHead::new("h", "", metric_type));
+                    encoder.family(&FamilyMetadata::new("h", "", metric_type));
                     collect(&mut encoder, parts, value);
                     encoder.finish();
                     let text = String::from_utf8(out).unwrap();
@@ -423,13 +431,13 @@ mod tests {
     #[test]
     fn negative_bounds_affect_only_the_sum_of_their_own_metric() {
         let text = page(|out| {
-            out.family(&FamilyHead::new("h", "", MetricType::Histogram));
+            out.family(&FamilyMetadata::new("h", "", MetricType::Histogram));
             for bound in [-1.0, f64::INFINITY] {
-                out.sample(&Sample::new(Part::Bucket(bound), &[("a", "1")], 1.0));
+                out.sample(&Sample::new(SampleKind::Bucket(bound), &[("a", "1")], 1.0));
             }
             let labels = [("a", "2")];
-            for part in [Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-                out.sample(&Sample::new(part, &labels, 1.0));
+            for kind in [SampleKind::Bucket(f64::INFINITY), SampleKind::Sum, SampleKind::Count] {
+                out.sample(&Sample::new(kind, &labels, 1.0));
             }
         });
         assert!(text.ends_with("h_sum{a=\"2\"} 1.0\nh_count{a=\"2\"} 1\n# EOF\n"), "{text}");
@@ -439,11 +447,11 @@ mod tests {
     fn a_count_is_not_flushed_before_its_sum_is_checked() {
         let mut out = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut out);
-        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
+        encoder.family(&FamilyMetadata::new("h", "", MetricType::Histogram));
         assert!(encoder.chunk().is_some());
-        encoder.sample(&Sample::new(Part::Count, &[], 1.0));
+        encoder.sample(&Sample::new(SampleKind::Count, &[], 1.0));
         assert!(encoder.chunk().is_none());
-        encoder.sample(&Sample::new(Part::Sum, &[], 1.0));
+        encoder.sample(&Sample::new(SampleKind::Sum, &[], 1.0));
         assert!(encoder.chunk().is_some());
     }
 
@@ -471,8 +479,8 @@ mod tests {
             let exemplar = Exemplar { labels: &[], value: 1.0, timestamp: None };
             out.gauge("g", "").sample_with_exemplar(&[], 1.0, exemplar);
             out.counter("d", "").sample_with_exemplar(&[], 1.0, exemplar);
-            let sample = Sample::new(Part::Bucket(1.0), &[], 1.0);
-            out.family(&FamilyHead::new("k", "", MetricType::Histogram));
+            let sample = Sample::new(SampleKind::Bucket(1.0), &[], 1.0);
+            out.family(&FamilyMetadata::new("k", "", MetricType::Histogram));
             let exemplar = Some(Exemplar { value: 1.5, ..exemplar });
             out.sample(&Sample { exemplar, ..sample });
         });

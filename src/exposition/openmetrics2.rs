@@ -10,8 +10,8 @@ use super::openmetrics::{is_quantile, is_unit};
 use super::pending::Pending;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, MetricType, NativeBuckets, NativeHistogram, Part, Sample,
-    is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, MetricType, NativeBuckets, NativeHistogram, Sample,
+    SampleKind, is_whole_count,
 };
 
 /// Encodes families as OpenMetrics 2.0.0. [`finish`](OpenMetrics2Encoder::finish) ends the exposition.
@@ -68,7 +68,7 @@ impl<'a> OpenMetrics2Encoder<'a> {
     fn encode_series(&mut self, labels: &[(&str, &str)]) -> bool {
         self.series.clear();
         let suffix = self.metric_type.own_suffix();
-        push_series(&mut self.series, &mut self.names, suffix, labels, Part::Value)
+        push_series(&mut self.series, &mut self.names, suffix, labels, SampleKind::Value)
     }
 
     fn end_metric(&mut self) {
@@ -105,7 +105,7 @@ impl Encoder for OpenMetrics2Encoder<'_> {
 }
 
 impl FamilySink for OpenMetrics2Encoder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.end_metric();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
@@ -129,34 +129,34 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        let (part, value) = (sample.part, sample.value);
-        let is_allowed = self.metric_type.has(part)
-            && match part {
-                Part::Total => value >= 0.0,
-                Part::Info => value == 1.0,
-                Part::State => value == 0.0 || value == 1.0,
-                Part::Quantile(quantile) => is_quantile(quantile, value),
-                Part::Bucket(bound) => !bound.is_nan(),
+        let (kind, value) = (sample.kind, sample.value);
+        let is_allowed = self.metric_type.has(kind)
+            && match kind {
+                SampleKind::Total => value >= 0.0,
+                SampleKind::Info => value == 1.0,
+                SampleKind::State => value == 0.0 || value == 1.0,
+                SampleKind::Quantile(quantile) => is_quantile(quantile, value),
+                SampleKind::Bucket(bound) => !bound.is_nan(),
                 _ => true,
             };
         if self.is_skipping || !is_allowed || !self.encode_series(sample.labels) {
             return;
         }
-        if !self.metric.accepts(&self.series, sample.timestamp, part) {
-            if part == Part::Created {
+        if !self.metric.accepts(&self.series, sample.timestamp, kind) {
+            if kind == SampleKind::Created {
                 return;
             }
             self.end_metric();
             self.metric.open(&mut self.series, sample.timestamp);
         }
-        self.metric.set(part, value);
+        self.metric.set(kind, value);
         let Pending { buckets, quantiles, .. } = &mut self.metric;
-        match part {
-            Part::Bucket(bound) => push_pair(buckets, bound, value),
-            Part::Quantile(quantile) => push_pair(quantiles, quantile, value),
+        match kind {
+            SampleKind::Bucket(bound) => push_pair(buckets, bound, value),
+            SampleKind::Quantile(quantile) => push_pair(quantiles, quantile, value),
             _ => {}
         }
-        if matches!(part, Part::Total | Part::Bucket(_)) {
+        if matches!(kind, SampleKind::Total | SampleKind::Bucket(_)) {
             let exemplar = sample.exemplar.as_ref();
             push_timed_exemplar(&mut self.metric.exemplars, &mut self.names, exemplar);
         }

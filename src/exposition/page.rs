@@ -14,7 +14,7 @@ use super::protobuf::ProtobufEncoder;
 use super::text::TextEncoder;
 use crate::error::{Error, Result};
 use crate::model::{
-    FamilyHead, FamilySink, Gatherer, NativeHistogram, Part, RenderedLabels, Sample,
+    FamilyMetadata, FamilySink, Gatherer, NativeHistogram, RenderedLabels, Sample, SampleKind,
 };
 
 /// The size in bytes from which encoded output is written to the destination.
@@ -132,7 +132,7 @@ struct FailureRecorder<'a> {
 }
 
 impl FamilySink for FailureRecorder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.encoder.family(head);
     }
 
@@ -140,8 +140,8 @@ impl FamilySink for FailureRecorder<'_> {
         self.encoder.sample(sample);
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
-        self.encoder.rendered(part, labels, value);
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
+        self.encoder.rendered(kind, labels, value);
     }
 
     fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
@@ -176,7 +176,7 @@ impl ChunkWriter<'_> {
 }
 
 impl FamilySink for ChunkWriter<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         if self.result.is_ok() {
             self.encoder.family(head);
             self.flush(CHUNK_LEN);
@@ -190,9 +190,9 @@ impl FamilySink for ChunkWriter<'_> {
         }
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
         if self.result.is_ok() {
-            self.encoder.rendered(part, labels, value);
+            self.encoder.rendered(kind, labels, value);
             self.flush(CHUNK_LEN);
         }
     }
@@ -233,8 +233,8 @@ mod tests {
                     };
                     histogram.sample(&[("label", label)], &point);
                 }
-                out.sample(&Sample::new(Part::Count, &[], 1.0));
-                out.sample(&Sample::new(Part::Sum, &[], f64::NAN));
+                out.sample(&Sample::new(SampleKind::Count, &[], 1.0));
+                out.sample(&Sample::new(SampleKind::Sum, &[], f64::NAN));
                 out.gauge_histogram(&format!("g_{number}"), "")
                     .sample(&[], &HistogramPoint::default());
             }

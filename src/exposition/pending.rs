@@ -1,6 +1,6 @@
 //! Collects the samples of one metric, for the formats that write a metric as a unit.
 
-use crate::model::Part;
+use crate::model::SampleKind;
 
 /// The samples of one metric. Repeated parts are stored in the encoding of the format.
 #[derive(Default)]
@@ -38,16 +38,18 @@ impl Pending {
 
     /// Whether a sample belongs to this metric: it has the same labels and timestamp, and the metric does not have its
     /// part yet.
-    pub(super) fn accepts(&self, labels: &[u8], timestamp: Option<f64>, part: Part) -> bool {
-        let is_free = match part {
-            Part::Count | Part::GaugeCount => self.count.is_none(),
-            Part::Sum | Part::GaugeSum => self.sum.is_none(),
-            Part::Bucket(bound) => self.last_bound.is_none_or(|last| bound > last),
-            Part::Quantile(_) => true,
-            Part::Created => self.created.is_none(),
-            Part::Value | Part::Total | Part::Info | Part::State => self.value.is_none(),
+    pub(super) fn accepts(&self, labels: &[u8], timestamp: Option<f64>, kind: SampleKind) -> bool {
+        let is_free = match kind {
+            SampleKind::Count | SampleKind::GaugeCount => self.count.is_none(),
+            SampleKind::Sum | SampleKind::GaugeSum => self.sum.is_none(),
+            SampleKind::Bucket(bound) => self.last_bound.is_none_or(|last| bound > last),
+            SampleKind::Quantile(_) => true,
+            SampleKind::Created => self.created.is_none(),
+            SampleKind::Value | SampleKind::Total | SampleKind::Info | SampleKind::State => {
+                self.value.is_none()
+            }
         };
-        let is_same_time = part == Part::Created || self.timestamp == timestamp;
+        let is_same_time = kind == SampleKind::Created || self.timestamp == timestamp;
         self.is_open && is_free && is_same_time && self.labels == labels
     }
 
@@ -81,17 +83,19 @@ impl Pending {
     }
 
     /// Stores the value of a part.
-    pub(super) fn set(&mut self, part: Part, value: f64) {
-        match part {
-            Part::Count | Part::GaugeCount => self.count = Some(value),
-            Part::Sum | Part::GaugeSum => self.sum = Some(value),
-            Part::Created => self.created = Some(value),
-            Part::Bucket(bound) => {
+    pub(super) fn set(&mut self, kind: SampleKind, value: f64) {
+        match kind {
+            SampleKind::Count | SampleKind::GaugeCount => self.count = Some(value),
+            SampleKind::Sum | SampleKind::GaugeSum => self.sum = Some(value),
+            SampleKind::Created => self.created = Some(value),
+            SampleKind::Bucket(bound) => {
                 self.last_bound = Some(bound);
                 self.last_bucket = value;
             }
-            Part::Quantile(_) => {}
-            Part::Value | Part::Total | Part::Info | Part::State => self.value = Some(value),
+            SampleKind::Quantile(_) => {}
+            SampleKind::Value | SampleKind::Total | SampleKind::Info | SampleKind::State => {
+                self.value = Some(value)
+            }
         }
     }
 }

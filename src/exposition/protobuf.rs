@@ -12,8 +12,8 @@ use super::wire::{
 };
 use crate::model::number::milliseconds;
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, MetricType, NativeBuckets, NativeHistogram, Part, Sample,
-    is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, MetricType, NativeBuckets, NativeHistogram, Sample,
+    SampleKind, is_whole_count,
 };
 
 /// Encodes families as protobuf messages. [`finish`](ProtobufEncoder::finish) ends the exposition.
@@ -134,7 +134,7 @@ impl Encoder for ProtobufEncoder<'_> {
 }
 
 impl FamilySink for ProtobufEncoder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.end_family();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
@@ -157,21 +157,21 @@ impl FamilySink for ProtobufEncoder<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        let part = sample.part;
-        if self.is_skipping || !self.metric_type.has(part) || !self.encode_labels(sample.labels) {
+        let kind = sample.kind;
+        if self.is_skipping || !self.metric_type.has(kind) || !self.encode_labels(sample.labels) {
             return;
         }
-        if !self.metric.accepts(&self.labels, sample.timestamp, part) {
-            if part == Part::Created {
+        if !self.metric.accepts(&self.labels, sample.timestamp, kind) {
+            if kind == SampleKind::Created {
                 return;
             }
             self.end_metric();
             self.metric.open(&mut self.labels, sample.timestamp);
         }
-        self.metric.set(part, sample.value);
+        self.metric.set(kind, sample.value);
         let Pending { buckets, quantiles, exemplars, .. } = &mut self.metric;
-        match part {
-            Part::Bucket(bound) => push_message(buckets, 3, |out| {
+        match kind {
+            SampleKind::Bucket(bound) => push_message(buckets, 3, |out| {
                 let is_whole = is_whole_count(sample.value);
                 if is_whole {
                     push_uint(out, 1, sample.value as u64);
@@ -182,11 +182,13 @@ impl FamilySink for ProtobufEncoder<'_> {
                     push_double(out, 4, sample.value);
                 }
             }),
-            Part::Quantile(quantile) => push_message(quantiles, 3, |out| {
+            SampleKind::Quantile(quantile) => push_message(quantiles, 3, |out| {
                 push_double(out, 1, quantile);
                 push_double(out, 2, sample.value);
             }),
-            Part::Total => push_exemplar(exemplars, 2, &mut self.names, sample.exemplar.as_ref()),
+            SampleKind::Total => {
+                push_exemplar(exemplars, 2, &mut self.names, sample.exemplar.as_ref())
+            }
             _ => {}
         }
     }

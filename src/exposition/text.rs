@@ -9,7 +9,7 @@ use super::lines::{
 };
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64};
-use crate::model::{FamilyHead, FamilySink, MetricType, Part, RenderedLabels, Sample};
+use crate::model::{FamilyMetadata, FamilySink, MetricType, RenderedLabels, Sample, SampleKind};
 
 /// Encodes families in the text format, version 0.0.4 or 1.0.0. [`finish`](TextEncoder::finish) ends the
 /// exposition.
@@ -116,18 +116,18 @@ fn output<'o>(
     out: &'o mut Vec<u8>,
     later: &'o mut [Vec<u8>; LATER.len()],
     shows_created: bool,
-    part: Part,
+    kind: SampleKind,
 ) -> Option<&'o mut Vec<u8>> {
-    match part {
-        Part::Created => shows_created.then_some(&mut later[0]),
-        Part::GaugeCount => Some(&mut later[1]),
-        Part::GaugeSum => Some(&mut later[2]),
+    match kind {
+        SampleKind::Created => shows_created.then_some(&mut later[0]),
+        SampleKind::GaugeCount => Some(&mut later[1]),
+        SampleKind::GaugeSum => Some(&mut later[2]),
         _ => Some(out),
     }
 }
 
 impl FamilySink for TextEncoder<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.end_family();
         self.is_skipping = !self.names.begin(head);
         self.series_writer.begin();
@@ -153,7 +153,7 @@ impl FamilySink for TextEncoder<'_> {
         if self.is_skipping {
             return;
         }
-        let Some(out) = output(self.out, &mut self.later, self.shows_created, sample.part) else {
+        let Some(out) = output(self.out, &mut self.later, self.shows_created, sample.kind) else {
             return;
         };
         if !push_sample_series(out, &mut self.names, sample) {
@@ -167,14 +167,14 @@ impl FamilySink for TextEncoder<'_> {
         out.push(b'\n');
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
         if self.is_skipping {
             return;
         }
-        let Some(out) = output(self.out, &mut self.later, self.shows_created, part) else {
+        let Some(out) = output(self.out, &mut self.later, self.shows_created, kind) else {
             return;
         };
-        self.series_writer.push_series(out, &self.names, part, labels);
+        self.series_writer.push_series(out, &self.names, kind, labels);
         push_f64(out, value, Style::Plain);
         out.push(b'\n');
     }
@@ -188,18 +188,26 @@ mod tests {
     fn encode(new: fn(&mut Vec<u8>) -> TextEncoder<'_>) -> String {
         let mut out = Vec::new();
         let mut encoder = new(&mut out);
-        encoder.family(&FamilyHead::new("c", "a \"b\"\n\\", MetricType::Counter));
+        encoder.family(&FamilyMetadata::new("c", "a \"b\"\n\\", MetricType::Counter));
         let labels = [("x", "\"\n\\"), ("y", "\u{1f600}")];
-        encoder.sample(&Sample { timestamp: Some(1.5), ..Sample::new(Part::Total, &labels, 1e6) });
-        encoder.sample(&Sample::new(Part::Created, &labels, 1.5e9));
-        encoder.family(&FamilyHead::new("h", "", MetricType::Histogram));
-        for part in [Part::Bucket(1.0), Part::Bucket(f64::INFINITY), Part::Sum, Part::Count] {
-            encoder.sample(&Sample::new(part, &labels[..0], 2.0));
+        encoder.sample(&Sample {
+            timestamp: Some(1.5),
+            ..Sample::new(SampleKind::Total, &labels, 1e6)
+        });
+        encoder.sample(&Sample::new(SampleKind::Created, &labels, 1.5e9));
+        encoder.family(&FamilyMetadata::new("h", "", MetricType::Histogram));
+        for kind in [
+            SampleKind::Bucket(1.0),
+            SampleKind::Bucket(f64::INFINITY),
+            SampleKind::Sum,
+            SampleKind::Count,
+        ] {
+            encoder.sample(&Sample::new(kind, &labels[..0], 2.0));
         }
-        encoder.family(&FamilyHead::new("s", "", MetricType::Summary));
-        let part = Part::Quantile(0.5);
-        encoder.sample(&Sample::new(part, &[("a", "b")], f64::NAN));
-        encoder.family(&FamilyHead::new("u", "", MetricType::Unknown));
+        encoder.family(&FamilyMetadata::new("s", "", MetricType::Summary));
+        let kind = SampleKind::Quantile(0.5);
+        encoder.sample(&Sample::new(kind, &[("a", "b")], f64::NAN));
+        encoder.family(&FamilyMetadata::new("u", "", MetricType::Unknown));
         let sink = &mut encoder as &mut dyn FamilySink;
         sink.info("build_info", "").sample(&[("version", "1")]);
         sink.state_set("mode", "").sample(&[], &[("on", true), ("off", false)]);

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::model::{
-    FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Part, RenderedLabels, Sample,
+    FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, RenderedLabels, Sample,
+    SampleKind,
 };
 
 /// The values of the parameter `name[]`, if there are any.
@@ -84,14 +85,14 @@ impl Filter<'_> {
         if let Some(OwnedHead { name, help, unit, metric_type }) = &self.head
             && !std::mem::replace(&mut self.is_begun, true)
         {
-            self.out.family(&FamilyHead { name, help, unit, metric_type: *metric_type });
+            self.out.family(&FamilyMetadata { name, help, unit, metric_type: *metric_type });
         }
         true
     }
 }
 
 impl FamilySink for Filter<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         let suffixes = self.names.iter().filter_map(|name| name.strip_prefix(head.name));
         self.suffixes.clear();
         self.suffixes.extend(suffixes);
@@ -107,14 +108,14 @@ impl FamilySink for Filter<'_> {
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        if self.admits(sample.part.suffix()) {
+        if self.admits(sample.kind.suffix()) {
             self.out.sample(sample);
         }
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
-        if self.admits(part.suffix()) {
-            self.out.rendered(part, labels, value);
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
+        if self.admits(kind.suffix()) {
+            self.out.rendered(kind, labels, value);
         }
     }
 

@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::model::GaugeMode;
 use crate::registry::Registry;
 
-/// Builds a metric without labels; [`labels`](Builder::labels) makes it a family.
+/// Builds a metric without labels; [`labels`](MetricBuilder::labels) makes it a family.
 ///
 /// ```
 /// use multiprom::{Backend, Counter, Registry};
 ///
-/// let registry = Registry::builder().prefix("shop").backend(Backend::heap()).build()?;
+/// let registry = Registry::builder().prefix("shop").backend(Backend::in_memory()).build()?;
 /// let rows = Counter::builder("rows", "Rows read.").register(&registry)?;
 /// rows.inc_by(3.0);
 /// assert_eq!(
@@ -26,15 +26,15 @@ use crate::registry::Registry;
 /// # Ok::<(), multiprom::Error>(())
 /// ```
 #[must_use = "a metric is made by `register`"]
-pub struct Builder<M: Metric> {
+pub struct MetricBuilder<M: Metric> {
     name: String,
     help: String,
     options: M::Given,
 }
 
-impl<M: Metric> Builder<M> {
-    pub(super) fn new(name: String, help: String, options: M::Options) -> Builder<M> {
-        Builder { name, help, options: options.into() }
+impl<M: Metric> MetricBuilder<M> {
+    pub(super) fn new(name: String, help: String, options: M::Options) -> MetricBuilder<M> {
+        MetricBuilder { name, help, options: options.into() }
     }
 
     /// Makes it a family with these label names.
@@ -65,7 +65,7 @@ impl<M: Metric> Builder<M> {
     ///
     /// # Errors
     ///
-    /// Those of [`register`](Builder::register), where the name is taken by something else.
+    /// Those of [`register`](MetricBuilder::register), where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
         registry.prepare();
         let lock = slow_path()?;
@@ -80,17 +80,17 @@ impl<M: Metric> Builder<M> {
     }
 }
 
-impl Builder<Gauge> {
+impl MetricBuilder<Gauge> {
     /// Sets how the values of many processes are merged.
-    pub fn mode(mut self, mode: GaugeMode) -> Builder<Gauge> {
+    pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Gauge> {
         self.options = mode;
         self
     }
 }
 
-impl Builder<Histogram> {
+impl MetricBuilder<Histogram> {
     /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last.
-    pub fn buckets(mut self, bounds: impl Into<Vec<f64>>) -> Builder<Histogram> {
+    pub fn buckets(mut self, bounds: impl Into<Vec<f64>>) -> MetricBuilder<Histogram> {
         self.options = GivenBounds(Cow::Owned(bounds.into()));
         self
     }
@@ -99,7 +99,7 @@ impl Builder<Histogram> {
 /// Builds a family with `N` labels.
 #[must_use = "a family is made by `register`"]
 pub struct FamilyBuilder<M: Metric, const N: usize> {
-    base: Builder<M>,
+    base: MetricBuilder<M>,
     labels: [String; N],
 }
 
@@ -108,7 +108,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::register`].
+    /// Those of [`MetricBuilder::register`].
     pub fn register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
         let core = self.base.spec(&labels).register(registry, &slow_path()?)?;
@@ -120,7 +120,7 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::register`], where the name is taken by something else.
+    /// Those of [`MetricBuilder::register`], where the name is taken by something else.
     pub fn get_or_register(self, registry: &Registry) -> Result<Family<M, N>> {
         let labels = self.labels.each_ref().map(String::as_str);
         let core = self.base.spec(&labels).get_or_register(registry, &slow_path()?)?;

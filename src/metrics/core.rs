@@ -8,8 +8,8 @@ use super::{Counter, Gauge, Histogram, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::clock::now;
 use crate::model::{
-    Collector, FamilyHead, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Part, Sample,
-    name,
+    Collector, FamilyMetadata, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Sample,
+    SampleKind, name,
 };
 use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
@@ -73,7 +73,7 @@ pub trait Typed: Sized + 'static {
     fn ignored() -> ChildRef<Self>;
 
     /// Gives the samples of one series as this process has them.
-    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(Part, f64));
+    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
 }
 
 /// A type whose series are split by thread.
@@ -82,7 +82,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     type Cells: Send + Sync + 'static;
 
     /// The samples of a series.
-    fn parts(options: Self::Options) -> impl Iterator<Item = Part>;
+    fn parts(options: Self::Options) -> impl Iterator<Item = SampleKind>;
 
     /// Makes the cells for one thread from the cells of its samples, in the order of [`parts`](Self::parts).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
@@ -490,17 +490,17 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 continue;
             };
             if !begun {
-                out.family(&FamilyHead::new(name, help, *metric_type));
+                out.family(&FamilyMetadata::new(name, help, *metric_type));
                 begun = true;
             }
             if let Some(labels) = child.labels.rendered() {
-                let mut give = |part, value| out.rendered(part, labels, value);
+                let mut give = |kind, value| out.rendered(kind, labels, value);
                 M::collect(slots, self.options, &mut give);
                 continue;
             }
             pairs.clear();
             child.labels.push_pairs(&mut pairs);
-            let mut give = |part, value| out.sample(&Sample::new(part, &pairs, value));
+            let mut give = |kind, value| out.sample(&Sample::new(kind, &pairs, value));
             M::collect(slots, self.options, &mut give);
         }
     }

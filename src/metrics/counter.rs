@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::core::{
     Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
 };
-use super::{Builder, Family, Metric, statics};
-use crate::model::{MetricType, Part, name};
+use super::{Family, Metric, MetricBuilder, statics};
+use crate::model::{MetricType, SampleKind, name};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
@@ -51,8 +51,8 @@ impl Counter {
     }
 
     /// A counter whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Counter> {
-        Builder::new(name.into(), help.into(), ())
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Counter> {
+        MetricBuilder::new(name.into(), help.into(), ())
     }
 
     /// The handle of this counter: one load less for each recording.
@@ -173,16 +173,16 @@ impl Typed for Counter {
         }
     }
 
-    fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Total, total(split, |cells| cells.total.get()));
+    fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(SampleKind, f64)) {
+        sink(SampleKind::Total, total(split, |cells| cells.total.get()));
     }
 }
 
 impl SplitTyped for Counter {
     type Cells = CounterCells;
 
-    fn parts((): ()) -> impl Iterator<Item = Part> {
-        std::iter::once(Part::Total)
+    fn parts((): ()) -> impl Iterator<Item = SampleKind> {
+        std::iter::once(SampleKind::Total)
     }
 
     fn cells((): (), samples: &[SampleCells]) -> CounterCells {

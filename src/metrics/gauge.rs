@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Child, ChildRef, FamilySpec, Typed, ignored_child};
 use super::timer::{Observe, Timer};
-use super::{Builder, Family, Metric, statics};
+use super::{Family, Metric, MetricBuilder, statics};
 use crate::model::clock::now;
-use crate::model::{GaugeMode, MetricType, Part, name};
+use crate::model::{GaugeMode, MetricType, SampleKind, name};
 use crate::store::fork::{self, SlowPath, StaticRef};
 use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 
@@ -67,8 +67,8 @@ impl Gauge {
     }
 
     /// A gauge whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Gauge> {
-        Builder::new(name.into(), help.into(), GaugeMode::All)
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Gauge> {
+        MetricBuilder::new(name.into(), help.into(), GaugeMode::All)
     }
 
     /// The handle of this gauge: one load less for each recording.
@@ -370,7 +370,7 @@ impl Typed for Gauge {
         mode: GaugeMode,
         _: Option<&'static GaugeCells>,
     ) -> &'static GaugeCells {
-        let Opened { cells, gate } = opener.open(std::iter::once(Part::Value), 0.0);
+        let Opened { cells, gate } = opener.open(std::iter::once(SampleKind::Value), 0.0);
         Box::leak(Box::new(GaugeCells {
             sample: cells[0],
             is_special: AtomicBool::new(true),
@@ -397,7 +397,7 @@ impl Typed for Gauge {
         ignored_child(&CHILD, GaugeMode::All)
     }
 
-    fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Value, cells.sample.value.get());
+    fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
+        sink(SampleKind::Value, cells.sample.value.get());
     }
 }

@@ -6,9 +6,9 @@ use super::core::{
     Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
 };
 use super::timer::{Observe, Timer};
-use super::{Builder, Family, Metric, buckets, statics};
+use super::{Family, Metric, MetricBuilder, buckets, statics};
 use crate::error::Result;
-use crate::model::{MetricType, Part, name};
+use crate::model::{MetricType, SampleKind, name};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
@@ -18,7 +18,7 @@ use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 /// use multiprom::{Family, Histogram, buckets};
 ///
 /// static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
-///     .buckets(&buckets::WEB)
+///     .buckets(&buckets::GO_DEFAULT)
 ///     .labels(["route"]);
 ///
 /// LATENCY.with(["/"]).observe(0.2);
@@ -64,8 +64,8 @@ impl Histogram {
     }
 
     /// A histogram whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Histogram> {
-        Builder::new(name.into(), help.into(), Bounds(&buckets::DEFAULT))
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Histogram> {
+        MetricBuilder::new(name.into(), help.into(), Bounds(&buckets::DEFAULT))
     }
 
     /// The handle of this histogram: one load less for each recording.
@@ -214,24 +214,28 @@ impl Typed for Histogram {
         ignored_child(&CHILD, Bounds(&buckets::DEFAULT))
     }
 
-    fn collect(split: &Split<HistogramCells>, bounds: Bounds, sink: &mut dyn FnMut(Part, f64)) {
+    fn collect(
+        split: &Split<HistogramCells>,
+        bounds: Bounds,
+        sink: &mut dyn FnMut(SampleKind, f64),
+    ) {
         let mut count = 0.0;
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
         for (at, bound) in bounds.enumerate() {
             count += total(split, |cells| cells.buckets[at].get());
-            sink(Part::Bucket(bound), count);
+            sink(SampleKind::Bucket(bound), count);
         }
-        sink(Part::Sum, total(split, |cells| cells.sum.get()));
-        sink(Part::Count, count);
+        sink(SampleKind::Sum, total(split, |cells| cells.sum.get()));
+        sink(SampleKind::Count, count);
     }
 }
 
 impl SplitTyped for Histogram {
     type Cells = HistogramCells;
 
-    fn parts(bounds: Bounds) -> impl Iterator<Item = Part> {
+    fn parts(bounds: Bounds) -> impl Iterator<Item = SampleKind> {
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
-        std::iter::once(Part::Sum).chain(bounds.map(Part::Bucket))
+        std::iter::once(SampleKind::Sum).chain(bounds.map(SampleKind::Bucket))
     }
 
     fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {

@@ -19,12 +19,12 @@ mod statics;
 mod summary;
 mod timer;
 
-pub use builder::{Builder, FamilyBuilder};
+pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::{Counter, CounterHandle};
 pub use family::Family;
 pub use gauge::{Gauge, GaugeHandle, InProgress};
 pub use histogram::{Histogram, HistogramHandle};
-pub use statics::{Declare, declare};
+pub use statics::{Declare, register_statics};
 pub use summary::{Summary, SummaryHandle};
 pub use timer::{Observe, Timer};
 

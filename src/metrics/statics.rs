@@ -1,4 +1,4 @@
-//! Statics: bound to their series at the first use, or by [`declare`].
+//! Statics: bound to their series at the first use, or by [`register_statics`].
 
 use super::Metric;
 use super::core::{Child, ChildRef, FamilySpec, slow_path};
@@ -66,7 +66,7 @@ pub trait Declare: Sync {
     ///
     /// # Errors
     ///
-    /// Those of registration: see [`Builder::register`](super::Builder::register).
+    /// Those of registration: see [`MetricBuilder::register`](super::MetricBuilder::register).
     fn try_register(&self) -> Result<()>;
 }
 
@@ -77,14 +77,14 @@ pub trait Declare: Sync {
 ///
 /// static SEEN: Counter = Counter::new("seen_total", "Things seen.");
 ///
-/// multiprom::declare(&[&SEEN])?;
+/// multiprom::register_statics(&[&SEEN])?;
 /// # Ok::<(), multiprom::Error>(())
 /// ```
 ///
 /// # Errors
 ///
 /// The first error; the statics after it are left as they are.
-pub fn declare(statics: &[&dyn Declare]) -> Result<()> {
+pub fn register_statics(statics: &[&dyn Declare]) -> Result<()> {
     statics.iter().try_for_each(|each| each.try_register())
 }
 

@@ -4,8 +4,8 @@ use super::core::{
     Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
 };
 use super::timer::{Observe, Timer};
-use super::{Builder, Family, Metric, statics};
-use crate::model::{MetricType, Part, name};
+use super::{Family, Metric, MetricBuilder, statics};
+use crate::model::{MetricType, SampleKind, name};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
@@ -47,8 +47,8 @@ impl Summary {
     }
 
     /// A summary whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> Builder<Summary> {
-        Builder::new(name.into(), help.into(), ())
+    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Summary> {
+        MetricBuilder::new(name.into(), help.into(), ())
     }
 
     /// The handle of this summary: one load less for each recording.
@@ -138,17 +138,17 @@ impl Typed for Summary {
         ignored_child(&CHILD, ())
     }
 
-    fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(Part, f64)) {
-        sink(Part::Sum, total(split, |cells| cells.sum.get()));
-        sink(Part::Count, total(split, |cells| cells.count.get()));
+    fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(SampleKind, f64)) {
+        sink(SampleKind::Sum, total(split, |cells| cells.sum.get()));
+        sink(SampleKind::Count, total(split, |cells| cells.count.get()));
     }
 }
 
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn parts((): ()) -> impl Iterator<Item = Part> {
-        [Part::Count, Part::Sum].into_iter()
+    fn parts((): ()) -> impl Iterator<Item = SampleKind> {
+        [SampleKind::Count, SampleKind::Sum].into_iter()
     }
 
     fn cells((): (), samples: &[SampleCells]) -> SummaryCells {

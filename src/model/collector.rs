@@ -1,6 +1,6 @@
 //! The traits of sources and sinks of metric families.
 
-use super::family::{FamilyHead, Part, Sample};
+use super::family::{FamilyMetadata, Sample, SampleKind};
 use super::{NativeHistogram, RenderedLabels};
 use crate::error::Error;
 
@@ -48,7 +48,7 @@ pub trait Collector: Send + Sync {
 /// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
     /// Begins a family. It ends at the next call, or at the end of the exposition.
-    fn family(&mut self, head: &FamilyHead<'_>);
+    fn family(&mut self, head: &FamilyMetadata<'_>);
 
     /// Receives the next sample of the family.
     fn sample(&mut self, sample: &Sample<'_>);
@@ -57,9 +57,9 @@ pub trait FamilySink {
     ///
     /// The default parses the labels and calls [`sample`](FamilySink::sample). The text encoders write the
     /// labels unchanged, which is faster, so filters should forward this call.
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
         let labels: Vec<(&str, &str)> = labels.iter().collect();
-        self.sample(&Sample::new(part, &labels, value));
+        self.sample(&Sample::new(kind, &labels, value));
     }
 
     /// Receives a native histogram. If the label set also has classic buckets, it follows the samples of those.

@@ -80,17 +80,23 @@ impl MetricType {
     }
 
     /// Whether a metric of this type may have a sample of this part.
-    pub(crate) const fn has(self, part: Part) -> bool {
-        match part {
-            Part::Value => matches!(self, MetricType::Gauge | MetricType::Unknown),
-            Part::Total => matches!(self, MetricType::Counter),
-            Part::Count | Part::Sum => matches!(self, MetricType::Histogram | MetricType::Summary),
-            Part::Bucket(_) => matches!(self, MetricType::Histogram | MetricType::GaugeHistogram),
-            Part::Quantile(_) => matches!(self, MetricType::Summary),
-            Part::GaugeCount | Part::GaugeSum => matches!(self, MetricType::GaugeHistogram),
-            Part::Info => matches!(self, MetricType::Info),
-            Part::State => matches!(self, MetricType::StateSet),
-            Part::Created => {
+    pub(crate) const fn has(self, kind: SampleKind) -> bool {
+        match kind {
+            SampleKind::Value => matches!(self, MetricType::Gauge | MetricType::Unknown),
+            SampleKind::Total => matches!(self, MetricType::Counter),
+            SampleKind::Count | SampleKind::Sum => {
+                matches!(self, MetricType::Histogram | MetricType::Summary)
+            }
+            SampleKind::Bucket(_) => {
+                matches!(self, MetricType::Histogram | MetricType::GaugeHistogram)
+            }
+            SampleKind::Quantile(_) => matches!(self, MetricType::Summary),
+            SampleKind::GaugeCount | SampleKind::GaugeSum => {
+                matches!(self, MetricType::GaugeHistogram)
+            }
+            SampleKind::Info => matches!(self, MetricType::Info),
+            SampleKind::State => matches!(self, MetricType::StateSet),
+            SampleKind::Created => {
                 matches!(self, MetricType::Counter | MetricType::Histogram | MetricType::Summary)
             }
         }
@@ -105,7 +111,7 @@ impl fmt::Display for MetricType {
 
 /// The metadata of a family.
 #[derive(Clone, Copy, Debug)]
-pub struct FamilyHead<'a> {
+pub struct FamilyMetadata<'a> {
     /// The name, without the suffix `_total` of a counter and `_info` of an info.
     pub name: &'a str,
     /// The help text; may be empty.
@@ -116,10 +122,10 @@ pub struct FamilyHead<'a> {
     pub metric_type: MetricType,
 }
 
-impl<'a> FamilyHead<'a> {
+impl<'a> FamilyMetadata<'a> {
     /// Metadata without a unit.
-    pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyHead<'a> {
-        FamilyHead { name, help, unit: "", metric_type }
+    pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyMetadata<'a> {
+        FamilyMetadata { name, help, unit: "", metric_type }
     }
 }
 
@@ -127,7 +133,7 @@ impl<'a> FamilyHead<'a> {
 /// `quantile`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Part {
+pub enum SampleKind {
     /// The value of a gauge or of a metric of unknown type: no suffix.
     Value,
     /// The total of a counter: `_total`.
@@ -153,19 +159,19 @@ pub enum Part {
     Created,
 }
 
-impl Part {
+impl SampleKind {
     /// The suffix that the sample's name appends to the name of the family.
     pub const fn suffix(self) -> &'static str {
         match self {
-            Part::Value | Part::Quantile(_) | Part::State => "",
-            Part::Total => "_total",
-            Part::Count => "_count",
-            Part::Sum => "_sum",
-            Part::Bucket(_) => "_bucket",
-            Part::GaugeCount => "_gcount",
-            Part::GaugeSum => "_gsum",
-            Part::Info => "_info",
-            Part::Created => "_created",
+            SampleKind::Value | SampleKind::Quantile(_) | SampleKind::State => "",
+            SampleKind::Total => "_total",
+            SampleKind::Count => "_count",
+            SampleKind::Sum => "_sum",
+            SampleKind::Bucket(_) => "_bucket",
+            SampleKind::GaugeCount => "_gcount",
+            SampleKind::GaugeSum => "_gsum",
+            SampleKind::Info => "_info",
+            SampleKind::Created => "_created",
         }
     }
 }
@@ -174,7 +180,7 @@ impl Part {
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
     /// The part of the metric.
-    pub part: Part,
+    pub kind: SampleKind,
     /// The labels, name and value, in the order of the exposition, without `le` and `quantile`.
     pub labels: &'a [(&'a str, &'a str)],
     /// The value.
@@ -187,8 +193,8 @@ pub struct Sample<'a> {
 
 impl<'a> Sample<'a> {
     /// A sample without a timestamp and an exemplar.
-    pub const fn new(part: Part, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
-        Sample { part, labels, value, timestamp: None, exemplar: None }
+    pub const fn new(kind: SampleKind, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
+        Sample { kind, labels, value, timestamp: None, exemplar: None }
     }
 }
 

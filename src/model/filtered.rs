@@ -1,6 +1,8 @@
 //! A sink that forwards some families.
 
-use super::{FamilyHead, FamilySink, MetricType, NativeHistogram, Part, RenderedLabels, Sample};
+use super::{
+    FamilyMetadata, FamilySink, MetricType, NativeHistogram, RenderedLabels, Sample, SampleKind,
+};
 use crate::error::Error;
 
 /// Forwards the families for whose name and type a filter holds.
@@ -17,7 +19,7 @@ impl<'a, F: Fn(&str, MetricType) -> bool> FilteredSink<'a, F> {
 }
 
 impl<F: Fn(&str, MetricType) -> bool> FamilySink for FilteredSink<'_, F> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.is_skipping = !(self.is_kept)(head.name, head.metric_type);
         if !self.is_skipping {
             self.out.family(head);
@@ -30,9 +32,9 @@ impl<F: Fn(&str, MetricType) -> bool> FamilySink for FilteredSink<'_, F> {
         }
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
         if !self.is_skipping {
-            self.out.rendered(part, labels, value);
+            self.out.rendered(kind, labels, value);
         }
     }
 

@@ -18,7 +18,7 @@ mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
 pub(crate) use family::MAX_EXEMPLAR_CHARS;
-pub use family::{Exemplar, FamilyHead, MetricType, Part, Sample};
+pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
 pub use mode::GaugeMode;

@@ -1,6 +1,6 @@
 //! Methods with which collectors write families and samples.
 
-use super::family::{Exemplar, FamilyHead, MetricType, Part, Sample};
+use super::family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 use super::{FamilySink, NativeHistogram};
 
 impl<'s> dyn FamilySink + 's {
@@ -43,12 +43,14 @@ impl<'s> dyn FamilySink + 's {
     /// Begins an info family. The suffix `_info` is removed from `name` if it has it; the encoders append it.
     pub fn info<'a>(&'a mut self, name: &str, help: &str) -> InfoWriter<'a, 's> {
         let name = name.strip_suffix("_info").unwrap_or(name);
-        InfoWriter { family: self.with_unit("").begin(name, help, MetricType::Info, Part::Info) }
+        InfoWriter {
+            family: self.with_unit("").begin(name, help, MetricType::Info, SampleKind::Info),
+        }
     }
 
     /// Begins a state set family.
     pub fn state_set<'a>(&'a mut self, name: &str, help: &str) -> StateSetWriter<'a, 's> {
-        let family = self.with_unit("").begin(name, help, MetricType::StateSet, Part::State);
+        let family = self.with_unit("").begin(name, help, MetricType::StateSet, SampleKind::State);
         StateSetWriter { family, name: name.to_owned() }
     }
 }
@@ -65,57 +67,57 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
         name: &str,
         help: &str,
         metric_type: MetricType,
-        part: Part,
+        kind: SampleKind,
     ) -> FamilyWriter<'a, 's> {
         let WithUnit { sink, unit } = self;
-        sink.family(&FamilyHead { unit, ..FamilyHead::new(name, help, metric_type) });
-        FamilyWriter { sink, part }
+        sink.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, metric_type) });
+        FamilyWriter { sink, kind }
     }
 
     /// Begins a counter family. The suffix `_total` is removed from `name` if it has it; the encoders append it.
     pub fn counter(self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
         let name = name.strip_suffix("_total").unwrap_or(name);
-        self.begin(name, help, MetricType::Counter, Part::Total)
+        self.begin(name, help, MetricType::Counter, SampleKind::Total)
     }
 
     /// Begins a gauge family.
     pub fn gauge(self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
-        self.begin(name, help, MetricType::Gauge, Part::Value)
+        self.begin(name, help, MetricType::Gauge, SampleKind::Value)
     }
 
     /// Begins a family of unknown type.
     pub fn unknown(self, name: &str, help: &str) -> FamilyWriter<'a, 's> {
-        self.begin(name, help, MetricType::Unknown, Part::Value)
+        self.begin(name, help, MetricType::Unknown, SampleKind::Value)
     }
 
     /// Begins a histogram family.
     pub fn histogram(self, name: &str, help: &str) -> HistogramWriter<'a, 's> {
-        let family = self.begin(name, help, MetricType::Histogram, Part::Count);
-        HistogramWriter { family, sum: Part::Sum }
+        let family = self.begin(name, help, MetricType::Histogram, SampleKind::Count);
+        HistogramWriter { family, sum: SampleKind::Sum }
     }
 
     /// Begins a gauge histogram family, whose counts can decrease.
     pub fn gauge_histogram(self, name: &str, help: &str) -> HistogramWriter<'a, 's> {
-        let family = self.begin(name, help, MetricType::GaugeHistogram, Part::GaugeCount);
-        HistogramWriter { family, sum: Part::GaugeSum }
+        let family = self.begin(name, help, MetricType::GaugeHistogram, SampleKind::GaugeCount);
+        HistogramWriter { family, sum: SampleKind::GaugeSum }
     }
 
     /// Begins a summary family.
     pub fn summary(self, name: &str, help: &str) -> SummaryWriter<'a, 's> {
-        SummaryWriter { family: self.begin(name, help, MetricType::Summary, Part::Count) }
+        SummaryWriter { family: self.begin(name, help, MetricType::Summary, SampleKind::Count) }
     }
 }
 
 /// Writes the samples of a family of counters, gauges or metrics of unknown type: one per label set.
 pub struct FamilyWriter<'a, 's> {
     sink: &'a mut (dyn FamilySink + 's),
-    part: Part,
+    kind: SampleKind,
 }
 
 impl FamilyWriter<'_, '_> {
     /// Writes one sample.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        self.sink.sample(&Sample::new(self.part, labels, value));
+        self.sink.sample(&Sample::new(self.kind, labels, value));
         self
     }
 
@@ -127,14 +129,14 @@ impl FamilyWriter<'_, '_> {
         exemplar: Exemplar<'_>,
     ) -> &mut Self {
         let exemplar = Some(exemplar);
-        self.sink.sample(&Sample { exemplar, ..Sample::new(self.part, labels, value) });
+        self.sink.sample(&Sample { exemplar, ..Sample::new(self.kind, labels, value) });
         self
     }
 
     /// Writes the start timestamp of the counter with these labels, in seconds since the Unix epoch. The call must
     /// directly follow that of its sample.
     pub fn created(&mut self, labels: &[(&str, &str)], seconds: f64) -> &mut Self {
-        self.sink.sample(&Sample::new(Part::Created, labels, seconds));
+        self.sink.sample(&Sample::new(SampleKind::Created, labels, seconds));
         self
     }
 }
@@ -158,7 +160,7 @@ pub struct HistogramPoint<'a> {
 /// Writes histograms, or gauge histograms: one per label set.
 pub struct HistogramWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
-    sum: Part,
+    sum: SampleKind,
 }
 
 impl HistogramWriter<'_, '_> {
@@ -172,14 +174,14 @@ impl HistogramWriter<'_, '_> {
                 exemplar.value <= bound && (exemplar.value > below || below == f64::NEG_INFINITY)
             };
             let exemplar = point.exemplars.iter().rfind(is_inside).copied();
-            let sample = Sample::new(Part::Bucket(bound), labels, count);
+            let sample = Sample::new(SampleKind::Bucket(bound), labels, count);
             self.family.sink.sample(&Sample { exemplar, ..sample });
             below = bound;
         }
         self.family.sink.sample(&Sample::new(self.sum, labels, point.sum));
-        self.family.sink.sample(&Sample::new(self.family.part, labels, point.count));
-        if let (Some(seconds), Part::Sum) = (point.created, self.sum) {
-            self.family.sink.sample(&Sample::new(Part::Created, labels, seconds));
+        self.family.sink.sample(&Sample::new(self.family.kind, labels, point.count));
+        if let (Some(seconds), SampleKind::Sum) = (point.created, self.sum) {
+            self.family.sink.sample(&Sample::new(SampleKind::Created, labels, seconds));
         }
         self
     }
@@ -210,17 +212,17 @@ impl SummaryWriter<'_, '_> {
         sum: f64,
     ) -> &mut Self {
         for (quantile, value) in quantiles {
-            self.family.sink.sample(&Sample::new(Part::Quantile(*quantile), labels, *value));
+            self.family.sink.sample(&Sample::new(SampleKind::Quantile(*quantile), labels, *value));
         }
-        self.family.sink.sample(&Sample::new(Part::Sum, labels, sum));
-        self.family.sink.sample(&Sample::new(Part::Count, labels, count));
+        self.family.sink.sample(&Sample::new(SampleKind::Sum, labels, sum));
+        self.family.sink.sample(&Sample::new(SampleKind::Count, labels, count));
         self
     }
 
     /// Writes the start timestamp of the summary with these labels, in seconds since the Unix epoch. The call must
     /// directly follow that of its sample.
     pub fn created(&mut self, labels: &[(&str, &str)], seconds: f64) -> &mut Self {
-        self.family.sink.sample(&Sample::new(Part::Created, labels, seconds));
+        self.family.sink.sample(&Sample::new(SampleKind::Created, labels, seconds));
         self
     }
 }
@@ -233,7 +235,7 @@ pub struct InfoWriter<'a, 's> {
 impl InfoWriter<'_, '_> {
     /// Writes one info.
     pub fn sample(&mut self, labels: &[(&str, &str)]) -> &mut Self {
-        self.family.sink.sample(&Sample::new(Part::Info, labels, 1.0));
+        self.family.sink.sample(&Sample::new(SampleKind::Info, labels, 1.0));
         self
     }
 }
@@ -251,7 +253,7 @@ impl StateSetWriter<'_, '_> {
             let state = (self.name.as_str(), *state);
             let labels: Vec<_> = labels.iter().copied().chain([state]).collect();
             self.family.sink.sample(&Sample::new(
-                Part::State,
+                SampleKind::State,
                 &labels,
                 f64::from(u8::from(*is_active)),
             ));

@@ -138,8 +138,8 @@ impl MultiProcessCollector {
     }
 
     /// A collector that is set up step by step.
-    pub fn builder() -> CollectorBuilder {
-        CollectorBuilder {
+    pub fn builder() -> MultiProcessCollectorBuilder {
+        MultiProcessCollectorBuilder {
             dirs: Vec::new(),
             labels_of_dirs: DirectoryLabels::default(),
             file_systems: FileSystems::Supported,
@@ -338,7 +338,7 @@ impl MultiProcessCollector {
 
 /// Sets up a [`MultiProcessCollector`].
 #[must_use = "a collector is made by `build`"]
-pub struct CollectorBuilder {
+pub struct MultiProcessCollectorBuilder {
     dirs: Vec<PathBuf>,
     labels_of_dirs: DirectoryLabels,
     file_systems: FileSystems,
@@ -348,10 +348,10 @@ pub struct CollectorBuilder {
     settings: Settings,
 }
 
-impl CollectorBuilder {
+impl MultiProcessCollectorBuilder {
     /// Reads values by mappings, which takes a guard that is the whole process's.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of exporters"))]
-    pub(crate) fn map_files(mut self) -> Result<CollectorBuilder> {
+    pub(crate) fn map_files(mut self) -> Result<MultiProcessCollectorBuilder> {
         guard_mappings().map_err(|error| Error::new(ErrorKind::Io, error))?;
         self.access = Access::Map;
         Ok(self)
@@ -359,14 +359,17 @@ impl CollectorBuilder {
 
     /// Has leases taken in the name of the owners of files too.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
-    pub(crate) fn owner_lease(mut self, lease: Arc<dyn OwnerLease>) -> CollectorBuilder {
+    pub(crate) fn owner_lease(
+        mut self,
+        lease: Arc<dyn OwnerLease>,
+    ) -> MultiProcessCollectorBuilder {
         self.owner_lease = Some(lease);
         self
     }
 
     /// Adds a directory. Several are merged as if their files were in one; one that is given twice, by whatever names,
     /// counts once.
-    pub fn directory(mut self, dir: impl AsRef<Path>) -> CollectorBuilder {
+    pub fn directory(mut self, dir: impl AsRef<Path>) -> MultiProcessCollectorBuilder {
         self.dirs.push(dir.as_ref().to_owned());
         self
     }
@@ -374,33 +377,41 @@ impl CollectorBuilder {
     /// Adds a directory that the label `directory` of its own metrics calls by another name than its path,
     /// which is a new one at each start.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the launcher"))]
-    pub(crate) fn labelled_directory(mut self, dir: &Path, label: &str) -> CollectorBuilder {
+    pub(crate) fn labelled_directory(
+        mut self,
+        dir: &Path,
+        label: &str,
+    ) -> MultiProcessCollectorBuilder {
         self.labels_of_dirs.insert(dir.to_owned(), label.to_owned());
         self.directory(dir)
     }
 
     /// Accepts directories on any file system. On one that is not tmpfs, ext4, xfs, btrfs or overlayfs,
     /// values that are being written may be seen late or torn.
-    pub fn any_file_system(mut self) -> CollectorBuilder {
+    pub fn any_file_system(mut self) -> MultiProcessCollectorBuilder {
         self.file_systems = FileSystems::Any;
         self
     }
 
     /// Adds one series file, whose name tells what it holds. One that is given twice counts once.
-    pub fn file(mut self, file: impl AsRef<Path>) -> CollectorBuilder {
+    pub fn file(mut self, file: impl AsRef<Path>) -> MultiProcessCollectorBuilder {
         self.files.push(file.as_ref().to_owned());
         self
     }
 
     /// Names the label that tells processes apart in the modes `all` and `liveall`; `pid` by default. A label of that
     /// name that series have becomes `exported_<name>` there.
-    pub fn pid_label(mut self, name: impl Into<String>) -> CollectorBuilder {
+    pub fn pid_label(mut self, name: impl Into<String>) -> MultiProcessCollectorBuilder {
         self.settings.pid_label = name.into();
         self
     }
 
     /// Adds a label to every merged series that does not have it. Series that become equal are merged.
-    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> CollectorBuilder {
+    pub fn label(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> MultiProcessCollectorBuilder {
         self.settings.labels.push((name.into(), value.into()));
         self
     }
@@ -434,7 +445,7 @@ impl CollectorBuilder {
     /// A mode that is not live counts ended processes for as long as their gauges are kept, see
     /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
     /// files of the mode `All` do not keep.
-    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> CollectorBuilder {
+    pub fn default_gauge_mode(mut self, mode: GaugeMode) -> MultiProcessCollectorBuilder {
         self.settings.default_gauge_mode = mode;
         self
     }
@@ -506,7 +517,7 @@ mod tests {
     use super::*;
     use crate::file::key;
     use crate::file::layout::{HEADER_LEN, Header, encode_entry};
-    use crate::model::{FamilyHead, Sample};
+    use crate::model::{FamilyMetadata, Sample};
     use std::fs;
 
     const SERIES: usize = 1_000;
@@ -514,7 +525,7 @@ mod tests {
     struct Count(usize);
 
     impl FamilySink for Count {
-        fn family(&mut self, _: &FamilyHead<'_>) {}
+        fn family(&mut self, _: &FamilyMetadata<'_>) {}
 
         fn sample(&mut self, _: &Sample<'_>) {
             self.0 += 1;

@@ -8,7 +8,9 @@ use super::gauge::{Contribution, Reduced, reduce};
 use super::merge::Merge;
 use super::processes::Labelling;
 use super::tables::{Family, Group, Number};
-use crate::model::{FamilyHead, FamilySink, GaugeMode, MetricType, Part, RenderedLabels, Sample};
+use crate::model::{
+    FamilyMetadata, FamilySink, GaugeMode, MetricType, RenderedLabels, Sample, SampleKind,
+};
 
 /// The help text of a family whose files have none, which is what the Python client says then.
 const NO_HELP: &str = "Multiprocess metric";
@@ -35,8 +37,11 @@ pub(super) fn emit(
             GaugeMode::All => settings.default_gauge_mode,
             chosen => chosen,
         });
-        let head =
-            FamilyHead::new(&family.name, merge.help(*at).unwrap_or(NO_HELP), family.metric_type);
+        let head = FamilyMetadata::new(
+            &family.name,
+            merge.help(*at).unwrap_or(NO_HELP),
+            family.metric_type,
+        );
         out.family(&head);
         let mut emission = Emission {
             merge,
@@ -109,10 +114,10 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sample(&mut self, labels: &Labels<'_>, part: Part, value: f64) {
+    fn sample(&mut self, labels: &Labels<'_>, kind: SampleKind, value: f64) {
         match labels {
-            Labels::Rendered(labels) => self.out.rendered(part, *labels, value),
-            Labels::Pairs(labels) => self.out.sample(&Sample::new(part, labels, value)),
+            Labels::Rendered(labels) => self.out.rendered(kind, *labels, value),
+            Labels::Pairs(labels) => self.out.sample(&Sample::new(kind, labels, value)),
         }
     }
 
@@ -142,13 +147,13 @@ impl<'a> Emission<'a, '_> {
             _ => {
                 let labels = self.labels(groups);
                 let parts = [
-                    (Part::Total, self.sum(groups, |group| group.value)),
-                    (Part::Sum, self.sum(groups, |group| group.sum)),
-                    (Part::Count, self.sum(groups, |group| group.count)),
+                    (SampleKind::Total, self.sum(groups, |group| group.value)),
+                    (SampleKind::Sum, self.sum(groups, |group| group.sum)),
+                    (SampleKind::Count, self.sum(groups, |group| group.count)),
                 ];
-                for (part, sum) in parts {
+                for (kind, sum) in parts {
                     if let Some(sum) = sum {
-                        self.sample(&labels, part, sum);
+                        self.sample(&labels, kind, sum);
                     }
                 }
             }
@@ -175,7 +180,7 @@ impl<'a> Emission<'a, '_> {
         };
         match reduce(self.mode, contributions, &self.merge.sources) {
             Reduced::Nothing => {}
-            Reduced::One(value) => self.sample(&self.labels(groups), Part::Value, value),
+            Reduced::One(value) => self.sample(&self.labels(groups), SampleKind::Value, value),
             Reduced::PerSource(values) => {
                 self.has_conflict |= self.shown.show(&values);
                 let mut labels: Vec<(&str, &str)> = self.pairs(groups[0]);
@@ -189,7 +194,7 @@ impl<'a> Emission<'a, '_> {
                 labels.insert(at, (pid_label, ""));
                 for shown in &self.shown.values {
                     labels[at].1 = self.shown.label(shown);
-                    self.out.sample(&Sample::new(Part::Value, &labels, shown.value));
+                    self.out.sample(&Sample::new(SampleKind::Value, &labels, shown.value));
                 }
             }
         }
@@ -212,18 +217,18 @@ impl<'a> Emission<'a, '_> {
         for (bound, bucket) in buckets {
             total += bucket;
             last = Some(bound);
-            self.sample(&labels, Part::Bucket(bound), total);
+            self.sample(&labels, SampleKind::Bucket(bound), total);
         }
         if sum.is_none() && last.is_none() {
             return;
         }
         if last != Some(f64::INFINITY) {
-            self.sample(&labels, Part::Bucket(f64::INFINITY), total);
+            self.sample(&labels, SampleKind::Bucket(f64::INFINITY), total);
         }
         if let Some(sum) = sum {
-            self.sample(&labels, Part::Sum, sum);
+            self.sample(&labels, SampleKind::Sum, sum);
         }
-        self.sample(&labels, Part::Count, total);
+        self.sample(&labels, SampleKind::Count, total);
     }
 }
 

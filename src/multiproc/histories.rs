@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{CollectorBuilder, CompactFiles, Compactor, MultiProcessCollector};
+use super::{CompactFiles, Compactor, MultiProcessCollector, MultiProcessCollectorBuilder};
 use crate::file::SampleCells;
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::writer::{Access, Room, SeriesWriter};
-use crate::model::{Collector as _, FamilyHead, FamilyIndex, FamilySink, GaugeMode, Sample};
+use crate::model::{Collector as _, FamilyIndex, FamilyMetadata, FamilySink, GaugeMode, Sample};
 
 /// Something that happens to a directory.
 #[derive(Clone, Debug)]
@@ -295,7 +295,7 @@ impl Watch {
         let problems = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&problems);
         let builder = MultiProcessCollector::builder();
-        let builder = dirs.iter().fold(builder, CollectorBuilder::directory);
+        let builder = dirs.iter().fold(builder, MultiProcessCollectorBuilder::directory);
         let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
         let builder = match flags {
             Flags::None => builder,
@@ -334,7 +334,7 @@ fn process_of(value: &str) -> &str {
 }
 
 impl FamilySink for Page {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         let is_free = !self.families.find_colliding(head.name, head.metric_type, |_, _, ()| true);
         assert!(is_free, "{head:?} after {:#?}", self.lines);
         self.families.insert(head.name, head.metric_type, ());
@@ -344,7 +344,7 @@ impl FamilySink for Page {
 
     fn sample(&mut self, sample: &Sample<'_>) {
         assert!(sample.labels.is_sorted_by(|(one, _), (other, _)| one < other), "{sample:?}");
-        let series = format!("{} {:?} {:?}", self.family, sample.part, sample.labels);
+        let series = format!("{} {:?} {:?}", self.family, sample.kind, sample.labels);
         assert!(self.series.insert(series), "{sample:?} again in {:#?}", self.lines);
         let labels: Vec<(&str, &str)> =
             sample.labels.iter().map(|(name, value)| (*name, process_of(value))).collect();

@@ -34,7 +34,7 @@ mod targets;
 mod turns;
 
 pub use archive::{ArchiveInfo, inspect_archive};
-pub use collector::{CollectorBuilder, MultiProcessCollector};
+pub use collector::{MultiProcessCollector, MultiProcessCollectorBuilder};
 #[cfg(feature = "cli")]
 pub(crate) use compact::clear_directory_by;
 pub use compact::{

@@ -140,7 +140,7 @@ impl Tables {
             _ => &key.family,
         };
         let mut labels = sorted(&key.labels);
-        let part = match (metric_type, key.sample.strip_prefix(name)) {
+        let kind = match (metric_type, key.sample.strip_prefix(name)) {
             (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
                 KeyPart::Value
             }
@@ -166,7 +166,7 @@ impl Tables {
         let family = &mut self.families[at as usize];
         let help = key.help.as_ref().map(|help| family.help(help));
         let mut sum = |slot: &mut Option<Number>| *slot.get_or_insert_with(|| next(sums));
-        let goal = match part {
+        let goal = match kind {
             KeyPart::Ignored => Goal::Ignored,
             KeyPart::Value if metric_type == MetricType::Gauge => {
                 let gauge = &mut family.group(&labels).value;

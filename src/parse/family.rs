@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::native::OwnedNativeHistogram;
 use crate::model::{
-    Exemplar, FamilyHead, FamilySink, Gatherer, MetricType, NativeHistogram, Part, Sample,
+    Exemplar, FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, Sample, SampleKind,
 };
 
 /// A metric family with its samples.
@@ -58,7 +58,7 @@ fn interleaved<S, N>(
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSample {
     /// The part of the metric that the sample is; it decides the suffix of the sample's name.
-    pub part: Part,
+    pub kind: SampleKind,
     /// The labels, in the order of the exposition, without the `le` of a bucket and the `quantile` of a quantile.
     pub labels: Vec<(String, String)>,
     /// The value.
@@ -92,8 +92,11 @@ impl OwnedExemplar {
 
 impl Family {
     /// The metadata of the family.
-    pub fn head(&self) -> FamilyHead<'_> {
-        FamilyHead { unit: &self.unit, ..FamilyHead::new(&self.name, &self.help, self.metric_type) }
+    pub fn head(&self) -> FamilyMetadata<'_> {
+        FamilyMetadata {
+            unit: &self.unit,
+            ..FamilyMetadata::new(&self.name, &self.help, self.metric_type)
+        }
     }
 
     /// The name in the text format, where the name of a counter ends in `_total` and that of an info in `_info`.
@@ -113,7 +116,7 @@ impl Family {
         let mut keys: Vec<usize> = Vec::with_capacity(self.samples.len());
         for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
             let (labels, has_state) = match item {
-                Item::Sample(sample) => (&sample.labels, sample.part == Part::State),
+                Item::Sample(sample) => (&sample.labels, sample.kind == SampleKind::State),
                 Item::Native(native) => (&native.labels, false),
             };
             let is_state = |name: &str| has_state && name == family;
@@ -166,7 +169,7 @@ impl Family {
 impl OwnedSample {
     fn emit(&self, sink: &mut dyn FamilySink) {
         let labels = borrowed(&self.labels);
-        let mut sample = Sample::new(self.part, &labels, self.value);
+        let mut sample = Sample::new(self.kind, &labels, self.value);
         sample.timestamp = self.timestamp;
         let exemplar =
             self.exemplar.as_ref().map(|exemplar| (exemplar, borrowed(&exemplar.labels)));
@@ -246,8 +249,8 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
     if samples.windows(2).any(|pair| timestamp(&pair[0]) != timestamp(&pair[1])) {
         return;
     }
-    let bound = |sample: &OwnedSample| match sample.part {
-        Part::Bucket(bound) => Some(bound),
+    let bound = |sample: &OwnedSample| match sample.kind {
+        SampleKind::Bucket(bound) => Some(bound),
         _ => None,
     };
     if samples.iter().filter_map(bound).is_sorted() {
@@ -303,7 +306,7 @@ impl Collected {
 }
 
 impl FamilySink for Collected {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         let next = Family {
             name: head.name.to_owned(),
             help: head.help.to_owned(),
@@ -320,7 +323,7 @@ impl FamilySink for Collected {
             return;
         };
         family.samples.push(OwnedSample {
-            part: sample.part,
+            kind: sample.kind,
             labels: owned(sample.labels),
             value: sample.value,
             timestamp: sample.timestamp,

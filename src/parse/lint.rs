@@ -20,7 +20,7 @@ use std::io::BufRead;
 use foldhash::quality::RandomState;
 
 use super::{Families, Family, OwnedSample, ParseError, Parser, Syntax};
-use crate::model::{MetricType, Part};
+use crate::model::{MetricType, SampleKind};
 
 /// A violation of a lint rule by a valid exposition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,12 +112,12 @@ fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
     for sample in &family.samples {
         let mut labels: Vec<_> = sample.labels.iter().collect();
         labels.sort_unstable();
-        let number = match sample.part {
-            Part::Bucket(number) | Part::Quantile(number) => number,
+        let number = match sample.kind {
+            SampleKind::Bucket(number) | SampleKind::Quantile(number) => number,
             _ => 0.0,
         };
         let time = sample.timestamp.map(f64::to_bits);
-        if !seen.insert((sample.part.suffix(), number.to_bits(), time, labels)) {
+        if !seen.insert((sample.kind.suffix(), number.to_bits(), time, labels)) {
             let text = "metric not unique".to_owned();
             problems.push(Problem { metric: family.text_name(), text });
         }
@@ -209,14 +209,14 @@ fn check_histograms(family: &Family, report: &mut impl FnMut(String)) {
     for point in family.samples.chunk_by(is_same) {
         let (mut last, mut count) = (None, None);
         for sample in point {
-            match sample.part {
-                Part::Bucket(bound) => {
+            match sample.kind {
+                SampleKind::Bucket(bound) => {
                     if last.is_some_and(|(_, held)| sample.value < held) {
                         report("histogram buckets should be cumulative".to_owned());
                     }
                     last = Some((bound, sample.value));
                 }
-                Part::Count | Part::GaugeCount => count = Some(sample.value),
+                SampleKind::Count | SampleKind::GaugeCount => count = Some(sample.value),
                 _ => {}
             }
         }

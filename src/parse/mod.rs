@@ -52,7 +52,7 @@ use std::io::BufRead;
 
 #[cfg(feature = "protobuf")]
 use crate::model::NativeHistogram;
-use crate::model::{FamilyHead, FamilySink, Sample};
+use crate::model::{FamilyMetadata, FamilySink, Sample};
 use error::Fault;
 use family::Collected;
 use lines::{FaultAt, Lines};
@@ -114,7 +114,7 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.families.family(head);
     }
 

@@ -10,7 +10,7 @@ use super::lines::{FaultAt, Lines};
 use super::scan::{Cursor, Dialect, SampleParts, is_name_byte, unescape};
 use super::strict::{ClaimedNames, FamilyRules, SampleView};
 use super::{Limits, Sink, Step};
-use crate::model::{Exemplar, FamilyHead, MetricType, Part, Sample};
+use crate::model::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 
 /// The family that is being parsed.
 #[derive(Default)]
@@ -209,7 +209,7 @@ impl OpenMetricsState {
         self.names.claim(name, metric_type, limits.families)?;
         self.rules.begin(name, metric_type);
         let help = current.help.as_deref().unwrap_or_default();
-        sink.family(&FamilyHead { unit, ..FamilyHead::new(name, help, metric_type) });
+        sink.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, metric_type) });
         Ok(())
     }
 
@@ -298,19 +298,19 @@ fn kind_of(current: &Current, name: &str) -> Option<Kind> {
 
 impl Kind {
     /// The part of the metric; `number` is the value of `le` or `quantile`.
-    pub(super) fn part(self, number: f64) -> Part {
+    pub(super) fn part(self, number: f64) -> SampleKind {
         match self {
-            Kind::Total => Part::Total,
-            Kind::Created => Part::Created,
-            Kind::Value => Part::Value,
-            Kind::Count => Part::Count,
-            Kind::Sum => Part::Sum,
-            Kind::Bucket => Part::Bucket(number),
-            Kind::Quantile => Part::Quantile(number),
-            Kind::GaugeCount => Part::GaugeCount,
-            Kind::GaugeSum => Part::GaugeSum,
-            Kind::Info => Part::Info,
-            Kind::State => Part::State,
+            Kind::Total => SampleKind::Total,
+            Kind::Created => SampleKind::Created,
+            Kind::Value => SampleKind::Value,
+            Kind::Count => SampleKind::Count,
+            Kind::Sum => SampleKind::Sum,
+            Kind::Bucket => SampleKind::Bucket(number),
+            Kind::Quantile => SampleKind::Quantile(number),
+            Kind::GaugeCount => SampleKind::GaugeCount,
+            Kind::GaugeSum => SampleKind::GaugeSum,
+            Kind::Info => SampleKind::Info,
+            Kind::State => SampleKind::State,
         }
     }
 }

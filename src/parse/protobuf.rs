@@ -13,7 +13,7 @@ use super::lines::{FaultAt, Lines};
 use super::protobuf_native::NativeFields;
 use super::wire::Message;
 use super::{Limits, Sink, Step};
-use crate::model::{Exemplar, FamilyHead, MetricType, NativeHistogram, Part, Sample};
+use crate::model::{Exemplar, FamilyMetadata, MetricType, NativeHistogram, Sample, SampleKind};
 
 /// Parses one message.
 pub(super) fn step<R: BufRead>(
@@ -73,7 +73,7 @@ fn emit_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
     if metric_type == MetricType::Counter {
         name = sink.counter_name(name);
     }
-    sink.family(&FamilyHead { unit, ..FamilyHead::new(name, help, metric_type) });
+    sink.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, metric_type) });
     let mut fields = message;
     while let Some((number, value)) = fields.field()? {
         if let (4, Some(metric)) = (number, value.message()) {
@@ -167,24 +167,24 @@ struct MetricEmitter<'a, 's, 'k> {
 }
 
 impl<'a> MetricEmitter<'a, '_, '_> {
-    fn emit(&mut self, part: Part, value: f64) {
-        let mut sample = Sample::new(part, &self.labels, value);
+    fn emit(&mut self, kind: SampleKind, value: f64) {
+        let mut sample = Sample::new(kind, &self.labels, value);
         sample.timestamp = self.timestamp;
         self.sink.sample(&sample);
     }
 
     fn emit_with_exemplar(
         &mut self,
-        part: Part,
+        kind: SampleKind,
         value: f64,
         exemplar: Option<Message<'a>>,
     ) -> Result<(), FaultAt> {
         let Some(message) = exemplar else {
-            self.emit(part, value);
+            self.emit(kind, value);
             return Ok(());
         };
         let exemplar = ExemplarFields::read(message, self.max_labels)?;
-        let mut sample = Sample::new(part, &self.labels, value);
+        let mut sample = Sample::new(kind, &self.labels, value);
         sample.timestamp = self.timestamp;
         sample.exemplar = Some(exemplar.borrow());
         self.sink.sample(&sample);
@@ -218,9 +218,11 @@ fn emit_metric(
     match metric_type {
         MetricType::Counter => emit_counter(value, &mut emitter),
         MetricType::Summary => emit_summary(value, &mut emitter),
-        MetricType::Histogram => emit_histogram(value, [Part::Count, Part::Sum], &mut emitter),
+        MetricType::Histogram => {
+            emit_histogram(value, [SampleKind::Count, SampleKind::Sum], &mut emitter)
+        }
         MetricType::GaugeHistogram => {
-            emit_histogram(value, [Part::GaugeCount, Part::GaugeSum], &mut emitter)
+            emit_histogram(value, [SampleKind::GaugeCount, SampleKind::GaugeSum], &mut emitter)
         }
         _ => emit_value(value, &mut emitter),
     }
@@ -236,7 +238,7 @@ fn emit_value(
             value = double;
         }
     }
-    emitter.emit(Part::Value, value);
+    emitter.emit(SampleKind::Value, value);
     Ok(())
 }
 
@@ -253,14 +255,14 @@ fn emit_counter<'a>(
             _ => {}
         }
     }
-    emitter.emit_with_exemplar(Part::Total, value, exemplar)?;
+    emitter.emit_with_exemplar(SampleKind::Total, value, exemplar)?;
     emit_created(created, emitter);
     Ok(())
 }
 
 fn emit_created(created: Option<f64>, emitter: &mut MetricEmitter<'_, '_, '_>) {
     if let Some(created) = created {
-        emitter.emit(Part::Created, created);
+        emitter.emit(SampleKind::Created, created);
     }
 }
 
@@ -285,7 +287,7 @@ fn emit_summary(
                         _ => {}
                     }
                 }
-                emitter.emit(Part::Quantile(quantile), value);
+                emitter.emit(SampleKind::Quantile(quantile), value);
             }
             (4, Some(time), _, _) => created = Some(seconds(time)?),
             _ => {}
@@ -293,10 +295,10 @@ fn emit_summary(
     }
     // A summary with quantiles may lack count and sum.
     if sum.is_some() || !has_quantiles {
-        emitter.emit(Part::Sum, sum.unwrap_or_default());
+        emitter.emit(SampleKind::Sum, sum.unwrap_or_default());
     }
     if count.is_some() || !has_quantiles {
-        emitter.emit(Part::Count, count.unwrap_or_default());
+        emitter.emit(SampleKind::Count, count.unwrap_or_default());
     }
     emit_created(created, emitter);
     Ok(())
@@ -306,7 +308,7 @@ fn emit_summary(
 /// histogram.
 fn emit_histogram<'a>(
     message: Message<'a>,
-    [count_part, sum_part]: [Part; 2],
+    [count_part, sum_part]: [SampleKind; 2],
     emitter: &mut MetricEmitter<'a, '_, '_>,
 ) -> Result<(), FaultAt> {
     let (mut count, mut count_float, mut sum, mut created) = (None, None, None, None);
@@ -336,7 +338,7 @@ fn emit_histogram<'a>(
     let (count_or_zero, sum_or_zero) = (count.unwrap_or_default(), sum.unwrap_or_default());
     if has_buckets || !native.is_native() {
         if !has_infinity {
-            emitter.emit(Part::Bucket(f64::INFINITY), count_or_zero);
+            emitter.emit(SampleKind::Bucket(f64::INFINITY), count_or_zero);
         }
         if sum.is_some() || !has_buckets {
             emitter.emit(sum_part, sum_or_zero);
@@ -383,6 +385,6 @@ fn emit_bucket<'a>(
         return Err((0, fault("the bound of a bucket is NaN")));
     }
     let count = if count_float == 0.0 { count } else { count_float };
-    emitter.emit_with_exemplar(Part::Bucket(bound), count, exemplar)?;
+    emitter.emit_with_exemplar(SampleKind::Bucket(bound), count, exemplar)?;
     Ok(bound == f64::INFINITY)
 }

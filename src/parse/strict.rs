@@ -10,7 +10,7 @@ use super::lines::FaultAt;
 use super::number::parse_f64;
 use super::openmetrics::Kind;
 use super::scan::SampleParts;
-use crate::model::{MAX_EXEMPLAR_CHARS, MetricType, Part};
+use crate::model::{MAX_EXEMPLAR_CHARS, MetricType, SampleKind};
 
 /// Separates the names and values in a key; it does not occur in UTF-8.
 const SEPARATOR: u8 = 0xFF;
@@ -71,7 +71,11 @@ impl<'a> SampleView<'a> {
     }
 
     /// The part of the metric that the sample is, and the index of its label `le` or `quantile`.
-    pub(super) fn part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), FaultAt> {
+    pub(super) fn part(
+        &self,
+        kind: Kind,
+        family: &str,
+    ) -> Result<(SampleKind, Option<usize>), FaultAt> {
         let name = match kind {
             Kind::Bucket => "le",
             Kind::Quantile => "quantile",
@@ -93,7 +97,7 @@ impl<'a> SampleView<'a> {
         Ok((kind.part(number), Some(index)))
     }
 
-    fn plain_part(&self, kind: Kind, family: &str) -> Result<(Part, Option<usize>), FaultAt> {
+    fn plain_part(&self, kind: Kind, family: &str) -> Result<(SampleKind, Option<usize>), FaultAt> {
         let part = kind.part(0.0);
         if matches!(kind, Kind::State) && self.position(family).is_none() {
             return Err((0, rule(format!("the state has no label `{}`", truncated(family)))));
@@ -123,11 +127,11 @@ struct Point {
 impl Point {
     /// Whether the point has this part already, so that a further sample must belong to the next point. `state`
     /// is used only for parts of a state set.
-    fn has(&self, part: Part, state: &str) -> bool {
+    fn has(&self, part: SampleKind, state: &str) -> bool {
         match part {
-            Part::Bucket(bound) => self.bound.is_some_and(|last| bound <= last),
-            Part::Quantile(quantile) => self.quantiles.contains(&quantile_bits(quantile)),
-            Part::State => self.states.contains(state),
+            SampleKind::Bucket(bound) => self.bound.is_some_and(|last| bound <= last),
+            SampleKind::Quantile(quantile) => self.quantiles.contains(&quantile_bits(quantile)),
+            SampleKind::State => self.states.contains(state),
             _ => self.seen & bit(part) != 0,
         }
     }
@@ -168,15 +172,15 @@ fn clear_set<T>(set: &mut HashSet<T, RandomState>) {
 }
 
 /// The bit of a part in [`Point::seen`].
-fn bit(part: Part) -> u16 {
+fn bit(part: SampleKind) -> u16 {
     match part {
-        Part::Value => 1,
-        Part::Total => 2,
-        Part::Count => 4,
-        Part::Sum => 8,
-        Part::GaugeCount => 16,
-        Part::GaugeSum => 32,
-        Part::Created => 64,
+        SampleKind::Value => 1,
+        SampleKind::Total => 2,
+        SampleKind::Count => 4,
+        SampleKind::Sum => 8,
+        SampleKind::GaugeCount => 16,
+        SampleKind::GaugeSum => 32,
+        SampleKind::Created => 64,
         _ => 0,
     }
 }
@@ -205,7 +209,7 @@ impl FamilyRules {
     pub(super) fn check(
         &mut self,
         view: &SampleView<'_>,
-        part: Part,
+        part: SampleKind,
         extra: Option<usize>,
     ) -> Result<(), FaultAt> {
         let at_start = |fault| (0, fault);
@@ -222,14 +226,14 @@ impl FamilyRules {
     fn check_place(
         &mut self,
         view: &SampleView<'_>,
-        part: Part,
+        part: SampleKind,
         extra: Option<usize>,
     ) -> Result<(), Fault> {
-        let extra = if part == Part::State { view.position(&self.name) } else { extra };
+        let extra = if part == SampleKind::State { view.position(&self.name) } else { extra };
         self.key(view, extra);
         let (timestamp, text) =
             (view.parts.timestamp, view.parts.text(view.line, view.parts.timestamp_text));
-        if part == Part::Info {
+        if part == SampleKind::Info {
             // The labels of the metric cannot be distinguished from those of the info, so only duplicates
             // without a timestamp are detected.
             self.has_metric = true;
@@ -302,20 +306,20 @@ impl FamilyRules {
     }
 
     /// Checks that each part of a point occurs once, and that buckets are sorted and cumulative.
-    fn check_point(&mut self, view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
+    fn check_point(&mut self, view: &SampleView<'_>, part: SampleKind) -> Result<(), Fault> {
         let value = view.parts.value;
         let state = state(view, &self.name);
         let point = &mut self.point;
         if point.has(part, state) {
             return Err(rule(match part {
-                Part::Bucket(_) => "the bucket bounds are not increasing",
+                SampleKind::Bucket(_) => "the bucket bounds are not increasing",
                 _ => "duplicate sample",
             }));
         }
         match part {
-            Part::Quantile(quantile) => _ = point.quantiles.insert(quantile_bits(quantile)),
-            Part::State => _ = point.states.insert(state.into()),
-            Part::Bucket(bound) => {
+            SampleKind::Quantile(quantile) => _ = point.quantiles.insert(quantile_bits(quantile)),
+            SampleKind::State => _ = point.states.insert(state.into()),
+            SampleKind::Bucket(bound) => {
                 if value < point.bucket {
                     return Err(rule("the bucket counts are not cumulative"));
                 }
@@ -323,8 +327,8 @@ impl FamilyRules {
                 point.bound = Some(bound);
                 point.bucket = value;
             }
-            Part::Count | Part::GaugeCount => point.count = Some(value),
-            Part::Sum | Part::GaugeSum => point.sum = Some(value),
+            SampleKind::Count | SampleKind::GaugeCount => point.count = Some(value),
+            SampleKind::Sum | SampleKind::GaugeSum => point.sum = Some(value),
             _ => {}
         }
         point.seen |= bit(part);
@@ -366,7 +370,7 @@ impl FamilyRules {
 
 fn check_labels(
     view: &SampleView<'_>,
-    part: Part,
+    part: SampleKind,
     metric_type: Option<MetricType>,
     extra: Option<usize>,
 ) -> Result<(), Fault> {
@@ -393,34 +397,40 @@ fn check_labels(
     Ok(())
 }
 
-fn check_value(part: Part, metric_type: Option<MetricType>, value: f64) -> Result<(), Fault> {
+fn check_value(part: SampleKind, metric_type: Option<MetricType>, value: f64) -> Result<(), Fault> {
     let is_integer = value.is_finite() && value.trunc() == value;
     let problem = match part {
-        Part::Bucket(_) | Part::Count | Part::GaugeCount if !is_integer => {
+        SampleKind::Bucket(_) | SampleKind::Count | SampleKind::GaugeCount if !is_integer => {
             "a count must be an integer"
         }
-        Part::Total | Part::Sum | Part::GaugeSum if value.is_nan() => "the value must not be NaN",
-        Part::Total | Part::Sum | Part::Count | Part::GaugeCount | Part::Bucket(_)
+        SampleKind::Total | SampleKind::Sum | SampleKind::GaugeSum if value.is_nan() => {
+            "the value must not be NaN"
+        }
+        SampleKind::Total
+        | SampleKind::Sum
+        | SampleKind::Count
+        | SampleKind::GaugeCount
+        | SampleKind::Bucket(_)
             if value < 0.0 =>
         {
             "the value must not be negative"
         }
-        Part::Quantile(_) if value < 0.0 => "the value of a quantile must not be negative",
-        Part::Created if !value.is_finite() => "the creation time must be finite",
-        Part::Info if value != 1.0 => "the value of an info must be 1",
-        Part::State if value != 0.0 && value != 1.0 => "the value of a state must be 0 or 1",
+        SampleKind::Quantile(_) if value < 0.0 => "the value of a quantile must not be negative",
+        SampleKind::Created if !value.is_finite() => "the creation time must be finite",
+        SampleKind::Info if value != 1.0 => "the value of an info must be 1",
+        SampleKind::State if value != 0.0 && value != 1.0 => "the value of a state must be 0 or 1",
         _ => return Ok(()),
     };
     let metric_type = metric_type.unwrap_or(MetricType::Unknown);
     Err(rule(format!("{problem} in a family of type {metric_type}")))
 }
 
-fn check_exemplar(view: &SampleView<'_>, part: Part) -> Result<(), Fault> {
+fn check_exemplar(view: &SampleView<'_>, part: SampleKind) -> Result<(), Fault> {
     let exemplar = &view.parts.exemplar;
     match part {
-        Part::Total => {}
-        Part::Bucket(bound) if exemplar.value <= bound => {}
-        Part::Bucket(_) => {
+        SampleKind::Total => {}
+        SampleKind::Bucket(bound) if exemplar.value <= bound => {}
+        SampleKind::Bucket(_) => {
             return Err(rule("the value of the exemplar is outside its bucket"));
         }
         _ => return Err(rule("only counter totals and buckets may have exemplars")),

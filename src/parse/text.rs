@@ -12,7 +12,7 @@ use super::lines::{FaultAt, Lines};
 use super::number::parse_f64;
 use super::scan::{Cursor, Dialect, SampleParts, unescape};
 use super::{Limits, Sink, Step};
-use crate::model::{FamilyHead, MetricType, Part, Sample};
+use crate::model::{FamilyMetadata, MetricType, Sample, SampleKind};
 
 /// The family that is being parsed.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Current {
             MetricType::Counter => sink.counter_name(&self.name),
             _ => &self.name,
         };
-        sink.family(&FamilyHead::new(name, &self.help, metric_type));
+        sink.family(&FamilyMetadata::new(name, &self.help, metric_type));
     }
 
     fn start(&mut self, name: &str) {
@@ -170,10 +170,10 @@ impl TextState {
                 self.current.start(name);
             }
         }
-        let (part, extra) = found.unwrap_or((Part::Value, None));
+        let (kind, extra) = found.unwrap_or((SampleKind::Value, None));
         self.current.begin(sink);
         super::with_labels(line, parts, &parts.labels, extra, |labels| {
-            let mut sample = Sample::new(part, labels, parts.value);
+            let mut sample = Sample::new(kind, labels, parts.value);
             sample.timestamp = parts.timestamp;
             sink.sample(&sample);
         });
@@ -207,7 +207,7 @@ fn part_of(
     name: &str,
     line: &str,
     parts: &SampleParts,
-) -> Option<(Part, Option<usize>)> {
+) -> Option<(SampleKind, Option<usize>)> {
     let suffix = name.strip_prefix(current.name.as_str()).filter(|_| !current.name.is_empty())?;
     let numbered = |label: &str| {
         let at = parts.labels.iter().position(|(name, _)| parts.text(line, *name) == label)?;
@@ -215,15 +215,15 @@ fn part_of(
         (!number.is_nan()).then_some((number, Some(at)))
     };
     match (current.metric_type.unwrap_or(MetricType::Unknown), suffix) {
-        (MetricType::Counter, "") => Some((Part::Total, None)),
-        (MetricType::Gauge | MetricType::Unknown, "") => Some((Part::Value, None)),
-        (MetricType::Histogram | MetricType::Summary, "_sum") => Some((Part::Sum, None)),
-        (MetricType::Histogram | MetricType::Summary, "_count") => Some((Part::Count, None)),
+        (MetricType::Counter, "") => Some((SampleKind::Total, None)),
+        (MetricType::Gauge | MetricType::Unknown, "") => Some((SampleKind::Value, None)),
+        (MetricType::Histogram | MetricType::Summary, "_sum") => Some((SampleKind::Sum, None)),
+        (MetricType::Histogram | MetricType::Summary, "_count") => Some((SampleKind::Count, None)),
         (MetricType::Histogram, "_bucket") => {
-            numbered("le").map(|(bound, at)| (Part::Bucket(bound), at))
+            numbered("le").map(|(bound, at)| (SampleKind::Bucket(bound), at))
         }
         (MetricType::Summary, "") => {
-            numbered("quantile").map(|(quantile, at)| (Part::Quantile(quantile), at))
+            numbered("quantile").map(|(quantile, at)| (SampleKind::Quantile(quantile), at))
         }
         _ => None,
     }

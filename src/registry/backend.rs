@@ -19,7 +19,7 @@ enum Choice {
 
 impl Backend {
     /// Values in memory: one process, no files.
-    pub fn heap() -> Backend {
+    pub fn in_memory() -> Backend {
         Backend(Choice::Fixed(Store::Heap))
     }
 

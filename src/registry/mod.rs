@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
 use crate::model::{
-    Collector, FamilyHead, FamilyIndex, FamilySink, Gatherer, LabelSet, MetricType,
-    NativeHistogram, Part, RenderedLabels, Sample,
+    Collector, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet, MetricType,
+    NativeHistogram, RenderedLabels, Sample, SampleKind,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
@@ -245,8 +245,8 @@ impl Default for Registry {
 
 impl Inner {
     /// Logs a collision once for each family, and not where two collectors give one family.
-    fn log_collision(&self, head: &FamilyHead<'_>, (other, other_type): &(String, MetricType)) {
-        let FamilyHead { name, metric_type, .. } = *head;
+    fn log_collision(&self, head: &FamilyMetadata<'_>, (other, other_type): &(String, MetricType)) {
+        let FamilyMetadata { name, metric_type, .. } = *head;
         let is_same = (name, metric_type) == (other, *other_type);
         let mut logged = 0;
         let is_logged = self.logged.iter().inspect(|_| logged += 1).any(|known| known == name);
@@ -283,7 +283,7 @@ struct Once<'a> {
 }
 
 impl FamilySink for Once<'_> {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         let mut other = None;
         self.skipping =
             self.seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
@@ -308,9 +308,9 @@ impl FamilySink for Once<'_> {
         }
     }
 
-    fn rendered(&mut self, part: Part, labels: RenderedLabels<'_>, value: f64) {
+    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
         if !self.skipping {
-            self.out.rendered(part, labels, value);
+            self.out.rendered(kind, labels, value);
         }
     }
 
@@ -361,13 +361,13 @@ mod tests {
 
     impl Collector for One {
         fn collect(&self, out: &mut dyn FamilySink) {
-            out.family(&FamilyHead::new(self.1, "", self.0));
-            let part = match self.0 {
-                MetricType::Counter => Part::Total,
-                MetricType::Gauge => Part::Value,
-                _ => Part::Count,
+            out.family(&FamilyMetadata::new(self.1, "", self.0));
+            let kind = match self.0 {
+                MetricType::Counter => SampleKind::Total,
+                MetricType::Gauge => SampleKind::Value,
+                _ => SampleKind::Count,
             };
-            out.sample(&Sample::new(part, &[], 1.0));
+            out.sample(&Sample::new(kind, &[], 1.0));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Gate, Keys, SampleCells, Store};
 use crate::file::key;
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, LabelSet, MetricType, Part, number};
+use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, number};
 
 /// The cells of a series.
 pub struct Opened {
@@ -47,13 +47,13 @@ impl<'a> SeriesOpener<'a> {
     }
 
     /// The cells of these samples; `time` is what their times hold until they are set.
-    pub(crate) fn open(&self, parts: impl Iterator<Item = Part>, time: f64) -> Opened {
+    pub(crate) fn open(&self, parts: impl Iterator<Item = SampleKind>, time: f64) -> Opened {
         let mut keys = Keys::default();
-        for part in parts {
-            let sample = [self.family, part.suffix()].concat();
+        for kind in parts {
+            let sample = [self.family, kind.suffix()].concat();
             let with_bound;
-            let labels = match part {
-                Part::Bucket(bound) => {
+            let labels = match kind {
+                SampleKind::Bucket(bound) => {
                     with_bound = self.labels.with("le", &number::bound_text(bound));
                     &with_bound
                 }

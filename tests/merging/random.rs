@@ -6,7 +6,9 @@ use std::process::Command;
 
 use multiprom::exposition::{Exposition, Format};
 use multiprom::parse::Parser;
-use multiprom::{CollectorBuilder, GaugeMode, MultiProcessCollector, Registry, list_files};
+use multiprom::{
+    GaugeMode, MultiProcessCollector, MultiProcessCollectorBuilder, Registry, list_files,
+};
 use serde_json::{Value, json};
 
 use super::assert_no_series_is_repeated;
@@ -16,7 +18,7 @@ use crate::support::{self, TestDir, output_of, root, skip};
 const DIRECTORIES: usize = 80;
 
 /// Ways to merge, of which each gives a series other labels.
-const FLAGS: [fn(CollectorBuilder) -> CollectorBuilder; 4] = [
+const FLAGS: [fn(MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder; 4] = [
     |builder| builder,
     |builder| builder.label("env", "x").label("site", "a"),
     |builder| builder.pid_label("worker"),
@@ -24,7 +26,10 @@ const FLAGS: [fn(CollectorBuilder) -> CollectorBuilder; 4] = [
 ];
 
 /// The files of two directories, as text and as OpenMetrics.
-fn pages(dirs: &[PathBuf], flags: fn(CollectorBuilder) -> CollectorBuilder) -> [String; 2] {
+fn pages(
+    dirs: &[PathBuf],
+    flags: fn(MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder,
+) -> [String; 2] {
     let files = dirs.iter().flat_map(|dir| list_files(dir).unwrap());
     let builder = files
         .fold(flags(MultiProcessCollector::builder()), |builder, file| builder.file(file.path));

@@ -8,7 +8,7 @@ use multiprom::exposition::Format;
 use multiprom::parse::{
     Families, Family, OwnedExemplar, OwnedNativeBuckets, OwnedNativeHistogram, OwnedSample,
 };
-use multiprom::{BucketSpan, MetricType, Part};
+use multiprom::{BucketSpan, MetricType, SampleKind};
 
 type Labels = Vec<(String, String)>;
 
@@ -87,8 +87,8 @@ fn count() -> impl Strategy<Value = f64> {
     prop_oneof![0u64..1 << 53, 0u64..3].prop_map(|count| count as f64)
 }
 
-fn sample(part: Part, labels: &Labels, value: f64, timestamp: Option<f64>) -> OwnedSample {
-    OwnedSample { part, labels: labels.clone(), value, timestamp, exemplar: None }
+fn sample(kind: SampleKind, labels: &Labels, value: f64, timestamp: Option<f64>) -> OwnedSample {
+    OwnedSample { kind, labels: labels.clone(), value, timestamp, exemplar: None }
 }
 
 /// An exemplar whose labels are within the limit of OpenMetrics.
@@ -148,11 +148,11 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
     (labels(naming), times, numbers, others, any::<bool>())
         .prop_map(move |(mut labels, (time, created), numbers, (exemplar, native), is_set)| {
             let (sum, count, value, mut bounds, mut quantiles) = numbers;
-            let one = |part, value| sample(part, &labels, value, time);
-            let created = created.map(|created| one(Part::Created, created));
+            let one = |kind, value| sample(kind, &labels, value, time);
+            let created = created.map(|created| one(SampleKind::Created, created));
             let samples = match metric_type {
                 MetricType::Counter => {
-                    let total = OwnedSample { exemplar, ..one(Part::Total, sum) };
+                    let total = OwnedSample { exemplar, ..one(SampleKind::Total, sum) };
                     std::iter::once(total).chain(created).collect()
                 }
                 MetricType::Histogram | MetricType::GaugeHistogram => {
@@ -162,13 +162,14 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
                     bounds.push(f64::INFINITY);
                     let bucket = |bound: &f64| OwnedSample {
                         exemplar: exemplar.clone().filter(|exemplar| exemplar.value <= *bound),
-                        ..one(Part::Bucket(*bound), count)
+                        ..one(SampleKind::Bucket(*bound), count)
                     };
                     let mut samples: Vec<_> = bounds.iter().map(bucket).collect();
                     let is_gauge = metric_type == MetricType::GaugeHistogram;
                     if has_sum && is_set {
-                        let gauge = [Part::GaugeSum, Part::GaugeCount];
-                        let parts = if is_gauge { gauge } else { [Part::Sum, Part::Count] };
+                        let gauge = [SampleKind::GaugeSum, SampleKind::GaugeCount];
+                        let parts =
+                            if is_gauge { gauge } else { [SampleKind::Sum, SampleKind::Count] };
                         samples.extend([one(parts[0], sum), one(parts[1], count)]);
                     }
                     samples.extend(created.filter(|_| !is_gauge));
@@ -178,21 +179,21 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
                     quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
                     quantiles.dedup_by_key(|(quantile, _)| *quantile);
                     let quantiles =
-                        quantiles.iter().map(|(q, value)| one(Part::Quantile(*q), *value));
-                    let rest = [one(Part::Sum, sum), one(Part::Count, count)];
+                        quantiles.iter().map(|(q, value)| one(SampleKind::Quantile(*q), *value));
+                    let rest = [one(SampleKind::Sum, sum), one(SampleKind::Count, count)];
                     quantiles.chain(rest).chain(created).collect()
                 }
-                MetricType::Info => vec![one(Part::Info, 1.0)],
+                MetricType::Info => vec![one(SampleKind::Info, 1.0)],
                 MetricType::StateSet => {
                     let bit = f64::from(u8::from(is_set));
                     labels.push((family.clone(), "on".to_owned()));
-                    vec![sample(Part::State, &labels, bit, time)]
+                    vec![sample(SampleKind::State, &labels, bit, time)]
                 }
-                _ => vec![one(Part::Value, value)],
+                _ => vec![one(SampleKind::Value, value)],
             };
             let is_histogram = metric_type == MetricType::Histogram;
             let native = native.filter(|_| is_histogram).map(|native| {
-                let created = samples.iter().find(|sample| sample.part == Part::Created);
+                let created = samples.iter().find(|sample| sample.kind == SampleKind::Created);
                 let created = created.map(|sample| sample.value);
                 let labels = labels.clone();
                 OwnedNativeHistogram { labels, created, timestamp: time, ..native }
@@ -251,14 +252,14 @@ fn joined(
 
 /// Count and sum of the last metric, as protobuf represents them.
 fn totals(samples: &[OwnedSample]) -> (f64, f64) {
-    let last = |is: fn(&Part) -> bool| samples.iter().rfind(|sample| is(&sample.part));
+    let last = |is: fn(&SampleKind) -> bool| samples.iter().rfind(|sample| is(&sample.kind));
     let last_labels = samples.last().map(|sample| &sample.labels);
     let of_last = |found: Option<&OwnedSample>| {
         found.filter(|found| Some(&found.labels) == last_labels).map(|found| found.value)
     };
-    let bucket = of_last(last(|part| matches!(part, Part::Bucket(_))));
-    let count = of_last(last(|part| *part == Part::Count)).or(bucket);
-    let sum = of_last(last(|part| *part == Part::Sum));
+    let bucket = of_last(last(|kind| matches!(kind, SampleKind::Bucket(_))));
+    let count = of_last(last(|kind| *kind == SampleKind::Count)).or(bucket);
+    let sum = of_last(last(|kind| *kind == SampleKind::Sum));
     (count.unwrap_or_default(), sum.unwrap_or(f64::NAN))
 }
 
@@ -286,7 +287,7 @@ fn as_gauge(mut family: Family) -> Family {
     }
     if matches!(family.metric_type, MetricType::Info | MetricType::StateSet) {
         family.metric_type = MetricType::Gauge;
-        family.samples.iter_mut().for_each(|sample| sample.part = Part::Value);
+        family.samples.iter_mut().for_each(|sample| sample.kind = SampleKind::Value);
     }
     family
 }
@@ -302,16 +303,18 @@ fn representable_in_text(family: Family) -> Vec<Family> {
         family.metric_type = MetricType::Histogram;
     }
     let mut found = vec![];
-    for part in [Part::Created, Part::GaugeCount, Part::GaugeSum] {
+    for kind in [SampleKind::Created, SampleKind::GaugeCount, SampleKind::GaugeSum] {
         let (later, kept): (Vec<_>, Vec<_>) =
-            family.samples.drain(..).partition(|sample| sample.part == part);
+            family.samples.drain(..).partition(|sample| sample.kind == kind);
         family.samples = kept;
         if later.is_empty() {
             continue;
         }
-        let samples =
-            later.into_iter().map(|sample| OwnedSample { part: Part::Value, ..sample }).collect();
-        let name = format!("{}{}", family.name, part.suffix());
+        let samples = later
+            .into_iter()
+            .map(|sample| OwnedSample { kind: SampleKind::Value, ..sample })
+            .collect();
+        let name = format!("{}{}", family.name, kind.suffix());
         let metric_type = MetricType::Gauge;
         found.push(Family { name, metric_type, samples, ..family.clone() });
     }
@@ -323,19 +326,21 @@ fn representable_in_openmetrics(mut family: Family) -> Family {
     family.native_histograms.clear();
     if family.metric_type == MetricType::Histogram {
         // A sum that is NaN is omitted with its count.
-        let is_nan = |sample: &OwnedSample| sample.part == Part::Sum && sample.value.is_nan();
+        let is_nan = |sample: &OwnedSample| sample.kind == SampleKind::Sum && sample.value.is_nan();
         let without: Vec<Labels> =
             family.samples.iter().filter(|s| is_nan(s)).map(|s| s.labels.clone()).collect();
         family.samples.retain(|sample| {
-            !matches!(sample.part, Part::Sum | Part::Count) || !without.contains(&sample.labels)
+            !matches!(sample.kind, SampleKind::Sum | SampleKind::Count)
+                || !without.contains(&sample.labels)
         });
     }
     if family.metric_type == MetricType::GaugeHistogram {
-        let is_nan = |sample: &OwnedSample| sample.part == Part::GaugeSum && sample.value.is_nan();
+        let is_nan =
+            |sample: &OwnedSample| sample.kind == SampleKind::GaugeSum && sample.value.is_nan();
         let without: Vec<Labels> =
             family.samples.iter().filter(|s| is_nan(s)).map(|s| s.labels.clone()).collect();
         family.samples.retain(|sample| {
-            let is_total = matches!(sample.part, Part::GaugeSum | Part::GaugeCount);
+            let is_total = matches!(sample.kind, SampleKind::GaugeSum | SampleKind::GaugeCount);
             !is_total || !without.contains(&sample.labels)
         });
     }
@@ -345,21 +350,21 @@ fn representable_in_openmetrics(mut family: Family) -> Family {
 fn representable_in_protobuf(family: Family) -> Option<Family> {
     let mut family = as_gauge(family);
     let parts = match family.metric_type {
-        MetricType::Histogram => [Part::Sum, Part::Count],
-        _ => [Part::GaugeSum, Part::GaugeCount],
+        MetricType::Histogram => [SampleKind::Sum, SampleKind::Count],
+        _ => [SampleKind::GaugeSum, SampleKind::GaugeCount],
     };
     let mut samples: Vec<OwnedSample> = Vec::new();
     let mut places = vec![0; family.samples.len() + 1];
     let mut all = family.samples.drain(..).enumerate().peekable();
     while let Some((at, sample)) = all.next() {
-        let next = all.peek().map(|(_, next)| next.part);
-        let is_last = sample.part == Part::Bucket(f64::INFINITY);
+        let next = all.peek().map(|(_, next)| next.kind);
+        let is_last = sample.kind == SampleKind::Bucket(f64::INFINITY);
         let lacks_totals = is_last && next != Some(parts[0]);
         let [sum, count] = [f64::NAN, sample.value];
         let (labels, time) = (sample.labels.clone(), sample.timestamp);
         samples.push(sample);
         if lacks_totals {
-            let one = |(part, value)| self::sample(part, &labels, value, time);
+            let one = |(kind, value)| self::sample(kind, &labels, value, time);
             samples.extend(parts.into_iter().zip([sum, count]).map(one));
         }
         places[at + 1] = samples.len();

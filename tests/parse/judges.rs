@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use multiprom::Part;
+use multiprom::SampleKind;
 use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
 
 use super::convert::run_with_input;
@@ -166,9 +166,9 @@ fn labels_of(labels: &[(String, String)]) -> BTreeMap<String, String> {
 
 fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
     let mut labels = json!(labels_of(&sample.labels));
-    match sample.part {
-        Part::Bucket(bound) => labels["le"] = number(bound),
-        Part::Quantile(quantile) => labels["quantile"] = number(quantile),
+    match sample.kind {
+        SampleKind::Bucket(bound) => labels["le"] = number(bound),
+        SampleKind::Quantile(quantile) => labels["quantile"] = number(quantile),
         _ => {
             for label in ["le", "quantile"] {
                 if let Some(value) = labels.get(label).map(their_label) {
@@ -181,7 +181,7 @@ fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
         let time = exemplar.timestamp.map(number);
         json!([labels_of(&exemplar.labels), number(exemplar.value), time])
     });
-    let name = format!("{}{}", family.name, sample.part.suffix());
+    let name = format!("{}{}", family.name, sample.kind.suffix());
     json!([name, labels, number(sample.value), sample.timestamp.map(number), exemplar])
 }
 

@@ -1,7 +1,7 @@
 //! The rules of OpenMetrics 1.0.0. `docs/openmetrics.md` lists the rules with the tests that check them.
 
 use multiprom::parse::{Family, ParseErrorKind, Parser};
-use multiprom::{MetricType, Part};
+use multiprom::{MetricType, SampleKind};
 
 use super::{SMALL, openmetrics};
 
@@ -41,23 +41,34 @@ fn every_type_is_parsed() {
          # TYPE e stateset\ne{e=\"on\",a=\"b\"} 1\ne{e=\"off\",a=\"b\"} 0\n\
          # TYPE u unknown\nu 1\nv 2\n",
     );
-    let parts: Vec<Vec<Part>> = families
+    let parts: Vec<Vec<SampleKind>> = families
         .iter()
-        .map(|family| family.samples.iter().map(|sample| sample.part).collect())
+        .map(|family| family.samples.iter().map(|sample| sample.kind).collect())
         .collect();
-    let infinity = Part::Bucket(f64::INFINITY);
+    let infinity = SampleKind::Bucket(f64::INFINITY);
     assert_eq!(
         parts,
         [
-            vec![Part::Total, Part::Created],
-            vec![Part::Value],
-            vec![Part::Bucket(0.5), infinity, Part::Sum, Part::Count, Part::Created],
-            vec![infinity, Part::GaugeCount, Part::GaugeSum],
-            vec![Part::Quantile(0.5), Part::Sum, Part::Count, Part::Created],
-            vec![Part::Info],
-            vec![Part::State, Part::State],
-            vec![Part::Value],
-            vec![Part::Value],
+            vec![SampleKind::Total, SampleKind::Created],
+            vec![SampleKind::Value],
+            vec![
+                SampleKind::Bucket(0.5),
+                infinity,
+                SampleKind::Sum,
+                SampleKind::Count,
+                SampleKind::Created
+            ],
+            vec![infinity, SampleKind::GaugeCount, SampleKind::GaugeSum],
+            vec![
+                SampleKind::Quantile(0.5),
+                SampleKind::Sum,
+                SampleKind::Count,
+                SampleKind::Created
+            ],
+            vec![SampleKind::Info],
+            vec![SampleKind::State, SampleKind::State],
+            vec![SampleKind::Value],
+            vec![SampleKind::Value],
         ]
     );
     let counter = &families[0];

@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::parse::{Families, OwnedNativeHistogram, Parser};
-use multiprom::{BucketSpan, Part};
+use multiprom::{BucketSpan, SampleKind};
 
 use super::protobuf_parser::{Message, family, label, new, read};
 use crate::support::{multiprom, zoo};
@@ -117,9 +117,18 @@ fn a_span_or_a_zero_bucket_makes_a_histogram_native() {
 fn a_histogram_may_have_classic_and_native_buckets() {
     let bucket = new().int(1, 4).double(2, 0.5);
     let families = read(&histogram(&go_histogram().message(3, &bucket)).delimited()).unwrap();
-    let parts: Vec<Part> = families[0].samples.iter().map(|sample| sample.part).collect();
-    let infinity = Part::Bucket(f64::INFINITY);
-    assert_eq!(parts, [Part::Bucket(0.5), infinity, Part::Sum, Part::Count, Part::Created]);
+    let parts: Vec<SampleKind> = families[0].samples.iter().map(|sample| sample.kind).collect();
+    let infinity = SampleKind::Bucket(f64::INFINITY);
+    assert_eq!(
+        parts,
+        [
+            SampleKind::Bucket(0.5),
+            infinity,
+            SampleKind::Sum,
+            SampleKind::Count,
+            SampleKind::Created
+        ]
+    );
     assert_eq!(families[0].native_histograms[0].after, 5);
 }
 
@@ -214,14 +223,14 @@ fn convert_fails_if_the_format_has_no_native_histograms() {
         assert_eq!(String::from_utf8(output.stderr).unwrap(), message);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     }
-    for (to, part) in [
+    for (to, kind) in [
         ("openmetrics2", "positive_buckets:[4,1,2]"),
         ("protobuf-text", "positive_delta: -3"),
         ("json", "\"counts\":[\"4\",\"1\",\"2\"]"),
     ] {
         let output = convert(to, &page);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && text.contains(part), "{text}");
+        assert!(output.status.success() && text.contains(kind), "{text}");
     }
 }
 

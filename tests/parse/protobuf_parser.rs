@@ -1,7 +1,7 @@
 //! The protobuf parser, with messages that the tests encode themselves.
 
 use multiprom::parse::{Family, ParseError, Parser};
-use multiprom::{MetricType, Part};
+use multiprom::{MetricType, SampleKind};
 
 use super::SMALL;
 
@@ -75,10 +75,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Family>, ParseError> {
 }
 
 /// The parts and values of the samples of a message, which must have one family.
-fn parts(message: &Message) -> Vec<(Part, f64)> {
+fn parts(message: &Message) -> Vec<(SampleKind, f64)> {
     let families = read(&message.delimited()).unwrap();
     assert_eq!(families.len(), 1);
-    families[0].samples.iter().map(|sample| (sample.part, sample.value)).collect()
+    families[0].samples.iter().map(|sample| (sample.kind, sample.value)).collect()
 }
 
 #[test]
@@ -96,21 +96,26 @@ fn every_type_is_parsed() {
     );
     assert_eq!(counter.metric_type, MetricType::Counter);
     let total = &counter.samples[0];
-    assert_eq!((total.part, total.value, total.timestamp), (Part::Total, 3.0, Some(-1.5)));
+    assert_eq!((total.kind, total.value, total.timestamp), (SampleKind::Total, 3.0, Some(-1.5)));
     assert_eq!(total.labels, [("a".to_owned(), "b".to_owned())]);
     let exemplar = total.exemplar.as_ref().unwrap();
     assert_eq!((exemplar.value, exemplar.timestamp), (0.5, Some(12.5)));
-    assert_eq!((counter.samples[1].part, counter.samples[1].value), (Part::Created, 12.5));
+    assert_eq!((counter.samples[1].kind, counter.samples[1].value), (SampleKind::Created, 12.5));
 
     let value = new().double(1, -0.5);
-    assert_eq!(parts(&family("g", 1, &new().message(2, &value))), [(Part::Value, -0.5)]);
-    assert_eq!(parts(&family("u", 3, &new().message(5, &value))), [(Part::Value, -0.5)]);
+    assert_eq!(parts(&family("g", 1, &new().message(2, &value))), [(SampleKind::Value, -0.5)]);
+    assert_eq!(parts(&family("u", 3, &new().message(5, &value))), [(SampleKind::Value, -0.5)]);
 
     let quantile = new().double(1, 0.5).double(2, 7.0);
     let summary = new().int(1, 4).double(2, 9.0).message(3, &quantile).message(4, &time);
     assert_eq!(
         parts(&family("s", 2, &new().message(4, &summary))),
-        [(Part::Quantile(0.5), 7.0), (Part::Sum, 9.0), (Part::Count, 4.0), (Part::Created, 12.5)]
+        [
+            (SampleKind::Quantile(0.5), 7.0),
+            (SampleKind::Sum, 9.0),
+            (SampleKind::Count, 4.0),
+            (SampleKind::Created, 12.5)
+        ]
     );
 
     let bucket = new().int(1, 1).double(2, 0.5);
@@ -118,18 +123,22 @@ fn every_type_is_parsed() {
     assert_eq!(
         parts(&family("h", 4, &new().message(7, &histogram))),
         [
-            (Part::Bucket(0.5), 1.0),
-            (Part::Bucket(f64::INFINITY), 3.0),
-            (Part::Sum, 9.0),
-            (Part::Count, 3.0),
-            (Part::Created, 12.5)
+            (SampleKind::Bucket(0.5), 1.0),
+            (SampleKind::Bucket(f64::INFINITY), 3.0),
+            (SampleKind::Sum, 9.0),
+            (SampleKind::Count, 3.0),
+            (SampleKind::Created, 12.5)
         ]
     );
     let last = new().double(4, 2.5).double(2, f64::INFINITY);
     let gauge_histogram = new().double(4, 2.5).double(2, 9.0).message(3, &last);
     assert_eq!(
         parts(&family("gh", 5, &new().message(7, &gauge_histogram))),
-        [(Part::Bucket(f64::INFINITY), 2.5), (Part::GaugeSum, 9.0), (Part::GaugeCount, 2.5)]
+        [
+            (SampleKind::Bucket(f64::INFINITY), 2.5),
+            (SampleKind::GaugeSum, 9.0),
+            (SampleKind::GaugeCount, 2.5)
+        ]
     );
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::parse::{Families, Family, OwnedSample, Parser, Syntax};
-use multiprom::{MetricType, Part};
+use multiprom::{MetricType, SampleKind};
 
 use super::generated::{Naming, families, representable};
 
@@ -125,7 +125,13 @@ fn every_character_round_trips_in_label_values_and_help() {
 }
 
 fn value(value: f64) -> OwnedSample {
-    OwnedSample { part: Part::Value, labels: Vec::new(), value, timestamp: None, exemplar: None }
+    OwnedSample {
+        kind: SampleKind::Value,
+        labels: Vec::new(),
+        value,
+        timestamp: None,
+        exemplar: None,
+    }
 }
 
 fn gauge(name: &str) -> Family {

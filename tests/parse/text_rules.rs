@@ -12,8 +12,8 @@ fn render(families: &[Family]) -> Vec<String> {
         lines.push(format!("{} {} {:?}", family.metric_type, family.name, family.help));
         for sample in &family.samples {
             let time = sample.timestamp.map(|time| format!(" @{time}")).unwrap_or_default();
-            let (part, labels) = (sample.part, &sample.labels);
-            lines.push(format!("  {part:?} {labels:?} {}{time}", sample.value));
+            let (kind, labels) = (sample.kind, &sample.labels);
+            lines.push(format!("  {kind:?} {labels:?} {}{time}", sample.value));
         }
     }
     lines

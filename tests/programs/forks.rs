@@ -72,7 +72,7 @@ fn growing() -> multiprom::Result<()> {
     // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
     unsafe { libc::alarm(60) };
     for round in 0..24 {
-        let registry = Registry::builder().backend(Backend::heap()).build()?;
+        let registry = Registry::builder().backend(Backend::in_memory()).build()?;
         let family = Counter::builder("grown", "By label.").labels(["n"]).register(&registry)?;
         (0..SERIES).for_each(|at| _ = family.with([&at.to_string()]));
         let last = SERIES.to_string();
@@ -154,7 +154,7 @@ fn handlers(registry: &Registry) {
 /// Drops guards in children, after the files were released, and after they were lost.
 fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
     let busy = Gauge::builder("busy", "In progress.").mode(GaugeMode::Sum);
-    let in_memory = Registry::builder().backend(Backend::heap()).build()?;
+    let in_memory = Registry::builder().backend(Backend::in_memory()).build()?;
     let busy_in_memory = busy.register(&in_memory)?;
     let busy = Gauge::builder("busy", "In progress.").mode(GaugeMode::Sum).register(registry)?;
     let files = || std::fs::read_dir(dir).expect("list").count();

@@ -74,7 +74,7 @@ fn print_growth(name: &str, mut call: impl FnMut()) {
 
 /// Asks for families that are registered, and for names that are taken.
 fn get_or_register() -> Result<()> {
-    let registry = Registry::builder().backend(Backend::heap()).build()?;
+    let registry = Registry::builder().backend(Backend::in_memory()).build()?;
     let bounds = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
     let builder = || Histogram::builder("h_seconds", "H.").buckets(bounds.to_vec());
     let family = || builder().labels(["method", "route"]);

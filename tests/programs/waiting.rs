@@ -91,7 +91,7 @@ fn registry(dir: &Path) -> Result<Registry> {
 /// The sum of the samples of a name in the files, as text; of none, nothing.
 fn merged(dir: &Path) -> impl Fn(&str) -> Option<f64> {
     let text = MultiProcessCollector::new(dir).and_then(|collector| {
-        let registry = Registry::builder().backend(Backend::heap()).build()?;
+        let registry = Registry::builder().backend(Backend::in_memory()).build()?;
         registry.register(collector)?;
         Ok(registry.render(None).to_string())
     });
@@ -190,7 +190,7 @@ static BUSY: Gauge = Gauge::new("busy", "In progress.").mode(GaugeMode::LiveSum)
 fn late_directory(dir: &Path) -> Result<()> {
     let is_refused = || {
         let built = Counter::builder("built", "By builder.").register(default_registry());
-        built.is_err() && multiprom::declare(&[&JOBS]).is_err()
+        built.is_err() && multiprom::register_statics(&[&JOBS]).is_err()
     };
     assert!(is_refused(), "what can fail tells the error");
     JOBS.inc();
@@ -220,7 +220,7 @@ fn late_directory(dir: &Path) -> Result<()> {
     drop(guard);
     BUSY.inc();
     Counter::builder("built", "By builder.").register(default_registry())?;
-    multiprom::declare(&[&JOBS])?;
+    multiprom::register_statics(&[&JOBS])?;
     let merged = merged(dir);
     assert_eq!(merged("jobs_total"), Some(4.0));
     assert_eq!((merged("lengths_count"), merged("lengths_sum")), (Some(2.0), Some(2.5)));

@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use multiprom::{
-    Collector as _, FamilyHead, FamilySink, MetricType, MultiProcessCollector, Part, Sample,
+    Collector as _, FamilyMetadata, FamilySink, MetricType, MultiProcessCollector, Sample,
+    SampleKind,
 };
 
 /// One sample; two are equal where type, name, labels and bits are, all NaN being one.
@@ -64,7 +65,7 @@ pub fn given_by(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<Strin
     }
 
     impl FamilySink for Lines {
-        fn family(&mut self, head: &FamilyHead<'_>) {
+        fn family(&mut self, head: &FamilyMetadata<'_>) {
             let metric_type = match head.metric_type {
                 MetricType::Counter => "counter",
                 other => other.as_str(),
@@ -82,13 +83,13 @@ pub fn given_by(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<Strin
             }
             let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let mut labels: BTreeMap<_, _> = sample.labels.iter().map(pair).collect();
-            if let Part::Bucket(bound) = sample.part {
+            if let SampleKind::Bucket(bound) = sample.kind {
                 labels.insert("le".to_owned(), spell(bound));
             }
             self.found.push(Line {
                 metric_type,
                 help,
-                name: format!("{family}{}", sample.part.suffix()),
+                name: format!("{family}{}", sample.kind.suffix()),
                 labels,
                 bits: bits_of(sample.value),
                 family,

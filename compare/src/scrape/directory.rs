@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io;
 use std::path::Path;
 
-use multiprom::{Collector as _, FamilyHead, FamilySink, MultiProcessCollector, Sample};
+use multiprom::{Collector as _, FamilyMetadata, FamilySink, MultiProcessCollector, Sample};
 
 use super::{Answer, Effort};
 use crate::clocks;
@@ -154,7 +154,7 @@ fn measure_merge(dir: &Path, rounds: usize) -> io::Result<(Times, Times)> {
 struct Nothing;
 
 impl FamilySink for Nothing {
-    fn family(&mut self, head: &FamilyHead<'_>) {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
         black_box(head);
     }
 

@@ -59,7 +59,7 @@ fn requests(tenants: usize) -> impl Iterator<Item = (Route, Tenant, u64)> {
 }
 
 fn ours(tenants: usize) -> multiprom::Result<Contestant> {
-    let registry = Registry::builder().backend(Backend::heap()).build()?;
+    let registry = Registry::builder().backend(Backend::in_memory()).build()?;
     let family = Counter::builder(NAME, HELP).labels(["route", "tenant"]).register(&registry)?;
     for (route, tenant, count) in requests(tenants) {
         family.with([route.text(), tenant.text()]).inc_by(count as f64);

@@ -125,7 +125,7 @@ impl Compactor {
     /// Whether a directory is on a file system on which a living process may look dead: overlayfs, if the
     /// process has closed all of its descriptors. What exporters of this crate do by themselves they do not
     /// do there; a compactor that is made does.
-    pub fn may_mistake_the_living(dir: impl AsRef<Path>) -> bool {
+    pub fn is_liveness_unreliable(dir: impl AsRef<Path>) -> bool {
         place::file_system_name(dir.as_ref()) == Some("overlayfs")
     }
 
