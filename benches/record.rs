@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use multiprom::{
-    Backend, Counter, CounterHandle, Gauge, GaugeMode, Histogram, Registry, Summary, buckets,
+    Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Static, Summary, buckets,
 };
 
 use workload::ScratchDir;
@@ -17,7 +17,7 @@ use workload::ScratchDir;
 const IN_TURN: u64 = 32;
 const LABELLED: u64 = 100;
 
-static STATIC_COUNTER: Counter = Counter::new("static_total", "A static.");
+static STATIC_COUNTER: Static<Counter> = Counter::declare("static_total", "A static.");
 
 fn counters(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     let mut group = criterion.benchmark_group("counter");
@@ -36,10 +36,10 @@ fn counters(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     }
     group.throughput(Throughput::Elements(IN_TURN));
     for (backend, registry) in backends {
-        let counters: Vec<CounterHandle> =
+        let counters: Vec<Counter> =
             (0..IN_TURN).map(|at| counter(registry, &format!("turn_{at}_total"))).collect();
         group.bench_function(BenchmarkId::new("32 in turn", backend), |bencher| {
-            bencher.iter(|| black_box(&counters).iter().for_each(CounterHandle::inc));
+            bencher.iter(|| black_box(&counters).iter().for_each(Counter::inc));
         });
     }
     group.throughput(Throughput::Elements(LABELLED));
@@ -84,7 +84,7 @@ fn others(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     group.finish();
 }
 
-fn counter(registry: &Registry, name: &str) -> CounterHandle {
+fn counter(registry: &Registry, name: &str) -> Counter {
     Counter::builder(name, "A counter.").register(registry).expect("the name is free")
 }
 

@@ -12,13 +12,14 @@
 
 use std::process::ExitCode;
 
-use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, buckets};
+use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, Static, buckets};
 
-static JOBS: Counter = Counter::new("jobs_total", "Jobs done.");
-static BUSY: Gauge = Gauge::new("busy", "Jobs in progress.").mode(GaugeMode::LiveSum);
-static SECONDS: Family<Histogram, 1> = Histogram::new("job_seconds", "Time for a job, by kind.")
-    .buckets(&buckets::GO_DEFAULT)
-    .labels(["kind"]);
+static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs done.");
+static BUSY: Static<Gauge> = Gauge::declare("busy", "Jobs in progress.").mode(GaugeMode::LiveSum);
+static SECONDS: Static<Family<Histogram>> =
+    Histogram::declare("job_seconds", "Time for a job, by kind.")
+        .buckets(&buckets::GO_DEFAULT)
+        .labels(["kind"]);
 
 const WORKERS: usize = 4;
 const JOBS_EACH: usize = 1000;

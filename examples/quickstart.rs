@@ -1,13 +1,14 @@
 //! The example of the README: run it twice with `PROMETHEUS_MULTIPROC_DIR` set to one directory.
 
 use multiprom::{
-    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, buckets,
+    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Static, buckets,
 };
 
-static HITS: Counter = Counter::new("hits_total", "Page hits.");
-static BUSY: Gauge = Gauge::new("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
-static LATENCY: Family<Histogram, 1> =
-    Histogram::new("latency_seconds", "Latency.").buckets(&buckets::GO_DEFAULT).labels(["route"]);
+static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
+static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+static LATENCY: Static<Family<Histogram>> = Histogram::declare("latency_seconds", "Latency.")
+    .buckets(&buckets::GO_DEFAULT)
+    .labels(["route"]);
 
 fn main() -> multiprom::Result<()> {
     let _busy = BUSY.track_inprogress();

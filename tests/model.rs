@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, Registry, Summary, SummaryHandle, list_files,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary, list_files,
 };
 use proptest::prelude::*;
 
@@ -84,14 +83,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A metric of the library.
 enum Metric {
-    Counter(CounterHandle),
-    Counters(Family<Counter, 1>),
-    Gauge(GaugeHandle),
-    Gauges(Family<Gauge, 1>),
-    Histogram(HistogramHandle),
-    Histograms(Family<Histogram, 1>),
-    Summary(SummaryHandle),
-    Summaries(Family<Summary, 1>),
+    Counter(Counter),
+    Counters(Family<Counter>),
+    Gauge(Gauge),
+    Gauges(Family<Gauge>),
+    Histogram(Histogram),
+    Histograms(Family<Histogram>),
+    Summary(Summary),
+    Summaries(Family<Summary>),
 }
 
 impl Metric {
@@ -116,7 +115,7 @@ impl Metric {
     }
 
     fn record(&self, label: &str, value: f64) {
-        let count = |counter: CounterHandle| {
+        let count = |counter: Counter| {
             if value == 1.0 { counter.inc() } else { counter.inc_by(value) }
         };
         match self {

@@ -35,7 +35,7 @@ fn a_signal_handler_that_records_anywhere_in_the_library_neither_hangs_nor_misco
 #[test]
 fn a_function_for_the_process_id_may_record_and_wait_for_threads_that_do() {
     let dir = TestDir::new("naming");
-    let family: Arc<OnceLock<Family<Counter, 1>>> = Arc::default();
+    let family: Arc<OnceLock<Family<Counter>>> = Arc::default();
     let calls = Arc::new(AtomicUsize::new(0));
     let options = DirectoryOptions::new().process_id({
         let (family, calls) = (family.clone(), calls.clone());

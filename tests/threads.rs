@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
-use multiprom::{
-    Backend, Counter, CounterHandle, Gauge, GaugeMode, Histogram, Registry, Summary, list_files,
-};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, list_files};
 
 use crate::support::TestDir;
 use crate::support::samples::ours;
@@ -187,7 +185,7 @@ fn a_thread_that_panics_under_guards_leaves_everything_usable() {
 fn what_thread_local_values_record_when_they_are_dropped_counts() {
     const THREADS: usize = 200;
     /// Records when it is dropped: into a series that the thread has recorded into before, and a new one.
-    struct Last(CounterHandle, CounterHandle);
+    struct Last(Counter, Counter);
     impl Drop for Last {
         fn drop(&mut self) {
             for _ in 0..10 {

@@ -192,10 +192,10 @@ pub fn record(dir: &Path, shape: &Shape, number: usize) -> multiprom::Result<Reg
 /// The families of a process.
 struct Families {
     requests: Family<Counter, 3>,
-    depth: Family<Gauge, 1>,
-    peak: Family<Gauge, 1>,
-    latency: Family<Histogram, 1>,
-    size: Family<Summary, 1>,
+    depth: Family<Gauge>,
+    peak: Family<Gauge>,
+    latency: Family<Histogram>,
+    size: Family<Summary>,
 }
 
 impl Families {

@@ -9,10 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use metrics_util::registry::{AtomicStorage, Registry as FacadeRegistry};
-use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, Registry, buckets,
-};
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Static, buckets};
 use prometheus::core::{Atomic, GenericCounter, GenericCounterVec};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter as ClientCounter;
@@ -40,7 +37,7 @@ const IN_TURN: usize = 32;
 const LABELLED: usize = 100;
 const LABELS: [&str; 3] = ["method", "route", "code"];
 
-static STATIC_COUNTER: Counter = Counter::new("static_total", "A static.");
+static STATIC_COUNTER: Static<Counter> = Counter::declare("static_total", "A static.");
 
 /// An operation, as ours and as other clients do it.
 pub struct Row {
@@ -119,7 +116,7 @@ fn held_counter(registries: &Registries) -> Row {
 }
 
 fn counters_in_turn(registries: &Registries) -> Row {
-    let our_counters = |registry| -> Vec<CounterHandle> {
+    let our_counters = |registry| -> Vec<Counter> {
         (0..IN_TURN).map(|at| our_counter(registry, &format!("turn_{at}_total"))).collect()
     };
     let mapped = our_counters(&registries.mapped);
@@ -179,7 +176,7 @@ fn shared_counter(registries: &Registries) -> Row {
 }
 
 fn gauge(registries: &Registries) -> Row {
-    let our_gauge = |registry, mode| -> GaugeHandle {
+    let our_gauge = |registry, mode| -> Gauge {
         let builder = Gauge::builder(format!("gauge_{mode:?}"), "A gauge.").mode(mode);
         builder.register(registry).expect("the name is free")
     };
@@ -208,8 +205,8 @@ fn gauge(registries: &Registries) -> Row {
 
 /// Histograms with 14 bounds, and values for each of them.
 struct Histograms {
-    mapped: HistogramHandle,
-    heap: HistogramHandle,
+    mapped: Histogram,
+    heap: Histogram,
     prometheus: prometheus::Histogram,
     client: ClientHistogram,
     values: [Vec<f64>; 4],
@@ -393,7 +390,7 @@ fn count_in_family(family: &ClientFamily<Request, ClientFloatCounter>, requests:
     }
 }
 
-fn our_counter(registry: &Registry, name: &str) -> CounterHandle {
+fn our_counter(registry: &Registry, name: &str) -> Counter {
     Counter::builder(name, "A counter.").register(registry).expect("the name is free")
 }
 

@@ -14,6 +14,7 @@ mod native;
 pub(crate) mod number;
 mod rendered;
 mod sample_names;
+mod unit;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
@@ -27,6 +28,7 @@ pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;
 pub use rendered::RenderedLabels;
 pub(crate) use sample_names::{FamilyIndex, shared_name};
+pub use unit::Unit;
 pub use writer::{
     FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
     WithUnit,

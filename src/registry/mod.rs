@@ -128,7 +128,7 @@ impl Registry {
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
     /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files:
-    /// an older guard of [`GaugeHandle::track_inprogress`](crate::GaugeHandle::track_inprogress) subtracts nothing from
+    /// an older guard of [`Gauge::track_inprogress`](crate::Gauge::track_inprogress) subtracts nothing from
     /// them. Does nothing in a signal handler that interrupted this crate in the same thread.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.

@@ -18,6 +18,7 @@ mod naming;
 mod options;
 mod owners;
 mod series;
+pub(crate) mod set_once;
 mod split;
 mod sync;
 pub(crate) mod thread;

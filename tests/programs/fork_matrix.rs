@@ -63,7 +63,7 @@ enum Then {
 
 struct Parent {
     registry: Registry,
-    counted: Family<Counter, 1>,
+    counted: Family<Counter>,
 }
 
 impl Parent {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, CounterHandle, Family, Gauge, GaugeMode, Registry, Summary};
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Registry, Summary};
 
 /// What the parent adds before and after, and each child.
 const PARENT: f64 = 1.0;
@@ -105,7 +105,7 @@ fn growing() -> multiprom::Result<()> {
 }
 
 /// What handlers of forks record into, in processes that have no file of that type yet.
-static HANDLED: OnceLock<Family<Summary, 1>> = OnceLock::new();
+static HANDLED: OnceLock<Family<Summary>> = OnceLock::new();
 
 fn record_in_handler(handler: &str) {
     if let Some(handled) = HANDLED.get() {
@@ -226,7 +226,7 @@ fn main() -> multiprom::Result<()> {
     Ok(())
 }
 
-fn child(pid: libc::pid_t, counter: CounterHandle, family: &Family<Counter, 1>) {
+fn child(pid: libc::pid_t, counter: Counter, family: &Family<Counter>) {
     if pid == 0 {
         assert_eq!(counter.get(), 0.0, "a child starts from zero");
         counter.inc_by(CHILD);
@@ -238,7 +238,7 @@ fn child(pid: libc::pid_t, counter: CounterHandle, family: &Family<Counter, 1>) 
     assert_eq!(counter.get(), PARENT, "a child does not write its parent's cells");
 }
 
-fn nested(counter: CounterHandle, family: &Family<Counter, 1>) {
+fn nested(counter: Counter, family: &Family<Counter>) {
     let pid = fork();
     if pid == 0 {
         counter.inc_by(CHILD);
@@ -256,7 +256,7 @@ fn nested(counter: CounterHandle, family: &Family<Counter, 1>) {
 }
 
 /// Forks while other threads register, use new label sets and record.
-fn threads(registry: &Registry, counter: CounterHandle) {
+fn threads(registry: &Registry, counter: Counter) {
     let stop = AtomicBool::new(false);
     let is_stopped = || stop.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
@@ -290,7 +290,7 @@ fn threads(registry: &Registry, counter: CounterHandle) {
 
 /// Leaves a child behind that lives until its standard input ends; says its own pid and waits for the
 /// same.
-fn outlive(counter: CounterHandle) {
+fn outlive(counter: Counter) {
     let forked = fork();
     if forked != 0 {
         println!("{} {forked}", std::process::id());
@@ -306,7 +306,7 @@ fn outlive(counter: CounterHandle) {
 
 /// Forks from a thread that has recorded; the child records in that thread and in new ones at once, but
 /// first in the new ones.
-fn inherited(counter: CounterHandle) {
+fn inherited(counter: Counter) {
     const TURNS: u32 = 200_000;
     let fork_and_record = || {
         counter.inc_by(0.0);

@@ -176,7 +176,7 @@ fn available(fd: RawFd) -> String {
 }
 
 /// A family whose first series logs a line, as the directory is gone.
-fn family_without_directory(dir: &str) -> Result<Family<Counter, 1>> {
+fn family_without_directory(dir: &str) -> Result<Family<Counter>> {
     let family = Counter::builder("jobs_total", "Jobs.").labels(["n"]).register(&registry(dir)?)?;
     fs::remove_dir_all(dir).expect("remove");
     Ok(family)

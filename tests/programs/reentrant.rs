@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeMode, Histogram, Result, Summary,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, Result, Static, Summary,
     default_registry, set_default_backend,
 };
 
@@ -43,13 +43,14 @@ static ALLOCATOR: Raising = Raising;
 /// How often the handler ran.
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 /// Handles that nobody has recorded with.
-static HANDLES: OnceLock<Vec<CounterHandle>> = OnceLock::new();
+static HANDLES: OnceLock<Vec<Counter>> = OnceLock::new();
 
-static BY_SIGNAL: Family<Counter, 1> = Counter::new("by_signal", "By number.").labels(["n"]);
-static LEVEL: Family<Gauge, 1> =
-    Gauge::new("level", "By number.").mode(GaugeMode::Sum).labels(["n"]);
-static SIZES: Histogram = Histogram::new("sizes", "Of signals.");
-static TIMES: Summary = Summary::new("times", "Of signals.");
+static BY_SIGNAL: Static<Family<Counter>> =
+    Counter::declare("by_signal", "By number.").labels(["n"]);
+static LEVEL: Static<Family<Gauge>> =
+    Gauge::declare("level", "By number.").mode(GaugeMode::Sum).labels(["n"]);
+static SIZES: Static<Histogram> = Histogram::declare("sizes", "Of signals.");
+static TIMES: Static<Summary> = Summary::declare("times", "Of signals.");
 
 const NUMBERS: [&str; 4] = ["0", "1", "2", "3"];
 

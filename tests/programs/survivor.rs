@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, DirectoryOptions, Family, Gauge, GaugeHandle, GaugeMode,
-    Histogram, HistogramHandle, Registry, Result, Summary, SummaryHandle,
+    Backend, Counter, DirectoryOptions, Family, Gauge, GaugeMode, Histogram, Registry, Result,
+    Summary,
 };
 
 /// Label values of this length let few series fill a file.
@@ -82,11 +82,11 @@ fn wait(pid: libc::pid_t) {
 
 /// Some metrics of every type, and what was recorded into them.
 struct Metrics {
-    plain: CounterHandle,
-    labelled: Family<Counter, 1>,
-    sizes: HistogramHandle,
-    times: SummaryHandle,
-    gauges: Vec<GaugeHandle>,
+    plain: Counter,
+    labelled: Family<Counter>,
+    sizes: Histogram,
+    times: Summary,
+    gauges: Vec<Gauge>,
     recorded: u32,
 }
 

@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, MultiProcessCollector, Registry, Result, Summary, SummaryHandle,
-    default_registry,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Result,
+    Static, Summary, default_registry,
 };
 
 /// How long it may take until everything is in the files.
@@ -36,11 +35,11 @@ fn main() -> Result<()> {
 /// One series of every type.
 #[derive(Clone, Copy)]
 struct Series {
-    counter: CounterHandle,
-    histogram: HistogramHandle,
-    summary: SummaryHandle,
-    level: GaugeHandle,
-    recent: GaugeHandle,
+    counter: Counter,
+    histogram: Histogram,
+    summary: Summary,
+    level: Gauge,
+    recent: Gauge,
 }
 
 impl Series {
@@ -181,10 +180,10 @@ fn slow_fork(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-static JOBS: Counter = Counter::new("jobs_total", "Jobs.");
-static LENGTHS: Family<Histogram, 1> =
-    Histogram::new("lengths", "By process.").buckets(&[1.0]).labels(["who"]);
-static BUSY: Gauge = Gauge::new("busy", "In progress.").mode(GaugeMode::LiveSum);
+static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
+static LENGTHS: Static<Family<Histogram>> =
+    Histogram::declare("lengths", "By process.").buckets(&[1.0]).labels(["who"]);
+static BUSY: Static<Gauge> = Gauge::declare("busy", "In progress.").mode(GaugeMode::LiveSum);
 
 /// Uses statics before the directory that the environment names exists, and forks then: the child counts for itself.
 fn late_directory(dir: &Path) -> Result<()> {
