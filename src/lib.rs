@@ -49,6 +49,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod logging;
+mod merged;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
@@ -65,14 +66,16 @@ pub mod http;
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
+pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
     AnyStatic, Counter, Declared, Family, FamilyBuilder, Gauge, Histogram, InProgress, Metric,
     MetricBuilder, Observation, Observe, Static, Summary, Timer, buckets, labels, register_statics,
 };
 pub use model::{
-    BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
-    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram,
-    RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit, WithUnit,
+    BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
+    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets,
+    NativeHistogram, RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
+    WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -28,6 +28,7 @@ mod lost;
 mod merging;
 mod model;
 mod other_uid;
+mod own_directory;
 mod parse;
 mod prometheus;
 mod readme;

@@ -461,6 +461,10 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
         &self.descriptor
     }
 
+    fn store(&self) -> Store {
+        self.store
+    }
+
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
         self
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod clock;
 mod collector;
+mod directory_id;
 mod family;
 mod filtered;
 mod labels;
@@ -18,6 +19,7 @@ mod unit;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
+pub use directory_id::DirectoryId;
 pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;

@@ -29,7 +29,7 @@ use crate::file::place;
 use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;
 use crate::logging::{self, log_line};
-use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType, name};
+use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -312,6 +312,10 @@ impl Collector for MultiProcessCollector {
             }
             None => self.collect_own(&dirs, &censuses, out),
         }
+    }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
     }
 }
 

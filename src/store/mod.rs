@@ -32,6 +32,7 @@ use crate::error::Result;
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 use crate::file::name::FileKind;
 pub(crate) use crate::file::{Cell, SampleCells};
+use crate::model::DirectoryId;
 
 pub(crate) use dropped::{
     dropped_series, ignored_recordings, lost_files, recording_ignored, recovered_series,
@@ -156,6 +157,31 @@ impl Store {
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.generation(),
         }
+    }
+
+    /// Whether both are the same store.
+    pub(crate) fn is_same(self, other: Store) -> bool {
+        match (self, other) {
+            (Store::Heap, Store::Heap) => true,
+            #[cfg(target_os = "linux")]
+            (Store::Directory(store), Store::Directory(other)) => std::ptr::eq(store, other),
+            #[cfg(target_os = "linux")]
+            _ => false,
+        }
+    }
+
+    /// The path of the directory.
+    pub(crate) fn path(self) -> Option<&'static Path> {
+        match self {
+            Store::Heap => None,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => Some(store.path()),
+        }
+    }
+
+    /// The identity of the directory, if there is one now.
+    pub(crate) fn directory_id(self) -> Option<DirectoryId> {
+        DirectoryId::of(self.path()?).ok()
     }
 
     /// Whether a forked child goes on with the values of its parent: on the heap it does.
