@@ -11,6 +11,7 @@ use crate::model::{
     Collector, FamilyMetadata, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Sample,
     SampleKind, name,
 };
+use crate::prefetch::prefetch;
 use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
@@ -309,9 +310,9 @@ impl<M: Typed> Child<M> {
 
     /// Has what a scrape reads first brought near.
     fn fetch(&self) {
-        self.bound.fetch();
+        self.bound.prefetch();
         if let Some(labels) = self.labels.rendered() {
-            fork::fetch(labels.as_str().as_ptr());
+            prefetch(labels.as_str().as_ptr());
         }
     }
 

@@ -169,7 +169,7 @@ impl Typed for Counter {
 
     fn fetch(split: &Split<CounterCells>) {
         if let Some(cells) = split.first() {
-            cells.total.fetch();
+            cells.total.prefetch();
         }
     }
 

@@ -20,7 +20,8 @@ use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
-use crate::file::writer::{NewEntry, Refused, Room, SeriesWriter, WriteError, draw_id};
+use crate::file::write_error::{Refused, WriteError};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging::{self, log_line};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

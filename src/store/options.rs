@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
-use crate::file::writer::Access;
+use crate::file::writer::FileAccess;
 use crate::logging::log_line;
 
 /// Gives the name of this process.
@@ -58,8 +58,8 @@ impl DirectoryOptions {
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn access(&self) -> Access {
-        if self.is_group_readable { Access::Group } else { Access::Owner }
+    pub(super) fn access(&self) -> FileAccess {
+        if self.is_group_readable { FileAccess::Group } else { FileAccess::Owner }
     }
 
     /// Whether a function of the program names the process.

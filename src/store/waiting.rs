@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::gate::Gate;
 use super::{Keys, SampleCells};
 use crate::file::name::FileKind;
-use crate::file::writer::{NewEntry, Refused};
+use crate::file::write_error::Refused;
+use crate::file::writer::NewEntry;
 
 /// How long a retry waits for recordings inside gates, in all. They take nanoseconds unless their thread is not
 /// scheduled.
