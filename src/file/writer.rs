@@ -219,16 +219,31 @@ impl SeriesWriter {
         entries
     }
 
-    /// Closes the file: its writer counts as dead from now on. Cells stay where they are.
-    pub(crate) fn close(self) {
-        inherited::forget(self.file.as_raw_fd(), self.identity);
-        // The mapping alone keeps the lock, and the file open for writing.
-        let is_detached = self.map.detach(self.used);
-        if is_detached && sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
-            lock::release(&self.file);
+    /// Closes files: their writer is dead for readers from now on. Cells keep their addresses and values.
+    ///
+    /// Forks wait for the end of this: a child that is forked meanwhile would keep the files open for writing.
+    pub(crate) fn close_all(writers: impl IntoIterator<Item = SeriesWriter>) {
+        // A child of a fork that does not end in time may keep the files open.
+        let _no_fork = NoFork::begin(ForkWait::Long);
+        writers.into_iter().for_each(SeriesWriter::close);
+    }
+
+    fn close(self) {
+        let SeriesWriter { file, identity, map, used, .. } = self;
+        // The mapping alone would keep the lock, and the file open for writing.
+        let is_detached = map.detach(used);
+        let fd = file.as_raw_fd();
+        let is_ours = sys::identity(fd) == Some(identity);
+        if is_ours && is_detached {
+            lock::release(&file);
+            drop(file);
         } else {
-            // The host uses the number for another file now, or cells still write to this one, whose lock stays held.
-            std::mem::forget(self.file);
+            // Either the number belongs to another file of the host now, or cells still write to this file, which then stays
+            // open and locked.
+            std::mem::forget(file);
+        }
+        if !is_ours || is_detached {
+            inherited::forget(fd, identity);
         }
     }
 

@@ -222,7 +222,7 @@ impl DirectoryStore {
         }
         files.write_waiting(self);
         files.unbind();
-        files.writers.drain(..).for_each(|(_, writer)| writer.close());
+        SeriesWriter::close_all(files.writers.drain(..).map(|(_, writer)| writer));
         // Gauges start from 0 in new files. The other waiting series can still be written to those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
             files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
@@ -411,12 +411,12 @@ impl Files {
             }
         }
         let count = lost.len() as u64;
-        for (kind, writer) in lost {
+        for (kind, writer) in &lost {
             for (key, value, time) in writer.entries() {
-                self.open_new(store, kind, &[NewEntry { key: &key, value, time }]);
+                self.open_new(store, *kind, &[NewEntry { key: &key, value, time }]);
             }
-            writer.close();
         }
+        SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
         dropped::count_lost_files(count, &store.path);
         let help = "Series files that were removed while their process was recording.";
         self.count_own(store, ("multiprom_files_lost", ""), help, count as f64);
