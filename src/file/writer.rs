@@ -225,10 +225,16 @@ impl SeriesWriter {
     pub(crate) fn close_all(writers: impl IntoIterator<Item = SeriesWriter>) {
         // A child of a fork that does not end in time may keep the files open.
         let _no_fork = NoFork::begin(ForkWait::Long);
-        writers.into_iter().for_each(SeriesWriter::close);
+        writers.into_iter().for_each(SeriesWriter::close_one);
     }
 
-    fn close(self) {
+    /// As [`close_all`](SeriesWriter::close_all) with one file.
+    #[cfg(test)]
+    pub(crate) fn close(self) {
+        SeriesWriter::close_all([self]);
+    }
+
+    fn close_one(self) {
         let SeriesWriter { file, identity, map, used, .. } = self;
         // The mapping alone would keep the lock, and the file open for writing.
         let is_detached = map.detach(used);
