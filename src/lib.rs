@@ -45,6 +45,7 @@ mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 mod file;
+mod fork_safe;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -55,6 +56,7 @@ mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
 pub mod parse;
+mod prefetch;
 mod registry;
 mod store;
 

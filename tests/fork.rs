@@ -146,6 +146,26 @@ fn handlers_of_forks_may_record() {
 }
 
 #[test]
+fn a_file_that_is_closed_during_a_fork_is_dead_although_the_child_lives() {
+    let dir = TestDir::new("closing");
+    let mut program = Running::start(example("test-forks").arg(dir.path()).arg("closing"));
+    let said = wait_for("the child", Duration::from_secs(10), || {
+        assert!(program.is_running(), "{}", program.stderr());
+        program.stdout().lines().next().map(str::to_owned)
+    });
+    let (pid, child) = said.split_once(' ').unwrap();
+    let files = list_files(dir.path()).unwrap();
+    assert!(files.len() == 1 && files[0].id.starts_with(&format!("{pid}-")), "{files:?}");
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.ino());
+    let mut open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+    assert!(!open.any(|fd| inode(&fd.unwrap().path()) == inode(&files[0].path)), "it is open");
+    assert_eq!(files[0].liveness, Liveness::Dead);
+    drop(program.stdin());
+    let output = program.end();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn the_end_of_a_parent_is_seen_although_its_child_lives() {
     assert_end_is_seen(TestDir::new("outlive").path());
     mount::each().for_each(|mount| assert_end_is_seen(&mount.directory("app")));

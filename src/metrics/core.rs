@@ -12,6 +12,7 @@ use crate::model::{
     Collector, FamilyMetadata, FamilySink, KeptLabels, LabelSet, MetricType, Sample, SampleKind,
     Unit,
 };
+use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
@@ -246,9 +247,9 @@ impl<M: Typed> Child<M> {
 
     /// Prefetches what a scrape reads first.
     fn prefetch(&self) {
-        self.bound.fetch();
+        self.bound.prefetch();
         if let Some(labels) = self.labels.rendered() {
-            fork::fetch(labels.as_str().as_ptr());
+            prefetch(labels.as_str().as_ptr());
         }
     }
 

@@ -103,7 +103,7 @@ impl Typed for Counter {
 
     fn prefetch(split: &Split<CounterCells>) {
         if let Some(cells) = split.first() {
-            cells.total.fetch();
+            cells.total.prefetch();
         }
     }
 

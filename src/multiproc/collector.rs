@@ -24,7 +24,7 @@ use super::{directory, emit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
-use crate::file::map::guard_mappings;
+use crate::file::fault_guard::guard_mappings;
 use crate::file::place;
 use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::file::layout::{HEADER_LEN, Header};
     use crate::file::name::FileKind;
-    use crate::file::writer::{Access, SeriesWriter, draw_id};
+    use crate::file::writer::{FileAccess, SeriesWriter, draw_id};
 
     #[test]
     fn only_live_gauges_of_that_pid_go_and_none_whose_writer_lives() {
@@ -166,7 +166,7 @@ mod tests {
         fs::write(dir.join("gauge_livesum_7-00000001.db"), own).unwrap();
         let kind = FileKind::Gauge(GaugeMode::LiveMax);
         let mut id = draw_id("7").unwrap();
-        let _writer = SeriesWriter::create(&dir, kind, &mut id, Access::Owner).unwrap();
+        let _writer = SeriesWriter::create(&dir, kind, &mut id, FileAccess::Owner).unwrap();
         for _ in 0..2 {
             mark_process_dead(&dir, 7).unwrap();
             let names = series_names(&dir).unwrap();

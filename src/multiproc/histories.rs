@@ -14,7 +14,7 @@ use super::{CompactFiles, Compactor, MultiProcessCollector, MultiProcessCollecto
 use crate::file::SampleCells;
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
-use crate::file::writer::{Access, Room, SeriesWriter};
+use crate::file::writer::{FileAccess, Room, SeriesWriter};
 use crate::model::{Collector as _, FamilyIndex, FamilyMetadata, FamilySink, GaugeMode, Sample};
 
 /// Something that happens to a directory.
@@ -176,7 +176,8 @@ impl World {
                     // The names of the first two are equal, in two directories.
                     let (dir, process) = (&self.dirs[worker % DIRS], worker / DIRS);
                     let mut id = WriterId::new(&process.to_string(), self.ids);
-                    let writer = SeriesWriter::create(dir, KINDS[*kind], &mut id, Access::Owner);
+                    let writer =
+                        SeriesWriter::create(dir, KINDS[*kind], &mut id, FileAccess::Owner);
                     *slot = Some((writer.unwrap(), Vec::new()));
                 }
                 let (writer, cells) = slot.as_mut().unwrap();

@@ -19,10 +19,11 @@ use super::prober::{Freshness, Prober, VALIDITY};
 use super::problem::Cause;
 use super::scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
-use crate::file::map::{ReadMap, bytes_of};
 use crate::file::name::{FileName, IdKind};
+use crate::file::read_map::ReadMap;
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
+use crate::file::words::bytes_of;
 use crate::model::GaugeMode;
 
 /// How the values of known files are read.
@@ -397,7 +398,7 @@ enum Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::map::guard_mappings;
+    use crate::file::fault_guard::guard_mappings;
     use crate::multiproc::tables::Number;
     use std::fs;
 

@@ -14,8 +14,8 @@ use super::sum::Sum;
 use super::tables::{Goal, Group, Number, Tables, Target};
 use super::targets::make_room;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
-use crate::file::map::ReadMap;
 use crate::file::name::{FileKind, FileName, IdKind};
+use crate::file::read_map::ReadMap;
 use crate::file::reader::Snapshot;
 use crate::file::sys::Identity;
 use crate::model::GaugeMode;
@@ -81,7 +81,7 @@ impl Words for ReadMap {
 
     #[inline]
     fn fetch(&self, at: u32) {
-        ReadMap::fetch(self, at);
+        ReadMap::prefetch(self, at);
     }
 }
 

@@ -11,9 +11,9 @@ use super::index::Index;
 use super::problem::KeyProblem;
 use super::targets::{Targets, make_room};
 use crate::file::key::{self, Key};
-use crate::file::map::fetch;
 use crate::file::name::FileKind;
 use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
+use crate::prefetch::prefetch;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -278,11 +278,11 @@ impl Family {
         let group = |at: &u32| &self.groups[*at as usize];
         self.order.iter().enumerate().map(move |(number, at)| {
             if let Some(ahead) = self.order.get(number + GROUPS_AHEAD) {
-                fetch(group(ahead));
+                prefetch(group(ahead));
             }
             let near = self.order.get(number + LABELS_AHEAD).map(group);
             if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
-                fetch(labels.as_str().as_ptr());
+                prefetch(labels.as_str().as_ptr());
             }
             group(at)
         })

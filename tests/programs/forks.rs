@@ -5,7 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Registry, Summary};
@@ -194,6 +194,70 @@ fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
     Ok(())
 }
 
+/// Whether a file is being closed.
+static IS_CLOSING: AtomicBool = AtomicBool::new(false);
+/// The child that was forked meanwhile.
+static FORKED: AtomicI32 = AtomicI32::new(0);
+
+/// Stops the thread that closes files at a system call in the middle, until another thread has forked or waits to fork.
+extern "C" fn on_trap(_: libc::c_int) {
+    IS_CLOSING.store(true, Ordering::SeqCst);
+    for _ in 0..100 {
+        if FORKED.load(Ordering::SeqCst) != 0 {
+            return;
+        }
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the time is valid; no rest is asked for.
+        unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
+    }
+}
+
+/// Makes a system call of this thread run [`on_trap`] instead.
+fn trap(call: libc::c_long) {
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, call as u32),
+        step(0x06, 0, 0, libc::SECCOMP_RET_TRAP),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let handler: extern "C" fn(libc::c_int) = on_trap;
+    // SAFETY: the handler calls async-signal-safe functions only.
+    unsafe { libc::signal(libc::SIGSYS, handler as libc::sighandler_t) };
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(result, 0);
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the program is valid and lives through the call.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Closes the files while another thread forks a child that lives until its standard input ends.
+fn closing(registry: &Registry) {
+    let forks = std::thread::spawn(|| {
+        while !IS_CLOSING.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let pid = fork();
+        if pid == 0 {
+            let _ = std::io::stdin().read(&mut [0]);
+            exit();
+        }
+        FORKED.store(pid, Ordering::SeqCst);
+        pid
+    });
+    // The file is closed after its mapping is replaced, which includes this call. Nothing depends on the call.
+    trap(libc::SYS_munlock);
+    registry.close();
+    let child = forks.join().expect("it does not panic");
+    println!("{} {child}", std::process::id());
+    std::io::stdout().flush().expect("the test reads");
+    let _ = std::io::stdin().read(&mut [0]);
+    wait(child);
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
@@ -215,6 +279,7 @@ fn main() -> multiprom::Result<()> {
         "growing" => growing()?,
         "handlers" => handlers(&registry),
         "guards" => guards(dir, &registry)?,
+        "closing" => closing(&registry),
         "idle" => match fork() {
             0 => exit(),
             pid => wait(pid),

@@ -1,6 +1,6 @@
 //! Addresses that are published, and count in one process.
 //!
-//! Mirrors `StaticRef` and `Bound` in `store/fork.rs`. An address is an index into values that are
+//! Mirrors `StaticRef` in `fork_safe`, and `Bound` in `store/fork`. An address is an index into values that are
 //! filled in relaxed, which promises as little as plain memory does.
 
 use std::sync::Arc;

@@ -26,7 +26,7 @@ fn hand_over<O: Indexes, T: Send + Sync + 'static>(
         let run = move |owners: &O, owned: &T| match owners.take() {
             Some(index) => {
                 work(owned);
-                owners.give_back(index);
+                owners.release(index);
                 1
             }
             None => {

@@ -1,4 +1,4 @@
-//! The list that only grows: `AppendList` in `store/fork.rs`. The address of a node is its index.
+//! The list that only grows: `AppendList` in `fork_safe/append_list.rs`. The address of a node is its index.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! How an entry of a series file becomes visible.
 //!
-//! Mirrors `SeriesWriter::append` in `file/writer.rs` with `write` and `publish` in `file/map.rs`. The
+//! Mirrors `SeriesWriter::append` in `file/writer.rs` with `write` and `publish` in `file/write_map.rs`. The
 //! bytes of an entry are words here, written relaxed, which promises as little as plain bytes do. A
 //! reader in another process reads through the kernel; this one has the acquire in its place.
 
