@@ -1,5 +1,5 @@
-//! What processes that have ended cost: scrapes before and after their compaction, the compaction itself, and
-//! how long an `open` of the Python client waits for one who asks whether the file's writer lives.
+//! The cost of processes that have ended: scrapes before and after their compaction, the compaction itself, and
+//! how long an `open` of the Python client waits while another process checks liveness.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
@@ -17,10 +17,10 @@ use crate::clocks;
 use crate::rounds::Times;
 use crate::workload::{self, ScratchDir, Shape};
 
-/// Processes that live.
+/// The living processes.
 const LIVING: Shape = Shape::mix("living", 16, 2_000);
 
-/// How much is done.
+/// The amount of work.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub dead: usize,
@@ -40,11 +40,11 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     let compactor = Compactor::builder().directory(dir.path()).build().map_err(io::Error::other)?;
     let (first, files) = timed(|| compactor.run().map(|done| done.files))?;
     let (second, nothing) = timed(|| compactor.run().map(|done| done.files))?;
-    assert_eq!(nothing, 0, "one pass compacts all files of ours");
+    assert_eq!(nothing, 0, "one pass compacts all files of multiprom");
     let (again, _) = timed(|| compactor.run())?;
     let after = scrapes(dir.path(), effort.rounds)?;
     let none_again = {
-        // The archive alone makes the difference.
+        // Only the archive is removed.
         std::fs::remove_file(dir.path().join("archive.multiprom"))?;
         scrapes(dir.path(), effort.rounds)?
     };
@@ -52,7 +52,7 @@ pub fn compare(effort: Effort) -> io::Result<()> {
 
     let Effort { dead, .. } = effort;
     println!(
-        "Scrapes of {} living processes x {} series, by the wall clock, and what {dead} ended processes add:\n",
+        "Scrapes of {} living processes x {} series, wall-clock time, without and with {dead} ended processes:\n",
         LIVING.processes,
         LIVING.series()
     );
@@ -62,7 +62,7 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     for (what, times) in [
         (format!("{dead} have ended, not compacted"), &before),
         (format!("{dead} have ended, compacted"), &after),
-        ("without them again".to_owned(), &none_again),
+        ("without ended processes, again".to_owned(), &none_again),
     ] {
         println!("| {what} | {:.1} | {} |", times.median() * 1e3, times.ratio(&none));
     }
@@ -79,7 +79,7 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     compare_opens(effort.opens)
 }
 
-/// A process that was forked from this one.
+/// A forked child.
 struct Forked(libc::pid_t);
 
 impl Forked {
@@ -94,29 +94,29 @@ impl Forked {
     }
 
     fn kill(self) -> io::Result<()> {
-        // SAFETY: takes numbers only; the process is a child that nobody has waited for.
+        // SAFETY: takes numbers only; the child has not been waited for, so its pid is not reused.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
-        // OK because it was killed, which `wait` takes for a failure.
+        // OK because `wait` returns an error for a killed process.
         let _ = self.wait();
         Ok(())
     }
 }
 
-/// Runs `work` in a child, which then ends.
+/// Runs `work` in a forked child, which then exits.
 fn in_child(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
-    // SAFETY: this program has one thread, so the child finds everything in order.
+    // SAFETY: this program has one thread, so the child may call any function.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             let status = i32::from(work().is_err());
-            // SAFETY: ends the child without what the parent has to do at its end.
+            // SAFETY: ends the child without running destructors or exit handlers of the parent.
             unsafe { libc::_exit(status) }
         }
         pid => Ok(Forked(pid)),
     }
 }
 
-/// Processes that have recorded and live until this is dropped.
+/// Processes that have recorded, and live until this is dropped.
 struct Living(Vec<Forked>);
 
 impl Living {
@@ -128,7 +128,7 @@ impl Living {
             if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: the call has made both descriptors, and nobody else has them.
+            // SAFETY: the call has created both descriptors, and nothing else owns them.
             let [mut read, mut write] = ends.map(|end| unsafe { std::fs::File::from_raw_fd(end) });
             living.push(in_child(|| {
                 let _registry = workload::record(dir, &LIVING, number).map_err(io::Error::other)?;
@@ -149,7 +149,8 @@ impl Drop for Living {
     }
 }
 
-/// What a short worker has: 100 of the series that the living have too, a histogram and a live gauge.
+/// Records what a short-lived worker has: 100 series that the living processes also have, a histogram and a live
+/// gauge.
 fn record_little(dir: &Path) -> multiprom::Result<()> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let labels = ["method", "route", "code"];
@@ -166,7 +167,7 @@ fn record_little(dir: &Path) -> multiprom::Result<()> {
     Ok(())
 }
 
-/// Repeated scrapes of one collector, after one that warms it up.
+/// Times repeated scrapes of one collector, after a warm-up.
 fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
     let merged = Registry::new();
     let collector = MultiProcessCollector::new(dir).map_err(io::Error::other)?;
@@ -182,7 +183,7 @@ fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
     Ok(times)
 }
 
-/// Seconds by the wall clock and of the processor.
+/// Runs `work`; returns wall-clock and processor time in seconds, and the result.
 fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f64), T)> {
     let (begin, cpu) = (Instant::now(), clocks::own()?);
     let result = work().map_err(io::Error::other)?;
@@ -198,12 +199,13 @@ fn compare_opens(opens: usize) -> io::Result<()> {
     println!(
         "Opening a file for writing {opens} times, as the Python client does, in microseconds:\n"
     );
-    println!("| meanwhile | median | p99.9 | most | over 1 ms |");
+    println!("| concurrent load | median | p99.9 | maximum | over 1 ms |");
     println!("|---|---:|---:|---:|---:|");
     print_opens("nothing", &open_often(&path, opens)?);
-    for (what, is_probing) in
-        [("a process that only computes", false), ("a process that asks in a loop", true)]
-    {
+    for (what, is_probing) in [
+        ("a process that only computes", false),
+        ("a process that checks liveness in a loop", true),
+    ] {
         let beside = in_child(|| {
             loop {
                 if is_probing {
@@ -220,7 +222,7 @@ fn compare_opens(opens: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// How long each `open` took, in order of length.
+/// Opens the file repeatedly; returns the sorted durations.
 fn open_often(path: &Path, opens: usize) -> io::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(opens);
     for _ in 0..opens {

@@ -72,7 +72,7 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     if instructions::can_be_counted() && !quick {
         instructions::compare(&rows)?;
     } else {
-        println!("Instructions are not counted: that needs valgrind, and takes half a minute.");
+        println!("Instructions are not counted: this needs valgrind and a run without --quick.");
     }
     println!();
     let programs = programs()?;
@@ -102,16 +102,15 @@ fn count_instructions() -> Result<(), Box<dyn Error>> {
 
 fn compare_recording(rows: &[Row], effort: Effort) {
     println!(
-        "Nanoseconds per operation; in brackets, what ours takes for each 1.00 of the other's:"
+        "Nanoseconds per operation; in brackets, the time of multiprom divided by that of the other client:"
     );
     println!("median of {} rounds, lowest and highest.\n", effort.rounds);
-    println!("| operation | ours | {} |", record::PEERS.join(" | "));
+    println!("| operation | multiprom | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
     for row in rows {
-        let count = row.ours.len();
         let times = rounds::measure(&row.contestants().collect::<Vec<_>>(), effort);
-        let (ours, peers) = times.split_at(count);
-        for own in ours {
+        let (own_times, peers) = times.split_at(row.own.len());
+        for own in own_times {
             print!("| {}, {} | {:.1} |", row.operation, own.name, own.median() * 1e9);
             for name in record::PEERS {
                 match peers.iter().find(|peer| peer.name == name) {
@@ -126,11 +125,12 @@ fn compare_recording(rows: &[Row], effort: Effort) {
 
 fn print_parsed(outcomes: &[parse::Outcome]) {
     println!(
-        "| parsing | samples | ours, ms | Python, ms | Python / ours, median, lowest to highest |"
+        "| parsing | samples | multiprom, ms | Python, ms | Python / multiprom, median, lowest to highest |"
     );
     println!("|---|---:|---:|---:|---|");
-    for parse::Outcome { format, samples, ours, python } in outcomes {
-        let (own, other) = (ours.median() * 1e3, python.median() * 1e3);
-        println!("| {format} | {samples} | {own:.2} | {other:.1} | {} |", python.ratio(ours));
+    for parse::Outcome { format, samples, own, python } in outcomes {
+        let (own_ms, python_ms) = (own.median() * 1e3, python.median() * 1e3);
+        let ratio = python.ratio(own);
+        println!("| {format} | {samples} | {own_ms:.2} | {python_ms:.1} | {ratio} |");
     }
 }

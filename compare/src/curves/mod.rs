@@ -1,6 +1,6 @@
-//! How scrapes and memory grow with processes, series and processes that have ended.
+//! Growth of scrape time and memory with processes, series and ended processes.
 //!
-//! Times are processor times; each is the median of a few. Plots go to `docs/plots`.
+//! Times are processor times, each the median of [`ROUNDS`]. Plots are written to `docs/plots`.
 
 mod plot;
 
@@ -15,7 +15,7 @@ use crate::workload::{self, ScratchDir, Shape, Types};
 use plot::{Axis, Curve, Plot};
 
 const ROUNDS: usize = 3;
-/// Scrapes before those that are measured, and those that make one time.
+/// Scrapes before the measured ones, and scrapes per measured time.
 const WARM_UP: usize = 3;
 const BATCH: usize = 4;
 
@@ -104,7 +104,7 @@ fn memory_by_series(programs: &Programs) -> io::Result<Plot> {
     let mut same = Curve::new("2,000 distinct");
     for thousands in [4, 8, 16, 32, 64, 128, 256, 512] {
         let series = thousands * 1_000;
-        // More than that many distinct series in one process would only take longer.
+        // OK because the curve is linear: more series in one process would only take longer.
         if thousands <= 256 {
             let shape = counters(Shape::mix("one", 1, series));
             distinct.points.push((series as f64, mib(programs, &shape)?));
@@ -122,7 +122,7 @@ fn memory_by_series(programs: &Programs) -> io::Result<Plot> {
     })
 }
 
-/// Cold and repeated scrapes of shapes, and those of the Python client, with places along the axis.
+/// Cold and repeated scrapes of shapes, and scrapes by the Python client. Each shape comes with its x coordinate.
 fn scrapes(
     programs: &Programs,
     shapes: impl Iterator<Item = (usize, Shape)>,
@@ -149,7 +149,7 @@ fn scrapes(
     Ok(curves)
 }
 
-/// Milliseconds of a whole process.
+/// The processor time of a whole `dump` process, in milliseconds.
 fn cold(programs: &Programs, dir: &Path) -> io::Result<f64> {
     let outputs = ScratchDir::new("curves-dump");
     let output = outputs.path().join("text");
@@ -160,7 +160,7 @@ fn cold(programs: &Programs, dir: &Path) -> io::Result<f64> {
     Ok(times.median() * 1e3)
 }
 
-/// Milliseconds of each scrape of a server.
+/// The processor time of a repeated scrape of a server, in milliseconds.
 fn repeated(programs: &Programs, dir: &Path) -> io::Result<f64> {
     let served = Served::start(programs, dir)?;
     let mut connection = served.connect()?;
