@@ -12,7 +12,7 @@ use multiprom::{
     Backend, Counter, CounterHandle, Gauge, GaugeMode, Histogram, Registry, Summary, buckets,
 };
 
-use workload::ScratchDir;
+use workload::TestDir;
 
 const IN_TURN: u64 = 32;
 const LABELLED: u64 = 100;
@@ -105,7 +105,7 @@ fn on_two_threads(count: u64, record: impl Fn() + Sync) -> Duration {
 }
 
 fn record(criterion: &mut Criterion) {
-    let dir = ScratchDir::new("record");
+    let dir = TestDir::in_memory("record");
     let mapped = Backend::directory(dir.path()).expect("the directory exists");
     multiprom::set_default_backend(mapped).expect("nothing is registered yet");
     let backends = [("heap", Backend::in_memory()), ("mapped", mapped)].map(|(name, backend)| {

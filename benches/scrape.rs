@@ -10,10 +10,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group};
 use multiprom::exposition::{Exposition, Format};
 use multiprom::{MultiProcessCollector, Registry};
 
-use workload::{ScratchDir, Shape};
+use workload::{Shape, TestDir};
 
 fn scrape(criterion: &mut Criterion) {
-    let dir = ScratchDir::new("scrape");
+    let dir = TestDir::in_memory("scrape");
     workload::fill(dir.path(), &Shape::MEDIUM).expect("workers can record");
 
     let mut group = criterion.benchmark_group("scrape of 64 processes");

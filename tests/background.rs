@@ -11,7 +11,7 @@ use multiprom::Compactor;
 
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
-use crate::support::{Ending, TestDir, example, output_of, wait_for};
+use crate::support::{SetOnDrop, TestDir, example, output_of, wait_for};
 
 /// A running `test-background`.
 struct Host {
@@ -81,7 +81,7 @@ fn children_keep_no_socket_of_an_exporter_and_outlive_it_without_harm() {
     let is_over = AtomicBool::new(false);
     let url = host.url.clone();
     std::thread::scope(|scope| {
-        let _ending = Ending(&is_over);
+        let _ending = SetOnDrop(&is_over);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {

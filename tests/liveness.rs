@@ -15,7 +15,7 @@ use multiprom::{Liveness, list_files};
 use crate::support::mount::{Mount, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
 use crate::support::survivor::{Obedient, merged, sum, survivor, value};
-use crate::support::{self, Ending, TestDir, multiprom, output_of, root, skip, wait_for};
+use crate::support::{self, SetOnDrop, TestDir, multiprom, output_of, root, skip, wait_for};
 
 /// The user of nobody.
 const NOBODY: u32 = 65534;
@@ -284,7 +284,7 @@ fn many_who_ask_at_once_disturb_neither_each_other_nor_readers() {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                let _ending = Ending(&is_over);
+                let _ending = SetOnDrop(&is_over);
                 for _ in 0..150 {
                     assert_eq!(state(living.path()), Liveness::Alive);
                     assert_eq!(state(dead.path()), Liveness::Dead);

@@ -12,7 +12,7 @@ use multiprom::{Backend, Counter, Registry};
 
 use crate::support::http::{Connection, sum_of};
 use crate::support::process::Running;
-use crate::support::{Ending, TestDir, multiprom, wait_for};
+use crate::support::{SetOnDrop, TestDir, multiprom, wait_for};
 
 /// How long a scrape may take. Without limits it was 12 s to 75 s under these attacks.
 const MAX_TIME: Duration = Duration::from_secs(5);
@@ -126,7 +126,7 @@ fn clients_that_read_a_byte_a_second_hold_up_nobody() {
     let mut trickling = served.attackers(60, REQUEST);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _ending = Ending(&is_over);
+        let _ending = SetOnDrop(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 for stream in &mut trickling {

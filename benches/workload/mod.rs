@@ -11,11 +11,16 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, Child, Command};
 use std::str::FromStr;
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
+
+#[path = "../../tests/support/temp_dir.rs"]
+mod temp_dir;
+
+pub use temp_dir::TestDir;
 
 /// Samples of one histogram in a series file: the 14 default buckets, that of `+Inf`, and the sum.
 const HISTOGRAM_SAMPLES: usize = 16;
@@ -85,29 +90,6 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} x {}", self.name, self.processes, self.series())
-    }
-}
-
-/// A directory in `/dev/shm`, or in the temporary directory if that is missing. Removed on drop.
-pub struct ScratchDir(PathBuf);
-
-impl ScratchDir {
-    pub fn new(name: &str) -> ScratchDir {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-        let path = base.join(format!("multiprom-{name}-{}", process::id()));
-        std::fs::create_dir_all(&path).expect("the scratch directory can be created");
-        ScratchDir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for ScratchDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

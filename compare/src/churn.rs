@@ -14,8 +14,9 @@ use multiprom::{
 };
 
 use crate::clocks;
+use crate::fork;
 use crate::rounds::Times;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
 /// The living processes.
 const LIVING: Shape = Shape::mix("living", 16, 2_000);
@@ -30,11 +31,11 @@ pub struct Effort {
 
 /// Measures and prints everything.
 pub fn compare(effort: Effort) -> io::Result<()> {
-    let dir = ScratchDir::new("compare-churn");
+    let dir = TestDir::in_memory("compare-churn");
     let living = Living::start(dir.path())?;
     let none = scrapes(dir.path(), effort.rounds)?;
     for _ in 0..effort.dead {
-        in_child(|| record_little(dir.path()).map_err(io::Error::other))?.wait()?;
+        fork::wait(fork::in_child(|| record_little(dir.path()).expect("a worker can record")));
     }
     let before = scrapes(dir.path(), 3)?;
     let compactor = Compactor::builder().directory(dir.path()).build().map_err(io::Error::other)?;
@@ -83,37 +84,16 @@ pub fn compare(effort: Effort) -> io::Result<()> {
 struct Forked(libc::pid_t);
 
 impl Forked {
-    fn wait(self) -> io::Result<()> {
-        let mut status = 0;
-        // SAFETY: the pointer is to a number that is written.
-        let pid = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        if pid != self.0 || status != 0 {
-            return Err(io::Error::other(format!("a worker ended with {status:#x}")));
-        }
-        Ok(())
-    }
-
-    fn kill(self) -> io::Result<()> {
+    fn kill(self) {
         // SAFETY: takes numbers only; the child has not been waited for, so its pid is not reused.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
-        // OK because `wait` returns an error for a killed process.
-        let _ = self.wait();
-        Ok(())
+        fork::wait_status(self.0);
     }
 }
 
 /// Runs `work` in a forked child, which then exits.
-fn in_child(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
-    // SAFETY: this program has one thread, so the child may call any function.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let status = i32::from(work().is_err());
-            // SAFETY: ends the child without running destructors or exit handlers of the parent.
-            unsafe { libc::_exit(status) }
-        }
-        pid => Ok(Forked(pid)),
-    }
+fn in_child(work: impl FnOnce() -> io::Result<()>) -> Forked {
+    Forked(fork::in_child(|| work().expect("the work of a child")))
 }
 
 /// Processes that have recorded, and live until this is dropped.
@@ -136,7 +116,7 @@ impl Living {
                 loop {
                     std::thread::park();
                 }
-            })?);
+            }));
             read.read_exact(&mut [0])?;
         }
         Ok(Living(living))
@@ -145,7 +125,7 @@ impl Living {
 
 impl Drop for Living {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|living| drop(living.kill()));
+        self.0.drain(..).for_each(Forked::kill);
     }
 }
 
@@ -191,7 +171,7 @@ fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f6
 }
 
 fn compare_opens(opens: usize) -> io::Result<()> {
-    let dir = ScratchDir::new("compare-opens");
+    let dir = TestDir::in_memory("compare-opens");
     let path = dir.path().join("counter_7.db");
     let mut file = vec![0; 1 << 16];
     file[0] = 8;
@@ -214,9 +194,9 @@ fn compare_opens(opens: usize) -> io::Result<()> {
                     std::hint::spin_loop();
                 }
             }
-        })?;
+        });
         let times = open_often(&path, opens);
-        beside.kill()?;
+        beside.kill();
         print_opens(what, &times?);
     }
     Ok(())

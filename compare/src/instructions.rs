@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::record::{self, Registries, Row};
 use crate::rounds::Contestant;
-use crate::workload::ScratchDir;
+use crate::workload::TestDir;
 
 /// The argument of this program under valgrind, before row, contestant and number of batches.
 pub const REPEAT: &str = "--repeat";
@@ -58,7 +58,7 @@ pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
 
 /// Runs `batches` batches of one contestant. This is what the program does under valgrind.
 pub fn repeat(row: &str, contestant: &str, batches: &str) -> Result<(), Box<dyn Error>> {
-    let dir = ScratchDir::new("compare-repeat");
+    let dir = TestDir::in_memory("compare-repeat");
     let rows = record::rows(&Registries::new(dir.path())?);
     let row = rows.get(row.parse::<usize>()?).ok_or("no such row")?;
     let contestant = row.contestants().nth(contestant.parse()?).ok_or("no such contestant")?;

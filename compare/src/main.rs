@@ -8,6 +8,8 @@ mod churn;
 mod clocks;
 mod curves;
 mod floor;
+#[path = "../../tests/support/fork.rs"]
+mod fork;
 mod http;
 mod instructions;
 mod parse;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use programs::Programs;
 use record::{Registries, Row};
 use rounds::Effort;
-use workload::ScratchDir;
+use workload::TestDir;
 
 const CHURN: churn::Effort = churn::Effort { dead: 10_000, rounds: 25, opens: 500_000 };
 const QUICK_CHURN: churn::Effort = churn::Effort { dead: 100, rounds: 5, opens: 10_000 };
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
 
 fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let (rounds, slice) = if quick { (5, 5) } else { (15, 30) };
-    let dir = ScratchDir::new("compare-record");
+    let dir = TestDir::in_memory("compare-record");
     let rows = record::rows(&Registries::new(dir.path())?);
     compare_recording(&rows, Effort { rounds, slice: Duration::from_millis(slice) });
     println!();
@@ -96,7 +98,7 @@ fn programs() -> Result<Programs, Box<dyn Error>> {
 }
 
 fn count_instructions() -> Result<(), Box<dyn Error>> {
-    let dir = ScratchDir::new("compare-instructions");
+    let dir = TestDir::in_memory("compare-instructions");
     instructions::compare(&record::rows(&Registries::new(dir.path())?))
 }
 

@@ -12,7 +12,7 @@ use multiprom::parse::{Parser, Syntax};
 use crate::clocks;
 use crate::programs::{Programs, Python, read_seconds};
 use crate::rounds::Times;
-use crate::workload::ScratchDir;
+use crate::workload::TestDir;
 
 /// Label sets of each family.
 const LABEL_SETS: usize = 1000;
@@ -31,7 +31,7 @@ pub struct Outcome {
 /// Measures both text formats. Returns `None` if the Python client is not installed.
 pub fn outcomes(programs: &Programs, rounds: usize) -> io::Result<Option<Vec<Outcome>>> {
     let Some(python) = &programs.python else { return Ok(None) };
-    let dir = ScratchDir::new("compare-parse");
+    let dir = TestDir::in_memory("compare-parse");
     let mut outcomes = Vec::new();
     for (format, syntax) in [("text", Syntax::Text), ("openmetrics", Syntax::OpenMetrics)] {
         let page = page(syntax);

@@ -12,7 +12,7 @@ use super::{compact_with, count, counting_in_python, merge, merged, value};
 use crate::support::http::sum_of;
 use crate::support::process::run;
 use crate::support::samples::{Line, given_by};
-use crate::support::{Ending, TestDir, multiprom, output_of};
+use crate::support::{SetOnDrop, TestDir, multiprom, output_of};
 
 /// Long enough for files of the Python client to be retired and then compacted.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
@@ -46,7 +46,7 @@ impl Truth {
 
 /// Repeats until the time is over, which it also is when one panics.
 fn repeat(is_over: &AtomicBool, mut what: impl FnMut()) {
-    let _ending = Ending(is_over);
+    let _ending = SetOnDrop(is_over);
     loop {
         what();
         if is_over.load(Ordering::Relaxed) {

@@ -11,7 +11,7 @@ use super::{compact_with, copy_of, count, count_in_python, merge, merged, names_
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::samples::Line;
-use crate::support::{Ending, TestDir, example, multiprom, wait_for};
+use crate::support::{SetOnDrop, TestDir, example, multiprom, wait_for};
 
 const RESETS: usize = 12;
 /// Jobs of the processes that have ended.
@@ -57,7 +57,7 @@ fn a_reader_sees_all_or_nothing_of_what_a_reset_forgets() {
                 }
                 seen
             });
-            let ending = Ending(&is_over);
+            let ending = SetOnDrop(&is_over);
             clear_directory(&copy).unwrap();
             drop(ending);
             reader.join().unwrap()

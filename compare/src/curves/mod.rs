@@ -11,7 +11,7 @@ use crate::programs::Programs;
 use crate::rounds::Times;
 use crate::scrape::memory;
 use crate::served::{Served, TEXT};
-use crate::workload::{self, ScratchDir, Shape, Types};
+use crate::workload::{self, Shape, TestDir, Types};
 use plot::{Axis, Curve, Plot};
 
 const ROUNDS: usize = 3;
@@ -77,10 +77,10 @@ fn by_ended(programs: &Programs) -> io::Result<Plot> {
         "repeated, compacted",
     ]
     .map(Curve::new);
-    let outputs = ScratchDir::new("curves-outputs");
+    let outputs = TestDir::in_memory("curves-outputs");
     for processes in [10, 30, 100, 300, 1_000, 3_000] {
         let shape = Shape::mix("ended", processes, 200);
-        let dir = ScratchDir::new("curves");
+        let dir = TestDir::in_memory("curves");
         workload::fill(dir.path(), &shape)?;
         let before = [cold(programs, dir.path())?, repeated(programs, dir.path())?];
         programs.compact(dir.path(), &outputs.path().join("text"))?;
@@ -132,10 +132,10 @@ fn scrapes(
     if programs.python.is_some() {
         curves.push(Curve::new("Python client"));
     }
-    let outputs = ScratchDir::new("curves-outputs");
+    let outputs = TestDir::in_memory("curves-outputs");
     let (output, report) = (outputs.path().join("text"), outputs.path().join("seconds"));
     for (x, shape) in shapes {
-        let dir = ScratchDir::new("curves");
+        let dir = TestDir::in_memory("curves");
         workload::fill(dir.path(), &shape)?;
         let mut ms = vec![cold(programs, dir.path())?, repeated(programs, dir.path())?];
         if let Some(python) = &programs.python {
@@ -151,7 +151,7 @@ fn scrapes(
 
 /// The processor time of a whole `dump` process, in milliseconds.
 fn cold(programs: &Programs, dir: &Path) -> io::Result<f64> {
-    let outputs = ScratchDir::new("curves-dump");
+    let outputs = TestDir::in_memory("curves-dump");
     let output = outputs.path().join("text");
     let mut times = Times::new("dump");
     for _ in 0..ROUNDS {
@@ -175,7 +175,7 @@ fn repeated(programs: &Programs, dir: &Path) -> io::Result<f64> {
 }
 
 fn mib(programs: &Programs, shape: &Shape) -> io::Result<f64> {
-    let dir = ScratchDir::new("curves");
+    let dir = TestDir::in_memory("curves");
     workload::fill(dir.path(), shape)?;
     Ok(memory::anonymous(programs, dir.path())? as f64 / MIB)
 }

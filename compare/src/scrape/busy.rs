@@ -13,7 +13,7 @@ use super::{Effort, Measurement};
 use crate::programs::Programs;
 use crate::rounds::Times;
 use crate::served::{Served, TEXT};
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
 /// First argument of this program when it runs as a living process; directory, samples and number follow.
 pub const LIVE: &str = "--live";
@@ -33,7 +33,7 @@ const REST: u8 = b's';
 pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measurement>> {
     let shape = effort.shape(Shape::LARGE);
     let living = (shape.processes / 4).max(1);
-    let dir = ScratchDir::new("compare-busy");
+    let dir = TestDir::in_memory("compare-busy");
     workload::fill_part(dir.path(), &shape, 0..shape.processes - living)?;
     let numbers = shape.processes - living..shape.processes;
     let mut all = numbers

@@ -12,7 +12,7 @@ use crate::floor::{Floor, Reads};
 use crate::programs::Programs;
 use crate::rounds::{Ratio, Times};
 use crate::served::{Served, TEXT};
-use crate::workload::{ScratchDir, Shape};
+use crate::workload::{Shape, TestDir};
 
 /// Scrapes before the measured ones.
 const WARM_UP: usize = 3;
@@ -70,7 +70,7 @@ fn measure_cold(
     programs: &Programs,
     rounds: usize,
 ) -> io::Result<(usize, Times, Option<PythonTimes>)> {
-    let outputs = ScratchDir::new("compare-outputs");
+    let outputs = TestDir::in_memory("compare-outputs");
     let (output, report) = (outputs.path().join("text"), outputs.path().join("seconds"));
     let mut dump = Times::new("dump");
     let (mut merge, mut whole) = (Times::new("merge and text"), Times::new("whole process"));

@@ -11,7 +11,7 @@ use super::{Effort, Measurement};
 use crate::clocks;
 use crate::programs::Programs;
 use crate::rounds::Times;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
 /// Repeated scrapes per measured time, as a single one is short.
 const BATCH: usize = 50;
@@ -23,9 +23,9 @@ pub fn compare(
     programs: &Programs,
     effort: Effort,
 ) -> io::Result<Vec<Measurement>> {
-    let one = ScratchDir::new("compare-one");
+    let one = TestDir::in_memory("compare-one");
     workload::fill(one.path(), &Shape { processes: 1, ..*shape })?;
-    let outputs = ScratchDir::new("compare-outputs");
+    let outputs = TestDir::in_memory("compare-outputs");
     let output = outputs.path().join("text");
     programs.compact(dir, &output)?;
 

@@ -8,7 +8,7 @@ use super::{Effort, Measurement};
 use crate::http::{BodyLen, Connection};
 use crate::programs::Programs;
 use crate::served::{Served, TEXT, TEXT_GZIP};
-use crate::workload::{self, Order, ScratchDir, Shape, Types};
+use crate::workload::{self, Order, Shape, TestDir, Types};
 
 /// Scrapes before memory is measured.
 const SCRAPES: usize = 5;
@@ -51,7 +51,7 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measuremen
 fn slope(programs: &Programs, few: &Shape, many: &Shape, what: &str) -> io::Result<f64> {
     let mut bytes = Vec::new();
     for shape in [few, many] {
-        let dir = ScratchDir::new("compare-memory");
+        let dir = TestDir::in_memory("compare-memory");
         workload::fill(dir.path(), shape)?;
         let memory = anonymous(programs, dir.path())? as f64;
         println!("| {shape}, {what} | {:.1} |", memory / MIB);
@@ -75,7 +75,7 @@ pub fn anonymous(programs: &Programs, dir: &Path) -> io::Result<u64> {
 /// The peak is the kernel's, reset before each measurement. It includes mapped files, which do not change meanwhile.
 fn compare_bodies(programs: &Programs, effort: Effort) -> io::Result<Measurement> {
     let shape = effort.shape(Shape::DISTINCT);
-    let dir = ScratchDir::new("compare-bodies");
+    let dir = TestDir::in_memory("compare-bodies");
     workload::fill(dir.path(), &shape)?;
     let served = Served::start_with(programs, dir.path(), &RETURN_FREED_MEMORY)?;
     let mut connection = served.connect()?;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 
 use crate::programs::Programs;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
 pub use busy::{LIVE, live};
 
@@ -56,7 +56,7 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<()> {
     let mut outcomes = Vec::new();
     let mut ended = Vec::new();
     for shape in Shape::ALL.map(|shape| effort.shape(shape)) {
-        let dir = ScratchDir::new("compare-scrape");
+        let dir = TestDir::in_memory("compare-scrape");
         workload::fill(dir.path(), &shape)?;
         outcomes.push(directory::measure(shape, "multiprom", dir.path(), programs, effort)?);
         if shape.name == Shape::CHURN.name {
@@ -64,7 +64,7 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<()> {
         }
         drop(dir);
         if let Some(python) = &programs.python {
-            let dir = ScratchDir::new("compare-scrape-python");
+            let dir = TestDir::in_memory("compare-scrape-python");
             python.fill(dir.path(), &shape)?;
             outcomes.push(directory::measure(shape, "Python", dir.path(), programs, effort)?);
         }
