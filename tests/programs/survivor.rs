@@ -42,7 +42,7 @@ fn main() -> Result<()> {
         "open-files" => limit_open_files(dir),
         "close-all" => close_all(dir, Path::new(&rest[0])),
         "dup-over" => dup_over(dir, Path::new(&rest[0])),
-        "obey" => obey(dir, rest),
+        "commands" => commands(dir, rest),
         "reuse" => reuse(dir),
         "births" => births(dir, count()),
         "denied" => denied(dir, count(), &rest[1..]),
@@ -350,7 +350,7 @@ fn dup_over(dir: &str, own: &Path) -> Result<()> {
 
 /// Executes the command in each line of its input, and prints `did NUMBER`. Arguments are a process id, or `-`, and
 /// `group`.
-fn obey(dir: &str, arguments: &[String]) -> Result<()> {
+fn commands(dir: &str, arguments: &[String]) -> Result<()> {
     let mut options = DirectoryOptions::new();
     if let Some(name) = arguments.first().filter(|name| *name != "-") {
         let name = name.clone();
