@@ -1,5 +1,5 @@
-//! A minimal pre-fork server: the parent registers its metrics and counts, then forks four workers. Each
-//! worker counts with the handles that it inherited.
+//! A minimal pre-fork program: the parent registers and records metrics, then forks four workers. Each worker
+//! records through the handles that it inherited.
 //!
 //! ```text
 //! mkdir /dev/shm/app
@@ -7,7 +7,8 @@
 //! multiprom dump --dir /dev/shm/app
 //! ```
 //!
-//! A child starts from zero in its own files, so nothing is counted twice.
+//! A child starts from zero in its own files, so nothing is counted twice. The last command prints the merged metrics;
+//! `multiprom serve --dir /dev/shm/app` serves them to Prometheus.
 #![expect(unsafe_code, reason = "fork")]
 
 use std::process::ExitCode;

@@ -1,4 +1,11 @@
-//! The example of the README: run it twice with `PROMETHEUS_MULTIPROC_DIR` set to one directory.
+//! Records a counter, a gauge and a histogram, and prints the merged metrics of all processes that used the directory.
+//!
+//! ```text
+//! mkdir /dev/shm/app
+//! PROMETHEUS_MULTIPROC_DIR=/dev/shm/app cargo run --example quickstart
+//! ```
+//!
+//! Run it twice: the second run counts the page hits of both processes. This is the example of the README.
 
 use multiprom::{
     Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Static, buckets,

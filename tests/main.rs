@@ -3,11 +3,11 @@
 mod abandoned;
 mod alerts;
 mod background;
-mod birth;
 mod churn;
 mod command;
 mod compaction;
 mod corruption;
+mod creation;
 mod demo;
 mod descriptors;
 mod differential;

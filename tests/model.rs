@@ -11,7 +11,7 @@ use multiprom::{
 use proptest::prelude::*;
 
 use crate::support::TestDir;
-use crate::support::samples::ours;
+use crate::support::samples::own_samples;
 use crate::threads::PLACES;
 
 const CASES: u32 = 64;
@@ -233,7 +233,7 @@ impl Model {
 }
 
 fn found(dir: &Path) -> BTreeSet<Line> {
-    ours(dir).0.into_iter().map(|line| (line.name, line.labels, line.bits)).collect()
+    own_samples(dir).0.into_iter().map(|line| (line.name, line.labels, line.bits)).collect()
 }
 
 fn check(dir: &Path, model: &Model) -> Result<(), TestCaseError> {
@@ -303,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_merged_is_what_a_plain_map_says_after_any_operations_and_any_cut(
+    fn merged_values_equal_a_model_after_any_operations_and_any_truncation(
         steps in steps(),
         labels in prop::collection::vec(any::<String>(), 1..5),
         cuts in prop::collection::vec(any::<usize>(), 4),
