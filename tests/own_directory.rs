@@ -5,7 +5,7 @@ use multiprom::{
     Registry,
 };
 
-use crate::support::TestDir;
+use crate::support::{TestDir, example};
 
 fn in_memory() -> Registry {
     Registry::builder().backend(Backend::in_memory()).build().unwrap()
@@ -98,4 +98,12 @@ fn a_registry_that_contains_itself_behind_another_collector_is_exported_once() {
     Counter::builder("hits", "Hits.").register(&registry).unwrap().inc();
     registry.register(Wrapped(registry.clone())).unwrap();
     assert_eq!(samples(&registry), ["hits_total 1"]);
+}
+
+#[test]
+fn a_page_has_each_series_once_while_series_wait_and_are_written() {
+    let dir = TestDir::new("merged");
+    let output =
+        example("test-merged").env("PROMETHEUS_MULTIPROC_DIR", dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -239,10 +239,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) time: Option<f64>,
 }
 
-/// Splits the next entry off `rest`, which starts at an entry and ends at `used`.
-fn split_entry(rest: &[u8], wide: bool) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
+/// Splits the next entry off `rest`, which starts at an entry and ends at `used`. The limit on keys applies where the layout
+/// is detected: entries with checksums need none.
+fn split_entry(
+    rest: &[u8],
+    wide: bool,
+    max_key_len: usize,
+) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
     let key_len = u32::from_le_bytes(*rest.first_chunk::<KEY_LEN_LEN>()?) as usize;
-    if key_len == 0 || key_len > MAX_KEY_LEN {
+    if key_len == 0 || key_len > max_key_len {
         return None;
     }
     let key_end = KEY_LEN_LEN + key_len;
@@ -341,7 +346,8 @@ impl<'a> Entries<'a> {
 
     fn next_own(&mut self) -> Result<Entry<'a>, LayoutError> {
         let offset = self.offset();
-        let Some((mut entry, check, rest)) = split_entry(self.rest, true) else {
+        let Some((mut entry, check, rest)) = split_entry(self.rest, true, MAX_FILE_LEN as usize)
+        else {
             return Err(LayoutError::EntryTruncated { offset });
         };
         if check != UNCHECKED && check != checksum(entry.key) {
@@ -370,7 +376,7 @@ impl<'a> Iterator for Entries<'a> {
             }
             return Some(result);
         }
-        let (entry, _, rest) = split_entry(self.rest, self.layout.has_time())?;
+        let (entry, _, rest) = split_entry(self.rest, self.layout.has_time(), MAX_KEY_LEN)?;
         self.rest = rest;
         Some(Ok(entry))
     }
@@ -386,7 +392,7 @@ fn detect_python(body: &[u8]) -> Result<Layout, LayoutError> {
     let brackets = |key: &[u8]| key.first() == Some(&b'[') && key.last() == Some(&b']');
     let arity =
         |entry: Option<(Entry<'_>, _, _)>| entry.and_then(|(entry, ..)| key::arity(entry.key));
-    let first = arity(split_entry(body, false));
+    let first = arity(split_entry(body, false, MAX_KEY_LEN));
     let narrow = walk(body, false, &brackets);
     let wide = walk(body, true, &brackets);
     let is_wide = match (narrow, wide) {
@@ -411,7 +417,7 @@ fn walk(body: &[u8], wide: bool, key_fits: &dyn Fn(&[u8]) -> bool) -> Result<(),
     let mut rest = body;
     while !rest.is_empty() {
         let offset = HEADER_LEN + body.len() - rest.len();
-        let (entry, check, after) = split_entry(rest, wide).ok_or(offset)?;
+        let (entry, check, after) = split_entry(rest, wide, MAX_KEY_LEN).ok_or(offset)?;
         if check != UNCHECKED || !key_fits(entry.key) {
             return Err(offset);
         }
