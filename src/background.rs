@@ -17,7 +17,7 @@ mod system {
     use crate::file::inherited::{self, Slot};
 
     pub(super) use crate::file::forks::watch_forks;
-    pub(super) use crate::file::process::number as process_number;
+    pub(super) use crate::file::process::instance_id;
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
     pub(crate) use crate::file::sys::set_backlog;
@@ -76,7 +76,7 @@ mod system {
         }
     }
 
-    pub(super) fn process_number() -> u64 {
+    pub(super) fn instance_id() -> u64 {
         0
     }
 
@@ -103,7 +103,7 @@ struct Process {
 impl Process {
     fn current() -> Process {
         system::watch_forks();
-        Process { pid: std::process::id(), number: system::process_number() }
+        Process { pid: std::process::id(), number: system::instance_id() }
     }
 }
 
