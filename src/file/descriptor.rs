@@ -37,9 +37,9 @@ pub(crate) fn find(fd: RawFd) -> Option<Descriptor> {
     check(result).ok()?;
     // SAFETY: fstat returned 0, so it filled the structure.
     let stat = unsafe { stat.assume_init() };
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).ok()?;
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }).ok()?;
     Some(Descriptor {
         identity: Identity { device: stat.st_dev, inode: stat.st_ino },

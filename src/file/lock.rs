@@ -116,12 +116,12 @@ pub(crate) fn writers(file: &File) -> WriteState {
     let fd = file.as_raw_fd();
     // NOTE: a broken lease raises SIGIO, which terminates a process, unless another signal is set before each
     // lease, as F_UNLCK resets it. SIGURG is ignored by default. See: fcntl(2), F_SETSIG.
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
     if signal != 0 {
         return WriteState::Unknown;
     }
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
     if lease != 0 {
         return match io::Error::last_os_error().raw_os_error() {
@@ -130,7 +130,7 @@ pub(crate) fn writers(file: &File) -> WriteState {
             _ => WriteState::Unknown,
         };
     }
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let released = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
     if released == 0 { WriteState::Unwritten } else { WriteState::Unknown }
 }
