@@ -38,6 +38,10 @@
 //! records nothing, and registration returns an error of kind [`Reentrant`](ErrorKind::Reentrant).
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, unused_imports, reason = "the directory backend and the command need Linux")
+)]
 
 #[cfg(unix)]
 mod background;

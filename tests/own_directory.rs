@@ -5,7 +5,8 @@ use multiprom::{
     Registry,
 };
 
-use crate::support::{TestDir, example};
+use crate::support::mount::Mount;
+use crate::support::{TestDir, example, skip};
 
 fn in_memory() -> Registry {
     Registry::builder().backend(Backend::in_memory()).build().unwrap()
@@ -133,4 +134,24 @@ fn the_tour_prints_the_same_in_memory_and_in_a_directory() {
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}: {text}");
     }
+}
+
+#[test]
+fn registering_statics_reports_a_directory_that_is_missing_or_not_writable() {
+    let dir = TestDir::new("unusable");
+    let error = |path: &std::path::Path| {
+        let output = example("tour").env("PROMETHEUS_MULTIPROC_DIR", path).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = dir.path().join("missing");
+    let text = error(&missing);
+    assert!(text.contains(&missing.display().to_string()), "{text}");
+    assert!(text.contains("No such file or directory"), "{text}");
+    // Also for root.
+    let Some(mount) = Mount::tmpfs("ro") else {
+        return skip("a read-only tmpfs cannot be mounted here");
+    };
+    let text = error(mount.path());
+    assert!(text.contains("Read-only file system"), "{text}");
 }

@@ -24,7 +24,7 @@ use crate::file::forks::{self, ForkWait};
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
-use crate::file::sys::Identity;
+use crate::file::sys::{self, Identity};
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
@@ -132,13 +132,14 @@ impl DirectoryStore {
         &self.path
     }
 
-    /// Checks the directory, unless an earlier check has found it usable.
+    /// Checks that files can be created in the directory now. Its file system is checked until that succeeds.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_path(&self.path)
     }
 
     fn check_path(&self, path: &Path) -> Result<()> {
-        self.check_usable(path).map_err(|cause| unusable(path, cause))
+        let writable = || sys::check_writable(path).map_err(PlaceError::Open);
+        self.check_usable(path).and_then(|()| writable()).map_err(|cause| unusable(path, cause))
     }
 
     fn check_usable(&self, path: &Path) -> Result<(), PlaceError> {
