@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::new_dir::{NewDir, Owner, parse_permissions};
+use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
@@ -142,7 +142,7 @@ pub(super) struct DemoWorkerArguments {
 pub(super) struct NewDirArguments {
     /// Owner of a directory that is created, for servers that start as root and change their user
     #[arg(long, value_name = "USER[:GROUP]")]
-    pub(super) dir_owner: Option<Owner>,
+    pub(super) dir_owner: Option<DirOwner>,
     /// Permissions of a directory that is created, in octal [default: 700]
     #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
     pub(super) dir_mode: Option<u32>,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{ConvertArguments, LintArguments};
-use super::print;
+use super::output::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
 use crate::model::{
@@ -38,7 +38,7 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
         _ => ("output", None),
     };
     if let Some(syntax) = syntax {
-        let (mut given, mut kept) = (Count(0), Count(0));
+        let (mut given, mut kept) = (SampleCount(0), SampleCount(0));
         families.gather(&mut given);
         Parser::new(syntax, &body[..])
             .read_into(&mut kept)
@@ -98,9 +98,9 @@ fn with_source<T>(
 }
 
 /// Counts samples and native histograms.
-struct Count(usize);
+struct SampleCount(usize);
 
-impl FamilySink for Count {
+impl FamilySink for SampleCount {
     fn family(&mut self, _head: &FamilyMetadata<'_>) {}
 
     fn sample(&mut self, _sample: &Sample<'_>) {
