@@ -6,10 +6,10 @@
 //! it unset and the same program keeps its metrics in memory.
 //!
 //! ```
-//! use multiprom::{Counter, Family, Histogram, buckets};
+//! use multiprom::{Counter, Family, Histogram, Static, buckets};
 //!
-//! static HITS: Counter = Counter::new("hits_total", "Page hits.");
-//! static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
+//! static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
+//! static LATENCY: Static<Family<Histogram>> = Histogram::declare("latency_seconds", "Latency by route.")
 //!     .buckets(&buckets::GO_DEFAULT)
 //!     .labels(["route"]);
 //!
@@ -46,15 +46,18 @@ mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 mod file;
+mod fork_safe;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod logging;
+mod merged;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
 pub mod parse;
+mod prefetch;
 mod registry;
 mod store;
 
@@ -66,15 +69,16 @@ pub mod http;
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
+pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
-    Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
-    HistogramHandle, InProgress, Metric, MetricBuilder, Observe, Summary, SummaryHandle, Timer,
-    buckets, register_statics,
+    AnyStatic, Counter, Declared, Family, FamilyBuilder, Gauge, Histogram, InProgress, Metric,
+    MetricBuilder, Observation, Observe, Static, Summary, Timer, buckets, labels, register_statics,
 };
 pub use model::{
-    BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
-    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram,
-    RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
+    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets,
+    NativeHistogram, RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
+    WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::map::fetch;
+use crate::prefetch::prefetch;
 
 /// The address of a word that lives as long as the process: in a mapped series file or on the heap.
 ///
-/// Written by threads of the process that owns the file, read by them and, through the file, by
+/// Written by threads of the process that owns the file, and read by them and, through the file, by
 /// every reader of the directory.
 ///
-/// ORDERING: relaxed everywhere. A word carries its whole meaning; nothing is published through it.
+/// ORDERING: relaxed everywhere, as nothing else is published through a word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell(&'static AtomicU64);
 
@@ -18,10 +18,10 @@ impl Cell {
         Cell(word)
     }
 
-    /// Has the word brought near.
+    /// Prefetches the word.
     #[inline]
-    pub(crate) fn fetch(self) {
-        fetch(self.0);
+    pub(crate) fn prefetch(self) {
+        prefetch(self.0);
     }
 
     pub(crate) fn bits(self) -> u64 {
@@ -33,7 +33,7 @@ impl Cell {
         Cell::read(self.0)
     }
 
-    /// What a word holds that is known by reference only.
+    /// Reads the value of a word.
     #[inline]
     pub(crate) fn read(word: &AtomicU64) -> f64 {
         f64::from_bits(word.load(Ordering::Relaxed))
@@ -44,13 +44,13 @@ impl Cell {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
-    /// Adds by a plain load and store. The caller is the only one who writes the word.
+    /// Adds by a plain load and store. The caller is the only writer of the word.
     #[inline]
     pub(crate) fn add_owned(self, amount: f64) {
         self.set(self.get() + amount);
     }
 
-    /// Adds by compare-and-swap, so that threads may share the word.
+    /// Adds by compare-and-swap, for words that several threads write.
     #[inline]
     pub(crate) fn add(self, amount: f64) {
         let mut seen = self.0.load(Ordering::Relaxed);
@@ -68,13 +68,13 @@ impl Cell {
 #[derive(Clone, Copy, Debug)]
 pub struct SampleCells {
     pub(crate) value: Cell,
-    /// Unix seconds; what it means depends on the type.
+    /// Unix seconds; the meaning depends on the metric type.
     pub(crate) time: Cell,
 }
 
 impl SampleCells {
-    /// Two words on the heap, never freed. They share a cache line with no others, so that what one thread
-    /// records does not slow another one.
+    /// Allocates two words that are never freed. They have a cache line of their own, so that threads which record other
+    /// series do not slow this one down.
     pub(crate) fn on_heap(time: f64) -> SampleCells {
         #[repr(align(64))]
         struct Pair(AtomicU64, AtomicU64);

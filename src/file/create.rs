@@ -1,8 +1,8 @@
 //! Creates series files that are complete before they get their name.
 //!
-//! A new file is unnamed (`O_TMPFILE`). It is reserved, mapped and locked, gets its header, and is then linked to its
-//! name. Where a kernel, file system or container lacks unnamed files, or denies the link, the file has a hidden
-//! staging name until it is renamed. A failed creation leaves neither a file nor a mapping.
+//! A new file is unnamed (`O_TMPFILE`). Its space is reserved, it is mapped, gets its header and is locked, and is then
+//! linked to its name. If the kernel, file system or container lacks unnamed files or denies the link, the file has a
+//! hidden staging name until it is renamed. A failed creation leaves neither a file nor a mapping.
 
 use std::fs::File;
 use std::io;
@@ -11,38 +11,38 @@ use std::path::Path;
 
 use super::forks::NoFork;
 use super::layout::{HEADER_LEN, Header};
-use super::map::Map;
 use super::name::FileName;
 use super::sys::{self, Identity};
-use super::writer::WriteError;
+use super::write_error::WriteError;
+use super::write_map::WriteMap;
 use super::{inherited, lock};
 
-/// Bytes that a new file reserves.
+/// The bytes that are reserved for a new file.
 pub(super) const INITIAL_CAPACITY: u64 = 16 * 1024;
 
 /// Who may read a new file, before the umask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum FileAccess {
     #[default]
     Owner,
     Group,
 }
 
-impl Access {
+impl FileAccess {
     const fn mode(self) -> libc::mode_t {
         match self {
-            Access::Owner => 0o600,
-            Access::Group => 0o640,
+            FileAccess::Owner => 0o600,
+            FileAccess::Group => 0o640,
         }
     }
 }
 
-/// The hidden name of a file until it is complete.
+/// Returns the hidden name of a file that is not complete.
 fn staging_name(name: &str) -> String {
     format!(".{name}.new")
 }
 
-/// Whether a file that is not complete may have this name.
+/// Whether this may be the name of a file that is not complete.
 pub(crate) fn is_staging_name(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
     name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
@@ -52,14 +52,14 @@ pub(crate) fn is_staging_name(name: &str) -> bool {
 pub(super) struct Created {
     pub(super) file: File,
     pub(super) identity: Identity,
-    pub(super) map: Map,
+    pub(super) map: WriteMap,
 }
 
-/// Creates a file with an empty series table under `name`. A name that is taken is `AlreadyExists`.
+/// Creates a file without entries under `name`. The error for a taken name is `AlreadyExists`.
 pub(super) fn create(
     dir: &File,
     name: &str,
-    access: Access,
+    access: FileAccess,
     no_fork: &NoFork,
 ) -> Result<Created, WriteError> {
     if let Some(draft) = Draft::unnamed(dir, access)? {
@@ -76,19 +76,20 @@ pub(super) fn create(
 struct Draft<'a> {
     dir: &'a File,
     file: File,
-    map: Map,
-    /// `None` if the file is unnamed.
+    map: WriteMap,
+    /// The staging name; `None` for an unnamed file.
     staging: Option<String>,
 }
 
 impl<'a> Draft<'a> {
     fn new(dir: &'a File, file: File, staging: Option<String>) -> Draft<'a> {
         sys::write_in_place(&file);
-        Draft { dir, file, map: Map::new(), staging }
+        Draft { dir, file, map: WriteMap::new(), staging }
     }
 
-    /// Creates an unnamed file; `None` if unnamed files are not supported, or cannot be linked for lack of `/proc`.
-    fn unnamed(dir: &'a File, access: Access) -> Result<Option<Draft<'a>>, WriteError> {
+    /// Creates an unnamed file. Returns `None` if unnamed files are not supported, or cannot be linked because `/proc` is
+    /// missing.
+    fn unnamed(dir: &'a File, access: FileAccess) -> Result<Option<Draft<'a>>, WriteError> {
         let flags = libc::O_TMPFILE | libc::O_RDWR;
         match sys::open_at(dir.as_fd(), ".", flags, access.mode()) {
             Ok(file) if Path::new("/proc/self/fd").exists() => {
@@ -100,17 +101,17 @@ impl<'a> Draft<'a> {
     }
 
     /// Creates a file with a staging name.
-    fn staged(dir: &'a File, name: &str, access: Access) -> Result<Draft<'a>, WriteError> {
+    fn staged(dir: &'a File, name: &str, access: FileAccess) -> Result<Draft<'a>, WriteError> {
         let staging = staging_name(name);
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_NOFOLLOW;
         let file = sys::open_at(dir.as_fd(), &staging, flags, access.mode());
         Ok(Draft::new(dir, file.map_err(WriteError::Create)?, Some(staging)))
     }
 
-    /// Completes the file and names it, or removes it.
+    /// Completes the file and names it. Removes it on failure.
     fn complete(mut self, name: &str, no_fork: &NoFork) -> Result<Created, CreateError> {
         let prepared = self.prepare(no_fork).map_err(CreateError::Other);
-        match prepared.and_then(|identity| self.give_name(name).map(|()| identity)) {
+        match prepared.and_then(|identity| self.publish(name).map(|()| identity)) {
             Ok(identity) => Ok(Created { file: self.file, identity, map: self.map }),
             Err(error) => {
                 self.discard();
@@ -125,7 +126,7 @@ impl<'a> Draft<'a> {
         sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
         self.map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
         self.map.write(0, &Header::new(HEADER_LEN as u32).encode());
-        // A file system without locks has files whose liveness is unknown.
+        // OK because without a lock the liveness of the file is unknown, which readers handle.
         let _ = lock::hold_for_life(file);
         if !no_fork.holds() {
             return Err(WriteError::Forked);
@@ -133,7 +134,7 @@ impl<'a> Draft<'a> {
         sys::identity(file.as_raw_fd()).ok_or(WriteError::DescriptorLost)
     }
 
-    fn give_name(&self, name: &str) -> Result<(), CreateError> {
+    fn publish(&self, name: &str) -> Result<(), CreateError> {
         let dir = self.dir.as_fd();
         match &self.staging {
             None => sys::link_at(&self.file, dir, name).map_err(|error| match error.kind() {
@@ -152,7 +153,7 @@ impl<'a> Draft<'a> {
         }
         self.map.unmap();
         if let Some(staging) = &self.staging {
-            // OK because readers take no staging name for a series file, and compactors remove it.
+            // OK because readers ignore staging names, and compactors remove such files.
             let _ = sys::unlink_at(self.dir.as_fd(), staging);
         }
     }
@@ -160,7 +161,7 @@ impl<'a> Draft<'a> {
 
 /// Why a file was not created.
 enum CreateError {
-    /// An unnamed file cannot be linked to a name that is free.
+    /// An unnamed file cannot be linked, although the name is free.
     Link(io::Error),
     Other(WriteError),
 }
@@ -174,7 +175,7 @@ impl From<CreateError> for WriteError {
     }
 }
 
-/// NOTE: a kernel or file system without O_TMPFILE fails with EOPNOTSUPP, EISDIR or EINVAL. See: open(2).
+/// NOTE: without O_TMPFILE a kernel or file system returns EOPNOTSUPP, EISDIR or EINVAL. See: open(2).
 fn lacks_unnamed_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
 }

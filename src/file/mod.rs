@@ -1,9 +1,9 @@
-//! Series files: bytes on disk, and nothing about what they mean.
+//! Series files: their bytes, and the system calls around them. What the bytes mean is the matter of the callers.
 //!
 //! A series file holds the series of one process and one metric type (of gauges: one mode) as
 //! entries of key and value behind a header. Its writer maps it and stores values in place; readers
 //! use `pread`. [`layout`] has the byte table, [`key`] the text of keys, [`name`] the file names.
-//! `docs/design.md` has definitions, invariants and the promises on each file system.
+//! `docs/design.md` has definitions, invariants and the guarantees on each file system.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod archive;
@@ -14,6 +14,8 @@ mod create;
 pub(crate) mod descriptor;
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
+pub(crate) mod fault_guard;
+#[cfg(target_os = "linux")]
 pub(crate) mod forks;
 #[cfg(target_os = "linux")]
 pub(crate) mod inherited;
@@ -22,17 +24,23 @@ pub(crate) mod key;
 pub(crate) mod layout;
 #[cfg(target_os = "linux")]
 pub(crate) mod lock;
-#[cfg(target_os = "linux")]
-pub(crate) mod map;
 pub(crate) mod name;
 #[cfg(target_os = "linux")]
 pub(crate) mod place;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
 #[cfg(target_os = "linux")]
+pub(crate) mod read_map;
+#[cfg(target_os = "linux")]
 pub(crate) mod reader;
 #[cfg(target_os = "linux")]
 pub(crate) mod sys;
+#[cfg(target_os = "linux")]
+pub(crate) mod words;
+#[cfg(target_os = "linux")]
+pub(crate) mod write_error;
+#[cfg(target_os = "linux")]
+mod write_map;
 #[cfg(target_os = "linux")]
 pub(crate) mod writer;
 

@@ -15,9 +15,9 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError, WORD_LEN};
-use super::map::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of_mut};
 use super::name::{FileName, IdKind};
 use super::sys::{self, Stat};
+use super::words::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of_mut};
 
 /// Why a file, or the rest of it, cannot be read.
 #[derive(Debug)]

@@ -1,16 +1,14 @@
-//! Writes one series file: created whole, grown by reservation, appended to entry by entry.
+//! Writes one series file: creates it, reserves space for it and appends entries.
 //!
-//! A file gets its name only when it is reserved, has its header and is locked (see `create`): no reader ever
-//! sees an empty or an unlocked file. Bytes are reserved before they are touched, so a full disk is an
-//! error here and no signal. An entry is written beyond `used` first and made visible by one store
-//! of `used` afterwards; a writer that is killed in between leaves nothing that a reader sees.
+//! A file gets its name only when its space is reserved, it has its header and it is locked (see `create`): no reader
+//! ever sees an empty or unlocked file. Bytes are reserved before they are accessed, so a full disk is an
+//! error here and raises no signal. An entry is first written beyond `used` and then made visible by one store
+//! of `used`; a writer that is killed in between leaves nothing that a reader sees.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
@@ -20,130 +18,39 @@ use super::layout::{
     self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
 use super::lock;
-use super::map::Map;
 use super::name::{FileKind, WriterId};
 use super::place;
 use super::sys::{self, Identity};
+use super::write_error::{Refused, WriteError};
+use super::write_map::WriteMap;
 
-pub(crate) use super::create::{Access, is_staging_name};
+pub(crate) use super::create::{FileAccess, is_staging_name};
 
-/// Growth doubles the capacity up to here, and adds this much from here on.
+/// The capacity doubles up to this size, and then grows by this many bytes at a time.
 const GROWTH_STEP: u64 = 1024 * 1024;
-/// Bytes that ordinary entries leave free, for the entries that tell why others found no place.
-const LAST_ROOM: u64 = 1024;
-/// How often a birth is tried again, where a name is taken or a fork came in between.
-const TRIES: usize = 64;
-/// How often a creation waits for the end of a fork (see `lock` for how long). A fork that waits for this very
-/// thread would never end.
+/// Bytes that ordinary entries leave free for the counters of series that do not fit.
+const RESERVE_LEN: u64 = 1024;
+/// How often a creation is tried if a name is taken or the process forks.
+const MAX_TRIES: usize = 64;
+/// How often a creation waits for the end of a fork (see `forks` for how long). A fork that itself waits for this
+/// thread never ends.
 const MAX_WAITS: usize = 8;
 
-/// Which part of the reserved bytes an entry may take.
+/// Which of the reserved bytes an entry may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
+    /// All but the last [`RESERVE_LEN`].
     Ordinary,
-    /// The last bytes too.
+    /// All.
     Last,
 }
 
 /// An entry that is about to be written.
 pub(crate) struct NewEntry<'a> {
-    /// A multiple of 8 bytes.
+    /// Its length is a multiple of 8.
     pub(crate) key: &'a [u8],
     pub(crate) value: f64,
     pub(crate) time: f64,
-}
-
-/// Why a series cannot be put into a file. The host keeps it on the heap then.
-#[derive(Debug)]
-pub(crate) enum WriteError {
-    /// The directory cannot be opened.
-    Directory(io::Error),
-    /// A file cannot be created, locked or named.
-    Create(io::Error),
-    /// No space can be reserved: the disk, a quota or a limit is full.
-    Reserve(io::Error),
-    /// The file cannot be mapped.
-    Map(io::Error),
-    KeyTooLong {
-        len: usize,
-    },
-    FileFull,
-    /// The host closed our descriptor, or put a file of its own under the number.
-    DescriptorLost,
-    /// The process forked while the file was created; it is created again.
-    Forked,
-    /// The function of the program that names this process has not returned yet.
-    Unnamed,
-}
-
-impl WriteError {
-    /// A copy of the error.
-    fn repeated(&self) -> WriteError {
-        let copy = |error: &io::Error| match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(error.kind(), error.to_string()),
-        };
-        match self {
-            WriteError::Directory(error) => WriteError::Directory(copy(error)),
-            WriteError::Create(error) => WriteError::Create(copy(error)),
-            WriteError::Reserve(error) => WriteError::Reserve(copy(error)),
-            WriteError::Map(error) => WriteError::Map(copy(error)),
-            WriteError::KeyTooLong { len } => WriteError::KeyTooLong { len: *len },
-            WriteError::FileFull => WriteError::FileFull,
-            WriteError::DescriptorLost => WriteError::DescriptorLost,
-            WriteError::Forked => WriteError::Forked,
-            WriteError::Unnamed => WriteError::Unnamed,
-        }
-    }
-
-    /// Whether a retry can succeed.
-    pub(crate) fn is_transient(&self) -> bool {
-        !matches!(self, WriteError::KeyTooLong { .. })
-    }
-
-    /// The label value of `multiprom_dropped_series_total`.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            WriteError::Directory(_) => "directory",
-            WriteError::Create(_) => "create",
-            WriteError::Reserve(_) => "space",
-            WriteError::Map(_) => "map",
-            WriteError::KeyTooLong { .. } => "key_too_long",
-            WriteError::FileFull => "file_full",
-            WriteError::DescriptorLost | WriteError::Forked => "descriptor",
-            WriteError::Unnamed => "other",
-        }
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WriteError::Directory(error) => write!(f, "cannot open the directory: {error}"),
-            WriteError::Create(error) => write!(f, "cannot create a series file: {error}"),
-            WriteError::Reserve(error) => write!(f, "cannot reserve space: {error}"),
-            WriteError::Map(error) => write!(f, "cannot map the series file: {error}"),
-            WriteError::KeyTooLong { len } => {
-                write!(f, "key has {len} bytes, the limit is {MAX_KEY_LEN}")
-            }
-            WriteError::FileFull => write!(f, "series file has reached {MAX_FILE_LEN} bytes"),
-            WriteError::DescriptorLost => f.write_str("descriptor of the series file was closed"),
-            WriteError::Forked => f.write_str("the process forked while the file was created"),
-            WriteError::Unnamed => f.write_str("the process has no name yet"),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WriteError::Directory(error)
-            | WriteError::Create(error)
-            | WriteError::Reserve(error)
-            | WriteError::Map(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 /// A series file of this process.
@@ -151,12 +58,14 @@ pub(crate) struct SeriesWriter {
     name: String,
     file: File,
     identity: Identity,
-    map: Map,
-    /// Committed bytes, header included.
+    map: WriteMap,
+    /// Committed bytes, including the header.
     used: u64,
     /// Reserved bytes.
     capacity: u64,
+    /// The last failure to reserve space.
     refused: Refused,
+    /// The buffer in which entries are encoded.
     scratch: Vec<u8>,
 }
 
@@ -167,23 +76,23 @@ impl SeriesWriter {
         dir: &Path,
         kind: FileKind,
         id: &mut WriterId,
-        access: Access,
+        access: FileAccess,
     ) -> Result<SeriesWriter, WriteError> {
         SeriesWriter::create_beside_forks(dir, kind, id, access, ForkWait::Long)
     }
 
-    /// Creates the file of one kind for a writer. Where the name is taken the writer gets another id.
+    /// Creates the next file of a kind for a writer. If the name is taken, `id` becomes a new one.
     pub(crate) fn create_beside_forks(
         dir: &Path,
         kind: FileKind,
         id: &mut WriterId,
-        access: Access,
+        access: FileAccess,
         wait: ForkWait,
     ) -> Result<SeriesWriter, WriteError> {
         let dir = place::open(dir).map_err(WriteError::Directory)?;
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         let mut waits = 0;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let Some(no_fork) = NoFork::begin(wait) else {
                 waits += 1;
                 if waits == MAX_WAITS || wait == ForkWait::None {
@@ -211,7 +120,7 @@ impl SeriesWriter {
     fn create_named(
         dir: &File,
         name: &str,
-        access: Access,
+        access: FileAccess,
         no_fork: &NoFork,
     ) -> Result<SeriesWriter, WriteError> {
         let Created { file, identity, map } = create::create(dir, name, access, no_fork)?;
@@ -227,7 +136,7 @@ impl SeriesWriter {
         })
     }
 
-    /// Appends an entry and makes it visible. `key` has a multiple of 8 bytes.
+    /// Appends an entry and makes it visible. The length of `key` is a multiple of 8.
     #[cfg(test)]
     pub(crate) fn append(
         &mut self,
@@ -253,7 +162,7 @@ impl SeriesWriter {
             end += entry_len(entry.key.len()) as u64;
         }
         self.reserve(match room {
-            Room::Ordinary => end + LAST_ROOM,
+            Room::Ordinary => end + RESERVE_LEN,
             Room::Last => end,
         })?;
         let mut at = self.used;
@@ -273,29 +182,29 @@ impl SeriesWriter {
         Ok(cells)
     }
 
-    /// Whether the file is not in its directory any more. Asks by name: the host may have closed the
+    /// Whether the file is no longer in its directory. Looks it up by name, as the host may have closed the
     /// descriptor.
     pub(crate) fn is_removed_from(&self, dir: &Path) -> bool {
         match place::find(&dir.join(&self.name)) {
             Ok(found) => found != Some(self.identity),
-            // It may still be there, and what is in it would be counted twice.
+            // The file may still exist, and its values would be counted twice.
             Err(_) => false,
         }
     }
 
-    /// Ends the pause after a refusal: the next entry asks for space again.
+    /// Ends the pause after a failure: the next entry tries to reserve space again.
     pub(crate) fn end_pause(&mut self) {
         self.refused.clear();
     }
 
-    /// Notes that the file gets no more entries: its descriptor is lost, or it is full.
+    /// Called when the file gets no more entries, because its descriptor is lost or it is full.
     pub(crate) fn retire(&self) {
         if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
             inherited::forget(self.file.as_raw_fd(), self.identity);
         }
     }
 
-    /// The keys that were written, with what their cells hold now.
+    /// Returns all keys with the current values and times of their cells.
     pub(crate) fn entries(&self) -> Vec<(Vec<u8>, f64, f64)> {
         let mut entries = Vec::new();
         let mut at = HEADER_LEN as u64;
@@ -310,16 +219,37 @@ impl SeriesWriter {
         entries
     }
 
-    /// Closes the file: its writer counts as dead from now on. Cells stay where they are.
+    /// Closes files: their writer is dead for readers from now on. Cells keep their addresses and values.
+    ///
+    /// Forks wait for the end of this: a child that is forked meanwhile would keep the files open for writing.
+    pub(crate) fn close_all(writers: impl IntoIterator<Item = SeriesWriter>) {
+        // A child of a fork that does not end in time may keep the files open.
+        let _no_fork = NoFork::begin(ForkWait::Long);
+        writers.into_iter().for_each(SeriesWriter::close_one);
+    }
+
+    /// As [`close_all`](SeriesWriter::close_all) with one file.
+    #[cfg(test)]
     pub(crate) fn close(self) {
-        inherited::forget(self.file.as_raw_fd(), self.identity);
-        // The mapping alone keeps the lock, and the file open for writing.
-        let is_detached = self.map.detach(self.used);
-        if is_detached && sys::identity(self.file.as_raw_fd()) == Some(self.identity) {
-            lock::release(&self.file);
+        SeriesWriter::close_all([self]);
+    }
+
+    fn close_one(self) {
+        let SeriesWriter { file, identity, map, used, .. } = self;
+        // The mapping alone would keep the lock, and the file open for writing.
+        let is_detached = map.detach(used);
+        let fd = file.as_raw_fd();
+        let is_ours = sys::identity(fd) == Some(identity);
+        if is_ours && is_detached {
+            lock::release(&file);
+            drop(file);
         } else {
-            // The host uses the number for another file now, or cells still write to this one, whose lock stays held.
-            std::mem::forget(self.file);
+            // Either the number belongs to another file of the host now, or cells still write to this file, which then stays
+            // open and locked.
+            std::mem::forget(file);
+        }
+        if !is_ours || is_detached {
+            inherited::forget(fd, identity);
         }
     }
 
@@ -348,39 +278,7 @@ impl SeriesWriter {
     }
 }
 
-/// The last failure of an operation, which is retried after a pause: on some file systems a failure takes
-/// milliseconds.
-#[derive(Default)]
-pub(crate) struct Refused(Option<(Instant, WriteError)>);
-
-impl Refused {
-    /// The time between a failure and the next attempt.
-    pub(crate) const PAUSE: Duration = Duration::from_secs(1);
-
-    /// Returns the failure until the pause is over.
-    pub(crate) fn check(&self) -> Result<(), WriteError> {
-        match &self.0 {
-            Some((since, error)) if since.elapsed() < Refused::PAUSE => Err(error.repeated()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0 = None;
-    }
-
-    /// The failure, also after the pause.
-    pub(crate) fn last(&self) -> Option<&WriteError> {
-        self.0.as_ref().map(|(_, error)| error)
-    }
-
-    pub(crate) fn note(&mut self, error: WriteError) -> WriteError {
-        self.0 = Some((Instant::now(), error.repeated()));
-        error
-    }
-}
-
-/// A new id for a process.
+/// Draws a new id for a process.
 pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
     let random = sys::random_u32().map_err(WriteError::Create)?;
     Ok(WriterId::new(process, random))
@@ -403,7 +301,7 @@ mod tests {
     }
 
     fn create(dir: &Path, kind: FileKind, process: &str) -> Result<SeriesWriter, WriteError> {
-        SeriesWriter::create(dir, kind, &mut draw_id(process)?, Access::Owner)
+        SeriesWriter::create(dir, kind, &mut draw_id(process)?, FileAccess::Owner)
     }
 
     fn only_file(dir: &Path) -> std::path::PathBuf {
@@ -421,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_read_while_the_file_grows_over_segments() {
+    fn appended_entries_are_read_while_the_file_grows_over_segments() {
         let dir = directory("grow");
         let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
@@ -458,7 +356,7 @@ mod tests {
     #[test]
     fn a_new_file_is_reserved_private_and_locked() {
         use std::os::unix::fs::MetadataExt as _;
-        let dir = directory("birth");
+        let dir = directory("new");
         let _writer = create(&dir, FileKind::Counter, "7").unwrap();
         let path = only_file(&dir);
         let metadata = path.metadata().unwrap();
@@ -471,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_too_long_are_refused_and_cost_nothing() {
+    fn keys_that_are_too_long_are_refused_and_take_no_space() {
         let dir = directory("long");
         let mut writer = create(&dir, FileKind::Counter, "7").unwrap();
         let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0, Room::Ordinary).unwrap_err();
@@ -486,15 +384,16 @@ mod tests {
         let mut first = draw_id("7").unwrap();
         let mut id = first.clone();
         let _one =
-            SeriesWriter::create(&dir, FileKind::Counter, &mut first, Access::Owner).unwrap();
-        let _other = SeriesWriter::create(&dir, FileKind::Counter, &mut id, Access::Owner).unwrap();
+            SeriesWriter::create(&dir, FileKind::Counter, &mut first, FileAccess::Owner).unwrap();
+        let _other =
+            SeriesWriter::create(&dir, FileKind::Counter, &mut id, FileAccess::Owner).unwrap();
         assert_ne!(id.as_str(), first.as_str());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
-    fn a_missing_directory_is_named_as_the_reason() {
+    fn a_missing_directory_is_the_reason_of_the_error() {
         let missing = Path::new("/nonexistent/multiprom");
         let error = create(missing, FileKind::Counter, "7").err().unwrap();
         assert_eq!(error.reason(), "directory");

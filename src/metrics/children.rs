@@ -167,7 +167,7 @@ impl<C: Send + Sync> Children<C> {
         let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
             if let Some(ahead) = row.get(at + own) {
-                ahead.fetch();
+                ahead.prefetch();
             }
             if let Some(ahead) = row.get(at + of_first).and_then(StaticRef::get) {
                 first(&ahead.child);

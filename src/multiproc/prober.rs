@@ -18,15 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::directory::series_names;
+use super::inspect::series_names;
 use super::liveness::{Proof, Verdict};
 use crate::file::layout::{Header, MAGIC, WORD_LEN};
 use crate::file::lock::{self, LockState, WriteState};
-use crate::file::map::bytes_of;
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::{self, Identity};
+use crate::file::words::bytes_of;
 
 /// How long a finding is used again where nothing irreversible depends on it.
 pub(super) const VALIDITY: Duration = Duration::from_secs(5);

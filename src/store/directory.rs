@@ -9,23 +9,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::dropped;
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
+use super::keys::Keys;
 use super::naming::Naming;
+use super::options::DirectoryOptions;
+use super::series::{Opened, Rebind};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
-use super::{DirectoryOptions, Keys, Opened, Rebind, SampleCells, dropped};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
-use crate::file::writer::{NewEntry, Refused, Room, SeriesWriter, WriteError, draw_id};
+use crate::file::write_error::{Refused, WriteError};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging::{self, log_line};
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// A directory that this process, and each child of it for itself, writes series files into.
+/// A directory to which this process and its children write series files, each its own.
 pub(crate) struct DirectoryStore {
     path: PathBuf,
     options: DirectoryOptions,
@@ -33,57 +38,59 @@ pub(crate) struct DirectoryStore {
     is_checked: AtomicBool,
     naming: Naming,
     files: PerProcess<Mutex<Files>>,
-    /// How often this process and its ancestors have closed their files. Changed under the slow path's lock.
+    /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
 }
 
-/// What one process has written.
+/// The files and series of one process.
 #[derive(Default)]
 struct Files {
     /// The directory in which the files were created.
     dir: Option<Identity>,
     /// Drawn with the first file.
     id: Option<WriterId>,
-    /// Which of them gets new series.
-    current: Map<FileKind, usize>,
-    /// Every file that was created, in order; a lost descriptor or a full file makes another one.
+    /// The index in `writers` of the file that new series go to.
+    current: FastHashMap<FileKind, usize>,
+    /// All files that are in use, in the order of their creation. A kind has several if a descriptor was lost or a file is
+    /// full.
     writers: Vec<(FileKind, SeriesWriter)>,
-    /// The last failure to create a file, until one is created.
+    /// The last failure to create a file; cleared when one is created.
     creation: Refused,
-    /// The directory at that time.
-    refused_in: Option<Identity>,
-    /// The one entry of every gauge.
-    gauges: Map<(FileKind, Box<[u8]>), GaugePlace>,
-    /// Counters about this library.
-    own: Map<(&'static str, &'static str), Told>,
-    /// In the order of their first use.
+    /// The directory when that failed.
+    failed_in: Option<Identity>,
+    /// The only entry of every gauge.
+    gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
+    /// Counters of multiprom itself, by name and the label `reason`.
+    own: FastHashMap<(&'static str, &'static str), OwnCounter>,
+    /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
 
-/// The cells of a gauge, and the gate while it waits.
-type GaugePlace = (SampleCells, Option<&'static Gate>);
+/// The cells of a gauge, and its gate while the series waits.
+type GaugeCells = (SampleCells, Option<&'static Gate>);
 
-/// A counter about this library.
+/// A counter of multiprom itself.
 #[derive(Default)]
-struct Told {
+struct OwnCounter {
     help: &'static str,
     /// The amount that is not in a file yet.
-    untold: f64,
+    unwritten: f64,
     cells: Option<SampleCells>,
 }
 
 impl DirectoryStore {
-    /// Checks that the directory is there; files are created later, with the first sample of a type.
+    /// Checks that the directory is usable. Files are created later, with the first sample of a type.
     pub(crate) fn open(path: &Path, options: DirectoryOptions) -> Result<&'static DirectoryStore> {
         let store = DirectoryStore::new(path, options);
-        store.check_place(path)?;
+        store.check_path(path)?;
         store.options.check()?;
         forks::watch_forks();
-        // Programs may change their working directory.
-        let path = fs::canonicalize(path).map_err(|error| refuse(path, PlaceError::Open(error)))?;
+        // Absolute, as programs may change their working directory.
+        let path =
+            fs::canonicalize(path).map_err(|error| unusable(path, PlaceError::Open(error)))?;
         Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
     }
 
@@ -111,16 +118,16 @@ impl DirectoryStore {
         &self.path
     }
 
-    /// Checks the directory until a check has found it usable.
+    /// Checks the directory, unless an earlier check has found it usable.
     pub(crate) fn check(&self) -> Result<()> {
-        self.check_place(&self.path)
+        self.check_path(&self.path)
     }
 
-    fn check_place(&self, path: &Path) -> Result<()> {
-        self.find_place(path).map_err(|cause| refuse(path, cause))
+    fn check_path(&self, path: &Path) -> Result<()> {
+        self.check_usable(path).map_err(|cause| unusable(path, cause))
     }
 
-    fn find_place(&self, path: &Path) -> Result<(), PlaceError> {
+    fn check_usable(&self, path: &Path) -> Result<(), PlaceError> {
         if self.is_checked.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -138,16 +145,16 @@ impl DirectoryStore {
         files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the function of the program that names this process, if there is one and it was not called. Never called
+    /// Calls the function of [`process_id`](DirectoryOptions::process_id), unless this process has done so. Never called
     /// under a lock.
     pub(crate) fn prepare(&self) {
         if self.options.has_process_id() && self.naming.ask(&self.options) {
-            // Series that were recorded meanwhile wait.
+            // Writes the series that were recorded meanwhile.
             self.retry.schedule_now();
         }
     }
 
-    /// The name of this process; `Unnamed` until the function of the program has returned.
+    /// Returns the name of this process; `Unnamed` until the function of `process_id` has returned.
     fn process_name(&self) -> Result<Cow<'static, str>, WriteError> {
         if self.options.has_process_id() {
             return self.naming.get().map(Cow::Borrowed).ok_or(WriteError::Unnamed);
@@ -156,7 +163,7 @@ impl DirectoryStore {
     }
 
     fn check_to_write(&self) -> Result<(), WriteError> {
-        self.find_place(&self.path).map_err(|cause| {
+        self.check_usable(&self.path).map_err(|cause| {
             WriteError::Directory(match cause {
                 PlaceError::Open(error) => error,
                 PlaceError::FileSystem(_) => io::Error::new(io::ErrorKind::Unsupported, cause),
@@ -169,18 +176,18 @@ impl DirectoryStore {
         fork::epoch() << 32 | self.closed.load(Ordering::Relaxed)
     }
 
-    /// Notes that a series has cells here, or is about to.
+    /// Registers a series that has cells here or is about to get them.
     pub(crate) fn bound(&self, series: &'static dyn Rebind) {
         self.files().bound.push(series);
     }
 
-    /// Detects a lost directory or lost files, and retries waiting series if the time has come. Called under the slow
-    /// path's lock.
+    /// Detects a lost directory or lost files, and retries waiting series if a retry is due. Called under the lock of the
+    /// slow path.
     pub(crate) fn refresh(&self) {
         self.files().refresh(self);
     }
 
-    /// Retries waiting series if the time has come. Called by recordings of waiting series, under no lock.
+    /// Retries waiting series if a retry is due. Called by recordings of waiting series, under no lock.
     pub(crate) fn retry(&self) {
         if self.retry.claim()
             && let Some(_lock) = fork::lock()
@@ -190,7 +197,7 @@ impl DirectoryStore {
         }
     }
 
-    /// New cells for a series; of a gauge the ones that it has. Called under the slow path's lock, after
+    /// Opens new cells for a series; a gauge that has cells keeps them. Called under the lock of the slow path, after
     /// [`refresh`](DirectoryStore::refresh).
     pub(crate) fn open_cells(&self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
         let mut files = self.files();
@@ -201,22 +208,22 @@ impl DirectoryStore {
             return Opened { cells: vec![*cells], gate: *gate };
         }
         let entries: Vec<_> = keys.iter().map(|key| NewEntry { key, value: 0.0, time }).collect();
-        files.place(self, kind, &entries)
+        files.open_new(self, kind, &entries)
     }
 
-    /// Lets go of all files of this process. Called under the slow path's lock.
+    /// Closes all files of this process. Called under the lock of the slow path.
     pub(crate) fn close(&self) {
         self.closed.fetch_add(1, Ordering::Relaxed);
         let mut files = self.files();
-        // Waiting series are tried once more, whatever was refused just now.
+        // Waiting series are retried without a pause.
         files.creation.clear();
         for (_, writer) in &mut files.writers {
             writer.end_pause();
         }
-        files.place_waiting(self);
+        files.write_waiting(self);
         files.unbind();
-        files.writers.drain(..).for_each(|(_, writer)| writer.close());
-        // Gauges begin at 0 in new files. The other waiting series can still be written into those.
+        SeriesWriter::close_all(files.writers.drain(..).map(|(_, writer)| writer));
+        // Gauges start from 0 in new files. The other waiting series can still be written to those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
             files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
         for series in gauges {
@@ -226,7 +233,7 @@ impl DirectoryStore {
     }
 }
 
-fn refuse(path: &Path, cause: PlaceError) -> Error {
+fn unusable(path: &Path, cause: PlaceError) -> Error {
     match cause {
         PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
         PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
@@ -234,13 +241,13 @@ fn refuse(path: &Path, cause: PlaceError) -> Error {
 }
 
 impl Files {
-    /// Has every series look for its cells again at its next recording.
+    /// Makes every series open new cells at its next recording.
     fn unbind(&mut self) {
         self.bound.drain(..).for_each(Rebind::unbind);
     }
 
-    /// Makes cells for all samples of a series, in a file or else on the heap.
-    fn place(
+    /// Creates cells for all samples of a series, in a file or else on the heap.
+    fn open_new(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
@@ -248,7 +255,7 @@ impl Files {
     ) -> Opened {
         let opened = match self.append(store, kind, entries, Room::Ordinary) {
             Ok(cells) => Opened { cells, gate: None },
-            Err(error) => self.set_aside(store, kind, entries, &error),
+            Err(error) => self.keep_on_heap(store, kind, entries, &error),
         };
         if kind.mode().is_some() {
             for (entry, cells) in entries.iter().zip(&opened.cells) {
@@ -258,8 +265,8 @@ impl Files {
         opened
     }
 
-    /// Makes cells on the heap for a series that cannot be written, which waits if the error is transient.
-    fn set_aside(
+    /// Creates cells on the heap for a series that cannot be written. It waits if the error is transient.
+    fn keep_on_heap(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
@@ -272,10 +279,10 @@ impl Files {
             cells
         };
         let cells: Vec<_> = entries.iter().map(on_heap).collect();
-        // OK because the function of the program returns soon.
+        // A series that only waits for the function of `process_id` is not counted as dropped.
         let is_dropped = !matches!(error, WriteError::Unnamed);
         if is_dropped {
-            self.dropped(store, error);
+            self.count_dropped(store, error);
         }
         if !error.is_transient() {
             return Opened { cells, gate: None };
@@ -291,6 +298,7 @@ impl Files {
         Opened { cells, gate: Some(gate) }
     }
 
+    /// Appends entries to the current file of a kind, or to a new one.
     fn append(
         &mut self,
         store: &DirectoryStore,
@@ -301,7 +309,7 @@ impl Files {
         if let Some(&at) = self.current.get(&kind) {
             let (_, writer) = &mut self.writers[at];
             match writer.append_all(entries, room) {
-                // The file keeps its series, whose cells stay mapped, and its lock; new ones go to another.
+                // The file keeps its series, whose cells stay mapped, and its lock. New series go to another file.
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => writer.retire(),
                 result => return result,
             }
@@ -313,7 +321,7 @@ impl Files {
         cells
     }
 
-    /// Creates a file, unless that failed less than a pause ago.
+    /// Creates a file, unless the pause after a failure is not over yet.
     fn create(
         &mut self,
         store: &DirectoryStore,
@@ -324,7 +332,7 @@ impl Files {
             none => none.insert(draw_id(&store.process_name()?)?),
         };
         self.creation.check()?;
-        // A fork that was waited for in vain is not waited for again.
+        // After a fork that did not end in time, the next attempt does not wait.
         let wait = match self.creation.last() {
             Some(WriteError::Forked) => ForkWait::None,
             _ => ForkWait::Long,
@@ -333,32 +341,33 @@ impl Files {
         let created = store
             .check_to_write()
             .and_then(|()| SeriesWriter::create_beside_forks(&store.path, kind, id, access, wait));
-        let place = place::identity(&store.path);
+        let dir = place::identity(&store.path);
         match created {
             Ok(writer) => {
-                self.dir = place;
+                self.dir = dir;
                 self.creation.clear();
                 Ok(writer)
             }
             Err(error) => {
-                self.refused_in = place;
+                self.failed_in = dir;
                 Err(self.creation.note(error))
             }
         }
     }
 
+    /// See [`DirectoryStore::refresh`].
     fn refresh(&mut self, store: &DirectoryStore) {
         let ignored = dropped::take_ignored_recordings();
         if ignored > 0 {
             let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            self.tell(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
+            self.count_own(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
         }
-        let is_refused = self.creation.last().is_some();
-        if self.writers.is_empty() && self.waiting.is_empty() && !is_refused {
+        let has_failed = self.creation.last().is_some();
+        if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
             return;
         }
         let now = place::identity(&store.path);
-        if is_refused && now != self.refused_in {
+        if has_failed && now != self.failed_in {
             self.creation.clear();
             store.retry.schedule_now();
         }
@@ -367,15 +376,14 @@ impl Files {
         }
         self.recreate_if_lost(store, now);
         if !self.waiting.is_empty() && store.retry.claim() {
-            self.place_waiting(store);
+            self.write_waiting(store);
         }
     }
 
-    /// Where the directory was removed or replaced, or some of its files, writes what was in them into new
-    /// files.
+    /// If the directory or some of the files were removed or replaced, writes their values to new files.
     ///
-    /// What was recorded so far goes into entries that nobody adds to any more; each series gets new ones
-    /// at its next recording. Only gauges go on with their entry.
+    /// The values so far become entries that are not added to any more; each series gets new entries at its next
+    /// recording. Only gauges continue with their entry.
     fn recreate_if_lost(&mut self, store: &DirectoryStore, now: Option<Identity>) {
         let is_moved = now != self.dir;
         let is_lost = |(_, writer): &(FileKind, SeriesWriter)| {
@@ -385,13 +393,13 @@ impl Files {
             return;
         }
         self.unbind();
-        // What is in the other files is still seen, and would be counted twice.
+        // Only lost files are written anew: the others are still read, and their values would be counted twice.
         let lost: Vec<_> = self.writers.extract_if(.., |writer| is_lost(writer)).collect();
         self.current.clear();
         let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
         self.current.extend(kept);
         for (kind, _) in &lost {
-            // A gauge has one entry, which may be in a file of the kind that is not lost.
+            // The entry of a gauge may be in another file of the kind, which is not lost.
             let others = self.writers.iter().filter(|(other, _)| other == kind);
             let kept: HashSet<Vec<u8>> =
                 others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
@@ -399,36 +407,36 @@ impl Files {
                 other != kind || gate.is_some() || kept.contains(&**key)
             });
             if *kind == FileKind::Counter {
-                self.own.retain(|_, told| told.cells.is_none());
+                self.own.retain(|_, counter| counter.cells.is_none());
             }
         }
         let count = lost.len() as u64;
-        for (kind, writer) in lost {
+        for (kind, writer) in &lost {
             for (key, value, time) in writer.entries() {
-                self.place(store, kind, &[NewEntry { key: &key, value, time }]);
+                self.open_new(store, *kind, &[NewEntry { key: &key, value, time }]);
             }
-            writer.close();
         }
+        SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
         dropped::count_lost_files(count, &store.path);
         let help = "Series files that were removed while their process was recording.";
-        self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
+        self.count_own(store, ("multiprom_files_lost", ""), help, count as f64);
     }
 
-    /// Writes waiting series into files, as many as possible.
-    fn place_waiting(&mut self, store: &DirectoryStore) {
-        let mut refused: Vec<FileKind> = Vec::new();
+    /// Writes as many waiting series to files as possible.
+    fn write_waiting(&mut self, store: &DirectoryStore) {
+        let mut failed: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
         for series in std::mem::take(&mut self.waiting) {
             let kind = series.kind;
-            if refused.contains(&kind) || !series.close_gate(deadline) {
+            if failed.contains(&kind) || !series.close_gate(deadline) {
                 self.waiting.push(series);
                 continue;
             }
             match self.append(store, kind, &series.entries(), Room::Ordinary) {
-                Ok(cells) => self.recovered(store, &series, &cells),
+                Ok(cells) => self.count_recovered(store, &series, &cells),
                 Err(_) => {
                     series.gate.open();
-                    refused.push(kind);
+                    failed.push(kind);
                     self.waiting.push(series);
                 }
             }
@@ -438,11 +446,16 @@ impl Files {
         } else {
             store.retry.schedule();
         }
-        self.tell_untold(store);
+        self.write_own_counters(store);
     }
 
-    /// Counts a waiting series that was written, and keeps the entry of a gauge.
-    fn recovered(&mut self, store: &DirectoryStore, series: &WaitingSeries, cells: &[SampleCells]) {
+    /// Counts a waiting series that was written, and stores the new entry of a gauge.
+    fn count_recovered(
+        &mut self,
+        store: &DirectoryStore,
+        series: &WaitingSeries,
+        cells: &[SampleCells],
+    ) {
         if series.kind.mode().is_some() {
             for (key, cells) in series.keys.iter().zip(cells) {
                 self.gauges.insert((series.kind, key.into()), (*cells, None));
@@ -451,56 +464,57 @@ impl Files {
         if let Some(reason) = series.reason {
             dropped::count_recovered(reason);
             let help = "Series of this process that were dropped and got into a series file later.";
-            self.tell(store, ("multiprom_recovered_series", reason), help, 1.0);
+            self.count_own(store, ("multiprom_recovered_series", reason), help, 1.0);
         }
     }
 
-    /// Counts a series that was not written, also in a file if there is room.
-    fn dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
+    /// Counts a series that was not written, also in a file if it has space.
+    fn count_dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
         let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
         dropped::count(error.reason(), error.is_transient(), &named);
         let help = "Series of this process that did not get into a series file when they were first recorded.";
-        self.tell(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
+        self.count_own(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
     }
 
-    fn tell(
+    /// Adds to a counter of multiprom itself.
+    fn count_own(
         &mut self,
         store: &DirectoryStore,
         id: (&'static str, &'static str),
         help: &'static str,
         amount: f64,
     ) {
-        let told = self.own.entry(id).or_default();
-        told.help = help;
-        match told.cells {
+        let counter = self.own.entry(id).or_default();
+        counter.help = help;
+        match counter.cells {
             Some(cells) => cells.value.add(amount),
             None => {
-                told.untold += amount;
-                self.tell_untold(store);
+                counter.unwritten += amount;
+                self.write_own_counters(store);
             }
         }
     }
 
-    /// Writes entries for amounts that are not in a file yet. Those that cannot be written are retried, and exported by
-    /// the process itself.
-    fn tell_untold(&mut self, store: &DirectoryStore) {
-        let untold: Vec<_> = self
+    /// Writes entries for the amounts that are not in a file yet. If that fails it is retried, and the process itself
+    /// exports the counters.
+    fn write_own_counters(&mut self, store: &DirectoryStore) {
+        let unwritten: Vec<_> = self
             .own
             .iter()
-            .filter(|(_, told)| told.cells.is_none())
-            .map(|(id, told)| (*id, told.help, told.untold))
+            .filter(|(_, counter)| counter.cells.is_none())
+            .map(|(id, counter)| (*id, counter.help, counter.unwritten))
             .collect();
-        for ((name, reason), help, value) in untold {
+        for ((name, reason), help, value) in unwritten {
             let mut text = Vec::new();
             let sample = [name, "_total"].concat();
             let label = (!reason.is_empty()).then_some(("reason", reason));
             key::encode(&mut text, name, &sample, label.into_iter(), help);
             let entry = NewEntry { key: &text, value, time: 0.0 };
             if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last)
-                && let Some(told) = self.own.get_mut(&(name, reason))
+                && let Some(counter) = self.own.get_mut(&(name, reason))
             {
-                told.cells = cells.first().copied();
-                told.untold = 0.0;
+                counter.cells = cells.first().copied();
+                counter.unwritten = 0.0;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Counts of what is missing in the files: series by reason, which are logged once per reason, and recordings.
+//! Counts the series, recordings and files that are missing in a directory. Series are logged once per reason.
 
 use std::fmt;
 use std::path::Path;
@@ -12,14 +12,14 @@ const REASONS: [&str; 8] =
 
 static DROPPED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
 
-/// Those of them that were written later.
+/// The dropped series that were written later.
 static RECOVERED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
 
 fn position(reason: &str) -> usize {
-    REASONS.iter().position(|&known| known == reason).unwrap_or(REASONS.len() - 1)
+    REASONS.iter().position(|&each| each == reason).unwrap_or(REASONS.len() - 1)
 }
 
-/// Counts one series that lives on the heap instead.
+/// Counts a series that stays on the heap.
 pub(super) fn count(reason: &'static str, is_transient: bool, message: &dyn fmt::Display) {
     // ORDERING: relaxed, a statistic.
     if DROPPED[position(reason)].fetch_add(1, Ordering::Relaxed) > 0 {
@@ -38,28 +38,28 @@ pub(super) fn count_recovered(reason: &'static str) {
 }
 
 static IGNORED_RECORDINGS: AtomicU64 = AtomicU64::new(0);
-/// Those of them that are counted in a file.
-static TOLD_RECORDINGS: AtomicU64 = AtomicU64::new(0);
+/// The ignored recordings that are counted in a file.
+static WRITTEN_RECORDINGS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a recording that would have to enter the slow path of its own thread again.
+/// Counts a recording that was ignored because its thread is already in the slow path.
 pub(crate) fn recording_ignored() {
     IGNORED_RECORDINGS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How many recordings were ignored since the last call.
+/// Returns how many recordings were ignored since the last call.
 pub(super) fn take_ignored_recordings() -> u64 {
     let ignored = ignored_recordings();
-    ignored - TOLD_RECORDINGS.swap(ignored, Ordering::Relaxed).min(ignored)
+    ignored - WRITTEN_RECORDINGS.swap(ignored, Ordering::Relaxed).min(ignored)
 }
 
-/// How many recordings of this process were ignored.
+/// Returns how many recordings of this process were ignored.
 pub(crate) fn ignored_recordings() -> u64 {
     IGNORED_RECORDINGS.load(Ordering::Relaxed)
 }
 
 static LOST_FILES: AtomicU64 = AtomicU64::new(0);
 
-/// Counts files that were removed under this process.
+/// Counts files that were removed while this process was recording.
 pub(super) fn count_lost_files(count: u64, dir: &Path) {
     if LOST_FILES.fetch_add(count, Ordering::Relaxed) == 0 {
         let dir = dir.display();
@@ -69,17 +69,17 @@ pub(super) fn count_lost_files(count: u64, dir: &Path) {
     }
 }
 
-/// How many files were removed under this process.
+/// Returns how many files were removed while this process was recording.
 pub(crate) fn lost_files() -> u64 {
     LOST_FILES.load(Ordering::Relaxed)
 }
 
-/// How many series of this process did not get into a file when they were first recorded, by reason.
+/// Returns, by reason, how many series of this process could not be written when they were first recorded.
 pub(crate) fn dropped_series() -> impl Iterator<Item = (&'static str, u64)> {
     REASONS.into_iter().zip(DROPPED.iter().map(|count| count.load(Ordering::Relaxed)))
 }
 
-/// How many of those were written later, by reason.
+/// Returns, by reason, how many of those were written later.
 pub(crate) fn recovered_series() -> impl Iterator<Item = (&'static str, u64)> {
     REASONS.into_iter().zip(RECOVERED.iter().map(|count| count.load(Ordering::Relaxed)))
 }

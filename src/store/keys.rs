@@ -8,7 +8,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Adds a key, which `encode` appends to the bytes.
+    /// Adds a key, which `encode` appends to its argument.
     pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.bytes);
         self.ends.push(self.bytes.len());

@@ -1,15 +1,15 @@
-//! The name of this process, as returned by a function of the program.
+//! The name that [`process_id`](super::DirectoryOptions::process_id) returns for this process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::DirectoryOptions;
 use super::fork::{self, PerProcess, StaticRef};
+use super::options::DirectoryOptions;
 
-/// Calls the function once in each process, and never under a lock: it may record, or wait for other threads.
+/// Calls the function of `process_id` once in each process, never under a lock: it may record or wait for other threads.
 pub(super) struct Naming(PerProcess<Name>);
 
 struct Name {
-    /// Set by the thread that calls the function.
+    /// Whether a thread has begun to call the function.
     is_asked: AtomicBool,
     text: StaticRef<String>,
 }
@@ -24,10 +24,10 @@ impl Naming {
         self.0.get_or_create(unasked)
     }
 
-    /// Calls the function, unless a thread of this process has done so before. Returns whether it was called.
+    /// Calls the function unless a thread of this process has done so. Returns whether it was called.
     pub(super) fn ask(&self, options: &DirectoryOptions) -> bool {
         let name = self.name();
-        // Not from a signal handler or an allocator that interrupted the slow path, which holds a lock.
+        // A signal handler or an allocator may have interrupted the slow path, which holds a lock.
         if name.is_asked.load(Ordering::Relaxed) || fork::is_inside() {
             return false;
         }
@@ -38,7 +38,7 @@ impl Naming {
         true
     }
 
-    /// The name; `None` until the function has returned.
+    /// Returns the name; `None` until the function has returned.
     pub(super) fn get(&self) -> Option<&'static str> {
         self.name().text.get().map(String::as_str)
     }

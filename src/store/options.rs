@@ -1,14 +1,14 @@
-//! How series files are written.
+//! Options of a multiprocess directory.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
-use crate::file::writer::Access;
+use crate::file::writer::FileAccess;
 use crate::logging::log_line;
 
-/// Gives the name of this process.
+/// Returns the name of this process.
 type ProcessName = Box<dyn Fn() -> String + Send + Sync>;
 
 /// How the series files of a directory are written.
@@ -28,18 +28,19 @@ pub struct DirectoryOptions {
 }
 
 impl DirectoryOptions {
-    /// Files named by the pid, for the owner only.
+    /// Files are named by the pid, and only their owner may read them.
     pub fn new() -> DirectoryOptions {
         DirectoryOptions::default()
     }
 
-    /// What stands for a process in file names and in the label `pid`, in place of the pid: the number of a
-    /// worker, say, which keeps the number of series down where processes come and go.
+    /// Sets the name of a process in file names and in the label `pid`, in place of the pid.
     ///
-    /// The function is called when the backend is made, and once in each process that records. It may record, and wait
-    /// for threads that record: it is called under no lock, and new series are exported after it has returned. The pid
-    /// is used if it panics, or returns what cannot be part of a file name. Several processes may have the same name,
-    /// also at the same time: their files never collide.
+    /// A name such as the index of a worker keeps the number of series small when processes come and go.
+    ///
+    /// The function is called when the backend is created, and once in each process that records. It is called without a
+    /// lock, so it may record and may wait for threads that record; new series are exported after it has returned. The pid
+    /// is used if the function panics or returns a name that cannot be part of a file name. Several processes may have the
+    /// same name, also at the same time: their files never collide.
     pub fn process_id(
         mut self,
         name: impl Fn() -> String + Send + Sync + 'static,
@@ -50,30 +51,30 @@ impl DirectoryOptions {
 
     /// Creates files with mode 0640 instead of 0600, for an exporter that runs as another user.
     ///
-    /// Such an exporter sees by the lock of a file that its writer has ended. To compact the files it needs write
-    /// access to the directory; without, start it with `--compact off`.
+    /// Such an exporter detects by the lock of a file that its writer has ended. To compact files it needs write access
+    /// to the directory; without that access, start it with `--compact off`.
     pub fn group_readable(mut self) -> DirectoryOptions {
         self.is_group_readable = true;
         self
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn access(&self) -> Access {
-        if self.is_group_readable { Access::Group } else { Access::Owner }
+    pub(super) fn access(&self) -> FileAccess {
+        if self.is_group_readable { FileAccess::Group } else { FileAccess::Owner }
     }
 
-    /// Whether a function of the program names the process.
+    /// Whether the program sets the name of the process.
     #[cfg(target_os = "linux")]
     pub(super) fn has_process_id(&self) -> bool {
         self.process_id.is_some()
     }
 
-    /// Checks the name that this process would have.
+    /// Checks the name that the function returns in this process.
     pub(super) fn check(&self) -> Result<()> {
         self.chosen_name().map(drop)
     }
 
-    /// The name of this process: the one that was chosen if it can be one, else the pid. Calls the program.
+    /// Returns the name of this process: the chosen one if it is valid, else the pid. Calls the function.
     pub(super) fn process_name(&self) -> String {
         let chosen = catch_unwind(AssertUnwindSafe(|| self.chosen_name()));
         let panicked = |_| {
@@ -87,6 +88,7 @@ impl DirectoryOptions {
         std::process::id().to_string()
     }
 
+    /// Calls the function and checks the name that it returns.
     fn chosen_name(&self) -> Result<Option<String>> {
         let Some(name) = self.process_id.as_ref().map(|name| name()) else {
             return Ok(None);

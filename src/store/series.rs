@@ -1,66 +1,18 @@
-//! From a series, as metrics see it, to the key and the file that its samples have.
+//! What a store and a series know of each other.
 
-use super::{Gate, Keys, SampleCells, Store};
-use crate::file::key;
-use crate::file::name::FileKind;
-use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, number};
+use super::gate::Gate;
+use crate::file::SampleCells;
 
 /// The cells of a series.
 pub struct Opened {
     /// One for each sample.
     pub(crate) cells: Vec<SampleCells>,
-    /// Set if the series waits: recordings pass it.
+    /// The gate that recordings pass while the series waits.
     pub(crate) gate: Option<&'static Gate>,
 }
 
-/// Opens the cells of one series.
-pub struct SeriesOpener<'a> {
-    store: Store,
-    kind: FileKind,
-    family: &'a str,
-    help: &'a str,
-    labels: LabelSet,
-}
-
-impl<'a> SeriesOpener<'a> {
-    /// Called under the slow path's lock.
-    pub(crate) fn new(
-        store: Store,
-        family: &'a str,
-        help: &'a str,
-        metric_type: MetricType,
-        mode: Option<GaugeMode>,
-        labels: LabelSet,
-    ) -> SeriesOpener<'a> {
-        let kind = match metric_type {
-            MetricType::Counter => FileKind::Counter,
-            MetricType::Histogram => FileKind::Histogram,
-            MetricType::Summary => FileKind::Summary,
-            _ => FileKind::Gauge(mode.unwrap_or_default()),
-        };
-        SeriesOpener { store, kind, family, help, labels }
-    }
-
-    /// See [`Store::generation`].
-    pub(crate) fn generation(&self) -> u64 {
-        self.store.generation()
-    }
-
-    /// The cells of these samples; `time` is what their times hold until they are set.
-    pub(crate) fn open(&self, parts: impl Iterator<Item = SampleKind>, time: f64) -> Opened {
-        let mut keys = Keys::default();
-        for kind in parts {
-            let sample = [self.family, kind.suffix()].concat();
-            let with_bound;
-            let labels = match kind {
-                SampleKind::Bucket(bound) => {
-                    with_bound = self.labels.with("le", &number::bound_text(bound));
-                    &with_bound
-                }
-                _ => &self.labels,
-            };
-            keys.push(|bytes| key::encode(bytes, self.family, &sample, labels.iter(), self.help));
-        }
-        self.store.open(self.kind, &keys, time)
-    }
+/// A series whose cells can be replaced.
+pub(crate) trait Rebind: Sync {
+    /// Forgets the cells; the next recording opens new ones. Called under the lock of the slow path.
+    fn unbind(&self);
 }

@@ -1,4 +1,4 @@
-//! Cells of one series, split by thread.
+//! The cells of one series, split by thread.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,27 +7,26 @@ use super::gate::Gate;
 use super::owners::MAX_OWNERS;
 use super::thread::Token;
 
-/// The cells of a series in this process: some that one thread owns each, some that all may share.
+/// The cells of a series in this process: those that one thread owns, and those that all threads share.
 ///
-/// `C` is what one thread needs for a series: of a counter one word, of a histogram one for each
-/// bucket. Only the owner writes owned cells. All are entries of their own in the series file, which
-/// readers add up.
-// What scrapes read of most series comes first, in as few lines of the cache as there can be.
+/// `C` is the set of cells that one thread needs for a series: one word for a counter, one for each bucket for a
+/// histogram. Only the owner writes owned cells. Each set has entries of its own in the series file, which readers add up.
+// The fields that scrapes read for most series come first, in as few cache lines as possible.
 #[repr(C)]
 pub struct Split<C: 'static> {
-    /// The cells of the thread that recorded here first, by its token: at hand without another load. A
-    /// later owner of the index has the same token and the same cells.
+    /// The cells of the thread that recorded here first, by its token. They are stored in place, which saves a load. A later
+    /// owner of the same index has the same token and so the same cells.
     first: Tagged<C>,
-    /// The process that these cells belong to.
+    /// The epoch of the process that these cells belong to.
     epoch: u64,
-    /// Which owners there are besides the first, a bit for each, so that a scrape need not look at all places.
+    /// Bitmap of the other owners; scrapes skip unset slots.
     others: AtomicU32,
     shared: StaticRef<C>,
-    /// Cells for all threads while the series waits. Those of earlier waits are linked to them.
+    /// Cells for all threads while the series waits. They link to those of earlier waits.
     waiting: StaticRef<Waiting<C>>,
-    /// Cells of this process that nobody records into any more: their files were lost or closed.
+    /// Former cells of this process, whose files were lost or closed. No thread records into them.
     former: Option<&'static Split<C>>,
-    /// The first one's too.
+    /// The cells of all owners by index, including the first.
     owned: [StaticRef<C>; MAX_OWNERS],
 }
 
@@ -35,30 +34,30 @@ pub struct Split<C: 'static> {
 pub(crate) struct Waiting<C: 'static> {
     gate: &'static Gate,
     cells: C,
-    /// Cells of the wait before, whose values are in a file.
+    /// The cells of the previous wait, whose values are in a file.
     former: Option<&'static Waiting<C>>,
 }
 
 impl<C> Waiting<C> {
-    /// Records into the cells and returns `true`; returns `false` if they were moved into a file. `record` writes
-    /// atomically.
+    /// Records into the cells and returns `true`, or returns `false` if they were moved to a file. `record` must use atomic
+    /// additions.
     pub(crate) fn record(&self, record: impl FnOnce(&C)) -> bool {
         self.gate.pass(|| record(&self.cells))
     }
 }
 
-/// Cells, and how they may be written.
+/// Cells, and how the thread may write them.
 pub(crate) enum Claimed<C: 'static> {
-    /// By plain loads and stores: this thread is their only writer.
+    /// With plain loads and stores: this thread is their only writer.
     Owned(&'static C),
-    /// Atomically: other threads write them too.
+    /// With atomic additions: other threads write them too.
     Shared(&'static C),
     /// Through the gate.
     Waiting(&'static Waiting<C>),
 }
 
 impl<C: Sync> Split<C> {
-    /// A split without cells, for this process, which goes on with what was counted in `former`.
+    /// Creates a split without cells for this process. Values in `former` still count.
     pub(crate) fn following(former: Option<&'static Split<C>>) -> Split<C> {
         Split { former, ..Split::new() }
     }
@@ -75,7 +74,7 @@ impl<C: Sync> Split<C> {
         }
     }
 
-    /// A split for this process that goes on with the cells of its parent, which are on the heap.
+    /// Creates a split for this process that continues with the cells of its parent, which are on the heap.
     pub(crate) fn inherit(parent: &Split<C>) -> Split<C> {
         let split = Split::new();
         for (own, inherited) in split.owned.iter().zip(&parent.owned) {
@@ -87,7 +86,7 @@ impl<C: Sync> Split<C> {
         split
     }
 
-    /// The cells that the thread with this token owns, if it has recorded here.
+    /// Returns the cells that the thread with this token owns, if it has recorded here.
     #[inline]
     pub(crate) fn owned(&'static self, token: Token) -> Option<&'static C> {
         let first = self.first.get(token.bits());
@@ -97,25 +96,26 @@ impl<C: Sync> Split<C> {
         if token.epoch() == self.epoch { self.owned[token.index()].get() } else { None }
     }
 
+    /// Returns the shared cells, if there are any.
     pub(crate) fn shared(&self) -> Option<&'static C> {
         self.shared.get()
     }
 
-    /// The waiting cells, or the moved ones of the last wait.
+    /// Returns the waiting cells, or those of the last wait, which were moved.
     pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
         self.waiting.get()
     }
 
-    /// The cells for the thread with this token, made if need be. Gates are only closed under the slow path's lock, which
-    /// the caller holds.
+    /// Returns the cells for the thread with this token, which `make` creates if necessary. No gate closes meanwhile, as
+    /// that requires the lock of the slow path.
     pub(crate) fn claim(
         &'static self,
         token: Option<Token>,
         make: impl FnOnce() -> (C, Option<&'static Gate>),
         lock: &SlowPath,
     ) -> Claimed<C> {
-        let place = token.map_or(&self.shared, |token| &self.owned[token.index()]);
-        if let Some(cells) = place.get() {
+        let slot = token.map_or(&self.shared, |token| &self.owned[token.index()]);
+        if let Some(cells) = slot.get() {
             return if token.is_some() { Claimed::Owned(cells) } else { Claimed::Shared(cells) };
         }
         if let Some(waiting) = self.waiting.get().filter(|waiting| !waiting.gate.is_closed()) {
@@ -130,25 +130,25 @@ impl<C: Sync> Split<C> {
             return Claimed::Waiting(waiting);
         }
         let Some(token) = token else {
-            return Claimed::Shared(place.set_once(leak(cells)));
+            return Claimed::Shared(slot.set_once(leak(cells)));
         };
         Claimed::Owned(match self.first.fill(token.bits(), cells, lock) {
-            Ok(first) => place.set_once(first),
+            Ok(first) => slot.set_once(first),
             Err(cells) => {
-                let cells = place.set_once(leak(cells));
-                // ORDERING: release, so that who sees the bit sees the cells.
+                let cells = slot.set_once(leak(cells));
+                // ORDERING: release, so that a thread that sees the bit sees the cells.
                 self.others.fetch_or(1 << token.index(), Ordering::Release);
                 cells
             }
         })
     }
 
-    /// The cells of the thread that recorded first.
+    /// Returns the cells of the thread that recorded first.
     pub(crate) fn first(&self) -> Option<&C> {
         self.first.any()
     }
 
-    /// All cells, whoever writes them.
+    /// Iterates over all cells of this process.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
         let splits = std::iter::successors(Some(self), |split| split.former);
         splits.flat_map(|split| {

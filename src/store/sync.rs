@@ -1,3 +1,3 @@
-//! The atomics of the ownership protocol. The model checker builds `owners.rs` with its own.
+//! The atomics of the ownership protocol and of gates. The model checker replaces this file by its own atomics.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,11 +1,11 @@
-//! The token of a thread, which says what it owns and in which process.
+//! The token of a thread, which identifies the cells that the thread owns and its process.
 //!
-//! A thread that owns an index has a token: the epoch of the process and the index. It stands in a word of
+//! A thread that owns an index has a token: the epoch of the process and the index. The token is in a word of
 //! the page that a forked child finds wiped, and the thread keeps the address of that word. So one load
 //! tells a recording thread both that the process is still the same and which cells it may write:
 //! those that bear its token.
 //!
-//! Words are not chosen by index: the thread that forked keeps its word in the child, where another thread
+//! Words are not assigned by index: the thread that forked keeps its word in the child, where another thread
 //! may take its index first. Words of the parent's other threads are never used in the child.
 
 use std::cell::Cell;
@@ -15,9 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::fork::{self, Inside, PerProcess};
 use super::owners::{MAX_OWNERS, Owners};
 
-/// The word of threads that own no index.
+/// The word of all threads that own no index.
 static NO_OWNER: AtomicU64 = AtomicU64::new(0);
-/// The same for threads whose thread-local values are being dropped: they take no index any more.
+/// The word of threads whose thread-local values are being dropped. They take no index any more.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -27,9 +27,9 @@ thread_local! {
 
 static OWNERS: PerProcess<Owners> = PerProcess::new();
 
-/// Words that no thread of this process or of its forebears has had.
+/// The index of the first word that no thread of this process or of its ancestors has had.
 static NEXT_WORD: AtomicUsize = AtomicUsize::new(0);
-/// Words of threads of this process that have ended.
+/// The words of threads of this process that have ended.
 static FREE_WORDS: PerProcess<Mutex<Vec<&'static AtomicU64>>> = PerProcess::new();
 
 fn free_words() -> MutexGuard<'static, Vec<&'static AtomicU64>> {
@@ -37,13 +37,13 @@ fn free_words() -> MutexGuard<'static, Vec<&'static AtomicU64>> {
     words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A word that no other thread has; `None` after many generations of forks.
+/// Takes a word that no other thread has. Returns `None` after many generations of forks.
 fn take_word() -> Option<&'static AtomicU64> {
     let free = free_words().pop();
     free.or_else(|| fork::owner_word(NEXT_WORD.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Names a thread that owns an index in one process. 0 names none.
+/// Identifies a thread that owns an index in one process. 0 identifies none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token(u64);
 
@@ -52,7 +52,7 @@ impl Token {
         Token(epoch * MAX_OWNERS as u64 + index as u64)
     }
 
-    /// The index; of no token, whatever.
+    /// Returns the index; any value if the token is 0.
     #[inline]
     pub(super) fn index(self) -> usize {
         self.0 as usize % MAX_OWNERS
@@ -69,7 +69,7 @@ impl Token {
     }
 }
 
-/// Gives the index back when the thread ends.
+/// Releases the index when the thread ends.
 struct End;
 
 impl Drop for End {
@@ -77,7 +77,7 @@ impl Drop for End {
         let word = WORD.replace(&ENDED);
         let token = Token(word.swap(0, Ordering::Relaxed));
         if token.epoch() == fork::epoch() {
-            OWNERS.get_or_create(Owners::new).give_back(token.index());
+            OWNERS.get_or_create(Owners::new).release(token.index());
         }
         if !std::ptr::eq(word, &raw const NO_OWNER) {
             free_words().push(word);
@@ -85,13 +85,13 @@ impl Drop for End {
     }
 }
 
-/// The token of this thread, or 0.
+/// Returns the token of this thread, or 0.
 #[inline]
 pub(crate) fn token() -> Token {
     Token(WORD.get().load(Ordering::Relaxed))
 }
 
-/// The token of this thread, which takes an index if need be; `None` where all are taken, or the
+/// Returns the token of this thread, which takes an index if necessary. Returns `None` if all are taken or the
 /// thread is ending.
 pub(crate) fn claim(_inside: &Inside) -> Option<Token> {
     let epoch = fork::epoch();
@@ -99,7 +99,7 @@ pub(crate) fn claim(_inside: &Inside) -> Option<Token> {
     if token.epoch() == epoch {
         return Some(token);
     }
-    // The thread-local value whose drop gives the index back must exist before it is taken.
+    // The thread-local value whose drop releases the index must exist before the index is taken.
     let word = WORD.get();
     if std::ptr::eq(word, &raw const ENDED) || END.try_with(|_| ()).is_err() {
         return None;
@@ -107,7 +107,7 @@ pub(crate) fn claim(_inside: &Inside) -> Option<Token> {
     let index = OWNERS.get_or_create(Owners::new).take()?;
     let is_first = std::ptr::eq(word, &raw const NO_OWNER);
     let Some(word) = (if is_first { take_word() } else { Some(word) }) else {
-        OWNERS.get_or_create(Owners::new).give_back(index);
+        OWNERS.get_or_create(Owners::new).release(index);
         return None;
     };
     let token = Token::new(epoch, index);
@@ -141,7 +141,7 @@ mod tests {
         struct Late;
         impl Drop for Late {
             fn drop(&mut self) {
-                // Whichever of the two is dropped first, this must not hang or panic.
+                // Whichever of the two values is dropped first, this must not hang or panic.
                 let _ = claim();
             }
         }

@@ -1,18 +1,20 @@
-//! Waiting series: they could not be written to a file yet, and their cells are on the heap.
+//! Waiting series: series that could not be written to a file yet, and whose cells are on the heap.
 //!
 //! Recordings of a waiting series pass a gate and write cells that all threads share. To write the series to a file, its
-//! gate is closed and all its samples are appended in one step. The next recording opens cells in the file; readers
-//! add both entries up.
+//! gate is closed and all its samples are appended in one step. The next recording opens new cells in the file; readers
+//! add up both entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
-use super::{Keys, SampleCells};
+use super::keys::Keys;
+use crate::file::SampleCells;
 use crate::file::name::FileKind;
-use crate::file::writer::{NewEntry, Refused};
+use crate::file::write_error::Refused;
+use crate::file::writer::NewEntry;
 
-/// How long a retry waits for recordings inside gates, in all. They take nanoseconds unless their thread is not
+/// How long a retry waits for recordings inside gates, in total. They take nanoseconds unless their thread is not
 /// scheduled.
 pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
 
@@ -23,12 +25,12 @@ pub(super) struct WaitingSeries {
     /// One for each key.
     pub(super) cells: Vec<SampleCells>,
     pub(super) gate: &'static Gate,
-    /// The reason for which it was counted as dropped, if it was.
+    /// The reason for which the series was counted as dropped, if it was.
     pub(super) reason: Option<&'static str>,
 }
 
 impl WaitingSeries {
-    /// The entries to write, with the current values.
+    /// Returns the entries to write, with the current values.
     pub(super) fn entries(&self) -> Vec<NewEntry<'_>> {
         let samples = self.keys.iter().zip(&self.cells);
         let entry = |(key, cells): (_, &SampleCells)| {
@@ -52,7 +54,7 @@ impl WaitingSeries {
     }
 }
 
-/// The time of the next attempt to write waiting series. Recordings read it without a lock.
+/// The time of the next retry to write waiting series. Recordings read it without a lock.
 pub(super) struct Retry {
     start: Instant,
     /// Milliseconds since `start`.
@@ -70,12 +72,12 @@ impl Retry {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// A pause from now, rounded up, so that the pause of the failed operation is over by then.
+    /// Returns the time after a pause, rounded up, so that the pause of the failed operation is over by then.
     fn next(&self) -> u64 {
         self.now() + 1 + Refused::PAUSE.as_millis() as u64
     }
 
-    /// Whether the time has come. Returns `true` to one caller, and sets the time a pause ahead for all others.
+    /// Whether a retry is due. Returns `true` to one caller, and postpones the retry by a pause for all others.
     pub(super) fn claim(&self) -> bool {
         // ORDERING: relaxed, as waiting series are read under a lock.
         let at = self.at.load(Ordering::Relaxed);
@@ -87,16 +89,17 @@ impl Retry {
                 .is_ok()
     }
 
-    /// Sets the time a pause ahead, unless it is earlier already.
+    /// Schedules a retry after a pause, unless one is scheduled earlier.
     pub(super) fn schedule(&self) {
         self.at.fetch_min(self.next(), Ordering::Relaxed);
     }
 
-    /// Makes the next recording try.
+    /// Makes a retry due now.
     pub(super) fn schedule_now(&self) {
         self.at.store(0, Ordering::Relaxed);
     }
 
+    /// Cancels the retry, as no series waits.
     pub(super) fn cancel(&self) {
         self.at.store(NEVER, Ordering::Relaxed);
     }

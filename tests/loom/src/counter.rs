@@ -99,7 +99,7 @@ impl Counter {
         match self.owners.take() {
             Some(index) => {
                 self.owned[index + self.owned.len() - MAX_OWNERS].inc();
-                self.owners.give_back(index);
+                self.owners.release(index);
                 true
             }
             None => {

@@ -12,7 +12,7 @@ use crate::{model_bounded, without_acquire, without_release};
 pub(crate) trait Indexes: Send + Sync + 'static {
     fn new() -> Self;
     fn take(&self) -> Option<usize>;
-    fn give_back(&self, index: usize);
+    fn release(&self, index: usize);
 
     /// All indexes but the last `free` ones are taken.
     fn with_free(free: usize) -> Arc<Self>
@@ -38,8 +38,8 @@ macro_rules! indexes {
                 self.take()
             }
 
-            fn give_back(&self, index: usize) {
-                self.give_back(index);
+            fn release(&self, index: usize) {
+                self.release(index);
             }
         }
     )*};
@@ -48,7 +48,7 @@ macro_rules! indexes {
 indexes!(Owners, without_acquire::owners::Owners, without_release::owners::Owners);
 
 #[test]
-fn every_index_is_given_out_at_most_once() {
+fn every_index_is_assigned_at_most_once() {
     model_bounded(3, || {
         let owners = Owners::with_free(2);
         let others: Vec<_> = (0..2)
@@ -78,7 +78,7 @@ fn two_threads_never_own_one_index_at_the_same_time() {
                     assert!(!owned[index].swap(true, Ordering::Relaxed), "{index} is owned");
                     thread::yield_now();
                     owned[index].store(false, Ordering::Relaxed);
-                    owners.give_back(index);
+                    owners.release(index);
                 }
             }
         };

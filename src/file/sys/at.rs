@@ -1,0 +1,100 @@
+//! Calls that name a file relative to an open directory.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _};
+
+use super::call::{c_string, check};
+
+/// Opens `name` relative to a directory.
+pub(crate) fn open_at(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    flags: libc::c_int,
+    mode: libc::mode_t,
+) -> io::Result<File> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call; the kernel keeps nothing of it.
+    let result = unsafe {
+        libc::openat(
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            libc::c_uint::from(mode),
+        )
+    };
+    let fd = check(result)?;
+    // SAFETY: openat gave this descriptor to us alone.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Gives a file from `O_TMPFILE` a name. A name that is taken is `AlreadyExists`.
+pub(crate) fn link_at(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // NOTE: AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. See: open(2), O_TMPFILE.
+    let source = c_string(&format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let name = c_string(name)?;
+    // SAFETY: both paths are C strings that live through the call.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            source.as_ptr(),
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// What becomes of a file that has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is replaced, in one step.
+    Replaced,
+    /// It stays; the error is `AlreadyExists`.
+    Kept,
+}
+
+/// Renames a file of one directory into another, or into the same.
+pub(crate) fn rename_at(
+    (from_dir, from): (BorrowedFd<'_>, &str),
+    (to_dir, to): (BorrowedFd<'_>, &str),
+    taken: Taken,
+) -> io::Result<()> {
+    let (from, to) = (c_string(from)?, c_string(to)?);
+    let flags = match taken {
+        Taken::Replaced => 0,
+        Taken::Kept => libc::RENAME_NOREPLACE,
+    };
+    // SAFETY: both names are C strings that live through the call.
+    let result = unsafe {
+        libc::renameat2(from_dir.as_raw_fd(), from.as_ptr(), to_dir.as_raw_fd(), to.as_ptr(), flags)
+    };
+    check(result).map(drop)
+}
+
+/// Makes a directory, for its owner only.
+pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call.
+    let result = unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), 0o700) };
+    check(result).map(drop)
+}
+
+/// Removes the name of a file from a directory.
+pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    remove_at(dir, name, 0)
+}
+
+/// Removes an empty directory from a directory.
+pub(crate) fn remove_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    remove_at(dir, name, libc::AT_REMOVEDIR)
+}
+
+fn remove_at(dir: BorrowedFd<'_>, name: &str, flags: libc::c_int) -> io::Result<()> {
+    let name = c_string(name)?;
+    // SAFETY: `name` is a C string that lives through the call.
+    let result = unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) };
+    check(result).map(drop)
+}

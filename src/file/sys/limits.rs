@@ -1,0 +1,45 @@
+//! Resource limits of this process, and the page size.
+#![expect(unsafe_code, reason = "system calls")]
+
+/// How many files this process may have open.
+pub(crate) fn descriptor_limit() -> usize {
+    limits(libc::RLIMIT_NOFILE).map_or(0, |limits| limits.rlim_cur as usize)
+}
+
+/// Raises that number as far as the process may. Not for programs that start others, which may rely on it.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of exporters"))]
+pub(crate) fn raise_descriptor_limit() {
+    if let Some(limits) = limits(libc::RLIMIT_NOFILE) {
+        let limits = libc::rlimit { rlim_cur: limits.rlim_max, ..limits };
+        // SAFETY: the pointer is to a valid structure. Where it fails the limit stays as it is.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+    }
+}
+
+#[cfg(target_env = "musl")]
+type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Resource = libc::__rlimit_resource_t;
+
+fn limits(resource: Resource) -> Option<libc::rlimit> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is valid and writable.
+    let result = unsafe { libc::getrlimit(resource, &raw mut limits) };
+    (result == 0).then_some(limits)
+}
+
+/// Whether the host may run out of addresses before it runs out of memory. See: getrlimit(2), RLIMIT_AS.
+pub(crate) fn is_address_space_limited() -> bool {
+    limits(libc::RLIMIT_AS).is_some_and(|limits| limits.rlim_cur != libc::RLIM_INFINITY)
+}
+
+/// The length of a page of memory.
+pub(crate) fn page_len() -> usize {
+    // SAFETY: takes a number only.
+    let len = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // OK because the kernel tells every process the length of its pages.
+    usize::try_from(len).unwrap_or(MIN_PAGE_LEN)
+}
+
+/// The shortest page of the processors that this backend is built for.
+const MIN_PAGE_LEN: usize = 4096;

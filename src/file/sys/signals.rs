@@ -1,0 +1,106 @@
+//! Signals that are blocked in one thread for a time.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Signals that a call in this thread may raise, blocked for its time and taken after it.
+pub(in crate::file) struct TakenSignals {
+    signals: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl TakenSignals {
+    pub(in crate::file) fn new(signals: &[libc::c_int]) -> io::Result<TakenSignals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset fills the set it is given.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut set = unsafe { set.assume_init() };
+        for signal in signals {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigaddset(&raw mut set, *signal) };
+        }
+        let mut before = set;
+        // SAFETY: both sets are valid; only the mask of this thread changes.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        // A signal that was blocked before is the host's, should it be pending.
+        for signal in signals {
+            // SAFETY: the set is valid, the number is that of a signal.
+            let had_blocked = unsafe { libc::sigismember(&raw const before, *signal) } == 1;
+            if had_blocked {
+                // SAFETY: as above.
+                unsafe { libc::sigdelset(&raw mut set, *signal) };
+            }
+        }
+        Ok(TakenSignals { signals: set, before })
+    }
+
+    /// Takes signals that came meanwhile, and gives the thread the mask that it had.
+    pub(in crate::file) fn restore(self) {
+        let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            // SAFETY: set and time are valid; no information about the signal is asked for.
+            let taken = unsafe {
+                libc::sigtimedwait(&raw const self.signals, ptr::null_mut(), &raw const no_wait)
+            };
+            if taken < 0 {
+                break;
+            }
+        }
+        // SAFETY: `before` is the mask that pthread_sigmask gave.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}
+
+/// The signals that a thread raises by what it does. Where one is blocked, it ends the process without a handler.
+///
+/// See: sigprocmask(2), NOTES; seccomp(2), `SECCOMP_RET_TRAP`.
+const SYNCHRONOUS_SIGNALS: [libc::c_int; 6] =
+    [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
+/// All other signals, blocked in this thread until this is dropped there.
+pub(crate) struct BlockedSignals {
+    before: libc::sigset_t,
+    /// A mask is that of one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(crate) fn new() -> io::Result<BlockedSignals> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset fills the set it is given.
+        unsafe { libc::sigfillset(set.as_mut_ptr()) };
+        // SAFETY: filled in the line before.
+        let mut set = unsafe { set.assume_init() };
+        for signal in SYNCHRONOUS_SIGNALS {
+            // SAFETY: the set is valid, the number is that of a signal.
+            unsafe { libc::sigdelset(&raw mut set, signal) };
+        }
+        let mut before = set;
+        // SAFETY: both sets are valid; only the mask of this thread changes.
+        let error =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        Ok(BlockedSignals { before, _not_send: PhantomData })
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that pthread_sigmask returned for this thread.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
+}

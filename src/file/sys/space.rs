@@ -1,0 +1,77 @@
+//! Reservation of space for a file.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+
+use super::call::check;
+use super::signals::TakenSignals;
+
+/// Reserves the bytes of a file from `from`, where nobody reads yet, to `to`, and makes the file that long.
+///
+/// After success a store into them raises no signal on the supported file systems. On failure the
+/// length is what it was. SIGXFSZ, which a limit on file sizes raises, never reaches the host.
+pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let signals = TakenSignals::new(&[libc::SIGXFSZ])?;
+    let reserved = match reserve_beyond_end(file, from, to) {
+        Err(error) if lacks_reservation(&error) => write_zeros(file, from, to),
+        result => result.and_then(|()| file.set_len(to)),
+    };
+    signals.restore();
+    reserved
+}
+
+/// Reserves bytes, and leaves the length as it is.
+///
+/// NOTE: a plain fallocate that fails can leave the file longer. See: fallocate(2).
+fn reserve_beyond_end(file: &File, from: u64, to: u64) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    let result = unsafe {
+        libc::fallocate(
+            file.as_raw_fd(),
+            libc::FALLOC_FL_KEEP_SIZE,
+            from as libc::off_t,
+            (to - from) as libc::off_t,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Whether a kernel or a file system has no such call: gVisor, ext4 without extents, overlayfs on them, or a
+/// sandbox that denies it.
+fn lacks_reservation(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Writes zeros, so that the file system has to find space for them now.
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut at = from;
+    while at < to {
+        let len = ZEROS.len().min((to - at) as usize);
+        if let Err(error) = file.write_all_at(&ZEROS[..len], at) {
+            // OK because bytes beyond `used` are in nobody's way.
+            let _ = file.set_len(from);
+            return Err(error);
+        }
+        at += len as u64;
+    }
+    Ok(())
+}
+
+/// Has a new file overwritten in place on btrfs, where a reservation does not hold otherwise.
+///
+/// NOTE: works on empty files only. Elsewhere the call fails, and nothing is lost by that.
+pub(crate) fn write_in_place(file: &File) {
+    const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: reads the flags into an integer of the kernel's size.
+    let read = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+    if read == 0 {
+        flags |= FS_NOCOW_FL;
+        // SAFETY: the kernel reads one integer.
+        unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
+    }
+}

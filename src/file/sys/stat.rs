@@ -1,0 +1,124 @@
+//! Metadata of files and file systems: fstat, fstatat, fstatfs.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::call::{c_string, check};
+
+/// What tells an open file from every other one while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// The identity of the file behind a descriptor number, which may be anybody's.
+///
+/// Async-signal-safe: one `fstat`.
+pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `stat` is large enough for what fstat writes; a bad number gives EBADF.
+    let result = unsafe { libc::fstat(fd, stat.as_mut_ptr()) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: fstat returned 0, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Some(Identity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// Longer than a tick of any file system's clock.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What tells whether a file is still as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) identity: Identity,
+    pub(crate) len: u64,
+    links: libc::nlink_t,
+    mode: libc::mode_t,
+    /// The user that the file belongs to.
+    pub(crate) owner: u32,
+    /// Nanoseconds since the Unix epoch. Moved by whatever changes the file but for stores into a mapping.
+    pub(crate) changed: i128,
+}
+
+impl Stat {
+    fn new(stat: &libc::stat) -> Stat {
+        Stat {
+            identity: Identity { device: stat.st_dev, inode: stat.st_ino },
+            len: stat.st_size as u64,
+            links: stat.st_nlink,
+            mode: stat.st_mode,
+            owner: stat.st_uid,
+            changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether a later change will be seen as one: clocks of file systems tick, and what is changed twice within
+    /// a tick shows one time.
+    pub(crate) fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_nanos() as i128 - self.changed > TICK.as_nanos() as i128
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Whether it has more than one name.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.links > 1
+    }
+}
+
+/// Asks for an open file.
+pub(crate) fn stat(file: &File) -> io::Result<Stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the descriptor is open, and `stat` is large enough.
+    let result = unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) };
+    check(result)?;
+    // SAFETY: fstat returned 0, so it filled the structure.
+    Ok(Stat::new(unsafe { stat.assume_init_ref() }))
+}
+
+/// Asks for a file of a directory, without following a link.
+pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
+    let name = c_string(name)?;
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `name` is a C string that lives through the call, and `stat` is large enough.
+    let result = unsafe {
+        libc::fstatat(dir.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)
+    };
+    check(result)?;
+    // SAFETY: fstatat returned 0, so it filled the structure.
+    Ok(Stat::new(unsafe { stat.assume_init_ref() }))
+}
+
+/// The type of the file system that a file is on. See: statfs(2).
+pub(crate) fn file_system(file: &File) -> io::Result<u64> {
+    let mut stat = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `stat` is large enough for what fstatfs writes.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) };
+    check(result)?;
+    // SAFETY: fstatfs returned 0, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Ok(stat.f_type as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_number_that_is_closed_has_no_identity() {
+        assert_eq!(identity(-1), None);
+        let file = File::open("/dev/null").unwrap();
+        assert!(identity(file.as_raw_fd()).is_some());
+    }
+}

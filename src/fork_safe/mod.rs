@@ -1,0 +1,10 @@
+//! Structures that a forked child finds whole, whatever the threads of its parent were doing.
+//!
+//! Each of them is changed by single atomic stores and has no lock. `std::sync::OnceLock` does not qualify: a child that is
+//! forked while another thread sets one waits for that thread, which does not exist in the child.
+
+mod append_list;
+mod static_ref;
+
+pub(crate) use append_list::AppendList;
+pub(crate) use static_ref::StaticRef;

@@ -1,0 +1,165 @@
+//! The store of a backend: the heap, or the series files of a directory.
+
+use std::fmt;
+use std::path::Path;
+
+#[cfg(target_os = "linux")]
+use super::directory;
+use super::keys::Keys;
+use super::options::DirectoryOptions;
+use super::series::{Opened, Rebind};
+use crate::error::Result;
+use crate::file::SampleCells;
+use crate::file::name::FileKind;
+use crate::model::DirectoryId;
+
+/// Opens the cells of series. A copy refers to the same store.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    Heap,
+    #[cfg(target_os = "linux")]
+    Directory(&'static directory::DirectoryStore),
+}
+
+impl Store {
+    /// Creates a store in the series files of a directory, which must exist.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn directory(path: &Path, options: DirectoryOptions) -> Result<Store> {
+        directory::DirectoryStore::open(path, options).map(Store::Directory)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn directory(path: &Path, options: DirectoryOptions) -> Result<Store> {
+        options.check()?;
+        let cause = "the directory backend needs Linux";
+        Err(crate::error::Error::at(crate::error::ErrorKind::Unsupported, path, cause))
+    }
+
+    /// Creates a store in a directory that cannot be used yet: series wait until it can.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn directory_later(path: &Path, options: DirectoryOptions) -> Store {
+        Store::Directory(directory::DirectoryStore::open_later(path, options))
+    }
+
+    /// Returns the error of a directory that was never usable.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Store::Heap => Ok(()),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.check(),
+        }
+    }
+
+    /// Calls the function of [`DirectoryOptions::process_id`] if necessary. Called before a series is opened, under no
+    /// lock.
+    #[inline]
+    pub(crate) fn prepare(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.prepare(),
+        }
+    }
+
+    /// Detects lost files, and retries waiting series if a retry is due. Called before a series is opened, under the lock
+    /// of the slow path.
+    pub(crate) fn refresh(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.refresh(),
+        }
+    }
+
+    /// Retries waiting series if a retry is due. Called by recordings of waiting series, under no lock.
+    pub(crate) fn retry(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.retry(),
+        }
+    }
+
+    /// Opens new cells for samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
+    /// same ones again.
+    ///
+    /// `time` is the value of the times until they are set. Called under the lock of the slow path.
+    pub(crate) fn open(self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
+        match self {
+            Store::Heap => {
+                let _ = kind;
+                let cells = (0..keys.len()).map(|_| SampleCells::on_heap(time)).collect();
+                Opened { cells, gate: None }
+            }
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.open_cells(kind, keys, time),
+        }
+    }
+
+    /// Registers a series that has cells in this store or is about to get them.
+    pub(crate) fn bound(self, series: &'static dyn Rebind) {
+        match self {
+            Store::Heap => _ = series,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.bound(series),
+        }
+    }
+
+    /// Closes the files of this process. Called under the lock of the slow path.
+    pub(crate) fn close(self) {
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.close(),
+        }
+    }
+
+    /// Returns a number that changes when values start from 0 again: in a forked child, and when files are closed.
+    pub(crate) fn generation(self) -> u64 {
+        match self {
+            Store::Heap => 0,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.generation(),
+        }
+    }
+
+    /// Whether both are the same store.
+    pub(crate) fn is_same(self, other: Store) -> bool {
+        match (self, other) {
+            (Store::Heap, Store::Heap) => true,
+            #[cfg(target_os = "linux")]
+            (Store::Directory(store), Store::Directory(other)) => std::ptr::eq(store, other),
+            #[cfg(target_os = "linux")]
+            _ => false,
+        }
+    }
+
+    /// The path of the directory.
+    pub(crate) fn path(self) -> Option<&'static Path> {
+        match self {
+            Store::Heap => None,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => Some(store.path()),
+        }
+    }
+
+    /// The identity of the directory, if there is one now.
+    pub(crate) fn directory_id(self) -> Option<DirectoryId> {
+        DirectoryId::of(self.path()?).ok()
+    }
+
+    /// Whether a forked child continues with the values of its parent, as it does on the heap.
+    pub(crate) fn is_inherited(self) -> bool {
+        matches!(self, Store::Heap)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Store::Heap => f.write_str("heap"),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => write!(f, "directory `{}`", store.path().display()),
+        }
+    }
+}

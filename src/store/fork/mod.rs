@@ -1,0 +1,22 @@
+//! Fork detection, and structures whose content belongs to one process.
+//!
+//! Each process has an *epoch*. What belongs to one process is stored together with its epoch and is valid only while that
+//! is the current one. A child may be forked while other threads of the parent are in the middle of anything: all
+//! structures here are changed by single atomic stores, so the child finds them whole, and locks are created anew for each
+//! epoch, so the child finds them free.
+
+mod bound;
+mod epoch;
+mod per_process;
+mod slow_path;
+mod tagged;
+
+pub(crate) use bound::Bound;
+pub(crate) use epoch::epoch;
+pub(super) use epoch::owner_word;
+pub(crate) use per_process::PerProcess;
+pub use slow_path::{Inside, SlowPath};
+pub(crate) use slow_path::{enter, is_inside, lock};
+pub(crate) use tagged::Tagged;
+
+pub(crate) use crate::fork_safe::{AppendList, StaticRef};
