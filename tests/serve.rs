@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use multiprom::{Backend, Counter, Registry};
 
-use multiprom::parse::{Family, Parser};
+use multiprom::parse::{OwnedFamily, Parser};
 
 use crate::support::http::{Connection, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, Unread, run, signal};
@@ -264,7 +264,7 @@ fn a_query_picks_samples_in_every_format_and_coding() {
     let answer = connection.request("GET", query, openmetrics);
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let families = Parser::openmetrics(answer.body.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let names = |families: &[Family]| -> Vec<String> {
+    let names = |families: &[OwnedFamily]| -> Vec<String> {
         families.iter().map(|family| family.name.clone()).collect()
     };
     let wanted = ["job_size_bytes", "jobs"];

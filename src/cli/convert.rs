@@ -13,7 +13,7 @@ use crate::exposition::{Exposition, Format, Negotiated};
 use crate::model::{
     FamilyMetadata, FamilySink, Gatherer as _, MetricType, NativeHistogram, Sample, SampleKind,
 };
-use crate::parse::{Families, Family, OwnedSample, ParseError, Parser, Syntax, lint};
+use crate::parse::{Families, OwnedFamily, OwnedSample, ParseError, Parser, Syntax, lint};
 
 /// The exit status for a valid exposition with problems, as in promtool.
 const LINT_FOUND: u8 = 3;
@@ -56,11 +56,12 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
 /// Turns gauges `x_created` of a counter, histogram or summary `x`, which the Python client writes in text, into
 /// its start timestamps: OpenMetrics reserves that name for them.
 fn with_created(families: Families) -> Families {
-    let name = |family: &Family| format!("{}{}", family.name, SampleKind::Created.suffix());
-    let has_times = |family: &&Family| family.metric_type.has(SampleKind::Created);
+    let name = |family: &OwnedFamily| format!("{}{}", family.name, SampleKind::Created.suffix());
+    let has_times = |family: &&OwnedFamily| family.metric_type.has(SampleKind::Created);
     let owners: HashSet<String> = families.0.iter().filter(has_times).map(name).collect();
-    let is_time =
-        |family: &Family| family.metric_type == MetricType::Gauge && owners.contains(&family.name);
+    let is_time = |family: &OwnedFamily| {
+        family.metric_type == MetricType::Gauge && owners.contains(&family.name)
+    };
     let (times, mut kept): (Vec<_>, Vec<_>) = families.0.into_iter().partition(is_time);
     let mut times: HashMap<String, Vec<OwnedSample>> =
         times.into_iter().map(|family| (family.name, family.samples)).collect();
