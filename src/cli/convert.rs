@@ -38,14 +38,14 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
         _ => ("output", None),
     };
     if let Some(syntax) = syntax {
-        let (mut given, mut kept) = (SampleCount(0), SampleCount(0));
-        families.gather(&mut given);
+        let (mut written, mut kept) = (SampleCount(0), SampleCount(0));
+        families.gather(&mut written);
         Parser::new(syntax, &body[..])
             .read_into(&mut kept)
             .map_err(|error| error.in_source(output))?;
-        if kept.0 < given.0 {
-            let lost = given.0 - kept.0;
-            let message = format!("{lost} of {} samples do not fit into the format", given.0);
+        if kept.0 < written.0 {
+            let lost = written.0 - kept.0;
+            let message = format!("{lost} of {} samples do not fit into the format", written.0);
             return Err(Error::at(ErrorKind::Exposition, output, message));
         }
     }

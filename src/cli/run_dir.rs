@@ -41,9 +41,9 @@ impl DirOrigin {
 
 /// Whether the values of ended processes are kept at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Earlier {
+enum EndedValues {
     Kept,
-    Forgotten,
+    Removed,
 }
 
 /// A directory that is ready for a command.
@@ -51,7 +51,7 @@ pub(super) struct RunDir {
     path: PathBuf,
     label: String,
     origin: DirOrigin,
-    earlier: Earlier,
+    earlier: EndedValues,
     /// Why a private directory is not in memory.
     not_in_memory: Option<Error>,
     /// Removed on drop. It has its own lock.
@@ -74,14 +74,14 @@ impl RunDir {
             (None, None) => return RunDir::private(&new_dir),
         };
         let earlier = match origin {
-            DirOrigin::Flag if !arguments.keep_files => Earlier::Forgotten,
-            _ if arguments.reset => Earlier::Forgotten,
-            _ => Earlier::Kept,
+            DirOrigin::Flag if !arguments.keep_files => EndedValues::Removed,
+            _ if arguments.reset => EndedValues::Removed,
+            _ => EndedValues::Kept,
         };
         new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
         let lock = match earlier {
-            Earlier::Forgotten => reset(&dir, origin)?,
-            Earlier::Kept => match RunLock::lock_shared(&dir) {
+            EndedValues::Removed => reset(&dir, origin)?,
+            EndedValues::Kept => match RunLock::lock_shared(&dir) {
                 // Another `run` has removed it as abandoned in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     new_dir.create(&dir)?;
@@ -102,7 +102,7 @@ impl RunDir {
         let (private, not_in_memory) = PrivateDir::create(new_dir)?;
         let path = absolute(private.path())?;
         let (label, origin) = (PrivateDir::LABEL.to_owned(), DirOrigin::Private);
-        let (earlier, private) = (Earlier::Forgotten, Some(private));
+        let (earlier, private) = (EndedValues::Removed, Some(private));
         Ok(RunDir { path, label, origin, earlier, lock: None, not_in_memory, _private: private })
     }
 
@@ -134,12 +134,12 @@ impl RunDir {
         };
         let earlier = match (self.origin, self.earlier) {
             (DirOrigin::Private, _) => "",
-            (DirOrigin::Flag, Earlier::Forgotten) => {
+            (DirOrigin::Flag, EndedValues::Removed) => {
                 ", reset (--keep-files keeps the values of ended processes)"
             }
-            (DirOrigin::Environment, Earlier::Forgotten) => ", reset",
-            (DirOrigin::Flag, Earlier::Kept) => ", not reset",
-            (DirOrigin::Environment, Earlier::Kept) => {
+            (DirOrigin::Environment, EndedValues::Removed) => ", reset",
+            (DirOrigin::Flag, EndedValues::Kept) => ", not reset",
+            (DirOrigin::Environment, EndedValues::Kept) => {
                 ", not reset (--reset removes the values of ended processes)"
             }
         };

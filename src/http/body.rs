@@ -23,7 +23,7 @@ pub(super) const MAX_WHOLE_LEN: usize = 320 * 1024;
 const MAX_CHUNK_LEN: usize = 128 * 1024;
 
 /// The body of a response.
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     content: Content,
     /// Notified when hyper has taken the whole body.
     connection: Arc<Connection>,
@@ -35,27 +35,27 @@ enum Content {
     Queued(Receiver, Option<u64>),
 }
 
-impl Body {
-    pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> Body {
-        Body { content: Content::Whole(bytes), connection }
+impl ResponseBody {
+    pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> ResponseBody {
+        ResponseBody { content: Content::Whole(bytes), connection }
     }
 
     pub(super) fn queued(
         receiver: Receiver,
         len: Option<u64>,
         connection: Arc<Connection>,
-    ) -> Body {
-        Body { content: Content::Queued(receiver, len), connection }
+    ) -> ResponseBody {
+        ResponseBody { content: Content::Queued(receiver, len), connection }
     }
 }
 
-impl Drop for Body {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.connection.body_taken();
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for ResponseBody {
     type Data = Data;
     type Error = io::Error;
 
@@ -173,7 +173,7 @@ pub(super) mod tests {
 
     /// The bytes that a connection would send.
     pub(in crate::http) fn collect(receiver: Receiver, head: Head) -> io::Result<Vec<u8>> {
-        let mut body = Body::queued(receiver, head.len, Connection::new(Arc::default()));
+        let mut body = ResponseBody::queued(receiver, head.len, Connection::new(Arc::default()));
         let mut bytes = Vec::new();
         while let Some(frame) = block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
         {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::connection::Connection;
 use super::dropped::{DropReason, Dropped};
 use super::handler::Handler;
-use super::listener::{Listener, poll_accept};
+use super::listener::{ListeningSocket, poll_accept};
 use super::stream::{ClientStream, Socket, WINDOW};
 use crate::background::ClosedInChildren;
 
@@ -81,7 +81,7 @@ impl Connections {
     }
 
     /// Accepts connections; never returns.
-    pub(super) async fn accept_all<L: Listener<Stream: Socket>>(&self, listener: &L) {
+    pub(super) async fn accept_all<L: ListeningSocket<Stream: Socket>>(&self, listener: &L) {
         loop {
             let Ok(socket) = poll_fn(|context| poll_accept(listener, context)).await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;

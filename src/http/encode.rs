@@ -38,8 +38,8 @@ pub(super) fn encode(
     body: BodyWriter,
 ) -> io::Result<()> {
     let stage = match choice.coding {
-        Some(coding) => Stage::Buffering(coding, Vec::new(), body),
-        None => Stage::Uncompressed(body),
+        Some(coding) => EncodingStage::Buffering(coding, Vec::new(), body),
+        None => EncodingStage::Uncompressed(body),
     };
     let min_len = if choice.is_identity_accepted { MIN_COMPRESSED_LEN } else { 0 };
     let mut encoder = BodyEncoder { min_len, stage };
@@ -50,10 +50,10 @@ pub(super) fn encode(
 /// Compresses what is written to it, from [`min_len`](BodyEncoder::min_len) bytes on.
 struct BodyEncoder {
     min_len: usize,
-    stage: Stage,
+    stage: EncodingStage,
 }
 
-enum Stage {
+enum EncodingStage {
     Uncompressed(BodyWriter),
     /// The first bytes, fewer than `min_len`; the body is still empty.
     Buffering(Coding, Vec<u8>, BodyWriter),
@@ -67,20 +67,22 @@ enum Stage {
 impl BodyEncoder {
     /// Creates the compressor and writes the buffered bytes to it.
     fn start_compressor(&mut self) -> io::Result<()> {
-        let (coding, buffered, body) = match mem::replace(&mut self.stage, Stage::Failed) {
-            Stage::Buffering(coding, buffered, body) => (coding, buffered, body.coding(coding)),
+        let (coding, buffered, body) = match mem::replace(&mut self.stage, EncodingStage::Failed) {
+            EncodingStage::Buffering(coding, buffered, body) => {
+                (coding, buffered, body.coding(coding))
+            }
             stage => {
                 self.stage = stage;
                 return Ok(());
             }
         };
         self.stage = match coding {
-            Coding::Gzip => Stage::Gzip(GzEncoder::new(body, GZIP_LEVEL)),
+            Coding::Gzip => EncodingStage::Gzip(GzEncoder::new(body, GZIP_LEVEL)),
             #[cfg(feature = "zstd")]
             Coding::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(body, ZSTD_LEVEL)?;
                 encoder.window_log(ZSTD_WINDOW_LOG)?;
-                Stage::Zstd(encoder)
+                EncodingStage::Zstd(encoder)
             }
         };
         self.write_all(&buffered)
@@ -91,15 +93,15 @@ impl BodyEncoder {
             self.start_compressor()?;
         }
         match self.stage {
-            Stage::Uncompressed(body) => body.finish(),
-            Stage::Buffering(_, buffered, mut body) => {
+            EncodingStage::Uncompressed(body) => body.finish(),
+            EncodingStage::Buffering(_, buffered, mut body) => {
                 body.write_all(&buffered)?;
                 body.finish()
             }
-            Stage::Gzip(encoder) => encoder.finish()?.finish(),
+            EncodingStage::Gzip(encoder) => encoder.finish()?.finish(),
             #[cfg(feature = "zstd")]
-            Stage::Zstd(encoder) => encoder.finish()?.finish(),
-            Stage::Failed => Err(io::ErrorKind::BrokenPipe.into()),
+            EncodingStage::Zstd(encoder) => encoder.finish()?.finish(),
+            EncodingStage::Failed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
@@ -107,19 +109,21 @@ impl BodyEncoder {
 impl Write for BodyEncoder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.stage {
-            Stage::Uncompressed(body) => body.write(bytes),
-            Stage::Gzip(encoder) => encoder.write(bytes),
+            EncodingStage::Uncompressed(body) => body.write(bytes),
+            EncodingStage::Gzip(encoder) => encoder.write(bytes),
             #[cfg(feature = "zstd")]
-            Stage::Zstd(encoder) => encoder.write(bytes),
-            Stage::Buffering(_, buffered, _) if buffered.len() + bytes.len() < self.min_len => {
+            EncodingStage::Zstd(encoder) => encoder.write(bytes),
+            EncodingStage::Buffering(_, buffered, _)
+                if buffered.len() + bytes.len() < self.min_len =>
+            {
                 buffered.extend_from_slice(bytes);
                 Ok(bytes.len())
             }
-            Stage::Buffering(..) => {
+            EncodingStage::Buffering(..) => {
                 self.start_compressor()?;
                 self.write(bytes)
             }
-            Stage::Failed => Err(io::ErrorKind::BrokenPipe.into()),
+            EncodingStage::Failed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 

@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::body::{Body, BodyWriter};
+use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
 use super::encode::encode;
 use super::filter::Filtered;
@@ -38,7 +38,7 @@ impl Handler {
         self: Arc<Handler>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Result<Response<ResponseBody>, Infallible> {
         let plain = |status, text: Bytes| plain(status, text, &connection);
         let path = request.uri().path();
         let is_telemetry = path == self.telemetry_path;
@@ -58,7 +58,7 @@ impl Handler {
         let (receiver, start) = Receiver::join(&self.queues, request, Arc::clone(&connection));
         Ok(match self.begin(&receiver, start).await {
             Ok(head) => {
-                let body = Body::queued(receiver, head.len, Arc::clone(&connection));
+                let body = ResponseBody::queued(receiver, head.len, Arc::clone(&connection));
                 metrics(content_type, head, body)
             }
             Err(Failure::Source(None)) => {
@@ -137,7 +137,7 @@ const fn header(text: &'static str) -> hyper::header::HeaderValue {
     hyper::header::HeaderValue::from_static(text)
 }
 
-fn metrics(content_type: &'static str, head: Head, body: Body) -> Response<Body> {
+fn metrics(content_type: &'static str, head: Head, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, header(content_type));
     if let Some(coding) = head.coding {
@@ -147,8 +147,8 @@ fn metrics(content_type: &'static str, head: Head, body: Body) -> Response<Body>
     response
 }
 
-fn plain(status: StatusCode, text: Bytes, connection: &Arc<Connection>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(text, Arc::clone(connection)));
+fn plain(status: StatusCode, text: Bytes, connection: &Arc<Connection>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(text, Arc::clone(connection)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, const { header("text/plain; charset=utf-8") });
     response

@@ -115,13 +115,13 @@ impl Drop for SocketFile {
 }
 
 /// A listening socket of the runtime.
-pub(super) trait Listener {
+pub(super) trait ListeningSocket {
     type Stream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
 }
 
-impl Listener for TcpListener {
+impl ListeningSocket for TcpListener {
     type Stream = TcpStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
@@ -129,7 +129,7 @@ impl Listener for TcpListener {
     }
 }
 
-impl Listener for UnixListener {
+impl ListeningSocket for UnixListener {
     type Stream = UnixStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
@@ -138,7 +138,7 @@ impl Listener for UnixListener {
 }
 
 /// Accepts a connection, which forked children close. Forks are delayed until it is registered.
-pub(super) fn poll_accept<L: Listener<Stream: AsFd>>(
+pub(super) fn poll_accept<L: ListeningSocket<Stream: AsFd>>(
     listener: &L,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<ClosedInChildren<L::Stream>>> {
