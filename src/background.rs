@@ -1,7 +1,7 @@
-//! Threads and descriptors that work beside a host program.
+//! Background threads and descriptors in a host program.
 //!
-//! The host's signal handlers run on none of these threads, which block all signals. A forked child has neither the
-//! threads nor the descriptors: it does not wait for the threads, and closes its copies of the descriptors.
+//! The threads block all signals, so the signal handlers of the host do not run on them. A forked child does not wait for
+//! the threads of its parent, and closes its copies of the descriptors.
 
 use std::io;
 use std::mem;
@@ -17,22 +17,22 @@ mod system {
     use crate::file::inherited::{self, Slot};
 
     pub(super) use crate::file::forks::watch_forks;
-    pub(super) use crate::file::process::number as process_number;
+    pub(super) use crate::file::process::instance_id;
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
     pub(crate) use crate::file::sys::set_backlog;
 
-    /// A time without forks, as far as they can be kept away.
+    /// A guard during which this process does not fork, as far as forks can be delayed.
     pub(crate) struct NoForks {
         _no_fork: Option<NoFork>,
     }
 
-    /// Keeps forks of this process away, each for a quarter of a second at most.
+    /// Delays forks of this process, each for a quarter of a second at most.
     pub(crate) fn no_forks() -> NoForks {
         NoForks { _no_fork: NoFork::begin(ForkWait::Long) }
     }
 
-    /// Has forked children close a descriptor until it is dropped.
+    /// While it exists, forked children close a descriptor.
     #[derive(Debug)]
     pub(super) struct Registration(Option<Slot>);
 
@@ -51,7 +51,7 @@ mod system {
     }
 }
 
-/// Where forks are not watched children keep the descriptors.
+/// On other systems forks are not detected, and children keep the descriptors.
 #[cfg(not(target_os = "linux"))]
 mod system {
     pub(crate) struct NoForks;
@@ -76,7 +76,7 @@ mod system {
         }
     }
 
-    pub(super) fn process_number() -> u64 {
+    pub(super) fn instance_id() -> u64 {
         0
     }
 
@@ -93,26 +93,26 @@ pub(crate) use system::set_backlog;
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
 
-/// A process, distinguished from its children also where these have the same pid in another namespace.
+/// Identifies a process, also if a child has the same pid in another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: u32,
-    number: u64,
+    instance: u64,
 }
 
 impl Process {
     fn current() -> Process {
         system::watch_forks();
-        Process { pid: std::process::id(), number: system::process_number() }
+        Process { pid: std::process::id(), instance: system::instance_id() }
     }
 }
 
-/// A thread in which all signals are blocked but those that it raises itself, such as SIGSEGV.
+/// A thread in which all signals are blocked but those that its own instructions raise, such as SIGSEGV.
 ///
-/// Threads and commands that it starts inherit that. It goes on when this is dropped.
+/// Threads and commands that it starts inherit the mask. The thread continues when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    /// `None` once it is joined.
+    /// `None` after it was joined.
     handle: Option<JoinHandle<()>>,
     process: Process,
 }
@@ -120,23 +120,23 @@ pub(crate) struct Thread {
 impl Thread {
     pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
         let process = Process::current();
-        // A new thread inherits the mask. Signals that arrive meanwhile stay pending.
+        // The new thread inherits the mask. Signals that arrive meanwhile stay pending.
         let _blocked = BlockedSignals::new()?;
         let handle = thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Thread { handle: Some(handle), process })
     }
 
-    /// Whether it is a thread of this process; in a forked child it is not.
+    /// Whether it is a thread of this process, and not of a parent.
     pub(crate) fn is_here(&self) -> bool {
         self.process == Process::current()
     }
 
-    /// Waits for its end, if it is a thread of this process.
+    /// Waits for the end of the thread, if it is one of this process.
     pub(crate) fn join(mut self) {
         if self.is_here()
             && let Some(handle) = self.handle.take()
         {
-            // OK because a thread that panicked has printed why.
+            // OK because the panic was printed by its hook.
             let _ = handle.join();
         }
     }
@@ -145,7 +145,7 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         if !self.is_here() {
-            // In a child there is no thread to detach.
+            // The thread does not exist in a child.
             mem::forget(self.handle.take());
         }
     }
@@ -155,13 +155,13 @@ impl Drop for Thread {
 pub(crate) struct ClosedInChildren<T>(Option<Open<T>>);
 
 struct Open<T> {
-    // Closed before it is forgotten, in the order of the fields.
+    // Fields are dropped in this order: the file is closed before it leaves the table.
     file: T,
     registration: Registration,
 }
 
 impl<T: AsFd> ClosedInChildren<T> {
-    /// Takes what was opened while there were no forks: a child that is forked between the opening and this call
+    /// Takes a file that was opened while the guard existed: a child that is forked between the opening and this call
     /// would keep a copy.
     pub(crate) fn new(file: T, _no_forks: &NoForks) -> ClosedInChildren<T> {
         let registration = Registration::new(&file);
@@ -171,7 +171,7 @@ impl<T: AsFd> ClosedInChildren<T> {
 
 impl<T> ClosedInChildren<T> {
     /// Wraps the file, which keeps its descriptor.
-    #[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "of exporters"))]
+    #[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "used by exporters"))]
     pub(crate) fn try_map<U>(
         mut self,
         wrap: impl FnOnce(T) -> io::Result<U>,
@@ -181,7 +181,7 @@ impl<T> ClosedInChildren<T> {
     }
 }
 
-const IS_OPEN: &str = "it is open until it is dropped";
+const IS_OPEN: &str = "the file is open until it is dropped";
 
 impl<T> Drop for ClosedInChildren<T> {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use multiprom::{Liveness, list_files};
 use crate::support::mount;
 use crate::support::process::Running;
 use crate::support::samples::own_samples;
-use crate::support::{TestDir, example, output_of, wait_for};
+use crate::support::{TestDir, example, output_of, skip, wait_for};
 
 fn totals(dir: &Path) -> BTreeMap<String, f64> {
     let (lines, _) = own_samples(dir);
@@ -143,6 +143,17 @@ fn handlers_of_forks_may_record() {
     drop(program.stdin());
     let output = program.end();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_child_that_is_forked_while_a_log_hook_is_set_can_set_one() {
+    if cfg!(not(target_arch = "x86_64")) {
+        return skip("single steps need x86-64");
+    }
+    let dir = TestDir::new("steps");
+    let said = output_of(example("test-forks").arg(dir.path()).arg("steps"));
+    let children: u32 = said.trim().strip_prefix("children ").unwrap().parse().unwrap();
+    assert!(children > 10, "{children} children");
 }
 
 #[test]

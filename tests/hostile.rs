@@ -90,7 +90,7 @@ const BAD: &[Bad] = &[
         name: "counter_5.db",
         make: |path| write(path, &[12, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
         reason: "header",
-        message: "no multiple of 8",
+        message: "not a multiple of 8",
     },
     Bad {
         name: "counter_6-00000006.db",

@@ -1,4 +1,4 @@
-//! The archive: what the series files of dead writers held, in one file that is never changed.
+//! The archive: the merged values of dead writers, in one file that is never changed.
 //!
 //! ```text
 //!  offset  size  field
@@ -6,20 +6,20 @@
 //!       8     8  generation  one more than that of the archive before
 //!      16     8  written     f64 bits, unix seconds
 //!      24     8  sources_len bytes of the sources, a multiple of 8
-//!      32     -  sources     names of the files that it holds, each and the end filled with line feeds
+//!      32     -  sources     names of the merged files; each ends with a line feed, more line feeds pad the field
 //!       -     -  sections, back to back:
 //!                  4  name_len    a multiple of 8
 //!                  4  body_len    a multiple of 8
-//!                  8  ended       f64 bits: when its process was found dead, 0 where it is of many
-//!           name_len  name        that of a series file, filled up with line feeds
-//!           body_len  entries     as in a series file of ours
+//!                  8  ended       f64 bits: when its process was found dead; 0 if merged from several
+//!           name_len  name        that of a series file, padded with line feeds
+//!           body_len  entries     as in a series file of this crate
 //!       -     4  checksum    CRC-32 of everything before
 //!       -     4  end         "END" and a line feed
 //! ```
 //!
-//! A section is a series file without a header, so that it is merged as one. Numbers are little-endian.
-//! This module never panics: any bytes give an archive or a named error, and memory is bounded by the bytes
-//! that are there.
+//! A section is a series file without a header, and is merged like one. Integers and floats are little-endian.
+//! Decoding never panics: any bytes yield an archive or a named error, and memory is bounded by the bytes
+//! that are read.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt;
@@ -41,21 +41,21 @@ const CHECKSUM_LEN: usize = 4;
 const END: [u8; 4] = *b"END\n";
 const TAIL_LEN: usize = CHECKSUM_LEN + END.len();
 
-/// What fills names up.
-const FILL: u8 = b'\n';
+/// The padding of names.
+const PADDING: u8 = b'\n';
 
-/// The directory in which files of the Python client wait for their compaction.
+/// The subdirectory in which files of the Python client wait for compaction.
 pub(crate) const RETIRED_DIR: &str = "retired";
 
-/// Whether a name can stand among the sources of an archive: that of a series file, in its directory or in the
-/// one for retired files, and nowhere else.
+/// Whether a name may be a source of an archive: the name of a series file in the directory itself or in the
+/// one for retired files.
 pub(crate) fn is_source(name: &str) -> bool {
     let in_retired = name.strip_prefix(RETIRED_DIR).and_then(|rest| rest.strip_prefix('/'));
     let name = in_retired.unwrap_or(name);
-    FileName::parse(name).is_some() && !name.contains(['/', '\0', char::from(FILL)])
+    FileName::parse(name).is_some() && !name.contains(['/', '\0', char::from(PADDING)])
 }
 
-/// What is wrong with an archive. Offsets count from the start of the file.
+/// Why an archive cannot be decoded. Offsets count from the start of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArchiveError {
     TooShort {
@@ -65,7 +65,7 @@ pub(crate) enum ArchiveError {
         len: u64,
     },
     MagicUnknown,
-    /// Written by another release, so it is not damaged: it is left alone, and nothing is merged without it.
+    /// Another release has written it. It is not damaged, so it is kept, and nothing is merged without it.
     VersionUnknown {
         version: [u8; 2],
     },
@@ -75,7 +75,7 @@ pub(crate) enum ArchiveError {
     SectionMalformed {
         offset: usize,
     },
-    /// The offset counts from the section, as in a file.
+    /// Offsets in `error` count from the start of the section, as in a series file.
     EntryMalformed {
         error: LayoutError,
     },
@@ -99,7 +99,7 @@ impl fmt::Display for ArchiveError {
                      directory with the release that wrote it, or move the archive away to start from zero"
                 )
             }
-            ArchiveError::EndMissing => f.write_str("archive is cut off"),
+            ArchiveError::EndMissing => f.write_str("archive is truncated"),
             ArchiveError::ChecksumMismatch => f.write_str("archive does not match its checksum"),
             ArchiveError::SourcesMalformed => f.write_str("names of sources are malformed"),
             ArchiveError::SectionMalformed { offset } => {
@@ -119,25 +119,25 @@ impl std::error::Error for ArchiveError {
     }
 }
 
-/// An archive whose checksum is right.
+/// An archive whose checksum matches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Archive<'a> {
     pub(crate) generation: u64,
-    /// Unix seconds.
+    /// When it was written, in Unix seconds.
     pub(crate) written: f64,
     sources: &'a str,
     sections: &'a [u8],
     sections_offset: usize,
 }
 
-/// What was merged under one file name.
+/// The entries that were merged under one file name.
 #[derive(Clone, Debug)]
-pub(crate) struct Section<'a> {
+pub(crate) struct ArchiveSection<'a> {
     pub(crate) name: FileName<'a>,
-    /// Unix seconds; 0 where it is of many processes.
+    /// When the process was found dead, in Unix seconds; 0 if the section is merged from several processes.
     pub(crate) ended: f64,
     pub(crate) entries: Entries<'a>,
-    /// Where the entries are in the archive.
+    /// The position of the entries in the archive.
     pub(crate) body: Range<usize>,
 }
 
@@ -152,10 +152,10 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
 }
 
 impl<'a> Archive<'a> {
-    /// Checks the bytes of an archive and takes its head apart.
+    /// Checks the bytes of an archive and decodes its head.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Archive<'a>, ArchiveError> {
         let len = bytes.len();
-        // Before everything else, as a later version may be laid out in any way behind its magic.
+        // Checked first, as another version may have any content after its magic.
         if let Some([name @ .., major, minor]) = bytes.first_chunk::<8>()
             && MAGIC.starts_with(name)
             && !MAGIC.ends_with(&[*major, *minor])
@@ -186,17 +186,17 @@ impl<'a> Archive<'a> {
         let sources = str::from_utf8(sources).map_err(|_| ArchiveError::SourcesMalformed)?;
         let sections_offset = HEAD_LEN + sources_len;
         let archive = Archive { generation, written, sources, sections, sections_offset };
-        // What they name is removed.
+        // Compactors remove the files with these names.
         if !archive.sources().all(is_source) {
             return Err(ArchiveError::SourcesMalformed);
         }
         Ok(archive)
     }
 
-    /// The names of the files that it holds, relative to its directory. What it holds of them counts, and
-    /// not the files, as far as they are still there.
+    /// Returns the names of the files that were merged into it, relative to its directory. Readers ignore those files, if
+    /// they still exist.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.sources.split(char::from(FILL)).filter(|name| !name.is_empty())
+        self.sources.split(char::from(PADDING)).filter(|name| !name.is_empty())
     }
 
     pub(crate) fn sections(&self) -> Sections<'a> {
@@ -204,7 +204,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// Iterates over the sections of an archive; ends with the first error.
+/// An iterator over the sections of an archive, which ends after an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Sections<'a> {
     rest: &'a [u8],
@@ -212,25 +212,25 @@ pub(crate) struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn split(&self) -> Option<(Result<Section<'a>, ArchiveError>, &'a [u8])> {
+    fn split(&self) -> Option<(Result<ArchiveSection<'a>, ArchiveError>, &'a [u8])> {
         let (name_len, body_len) = (u32_at(self.rest, 0)?, u32_at(self.rest, 4)?);
         let ended = f64::from_bits(u64_at(self.rest, 8)?);
         let (_, after) = self.rest.split_at_checked(SECTION_HEAD_LEN)?;
         let (name, after) = after.split_at_checked(name_len)?;
         let (body, after) = after.split_at_checked(body_len)?;
-        let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(FILL));
+        let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(PADDING));
         let name = FileName::parse(name)?;
         let header = Header::new((HEADER_LEN + body.len()) as u32);
         let start = self.offset + SECTION_HEAD_LEN + name_len;
         let section = Entries::detect(header, body)
-            .map(|entries| Section { name, ended, entries, body: start..start + body_len })
+            .map(|entries| ArchiveSection { name, ended, entries, body: start..start + body_len })
             .map_err(|error| ArchiveError::EntryMalformed { error });
         Some((section, after))
     }
 }
 
 impl<'a> Iterator for Sections<'a> {
-    type Item = Result<Section<'a>, ArchiveError>;
+    type Item = Result<ArchiveSection<'a>, ArchiveError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -246,7 +246,7 @@ impl<'a> Iterator for Sections<'a> {
     }
 }
 
-/// Builds the bytes of an archive.
+/// Encodes an archive.
 pub(crate) struct ArchiveBuilder {
     bytes: Vec<u8>,
     entry: Vec<u8>,
@@ -264,15 +264,15 @@ impl ArchiveBuilder {
         bytes.extend_from_slice(&[0; 8]);
         for source in sources {
             bytes.extend_from_slice(source.as_bytes());
-            bytes.push(FILL);
+            bytes.push(PADDING);
         }
-        bytes.resize(bytes.len().next_multiple_of(8), FILL);
+        bytes.resize(bytes.len().next_multiple_of(8), PADDING);
         let sources_len = (bytes.len() - HEAD_LEN) as u64;
         replace(&mut bytes, 24, &sources_len.to_le_bytes());
         ArchiveBuilder { bytes, entry: Vec::new() }
     }
 
-    /// Adds a section. Keys have a multiple of 8 bytes.
+    /// Adds a section. The length of each key is a multiple of 8.
     pub(crate) fn section<'k>(
         &mut self,
         name: FileName<'_>,
@@ -285,7 +285,7 @@ impl ArchiveBuilder {
         let name = name.to_string();
         let name_len = name.len().next_multiple_of(8);
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.resize(start + SECTION_HEAD_LEN + name_len, FILL);
+        self.bytes.resize(start + SECTION_HEAD_LEN + name_len, PADDING);
         let body = self.bytes.len();
         for (key, value, time) in entries {
             layout::encode_entry(&mut self.entry, key, value, time);
@@ -302,7 +302,7 @@ impl ArchiveBuilder {
     }
 }
 
-/// Appends the checksum and the end.
+/// Appends the checksum and the end marker.
 pub(crate) fn seal(bytes: &mut Vec<u8>) {
     let checksum = crc32fast::hash(bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -310,8 +310,8 @@ pub(crate) fn seal(bytes: &mut Vec<u8>) {
 }
 
 fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + with.len()) {
-        place.copy_from_slice(with);
+    if let Some(target) = bytes.get_mut(at..at + with.len()) {
+        target.copy_from_slice(with);
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_is_read_again() {
+    fn an_encoded_archive_is_decoded_to_the_same() {
         let bytes = sample();
         let archive = Archive::decode(&bytes).unwrap();
         assert_eq!((archive.generation, archive.written), (3, 1.5));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_names_of_series_files_and_lead_nowhere_else() {
+    fn sources_are_names_of_series_files_in_the_directory() {
         for (name, is_one) in [
             ("counter_7-0000000a.db", true),
             ("retired/gauge_all_7-0000000a.db", true),
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_without_anything_is_one() {
+    fn an_archive_may_be_empty() {
         let bytes = ArchiveBuilder::new(1, 0.0, std::iter::empty()).finish();
         let archive = Archive::decode(&bytes).unwrap();
         assert_eq!((archive.sources().count(), archive.sections().count()), (0, 0));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_that_is_changed_or_missing_is_noticed() {
+    fn every_changed_or_missing_byte_is_detected() {
         let bytes = sample();
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -388,9 +388,9 @@ mod tests {
     }
 
     proptest! {
-        /// With a checksum that is right, as a bug or an attacker would have it.
+        /// The checksum matches, as if a bug or an attacker had written the archive.
         #[test]
-        fn any_bytes_give_sections_or_an_error(
+        fn any_bytes_yield_sections_or_an_error(
             head in proptest::collection::vec(any::<u8>(), 0..24),
             rest in proptest::collection::vec(any::<u8>(), 0..300),
             cut in 0usize..400,

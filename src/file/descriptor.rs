@@ -1,4 +1,4 @@
-//! Descriptors that are the host's: what they are, and how to write to them without waiting.
+//! Descriptors that the host owns: their type, and writing to them without waiting.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::fs::OpenOptions;
@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::sys::{Identity, TakenSignals, check};
 
-/// What kind of file a descriptor is of.
+/// The type of the file behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileType {
     CharacterDevice,
@@ -19,17 +19,17 @@ pub(crate) enum FileType {
     Other,
 }
 
-/// What is behind a descriptor number, which may be anybody's.
+/// The file behind a descriptor number that the host may own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptor {
     pub(crate) identity: Identity,
     pub(crate) file_type: FileType,
     pub(crate) is_closed_on_exec: bool,
-    /// Whether it is for writing only, and at the end of the file.
+    /// Whether it is open for writing only, in append mode.
     pub(crate) is_append_only: bool,
 }
 
-/// What is behind a descriptor number; `None` where it is closed.
+/// Returns the file behind a descriptor number; `None` if the number is closed.
 pub(crate) fn find(fd: RawFd) -> Option<Descriptor> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` is large enough for what fstat writes; a bad number gives EBADF.
@@ -37,9 +37,9 @@ pub(crate) fn find(fd: RawFd) -> Option<Descriptor> {
     check(result).ok()?;
     // SAFETY: fstat returned 0, so it filled the structure.
     let stat = unsafe { stat.assume_init() };
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).ok()?;
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }).ok()?;
     Some(Descriptor {
         identity: Identity { device: stat.st_dev, inode: stat.st_ino },
@@ -56,9 +56,9 @@ pub(crate) fn find(fd: RawFd) -> Option<Descriptor> {
     })
 }
 
-/// Writes bytes to a descriptor of this type in one call, or as many as can be written without waiting for a reader.
+/// Writes bytes to a descriptor of this type in one call, or as many as fit without waiting for a reader.
 ///
-/// A regular file has no reader: the call takes as long as the file system does. No signal reaches the host.
+/// A regular file has no reader, but the call waits for the file system. The host receives no signal.
 pub(crate) fn write_at_once(fd: RawFd, file_type: FileType, bytes: &[u8]) -> io::Result<usize> {
     let signals = TakenSignals::new(&[libc::SIGPIPE, libc::SIGXFSZ])?;
     let written = match file_type {
@@ -76,27 +76,28 @@ fn send_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check_len(result)
 }
 
-/// Writes to a pipe or a character device, whose flag `O_NONBLOCK` is that of all processes that have it open.
+/// Writes to a pipe or a character device. Its flag `O_NONBLOCK` is not changed, as other processes share it.
 fn write_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let (one, here) = (1 as libc::c_long, -1 as libc::c_long);
     let now = libc::c_long::from(libc::RWF_NOWAIT);
-    // SAFETY: one part, which the kernel only reads and which lives through the call. The position is the present one.
+    // SAFETY: one part, which the kernel only reads and which lives through the call. An offset of -1 stands for the
+    // current position.
     let result =
         unsafe { libc::syscall(libc::SYS_pwritev2, fd, &raw const part, one, here, here, now) };
     let error = match check_len(result as isize) {
         Err(error) if lacks_writing_now(&error) => error,
         result => return result,
     };
-    // NOTE: terminals have no RWF_NOWAIT, nor have pipes of older kernels. What is opened by its entry in /proc is
-    // the same pipe or terminal, with flags of its own.
+    // NOTE: terminals and pipes of older kernels do not support RWF_NOWAIT. Opening the entry in /proc returns the same
+    // pipe or terminal with flags of its own.
     let own = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(format!("/proc/self/fd/{fd}"));
     match own {
         Ok(own) => write(own.as_raw_fd(), bytes),
-        // Of another user, or without /proc. Another thread may take the room that there is now.
+        // Another user owns the file, or /proc is missing. Another thread may use up the space before the write.
         Err(_) if can_be_written(fd) => write(fd, bytes),
         Err(_) => Err(error),
     }
@@ -130,7 +131,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn what_is_full_is_not_waited_for() {
+    fn writes_to_full_pipes_and_sockets_do_not_wait() {
         let mut child = Command::new("sleep").arg("60").stdin(Stdio::piped()).spawn().unwrap();
         let pipe = child.stdin.take().unwrap();
         let (socket, mut peer) = UnixStream::pair().unwrap();
@@ -152,7 +153,7 @@ mod tests {
         peer.read_exact(&mut [0; 64]).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // Nobody reads it any more: no signal ends this process.
+        // The pipe has no reader any more, and no signal terminates this process.
         let broken = write_at_once(pipe.as_raw_fd(), FileType::Pipe, b"x").unwrap_err();
         assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);
     }

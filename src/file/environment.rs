@@ -1,15 +1,15 @@
-//! The environment, which is read here and nowhere else.
+//! Environment variables. No other module reads the environment.
 
 use std::ffi::OsString;
 
-/// The variable that names the multiprocess directory, as the Python client has it.
+/// The variable of the Python client that names the multiprocess directory.
 pub(crate) const DIR_VARIABLE: &str = "PROMETHEUS_MULTIPROC_DIR";
-/// The same, as the Python client up to 0.8.0 had it.
+/// The name of that variable in the Python client up to 0.8.0.
 pub(crate) const OLD_DIR_VARIABLE: &str = "prometheus_multiproc_dir";
 
-/// The directory that the environment names. An empty variable counts as unset.
+/// Returns the directory that the environment names. An empty variable counts as unset.
 ///
-/// A program that has more rights than who started it does not follow it.
+/// A program with more privileges than the user who started it ignores the environment.
 pub(crate) fn multiprocess_dir() -> Option<OsString> {
     #[cfg(target_os = "linux")]
     if super::sys::has_raised_privileges() {

@@ -1,9 +1,9 @@
 //! Descriptors that forked children close.
 //!
-//! A child must keep neither the lock of its parent's series files nor its sockets: a worker would look alive, and a
-//! port would stay taken, for as long as the child lives. An atfork handler of the child goes through a fixed
-//! table of descriptors, as it may neither allocate nor take a lock. It closes, and does not unlock or shut down,
-//! which would act on the parent's lock or connection. A raw `clone` runs no handler.
+//! If a child kept the lock of its parent's series files or its sockets, the parent would seem alive and the
+//! port would stay taken for as long as the child lives. So a fork handler in the child closes the descriptors in a fixed
+//! table, as it may neither allocate nor take a lock. It does not unlock or shut down, which would act on the
+//! parent's lock or connection. A raw `clone` runs no handler.
 #![expect(unsafe_code, reason = "close of a descriptor number")]
 
 use std::os::fd::RawFd;
@@ -12,18 +12,18 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use super::process;
 use super::sys::{self, Identity};
 
-/// A descriptor that forked children close. Written under no lock, one slot by one thread.
+/// A descriptor that forked children close. Only the thread that has claimed a slot writes it.
 struct Inherited {
-    /// The number, [`FREE`] or [`CLAIMED`].
+    /// The descriptor, [`FREE`] or [`CLAIMED`].
     fd: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
-    /// The number of the process that opened the descriptor.
+    /// The instance id of the process that opened the descriptor.
     process: AtomicU64,
 }
 
-/// A process has up to 13 series files for each directory that it writes to, and an exporter up to 256
-/// connections.
+/// The most descriptors. A process has up to 13 series files for each directory that it writes to, and an exporter up to
+/// 256 connections.
 const MAX_INHERITED: usize = 1536;
 
 static INHERITED: [Inherited; MAX_INHERITED] = [const {
@@ -35,22 +35,22 @@ static INHERITED: [Inherited; MAX_INHERITED] = [const {
     }
 }; MAX_INHERITED];
 
-/// The number of a free slot.
+/// The `fd` of a free slot.
 const FREE: RawFd = -1;
-/// The number of a slot that is being filled.
+/// The `fd` of a slot that is being filled.
 const CLAIMED: RawFd = -2;
 
-/// The slot of a descriptor.
+/// The slot of a descriptor in the table.
 #[derive(Debug)]
 pub(crate) struct Slot {
     index: usize,
     fd: RawFd,
 }
 
-/// Has children that are forked from now on close `fd`, if it is still the same file there.
+/// Makes children that are forked from now on close `fd`, if it is still the same file.
 ///
-/// Where all slots are taken the children keep it. No fork may be under way between the opening of the descriptor
-/// and this call, nor between its closing and that it is forgotten: the kernel copies the descriptors before the
+/// If all slots are taken, the children keep it. No fork may be in progress between the opening of the descriptor
+/// and this call, nor between its closing and [`forget`]: the kernel copies the descriptors before the
 /// memory with the table.
 ///
 /// See: `copy_process` in `kernel/fork.c`.
@@ -61,8 +61,8 @@ pub(crate) fn close_in_children(fd: RawFd) -> Option<Slot> {
         if claim.is_ok() {
             slot.device.store(identity.device, Ordering::Relaxed);
             slot.inode.store(identity.inode, Ordering::Relaxed);
-            slot.process.store(process::number(), Ordering::Relaxed);
-            // ORDERING: release, so that a child which sees the number sees the identity.
+            slot.process.store(process::instance_id(), Ordering::Relaxed);
+            // ORDERING: release, so that a child that sees the descriptor sees the identity.
             slot.fd.store(fd, Ordering::Release);
             return Some(Slot { index, fd });
         }
@@ -70,21 +70,22 @@ pub(crate) fn close_in_children(fd: RawFd) -> Option<Slot> {
     None
 }
 
-/// Forgets a descriptor that is closed. Other descriptors of the same file stay.
+/// Removes a closed descriptor from the table. Other descriptors of the same file stay.
 pub(crate) fn forget_slot(slot: &Slot) {
     if let Some(entry) = INHERITED.get(slot.index) {
         let _ = entry.fd.compare_exchange(slot.fd, FREE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
-/// Runs in the child after each fork, where only async-signal-safe calls are allowed. Keeps descriptors that the child
-/// opened itself, in a fork handler of the host that ran before.
+/// Closes inherited descriptors. Runs in the child after each fork, where only async-signal-safe calls are allowed.
+///
+/// Keeps descriptors that the child has opened itself, in a fork handler of the host that ran before.
 pub(super) fn close_all() {
-    let process = process::number();
+    let process = process::instance_id();
     for slot in &INHERITED {
         let fd = slot.fd.load(Ordering::Acquire);
         if fd == FREE {
-            // A store would make the child copy the page.
+            // Not stored again, as a store would make the child copy the page.
             continue;
         }
         if fd >= 0 && slot.process.load(Ordering::Relaxed) == process {
@@ -95,18 +96,18 @@ pub(super) fn close_all() {
             inode: slot.inode.load(Ordering::Relaxed),
         };
         if fd >= 0 && sys::identity(fd) == Some(identity) {
-            // SAFETY: the number still is the inherited copy of our file, and nobody in this process
-            // uses it: what the parent wrote with is dropped by the epoch, and its background threads are not here.
+            // SAFETY: the descriptor still is the inherited copy of that file, and this process does not use it: the
+            // epoch invalidates the parent's writers, and its background threads do not exist here.
             unsafe { libc::close(fd) };
         }
         slot.fd.store(FREE, Ordering::Relaxed);
     }
 }
 
-/// Forgets all descriptors with this number that are of this file, which is about to be closed, or is closed.
+/// Removes a descriptor of a file from the table.
 pub(crate) fn forget(fd: RawFd, identity: Identity) {
     for slot in &INHERITED {
-        // The number may be that of another file of ours by now, which stays.
+        // The number may now belong to another file in the table, which stays.
         let is_same = slot.fd.load(Ordering::Acquire) == fd
             && slot.device.load(Ordering::Relaxed) == identity.device
             && slot.inode.load(Ordering::Relaxed) == identity.inode;

@@ -1,31 +1,31 @@
-//! Keys: the JSON text that names a series inside a file.
+//! Keys: the JSON text that names a sample inside a file.
 //!
-//! We write what the Python client writes since 0.16.0: `[family, sample, {labels}, help]` with the
-//! spacing, escapes and label order of its `json.dumps(..., sort_keys=True)`. We read that, the forms
-//! of all earlier releases, and any JSON text that means the same. Reading is total: any bytes give a
-//! key or [`KeyError`], and memory is bounded by the bytes read.
+//! Keys are written as the Python client writes them since 0.16.0: `[family, sample, {labels}, help]` with the
+//! spacing, escapes and label order of its `json.dumps(..., sort_keys=True)`. That form is read, those
+//! of all earlier releases, and equivalent JSON texts. Decoding never panics: any bytes yield a
+//! key or a [`KeyError`], and memory is bounded by the bytes read.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The most labels that one key may have.
+/// The most labels of one key.
 const MAX_LABELS: usize = 128;
 
-/// Labels in the order of their text: name and value.
+/// Label names and values in the order of the text.
 type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
-/// A series, as its key names it.
+/// A decoded key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key<'a> {
     pub(crate) family: Cow<'a, str>,
     pub(crate) sample: Cow<'a, str>,
     pub(crate) labels: Pairs<'a>,
-    /// `None` in the layouts without help.
+    /// `None` in layouts without help.
     pub(crate) help: Option<Cow<'a, str>>,
 }
 
-/// The shape of the array that a key is: it tells releases of the Python client apart.
+/// The shape of the array of a key, which distinguishes releases of the Python client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// `[family, sample, [names], [values]]`
@@ -36,15 +36,15 @@ pub(crate) enum Arity {
     Four,
 }
 
-/// Why a key cannot be read.
+/// Why a key cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyError {
     NotUtf8,
-    /// No JSON array of the known shapes; the position counts bytes of the key.
+    /// Not a JSON array of a supported shape. The position is a byte offset in the key.
     Malformed {
         at: usize,
     },
-    /// Two lists of labels that differ in length.
+    /// The lists of label names and label values differ in length.
     LabelsUneven,
     TooManyLabels,
 }
@@ -64,9 +64,7 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// Appends the key of a series to `out`, filled up with spaces to a multiple of 8 bytes.
-///
-/// `labels` are sorted by name.
+/// Appends a key to `out`, padded with spaces to a multiple of 8 bytes. `labels` are sorted by name.
 pub(crate) fn encode<'a>(
     out: &mut Vec<u8>,
     family: &str,
@@ -95,7 +93,7 @@ pub(crate) fn encode<'a>(
     out.resize(start + len, b' ');
 }
 
-/// Appends a JSON string that is pure ASCII, with the escapes that Python chooses.
+/// Appends a JSON string in ASCII, with the escapes that Python chooses.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for char in text.chars() {
@@ -123,7 +121,7 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Reads a key; spaces after it are allowed.
+/// Decodes a key, which spaces may follow.
 pub(crate) fn decode(key: &[u8]) -> Result<Key<'_>, KeyError> {
     let text = std::str::from_utf8(key).map_err(|_| KeyError::NotUtf8)?;
     let mut parser = Parser { text, at: 0 };
@@ -132,13 +130,13 @@ pub(crate) fn decode(key: &[u8]) -> Result<Key<'_>, KeyError> {
     if parser.at == text.len() { Ok(key) } else { Err(parser.malformed()) }
 }
 
-/// The shape of a key, if it can be read at all.
+/// Returns the shape of a key; `None` if it cannot be decoded.
 pub(crate) fn arity(key: &[u8]) -> Option<Arity> {
     let text = std::str::from_utf8(key).ok()?;
     let mut parser = Parser { text, at: 0 };
     let key = parser.key().ok()?;
     let lists = {
-        // The first bracket inside the array that is no string opens the labels.
+        // After the two strings, a bracket or a brace opens the labels.
         let mut parser = Parser { text, at: 0 };
         parser.expect(b'[').ok()?;
         parser.string().ok()?;
@@ -155,7 +153,7 @@ pub(crate) fn arity(key: &[u8]) -> Option<Arity> {
     })
 }
 
-/// A reader of the few shapes of JSON that keys have.
+/// A parser of the shapes of JSON that keys have.
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -176,7 +174,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Whether the next thing is `byte`, which is then passed.
+    /// Consumes `byte` if it is next, after spaces. Returns whether it was.
     fn accept(&mut self, byte: u8) -> bool {
         self.skip_space();
         let found = self.peek() == Some(byte);
@@ -213,7 +211,7 @@ impl<'a> Parser<'a> {
         Ok(Key { family, sample, labels, help })
     }
 
-    /// The rest of an array of strings, whose bracket is passed.
+    /// Parses an array of strings after its opening bracket.
     fn list(&mut self) -> Result<Vec<Cow<'a, str>>, KeyError> {
         let mut items = Vec::new();
         if self.accept(b']') {
@@ -231,7 +229,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The rest of an object of strings, whose brace is passed.
+    /// Parses an object of strings after its opening brace.
     fn object(&mut self) -> Result<Pairs<'a>, KeyError> {
         let mut items = Vec::new();
         if self.accept(b'}') {
@@ -268,7 +266,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The rest of a string that has escapes; `text` is what stands before the first one.
+    /// Parses the rest of a string with escapes. `text` is the part before the first escape.
     fn escaped(&mut self, mut text: String) -> Result<String, KeyError> {
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
@@ -293,7 +291,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One escape, whose backslash is passed. A lone surrogate becomes U+FFFD.
+    /// Parses an escape after its backslash. A lone surrogate becomes U+FFFD.
     fn escape(&mut self) -> Result<char, KeyError> {
         let letter = self.peek().ok_or_else(|| self.malformed())?;
         self.at += 1;
@@ -363,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_of_key_is_read() {
+    fn keys_of_every_shape_are_decoded() {
         for (text, shape) in [
             (r#"["f", "s", ["a", "b"], ["1", "2"]]"#, Arity::Lists),
             (r#"["f", "s", {"a": "1", "b": "2"}]"#, Arity::Three),
@@ -402,7 +400,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(
+        fn an_encoded_key_decodes_to_the_same_key(
             family: String, sample: String, help: String,
             labels: std::collections::BTreeMap<String, String>,
         ) {
@@ -419,12 +417,12 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn any_bytes_yield_a_key_or_an_error(bytes: Vec<u8>) {
             let _ = decode(&bytes);
         }
 
         #[test]
-        fn any_text_in_brackets_is_read_or_refused(text in r#"\[("[a-z\\u"]{0,6}",? ?|[\[\]{}:,]){0,8}\]"#) {
+        fn any_text_in_brackets_yields_an_arity_or_none(text in r#"\[("[a-z\\u"]{0,6}",? ?|[\[\]{}:,]){0,8}\]"#) {
             let _ = arity(text.as_bytes());
         }
     }

@@ -3,19 +3,19 @@
 //! ```text
 //!  offset  size  field
 //!       0     4  used     committed bytes, header included
-//!       4     4  magic    ours: "MPR" and the version; of the Python client: zero
+//!       4     4  magic    "MPR" and the version; zero in files of the Python client
 //!       8     -  entries, back to back until `used`:
 //!                  4  key_len
 //!            key_len  key, see `key`
-//!             1 to 8  padding to a multiple of 8: spaces; in our files 4 bytes, the checksum
+//!             1 to 8  padding to a multiple of 8: spaces; in files of this crate 4 bytes, the checksum
 //!                  8  value, f64 bits
 //!                  8  time, f64 bits: unix seconds (only in the wide layouts)
 //! ```
 //!
-//! Integers and floats are little-endian in our files; a file of the Python client has the order of
-//! the machine that wrote it, which is the same on every machine this backend is built for.
+//! Integers and floats are little-endian in files of this crate. A file of the Python client has the byte order of
+//! the machine that wrote it, which is the same on every machine that this backend is built for.
 //!
-//! This module never panics and never allocates: any bytes give entries or a named error.
+//! Decoding never panics and never allocates: any bytes yield entries or a named error.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt;
@@ -26,25 +26,25 @@ use super::key::{self, Arity};
 pub(crate) const HEADER_LEN: usize = 8;
 /// Offset of the magic within the header.
 pub(crate) const MAGIC_OFFSET: usize = 4;
-/// What the magic of our files holds, version 1.
+/// The magic of files of this crate, version 1.
 pub(crate) const MAGIC: [u8; 4] = *b"MPR\x01";
 /// Bytes of `key_len`.
 pub(crate) const KEY_LEN_LEN: usize = 4;
-/// Bytes of the checksum in our entries.
+/// Bytes of the checksum of an own entry.
 pub(crate) const CHECKSUM_LEN: usize = 4;
 /// Bytes of the value, and of the time.
 pub(crate) const WORD_LEN: usize = 8;
 /// The longest key that is written or read, in bytes.
 pub(crate) const MAX_KEY_LEN: usize = 64 * 1024;
-/// The largest file that is written, and the most of a file that is read, in bytes.
+/// The largest file that is written, and the most bytes of a file that are read.
 pub(crate) const MAX_FILE_LEN: u64 = 256 * 1024 * 1024;
 
-/// Padding of an entry that the Python client wrote into the same layout: unchecked.
+/// The padding of an entry that the Python client has written into a file of this crate. It has no checksum.
 const UNCHECKED: [u8; CHECKSUM_LEN] = [b' '; CHECKSUM_LEN];
-/// Marks an entry as removed; no live entry has it as checksum.
+/// Reserved for removed entries; no entry has it as its checksum.
 const REMOVED: [u8; CHECKSUM_LEN] = [0xff; CHECKSUM_LEN];
 
-/// How the entries of a file are laid out, which the file itself tells.
+/// The layout of the entries of a file, which is detected from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// The Python client up to 0.3.1: labels as two lists, no help, no time.
@@ -55,9 +55,9 @@ pub(crate) enum Layout {
     L2,
     /// The Python client since 0.18.0.
     L3,
-    /// Ours: L3 with a magic, and a checksum in the padding.
+    /// This crate: L3 with a magic, and a checksum in the padding.
     Own,
-    /// No entries, so that nothing tells.
+    /// No entries, so the layout is not determined.
     Empty,
 }
 
@@ -65,6 +65,10 @@ impl Layout {
     /// Whether entries have a time.
     pub(crate) const fn has_time(self) -> bool {
         matches!(self, Layout::L3 | Layout::Own)
+    }
+
+    const fn stride(self) -> Stride {
+        if self.has_time() { Stride::Wide } else { Stride::Narrow }
     }
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -79,26 +83,35 @@ impl Layout {
     }
 }
 
-/// What is wrong with the bytes of a file. Offsets count from the start of the file.
+/// The words of 8 bytes after a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stride {
+    /// The value.
+    Narrow,
+    /// The value and the time.
+    Wide,
+}
+
+/// Why the bytes of a file cannot be decoded. Offsets count from the start of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LayoutError {
-    /// Fewer bytes than a header, and not none.
+    /// The file is shorter than a header, but not empty.
     HeaderTruncated { len: u64 },
-    /// `used` is below the header or no multiple of 8.
+    /// `used` is less than the header, or not a multiple of 8.
     UsedInvalid { used: u32 },
     /// `used` is larger than the file.
     UsedPastEnd { used: u32, len: u64 },
-    /// `used` is larger than what is read of any file.
+    /// `used` is larger than [`MAX_FILE_LEN`].
     UsedTooLarge { used: u32 },
-    /// Our magic with a version that this release does not know.
+    /// The magic of this crate with an unknown version.
     VersionUnknown { version: u8 },
-    /// A magic that is neither zero nor ours.
+    /// A magic that is neither zero nor that of this crate.
     MagicUnknown,
-    /// The entries fit no layout; the walk failed here at the earliest.
+    /// The entries fit no layout. The offset is that of the first entry that fits none.
     LayoutUnknown { offset: usize },
-    /// An entry of ours reaches past `used`, or its length is impossible.
+    /// An own entry extends beyond `used`, or its length is invalid.
     EntryTruncated { offset: usize },
-    /// An entry of ours does not match its checksum.
+    /// An own entry does not match its checksum.
     ChecksumMismatch { offset: usize },
 }
 
@@ -109,7 +122,7 @@ impl fmt::Display for LayoutError {
                 write!(f, "file has {len} bytes, the header alone needs {HEADER_LEN}")
             }
             LayoutError::UsedInvalid { used } => {
-                write!(f, "used is {used}, which is below {HEADER_LEN} or no multiple of 8")
+                write!(f, "used is {used}, which is below {HEADER_LEN} or not a multiple of 8")
             }
             LayoutError::UsedPastEnd { used, len } => {
                 write!(f, "used is {used}, file has {len} bytes")
@@ -120,7 +133,7 @@ impl fmt::Display for LayoutError {
             LayoutError::VersionUnknown { version } => {
                 write!(f, "format version is {version}, this release reads 1")
             }
-            LayoutError::MagicUnknown => f.write_str("bytes 4 to 8 are no known magic"),
+            LayoutError::MagicUnknown => f.write_str("bytes 4 to 7 are not a known magic"),
             LayoutError::LayoutUnknown { offset } => {
                 write!(f, "entries fit no layout, offset {offset} is malformed")
             }
@@ -161,13 +174,13 @@ impl Header {
         Header { used: u32::from_le_bytes([u0, u1, u2, u3]), magic: [m0, m1, m2, m3] }
     }
 
-    /// Whether this crate wrote the file, in whichever version of the format.
+    /// Whether this crate has written the file, in any version of the format.
     pub(crate) fn is_own(self) -> bool {
         let [m, p, r, _] = self.magic;
         [m, p, r] == [b'M', b'P', b'R']
     }
 
-    /// Checks `used` and magic against a file of `len` bytes; `None` where nothing is written yet.
+    /// Checks the header of a file of `len` bytes. Returns `used`, or `None` if nothing is written yet.
     pub(crate) fn check(self, len: u64) -> Result<Option<u32>, LayoutError> {
         if self.magic != [0; 4] && self.magic != MAGIC {
             let [_, _, _, version] = self.magic;
@@ -178,7 +191,7 @@ impl Header {
             });
         }
         let used = self.used;
-        // The Python client creates its files empty; ours have a header from birth.
+        // The Python client creates its files empty. Files of this crate are created with a header.
         if used == 0 && self.magic == [0; 4] {
             return Ok(None);
         }
@@ -195,19 +208,19 @@ impl Header {
     }
 }
 
-/// Bytes of an entry of ours for a key of this length, a multiple of 8.
+/// Returns the bytes of an own entry for a key of this length, a multiple of 8.
 pub(crate) const fn entry_len(key_len: usize) -> usize {
     KEY_LEN_LEN + key_len + CHECKSUM_LEN + 2 * WORD_LEN
 }
 
-/// Offset of the value within an entry of ours.
+/// Returns the offset of the value in an own entry.
 pub(crate) const fn value_offset(key_len: usize) -> usize {
     KEY_LEN_LEN + key_len + CHECKSUM_LEN
 }
 
-/// The checksum of an entry of ours: CRC-32 of `key_len` and the key.
+/// Returns the checksum of an own entry: CRC-32 of `key_len` and the key.
 ///
-/// The two reserved values are given to no entry: a sum that hits one has its lowest bit flipped.
+/// If the sum equals one of the two reserved values, its lowest bit is flipped.
 pub(crate) fn checksum(key: &[u8]) -> [u8; CHECKSUM_LEN] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&(key.len() as u32).to_le_bytes());
@@ -217,7 +230,7 @@ pub(crate) fn checksum(key: &[u8]) -> [u8; CHECKSUM_LEN] {
     if bytes == UNCHECKED || bytes == REMOVED { (sum ^ 1).to_le_bytes() } else { bytes }
 }
 
-/// Writes an entry of ours into `out`, which is cleared first. `key` has a multiple of 8 bytes.
+/// Encodes an own entry into `out`, which is cleared first. The length of `key` is a multiple of 8.
 pub(crate) fn encode_entry(out: &mut Vec<u8>, key: &[u8], value: f64, time: f64) {
     out.clear();
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
@@ -227,27 +240,32 @@ pub(crate) fn encode_entry(out: &mut Vec<u8>, key: &[u8], value: f64, time: f64)
     out.extend_from_slice(&time.to_bits().to_le_bytes());
 }
 
-/// One entry, as it lies in the file.
+/// One entry of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// Everything before the value. An entry with the same head has the same key.
+    /// The bytes before the value. Entries with the same head have the same key.
     pub(crate) head: &'a [u8],
-    /// The key, without padding after it.
+    /// The key without its padding.
     pub(crate) key: &'a [u8],
     pub(crate) value: f64,
     /// Unix seconds; `None` in the narrow layouts.
     pub(crate) time: Option<f64>,
 }
 
-/// Splits the next entry off `rest`, which starts at an entry and ends at `used`.
-fn split_entry(rest: &[u8], wide: bool) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
+/// Splits the next entry off `rest`, which starts at an entry and ends at `used`. The limit on keys is for the detection of
+/// the layout: entries with checksums need none.
+fn split_entry(
+    rest: &[u8],
+    stride: Stride,
+    max_key_len: usize,
+) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
     let key_len = u32::from_le_bytes(*rest.first_chunk::<KEY_LEN_LEN>()?) as usize;
-    if key_len == 0 || key_len > MAX_KEY_LEN {
+    if key_len == 0 || key_len > max_key_len {
         return None;
     }
     let key_end = KEY_LEN_LEN + key_len;
     let (head, after) = rest.split_at_checked(key_end + 8 - key_end % 8)?;
-    let (value, time, after) = split_words(after, wide)?;
+    let (value, time, after) = split_words(after, stride)?;
     let key = head.get(KEY_LEN_LEN..key_end)?;
     let padding = head.get(key_end..)?;
     let mut check = UNCHECKED;
@@ -260,33 +278,33 @@ fn split_entry(rest: &[u8], wide: bool) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN]
     Some((Entry { head, key, value, time }, check, after))
 }
 
-/// Splits the value and, in a wide layout, the time off `rest`.
+/// Splits the value and, with the wide stride, the time off `rest`.
 #[inline]
-fn split_words(rest: &[u8], wide: bool) -> Option<(f64, Option<f64>, &[u8])> {
+fn split_words(rest: &[u8], stride: Stride) -> Option<(f64, Option<f64>, &[u8])> {
     let word = |bytes: &[u8; WORD_LEN]| f64::from_bits(u64::from_le_bytes(*bytes));
     let (value, after) = rest.split_first_chunk::<WORD_LEN>()?;
-    if !wide {
+    if stride == Stride::Narrow {
         return Some((word(value), None, after));
     }
     let (time, after) = after.split_first_chunk::<WORD_LEN>()?;
     Some((word(value), Some(word(time)), after))
 }
 
-/// The entries of one file, whose layout is known.
+/// An iterator over the entries of one file.
 #[derive(Clone, Debug)]
 pub(crate) struct Entries<'a> {
     body: &'a [u8],
     rest: &'a [u8],
-    /// Where the body begins in its file.
+    /// The offset of the body in its file.
     start: usize,
     layout: Layout,
 }
 
 impl<'a> Entries<'a> {
-    /// Finds out the layout of `body`: the bytes from the header's end up to `used`.
+    /// Detects the layout of `body`, the bytes between the header and `used`.
     ///
-    /// A file of the Python client is walked to its end in each stride; just one fits. A file of ours
-    /// is checked entry by entry while it is iterated.
+    /// A file of the Python client is walked to its end in both strides, of which one fits. A file of this crate is checked
+    /// entry by entry during the iteration.
     pub(crate) fn detect(header: Header, body: &'a [u8]) -> Result<Entries<'a>, LayoutError> {
         let layout = if body.is_empty() {
             Layout::Empty
@@ -298,22 +316,22 @@ impl<'a> Entries<'a> {
         Ok(Entries { body, rest: body, start: HEADER_LEN, layout })
     }
 
-    /// The entries of a file of ours from an offset on, where an earlier walk has ended.
+    /// Iterates over the entries of a file of this crate from an offset on, at which an earlier iteration ended.
     pub(crate) fn resume(body: &'a [u8], start: usize) -> Entries<'a> {
         Entries { body, rest: body, start, layout: Layout::Own }
     }
 
-    /// The entries of a body that may have this layout.
+    /// Iterates over the entries of a body that is assumed to have this layout.
     pub(crate) fn assume(layout: Layout, body: &'a [u8]) -> Entries<'a> {
         Entries { body, rest: body, start: HEADER_LEN, layout }
     }
 
-    /// Whether all entries were given.
+    /// Whether all entries were returned.
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// Where the value of the entry before is, in words of 8 bytes from the start of the file.
+    /// Returns the position of the value of the last entry, in words of 8 bytes from the start of the file.
     #[inline]
     pub(crate) fn value_word(&self) -> u32 {
         let words = if self.layout.has_time() { 2 } else { 1 };
@@ -324,12 +342,12 @@ impl<'a> Entries<'a> {
         self.layout
     }
 
-    /// The next entry, if it has this head: one that an earlier entry had, so that it is known to be
-    /// whole and need not be checked.
+    /// Returns the next entry if it has this head. As an earlier entry had the same head, the key is valid and is not
+    /// checked again.
     #[inline]
     pub(crate) fn next_with_head(&mut self, head: &[u8]) -> Option<Entry<'a>> {
         let after = self.rest.strip_prefix(head)?;
-        let (value, time, after) = split_words(after, self.layout.has_time())?;
+        let (value, time, after) = split_words(after, self.layout.stride())?;
         let (head, _) = self.rest.split_at_checked(head.len())?;
         self.rest = after;
         Some(Entry { head, key: &[], value, time })
@@ -341,7 +359,9 @@ impl<'a> Entries<'a> {
 
     fn next_own(&mut self) -> Result<Entry<'a>, LayoutError> {
         let offset = self.offset();
-        let Some((mut entry, check, rest)) = split_entry(self.rest, true) else {
+        let Some((mut entry, check, rest)) =
+            split_entry(self.rest, Stride::Wide, MAX_FILE_LEN as usize)
+        else {
             return Err(LayoutError::EntryTruncated { offset });
         };
         if check != UNCHECKED && check != checksum(entry.key) {
@@ -358,7 +378,7 @@ impl<'a> Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, LayoutError>;
 
-    /// After an error nothing follows: what comes behind a damaged entry cannot be found.
+    /// The iteration ends after an error, as the entries after a damaged one cannot be found.
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -370,27 +390,28 @@ impl<'a> Iterator for Entries<'a> {
             }
             return Some(result);
         }
-        let (entry, _, rest) = split_entry(self.rest, self.layout.has_time())?;
+        let (entry, _, rest) = split_entry(self.rest, self.layout.stride(), MAX_KEY_LEN)?;
         self.rest = rest;
         Some(Ok(entry))
     }
 }
 
-/// Finds the one layout that a Python-written body fits from its first byte to `used`.
+/// Detects the layout of a body that the Python client has written.
 ///
-/// NOTE: strides cannot be mistaken for each other. A narrow file read with the wide stride ends past
-/// `used` or meets text as a length; a wide file read with the narrow stride meets half of a time as
-/// a length, and no key behind it. So the brackets of every key are looked at, and the whole text of
-/// every key only where both strides fit.
+/// The strides cannot be confused. A narrow file that is read with the wide stride ends beyond `used` or has text in place of
+/// a length; a wide file that is read with the narrow stride has half of a time in place of a length, and no key after it.
+/// So the brackets of all keys are checked, and their whole text only if both strides fit.
 fn detect_python(body: &[u8]) -> Result<Layout, LayoutError> {
     let brackets = |key: &[u8]| key.first() == Some(&b'[') && key.last() == Some(&b']');
     let arity =
         |entry: Option<(Entry<'_>, _, _)>| entry.and_then(|(entry, ..)| key::arity(entry.key));
-    let first = arity(split_entry(body, false));
-    let narrow = walk(body, false, &brackets);
-    let wide = walk(body, true, &brackets);
+    let first = arity(split_entry(body, Stride::Narrow, MAX_KEY_LEN));
+    let narrow = walk(body, Stride::Narrow, &brackets);
+    let wide = walk(body, Stride::Wide, &brackets);
     let is_wide = match (narrow, wide) {
-        (Ok(()), Ok(())) => walk(body, true, &|key| key::arity(key) == Some(Arity::Four)).is_ok(),
+        (Ok(()), Ok(())) => {
+            walk(body, Stride::Wide, &|key| key::arity(key) == Some(Arity::Four)).is_ok()
+        }
         (Ok(()), Err(_)) => false,
         (Err(_), Ok(())) => true,
         (Err(narrow), Err(wide)) => {
@@ -406,12 +427,12 @@ fn detect_python(body: &[u8]) -> Result<Layout, LayoutError> {
     }
 }
 
-/// Walks all of a body in one stride; on failure the offset of the entry that does not fit.
-fn walk(body: &[u8], wide: bool, key_fits: &dyn Fn(&[u8]) -> bool) -> Result<(), usize> {
+/// Walks a whole body in one stride. The error is the offset of the entry that does not fit.
+fn walk(body: &[u8], stride: Stride, key_fits: &dyn Fn(&[u8]) -> bool) -> Result<(), usize> {
     let mut rest = body;
     while !rest.is_empty() {
         let offset = HEADER_LEN + body.len() - rest.len();
-        let (entry, check, after) = split_entry(rest, wide).ok_or(offset)?;
+        let (entry, check, after) = split_entry(rest, stride, MAX_KEY_LEN).ok_or(offset)?;
         if check != UNCHECKED || !key_fits(entry.key) {
             return Err(offset);
         }
@@ -439,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn each_python_layout_is_told_from_its_entries() {
+    fn each_python_layout_is_detected_from_its_entries() {
         let lists = r#"["g", "g", ["a"], ["x"]]"#;
         let three = r#"["g", "g", {"a": "x"}]"#;
         let four = r#"["g", "g", {"a": "x"}, "help"]"#;
@@ -477,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_header_is_named() {
+    fn each_invalid_header_has_an_error_of_its_own() {
         let check = |used, magic, len| Header { used, magic }.check(len);
         assert_eq!(check(0, [0; 4], 65536), Ok(None));
         assert_eq!(check(0, MAGIC, 65536), Err(LayoutError::UsedInvalid { used: 0 }));
@@ -495,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_of_ours_ends_the_valid_prefix() {
+    fn a_damaged_own_entry_ends_the_valid_prefix() {
         let key = br#"["c", "c_total", {}, ""]"#;
         let mut body = own_entry(key, 1.0);
         let second = body.len();
@@ -508,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_the_python_client_appended_to_ours_is_read_unchecked() {
+    fn an_entry_that_the_python_client_appended_to_an_own_file_is_not_checked() {
         let mut body = own_entry(br#"["c", "c_total", {}, ""]"#, 1.0);
         body.extend(python_entry(r#"["d", "d_total", {}, "h"]"#, &[2.0, 0.0]));
         let entries = Entries::detect(Header::new(8), &body).unwrap();
@@ -517,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_with_a_known_head_is_taken_without_a_look_at_its_key() {
+    fn an_entry_with_the_head_of_an_earlier_one_is_read_without_its_key() {
         let key = br#"["c", "c_total", {}, ""]"#;
         let body =
             [own_entry(key, 1.0), own_entry(key, 2.0), own_entry(b"[\"other\"]       ", 3.0)]
@@ -540,7 +561,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_entries_or_a_named_error(body: Vec<u8>, own: bool) {
+        fn any_bytes_yield_entries_or_a_named_error(body: Vec<u8>, own: bool) {
             let magic = if own { MAGIC } else { [0; 4] };
             if let Ok(entries) = Entries::detect(Header { used: 8, magic }, &body) {
                 prop_assert!(entries.count() <= body.len());
@@ -548,7 +569,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_changes_a_key_of_ours_unseen(bit in 0usize..(4 + 24 + 4) * 8) {
+        fn a_flipped_bit_in_an_own_key_is_detected(bit in 0usize..(4 + 24 + 4) * 8) {
             let mut body = own_entry(br#"["c", "c_total", {}, ""]"#, 1.0);
             body[bit / 8] ^= 1 << (bit % 8);
             let mut entries = Entries::detect(Header::new(8), &body).unwrap();

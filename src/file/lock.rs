@@ -1,12 +1,11 @@
-//! Locks and leases: the kernel's word on whether a writer lives.
+//! Locks and leases, by which the kernel shows whether a writer is alive.
 //!
-//! A writer holds an open-file-description write lock on each of its files for as long as it lives.
-//! Closing some other descriptor of the file does not free it, as it would a POSIX lock, and its end
-//! frees it even after SIGKILL. A forked child must not keep it, so an atfork handler closes the
-//! inherited descriptors; it does not unlock, which would free the parent's lock.
+//! A writer holds an open-file-description write lock on each of its files for life. Unlike a POSIX lock, it is not freed
+//! when another descriptor of the file is closed. The kernel frees it when the writer ends, also by SIGKILL. A forked
+//! child must not keep it, so a fork handler closes the inherited descriptors (see `inherited`).
 //!
-//! Files of the Python client have no lock. For them, and as a second proof for ours, a read lease
-//! tells whether anybody has the file open for writing.
+//! Files of the Python client have no lock. For them, and as a second proof for files of multiprom, a read lease
+//! shows whether a process has the file open for writing.
 //!
 //! See: fcntl(2), "Open file description locks", "Leases"; pthread_atfork(3).
 #![expect(unsafe_code, reason = "fcntl and pthread_atfork")]
@@ -17,7 +16,7 @@ use std::os::fd::AsRawFd;
 
 use super::inherited;
 
-/// Not in the libc crate. See: fcntl(2), "Managing signals"; the same number on every architecture.
+/// Missing in the libc crate. The value is the same on all architectures. See: fcntl(2), "Managing signals".
 const F_SETSIG: libc::c_int = 10;
 
 /// Whether a writer holds its lock.
@@ -27,14 +26,14 @@ pub(crate) enum LockState {
     Free,
 }
 
-/// Whether anybody has a file open for writing.
+/// Whether a process has a file open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteState {
     Written,
     Unwritten,
-    /// The kernel grants this process no lease: it is neither the owner of the file nor has it CAP_LEASE.
+    /// The kernel grants this process no lease, as it neither owns the file nor has CAP_LEASE.
     Refused,
-    /// The kernel does not say: the file system has no leases, say.
+    /// The kernel does not show it, for example because the file system has no leases.
     Unknown,
 }
 
@@ -48,9 +47,9 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
     }
 }
 
-/// Takes the write lock that shows that the writer of `file` lives, and keeps it for life.
+/// Takes the write lock that shows that the writer of `file` is alive.
 ///
-/// A child that is forked from now on closes its copy of the descriptor.
+/// Children that are forked from now on close their copy of the descriptor.
 pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
     inherited::close_in_children(file.as_raw_fd());
     let lock = whole_file(libc::F_WRLCK);
@@ -59,12 +58,12 @@ pub(crate) fn hold_for_life(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes a read lock on the file of a writer that has ended: other readers still see it as free.
+/// Takes a read lock on the file of a writer that has ended. Other readers still see the file as free.
 pub(crate) fn hold_to_read(file: &File) -> io::Result<LockState> {
     try_lock(file, libc::F_RDLCK)
 }
 
-/// Takes a lock without waiting: `Held` where a lock of another open file description is in the way.
+/// Takes a lock without waiting. Returns `Held` if a lock of another open file description conflicts.
 fn try_lock(file: &File, kind: libc::c_int) -> io::Result<LockState> {
     let lock = whole_file(kind);
     // SAFETY: `lock` is valid; the kernel only reads it.
@@ -79,22 +78,22 @@ fn try_lock(file: &File, kind: libc::c_int) -> io::Result<LockState> {
     }
 }
 
-/// Takes a write lock without waiting. Others see it as held.
+/// Takes a write lock without waiting. Others see the file as locked.
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "used by the command"))]
 pub(crate) fn hold_alone(file: &File) -> io::Result<LockState> {
     try_lock(file, libc::F_WRLCK)
 }
 
-/// Gives a lock back, also where a child still has a copy of the descriptor.
+/// Releases a lock, even if a child still has a copy of the descriptor.
 pub(crate) fn release(file: &File) {
     let lock = whole_file(libc::F_UNLCK);
     // SAFETY: `lock` is valid; the kernel only reads it.
     let _ = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
 }
 
-/// Asks whether a writer holds its lock on `file`, without taking any.
+/// Returns whether a writer holds its lock on `file`, without taking a lock.
 ///
-/// Asks for a read lock: a writer's lock is seen, another reader's is not.
+/// Tests for a read lock, with which the lock of a writer conflicts but not that of another reader.
 pub(crate) fn probe(file: &File) -> io::Result<LockState> {
     let mut lock = whole_file(libc::F_RDLCK);
     // SAFETY: `lock` is valid and writable.
@@ -109,20 +108,20 @@ pub(crate) fn probe(file: &File) -> io::Result<LockState> {
     })
 }
 
-/// Asks whether anybody has `file` open for writing. `file` is opened read-only.
+/// Returns whether a process has `file` open for writing. `file` is open read-only.
 ///
-/// Takes a read lease and releases it at once; a writer that opens the file in between waits for
-/// that long. A lease that cannot be released ends when `file` is closed.
+/// Takes a read lease and releases it at once; a process that opens the file for writing in between waits until then. A
+/// lease that cannot be released ends when `file` is closed.
 pub(crate) fn writers(file: &File) -> WriteState {
     let fd = file.as_raw_fd();
-    // NOTE: the signal of a broken lease is SIGIO, which ends a process, unless it is set before each
-    // lease: unlocking resets it. SIGURG is ignored by default. See: fcntl(2), F_SETSIG.
-    // SAFETY: takes numbers only.
+    // NOTE: a broken lease raises SIGIO, which terminates a process, unless another signal is set before each
+    // lease, as F_UNLCK resets it. SIGURG is ignored by default. See: fcntl(2), F_SETSIG.
+    // SAFETY: takes integers only.
     let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
     if signal != 0 {
         return WriteState::Unknown;
     }
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
     if lease != 0 {
         return match io::Error::last_os_error().raw_os_error() {
@@ -131,7 +130,7 @@ pub(crate) fn writers(file: &File) -> WriteState {
             _ => WriteState::Unknown,
         };
     }
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let released = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
     if released == 0 { WriteState::Unwritten } else { WriteState::Unknown }
 }
@@ -143,7 +142,7 @@ mod tests {
     use std::fs::OpenOptions;
 
     #[test]
-    fn lock_and_lease_tell_whether_a_writer_is_there() {
+    fn lock_and_lease_show_whether_a_writer_is_alive() {
         let path = std::env::temp_dir().join(format!("multiprom-lock-{}", std::process::id()));
         let writer = OpenOptions::new()
             .create(true)

@@ -1,4 +1,4 @@
-//! Series files: their bytes, and the system calls around them. What the bytes mean is the matter of the callers.
+//! Series files: their bytes, and the system calls to write and read them.
 //!
 //! A series file holds the series of one process and one metric type (of gauges: one mode) as
 //! entries of key and value behind a header. Its writer maps it and stores values in place; readers
@@ -35,6 +35,8 @@ pub(crate) mod read_map;
 pub(crate) mod reader;
 #[cfg(target_os = "linux")]
 pub(crate) mod sys;
+#[cfg(target_os = "linux")]
+pub(crate) mod unwritten;
 #[cfg(target_os = "linux")]
 pub(crate) mod words;
 #[cfg(target_os = "linux")]

@@ -1,16 +1,16 @@
-//! File names: which process wrote the file, and what type of metric is in it.
+//! File names, which contain the type of the metrics and the id of the writer.
 //!
-//! `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db`, `gauge_<mode>_<id>.db`. The id of the Python
-//! client is the pid or what its user made of it; ours is `<pid>-<8 hex digits>`, unique for ever. A user of the
-//! Python client may choose an id of that form too, so the form alone does not tell whose file it is. A writer's
-//! second file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector, which takes what
-//! stands behind the mode up to the next `_` or the end, and cuts three bytes off, sees the same id.
+//! The names are `counter_<id>.db`, `histogram_<id>.db`, `summary_<id>.db` and `gauge_<mode>_<id>.db`. In the Python
+//! client the id is the pid or a text that its user chooses; in this crate it is `<pid>-<8 hex digits>`, which is never
+//! used again. A user of the Python client may choose an id of that form too, so the form alone does not show who has
+//! written a file. The second file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector,
+//! which takes the text after the mode up to the next `_` or the end and removes three bytes, finds the same id.
 
 use std::fmt;
 
 use crate::model::{GaugeMode, MetricType};
 
-/// What a series file holds.
+/// The metric type and the mode of the series in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileKind {
     Counter,
@@ -46,7 +46,7 @@ impl fmt::Display for FileKind {
     }
 }
 
-/// The name of a series file, taken apart.
+/// The parsed name of a series file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
     pub(crate) kind: FileKind,
@@ -54,7 +54,7 @@ pub(crate) struct FileName<'a> {
 }
 
 impl<'a> FileName<'a> {
-    /// `None` where the name is not of this form: such a file is none of ours.
+    /// Parses a name; `None` if it is not that of a series file.
     pub(crate) fn parse(name: &'a str) -> Option<FileName<'a>> {
         let stem = name.strip_suffix(".db")?;
         let (prefix, rest) = stem.split_once('_')?;
@@ -71,35 +71,35 @@ impl<'a> FileName<'a> {
         (!id.is_empty()).then_some(FileName { kind, id })
     }
 
-    /// The process part of the id: all of a chosen one; of a unique one what stands before the suffix.
+    /// Returns the process part of the id: all of a chosen id, and the part before the random digits of a unique one.
     pub(crate) fn process(&self, id: IdKind) -> &'a str {
         match id {
             IdKind::Chosen => self.id,
-            IdKind::Unique => split_own_id(self.id).map_or(self.id, |(process, _)| process),
+            IdKind::Unique => split_unique_id(self.id).map_or(self.id, |(process, _)| process),
         }
     }
 
-    /// What all files of a writer have in common: of a unique id all but the number of the file.
+    /// Returns the part of the id that all files of a writer share: a unique id without the index of the file.
     pub(crate) fn writer(&self, id: IdKind) -> &'a str {
         match id {
-            IdKind::Unique if self.has_unique_form() => without_number(self.id),
+            IdKind::Unique if self.has_unique_form() => without_index(self.id),
             _ => self.id,
         }
     }
 
-    /// Whether the id has the form of unique ones. Whether it is one depends on where the file is and what is in
-    /// it: see [`IdKind`].
+    /// Whether the id has the form of a unique one. Whether it is unique depends on the location and the content of the
+    /// file: see [`IdKind`].
     pub(crate) fn has_unique_form(&self) -> bool {
-        split_own_id(self.id).is_some()
+        split_unique_id(self.id).is_some()
     }
 }
 
-/// Where an id is from.
+/// The origin of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdKind {
-    /// Chosen by the writer and perhaps used again: files without our magic.
+    /// Chosen by the writer and perhaps used again: files without the magic of this crate.
     Chosen,
-    /// Drawn by this crate: files with our magic, retired files, and sections of an archive.
+    /// Drawn by this crate: files with its magic, retired files, and sections of an archive.
     Unique,
 }
 
@@ -109,46 +109,46 @@ impl fmt::Display for FileName<'_> {
     }
 }
 
-/// The longest name of a process that a user may choose, in bytes.
+/// The longest process name that a user may choose, in bytes.
 const MAX_PROCESS_LEN: usize = 64;
 
-/// Whether a text can stand for a process in file names: letters, digits, points and dashes.
+/// Whether a text may be the name of a process in file names: letters, digits, dots and dashes.
 ///
-/// The Python client splits names at underscores and takes the rest as it is.
+/// Underscores are not allowed, as the Python client splits file names at them.
 pub(crate) fn is_process_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     (1..=MAX_PROCESS_LEN).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-/// Hex digits of the random part of our ids.
+/// Hex digits of the random part of a unique id.
 const SUFFIX_LEN: usize = 8;
 
-/// Stands before the number of a file that is not a writer's first of its kind.
-const NUMBER_MARK: &str = ".db_";
+/// Precedes the index of a file that is not a writer's first of its kind.
+const INDEX_MARK: &str = ".db_";
 
-/// What stands before the number of a file, if there is one.
-fn without_number(id: &str) -> &str {
-    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number.to_string() == text);
-    match id.rsplit_once(NUMBER_MARK) {
-        Some((id, number)) if is_number(number) => id,
+/// Returns an id without the index of the file.
+fn without_index(id: &str) -> &str {
+    let is_index = |text: &str| text.parse::<u32>().is_ok_and(|index| index.to_string() == text);
+    match id.rsplit_once(INDEX_MARK) {
+        Some((id, index)) if is_index(index) => id,
         _ => id,
     }
 }
 
-fn split_own_id(id: &str) -> Option<(&str, &str)> {
-    let (process, suffix) = without_number(id).rsplit_once('-')?;
+/// Splits a unique id into the process and the random digits.
+fn split_unique_id(id: &str) -> Option<(&str, &str)> {
+    let (process, suffix) = without_index(id).rsplit_once('-')?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (!process.is_empty() && suffix.len() == SUFFIX_LEN && suffix.bytes().all(hex))
         .then_some((process, suffix))
 }
 
-/// The id of a writer: `<process>-<8 hex digits>`, in the names of all its files.
+/// The id of a writer, `<process>-<8 hex digits>`, which the names of all its files contain.
 #[derive(Clone, Debug)]
 pub(crate) struct WriterId {
     process: String,
     text: String,
-    /// How many files of each kind have been named by it. Those that were lost since count too: no name is used
-    /// again.
+    /// How many files of each kind have been named, including files that were lost since: no name is used again.
     named: Vec<(FileKind, u32)>,
 }
 
@@ -158,23 +158,23 @@ impl WriterId {
         WriterId { process: process.to_owned(), text, named: Vec::new() }
     }
 
-    /// The name of the next file of a kind.
+    /// Returns the name of the next file of a kind.
     pub(crate) fn next_name(&self, kind: FileKind) -> String {
         let named =
-            self.named.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
-        let numbered;
+            self.named.iter().find(|(other, _)| *other == kind).map_or(0, |(_, count)| *count);
+        let indexed;
         let id = if named == 0 {
             &self.text
         } else {
-            numbered = format!("{}{NUMBER_MARK}{}", self.text, named + 1);
-            &numbered
+            indexed = format!("{}{INDEX_MARK}{}", self.text, named + 1);
+            &indexed
         };
         FileName { kind, id }.to_string()
     }
 
-    /// Notes that a file has the next name of its kind.
+    /// Records that a file has been created under the next name of its kind.
     pub(crate) fn note_named(&mut self, kind: FileKind) {
-        match self.named.iter_mut().find(|(known, _)| *known == kind) {
+        match self.named.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, count)) => *count += 1,
             None => self.named.push((kind, 1)),
         }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_the_python_client_writes_them() {
+    fn names_of_the_python_client_are_parsed() {
         let parse = |name| {
             FileName::parse(name).map(|name| (name.kind, name.id, name.process(IdKind::Unique)))
         };
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_written_is_read_back() {
+    fn a_formatted_name_parses_to_the_same_name() {
         let id = WriterId::new("4711", 0xbeef);
         for mode in GaugeMode::ALL {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_a_writer_have_names_of_their_own_and_one_id() {
+    fn the_files_of_a_writer_have_different_names_and_the_same_id() {
         let kind = FileKind::Gauge(GaugeMode::All);
         let mut id = WriterId::new("web.db-7", 0xbeef);
         let mut names = Vec::new();
@@ -244,7 +244,7 @@ mod tests {
             let parts = (back.writer(unique), back.process(unique));
             assert_eq!(parts, ("web.db-7-0000beef", "web.db-7"));
             assert!(back.has_unique_form() && back.to_string() == *name);
-            // As prometheus_client has it: `parts[2][:-3]`.
+            // The Python client takes `parts[2][:-3]`.
             let part = name.split('_').nth(2).unwrap();
             assert_eq!(&part[..part.len() - 3], id.as_str());
         }

@@ -1,7 +1,7 @@
-//! Reads series files, of any writer and in any state: total, bounded, and never through a mapping.
+//! Reads series files by `pread`. Files of any writer in any state yield entries or an error, in bounded memory.
 //!
 //! `used` is read first, then the entries below it, which never move. Buffers, offsets and lengths
-//! are multiples of 8: the kernel then copies each value whole, while its writer goes on.
+//! are multiples of 8, so the kernel copies each value whole while its writer changes it.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt;
@@ -19,26 +19,26 @@ use super::name::{FileName, IdKind};
 use super::sys::{self, Stat};
 use super::words::{Line, WORDS_PER_LINE, bytes_of, bytes_of_mut, words_of_mut};
 
-/// Why a file, or the rest of it, cannot be read.
+/// Why a file or a part of it cannot be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Open(io::Error),
     Read(io::Error),
     NotRegular,
-    /// The file has a second name, which may be in a directory of somebody else.
+    /// The file has another name, which may be in a directory of another user.
     Linked,
     Empty,
     Layout(LayoutError),
 }
 
 impl ReadError {
-    /// Whether the file was removed after its name was listed, which is no error of the file.
+    /// Whether the file was removed after its name was listed, which is not an error.
     pub(crate) fn is_vanished(&self) -> bool {
         matches!(self, ReadError::Open(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether what has the name is a link, a directory or a device, and no file.
-    pub(crate) fn is_no_file(&self) -> bool {
+    /// Whether the name is that of a link, a directory or a device instead of a file.
+    pub(crate) fn is_not_a_file(&self) -> bool {
         match self {
             ReadError::NotRegular => true,
             ReadError::Open(error) => error.raw_os_error() == Some(libc::ELOOP),
@@ -73,57 +73,55 @@ impl std::error::Error for ReadError {
 const OPEN_FLAGS: libc::c_int =
     libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// Opens a file for reading: follows no link, waits for no FIFO.
+/// Opens a file for reading. Does not follow links and does not wait for the writer of a FIFO.
 pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OPEN_FLAGS).open(path).map_err(ReadError::Open)
 }
 
-/// Opens a file of an open directory in the same way.
+/// Opens a file of an open directory, as [`open`] does.
 pub(crate) fn open_at(dir: &File, name: &str) -> Result<File, ReadError> {
     sys::open_at(dir.as_fd(), name, OPEN_FLAGS, 0).map_err(ReadError::Open)
 }
 
-/// Opens a file that is open already once more, whatever has its name by now.
+/// Opens a file again that is already open, even if another file has its name now.
 #[cfg(feature = "cli")]
 pub(crate) fn reopen(file: &File) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().read(true).custom_flags(OPEN_FLAGS & !libc::O_NOFOLLOW).open(path)
 }
 
-/// What a file held when it was read.
+/// The content of a file when it was read.
 pub(crate) struct Snapshot<'r> {
     /// The file up to `used`.
     pub(crate) words: &'r [u64],
     header: Header,
-    /// Bytes that are committed, header included; 0 where the writer has just created the file.
+    /// Committed bytes, including the header; 0 if the writer has just created the file.
     pub(crate) used: u32,
-    /// Whether the file has our magic.
+    /// Whether the file has the magic of this crate.
     pub(crate) is_own: bool,
 }
 
 impl<'r> Snapshot<'r> {
-    /// The entries, once it is found out how they are laid out.
+    /// Detects the layout and returns the entries.
     pub(crate) fn entries(&self) -> Result<Entries<'r>, ReadError> {
         Entries::detect(self.header, self.body()).map_err(ReadError::Layout)
     }
 
-    /// The bytes behind the header.
+    /// Returns the bytes after the header.
     pub(crate) fn body(&self) -> &'r [u8] {
         bytes_of(self.words).get(HEADER_LEN..).unwrap_or_default()
     }
 }
 
-/// Reads files one after the other into one buffer.
+/// A buffer into which files are read one after the other.
 #[derive(Default)]
 pub(crate) struct Reader {
     lines: Vec<Line>,
 }
 
-/// Where the id of a series file is from: a file with the magic of this crate, whatever its version, was named
-/// by this crate, if its name has that form.
-///
-/// A retired file was named by a compactor, whatever is in it.
+/// Returns the origin of the id of a series file that is not retired. The id is unique if it has that form and the file has
+/// the magic of this crate, in any version.
 pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
     let mut header = [0u64];
     let is_own = name.has_unique_form()
@@ -136,11 +134,11 @@ impl Reader {
     /// Reads the committed bytes of `file`.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
         let stat = sys::stat(file).map_err(ReadError::Read)?;
-        self.read_known(file, stat)
+        self.read_with_stat(file, stat)
     }
 
-    /// The same for those who have just asked for this.
-    pub(crate) fn read_known<'r>(
+    /// Reads the committed bytes of `file`, whose metadata the caller has just read.
+    pub(crate) fn read_with_stat<'r>(
         &'r mut self,
         file: &File,
         stat: Stat,
@@ -162,8 +160,8 @@ impl Reader {
         let [header] = header;
         let header = Header::decode(header);
         let used = header.check(len).map_err(ReadError::Layout)?.unwrap_or(0);
-        // NOTE: every byte is as far from the start of its page here as in the file. A buffer that lies some
-        // bytes behind takes the kernel 2.7 times as long: its loads seem to follow its stores (4K aliasing).
+        // NOTE: each byte has the same offset in its page here and in the file. If the buffer is a few bytes off, the
+        // kernel takes 2.7 times as long, as its loads seem to depend on its stores (4K aliasing).
         let words = self.buffer(used as usize / WORD_LEN);
         let (_, body) = words.split_at_mut(words.len().min(1));
         let got = read_at(file, body, HEADER_LEN as u64)?;
@@ -176,7 +174,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// Grown and never cleared: what an earlier file left is overwritten or not looked at.
+    /// Returns a part of the buffer, which grows if necessary. It may contain bytes of earlier files.
     fn buffer(&mut self, words: usize) -> &mut [u64] {
         let lines = words.div_ceil(WORDS_PER_LINE);
         if self.lines.len() < lines {
@@ -186,12 +184,12 @@ impl Reader {
         words
     }
 
-    /// Gives back the memory of what was read.
+    /// Releases the memory of the buffer.
     pub(crate) fn release(&mut self) {
         self.lines = Vec::new();
     }
 
-    /// Reads the words of a file from one to another; fewer where it ends before.
+    /// Reads a range of words of a file; fewer if the file ends before.
     pub(crate) fn read_words(
         &mut self,
         file: &File,
@@ -204,21 +202,22 @@ impl Reader {
     }
 }
 
-/// The header of a file, from its first word, for a file of `len` bytes.
+/// Decodes the header of a file of `len` bytes from its first word: whether the file has the magic of this crate, and
+/// `used`.
 pub(crate) fn used(header: u64, len: u64) -> Option<(bool, u32)> {
     let header = Header::decode(header);
     let used = header.check(len).ok()??;
     Some((header.magic == layout::MAGIC, used))
 }
 
-/// Fills `words` from `offset`, as far as the file goes; the number of bytes read.
+/// Fills `words` from `offset` on, up to the end of the file. Returns the number of bytes read.
 fn read_at(file: &File, words: &mut [u64], offset: u64) -> Result<usize, ReadError> {
     let bytes = bytes_of_mut(words);
     let mut got = 0;
     while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + got as u64) {
             Ok(0) => break,
-            // A read that stopped inside a word takes that word again, whole.
+            // If a read stopped inside a word, that word is read again as a whole.
             Ok(count) if count < rest.len() => {
                 let whole = (got + count) & !7;
                 if whole == got {

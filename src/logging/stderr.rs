@@ -1,14 +1,14 @@
-//! Standard error, as a host program may have left it: full, closed, or a file of its own.
+//! Writes to standard error, which may be full, closed, or another file of the program.
 //!
 //! Descriptor 2 is written to if it is
 //!
 //! - a terminal or another character device;
-//! - what it was when this crate was first used in the process or in a parent of it, unless that was a regular file
-//!   that is closed on `exec`: standard error is inherited by `exec`, so that is a file which the program has opened;
-//! - another pipe or socket, or a regular file that is written at its end only (`O_WRONLY | O_APPEND`), if it is not
-//!   closed on `exec`: put there by `dup2`.
+//! - the file that it was when this crate was first used in the process or in a parent, unless that was a regular file
+//!   that is closed on `exec`: standard error is inherited through `exec`, so the program has opened that file itself;
+//! - another pipe or socket, or a regular file that is opened for appending only (`O_WRONLY | O_APPEND`), if it is not
+//!   closed on `exec`: the program has put it there by `dup2`.
 //!
-//! Everything else has got the number after a close, from a program that does not expect our lines in it.
+//! Anything else has received the number after standard error was closed, and must not receive log lines.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{is_first_process, note_standard_error, write_line};
@@ -19,13 +19,13 @@ pub(crate) use other::{is_first_process, note_standard_error, write_line};
 mod linux {
     use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-    use super::super::PREFIX;
+    use super::super::line::PREFIX;
     use crate::file::descriptor::{self, Descriptor, FileType};
     use crate::file::sys::Identity;
 
     const STANDARD_ERROR: i32 = 2;
 
-    /// What descriptor 2 was at first, and in which process.
+    /// The file that descriptor 2 was at first, and the process in which that was determined.
     struct First {
         state: AtomicU8,
         process: AtomicU32,
@@ -41,14 +41,14 @@ mod linux {
     };
 
     const NOT_SEEN: u8 = 0;
-    /// Being noted. A child that is forked meanwhile stays here.
+    /// Being determined. A child that is forked meanwhile stays in this state.
     const CLAIMED: u8 = 1;
     /// Closed, or a file of the program.
     const FOREIGN: u8 = 2;
     const NOTED: u8 = 3;
 
-    /// Notes what standard error is, at the first call in a process and its children. Called where the crate is set
-    /// up, before something can have gone wrong.
+    /// Determines which file standard error is, at the first call in a process and its children. Called when the crate is
+    /// set up, before it can have anything to log.
     pub(crate) fn note_standard_error() {
         let state = &FIRST.state;
         if state.load(Ordering::Acquire) != NOT_SEEN
@@ -65,11 +65,11 @@ mod linux {
             FIRST.device.store(found.identity.device, Ordering::Relaxed);
             FIRST.inode.store(found.identity.inode, Ordering::Relaxed);
         }
-        // ORDERING: release, so that who sees the state sees the rest.
+        // ORDERING: release, so that a thread that sees the state sees the rest.
         state.store(if own.is_some() { NOTED } else { FOREIGN }, Ordering::Release);
     }
 
-    /// Whether this is the process in which standard error was noted, and no child of it.
+    /// Whether this is the process in which standard error was determined, and not a child of it.
     pub(crate) fn is_first_process() -> bool {
         note_standard_error();
         let is_noted = FIRST.state.load(Ordering::Acquire) > CLAIMED;
@@ -83,12 +83,12 @@ mod linux {
         })
     }
 
-    /// Whether lines are written to a descriptor with the number of standard error. See the head of the module.
+    /// Whether lines may be written to the descriptor with the number of standard error. See the documentation of the module.
     fn accepts(found: &Descriptor, first: Option<Identity>) -> bool {
         let is_put_there = !found.is_closed_on_exec;
         match found.file_type {
             FileType::CharacterDevice => true,
-            // Among them those that all have one identity, such as eventfd.
+            // They include files that all have the same identity, such as eventfd.
             FileType::Other => false,
             _ if first == Some(found.identity) => true,
             FileType::Pipe | FileType::Socket => is_put_there,
@@ -101,7 +101,7 @@ mod linux {
         note_standard_error();
         let line = format!("{PREFIX}{message}\n");
         if let Some(found) = descriptor::find(STANDARD_ERROR).filter(|it| accepts(it, first())) {
-            // OK because there is nobody left to tell.
+            // OK because there is no other way to report it.
             let _ = descriptor::write_at_once(STANDARD_ERROR, found.file_type, line.as_bytes());
         }
     }
@@ -111,7 +111,8 @@ mod linux {
         use super::*;
 
         #[test]
-        fn what_has_got_the_number_of_standard_error_is_told_from_what_was_put_there() {
+        fn a_file_that_received_the_number_of_standard_error_is_distinguished_from_one_put_there_by_dup2()
+         {
             let identity = |inode| Identity { device: 1, inode };
             let all = [
                 FileType::CharacterDevice,
@@ -130,13 +131,13 @@ mod linux {
             let accepted = |inode, on_exec, append| {
                 all.map(|file_type| accepts(&found(file_type, inode, on_exec, append), first))
             };
-            // The first one stays accepted, whatever flags it has by now.
+            // The first file is accepted whatever its flags are.
             assert_eq!(accepted(7, false, false), [true, true, true, true, false]);
             assert_eq!(accepted(7, true, false), [true, true, true, true, false]);
             // Put there by dup2.
             assert_eq!(accepted(8, false, true), [true, true, true, true, false]);
             assert_eq!(accepted(8, false, false), [true, true, true, false, false]);
-            // Opened by a program.
+            // Opened by the program.
             assert_eq!(accepted(8, true, true), [true, false, false, false, false]);
             assert!(!accepts(&found(FileType::Regular, 7, false, false), None));
         }
@@ -147,7 +148,7 @@ mod linux {
 mod other {
     use std::io::Write as _;
 
-    use super::super::PREFIX;
+    use super::super::line::PREFIX;
 
     pub(crate) fn note_standard_error() {}
 
@@ -157,7 +158,7 @@ mod other {
 
     /// Writes one line to standard error.
     pub(crate) fn write_line(message: &str) {
-        // OK because there is nobody left to tell.
+        // OK because there is no other way to report it.
         let _ = std::io::stderr().write_all(format!("{PREFIX}{message}\n").as_bytes());
     }
 }

@@ -19,6 +19,7 @@ use super::prober::{OwnerLease, Prober};
 use super::read::cached_file::{Access, Tools};
 use super::read::dir_scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
 use super::read::named_files::{NamedFiles, parent};
+use super::read::unwritten::UnwrittenSeries;
 use super::self_metrics;
 use super::skipped::{Cause, Reason};
 use super::timed_lock::Turns;
@@ -172,6 +173,7 @@ impl MultiProcessCollector {
             cache.prober.set_owner_lease(Arc::clone(lease));
         }
         cache.dirs.resize_with(self.dirs.len(), KnownDirectory::default);
+        let unwritten = UnwrittenSeries::hold(&self.dirs);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -197,6 +199,7 @@ impl MultiProcessCollector {
                 tools.merge.dir = at as u32;
                 let (result, census) = read_directory(&mut tools, dir, &mut cache.dirs[at]);
                 has_moved |= result == Attempt::Moved;
+                unwritten.add(tools.merge, dir, at);
                 dirs.push(dir.clone());
                 censuses.push(census);
             }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::dropped;
@@ -16,6 +16,7 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
+use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::SampleCells;
@@ -24,6 +25,7 @@ use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
+use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging::{self, log_line};
@@ -41,6 +43,9 @@ pub(crate) struct DirectoryStore {
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
+    /// Held by scrapes of this process, which read what is in files and then what is not, and by what moves series from
+    /// one to the other, which never waits for it.
+    moving: PerProcess<RwLock<()>>,
 }
 
 /// The files and series of one process.
@@ -65,6 +70,8 @@ struct Files {
     own: FastHashMap<(&'static str, &'static str), OwnCounter>,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
+    /// Series that cannot be in a file.
+    unwritable: Vec<UnwritableSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
@@ -91,14 +98,20 @@ impl DirectoryStore {
         // Absolute, as programs may change their working directory.
         let path =
             fs::canonicalize(path).map_err(|error| unusable(path, PlaceError::Open(error)))?;
-        Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
+        Ok(DirectoryStore { path, ..store }.leak())
     }
 
     /// Accepts a directory that cannot be used yet. Series wait until it can.
     pub(crate) fn open_later(path: &Path, options: DirectoryOptions) -> &'static DirectoryStore {
         forks::watch_forks();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Box::leak(Box::new(DirectoryStore::new(&path, options)))
+        DirectoryStore::new(&path, options).leak()
+    }
+
+    fn leak(self) -> &'static DirectoryStore {
+        let store = Box::leak(Box::new(self));
+        add_writer(store);
+        store
     }
 
     fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
@@ -111,6 +124,7 @@ impl DirectoryStore {
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
             retry: Retry::new(),
+            moving: PerProcess::new(),
         }
     }
 
@@ -138,6 +152,10 @@ impl DirectoryStore {
         }
         self.is_checked.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn moving(&self) -> &'static RwLock<()> {
+        self.moving.get_or_create(|| RwLock::new(()))
     }
 
     fn files(&self) -> MutexGuard<'static, Files> {
@@ -229,7 +247,25 @@ impl DirectoryStore {
         for series in gauges {
             series.gate.close();
         }
-        *files = Files { waiting, ..Files::default() };
+        let unwritable = std::mem::take(&mut files.unwritable);
+        let unwritable = unwritable.into_iter().filter(|series| series.kind.mode().is_none());
+        *files = Files { waiting, unwritable: unwritable.collect(), ..Files::default() };
+    }
+}
+
+impl Unwritten for DirectoryStore {
+    fn directory(&self) -> Option<Identity> {
+        place::identity(&self.path)
+    }
+
+    fn hold(&self) -> RwLockReadGuard<'static, ()> {
+        self.moving().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> Vec<UnwrittenFile> {
+        self.prepare();
+        let mut files = DirectoryStore::files(self);
+        files.unwritten(self)
     }
 }
 
@@ -284,14 +320,15 @@ impl Files {
         if is_dropped {
             self.count_dropped(store, error);
         }
-        if !error.is_transient() {
-            return Opened { cells, gate: None };
-        }
-        let gate = &*Box::leak(Box::new(Gate::new()));
         let mut keys = Keys::default();
         for entry in entries {
             keys.push(|bytes| bytes.extend_from_slice(entry.key));
         }
+        if !error.is_transient() {
+            self.unwritable.push(UnwritableSeries { kind, keys, cells: cells.clone() });
+            return Opened { cells, gate: None };
+        }
+        let gate = &*Box::leak(Box::new(Gate::new()));
         let reason = is_dropped.then(|| error.reason());
         self.waiting.push(WaitingSeries { kind, keys, cells: cells.clone(), gate, reason });
         store.retry.schedule();
@@ -306,6 +343,8 @@ impl Files {
         entries: &[NewEntry<'_>],
         room: Room,
     ) -> Result<Vec<SampleCells>, WriteError> {
+        // A series that waited with such a key would keep those behind it waiting.
+        SeriesWriter::check_keys(entries)?;
         if let Some(&at) = self.current.get(&kind) {
             let (_, writer) = &mut self.writers[at];
             match writer.append_all(entries, room) {
@@ -422,8 +461,38 @@ impl Files {
         self.count_own(store, ("multiprom_files_lost", ""), help, count as f64);
     }
 
+    /// The series and counters that are in no file, as files with the id of this process.
+    fn unwritten(&mut self, store: &DirectoryStore) -> Vec<UnwrittenFile> {
+        let unwritten = |counter: &OwnCounter| counter.cells.is_none() && counter.unwritten > 0.0;
+        let has_counters = self.own.values().any(unwritten);
+        if self.waiting.is_empty() && self.unwritable.is_empty() && !has_counters {
+            return Vec::new();
+        }
+        // OK because nothing is recorded in a process whose id cannot be drawn.
+        let Ok(id) = self.id(store) else {
+            return Vec::new();
+        };
+        let counters = self.own.iter().filter(|(_, counter)| unwritten(counter));
+        let counters = counters
+            .map(|(id, counter)| (own_key(*id, counter.help), counter.unwritten))
+            .collect::<Vec<_>>();
+        unwritten::files(&id, &self.waiting, &self.unwritable, &counters)
+    }
+
+    /// The id of this process in the names of its files.
+    fn id(&mut self, store: &DirectoryStore) -> Result<String, WriteError> {
+        let id = match &mut self.id {
+            Some(id) => id,
+            none => none.insert(draw_id(&store.process_name()?)?),
+        };
+        Ok(id.as_str().to_owned())
+    }
+
     /// Writes as many waiting series to files as possible.
     fn write_waiting(&mut self, store: &DirectoryStore) {
+        let Ok(_moving) = store.moving().try_write() else {
+            return store.retry.schedule();
+        };
         let mut failed: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
         for series in std::mem::take(&mut self.waiting) {
@@ -446,6 +515,7 @@ impl Files {
         } else {
             store.retry.schedule();
         }
+        drop(_moving);
         self.write_own_counters(store);
     }
 
@@ -498,6 +568,9 @@ impl Files {
     /// Writes entries for the amounts that are not in a file yet. If that fails it is retried, and the process itself
     /// exports the counters.
     fn write_own_counters(&mut self, store: &DirectoryStore) {
+        let Ok(_moving) = store.moving().try_write() else {
+            return;
+        };
         let unwritten: Vec<_> = self
             .own
             .iter()
@@ -505,10 +578,7 @@ impl Files {
             .map(|(id, counter)| (*id, counter.help, counter.unwritten))
             .collect();
         for ((name, reason), help, value) in unwritten {
-            let mut text = Vec::new();
-            let sample = [name, "_total"].concat();
-            let label = (!reason.is_empty()).then_some(("reason", reason));
-            key::encode(&mut text, name, &sample, label.into_iter(), help);
+            let text = own_key((name, reason), help);
             let entry = NewEntry { key: &text, value, time: 0.0 };
             if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last)
                 && let Some(counter) = self.own.get_mut(&(name, reason))
@@ -518,4 +588,13 @@ impl Files {
             }
         }
     }
+}
+
+/// The key of a counter of multiprom itself, with its name and the label `reason`.
+fn own_key((name, reason): (&str, &str), help: &str) -> Vec<u8> {
+    let mut key = Vec::new();
+    let sample = [name, "_total"].concat();
+    let label = (!reason.is_empty()).then_some(("reason", reason));
+    key::encode(&mut key, name, &sample, label.into_iter(), help);
+    key
 }

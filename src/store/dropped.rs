@@ -28,7 +28,9 @@ pub(super) fn count(reason: &'static str, is_transient: bool, message: &dyn fmt:
     if is_transient {
         log_line(&format_args!("{message}; new series stay in memory until they can be written"));
     } else {
-        log_line(&format_args!("{message}; the series stays in memory and is not exported"));
+        log_line(&format_args!(
+            "{message}; the series stays in memory, and no other process can export it"
+        ));
     }
 }
 

@@ -231,6 +231,56 @@ fn closing(registry: &Registry) {
     wait(child);
 }
 
+/// Forks a child before each instruction of a function.
+#[cfg(target_arch = "x86_64")]
+mod steps {
+    use std::arch::asm;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// How many children have been forked.
+    static CHILDREN: AtomicU32 = AtomicU32::new(0);
+
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+
+    /// Sets a log hook, as each child does too, and prints how many children there were.
+    pub(super) fn set_log_hook() {
+        let handler: extern "C" fn(_, _, *mut libc::ucontext_t) = on_step;
+        // SAFETY: all bits zero are a valid `sigaction`.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO;
+        // SAFETY: the action is valid.
+        unsafe { libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) };
+        // SAFETY: sets the trap flag: each instruction raises SIGTRAP from now on.
+        unsafe { asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq") };
+        multiprom::set_log_hook(|_| {});
+        // SAFETY: clears the trap flag.
+        unsafe { asm!("pushfq", "and qword ptr [rsp], -0x101", "popfq") };
+        println!("children {}", CHILDREN.load(Ordering::Relaxed));
+    }
+
+    extern "C" fn on_step(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::ucontext_t) {
+        // SAFETY: the kernel passes a valid context to a handler with SA_SIGINFO.
+        let at = unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] } as usize;
+        // Not within the allocator or another function of the C library, which a child could not call then.
+        if !((&raw const __executable_start).addr()..(&raw const etext).addr()).contains(&at) {
+            return;
+        }
+        let child = super::fork();
+        if child == 0 {
+            // SAFETY: takes a number only. A child that waits for ever is ended, and has failed.
+            unsafe { libc::alarm(10) };
+            multiprom::set_log_hook(|_| {});
+            super::exit();
+        }
+        super::wait(child);
+        CHILDREN.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
@@ -253,6 +303,8 @@ fn main() -> multiprom::Result<()> {
         "handlers" => handlers(&registry),
         "guards" => guards(dir, &registry)?,
         "closing" => closing(&registry),
+        #[cfg(target_arch = "x86_64")]
+        "steps" => steps::set_log_hook(),
         "idle" => wait(in_child(|| {})),
         other => panic!("unknown scenario {other}"),
     }

@@ -15,7 +15,7 @@ pub(crate) fn open_at(
     mode: libc::mode_t,
 ) -> io::Result<File> {
     let name = c_string(name)?;
-    // SAFETY: `name` is a C string that lives through the call; the kernel keeps nothing of it.
+    // SAFETY: `name` is a C string that lives through the call; the kernel does not keep it.
     let result = unsafe {
         libc::openat(
             dir.as_raw_fd(),
@@ -25,11 +25,11 @@ pub(crate) fn open_at(
         )
     };
     let fd = check(result)?;
-    // SAFETY: openat gave this descriptor to us alone.
+    // SAFETY: openat returned this descriptor, which has no other owner.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// Gives a file from `O_TMPFILE` a name. A name that is taken is `AlreadyExists`.
+/// Links a file from `O_TMPFILE` to a name. The error for a taken name is `AlreadyExists`.
 pub(crate) fn link_at(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     // NOTE: AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. See: open(2), O_TMPFILE.
     let source = c_string(&format!("/proc/self/fd/{}", file.as_raw_fd()))?;
@@ -47,16 +47,16 @@ pub(crate) fn link_at(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Resul
     check(result).map(drop)
 }
 
-/// What becomes of a file that has the new name already.
+/// What happens to a file that already has the new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It is replaced, in one step.
+    /// It is replaced atomically.
     Replaced,
-    /// It stays; the error is `AlreadyExists`.
+    /// It is kept, and the error is `AlreadyExists`.
     Kept,
 }
 
-/// Renames a file of one directory into another, or into the same.
+/// Renames a file within a directory or into another one.
 pub(crate) fn rename_at(
     (from_dir, from): (BorrowedFd<'_>, &str),
     (to_dir, to): (BorrowedFd<'_>, &str),
@@ -74,7 +74,7 @@ pub(crate) fn rename_at(
     check(result).map(drop)
 }
 
-/// Makes a directory, for its owner only.
+/// Creates a directory that only its owner may access.
 pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let name = c_string(name)?;
     // SAFETY: `name` is a C string that lives through the call.
@@ -82,12 +82,12 @@ pub(crate) fn make_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Removes the name of a file from a directory.
+/// Removes a file from a directory.
 pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     remove_at(dir, name, 0)
 }
 
-/// Removes an empty directory from a directory.
+/// Removes an empty subdirectory from a directory.
 pub(crate) fn remove_dir_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     remove_at(dir, name, libc::AT_REMOVEDIR)
 }

@@ -1,9 +1,9 @@
-//! Random numbers.
+//! Random numbers from the kernel.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
 
-/// Random bits from the kernel.
+/// Returns random bits from the kernel.
 pub(crate) fn random_u32() -> io::Result<u32> {
     let mut bytes = [0u8; 4];
     // SAFETY: the buffer has the length that is given.

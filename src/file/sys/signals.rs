@@ -1,4 +1,4 @@
-//! Signals that are blocked in one thread for a time.
+//! Guards that block signals in one thread.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Signals that a call in this thread may raise, blocked for its time and taken after it.
+/// Blocks signals that a call in this thread may raise, and consumes them after the call.
 pub(in crate::file) struct TakenSignals {
     signals: libc::sigset_t,
     before: libc::sigset_t,
@@ -15,12 +15,12 @@ pub(in crate::file) struct TakenSignals {
 impl TakenSignals {
     pub(in crate::file) fn new(signals: &[libc::c_int]) -> io::Result<TakenSignals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset fills the set it is given.
+        // SAFETY: sigemptyset initializes the set.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: filled in the line before.
+        // SAFETY: initialized above.
         let mut set = unsafe { set.assume_init() };
         for signal in signals {
-            // SAFETY: the set is valid, the number is that of a signal.
+            // SAFETY: the set is valid, and the number is that of a signal.
             unsafe { libc::sigaddset(&raw mut set, *signal) };
         }
         let mut before = set;
@@ -30,9 +30,9 @@ impl TakenSignals {
         if error != 0 {
             return Err(io::Error::from_raw_os_error(error));
         }
-        // A signal that was blocked before is the host's, should it be pending.
+        // If the host has blocked a signal, a pending one belongs to the host and is not consumed.
         for signal in signals {
-            // SAFETY: the set is valid, the number is that of a signal.
+            // SAFETY: the set is valid, and the number is that of a signal.
             let had_blocked = unsafe { libc::sigismember(&raw const before, *signal) } == 1;
             if had_blocked {
                 // SAFETY: as above.
@@ -42,11 +42,11 @@ impl TakenSignals {
         Ok(TakenSignals { signals: set, before })
     }
 
-    /// Takes signals that came meanwhile, and gives the thread the mask that it had.
+    /// Consumes signals that were raised meanwhile, and restores the mask of the thread.
     pub(in crate::file) fn restore(self) {
         let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
-            // SAFETY: set and time are valid; no information about the signal is asked for.
+            // SAFETY: set and time are valid; no information about the signal is requested.
             let taken = unsafe {
                 libc::sigtimedwait(&raw const self.signals, ptr::null_mut(), &raw const no_wait)
             };
@@ -54,35 +54,36 @@ impl TakenSignals {
                 break;
             }
         }
-        // SAFETY: `before` is the mask that pthread_sigmask gave.
+        // SAFETY: `before` is the mask that pthread_sigmask returned.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
         };
     }
 }
 
-/// The signals that a thread raises by what it does. Where one is blocked, it ends the process without a handler.
+/// The signals that a thread raises by its own instructions. If one of them is blocked, the kernel terminates the process
+/// without calling its handler.
 ///
 /// See: sigprocmask(2), NOTES; seccomp(2), `SECCOMP_RET_TRAP`.
 const SYNCHRONOUS_SIGNALS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
 
-/// All other signals, blocked in this thread until this is dropped there.
+/// Blocks all signals but [`SYNCHRONOUS_SIGNALS`] in this thread until it is dropped.
 pub(crate) struct BlockedSignals {
     before: libc::sigset_t,
-    /// A mask is that of one thread.
+    /// Each thread has its own mask.
     _not_send: PhantomData<*const ()>,
 }
 
 impl BlockedSignals {
     pub(crate) fn new() -> io::Result<BlockedSignals> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset fills the set it is given.
+        // SAFETY: sigfillset initializes the set.
         unsafe { libc::sigfillset(set.as_mut_ptr()) };
-        // SAFETY: filled in the line before.
+        // SAFETY: initialized above.
         let mut set = unsafe { set.assume_init() };
         for signal in SYNCHRONOUS_SIGNALS {
-            // SAFETY: the set is valid, the number is that of a signal.
+            // SAFETY: the set is valid, and the number is that of a signal.
             unsafe { libc::sigdelset(&raw mut set, signal) };
         }
         let mut before = set;

@@ -1,4 +1,4 @@
-//! Sockets.
+//! Calls for listening sockets.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
@@ -6,12 +6,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use super::call::check;
 
-/// Has a socket that listens take up to `backlog` connections that are not accepted yet, which the kernel cuts down
-/// to its own limit (`net.core.somaxconn`).
-///
-/// See: listen(2); a second call changes the first one's number.
-#[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "of exporters"))]
+/// Sets how many connections may wait for `accept` on a listening socket, up to the limit of the kernel
+/// (`net.core.somaxconn`). Another call of listen(2) replaces the earlier backlog.
+#[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "used by exporters"))]
 pub(crate) fn set_backlog(socket: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }

@@ -9,10 +9,10 @@ use std::os::unix::fs::FileExt as _;
 use super::call::check;
 use super::signals::TakenSignals;
 
-/// Reserves the bytes of a file from `from`, where nobody reads yet, to `to`, and makes the file that long.
+/// Reserves the bytes from `from` to `to`, which no reader accesses yet, and sets the length of the file to `to`.
 ///
-/// After success a store into them raises no signal on the supported file systems. On failure the
-/// length is what it was. SIGXFSZ, which a limit on file sizes raises, never reaches the host.
+/// After success, stores to these bytes raise no signal on the supported file systems. On failure the
+/// length is unchanged. The host does not receive SIGXFSZ, which a limit of the file size raises.
 pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     let signals = TakenSignals::new(&[libc::SIGXFSZ])?;
     let reserved = match reserve_beyond_end(file, from, to) {
@@ -23,11 +23,11 @@ pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     reserved
 }
 
-/// Reserves bytes, and leaves the length as it is.
+/// Reserves bytes without a change of the length.
 ///
 /// NOTE: a plain fallocate that fails can leave the file longer. See: fallocate(2).
 fn reserve_beyond_end(file: &File, from: u64, to: u64) -> io::Result<()> {
-    // SAFETY: takes numbers only.
+    // SAFETY: takes integers only.
     let result = unsafe {
         libc::fallocate(
             file.as_raw_fd(),
@@ -39,20 +39,20 @@ fn reserve_beyond_end(file: &File, from: u64, to: u64) -> io::Result<()> {
     check(result).map(drop)
 }
 
-/// Whether a kernel or a file system has no such call: gVisor, ext4 without extents, overlayfs on them, or a
-/// sandbox that denies it.
+/// Whether the kernel or file system does not support reservation: gVisor, ext4 without extents, overlayfs on them, or a
+/// sandbox that denies the call.
 fn lacks_reservation(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
-/// Writes zeros, so that the file system has to find space for them now.
+/// Writes zeros, for which the file system must allocate space at once.
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut at = from;
     while at < to {
         let len = ZEROS.len().min((to - at) as usize);
         if let Err(error) = file.write_all_at(&ZEROS[..len], at) {
-            // OK because bytes beyond `used` are in nobody's way.
+            // OK because readers ignore bytes beyond `used`.
             let _ = file.set_len(from);
             return Err(error);
         }
@@ -61,9 +61,9 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a new file overwritten in place on btrfs, where a reservation does not hold otherwise.
+/// Makes btrfs overwrite a new file in place (`NOCOW`), without which a reservation does not hold there.
 ///
-/// NOTE: works on empty files only. Elsewhere the call fails, and nothing is lost by that.
+/// NOTE: works on empty files only. On other file systems the call fails, and is not needed.
 pub(crate) fn write_in_place(file: &File) {
     const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
     let mut flags: libc::c_int = 0;

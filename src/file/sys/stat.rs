@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::call::{c_string, check};
 
-/// What tells an open file from every other one while it is open.
+/// Identifies a file as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
 }
 
-/// The identity of the file behind a descriptor number, which may be anybody's.
+/// Returns the identity of the file behind a descriptor number, which the host may own.
 ///
 /// Async-signal-safe: one `fstat`.
 pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
@@ -31,10 +31,10 @@ pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
     Some(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// Longer than a tick of any file system's clock.
+/// Longer than the resolution of the time stamps of any file system.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What tells whether a file is still as it was.
+/// The metadata by which a change of a file is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) identity: Identity,
@@ -43,7 +43,7 @@ pub(crate) struct Stat {
     mode: libc::mode_t,
     /// The user that the file belongs to.
     pub(crate) owner: u32,
-    /// Nanoseconds since the Unix epoch. Moved by whatever changes the file but for stores into a mapping.
+    /// The time of change (`ctime`), in nanoseconds since the Unix epoch. Stores to a mapping may leave it unchanged.
     pub(crate) changed: i128,
 }
 
@@ -59,8 +59,8 @@ impl Stat {
         }
     }
 
-    /// Whether a later change will be seen as one: clocks of file systems tick, and what is changed twice within
-    /// a tick shows one time.
+    /// Whether a later change will change `changed`. Two changes within the resolution of the time stamps have the same
+    /// time.
     pub(crate) fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.as_nanos() as i128 - self.changed > TICK.as_nanos() as i128
@@ -71,13 +71,13 @@ impl Stat {
         self.mode & libc::S_IFMT == libc::S_IFREG
     }
 
-    /// Whether it has more than one name.
+    /// Whether it has several names (hard links).
     pub(crate) fn is_linked(&self) -> bool {
         self.links > 1
     }
 }
 
-/// Asks for an open file.
+/// Returns the metadata of an open file.
 pub(crate) fn stat(file: &File) -> io::Result<Stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the descriptor is open, and `stat` is large enough.
@@ -87,7 +87,7 @@ pub(crate) fn stat(file: &File) -> io::Result<Stat> {
     Ok(Stat::new(unsafe { stat.assume_init_ref() }))
 }
 
-/// Asks for a file of a directory, without following a link.
+/// Returns the metadata of a file in a directory, without following a link.
 pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
     let name = c_string(name)?;
     let mut stat = MaybeUninit::<libc::stat>::uninit();
@@ -100,7 +100,7 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
     Ok(Stat::new(unsafe { stat.assume_init_ref() }))
 }
 
-/// The type of the file system that a file is on. See: statfs(2).
+/// Returns the type of the file system of a file. See: statfs(2).
 pub(crate) fn file_system(file: &File) -> io::Result<u64> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `stat` is large enough for what fstatfs writes.
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_number_that_is_closed_has_no_identity() {
+    fn a_closed_descriptor_number_has_no_identity() {
         assert_eq!(identity(-1), None);
         let file = File::open("/dev/null").unwrap();
         assert!(identity(file.as_raw_fd()).is_some());

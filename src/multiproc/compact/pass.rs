@@ -267,7 +267,7 @@ impl Work<'_> {
             Ok(Some(archive)) => archive,
             Ok(None) => return Ok(()),
             Err(Cause::Archive(error)) => return self.set_aside(&error),
-            Err(Cause::Read(error)) if error.is_no_file() => return self.set_aside(&error),
+            Err(Cause::Read(error)) if error.is_not_a_file() => return self.set_aside(&error),
             Err(cause) => return Err(self.pass.error(&path, cause)),
         };
         let decoded = match archive.decode() {

@@ -92,7 +92,7 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<Arc
         Err(cause) => {
             let is_told = match &cause {
                 Cause::Archive(_) => true,
-                Cause::Read(error) => error.is_no_file(),
+                Cause::Read(error) => error.is_not_a_file(),
                 _ => false,
             };
             let error = Error::at(ErrorKind::SeriesFile, &info.path, cause);

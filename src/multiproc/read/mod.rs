@@ -4,3 +4,4 @@ pub(super) mod cached_archive;
 pub(super) mod cached_file;
 pub(super) mod dir_scan;
 pub(super) mod named_files;
+pub(super) mod unwritten;
