@@ -37,6 +37,7 @@
 //! needs the lock is then ignored and counted in `multiprom_ignored_recordings_total`, a handle for new label values
 //! records nothing, and registration returns an error of kind [`Reentrant`](ErrorKind::Reentrant).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
     not(target_os = "linux"),

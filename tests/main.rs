@@ -13,6 +13,7 @@ mod descriptors;
 mod differential;
 mod dir_owner;
 mod expositions;
+mod features;
 mod fork;
 mod fork_matrix;
 mod gunicorn;

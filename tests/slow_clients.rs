@@ -198,6 +198,8 @@ fn a_too_long_http_1_0_body_is_refused_with_the_reason() {
     old.send(OLD_REQUEST).unwrap();
     let response = old.answer(false).unwrap();
     assert_eq!(response.status, 503);
-    assert_eq!(response.body, "more than 16777216 bytes: too much for HTTP/1.0, use HTTP/1.1\n");
+    let expected =
+        "the exposition has more than 16777216 bytes, the limit for HTTP/1.0: use HTTP/1.1\n";
+    assert_eq!(response.body, expected);
     served.scrape();
 }

@@ -4,7 +4,8 @@ use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, LsArguments};
-use super::{owner, print, print_message};
+use super::output::{print, print_message};
+use super::owner;
 use crate::error::Result;
 use crate::file::key::push_string;
 use crate::model::clock;

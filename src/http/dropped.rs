@@ -7,56 +7,61 @@ use crate::model::{Collector, FamilySink};
 
 /// Why a connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The head of a request takes too long.
+pub(super) enum DropReason {
+    /// The head of the request takes too long.
     Head,
-    /// The connection is the idlest one when a new one needs its place.
+    /// The connection is the most dispensable one at the connection limit.
     Limit,
-    /// The response is the furthest behind when the memory for responses is used up.
+    /// The response is slow and has the most queued bytes when the memory for responses is used up.
     Memory,
     /// The client reads too slowly.
     Slow,
-    /// The response takes too long in all.
+    /// The response takes too long in total.
     Time,
 }
 
-impl Reason {
-    const ALL: [Reason; 5] =
-        [Reason::Head, Reason::Limit, Reason::Memory, Reason::Slow, Reason::Time];
+impl DropReason {
+    const ALL: [DropReason; 5] = [
+        DropReason::Head,
+        DropReason::Limit,
+        DropReason::Memory,
+        DropReason::Slow,
+        DropReason::Time,
+    ];
 
     /// The label value of `multiprom_http_connections_dropped_total`.
     const fn as_str(self) -> &'static str {
         match self {
-            Reason::Head => "head",
-            Reason::Limit => "limit",
-            Reason::Memory => "memory",
-            Reason::Slow => "slow",
-            Reason::Time => "time",
+            DropReason::Head => "head",
+            DropReason::Limit => "limit",
+            DropReason::Memory => "memory",
+            DropReason::Slow => "slow",
+            DropReason::Time => "time",
         }
     }
 }
 
-/// Counted over the life of an exporter, by [`Reason::ALL`].
+/// Counts of dropped connections over the life of an exporter, in the order of [`DropReason::ALL`].
 #[derive(Debug, Default)]
-pub(super) struct Dropped([AtomicU64; Reason::ALL.len()]);
+pub(super) struct Dropped([AtomicU64; DropReason::ALL.len()]);
 
 impl Dropped {
-    pub(super) fn count(&self, reason: Reason) {
-        if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
+    pub(super) fn count(&self, reason: DropReason) {
+        if let Some(at) = DropReason::ALL.iter().position(|other| *other == reason) {
             self.0[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     #[cfg(test)]
-    pub(super) fn get(&self, reason: Reason) -> u64 {
-        let at = Reason::ALL.iter().position(|known| *known == reason).unwrap();
+    pub(super) fn get(&self, reason: DropReason) -> u64 {
+        let at = DropReason::ALL.iter().position(|other| *other == reason).unwrap();
         self.0[at].load(Ordering::Relaxed)
     }
 }
 
-/// What exporters count about themselves: `multiprom_http_connections_dropped_total{reason}`.
+/// The metrics of an exporter about itself: `multiprom_http_connections_dropped_total{reason}`.
 ///
-/// It is part of the exposition when it is registered.
+/// To export them, register them and pass them to [`ExporterBuilder::metrics`](super::ExporterBuilder::metrics).
 ///
 /// ```
 /// use multiprom::{Registry, http::{Exporter, ExporterMetrics}};
@@ -75,7 +80,7 @@ impl Collector for ExporterMetrics {
     fn collect(&self, out: &mut dyn FamilySink) {
         let help = "Connections that the exporter dropped, by reason.";
         let mut family = out.counter("multiprom_http_connections_dropped_total", help);
-        for (reason, count) in Reason::ALL.iter().zip(&self.0.0) {
+        for (reason, count) in DropReason::ALL.iter().zip(&self.0.0) {
             let count = count.load(Ordering::Relaxed);
             family.sample(&[("reason", reason.as_str())], count as f64);
         }

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use multiprom::SampleKind;
-use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
+use multiprom::parse::{OwnedFamily, OwnedSample, ParseErrorKind};
 
 use super::convert::run_with_input;
 use super::{openmetrics, text};
@@ -164,7 +164,7 @@ fn labels_of(labels: &[(String, String)]) -> BTreeMap<String, String> {
     labels.iter().cloned().collect()
 }
 
-fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
+fn our_sample(family: &OwnedFamily, sample: &OwnedSample) -> Value {
     let mut labels = json!(labels_of(&sample.labels));
     match sample.kind {
         SampleKind::Bucket(bound) => labels["le"] = number(bound),
@@ -186,8 +186,8 @@ fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
 }
 
 /// Families of multiprom's parsers, in a form that can be compared.
-fn own_samples(families: &[Family]) -> Vec<Value> {
-    let one = |family: &Family| {
+fn own_samples(families: &[OwnedFamily]) -> Vec<Value> {
+    let one = |family: &OwnedFamily| {
         let samples: Vec<_> = family.samples.iter().map(|s| our_sample(family, s)).collect();
         json!([family.name, family.metric_type.as_str(), family.unit, family.help, samples])
     };

@@ -1,13 +1,13 @@
 //! The rules of OpenMetrics 1.0.0. `docs/openmetrics.md` lists the rules with the tests that check them.
 
-use multiprom::parse::{Family, ParseErrorKind, Parser};
+use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 use multiprom::{MetricType, SampleKind};
 
 use super::{SMALL, openmetrics};
 
 /// Parses lines, to which `# EOF` is appended, and asserts that they are valid.
 #[track_caller]
-fn accepted(lines: &str) -> Vec<Family> {
+fn accepted(lines: &str) -> Vec<OwnedFamily> {
     let page = format!("{lines}# EOF\n");
     openmetrics(&page).unwrap_or_else(|error| panic!("{page}{error}"))
 }
