@@ -86,7 +86,7 @@ fn directory_of(pid: u32) -> PathBuf {
 }
 
 #[test]
-fn counters_are_exact_though_a_worker_is_killed() {
+fn counters_are_exact_when_a_gunicorn_worker_is_killed() {
     let Some(mut site) = Site::start() else {
         return;
     };

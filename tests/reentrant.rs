@@ -66,7 +66,7 @@ fn the_process_id_function_may_record_and_wait_for_threads_that_record() {
 }
 
 #[test]
-fn a_function_for_the_process_id_that_panics_later_leaves_the_pid() {
+fn the_pid_is_used_if_the_process_id_function_panics_later() {
     let dir = TestDir::new("unnamed");
     let calls = AtomicUsize::new(0);
     let options = DirectoryOptions::new().process_id(move || {

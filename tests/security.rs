@@ -79,7 +79,7 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
 }
 
 #[test]
-fn thousands_of_foreign_files_disturb_no_writer() {
+fn thousands_of_unrelated_files_do_not_affect_a_writer() {
     let dir = TestDir::new("foreign");
     let mut worker = ControlledWorker::new(dir.path());
     let pid = worker.program.id();

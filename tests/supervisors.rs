@@ -89,7 +89,7 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
 }
 
 #[test]
-fn workers_of_gunicorn_leave_with_its_hook_and_without() {
+fn live_gauges_of_gunicorn_workers_disappear_with_and_without_the_hook() {
     let Some(python) = python("newest") else { return };
     for hook in [Hook::With, Hook::Without] {
         let dir = TestDir::new("gunicorn");
@@ -111,7 +111,7 @@ fn workers_of_gunicorn_leave_with_its_hook_and_without() {
 }
 
 #[test]
-fn workers_of_uwsgi_leave_with_its_hook_and_without() {
+fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
     let Some(python) = python("newest") else { return };
     if !is_installed("uwsgi_python3") {
         return;
@@ -142,7 +142,7 @@ fn workers_of_uwsgi_leave_with_its_hook_and_without() {
 }
 
 #[test]
-fn processes_of_supervisord_leave_with_its_listener_and_without() {
+fn live_gauges_of_supervisord_processes_disappear_with_and_without_the_listener() {
     let Some(python) = python("supervisor") else { return };
     for hook in [Hook::With, Hook::Without] {
         let (dir, home) = (TestDir::new("supervised"), TestDir::new("supervisord"));

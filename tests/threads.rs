@@ -220,7 +220,7 @@ fn recordings_in_destructors_of_thread_local_values_count() {
 }
 
 #[test]
-fn everything_that_threads_make_at_once_is_found_afterwards() {
+fn concurrent_registrations_and_new_series_are_all_exported() {
     const THREADS: usize = 8;
     const TURNS: usize = 60;
     let dir = TestDir::new("makers");

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         "dup-over" => dup_over(dir, Path::new(&rest[0])),
         "commands" => commands(dir, rest),
         "reuse" => reuse(dir),
-        "births" => births(dir, count()),
+        "creations" => creations(dir, count()),
         "denied" => denied(dir, count(), &rest[1..]),
         other => panic!("unknown scenario {other}"),
     }
@@ -508,7 +508,7 @@ extern "C" fn prepare_slowly() {
 
 /// Creates COUNT directories below DIR with three files each, while another thread forks children that live as long as
 /// the standard input is open, and that could inherit descriptors of files that are just being created.
-fn births(dir: &str, count: u32) -> Result<()> {
+fn creations(dir: &str, count: u32) -> Result<()> {
     // SAFETY: the handler may run at any fork, and is never unloaded.
     check(unsafe { libc::pthread_atfork(Some(prepare_slowly), None, None) });
     // The first backend installs the fork handlers.
@@ -531,15 +531,15 @@ fn births(dir: &str, count: u32) -> Result<()> {
             let path = format!("{dir}/{number:04}");
             fs::create_dir(&path).expect("create");
             let registry = registry(&path)?;
-            Counter::builder("born_total", "Born.").register(&registry)?.inc();
-            Summary::builder("born_size", "Born.").register(&registry)?.observe(1.0);
-            Gauge::builder("born_level", "Born.").register(&registry)?.set(1.0);
+            Counter::builder("created_total", "Created.").register(&registry)?.inc();
+            Summary::builder("created_size", "Created.").register(&registry)?.observe(1.0);
+            Gauge::builder("created_level", "Created.").register(&registry)?.set(1.0);
             Ok(())
         });
         forks_on.store(false, Ordering::Relaxed);
         result
     })?;
-    println!("born {count}");
+    println!("finished {count}");
     std::io::stdout().flush().expect("the test reads");
     // The children read the same input.
     let _ = std::io::stdin().lock().lines().next();

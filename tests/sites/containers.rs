@@ -233,14 +233,14 @@ fn assert_volume_has_room(volume: &Path) {
 }
 
 #[test]
-fn the_sidecar_of_the_kubernetes_pod_counts_exactly_over_restarts_of_the_application() {
+fn the_kubernetes_sidecar_counts_exactly_across_restarts_of_the_application() {
     if programs("sites").is_some() {
         play(&kubernetes());
     }
 }
 
 #[test]
-fn the_sidecar_of_the_compose_file_counts_exactly_over_restarts_of_the_application() {
+fn the_compose_sidecar_counts_exactly_across_restarts_of_the_application() {
     if programs("sites").is_some() {
         play(&compose());
     }
@@ -272,7 +272,7 @@ const EXPORTERS: [(&str, User, End); 5] = [
 ];
 
 #[test]
-fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
+fn exporters_of_every_user_count_exactly_and_report_unknown_files() {
     let Some(programs) = programs("sites") else { return };
     let sidecar = kubernetes();
     let Some(pod) = Pod::start(&sidecar.mount_point, &sidecar.volume, &programs) else { return };
