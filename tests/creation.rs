@@ -145,7 +145,7 @@ fn without_proc(program: &Command) -> Command {
 fn watch(seen: &mut Seen, worker: impl Fn(&Path) -> Command) {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
-        let dir = TestDir::new("birth");
+        let dir = TestDir::new("creation");
         watch_one(dir.path(), &mut worker(dir.path()), seen);
     }
 }

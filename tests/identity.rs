@@ -1,4 +1,4 @@
-//! Names of processes: chosen ones, equal ones, and pids that are used again.
+//! Process ids: chosen ones, equal ones, and reused pids.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +43,7 @@ fn unsafe_or_ambiguous_process_ids_are_rejected() {
         assert_eq!(try_name(name).unwrap_err().kind(), ErrorKind::Usage, "{name:?}");
     }
     try_name(&"x".repeat(64)).unwrap();
-    // Two points are part of a name here, not a way up.
+    // In a process id, two dots do not name the parent directory.
     let mut worker = named(dir.path(), "..");
     worker.execute("record");
     assert!(list_files(dir.path()).unwrap().iter().all(|file| file.id.starts_with("..-")));
@@ -51,7 +51,7 @@ fn unsafe_or_ambiguous_process_ids_are_rejected() {
     worker.end();
 }
 
-/// The values of the label `pid` among the samples of a name, and how many samples there are. None comes twice.
+/// The values of the label `pid` of the samples with a name, and the number of samples, which must be distinct.
 #[track_caller]
 fn pids(exposition: &str, name: &str) -> (BTreeSet<String>, usize) {
     let lines: Vec<&str> = exposition.lines().filter(|line| line.starts_with(name)).collect();
@@ -86,7 +86,7 @@ fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
         assert!(pids.iter().all(|id| ids.contains(&**id)), "{pids:?} {ids:?}");
     }
     worker.end();
-    // In an archive it is one process too.
+    // In an archive, it is also one process.
     let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
     compactor.run().unwrap();
     assert_eq!(pids(&merged(dir.path()), "levels{"), (pid, 1000));
@@ -134,7 +134,7 @@ fn two_processes_with_one_process_id_have_separate_files() {
     }
 }
 
-/// `unshare` into a pid namespace, and a scenario in it.
+/// A scenario in a new pid namespace.
 fn in_namespace(scenario: &str, dir: &Path) -> Option<Command> {
     let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
     if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
@@ -163,7 +163,7 @@ fn a_reused_pid_resumes_no_files() {
     assert_eq!((files.len(), ids.len()), (6, 3), "{files:#?}");
     assert!(ids.iter().all(|id| id.starts_with("100-")));
     assert_eq!(sum(dir.path(), "rounds_total"), 3.0);
-    // Rounds 1 and 3 set the gauge to their numbers, round 2 left it at zero.
+    // Rounds 1 and 3 set the gauge to their numbers, round 2 does not set it.
     assert_eq!(sum_of_all_files(dir.path(), "level"), 4.0);
 }
 

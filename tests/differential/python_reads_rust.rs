@@ -1,4 +1,4 @@
-//! Directories that our library wrote.
+//! Directories written by multiprom.
 
 use std::path::Path;
 
@@ -18,7 +18,8 @@ fn record(dir: &Path) {
     }
 }
 
-/// What the newest Python client makes of a directory, with our pids as we show them.
+/// The samples that the newest Python client merges from a directory. Ids of multiprom are shortened to pids, as
+/// multiprom exports them.
 fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
     let mut collect = support::python("newest")?;
     let printed = output_of(collect.arg(root().join("tests/python/collect.py")).arg(dir));
@@ -41,7 +42,7 @@ fn the_python_client_merges_every_type_and_mode_of_multiprom_alike() {
     let Some(theirs) = collected_by_python(dir.path()) else { return };
     let (ours, families) = own_samples(dir.path());
     assert_eq!(families.len(), 27);
-    assert_same("written by us", &ours, &theirs);
+    assert_same("written by multiprom", &ours, &theirs);
     let total = ours.iter().find(|line| line.name == "requests_total").unwrap();
     assert!((total.value() - 10.4).abs() < 1e-9);
 }
