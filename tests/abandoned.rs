@@ -149,7 +149,9 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
 #[test]
 fn an_abandoned_directory_of_another_user_is_removed() {
     if !is_root() || multiprom().arg("--version").uid(NOBODY).output().is_err() {
-        return skip("only root can become another user, who must be able to run what was built");
+        return skip(
+            "only root can become another user, who must be able to run the built programs",
+        );
     }
     let base = TestDir::new("given-away");
     let worker = example("test-counting").get_program().to_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! Supervisors with the recipes of `examples/`: a worker's live gauges leave and its counters stay, with the
-//! hook and without.
+//! Supervisors with the recipes of `examples/`: a worker's live gauges disappear and its counters stay, with and without
+//! the hook.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn recipe(name: &str) -> PathBuf {
     root().join("examples").join(name)
 }
 
-/// What a supervisor runs in: the directory, and the path on which hooks find the command.
+/// Sets the environment of a supervisor: the directory, and the path on which hooks find the command.
 fn prepare<'a>(command: &'a mut Command, dir: &Path, python: &Command) -> &'a mut Command {
     let below = |program: &Command| Path::new(program.get_program()).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -32,7 +32,7 @@ fn prepare<'a>(command: &'a mut Command, dir: &Path, python: &Command) -> &'a mu
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PROMETHEUS_MULTIPROC_DIR", dir)
 }
 
-/// An exporter of a directory, which leaves the files of the Python client where they are.
+/// An exporter of a directory, which does not compact files of the Python client.
 fn exporter(dir: &Path) -> (Running, String) {
     let mut command = multiprom();
     let mut server =
@@ -41,8 +41,8 @@ fn exporter(dir: &Path) -> (Running, String) {
     (server, url)
 }
 
-/// Asks the site until all of its workers have answered; how often it was asked, and who they are.
-fn ask_all(url: &str, requests: &mut u32) -> Vec<u32> {
+/// Sends requests until all workers have responded; returns their pids and adds the number of requests to `requests`.
+fn request_all(url: &str, requests: &mut u32) -> Vec<u32> {
     let mut pids = BTreeSet::new();
     wait_for("responses of all workers", PATIENCE, || {
         let url = format!("{url}/pid");
@@ -61,10 +61,17 @@ fn live_gauge(dir: &Path, pid: u32) -> PathBuf {
     dir.join(format!("gauge_livesum_{pid}.db"))
 }
 
-/// Ends a worker of a site by a signal; the files of its live gauges go where a hook is seen to run.
-fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook: Hook) {
+/// Ends a worker of a site by a signal. Asserts that its live gauges disappear, and that their files are removed only by
+/// a hook.
+fn assert_live_gauges_disappear(
+    site: &str,
+    metrics: &str,
+    dir: &Path,
+    signal_name: &str,
+    hook: Hook,
+) {
     let mut requests = sum_of(&scrape(metrics), "app_requests_total") as u32;
-    let pids = ask_all(site, &mut requests);
+    let pids = request_all(site, &mut requests);
     let ended = pids[0];
     assert!(live_gauge(dir, ended).exists());
     // NOTE: uWSGI runs no hook in a worker that has sent a response and is not yet idle again.
@@ -76,7 +83,7 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
         assert_eq!(sum_of(&text, "app_requests_total"), f64::from(requests), "{text}");
         assert_eq!(sum_of(&text, "app_alive"), WORKERS as f64, "{text}");
     };
-    ask_all(site, &mut requests);
+    request_all(site, &mut requests);
     assert_exact(requests);
     match hook {
         Hook::With => wait_for("end of the live gauge", PATIENCE, || {
@@ -84,7 +91,7 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
         }),
         Hook::Without => assert!(live_gauge(dir, ended).exists()),
     }
-    ask_all(site, &mut requests);
+    request_all(site, &mut requests);
     assert_exact(requests);
 }
 
@@ -104,7 +111,7 @@ fn live_gauges_of_gunicorn_workers_disappear_with_and_without_the_hook() {
         let mut site = Running::start(&mut command);
         let line = site.line_after("Listening at: ");
         let url = line.split(' ').next().unwrap();
-        assert_leaves(url, &metrics, dir.path(), "KILL", hook);
+        assert_live_gauges_disappear(url, &metrics, dir.path(), "KILL", hook);
         site.signal("TERM");
         site.end();
     }
@@ -118,7 +125,7 @@ fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
     }
     let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
     let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
-    // Only a worker that ends in order runs the hook.
+    // Only a worker that exits normally runs the hook.
     for (hook, signal) in [(Hook::With, "INT"), (Hook::Without, "INT"), (Hook::Without, "KILL")] {
         let dir = TestDir::new("uwsgi");
         let (_exporter, metrics) = exporter(dir.path());
@@ -135,7 +142,7 @@ fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
         let line = site.line_after("bound to TCP address ");
         let url = format!("http://{}", line.split(' ').next().unwrap());
         wait_for("a worker", PATIENCE, || get(&url).ok());
-        assert_leaves(&url, &metrics, dir.path(), signal, hook);
+        assert_live_gauges_disappear(&url, &metrics, dir.path(), signal, hook);
         site.signal("TERM");
         site.end();
     }
@@ -175,7 +182,7 @@ fn live_gauges_of_supervisord_processes_disappear_with_and_without_the_listener(
         let pid = names.iter().find_map(|it| it.strip_prefix("counter_")?.strip_suffix(".db"));
         let pid: u32 = pid.unwrap().parse().unwrap();
         signal(pid, "KILL");
-        // Another takes its place.
+        // Another process replaces it.
         counted(5.0 * (WORKERS + 1) as f64);
         match hook {
             Hook::With => wait_for("end of the live gauge", PATIENCE, || {
@@ -196,7 +203,7 @@ fn systemd_accepts_the_unit() {
     }
     let dir = TestDir::new("unit");
     let text = fs::read_to_string(recipe("app.service")).unwrap();
-    // The programs of the recipe are where this machine has them.
+    // Use the path of the tested program.
     let command = multiprom();
     let text = text.replace("/usr/bin/multiprom", command.get_program().to_str().unwrap());
     assert!(text.contains(command.get_program().to_str().unwrap()));
@@ -204,7 +211,7 @@ fn systemd_accepts_the_unit() {
     fs::write(&unit, text).unwrap();
     let outcome = run(Command::new("systemd-analyze").arg("verify").arg(&unit));
     if outcome.stderr.contains("Failed to") && !outcome.stderr.contains("app.service") {
-        return skip(&format!("systemd-analyze cannot work here: {}", outcome.stderr.trim()));
+        return skip(&format!("systemd-analyze does not work here: {}", outcome.stderr.trim()));
     }
     assert_eq!(
         (outcome.status, outcome.stderr.contains("app.service")),
