@@ -165,15 +165,15 @@ fn scraped_thirds(prometheus: &str, metric: &str, seconds: u64) -> (f64, f64) {
     (of(&format!(" offset {before}s")), of(""))
 }
 
-fn assert_exact(text: &str, ours: u32, theirs: u32) {
-    let (ours, theirs) = (f64::from(ours), f64::from(theirs));
+fn assert_exact(text: &str, own: u32, python: u32) {
+    let (own, python) = (f64::from(own), f64::from(python));
     for (name, truth) in [
-        ("jobs_total", ours),
-        ("jobs_by_parity_total", ours),
-        ("job_size_bytes_count", ours),
-        ("job_duration_seconds_sum", ours / 2.0),
-        ("python_jobs_total", theirs),
-        ("python_size_count", theirs),
+        ("jobs_total", own),
+        ("jobs_by_parity_total", own),
+        ("job_size_bytes_count", own),
+        ("job_duration_seconds_sum", own / 2.0),
+        ("python_jobs_total", python),
+        ("python_size_count", python),
         ("python_busy", 0.0),
         ("queue_livesum_ratio", 0.0),
         ("multiprom_file_errors_total", 0.0),
@@ -228,7 +228,7 @@ fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end(
     let metrics = exporter.url();
     let target = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let (_prometheus, api) = prometheus(home.path(), &[("test", target)], &[]);
-    let mut theirs = churn_python(dir.path(), &python);
+    let mut python_workers = churn_python(dir.path(), &python);
 
     let (start, limit) = (Instant::now(), duration());
     let (over, seen) = (Stop::default(), Stop::default());
@@ -240,12 +240,12 @@ fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end(
         while start.elapsed() < limit {
             files.push(count_files(dir.path()));
             thread::park_timeout(Duration::from_secs(1));
-            assert!(theirs.is_running(), "{}", theirs.stderr());
+            assert!(python_workers.is_running(), "{}", python_workers.stderr());
             assert!(exporter.is_running(), "{}", exporter.stderr());
         }
         over.set();
-        drop(theirs.stdin());
-        let output = theirs.end();
+        drop(python_workers.stdin());
+        let output = python_workers.end();
         let truth = own.join().unwrap();
         let output: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let count = |name: &str| output[name].as_u64().unwrap() as u32;

@@ -221,12 +221,12 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
 fn compare_with_python(metrics: &Path) {
     let Some(mut python) = python("newest") else { return };
     let text = output_of(python.arg(root().join("tests/python/collect.py")).arg(metrics));
-    let (mut ours, mut theirs) = (own_samples(metrics).0, python_samples(&text).0);
+    let (mut own, mut reference) = (own_samples(metrics).0, python_samples(&text).0);
     // The Python client exports a histogram without all of its buckets differently.
-    ours.retain(|line| line.metric_type != "histogram");
-    theirs.retain(|line| line.metric_type != "histogram");
-    assert!(ours.iter().any(|line| line.name == "sets_total"));
-    assert_same("files of killed workers", &ours, &theirs);
+    own.retain(|line| line.metric_type != "histogram");
+    reference.retain(|line| line.metric_type != "histogram");
+    assert!(own.iter().any(|line| line.name == "sets_total"));
+    assert_same("files of killed workers", &own, &reference);
 }
 
 #[test]

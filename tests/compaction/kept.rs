@@ -18,16 +18,16 @@ use crate::support::{self, TestDir, example, output_of, root, wait_for};
 
 /// Asserts that two merges are equal. Totals must have the same bits; gauges may differ by rounding.
 #[track_caller]
-fn assert_alike(ours: &[Line], theirs: &[Line]) {
+fn assert_alike(own: &[Line], reference: &[Line]) {
     let key = |line: &Line| {
         (line.name.clone(), line.labels.clone(), line.metric_type.clone(), line.help.clone())
     };
-    assert_eq!(ours.len(), theirs.len());
-    for (ours, theirs) in ours.iter().zip(theirs) {
-        let is_gauge = ours.metric_type == "gauge";
+    assert_eq!(own.len(), reference.len());
+    for (own, reference) in own.iter().zip(reference) {
+        let is_gauge = own.metric_type == "gauge";
         let is_same_number =
-            ours.bits == theirs.bits || (is_gauge && is_near(ours.value(), theirs.value()));
-        assert!(key(ours) == key(theirs) && is_same_number, "{ours:?}, not {theirs:?}");
+            own.bits == reference.bits || (is_gauge && is_near(own.value(), reference.value()));
+        assert!(key(own) == key(reference) && is_same_number, "{own:?}, not {reference:?}");
     }
 }
 

@@ -10,22 +10,22 @@ use crate::support::{self, TestDir, multiprom, output_of, root};
 /// Compares multiprom's merge of a directory with the samples that a Python program printed.
 #[track_caller]
 fn assert_merged_alike(what: &str, dir: &Path, printed: &str) {
-    let (ours, our_families) = own_samples(dir);
-    let (theirs, their_families) = python_samples(printed);
-    let theirs = rounded_once(theirs, &ours);
-    assert_eq!(our_families, their_families, "{what}: families");
+    let (own, own_families) = own_samples(dir);
+    let (reference, reference_families) = python_samples(printed);
+    let reference = rounded_once(reference, &own);
+    assert_eq!(own_families, reference_families, "{what}: families");
     // In multiprom, NaN never hides a number. In the Python client, that depends on the order of files.
     let order_dependent: BTreeSet<&str> =
-        theirs.iter().filter(|line| line.is_order_dependent).map(|line| &*line.family).collect();
+        reference.iter().filter(|line| line.is_order_dependent).map(|line| &*line.family).collect();
     let comparable = |lines: &[Line]| -> Vec<Line> {
         let is_comparable = |line: &&Line| !order_dependent.contains(&*line.family);
         lines.iter().filter(is_comparable).cloned().collect()
     };
-    assert_same(what, &comparable(&ours), &comparable(&theirs));
-    for line in theirs.iter().filter(|line| line.is_order_dependent && !line.value().is_nan()) {
-        let same = |ours: &&Line| ours.name == line.name && ours.labels == line.labels;
-        let ours = ours.iter().find(same).unwrap();
-        assert!(!ours.value().is_nan(), "{what}: a number is hidden by NaN in {line:?}");
+    assert_same(what, &comparable(&own), &comparable(&reference));
+    for line in reference.iter().filter(|line| line.is_order_dependent && !line.value().is_nan()) {
+        let same = |own: &&Line| own.name == line.name && own.labels == line.labels;
+        let own = own.iter().find(same).unwrap();
+        assert!(!own.value().is_nan(), "{what}: a number is hidden by NaN in {line:?}");
     }
 }
 

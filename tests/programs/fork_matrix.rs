@@ -97,7 +97,7 @@ impl Parent {
         if way == Way::Spawn {
             let mut child = program(then).spawn().expect("a program");
             if then == Then::End {
-                assert!(child.wait().expect("it is our child").success());
+                assert!(child.wait().expect("the status of a child").success());
             }
             return child.id();
         }
