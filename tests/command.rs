@@ -357,7 +357,7 @@ fn an_unreadable_directory_is_reported_in_one_line() {
     use std::os::unix::process::CommandExt as _;
     let dir = TestDir::new("forbidden");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
-    // The superuser may read everything, so the command runs as another user then.
+    // Root can read everything, so the command then runs as another user.
     let is_superuser = fs::read_dir(dir.path()).is_ok();
     for arguments in ["dump", "ls", "serve --listen 127.0.0.1:0"] {
         let mut command = multiprom();

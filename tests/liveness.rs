@@ -251,7 +251,7 @@ fn readers_do_not_make_a_dead_writer_look_alive() {
     let dir = TestDir::new("readers");
     own(dir.path()).end();
     python(dir.path(), "hold");
-    wait_for("ends", PATIENCE, || {
+    wait_for("end of all writers", PATIENCE, || {
         let files = list_files(dir.path()).unwrap();
         files.iter().all(|file| file.liveness == Liveness::Dead).then_some(())
     });

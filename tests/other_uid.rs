@@ -286,7 +286,7 @@ fn a_reader_of_the_group_hides_live_gauges_with_free_locks_and_reports_unknown_f
     assert_eq!((series(&text, "level_liveall"), files(&text, "unknown")), (0, 0.0), "{text}");
     assert_eq!(unknown_lines(&server.stderr()), [""; 0]);
 
-    // A reader that never saw a lock of this directory held.
+    // This reader has never seen a held lock in the directory.
     let outcome = Reader::Group.run("dump", dir);
     assert_eq!(series(&outcome.stdout, "level_liveall"), 0, "{}", outcome.stdout);
     assert_eq!(files(&outcome.stdout, "unknown"), 16.0);

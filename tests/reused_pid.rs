@@ -205,7 +205,7 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
         opened.extend(worker.map(|worker| (dir, worker)));
     }
     let since = Instant::now();
-    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+    wait_for("end of the grace period", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
 
     let stops_later = compactor.command(&dry, |_, _| ());
     assert_eq!(count(&dry), 1.0);

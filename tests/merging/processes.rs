@@ -12,7 +12,7 @@ use super::{dump_checked, record, samples};
 use crate::support::process::{PATIENCE, run};
 use crate::support::{TestDir, multiprom, wait_for};
 
-/// Longer than files stay retired.
+/// Longer than the grace period of retired files.
 const GRACE: Duration = Duration::from_millis(3_100);
 
 #[test]
@@ -85,7 +85,7 @@ fn a_series_keeps_its_pid_label_when_a_pid_of_the_python_client_is_reused() {
     let wanted = ["g{pid=\"2\"} 1", "g{pid=\"2#2\"} 5"];
     assert_eq!(shown(&exporter), wanted);
     let since = Instant::now();
-    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+    wait_for("end of the grace period", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
     // The first is archived, and the second is retired.
     let done = compactor.run().unwrap();
     assert_eq!((done.files, done.retired), (1, 1));
