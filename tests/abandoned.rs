@@ -9,12 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::process::{NOBODY, PATIENCE, Running, is_alive, run, signal};
 use crate::support::{TestDir, example, multiprom, skip, wait_for};
 
 const LOCK_NAME: &str = ".multiprom-run.lock";
-const NOBODY: u32 = 65534;
-
 /// A launcher as root of a container, which has no CAP_LEASE.
 fn container_launcher(base: &Path) -> Command {
     let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";

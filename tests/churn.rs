@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use multiprom::Compactor;
 
 use crate::support::http::{get, sum_of};
-use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{PATIENCE, Running};
+use crate::support::process::{PATIENCE, Running, can_unshare_pids, unshare_pids};
 use crate::support::prometheus::{is_installed, prometheus, value};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
@@ -69,10 +68,9 @@ fn churn_own(dir: &Path, stop: &Stop) -> Truth {
 
 /// Starts workers of the Python client, in a pid namespace if possible, so that pids are reused.
 fn churn_python(dir: &Path, python: &Command) -> Running {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    let mut command = if is_root() && succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        let mut command = Command::new("unshare");
-        command.args(options).arg(python.get_program());
+    let mut command = if can_unshare_pids() {
+        let mut command = unshare_pids();
+        command.arg(python.get_program());
         command
     } else {
         Command::new(python.get_program())

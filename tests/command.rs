@@ -6,13 +6,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::process::{Outcome, Running, run};
+use crate::support::process::{NOBODY, Outcome, Running, run};
 use crate::support::{TestDir, assert_success, example, multiprom, skip};
 
 const DIR_VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
-
-/// The uid of the user `nobody`.
-const NOBODY: u32 = 65534;
 
 /// A directory with the files of a process that has counted `jobs`.
 fn counted(name: &str, jobs: u32) -> TestDir {

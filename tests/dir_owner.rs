@@ -8,11 +8,10 @@ use std::process::Command;
 
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::mount::is_root;
-use crate::support::process::{PATIENCE, Running, run};
+use crate::support::process::{NOBODY, PATIENCE, Running, run};
 use crate::support::prometheus::is_installed;
+use crate::support::sites::packages;
 use crate::support::{TestDir, example, multiprom, python, root, skip, wait_for};
-
-const NOBODY: u32 = 65534;
 
 /// Whether this process can change owners, and other users can run the built programs.
 fn can_change_users() -> bool {
@@ -180,13 +179,11 @@ fn a_preloaded_gunicorn_site_that_drops_privileges_records() {
 
 #[test]
 fn a_uwsgi_site_that_drops_privileges_records() {
-    let Some(python) = python("newest") else { return };
+    let Some(packages) = packages("newest") else { return };
     if !is_installed("uwsgi_python3") || !can_change_users() {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
-    let paths: [PathBuf; 2] = [packages.trim().into(), root().join("tests/python")];
+    let paths: [PathBuf; 2] = [packages, root().join("tests/python")];
     for flags in [&[][..], &["--dir-owner", "nobody"]] {
         let mut command = launcher(flags);
         command.args(["uwsgi_python3", "--ini"]).arg(root().join("examples/uwsgi.ini"));

@@ -1,11 +1,11 @@
 //! A Python site under gunicorn, with the unmodified Python client, started by `multiprom run`.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
+use crate::support::sites::directory_of;
 use crate::support::{multiprom, python, root, wait_for};
 
 const WORKERS: usize = 4;
@@ -74,15 +74,6 @@ fn pid(url: &str) -> u32 {
     let response = get(url).unwrap();
     assert_eq!(response.status, 200, "{}", response.body);
     response.body.parse().unwrap()
-}
-
-/// The multiprocess directory in the environment of a process.
-fn directory_of(pid: u32) -> PathBuf {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let mut dirs = variables
-        .filter_map(|each| each.strip_prefix("PROMETHEUS_MULTIPROC_DIR=").map(PathBuf::from));
-    dirs.next().unwrap()
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::http::{get, sum_of};
-use crate::support::process::{PATIENCE, Running, is_alive, processes_with_argument, run, signal};
+use crate::support::process::{PATIENCE, Running, is_alive, processes_with_argument, signal};
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{Requests, multiprom_dir, programs, python_environment, recipe};
-use crate::support::{TestDir, multiprom, output_of, python, root, wait_for};
+use crate::support::sites::{
+    Requests, multiprom_dir, packages, programs, python_environment, recipe,
+};
+use crate::support::{TestDir, multiprom, output_of, root, wait_for};
 
 const WORKERS: usize = 2;
 
@@ -219,15 +221,9 @@ fn uwsgi_continues_when_its_hook_cannot_import_the_client() {
 
 #[test]
 fn uwsgi_continues_when_the_variable_of_its_hook_is_not_set() {
-    let Some(python) = python("newest").as_mut().map(packages) else { return };
+    let Some(packages) = packages("newest") else { return };
     // The hook removes and logs nothing, so wait for the log line about a replaced worker.
-    assert_uwsgi_continues(&python, None, "Respawned uWSGI worker");
-}
-
-/// The directory of the packages of a Python environment.
-fn packages(python: &mut Command) -> PathBuf {
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    PathBuf::from(run(python.args(["-c", script])).stdout.trim())
+    assert_uwsgi_continues(&packages, None, "Respawned uWSGI worker");
 }
 
 #[test]

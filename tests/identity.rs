@@ -10,8 +10,7 @@ use multiprom::{
     Backend, Compactor, DirectoryOptions, ErrorKind, Liveness, inspect_archive, list_files,
 };
 
-use crate::support::mount::{is_root, succeeds};
-use crate::support::process::PATIENCE;
+use crate::support::process::{PATIENCE, in_pid_namespace};
 use crate::support::survivor::{ControlledWorker, merged, sum, sum_of_all_files, survivor, value};
 use crate::support::{TestDir, assert_success, output_of, python, root, skip, wait_for};
 
@@ -134,23 +133,10 @@ fn two_processes_with_one_process_id_have_separate_files() {
     }
 }
 
-/// A scenario in a new pid namespace.
-fn in_namespace(scenario: &str, dir: &Path) -> Option<Command> {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        skip("a pid namespace needs root");
-        return None;
-    }
-    let program = survivor(scenario, dir);
-    let mut command = Command::new("unshare");
-    command.args(options).arg(program.get_program()).args(program.get_args());
-    Some(command)
-}
-
 #[test]
 fn a_reused_pid_resumes_no_files() {
     let dir = TestDir::new("reuse");
-    let Some(mut command) = in_namespace("reuse", dir.path()) else { return };
+    let Some(mut command) = in_pid_namespace(&survivor("reuse", dir.path())) else { return };
     let output = command.output().unwrap();
     assert_success(&command, &output);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -170,7 +156,7 @@ fn a_reused_pid_resumes_no_files() {
 #[test]
 fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
     let dir = TestDir::new("namespaces");
-    let Some(mut command) = in_namespace("commands", dir.path()) else { return };
+    let Some(mut command) = in_pid_namespace(&survivor("commands", dir.path())) else { return };
     let mut workers =
         [ControlledWorker::start(&mut command), ControlledWorker::start(&mut command)];
     for worker in &mut workers {

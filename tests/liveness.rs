@@ -5,20 +5,16 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
 use multiprom::{Liveness, list_files};
 
-use crate::support::mount::{Mount, is_root, succeeds};
-use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::mount::{Mount, is_root};
+use crate::support::process::{NOBODY, PATIENCE, Running, in_pid_namespace, is_alive, run, signal};
 use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
 use crate::support::{self, SetOnDrop, TestDir, multiprom, output_of, root, skip, wait_for};
-
-/// The uid of the user `nobody`.
-const NOBODY: u32 = 65534;
 
 /// The liveness of the files in a directory, which must be the same for all files.
 #[track_caller]
@@ -173,15 +169,7 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
 
 /// A worker in a new pid namespace.
 fn in_namespace(dir: &Path) -> Option<ControlledWorker> {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        skip("a pid namespace needs root");
-        return None;
-    }
-    let program = survivor("commands", dir);
-    let mut command = Command::new("unshare");
-    command.args(options).arg(program.get_program()).args(program.get_args());
-    Some(ControlledWorker::start(&mut command))
+    Some(ControlledWorker::start(&mut in_pid_namespace(&survivor("commands", dir))?))
 }
 
 #[test]

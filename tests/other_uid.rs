@@ -11,7 +11,9 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{Outcome, PATIENCE, Running, is_alive, run, signal};
+use crate::support::process::{
+    Outcome, PATIENCE, Running, can_unshare_pids, is_alive, run, signal, unshare_pids,
+};
 use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
 use crate::support::{self, TestDir, multiprom, root, skip, wait_for};
 
@@ -492,14 +494,13 @@ fn root_of_a_user_namespace_relies_on_locks_and_reports_unknown_files() {
 fn root_of_a_container_compacts_files_of_two_pid_namespaces() {
     let Some(dir) = directory("pid-namespaces") else { return };
     let dir = dir.path();
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        return skip("no pid namespaces here");
+    if !can_unshare_pids() {
+        return skip("no pid namespace can be created here");
     }
     let start = || {
         let program = survivor("commands", dir);
-        let mut command = Command::new("unshare");
-        command.args(options).args(as_user(WORKER));
+        let mut command = unshare_pids();
+        command.args(as_user(WORKER));
         command.arg(program.get_program()).args(program.get_args()).args(["-", "group"]);
         let mut worker = ControlledWorker::start(&mut command);
         worker.execute("record");

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::is_root;
-use crate::support::process::{Outcome, Running, is_alive, run, signal};
+use crate::support::process::{
+    Outcome, Running, can_unshare_pids, is_alive, run, signal, unshare_pids,
+};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, skip};
 
 const VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
@@ -322,13 +324,12 @@ fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
 #[test]
 fn process_1_of_a_container_serves_a_directory_of_its_own() {
     let unshare = || {
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        let mut command = unshare_pids();
         command.env_remove(VARIABLES[0]).env_remove(VARIABLES[1]);
         command
     };
-    if run(unshare().arg("true")).status != 0 {
-        return skip("no pid namespace can be made here");
+    if !can_unshare_pids() {
+        return skip("no pid namespace can be created here");
     }
     // Both launchers have pid 1, and share `/dev/shm`.
     let mut containers: Vec<Running> = (0..2)

@@ -12,10 +12,9 @@ use multiprom::{
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
+use crate::support::process::NOBODY;
 use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, survivor, value};
 use crate::support::{TestDir, assert_success, example, skip};
-
-const NOBODY: u32 = 65534;
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();

@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, is_asleep, run, signal};
 use crate::support::prometheus::is_installed;
+use crate::support::sites::{packages, recipe};
 use crate::support::{TestDir, multiprom, python, root, skip, wait_for};
 
 const WORKERS: usize = 2;
@@ -17,10 +18,6 @@ const WORKERS: usize = 2;
 enum Hook {
     With,
     Without,
-}
-
-fn recipe(name: &str) -> PathBuf {
-    root().join("examples").join(name)
 }
 
 /// Sets the environment of a supervisor: the directory, and the path on which hooks find the command.
@@ -119,12 +116,10 @@ fn live_gauges_of_gunicorn_workers_disappear_with_and_without_the_hook() {
 
 #[test]
 fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
-    let Some(python) = python("newest") else { return };
+    let (Some(python), Some(packages)) = (python("newest"), packages("newest")) else { return };
     if !is_installed("uwsgi_python3") {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
     // Only a worker that exits normally runs the hook.
     for (hook, signal) in [(Hook::With, "INT"), (Hook::Without, "INT"), (Hook::Without, "KILL")] {
         let dir = TestDir::new("uwsgi");
@@ -132,7 +127,7 @@ fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
         let mut command = Command::new("uwsgi_python3");
         prepare(&mut command, dir.path(), &python).arg("--ini").arg(recipe("uwsgi.ini"));
         command.args(["--module", "app:application", "--http-socket", "127.0.0.1:0"]);
-        command.args(["--processes", &WORKERS.to_string(), "--pythonpath", packages.trim()]);
+        command.args(["--processes", &WORKERS.to_string(), "--pythonpath"]).arg(&packages);
         command.arg("--pythonpath").arg(root().join("tests/python"));
         command.arg("--pythonpath").arg(root().join("examples"));
         if hook == Hook::With {

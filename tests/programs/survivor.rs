@@ -7,6 +7,8 @@
 
 #[path = "../support/fork.rs"]
 mod fork;
+#[path = "../support/seccomp.rs"]
+mod seccomp;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -25,6 +27,7 @@ use multiprom::{
 };
 
 use fork::{in_child, raw_clone, wait};
+use seccomp::deny;
 
 /// Length of label values, so that few series fill a file.
 const LONG: usize = 200;
@@ -419,26 +422,6 @@ fn reuse(dir: &str) -> Result<()> {
         println!("pid {pid}");
     }
     Ok(())
-}
-
-/// Makes a system call fail from now on, in this thread and those that it starts.
-fn deny(number: libc::c_long, error: libc::c_int) {
-    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
-    let mut steps = [
-        step(LOAD_NUMBER, 0, 0),
-        step(SKIP_UNLESS, 1, number as u32),
-        step(RETURN, 0, libc::SECCOMP_RET_ERRNO | error as u32),
-        step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the filter is valid, and the kernel copies it.
-    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) });
 }
 
 /// The number of mappings of this process.
