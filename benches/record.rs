@@ -1,4 +1,4 @@
-//! Costs of recording, on the heap and in a mapped series file.
+//! Recording on the heap and in a mapped series file.
 
 mod workload;
 
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use multiprom::{
-    Backend, Counter, CounterHandle, Gauge, GaugeMode, Histogram, Registry, Summary, buckets,
+    Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Static, Summary, buckets,
 };
 
-use workload::ScratchDir;
+use workload::TestDir;
 
 const IN_TURN: u64 = 32;
 const LABELLED: u64 = 100;
 
-static STATIC_COUNTER: Counter = Counter::new("static_total", "A static.");
+static STATIC_COUNTER: Static<Counter> = Counter::declare("static_total", "A static.");
 
 fn counters(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     let mut group = criterion.benchmark_group("counter");
@@ -36,10 +36,10 @@ fn counters(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     }
     group.throughput(Throughput::Elements(IN_TURN));
     for (backend, registry) in backends {
-        let counters: Vec<CounterHandle> =
+        let counters: Vec<Counter> =
             (0..IN_TURN).map(|at| counter(registry, &format!("turn_{at}_total"))).collect();
         group.bench_function(BenchmarkId::new("32 in turn", backend), |bencher| {
-            bencher.iter(|| black_box(&counters).iter().for_each(CounterHandle::inc));
+            bencher.iter(|| black_box(&counters).iter().for_each(Counter::inc));
         });
     }
     group.throughput(Throughput::Elements(LABELLED));
@@ -84,11 +84,11 @@ fn others(criterion: &mut Criterion, backends: &[(&str, Registry)]) {
     group.finish();
 }
 
-fn counter(registry: &Registry, name: &str) -> CounterHandle {
+fn counter(registry: &Registry, name: &str) -> Counter {
     Counter::builder(name, "A counter.").register(registry).expect("the name is free")
 }
 
-/// The time in which each of two threads records `count` times.
+/// Records `count` times in each of two threads; returns the time of the slower thread.
 fn on_two_threads(count: u64, record: impl Fn() + Sync) -> Duration {
     let start = Barrier::new(2);
     let timed = || {
@@ -105,12 +105,12 @@ fn on_two_threads(count: u64, record: impl Fn() + Sync) -> Duration {
 }
 
 fn record(criterion: &mut Criterion) {
-    let dir = ScratchDir::new("record");
-    let mapped = Backend::directory(dir.path()).expect("the directory is there");
+    let dir = TestDir::in_memory("record");
+    let mapped = Backend::directory(dir.path()).expect("the directory exists");
     multiprom::set_default_backend(mapped).expect("nothing is registered yet");
     let backends = [("heap", Backend::in_memory()), ("mapped", mapped)].map(|(name, backend)| {
         let registry = Registry::builder().backend(backend).build();
-        (name, registry.expect("no prefix or label is malformed"))
+        (name, registry.expect("a registry without prefix and labels is valid"))
     });
     counters(criterion, &backends);
     others(criterion, &backends);

@@ -1,4 +1,4 @@
-//! Costs of merging what 64 processes have recorded, 2,000 series each.
+//! Scrapes of a directory with 64 processes of 2,000 series each.
 
 mod workload;
 
@@ -10,10 +10,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group};
 use multiprom::exposition::{Exposition, Format};
 use multiprom::{MultiProcessCollector, Registry};
 
-use workload::{ScratchDir, Shape};
+use workload::{Shape, TestDir};
 
 fn scrape(criterion: &mut Criterion) {
-    let dir = ScratchDir::new("scrape");
+    let dir = TestDir::in_memory("scrape");
     workload::fill(dir.path(), &Shape::MEDIUM).expect("workers can record");
 
     let mut group = criterion.benchmark_group("scrape of 64 processes");
@@ -32,11 +32,11 @@ fn scrape(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A registry that knows the directory by its path only.
+/// A registry with a new collector, which has cached nothing.
 fn merged(dir: &Path) -> Registry {
     let merged = Registry::new();
-    let collector = MultiProcessCollector::new(dir).expect("the directory is there");
-    merged.register(collector).expect("a new registry takes it");
+    let collector = MultiProcessCollector::new(dir).expect("the directory exists");
+    merged.register(collector).expect("a new registry accepts the collector");
     merged
 }
 

@@ -2,7 +2,7 @@
 
 usage: python_parse.py text|openmetrics PAGE REPORT
 
-REPORT gets the processor seconds of the parser alone.
+Writes the processor seconds of the parser alone to REPORT.
 """
 
 import sys

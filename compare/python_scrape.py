@@ -1,9 +1,9 @@
-"""One cold scrape by the Python client: the text goes to standard output.
+"""One cold scrape by the Python client. Writes the text to standard output.
 
 usage: python_scrape.py DIR REPORT
 
-REPORT gets the processor seconds of merge and text, without interpreter start
-and imports.
+Writes the processor seconds of merge and text, without interpreter start and
+imports, to REPORT.
 """
 
 import sys

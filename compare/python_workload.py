@@ -1,9 +1,10 @@
-"""Has many processes of the Python client record into PROMETHEUS_MULTIPROC_DIR.
+"""Records into PROMETHEUS_MULTIPROC_DIR by many processes of the Python client.
 
 usage: python_workload.py PROCESSES SHARED OWN
 
-Each process makes SHARED samples that all have and OWN that no other has, those
-of benches/workload/mod.rs. All are forked from this one, a few at a time.
+Each process creates SHARED samples that all processes have and OWN samples that no
+other process has, as benches/workload/mod.rs does. All are forked from this one, a
+few at a time.
 """
 
 import os
@@ -25,8 +26,8 @@ def request(group, at):
 class Families:
     def __init__(self):
         self.requests = Counter("requests_total", "Requests.", ("method", "route", "code"))
-        self.depth = Gauge("queue_depth", "Jobs that wait.", ("queue",), multiprocess_mode="sum")
-        self.peak = Gauge("queue_peak", "Jobs that ever waited.", ("queue",), multiprocess_mode="max")
+        self.depth = Gauge("queue_depth", "Waiting jobs.", ("queue",), multiprocess_mode="sum")
+        self.peak = Gauge("queue_peak", "Most waiting jobs so far.", ("queue",), multiprocess_mode="max")
         self.latency = Histogram("latency_seconds", "Latency by route.", ("route",))
         self.size = Summary("response_bytes", "Size by route.", ("route",))
 

@@ -1,5 +1,5 @@
-//! A minimal pre-fork server: the parent registers its metrics and counts, then forks four workers. Each
-//! worker counts with the handles that it inherited.
+//! A minimal pre-fork program: the parent registers and records metrics, then forks four workers. Each worker
+//! records through the handles that it inherited.
 //!
 //! ```text
 //! mkdir /dev/shm/app
@@ -7,18 +7,20 @@
 //! multiprom dump --dir /dev/shm/app
 //! ```
 //!
-//! A child starts from zero in its own files, so nothing is counted twice.
+//! A child starts from zero in its own files, so nothing is counted twice. The last command prints the merged metrics;
+//! `multiprom serve --dir /dev/shm/app` serves them to Prometheus.
 #![expect(unsafe_code, reason = "fork")]
 
 use std::process::ExitCode;
 
-use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, buckets};
+use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, Static, buckets};
 
-static JOBS: Counter = Counter::new("jobs_total", "Jobs done.");
-static BUSY: Gauge = Gauge::new("busy", "Jobs in progress.").mode(GaugeMode::LiveSum);
-static SECONDS: Family<Histogram, 1> = Histogram::new("job_seconds", "Time for a job, by kind.")
-    .buckets(&buckets::GO_DEFAULT)
-    .labels(["kind"]);
+static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs done.");
+static BUSY: Static<Gauge> = Gauge::declare("busy", "Jobs in progress.").mode(GaugeMode::LiveSum);
+static SECONDS: Static<Family<Histogram>> =
+    Histogram::declare("job_seconds", "Time for a job, by kind.")
+        .buckets(&buckets::GO_DEFAULT)
+        .labels(["kind"]);
 
 const WORKERS: usize = 4;
 const JOBS_EACH: usize = 1000;

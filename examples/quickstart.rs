@@ -1,13 +1,21 @@
-//! The example of the README: run it twice with `PROMETHEUS_MULTIPROC_DIR` set to one directory.
+//! Records a counter, a gauge and a histogram, and prints the merged metrics of all processes that used the directory.
+//!
+//! ```text
+//! mkdir /dev/shm/app
+//! PROMETHEUS_MULTIPROC_DIR=/dev/shm/app cargo run --example quickstart
+//! ```
+//!
+//! Run it twice: the second run counts the page hits of both processes. This is the example of the README.
 
 use multiprom::{
-    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, buckets,
+    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Static, buckets,
 };
 
-static HITS: Counter = Counter::new("hits_total", "Page hits.");
-static BUSY: Gauge = Gauge::new("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
-static LATENCY: Family<Histogram, 1> =
-    Histogram::new("latency_seconds", "Latency.").buckets(&buckets::GO_DEFAULT).labels(["route"]);
+static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
+static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+static LATENCY: Static<Family<Histogram>> = Histogram::declare("latency_seconds", "Latency.")
+    .buckets(&buckets::GO_DEFAULT)
+    .labels(["route"]);
 
 fn main() -> multiprom::Result<()> {
     let _busy = BUSY.track_inprogress();

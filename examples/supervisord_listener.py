@@ -1,7 +1,8 @@
-"""An event listener for supervisord: calls `multiprom mark-process-dead` with each process that has ended.
+"""An event listener for supervisord: calls `multiprom mark-process-dead` with the pid of each process that has ended.
 
-The command reads the directory from PROMETHEUS_MULTIPROC_DIR. If the command is missing, fails or hangs, one line is
-written to standard error, and the listener continues with the next event.
+supervisord starts it; see the section `eventlistener:multiprom` of supervisord.conf. The command reads
+the directory from PROMETHEUS_MULTIPROC_DIR. If the command is missing, fails or hangs, the listener writes one line to
+standard error and continues with the next event.
 """
 
 import subprocess
@@ -17,7 +18,7 @@ def fields(text):
 def mark_process_dead(pid):
     command = ['multiprom', 'mark-process-dead', pid]
     try:
-        # Standard input and output are the protocol of supervisord.
+        # supervisord's protocol uses standard input and output, so the command must not.
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=TIMEOUT_SECONDS)
     except Exception as error:
         print('cannot remove the live gauges of process', pid, error, file=sys.stderr, flush=True)

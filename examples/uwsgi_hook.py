@@ -1,4 +1,6 @@
-"""For uWSGI: removes the live gauges of a worker that exits normally.
+"""A hook for uWSGI that removes the live gauges of a worker that exits normally:
+
+    PROMETHEUS_MULTIPROC_DIR=/run/app uwsgi --ini uwsgi.ini --import uwsgi_hook --module app:application
 
 Only for sites where the Python client's own collector reads the directory too. The hook calls a function of the Python
 client, because the worker still has its files open and `multiprom mark-process-dead` does not change files of a living

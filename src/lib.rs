@@ -6,10 +6,10 @@
 //! it unset and the same program keeps its metrics in memory.
 //!
 //! ```
-//! use multiprom::{Counter, Family, Histogram, buckets};
+//! use multiprom::{Counter, Family, Histogram, Static, buckets};
 //!
-//! static HITS: Counter = Counter::new("hits_total", "Page hits.");
-//! static LATENCY: Family<Histogram, 1> = Histogram::new("latency_seconds", "Latency by route.")
+//! static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
+//! static LATENCY: Static<Family<Histogram>> = Histogram::declare("latency_seconds", "Latency by route.")
 //!     .buckets(&buckets::GO_DEFAULT)
 //!     .labels(["route"]);
 //!
@@ -50,6 +50,7 @@ mod fork_safe;
 #[doc(hidden)]
 pub mod fuzzing;
 mod logging;
+mod merged;
 mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
@@ -67,15 +68,16 @@ pub mod http;
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
+pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
-    Counter, CounterHandle, Declare, Family, FamilyBuilder, Gauge, GaugeHandle, Histogram,
-    HistogramHandle, InProgress, Metric, MetricBuilder, Observe, Summary, SummaryHandle, Timer,
-    buckets, register_statics,
+    AnyStatic, Counter, Declared, Family, FamilyBuilder, Gauge, Histogram, InProgress, Metric,
+    MetricBuilder, Observation, Observe, Static, Summary, Timer, buckets, labels, register_statics,
 };
 pub use model::{
-    BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
-    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram,
-    RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
+    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets,
+    NativeHistogram, RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
+    WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -119,10 +119,10 @@ fn counter_in(dir: &Path) -> PathBuf {
 
 /// How many directories below `base` a launcher says that it has removed. It may have removed others of other
 /// tests.
-fn removed_below(base: &Path, said: &str) -> usize {
+fn removed_below(base: &Path, outcome: &str) -> usize {
     let start = format!("multiprom: removed `{}/multiprom-", base.display());
     let end = "`, which a killed process had left behind";
-    said.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()
+    outcome.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     run(&mut launcher(base.path(), "true"));
     assert!(dir.is_dir(), "{} was removed within a minute", dir.display());
     age(&dir);
-    let said = run(&mut container_launcher(base.path()));
-    assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
+    let outcome = run(&mut container_launcher(base.path()));
+    assert!(!dir.exists(), "{} is left: {}", dir.display(), outcome.stderr);
 
     // Each launcher does so, whichever directory is its own.
     let mut copies = Copies::new(base.path());
@@ -141,14 +141,14 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
         let dir = copies.add("abandoned", |_| {});
         let mut command = multiprom();
         command.args(["run", "--listen", "127.0.0.1:0"]).args(flags).args(["--", "true"]);
-        let said = run(command.env("TMPDIR", base.path()));
-        assert_eq!(removed_below(base.path(), &said.stderr), 1, "{}", said.stderr);
-        assert!(said.status == 0 && !dir.exists());
+        let outcome = run(command.env("TMPDIR", base.path()));
+        assert_eq!(removed_below(base.path(), &outcome.stderr), 1, "{}", outcome.stderr);
+        assert!(outcome.status == 0 && !dir.exists());
     }
 }
 
 #[test]
-fn a_directory_that_was_given_to_another_user_is_removed_too() {
+fn an_abandoned_directory_of_another_user_is_removed() {
     if !is_root() || multiprom().arg("--version").uid(NOBODY).output().is_err() {
         return skip("only root can become another user, who must be able to run what was built");
     }
@@ -168,12 +168,12 @@ fn a_directory_that_was_given_to_another_user_is_removed_too() {
         &script,
     ]));
     age(&dir);
-    let said = run(&mut container_launcher(base.path()));
-    assert!(!dir.exists(), "{} is left: {}", dir.display(), said.stderr);
+    let outcome = run(&mut container_launcher(base.path()));
+    assert!(!dir.exists(), "{} is left: {}", dir.display(), outcome.stderr);
 }
 
 #[test]
-fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launcher() {
+fn only_unused_directories_of_launchers_are_removed() {
     let base = TestDir::new("not-abandoned");
     let elsewhere = TestDir::new("elsewhere");
     let mut copies = Copies::new(base.path());
@@ -254,13 +254,13 @@ fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launch
         sleeping.push(worker);
     });
 
-    let said = run(&mut launcher(base.path(), "true"));
+    let outcome = run(&mut launcher(base.path(), "true"));
     for (what, dir) in &copies.made {
-        assert!(dir.is_dir(), "{what}: {}", said.stderr);
-        assert!(counter_in(dir).exists(), "{what}: {}", said.stderr);
+        assert!(dir.is_dir(), "{what}: {}", outcome.stderr);
+        assert!(counter_in(dir).exists(), "{what}: {}", outcome.stderr);
     }
     assert!(link.is_symlink() && counter_in(&target).exists());
-    assert_eq!(removed_below(base.path(), &said.stderr), 0, "{}", said.stderr);
+    assert_eq!(removed_below(base.path(), &outcome.stderr), 0, "{}", outcome.stderr);
 
     // When nobody uses them any more they are removed.
     drop(held);
@@ -268,9 +268,9 @@ fn nothing_is_removed_that_a_process_may_use_or_that_is_no_directory_of_a_launch
         drop(program.stdin());
         program.end();
     }
-    let said = run(&mut launcher(base.path(), "true"));
+    let outcome = run(&mut launcher(base.path(), "true"));
     let left: Vec<&str> =
         copies.made.iter().filter(|(_, dir)| dir.exists()).map(|(it, _)| *it).collect();
-    assert!(!worker.exists(), "{}", said.stderr);
-    assert_eq!(removed_below(base.path(), &said.stderr), 6, "{left:?}: {}", said.stderr);
+    assert!(!worker.exists(), "{}", outcome.stderr);
+    assert_eq!(removed_below(base.path(), &outcome.stderr), 6, "{left:?}: {}", outcome.stderr);
 }

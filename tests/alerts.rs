@@ -22,15 +22,15 @@ fn own_metrics(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn promtool_accepts_the_rules_and_each_reports_what_it_is_for() {
+fn promtool_accepts_the_rules_and_each_rule_fires_in_its_test() {
     if !is_installed("promtool") {
         return;
     }
-    let said = run(Command::new("promtool").args(["check", "rules"]).arg(rules()));
-    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    let outcome = run(Command::new("promtool").args(["check", "rules"]).arg(rules()));
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
     let tests = root().join("tests/alerts.test.yml");
-    let said = run(Command::new("promtool").args(["test", "rules"]).arg(&tests));
-    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    let outcome = run(Command::new("promtool").args(["test", "rules"]).arg(&tests));
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
     // Each rule has a test.
     let (rules, tests) = (fs::read_to_string(rules()).unwrap(), fs::read_to_string(tests).unwrap());
     let alerts: Vec<&str> =
@@ -42,7 +42,7 @@ fn promtool_accepts_the_rules_and_each_reports_what_it_is_for() {
 }
 
 #[test]
-fn what_the_rules_ask_for_is_served_when_files_are_damaged_or_deleted() {
+fn metrics_of_the_rules_are_served_when_files_are_damaged_or_deleted() {
     let dir = TestDir::new("alerts");
     let mut worker = example("test-counting");
     let mut worker = Running::start(worker.arg(dir.path()).args(["5", "hold"]));

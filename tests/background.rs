@@ -11,7 +11,7 @@ use multiprom::Compactor;
 
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
-use crate::support::{Ending, TestDir, example, output_of, wait_for};
+use crate::support::{SetOnDrop, TestDir, example, output_of, wait_for};
 
 /// A running `test-background`.
 struct Host {
@@ -61,19 +61,19 @@ fn descriptors(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn a_child_that_drops_what_it_inherited_neither_waits_nor_stops_anything() {
+fn dropping_inherited_exporters_and_compactors_in_a_child_stops_nothing() {
     let mut host = Host::start("drops");
     for _ in 0..3 {
         assert_eq!(host.command("drop", "dropped "), "0");
     }
     assert!(scrape(&host.url).contains("\njobs_total 5\n"));
     let unix = format!("unix:{}", host.dir.path().join("metrics.sock").display());
-    let answer = Connection::open(&unix).unwrap().request("GET", "/metrics", "");
-    assert!(answer.body.contains("\njobs_total 5\n"));
+    let response = Connection::open(&unix).unwrap().request("GET", "/metrics", "");
+    assert!(response.body.contains("\njobs_total 5\n"));
 }
 
 #[test]
-fn children_keep_no_socket_of_an_exporter_and_outlive_it_without_harm() {
+fn children_close_the_sockets_of_an_exporter_and_outlive_it() {
     let mut host = Host::start("sockets");
     let mut idle = Connection::open(&host.url).unwrap();
     assert_eq!(idle.request("GET", "/metrics", "").status, 200);
@@ -81,7 +81,7 @@ fn children_keep_no_socket_of_an_exporter_and_outlive_it_without_harm() {
     let is_over = AtomicBool::new(false);
     let url = host.url.clone();
     std::thread::scope(|scope| {
-        let _ending = Ending(&is_over);
+        let _ending = SetOnDrop(&is_over);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -117,7 +117,7 @@ fn children_that_are_forked_during_a_pass_compact_without_waiting() {
 }
 
 #[test]
-fn children_do_not_keep_the_lock_of_a_compactor_that_is_killed() {
+fn children_do_not_keep_the_lock_of_a_killed_compactor() {
     // Most are killed in the middle of the pass during which the child was forked.
     for _ in 0..6 {
         let mut host = Host::start("lock");
@@ -139,7 +139,7 @@ fn blocked(task: &Path) -> u64 {
 }
 
 #[test]
-fn background_threads_block_all_signals_but_those_that_they_raise() {
+fn background_threads_block_all_signals_except_faults_of_their_own() {
     let host = Host::start("signals");
     scrape(&host.url);
     let tasks = format!("/proc/{}/task", host.program.id());

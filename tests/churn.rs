@@ -183,7 +183,7 @@ fn assert_exact(text: &str, ours: u32, theirs: u32) {
 }
 
 #[test]
-fn names_of_files_that_are_gone_do_not_stay_in_the_archive() {
+fn names_of_removed_files_are_dropped_from_the_archive() {
     let dir = TestDir::in_memory("names");
     output_of(example("test-counting").arg(dir.path()).arg("3"));
     let named = |prefix: &str| {
@@ -214,7 +214,7 @@ fn names_of_files_that_are_gone_do_not_stay_in_the_archive() {
 
 #[test]
 #[allow(clippy::print_stderr, reason = "measurements are shown, and judged by nobody")]
-fn totals_are_exact_and_never_fall_while_thousands_of_workers_come_and_go() {
+fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end() {
     let Some(python) = python("newest") else {
         return;
     };
@@ -245,10 +245,10 @@ fn totals_are_exact_and_never_fall_while_thousands_of_workers_come_and_go() {
         }
         over.tell();
         drop(theirs.stdin());
-        let said = theirs.end();
+        let output = theirs.end();
         let truth = ours.join().unwrap();
-        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
-        let count = |name: &str| said[name].as_u64().unwrap() as u32;
+        let output: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let count = |name: &str| output[name].as_u64().unwrap() as u32;
         eprintln!(
             "{} workers of ours, {} of the Python client with {} pids, in {:.0} s",
             truth.workers,

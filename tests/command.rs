@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::process::{Running, Said, run};
+use crate::support::process::{Outcome, Running, run};
 use crate::support::{TestDir, assert_success, example, multiprom, skip};
 
 const DIR_VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
@@ -29,22 +29,22 @@ fn count(dir: &Path, jobs: u32) {
 }
 
 /// Runs `multiprom` with arguments that are separated by spaces.
-fn multiprom_with(arguments: &str, dir: &Path) -> Said {
+fn multiprom_with(arguments: &str, dir: &Path) -> Outcome {
     run(multiprom().args(arguments.split(' ')).arg("--dir").arg(dir))
 }
 
 /// The output of a command that succeeds without a message.
-fn good(said: &Said) -> &str {
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
-    &said.stdout
+fn good(outcome: &Outcome) -> &str {
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    &outcome.stdout
 }
 
-fn assert_line(said: &Said, status: i32, named: &str) {
-    assert_eq!(said.stdout, "", "{}", said.stderr);
-    assert_eq!(said.status, status, "{}", said.stderr);
-    let lines: Vec<&str> = said.stderr.lines().collect();
-    assert_eq!(lines.len(), 1, "{}", said.stderr);
-    assert!(lines[0].starts_with("multiprom: ") && lines[0].contains(named), "{}", said.stderr);
+fn assert_line(outcome: &Outcome, status: i32, named: &str) {
+    assert_eq!(outcome.stdout, "", "{}", outcome.stderr);
+    assert_eq!(outcome.status, status, "{}", outcome.stderr);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{}", outcome.stderr);
+    assert!(lines[0].starts_with("multiprom: ") && lines[0].contains(named), "{}", outcome.stderr);
 }
 
 fn has_line(text: &str, line: &str) -> bool {
@@ -61,13 +61,13 @@ fn families(text: &str) -> Vec<&str> {
 fn dump_prints_the_merged_metrics_in_either_format() {
     let dir = counted("dump", 5);
     count(dir.path(), 7);
-    let said = multiprom_with("dump", dir.path());
-    let text = good(&said);
+    let outcome = multiprom_with("dump", dir.path());
+    let text = good(&outcome);
     assert!(has_line(text, "# TYPE jobs_total counter") && has_line(text, "jobs_total 12"));
     assert!(has_line(text, "jobs_by_parity_total{parity=\"even\"} 7"));
     assert!(has_line(text, "job_size_bytes_bucket{le=\"+Inf\"} 12"));
-    let said = multiprom_with("dump --format openmetrics", dir.path());
-    let text = good(&said);
+    let outcome = multiprom_with("dump --format openmetrics", dir.path());
+    let text = good(&outcome);
     assert!(has_line(text, "# TYPE jobs counter") && text.ends_with("\n# EOF\n"));
 }
 
@@ -106,34 +106,34 @@ fn dump_prints_every_format_that_scrapers_know_and_json() {
     let bytes = dump("protobuf");
     let name = b"\x0a\x0ajobs_total\x12";
     assert!(bytes.windows(name.len()).any(|part| part == name));
-    let said = multiprom_with("dump --format yaml", dir.path());
-    assert_line(&said, 2, "--format");
+    let outcome = multiprom_with("dump --format yaml", dir.path());
+    assert_line(&outcome, 2, "--format");
 }
 
 #[test]
-fn dump_merges_named_files_alone() {
+fn dump_merges_only_the_named_files() {
     let dir = counted("files", 5);
     count(dir.path(), 7);
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
     let file = names.into_iter().find(|path| path.to_string_lossy().contains("/counter_"));
-    let said = run(multiprom().arg("dump").arg(file.unwrap()));
-    assert_eq!(families(good(&said)), ["jobs_total", "jobs_by_parity_total"]);
-    assert!(has_line(&said.stdout, "jobs_total 5") || has_line(&said.stdout, "jobs_total 7"));
+    let outcome = run(multiprom().arg("dump").arg(file.unwrap()));
+    assert_eq!(families(good(&outcome)), ["jobs_total", "jobs_by_parity_total"]);
+    assert!(has_line(&outcome.stdout, "jobs_total 5") || has_line(&outcome.stdout, "jobs_total 7"));
     let missing = dir.path().join("counter_1.db");
     assert_line(&run(multiprom().arg("dump").arg(&missing)), 1, missing.to_str().unwrap());
 }
 
 #[test]
-fn the_environment_names_the_directory_in_both_spellings_and_the_flag_beats_it() {
+fn both_variables_name_the_directory_and_the_flag_takes_precedence() {
     let (dir, other) = (counted("environment", 5), counted("flag", 7));
     for variable in DIR_VARIABLES {
-        let said = run(multiprom().arg("dump").env(variable, dir.path()));
-        assert!(has_line(good(&said), "jobs_total 5"), "{variable}");
+        let outcome = run(multiprom().arg("dump").env(variable, dir.path()));
+        assert!(has_line(good(&outcome), "jobs_total 5"), "{variable}");
         let mut command = multiprom();
         command.env(variable, dir.path()).arg("dump").arg("--dir").arg(other.path());
         assert!(has_line(good(&run(&mut command)), "jobs_total 7"), "{variable}");
-        let said = run(multiprom().arg("ls").env(variable, dir.path()));
-        assert_eq!(good(&said).lines().count(), 14, "{variable}");
+        let outcome = run(multiprom().arg("ls").env(variable, dir.path()));
+        assert_eq!(good(&outcome).lines().count(), 14, "{variable}");
     }
 }
 
@@ -161,13 +161,13 @@ fn several_directories_and_patterns_are_merged_as_one() {
 }
 
 #[test]
-fn families_are_picked_by_patterns_that_match_whole_names() {
+fn families_are_selected_by_patterns_that_match_whole_names() {
     let dir = counted("pick", 3);
     let dump = |flags| multiprom_with(&format!("dump {flags}"), dir.path());
     assert_eq!(families(good(&dump("--include jobs"))), ["jobs_total"]);
     assert_eq!(families(good(&dump("--include job_.*"))).len(), 2);
-    let said = dump("--include job.* --exclude .*_seconds");
-    assert_eq!(families(good(&said)), ["job_size_bytes", "jobs_total", "jobs_by_parity_total"]);
+    let outcome = dump("--include job.* --exclude .*_seconds");
+    assert_eq!(families(good(&outcome)), ["job_size_bytes", "jobs_total", "jobs_by_parity_total"]);
     assert_eq!(families(good(&dump("--exclude queue_.*"))).len(), 4);
 }
 
@@ -175,8 +175,8 @@ fn families_are_picked_by_patterns_that_match_whole_names() {
 fn labels_are_added_and_the_pid_label_is_renamed() {
     let dir = counted("label", 3);
     let flags = "dump --label site=a --label parity=no --pid-label worker";
-    let said = multiprom_with(flags, dir.path());
-    let text = good(&said);
+    let outcome = multiprom_with(flags, dir.path());
+    let text = good(&outcome);
     assert!(has_line(text, "jobs_total{parity=\"no\",site=\"a\"} 3"), "{text}");
     assert!(has_line(text, "jobs_by_parity_total{parity=\"even\",site=\"a\"} 2"), "{text}");
     let gauge = text.lines().find(|line| line.starts_with("queue_all_ratio")).unwrap();
@@ -189,8 +189,8 @@ fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
     count(dir.path(), 4);
     let flags = "dump --gauge-mode queue_min_.*=max --gauge-mode queue_m.*=sum \
                  --gauge-mode queue_livemin.*=min";
-    let said = multiprom_with(flags, dir.path());
-    let text = good(&said);
+    let outcome = multiprom_with(flags, dir.path());
+    let text = good(&outcome);
     assert!(has_line(text, "queue_min_ratio 4"), "{text}");
     assert!(has_line(text, "queue_max_ratio 7"), "{text}");
     // Its processes have ended, and count in another mode only.
@@ -199,7 +199,7 @@ fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
 }
 
 #[test]
-fn gauges_of_the_mode_all_are_merged_by_the_default_mode_and_no_others() {
+fn only_gauges_of_the_mode_all_are_merged_by_the_default_mode() {
     let dir = counted("default", 3);
     count(dir.path(), 4);
     let mut worker = Running::start(example("test-counting").arg(dir.path()).args(["2", "hold"]));
@@ -240,19 +240,19 @@ fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
     fs::write(dir.path().join("cache.db"), "no series file").unwrap();
     fs::write(dir.path().join("counter_9.db"), "").unwrap();
 
-    let said = multiprom_with("ls", dir.path());
-    assert_eq!(said.status, 0);
-    let mut lines = said.stdout.lines();
+    let outcome = multiprom_with("ls", dir.path());
+    assert_eq!(outcome.status, 0);
+    let mut lines = outcome.stdout.lines();
     let headings: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(headings, ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"]);
     assert_eq!(lines.count(), 28);
-    assert_eq!(said.stdout.matches(" alive ").count(), 13, "{}", said.stdout);
-    assert_eq!(said.stdout.matches(" dead ").count(), 13, "{}", said.stdout);
-    assert!(said.stderr.contains("counter_9.db`: file is empty\n"), "{}", said.stderr);
+    assert_eq!(outcome.stdout.matches(" alive ").count(), 13, "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.matches(" dead ").count(), 13, "{}", outcome.stdout);
+    assert!(outcome.stderr.contains("counter_9.db`: file is empty\n"), "{}", outcome.stderr);
 
-    let said = multiprom_with("ls --json", dir.path());
+    let outcome = multiprom_with("ls --json", dir.path());
     let files: Vec<serde_json::Value> =
-        good(&said).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        good(&outcome).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(files.len(), 28);
     let prefix = format!("{}-", worker.id());
     let own = |file: &&serde_json::Value| file["id"].as_str().unwrap().starts_with(&prefix);
@@ -269,7 +269,7 @@ fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
 }
 
 #[test]
-fn marking_dead_removes_the_live_gauges_of_those_pids_once() {
+fn mark_process_dead_removes_the_live_gauges_of_the_pids() {
     let live = ["livesum", "liveall", "livemin", "livemax", "livemostrecent"];
     let ways: [(&str, Option<&str>); 4] = [
         ("mark-process-dead", None),
@@ -309,7 +309,7 @@ fn write_empty(dir: &Path, name: &str) {
 }
 
 #[test]
-fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
+fn wrong_usage_is_reported_in_one_line_that_names_the_flag_with_status_2() {
     let dir = TestDir::new("usage");
     let path = dir.path().to_str().unwrap();
     let wrong: [(&[&str], &str); 20] = [
@@ -340,7 +340,7 @@ fn wrong_usage_is_one_line_that_names_the_flag_and_status_2() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_one_line_that_names_it_and_status_1() {
+fn an_unusable_directory_is_reported_in_one_line_with_status_1() {
     let dir = TestDir::new("unusable");
     let (missing, file) = (dir.path().join("missing"), dir.path().join("file"));
     fs::write(&file, "").unwrap();
@@ -352,7 +352,7 @@ fn a_directory_that_cannot_be_used_is_one_line_that_names_it_and_status_1() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_read_is_one_line_that_names_it() {
+fn an_unreadable_directory_is_reported_in_one_line() {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
     let dir = TestDir::new("forbidden");
@@ -373,7 +373,7 @@ fn a_directory_that_may_not_be_read_is_one_line_that_names_it() {
 }
 
 #[test]
-fn a_taken_port_is_one_line_that_names_the_address() {
+fn a_port_in_use_is_reported_in_one_line() {
     let dir = TestDir::new("taken");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -384,15 +384,15 @@ fn a_taken_port_is_one_line_that_names_the_address() {
 }
 
 #[test]
-fn help_and_version_are_asked_for_and_good() {
+fn help_and_version_succeed() {
     for arguments in [&["--help"][..], &["serve", "--help"], &["run", "--help"], &["--version"]] {
-        let said = run(multiprom().args(arguments));
-        assert!(good(&said).contains("multiprom"), "{}", said.stdout);
+        let outcome = run(multiprom().args(arguments));
+        assert!(good(&outcome).contains("multiprom"), "{}", outcome.stdout);
     }
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let dir = counted("head", 3);
     let mut command: Command = multiprom();
     command.args(["dump", "--dir"]).arg(dir.path());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::http::sum_of;
-use crate::support::process::{Said, run};
+use crate::support::process::{Outcome, run};
 use crate::support::{TestDir, example, multiprom, output_of};
 
 /// Where the fields of our first entry lie. See `src/file/layout.rs`.
@@ -33,10 +33,10 @@ impl Pair {
         Pair { dir, file, good }
     }
 
-    fn dump(&self) -> Said {
-        let said = run(multiprom().arg("dump").arg("--dir").arg(self.dir.path()));
-        assert_eq!(said.status, 0);
-        said
+    fn dump(&self) -> Outcome {
+        let outcome = run(multiprom().arg("dump").arg("--dir").arg(self.dir.path()));
+        assert_eq!(outcome.status, 0);
+        outcome
     }
 
     /// Offset of the checksum of the first entry.
@@ -49,7 +49,7 @@ impl Pair {
     }
 
     /// Puts `bytes` at an offset and dumps.
-    fn damaged(&self, at: usize, bytes: &[u8]) -> Said {
+    fn damaged(&self, at: usize, bytes: &[u8]) -> Outcome {
         let mut damaged = self.good.clone();
         damaged[at..at + bytes.len()].copy_from_slice(bytes);
         assert_ne!(damaged, self.good, "offset {at} is changed");
@@ -57,17 +57,17 @@ impl Pair {
         self.dump()
     }
 
-    fn assert_named(&self, said: &Said, reason: &str, message: &str, jobs: f64) {
+    fn assert_named(&self, outcome: &Outcome, reason: &str, message: &str, jobs: f64) {
         let wanted = format!("series file `{}`: skipped", self.file.display());
-        assert_eq!(said.stderr.lines().count(), 1, "{message}: {}", said.stderr);
-        assert!(said.stderr.contains(&wanted), "{}", said.stderr);
-        assert!(said.stderr.trim_end().ends_with(message), "{message}: {}", said.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{message}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&wanted), "{}", outcome.stderr);
+        assert!(outcome.stderr.trim_end().ends_with(message), "{message}: {}", outcome.stderr);
         let name = "multiprom_file_errors_total";
-        let of_reason = sum_of(&said.stdout, &format!("{name}{{reason=\"{reason}\"}}"));
-        assert_eq!((of_reason, sum_of(&said.stdout, name)), (1.0, 1.0), "{message}");
-        assert_eq!(sum_of(&said.stdout, "jobs_total"), jobs, "{message}");
+        let of_reason = sum_of(&outcome.stdout, &format!("{name}{{reason=\"{reason}\"}}"));
+        assert_eq!((of_reason, sum_of(&outcome.stdout, name)), (1.0, 1.0), "{message}");
+        assert_eq!(sum_of(&outcome.stdout, "jobs_total"), jobs, "{message}");
         // Nothing is missing but counters.
-        assert_eq!(sum_of(&said.stdout, "job_size_bytes_count"), 12.0);
+        assert_eq!(sum_of(&outcome.stdout, "job_size_bytes_count"), 12.0);
     }
 }
 
@@ -79,7 +79,7 @@ fn counters(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_damaged_header_costs_the_file_and_is_named() {
+fn a_file_with_a_damaged_header_is_skipped_and_reported() {
     let pair = Pair::new();
     let len = pair.good.len();
     let past = len as u32 + 8;
@@ -110,7 +110,7 @@ fn a_damaged_header_costs_the_file_and_is_named() {
 }
 
 #[test]
-fn a_damaged_entry_costs_what_follows_it_and_is_named() {
+fn entries_after_a_damaged_entry_are_skipped_and_reported() {
     let pair = Pair::new();
     let checksum = pair.checksum();
     let second = checksum + 4 + 16;
@@ -136,19 +136,19 @@ fn a_damaged_entry_costs_what_follows_it_and_is_named() {
 }
 
 #[test]
-fn every_value_is_a_value() {
+fn any_bits_are_a_valid_value() {
     let pair = Pair::new();
     let value = pair.checksum() + 4;
     for (number, jobs) in [(0.5, 5.5), (f64::INFINITY, f64::INFINITY), (-1.0, 4.0)] {
-        let said = pair.damaged(value, &f64::to_le_bytes(number));
-        assert_eq!((said.stderr.as_str(), sum_of(&said.stdout, "jobs_total")), ("", jobs));
+        let outcome = pair.damaged(value, &f64::to_le_bytes(number));
+        assert_eq!((outcome.stderr.as_str(), sum_of(&outcome.stdout, "jobs_total")), ("", jobs));
     }
-    let said = pair.damaged(value, &f64::NAN.to_le_bytes());
-    assert!(said.stderr.is_empty() && sum_of(&said.stdout, "jobs_total").is_nan());
+    let outcome = pair.damaged(value, &f64::NAN.to_le_bytes());
+    assert!(outcome.stderr.is_empty() && sum_of(&outcome.stdout, "jobs_total").is_nan());
 }
 
 #[test]
-fn a_file_cut_anywhere_is_named_and_costs_no_other_file() {
+fn a_truncated_file_is_skipped_and_reported() {
     let pair = Pair::new();
     let used = pair.word(USED) as usize;
     for len in (1..used).step_by(7) {

@@ -45,7 +45,7 @@ fn numbers(line: &str) -> Vec<u64> {
 }
 
 #[test]
-fn the_demo_counts_what_its_workers_answer_though_one_is_killed() {
+fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     let demo = Demo::start(&["--duration", "7", "--workers", "3"]);
     let first = wait_for("three workers", PATIENCE, || {
         let workers = demo.workers();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::mount;
-use crate::support::survivor::{merged, said, sum, survivor, value};
+use crate::support::survivor::{merged, printed, sum, survivor, value};
 use crate::support::{TestDir, assert_success};
 
 /// Runs a scenario; the host's files must be as it wrote them, and nothing may be lost.
@@ -18,7 +18,7 @@ fn check(scenario: &str, dir: &Path) {
     }
     let merged = merged(dir);
     // The child's recording is one more.
-    let recorded = said(&output, "recorded") + 1.0;
+    let recorded = printed(&output, "recorded") + 1.0;
     for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "times_sum"] {
         assert_eq!(value(&merged, series), recorded, "{scenario}: {series}");
     }
@@ -36,11 +36,11 @@ fn check_everywhere(scenario: &str) {
 }
 
 #[test]
-fn a_host_that_closes_all_descriptors_loses_nothing_and_keeps_its_files() {
+fn a_host_that_closes_all_descriptors_loses_no_values_and_keeps_its_files() {
     check_everywhere("close-all");
 }
 
 #[test]
-fn a_host_that_puts_its_file_over_our_numbers_keeps_that_file() {
+fn a_host_file_that_replaces_a_descriptor_of_multiprom_is_not_changed() {
     check_everywhere("dup-over");
 }

@@ -52,7 +52,7 @@ fn count_as_nobody(flags: &[&str]) -> String {
 }
 
 #[test]
-fn a_private_directory_can_be_given_to_another_user() {
+fn a_private_directory_can_belong_to_another_user() {
     if !may_change_users() {
         return;
     }
@@ -64,7 +64,7 @@ fn a_private_directory_can_be_given_to_another_user() {
 }
 
 #[test]
-fn a_directory_that_is_created_can_be_given_to_another_user() {
+fn a_created_directory_can_belong_to_another_user() {
     if !may_change_users() {
         return;
     }
@@ -84,12 +84,12 @@ fn a_directory_that_is_created_can_be_given_to_another_user() {
         run(&mut command)
     };
     for _ in 0..2 {
-        let said = count(&flags);
+        let outcome = count(&flags);
         assert!(
-            said.stdout.starts_with("status 0\nowned 65534:"),
+            outcome.stdout.starts_with("status 0\nowned 65534:"),
             "{}{}",
-            said.stdout,
-            said.stderr
+            outcome.stdout,
+            outcome.stderr
         );
     }
     // One that exists is never changed.
@@ -98,16 +98,20 @@ fn a_directory_that_is_created_can_be_given_to_another_user() {
     let path = other.to_str().unwrap();
     let wrong = [["--dir-owner", "nobody"], ["--dir-owner", "0:65534"], ["--dir-mode", "1777"]];
     for flags in wrong {
-        let said = count(&[&["--dir", path], &flags[..]].concat());
-        assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{}", said.stderr);
-        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
-        assert!(said.stderr.contains(path) && said.stderr.contains(flags[0]), "{}", said.stderr);
+        let outcome = count(&[&["--dir", path], &flags[..]].concat());
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(path) && outcome.stderr.contains(flags[0]),
+            "{}",
+            outcome.stderr
+        );
         assert_eq!(fs::metadata(&other).unwrap().uid(), 0);
     }
 }
 
 #[test]
-fn what_cannot_be_given_away_is_one_line_that_names_the_flag() {
+fn an_owner_that_cannot_be_set_is_reported_in_one_line_that_names_the_flag() {
     let base = TestDir::new("not-given");
     let dir = base.path().join("new");
     let flags = ["--dir", dir.to_str().unwrap(), "--dir-owner"];
@@ -120,26 +124,31 @@ fn what_cannot_be_given_away_is_one_line_that_names_the_flag() {
             fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
             command.uid(NOBODY).gid(NOBODY);
         }
-        let said = run(command.arg("true"));
-        assert_eq!((said.status, said.stderr.lines().count()), (status, 1), "{}", said.stderr);
-        assert!(
-            said.stderr.contains("--dir-owner") && said.stderr.contains(owner),
+        let outcome = run(command.arg("true"));
+        assert_eq!(
+            (outcome.status, outcome.stderr.lines().count()),
+            (status, 1),
             "{}",
-            said.stderr
+            outcome.stderr
+        );
+        assert!(
+            outcome.stderr.contains("--dir-owner") && outcome.stderr.contains(owner),
+            "{}",
+            outcome.stderr
         );
         assert!(!dir.exists());
     }
-    let said = run(launcher(&["--dir-mode", "70"]).arg("true"));
-    assert_eq!((said.status, said.stderr.lines().count()), (2, 1), "{}", said.stderr);
+    let outcome = run(launcher(&["--dir-mode", "70"]).arg("true"));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
 }
 
 /// Asks a site; whether it answers well.
-fn answers(url: &str) -> bool {
-    get(url).is_ok_and(|answer| answer.status == 200)
+fn responds(url: &str) -> bool {
+    get(url).is_ok_and(|response| response.status == 200)
 }
 
 #[test]
-fn a_preloaded_site_of_gunicorn_that_drops_its_rights_records() {
+fn a_preloaded_gunicorn_site_that_drops_privileges_records() {
     let Some(python) = python("newest") else { return };
     if !may_change_users() {
         return;
@@ -157,9 +166,9 @@ fn a_preloaded_site_of_gunicorn_that_drops_its_rights_records() {
         if flags.is_empty() {
             // The fault that the flag is for.
             wait_for("a refused request", PATIENCE, || get(&url).ok());
-            assert!(!answers(&url), "{}", site.stderr());
+            assert!(!responds(&url), "{}", site.stderr());
         } else {
-            assert!((0..20).all(|_| answers(&url)), "{}", site.stderr());
+            assert!((0..20).all(|_| responds(&url)), "{}", site.stderr());
             let text = scrape(&metrics);
             assert_eq!(sum_of(&text, "app_requests_total"), 20.0, "{text}");
             assert!((1.0..=2.0).contains(&sum_of(&text, "app_alive")), "{text}");
@@ -170,7 +179,7 @@ fn a_preloaded_site_of_gunicorn_that_drops_its_rights_records() {
 }
 
 #[test]
-fn a_site_of_uwsgi_that_drops_its_rights_records() {
+fn a_uwsgi_site_that_drops_privileges_records() {
     let Some(python) = python("newest") else { return };
     if !is_installed("uwsgi_python3") || !may_change_users() {
         return;
@@ -194,9 +203,9 @@ fn a_site_of_uwsgi_that_drops_its_rights_records() {
         let url = format!("http://{}/pid", line.split(' ').next().unwrap());
         wait_for("a worker", PATIENCE, || get(&url).ok());
         if flags.is_empty() {
-            assert!(!answers(&url), "{}", site.stderr());
+            assert!(!responds(&url), "{}", site.stderr());
         } else {
-            assert!((0..20).all(|_| answers(&url)), "{}", site.stderr());
+            assert!((0..20).all(|_| responds(&url)), "{}", site.stderr());
             assert_eq!(sum_of(&scrape(&metrics), "app_requests_total"), 21.0);
         }
         site.signal("TERM");

@@ -46,7 +46,7 @@ fn series(name: &str, labels: &Value, label_name: impl Fn(&str) -> String) -> St
 }
 
 /// All samples of a registry, from its JSON exposition, with escaped names.
-fn ours(registry: &Registry, escaping: Escaping) -> Samples {
+fn own_samples(registry: &Registry, escaping: Escaping) -> Samples {
     let json = Exposition::encode(registry, Format::Json).body;
     let families: Value = serde_json::from_slice(&json).unwrap();
     let mut samples = Samples::new();
@@ -71,7 +71,7 @@ fn ours(registry: &Registry, escaping: Escaping) -> Samples {
 }
 
 /// All samples that a parser of the Python client reads.
-fn theirs(parser: &str, text: &[u8]) -> Option<Samples> {
+fn python_samples(parser: &str, text: &[u8]) -> Option<Samples> {
     let mut command = python("newest")?;
     let printed =
         run_with_input(command.arg(root().join("tests/python/parse.py")).arg(parser), text);
@@ -97,17 +97,17 @@ fn without_created(samples: &Samples) -> Samples {
 fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
-        let ours = ours(&registry, escaping);
+        let ours = own_samples(&registry, escaping);
         for format in [Format::Text, Format::TextUtf8] {
             let text = Exposition::encode(&registry, Negotiated::new(format, escaping)).body;
-            let Some(theirs) = theirs("text", &text) else { return };
+            let Some(theirs) = python_samples("text", &text) else { return };
             assert_eq!(theirs, without_created(&ours));
         }
         let mut text = Vec::new();
         let mut encoder = TextEncoder::new(&mut text).escaping(escaping).created();
         registry.gather(&mut encoder);
         encoder.finish();
-        assert_eq!(theirs("text", &text).unwrap(), ours);
+        assert_eq!(python_samples("text", &text).unwrap(), ours);
     }
 }
 
@@ -115,16 +115,16 @@ fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
 fn the_strict_python_parser_reads_every_sample_of_openmetrics_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
-        let ours = ours(&registry, escaping);
+        let ours = own_samples(&registry, escaping);
         let format = Negotiated::new(Format::OpenMetrics, escaping);
         let text = Exposition::encode(&registry, format).body;
-        let Some(theirs_plain) = theirs("openmetrics", &text) else { return };
+        let Some(theirs_plain) = python_samples("openmetrics", &text) else { return };
         assert_eq!(theirs_plain, without_created(&ours));
         let mut text = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
         registry.gather(&mut encoder);
         encoder.finish();
-        assert_eq!(theirs("openmetrics", &text).unwrap(), ours);
+        assert_eq!(python_samples("openmetrics", &text).unwrap(), ours);
     }
 }
 
@@ -252,7 +252,7 @@ fn the_strict_python_parser_accepts_openmetrics_of_any_collector_values() {
         let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
         UnusualNumbers.gather(&mut encoder);
         encoder.finish();
-        let Some(samples) = theirs("openmetrics", &text) else { return };
+        let Some(samples) = python_samples("openmetrics", &text) else { return };
         assert!(samples.len() > 500, "{} samples", samples.len());
     }
 }

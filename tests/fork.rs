@@ -11,11 +11,11 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::mount;
 use crate::support::process::Running;
-use crate::support::samples::ours;
+use crate::support::samples::own_samples;
 use crate::support::{TestDir, example, output_of, skip, wait_for};
 
 fn totals(dir: &Path) -> BTreeMap<String, f64> {
-    let (lines, _) = ours(dir);
+    let (lines, _) = own_samples(dir);
     lines
         .into_iter()
         .map(|line| {
@@ -34,8 +34,8 @@ fn counters(dir: &Path) -> usize {
 fn the_pre_fork_example_counts_every_job_of_parent_and_children_once() {
     let dir = TestDir::new("prefork");
     let mut prefork = example("prefork");
-    let said = output_of(prefork.env("PROMETHEUS_MULTIPROC_DIR", dir.path()));
-    assert_eq!(said, "1000 jobs in this process, 5000 in all\n");
+    let output = output_of(prefork.env("PROMETHEUS_MULTIPROC_DIR", dir.path()));
+    assert_eq!(output, "1000 jobs in this process, 5000 in all\n");
     let totals = totals(dir.path());
     assert_eq!(totals["jobs_total"], 5000.0);
     assert_eq!(totals["job_seconds_count mail"], 5000.0);
@@ -56,8 +56,8 @@ fn the_lower_case_variable_is_honoured_and_an_empty_one_counts_as_unset() {
 #[test]
 fn without_a_variable_no_file_is_written() {
     let dir = TestDir::new("unset");
-    let said = output_of(example("prefork").current_dir(dir.path()));
-    assert!(said.starts_with("1000 jobs"), "{said}");
+    let output = output_of(example("prefork").current_dir(dir.path()));
+    assert!(output.starts_with("1000 jobs"), "{output}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -91,7 +91,7 @@ fn a_child_that_records_nothing_leaves_no_file() {
 }
 
 #[test]
-fn a_fork_in_the_middle_of_other_threads_work_neither_hangs_nor_miscounts() {
+fn forks_while_other_threads_record_neither_hang_nor_miscount() {
     let dir = TestDir::new("threads");
     output_of(example("test-forks").arg(dir.path()).arg("threads"));
     let totals = totals(dir.path());
@@ -119,7 +119,7 @@ fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
 }
 
 #[test]
-fn a_guard_ends_what_it_began_and_nothing_in_children_or_new_files() {
+fn a_guard_subtracts_only_from_the_value_that_it_was_added_to() {
     let dir = TestDir::new("guards");
     output_of(example("test-forks").arg(dir.path()).arg("guards"));
     // Written anew with what was in progress then, which ended since.
@@ -177,7 +177,7 @@ fn a_file_that_is_closed_during_a_fork_is_dead_although_the_child_lives() {
 }
 
 #[test]
-fn the_end_of_a_parent_is_seen_although_its_child_lives() {
+fn a_dead_parent_is_detected_although_its_child_lives() {
     assert_end_is_seen(TestDir::new("outlive").path());
     mount::each().for_each(|mount| assert_end_is_seen(&mount.directory("app")));
 }
@@ -187,9 +187,9 @@ fn assert_end_is_seen(dir: &Path) {
     let mut forks = example("test-forks");
     forks.arg(dir).arg("outlive").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut parent = forks.spawn().unwrap();
-    let mut said = String::new();
-    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    let (pid, child) = said.trim().split_once(' ').unwrap();
+    let mut output = String::new();
+    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut output).unwrap();
+    let (pid, child) = output.trim().split_once(' ').unwrap();
     let state = |pid: &str| {
         let files = list_files(dir).unwrap();
         let file = files.iter().find(|file| file.id.starts_with(&format!("{pid}-")))?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use multiprom::{FileInfo, Liveness, MultiProcessCollector, list_files};
 
 use crate::support::process::{is_alive, processes_with_argument, signal};
-use crate::support::samples::{given_by, ours};
+use crate::support::samples::{own_samples, samples_of};
 use crate::support::{TestDir, example};
 
 const DEFAULT_REPETITIONS: u32 = 20;
@@ -80,15 +80,15 @@ fn run(way: &str, state: &str, moment: u32) {
     let mut family = Family { parent, dir: &dir };
 
     let stdout = family.parent.stdout.take().unwrap();
-    let (send, said) = mpsc::channel();
+    let (send, line) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
         let _ = BufReader::new(stdout).read_line(&mut line);
         let _ = send.send(line);
     });
-    let said = said.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: hangs"));
-    let words: Vec<&str> = said.split_whitespace().collect();
-    let ["ready", pid, late, child, busy] = words[..] else { panic!("{what}: said `{said}`") };
+    let line = line.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: hangs"));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ["ready", pid, late, child, busy] = words[..] else { panic!("{what}: line `{line}`") };
     let (child, busy): (f64, f64) = (child.parse().unwrap(), busy.parse().unwrap());
 
     // What each process has in its files, and what all have together.
@@ -96,7 +96,7 @@ fn run(way: &str, state: &str, moment: u32) {
     for file in list_files(dir.path()).unwrap() {
         assert!(file.error.is_none(), "{what}: {file:?}");
         let collector = MultiProcessCollector::builder().file(&file.path).build().unwrap();
-        let sums = sums(given_by(&collector).0);
+        let sums = sums(samples_of(&collector).0);
         let process = file.id.split('-').next().unwrap();
         *by_process.entry(process.to_owned()).or_default() +=
             sums.get("counted_total").copied().unwrap_or(0.0);
@@ -111,7 +111,7 @@ fn run(way: &str, state: &str, moment: u32) {
     let expected = if child > 0.0 { vec![child; 2] } else { Vec::new() };
     assert_eq!(children, expected, "{what}: {by_process:?}");
     assert_eq!(busy_found, busy, "{what}: of the busy thread");
-    let all = sums(ours(dir.path()).0);
+    let all = sums(own_samples(dir.path()).0);
     assert_eq!(all["counted_total"], 2.0 + 2.0 * child, "{what}");
 
     let is_dead = || files_of(dir.path(), pid).iter().all(|file| file.liveness == Liveness::Dead);
@@ -148,7 +148,7 @@ fn run_all(ways: &[&str], states: &[&str]) {
 }
 
 #[test]
-fn forks_of_a_quiet_parent_count_exactly_and_hide_no_death() {
+fn forks_of_a_quiet_parent_count_exactly_and_its_end_is_detected() {
     run_all(&["fork", "spawn", "exec", "daemon", "thread"], &QUIET);
 }
 

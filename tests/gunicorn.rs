@@ -45,15 +45,15 @@ impl Site {
 
     /// Rounds of requests, many at once, until `count` different workers have answered.
     fn drive(&mut self, count: usize) {
-        wait_for("answers of every worker", PATIENCE, || {
+        wait_for("responses of every worker", PATIENCE, || {
             let url = format!("{}/pid", self.url);
             let client = || (0..10).map(|_| pid(&url)).collect::<Vec<u32>>();
-            let answers: Vec<u32> = std::thread::scope(|scope| {
+            let responses: Vec<u32> = std::thread::scope(|scope| {
                 let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
                 clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
             });
-            self.answered += answers.len() as u32;
-            self.pids.extend(answers);
+            self.answered += responses.len() as u32;
+            self.pids.extend(responses);
             (self.pids.len() >= count).then_some(())
         });
     }
@@ -71,9 +71,9 @@ impl Site {
 
 /// Who answers a request, which must be answered.
 fn pid(url: &str) -> u32 {
-    let answer = get(url).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.body.parse().unwrap()
+    let response = get(url).unwrap();
+    assert_eq!(response.status, 200, "{}", response.body);
+    response.body.parse().unwrap()
 }
 
 /// The directory that a process was given.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::http::{get, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, processes_with_argument, run, signal};
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{Asked, multiprom_dir, programs, python_environment, recipe};
+use crate::support::sites::{Requests, multiprom_dir, programs, python_environment, recipe};
 use crate::support::{TestDir, multiprom, output_of, python, root, wait_for};
 
 const WORKERS: usize = 2;
@@ -57,7 +57,7 @@ struct Site {
     master: Running,
     url: String,
     dir: TestDir,
-    asked: Asked,
+    requests: Requests,
 }
 
 impl Site {
@@ -73,28 +73,28 @@ impl Site {
         let mut master = Running::start(&mut command);
         let line = master.line_after("Listening at: ");
         let url = line.split(' ').next().unwrap().to_owned();
-        let mut asked = Asked::default();
-        asked.ask_until(&url, WORKERS, &asked.pids.clone());
-        Some(Site { master, url, dir, asked })
+        let mut requests = Requests::default();
+        requests.send_until(&url, WORKERS, &requests.pids.clone());
+        Some(Site { master, url, dir, requests })
     }
 
     /// Kills a worker and waits for its replacement; returns the worker's process id.
     fn replace_worker(&mut self) -> u32 {
-        let before = self.asked.pids.clone();
+        let before = self.requests.pids.clone();
         let killed = *before.iter().find(|pid| is_alive(**pid)).unwrap();
         signal(killed, "KILL");
         wait_for("end of the worker", PATIENCE, || (!is_alive(killed)).then_some(()));
-        self.asked.ask_until(&self.url, 1, &before);
+        self.requests.send_until(&self.url, 1, &before);
         assert!(self.master.is_running(), "{}", self.master.stderr());
         killed
     }
 
     /// Every request was answered and, in a directory, counted. Returns the log.
     fn end(self) -> String {
-        assert_eq!(self.asked.failed, 0);
+        assert_eq!(self.requests.failed, 0);
         let text = output_of(multiprom().arg("dump").arg("--dir").arg(self.dir.path()));
         let is_in_memory = !fs::read_dir(self.dir.path()).unwrap().any(|_| true);
-        let counted = if is_in_memory { 0 } else { self.asked.acknowledged };
+        let counted = if is_in_memory { 0 } else { self.requests.acknowledged };
         assert_eq!(sum_of(&text, "app_requests_total"), f64::from(counted), "{text}");
         self.master.signal("TERM");
         let output = self.master.end();
@@ -106,7 +106,7 @@ impl Site {
 }
 
 #[test]
-fn gunicorn_goes_on_when_the_command_of_its_hook_is_missing() {
+fn gunicorn_continues_when_the_command_of_its_hook_is_missing() {
     let Some(mut site) = Site::gunicorn(&Stub::missing(), Some("PROMETHEUS_MULTIPROC_DIR")) else {
         return;
     };
@@ -118,7 +118,7 @@ fn gunicorn_goes_on_when_the_command_of_its_hook_is_missing() {
 }
 
 #[test]
-fn gunicorn_goes_on_when_the_variable_of_its_hook_is_not_set() {
+fn gunicorn_continues_when_the_variable_of_its_hook_is_not_set() {
     let stub = Stub::new("exit 0");
     let Some(mut site) = Site::gunicorn(&stub, None) else { return };
     site.replace_worker();
@@ -134,7 +134,7 @@ fn gunicorn_goes_on_when_the_variable_of_its_hook_is_not_set() {
 
 /// 3 and 4 are the statuses of workers for which gunicorn shuts down.
 #[test]
-fn gunicorn_goes_on_whatever_status_the_command_of_its_hook_has() {
+fn gunicorn_continues_whatever_the_exit_status_of_its_hook() {
     let stub =
         Stub::new("case $(wc -l <\"$0.log\") in 1) exit 1 ;; 2) exit 3 ;; *) exit 4 ;; esac");
     let Some(mut site) = Site::gunicorn(&stub, Some("PROMETHEUS_MULTIPROC_DIR")) else { return };
@@ -146,7 +146,7 @@ fn gunicorn_goes_on_whatever_status_the_command_of_its_hook_has() {
 }
 
 #[test]
-fn gunicorn_does_not_wait_for_the_command_of_its_hook_which_ends_after_five_seconds() {
+fn gunicorn_does_not_wait_for_its_hook_which_is_ended_after_five_seconds() {
     let stub = Stub::new("exec sleep 600 >/dev/null 2>&1");
     let Some(mut site) = Site::gunicorn(&stub, Some("PROMETHEUS_MULTIPROC_DIR")) else { return };
     let start = Instant::now();
@@ -173,7 +173,7 @@ fn client_stub(mark_process_dead: &str) -> TestDir {
 /// Ends workers of uWSGI in order, each replaced by another, until the hook has left `mark` in the log.
 ///
 /// `modules` has the client's modules that the hook imports.
-fn assert_uwsgi_goes_on(modules: &Path, dir: Option<&Path>, mark: &str) {
+fn assert_uwsgi_continues(modules: &Path, dir: Option<&Path>, mark: &str) {
     if !is_installed("uwsgi_python3") {
         return;
     }
@@ -189,35 +189,35 @@ fn assert_uwsgi_goes_on(modules: &Path, dir: Option<&Path>, mark: &str) {
     let line = master.line_after("bound to TCP address ");
     let url = format!("http://{}", line.split(' ').next().unwrap());
     wait_for("a worker", PATIENCE, || get(&url).ok());
-    let mut asked = Asked::default();
-    asked.ask_until(&url, WORKERS, &asked.pids.clone());
+    let mut requests = Requests::default();
+    requests.send_until(&url, WORKERS, &requests.pids.clone());
     // NOTE: uWSGI runs no hook in a worker that has sent a response and is not yet idle again.
     wait_for("the hook", PATIENCE, || {
-        let before = asked.pids.clone();
+        let before = requests.pids.clone();
         let ended = *before.iter().find(|pid| is_alive(**pid)).unwrap();
         signal(ended, "INT");
         wait_for("end of the worker", PATIENCE, || (!is_alive(ended)).then_some(()));
-        asked.ask_until(&url, 1, &before);
+        requests.send_until(&url, 1, &before);
         assert!(master.is_running(), "{}", master.stderr());
         master.stderr().contains(mark).then_some(())
     });
-    assert_eq!(asked.failed, 0);
+    assert_eq!(requests.failed, 0);
     master.signal("TERM");
     let log = String::from_utf8(master.end().stderr).unwrap();
     assert!(!log.contains("Traceback"), "{log}");
 }
 
 #[test]
-fn uwsgi_goes_on_without_the_client_that_its_hook_calls() {
+fn uwsgi_continues_when_its_hook_cannot_import_the_client() {
     let (none, dir) = (TestDir::new("none"), TestDir::new("uwsgi"));
-    assert_uwsgi_goes_on(none.path(), Some(dir.path()), "No module named 'prometheus_client'");
+    assert_uwsgi_continues(none.path(), Some(dir.path()), "No module named 'prometheus_client'");
 }
 
 #[test]
-fn uwsgi_goes_on_when_the_variable_of_its_hook_is_not_set() {
+fn uwsgi_continues_when_the_variable_of_its_hook_is_not_set() {
     let Some(python) = python("newest").as_mut().map(packages) else { return };
     // Nothing is to be removed and nothing is logged: what shows that workers end is their replacement.
-    assert_uwsgi_goes_on(&python, None, "Respawned uWSGI worker");
+    assert_uwsgi_continues(&python, None, "Respawned uWSGI worker");
 }
 
 /// The directory of the packages of a Python environment.
@@ -227,22 +227,22 @@ fn packages(python: &mut Command) -> PathBuf {
 }
 
 #[test]
-fn uwsgi_goes_on_when_its_hook_fails() {
+fn uwsgi_continues_when_its_hook_fails() {
     let (modules, dir) = (client_stub("raise PermissionError('refused')"), TestDir::new("uwsgi"));
-    assert_uwsgi_goes_on(modules.path(), Some(dir.path()), "refused");
+    assert_uwsgi_continues(modules.path(), Some(dir.path()), "refused");
 }
 
 #[test]
-fn uwsgi_goes_on_when_its_hook_takes_longer_than_five_seconds() {
+fn uwsgi_continues_when_its_hook_takes_longer_than_five_seconds() {
     let hang = "import sys, time; print('hangs', file=sys.stderr); time.sleep(600)";
     let (modules, dir) = (client_stub(hang), TestDir::new("uwsgi"));
-    assert_uwsgi_goes_on(modules.path(), Some(dir.path()), "hangs");
+    assert_uwsgi_continues(modules.path(), Some(dir.path()), "hangs");
 }
 
 /// Kills a process of supervisord twice: the same listener handles both events.
 ///
 /// Its hook finds commands in `dir`; each event leaves one line with `mark`.
-fn assert_supervisord_goes_on(dir: &Path, variable: Option<&Path>, mark: &str) {
+fn assert_supervisord_continues(dir: &Path, variable: Option<&Path>, mark: &str) {
     let Some(programs) = programs("supervisor") else { return };
     let home = TestDir::new("supervisord");
     let program = format!("python {}", root().join("tests/python/steady.py").display());
@@ -284,21 +284,21 @@ fn assert_supervisord_goes_on(dir: &Path, variable: Option<&Path>, mark: &str) {
 }
 
 #[test]
-fn the_listener_of_supervisord_goes_on_without_its_command() {
+fn the_listener_of_supervisord_continues_when_its_command_is_missing() {
     let dir = TestDir::new("supervised");
-    assert_supervisord_goes_on(Stub::missing().dir.path(), Some(dir.path()), "cannot remove");
+    assert_supervisord_continues(Stub::missing().dir.path(), Some(dir.path()), "cannot remove");
 }
 
 #[test]
-fn the_listener_of_supervisord_goes_on_when_the_variable_is_not_set() {
-    assert_supervisord_goes_on(&multiprom_dir(), None, "no directory");
+fn the_listener_of_supervisord_continues_when_the_variable_is_not_set() {
+    assert_supervisord_continues(&multiprom_dir(), None, "no directory");
 }
 
 #[test]
-fn the_listener_of_supervisord_goes_on_whatever_status_its_command_has() {
+fn the_listener_of_supervisord_continues_whatever_the_exit_status_of_its_command() {
     let dir = TestDir::new("supervised");
     let stub = Stub::new("echo called >&2; exit 3");
-    assert_supervisord_goes_on(stub.dir.path(), Some(dir.path()), "called");
+    assert_supervisord_continues(stub.dir.path(), Some(dir.path()), "called");
 }
 
 #[test]
@@ -307,5 +307,5 @@ fn the_listener_of_supervisord_ends_a_command_that_takes_longer_than_five_second
     // Only the first call hangs; the second one is made when its time is over.
     let hang = "[ $(wc -l <\"$0.log\") -gt 1 ] || exec sleep 600 >/dev/null 2>&1";
     let stub = Stub::new(&format!("echo called >&2; {hang}"));
-    assert_supervisord_goes_on(stub.dir.path(), Some(dir.path()), "called");
+    assert_supervisord_continues(stub.dir.path(), Some(dir.path()), "called");
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::{Command, Output, Stdio};
 
-use crate::support::survivor::{log_lines, said};
+use crate::support::survivor::{log_lines, printed};
 use crate::support::{TestDir, assert_success, example};
 
 fn host(scenario: &str, dir: &TestDir) -> Command {
@@ -19,20 +19,20 @@ fn run(command: &mut Command) -> Output {
 }
 
 #[test]
-fn asking_for_a_family_that_is_registered_or_a_name_that_is_taken_leaks_nothing() {
+fn registering_existing_families_and_taken_names_leaks_no_memory() {
     let output = run(&mut host("get-or-register", &TestDir::in_memory("leak")));
     // In KiB. A leak of the bounds alone would be 5 MiB in as many calls.
     for name in ["found", "taken"] {
-        assert!(said(&output, name) < 512.0, "{name}: {output:?}");
+        assert!(printed(&output, name) < 512.0, "{name}: {output:?}");
     }
 }
 
 #[test]
-fn letting_go_of_files_costs_no_more_memory_than_was_used_of_them() {
+fn releasing_files_keeps_only_the_memory_of_their_values() {
     for lock in ["no", "lock"] {
         let output = run(host("locked-close", &TestDir::in_memory("locked-close")).arg(lock));
         // In KiB, for ten files of 16 KiB each. The address space of one is 16 MiB.
-        assert!(said(&output, "grown") < 1024.0, "{lock}: {output:?}");
+        assert!(printed(&output, "grown") < 1024.0, "{lock}: {output:?}");
     }
 }
 
@@ -40,7 +40,7 @@ fn letting_go_of_files_costs_no_more_memory_than_was_used_of_them() {
 const LINE: &str = "cannot open the directory: No such file or directory";
 
 #[test]
-fn lines_reach_what_was_put_over_standard_error_and_no_file_that_has_got_its_number() {
+fn log_lines_reach_a_replaced_standard_error_but_no_file_that_reuses_its_descriptor() {
     for (case, gets_line) in [
         ("as-is", true),
         ("rust-file", false),
@@ -72,7 +72,7 @@ fn lines_reach_what_was_put_over_standard_error_and_no_file_that_has_got_its_num
 }
 
 #[test]
-fn lines_reach_a_file_that_standard_error_is_redirected_to() {
+fn log_lines_reach_a_file_that_standard_error_is_redirected_to() {
     for is_appended in [false, true] {
         let dir = TestDir::in_memory("redirected");
         let (app, file) = (dir.path().join("app"), dir.path().join("file"));
@@ -91,11 +91,11 @@ fn lines_reach_a_file_that_standard_error_is_redirected_to() {
 }
 
 #[test]
-fn recording_does_not_wait_for_whoever_reads_standard_error() {
+fn recording_does_not_block_on_a_full_standard_error() {
     for kind in ["pipe", "socket", "terminal"] {
         for kernel in ["new-kernel", "old-kernel", "no-descriptors"] {
             let output = run(host("full", &TestDir::in_memory("full")).args([kind, kernel]));
-            assert_eq!(said(&output, "recorded"), 1.0, "{kind} {kernel}");
+            assert_eq!(printed(&output, "recorded"), 1.0, "{kind} {kernel}");
         }
     }
     // In the same ways a line is written where there is room.
@@ -108,14 +108,14 @@ fn recording_does_not_wait_for_whoever_reads_standard_error() {
 }
 
 #[test]
-fn children_of_a_parent_that_writes_to_standard_error_log_and_go_on() {
+fn children_forked_while_the_parent_writes_to_standard_error_do_not_hang() {
     let output = run(&mut host("busy-forks", &TestDir::in_memory("busy-forks")));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("a busy program logs\n"));
 }
 
 #[test]
-fn a_hook_is_called_without_locks_and_not_by_itself_and_only_in_the_process_that_set_it() {
+fn a_log_hook_may_record_is_not_reentered_and_is_not_called_in_children() {
     let output = run(&mut host("hook", &TestDir::in_memory("hook")));
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
     let lines: Vec<&str> = stdout.lines().collect();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::http::{scrape, sum_of};
-use crate::support::process::{Running, Said, run};
+use crate::support::process::{Outcome, Running, run};
 use crate::support::{TestDir, example, multiprom, output_of, root};
 
 /// How long an answer may take, whatever is in the directory.
@@ -230,12 +230,12 @@ fn good(name: &str) -> TestDir {
     dir
 }
 
-fn dump(dir: &Path) -> Said {
+fn dump(dir: &Path) -> Outcome {
     let start = Instant::now();
-    let said = run(multiprom().arg("dump").arg("--dir").arg(dir));
+    let outcome = run(multiprom().arg("dump").arg("--dir").arg(dir));
     assert!(start.elapsed() < LIMIT, "dump took {:?}", start.elapsed());
-    assert_eq!(said.status, 0, "{}", said.stderr);
-    said
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    outcome
 }
 
 /// An exposition without the exporter's own metrics, and without what stands before the damage in a file
@@ -270,7 +270,7 @@ fn assert_names_once(stderr: &str, bad: &Bad) {
 }
 
 #[test]
-fn each_bad_file_is_named_and_counted_and_the_rest_is_given() {
+fn each_bad_file_is_reported_and_counted_and_the_rest_is_served() {
     let dir = good("one-by-one");
     let before = dump(dir.path());
     assert_eq!(before.stderr, "");
@@ -278,20 +278,20 @@ fn each_bad_file_is_named_and_counted_and_the_rest_is_given() {
     for bad in BAD {
         let path = dir.path().join(bad.name);
         (bad.make)(&path);
-        let said = dump(dir.path());
-        let rest = merged(&said.stdout);
+        let outcome = dump(dir.path());
+        let rest = merged(&outcome.stdout);
         assert_same(&rest, &merged(&before.stdout), bad.name);
-        assert_names_once(&said.stderr, bad);
-        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
-        assert_eq!(skipped(&said.stdout, Some(bad.reason)), 1.0, "{}", bad.name);
-        assert_eq!(skipped(&said.stdout, None), 1.0, "{}", bad.name);
+        assert_names_once(&outcome.stderr, bad);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert_eq!(skipped(&outcome.stdout, Some(bad.reason)), 1.0, "{}", bad.name);
+        assert_eq!(skipped(&outcome.stdout, None), 1.0, "{}", bad.name);
         let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
         removed.unwrap();
     }
 }
 
 #[test]
-fn all_bad_files_together_are_named_once_and_counted_at_each_scrape() {
+fn all_bad_files_are_reported_once_and_counted_at_each_scrape() {
     let dir = good("together");
     let before = dump(dir.path());
     for bad in BAD {
@@ -331,28 +331,28 @@ fn lone_surrogates_become_replacement_characters() {
     let dir = TestDir::new("surrogates");
     let key = r#"["s", "s_total", {"a": "\ud800-\udc00\ud83d\ude00"}, "\udfff"]"#;
     entries(&dir.path().join("counter_9.db"), &[key]);
-    let said = dump(dir.path());
-    assert_eq!(said.stderr, "");
+    let outcome = dump(dir.path());
+    assert_eq!(outcome.stderr, "");
     let wanted = "# HELP s_total \u{fffd}\n# TYPE s_total counter\n\
                   s_total{a=\"\u{fffd}-\u{fffd}\u{1f600}\"} 0\n";
-    assert!(said.stdout.starts_with(wanted), "{}", said.stdout);
+    assert!(outcome.stdout.starts_with(wanted), "{}", outcome.stdout);
 }
 
 #[test]
-fn names_that_are_not_utf8_and_files_of_others_disturb_nobody() {
+fn names_that_are_not_utf8_and_unrelated_files_change_no_metrics() {
     let dir = good("names");
     let before = dump(dir.path());
     write(&dir.path().join(OsStr::from_bytes(b"counter_\xff.db")), b"x");
     for other in ["notes.txt", ".counter_1.db", "counter_1.db.tmp", "counter_1"] {
         write(&dir.path().join(other), b"x");
     }
-    let said = dump(dir.path());
-    assert_same(&merged(&said.stdout), &merged(&before.stdout), "names");
-    assert_eq!(skipped(&said.stdout, None), skipped(&said.stdout, Some("name")));
+    let outcome = dump(dir.path());
+    assert_same(&merged(&outcome.stdout), &merged(&before.stdout), "names");
+    assert_eq!(skipped(&outcome.stdout, None), skipped(&outcome.stdout, Some("name")));
 }
 
 #[test]
-fn every_file_with_a_bad_key_is_named_though_the_keys_are_the_same() {
+fn every_file_with_a_bad_key_is_reported_although_the_keys_are_equal() {
     let dir = TestDir::new("repeated");
     for pid in 1..=3 {
         entries(
@@ -360,15 +360,15 @@ fn every_file_with_a_bad_key_is_named_though_the_keys_are_the_same() {
             &[r#"["c", "other_total", {}, ""]"#],
         );
     }
-    let said = dump(dir.path());
+    let outcome = dump(dir.path());
     for pid in 1..=3 {
         assert!(
-            said.stderr.contains(&format!("counter_{pid}.db`: entry skipped")),
+            outcome.stderr.contains(&format!("counter_{pid}.db`: entry skipped")),
             "{}",
-            said.stderr
+            outcome.stderr
         );
     }
-    assert!(said.stdout.contains("multiprom_file_errors_total{reason=\"sample\"} 3\n"));
+    assert!(outcome.stdout.contains("multiprom_file_errors_total{reason=\"sample\"} 3\n"));
 }
 
 #[test]

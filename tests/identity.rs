@@ -12,18 +12,18 @@ use multiprom::{
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::process::PATIENCE;
-use crate::support::survivor::{Obedient, merged, sum, sum_of_all_files, survivor, value};
+use crate::support::survivor::{ControlledWorker, merged, sum, sum_of_all_files, survivor, value};
 use crate::support::{TestDir, assert_success, output_of, python, root, skip, wait_for};
 
-fn named(dir: &Path, name: &str) -> Obedient {
-    Obedient::start(survivor("obey", dir).arg(name))
+fn named(dir: &Path, name: &str) -> ControlledWorker {
+    ControlledWorker::start(survivor("commands", dir).arg(name))
 }
 
 #[test]
-fn a_chosen_name_stands_in_file_names_and_in_the_label_pid() {
+fn a_chosen_process_id_is_in_file_names_and_in_the_label_pid() {
     let dir = TestDir::new("chosen");
     let mut worker = named(dir.path(), "web.3-a");
-    worker.tell("record");
+    worker.execute("record");
     let files = list_files(dir.path()).unwrap();
     assert!(files.iter().all(|file| file.id.starts_with("web.3-a-")), "{files:#?}");
     assert_eq!(value(&merged(dir.path()), "level_all{pid=\"web.3-a\"}"), 1.0);
@@ -31,7 +31,7 @@ fn a_chosen_name_stands_in_file_names_and_in_the_label_pid() {
 }
 
 #[test]
-fn names_that_could_leave_the_directory_or_mislead_a_reader_are_refused() {
+fn unsafe_or_ambiguous_process_ids_are_rejected() {
     let dir = TestDir::new("refused");
     let try_name = |name: &str| {
         let name = name.to_owned();
@@ -45,7 +45,7 @@ fn names_that_could_leave_the_directory_or_mislead_a_reader_are_refused() {
     try_name(&"x".repeat(64)).unwrap();
     // Two points are part of a name here, not a way up.
     let mut worker = named(dir.path(), "..");
-    worker.tell("record");
+    worker.execute("record");
     assert!(list_files(dir.path()).unwrap().iter().all(|file| file.id.starts_with("..-")));
     assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
     worker.end();
@@ -65,12 +65,12 @@ fn pids(exposition: &str, name: &str) -> (BTreeSet<String>, usize) {
 #[test]
 fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
     let dir = TestDir::new("several");
-    let mut worker = Obedient::new(dir.path());
+    let mut worker = ControlledWorker::new(dir.path());
     let pid = BTreeSet::from([worker.program.id().to_string()]);
-    worker.tell("levels 3");
+    worker.execute("levels 3");
     for (times, count) in [(1, 200), (2, 1000)] {
-        worker.tell("lose");
-        worker.tell(&format!("levels {count}"));
+        worker.execute("lose");
+        worker.execute(&format!("levels {count}"));
         let merged = merged(dir.path());
         assert_eq!(pids(&merged, "levels{"), (pid.clone(), count), "{times}");
     }
@@ -94,22 +94,22 @@ fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
 }
 
 #[test]
-fn a_process_that_loses_one_of_several_files_is_still_one_and_shows_no_gauge_twice() {
+fn a_process_that_loses_one_of_several_files_exports_each_gauge_once() {
     for lost in 0..2 {
         let dir = TestDir::new("lost-one");
-        let mut worker = Obedient::new(dir.path());
+        let mut worker = ControlledWorker::new(dir.path());
         let pid = BTreeSet::from([worker.program.id().to_string()]);
-        worker.tell("record");
-        worker.tell("levels 3");
-        worker.tell("lose");
-        worker.tell("levels 200");
+        worker.execute("record");
+        worker.execute("levels 3");
+        worker.execute("lose");
+        worker.execute("levels 200");
         let mut files = list_files(dir.path()).unwrap();
         files.retain(|file| file.mode == Some("all"));
         assert_eq!(files.len(), 2);
         fs::remove_file(&files[lost].path).unwrap();
-        worker.tell("record");
-        worker.tell("series new");
-        worker.tell("levels 200");
+        worker.execute("record");
+        worker.execute("series new");
+        worker.execute("levels 200");
         let merged = merged(dir.path());
         assert_eq!(pids(&merged, "levels{"), (pid.clone(), 200), "{lost}");
         assert_eq!(pids(&merged, "level_all{"), (pid.clone(), 1), "{lost}");
@@ -119,11 +119,11 @@ fn a_process_that_loses_one_of_several_files_is_still_one_and_shows_no_gauge_twi
 }
 
 #[test]
-fn two_processes_with_one_name_at_one_time_have_files_of_their_own() {
+fn two_processes_with_one_process_id_have_separate_files() {
     let dir = TestDir::new("same");
     let mut workers = [named(dir.path(), "web"), named(dir.path(), "web")];
     for (number, worker) in workers.iter_mut().enumerate() {
-        (0..=number).for_each(|_| worker.tell("record"));
+        (0..=number).for_each(|_| worker.execute("record"));
     }
     let text = merged(dir.path());
     assert_eq!((value(&text, "plain_total"), value(&text, "level_sum")), (3.0, 3.0));
@@ -148,7 +148,7 @@ fn in_namespace(scenario: &str, dir: &Path) -> Option<Command> {
 }
 
 #[test]
-fn a_pid_that_is_used_again_resumes_nothing() {
+fn a_reused_pid_resumes_no_files() {
     let dir = TestDir::new("reuse");
     let Some(mut command) = in_namespace("reuse", dir.path()) else { return };
     let output = command.output().unwrap();
@@ -170,11 +170,12 @@ fn a_pid_that_is_used_again_resumes_nothing() {
 #[test]
 fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
     let dir = TestDir::new("namespaces");
-    let Some(mut command) = in_namespace("obey", dir.path()) else { return };
-    let mut workers = [Obedient::start(&mut command), Obedient::start(&mut command)];
+    let Some(mut command) = in_namespace("commands", dir.path()) else { return };
+    let mut workers =
+        [ControlledWorker::start(&mut command), ControlledWorker::start(&mut command)];
     for worker in &mut workers {
-        worker.tell("record");
-        worker.tell("series a");
+        worker.execute("record");
+        worker.execute("series a");
     }
     let files = list_files(dir.path()).unwrap();
     assert_eq!(files.len(), 16);
@@ -187,7 +188,7 @@ fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
         files.iter().filter(|file| file.liveness == Liveness::Alive).count()
     };
     wait_for("death of the first", PATIENCE, || (alive() == 8).then_some(()));
-    second.tell("record");
+    second.execute("record");
     assert_eq!(sum(dir.path(), "plain_total"), 3.0);
     assert_eq!(sum(dir.path(), "labelled_total"), 5.0);
     second.end();
@@ -196,11 +197,11 @@ fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
 #[test]
 fn a_stale_file_of_a_python_process_with_the_same_pid_is_left_alone() {
     let dir = TestDir::new("stale");
-    let mut worker = Obedient::new(dir.path());
+    let mut worker = ControlledWorker::new(dir.path());
     let stale = dir.path().join(format!("counter_{}.db", worker.program.id()));
     let bytes = vec![0u8; 4096];
     fs::write(&stale, &bytes).unwrap();
-    worker.tell("record");
+    worker.execute("record");
     assert_eq!(fs::read(&stale).unwrap(), bytes);
     assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
     worker.end();
@@ -208,15 +209,15 @@ fn a_stale_file_of_a_python_process_with_the_same_pid_is_left_alone() {
 }
 
 #[test]
-fn files_are_for_the_owner_unless_the_group_is_let_in_whatever_the_umask() {
+fn files_are_readable_by_the_owner_or_the_group_whatever_the_umask() {
     for (group, mode) in [("-", 0o600), ("group", 0o640)] {
         let dir = TestDir::new("mode");
-        let program = survivor("obey", dir.path());
+        let program = survivor("commands", dir.path());
         let mut shell = Command::new("sh");
         shell.args(["-c", "umask 0; exec \"$@\"", "sh"]);
         shell.arg(program.get_program()).args(program.get_args()).args(["-", group]);
-        let mut worker = Obedient::start(&mut shell);
-        worker.tell("record");
+        let mut worker = ControlledWorker::start(&mut shell);
+        worker.execute("record");
         for file in list_files(dir.path()).unwrap() {
             assert_eq!(file.path.metadata().unwrap().permissions().mode() & 0o7777, mode);
         }

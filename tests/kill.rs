@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use multiprom::{Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files};
 
-use crate::support::samples::{assert_same, given_by, ours, theirs};
+use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};
 
 const DEFAULT_KILLS: usize = 2_000;
@@ -119,7 +119,7 @@ fn values(builder: MultiProcessCollectorBuilder) -> Values {
     let problems = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&problems);
     let collector = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
-    let (lines, _) = given_by(&collector.build().unwrap());
+    let (lines, _) = samples_of(&collector.build().unwrap());
     assert_eq!(*problems.lock().unwrap(), Vec::<String>::new());
     let key = |labels: BTreeMap<_, _>| labels.into_values().collect();
     lines
@@ -221,7 +221,7 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
 fn compare_with_python(metrics: &Path) {
     let Some(mut python) = python("newest") else { return };
     let text = output_of(python.arg(root().join("tests/python/collect.py")).arg(metrics));
-    let (mut ours, mut theirs) = (ours(metrics).0, theirs(&text).0);
+    let (mut ours, mut theirs) = (own_samples(metrics).0, python_samples(&text).0);
     // A histogram that was killed while it made its buckets has fewer there.
     ours.retain(|line| line.metric_type != "histogram");
     theirs.retain(|line| line.metric_type != "histogram");
@@ -230,7 +230,7 @@ fn compare_with_python(metrics: &Path) {
 }
 
 #[test]
-fn killed_workers_lose_nothing_that_they_had_recorded() {
+fn killed_workers_lose_no_recording() {
     let kills = match std::env::var("MULTIPROM_KILLS") {
         Ok(text) => text.parse().unwrap(),
         Err(_) => DEFAULT_KILLS,

@@ -37,45 +37,45 @@ fn the_status_of_the_command_is_passed_on() {
     let cases = [("exit 0", 0), ("exit 3", 3), ("exit 255", 255)];
     let killed = [("kill -s TERM $$", 143), ("kill -s KILL $$", 137), ("kill -s INT $$", 130)];
     for (script, status) in cases.into_iter().chain(killed) {
-        let said = run(&mut shell(script));
-        assert_eq!(said.status, status, "{script}: {}", said.stderr);
-        let lines: Vec<&str> = said.stderr.lines().collect();
-        assert_eq!(lines.len(), 3, "{}", said.stderr);
-        assert!(lines[0].starts_with("multiprom: directory `/"), "{}", said.stderr);
-        assert!(lines[1].starts_with("multiprom: compacting "), "{}", said.stderr);
-        assert!(lines[2].starts_with("multiprom: serving http://127.0.0.1:"), "{}", said.stderr);
+        let outcome = run(&mut shell(script));
+        assert_eq!(outcome.status, status, "{script}: {}", outcome.stderr);
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!(lines.len(), 3, "{}", outcome.stderr);
+        assert!(lines[0].starts_with("multiprom: directory `/"), "{}", outcome.stderr);
+        assert!(lines[1].starts_with("multiprom: compacting "), "{}", outcome.stderr);
+        assert!(lines[2].starts_with("multiprom: serving http://127.0.0.1:"), "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn the_command_has_the_output_and_the_arguments_that_were_given() {
-    let said = run(shell("echo \"$0 $*\"; echo word >&2").args(["-x", "--listen", "a b"]));
-    assert_eq!((said.status, said.stdout.as_str()), (0, "-x --listen a b\n"));
-    assert!(said.stderr.ends_with("\nword\n"), "{}", said.stderr);
+fn the_command_inherits_output_and_arguments() {
+    let outcome = run(shell("echo \"$0 $*\"; echo word >&2").args(["-x", "--listen", "a b"]));
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "-x --listen a b\n"));
+    assert!(outcome.stderr.ends_with("\nword\n"), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_command_that_cannot_be_started_has_the_status_that_shells_give() {
+fn a_command_that_cannot_be_started_has_the_exit_status_of_shells() {
     let dir = TestDir::new("start");
     let plain = dir.path().join("plain");
     fs::write(&plain, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).unwrap();
     for (path, status) in [(dir.path().join("missing"), 127), (plain, 126)] {
-        let said = run(launcher(&[]).arg(&path));
-        assert_eq!(said.status, status, "{}", said.stderr);
-        let lines: Vec<&str> = said.stderr.lines().collect();
-        assert_eq!(lines.len(), 4, "{}", said.stderr);
-        assert!(lines[3].contains(path.to_str().unwrap()), "{}", said.stderr);
+        let outcome = run(launcher(&[]).arg(&path));
+        assert_eq!(outcome.status, status, "{}", outcome.stderr);
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!(lines.len(), 4, "{}", outcome.stderr);
+        assert!(lines[3].contains(path.to_str().unwrap()), "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn the_command_finds_a_private_directory_under_both_names() {
+fn both_variables_of_the_command_name_a_private_directory() {
     let script = "echo \"$PROMETHEUS_MULTIPROC_DIR\"; echo \"$prometheus_multiproc_dir\"; \
                   cd \"$PROMETHEUS_MULTIPROC_DIR\" && pwd && stat -c %a .";
-    let said = run(&mut shell(script));
-    let lines: Vec<&str> = said.stdout.lines().collect();
-    assert_eq!((said.status, lines.len()), (0, 4), "{}{}", said.stdout, said.stderr);
+    let outcome = run(&mut shell(script));
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!((outcome.status, lines.len()), (0, 4), "{}{}", outcome.stdout, outcome.stderr);
     assert!(lines[0].starts_with('/') && lines[0] == lines[1] && lines[0] == lines[2]);
     assert_eq!(lines[3], "700");
     assert!(!Path::new(lines[0]).exists(), "{} is left behind", lines[0]);
@@ -94,7 +94,7 @@ fn what_the_command_records_is_served_while_it_runs() {
 }
 
 #[test]
-fn live_gauges_leave_when_their_process_ends_and_counters_stay() {
+fn live_gauges_disappear_when_their_process_ends_and_counters_stay() {
     let worker = example("test-counting");
     let script = "\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5; echo counted; read line";
     let mut launcher = Running::start(shell(script).arg(worker.get_program()));
@@ -112,7 +112,7 @@ fn live_gauges_leave_when_their_process_ends_and_counters_stay() {
 }
 
 #[test]
-fn the_launcher_stays_until_the_last_descendant_has_ended() {
+fn the_launcher_waits_for_the_last_descendant() {
     let dir = TestDir::new("descendant");
     let gate = dir.path().join("gate");
     assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
@@ -167,42 +167,50 @@ fn a_signal_after_the_end_of_the_command_reaches_its_orphans() {
 }
 
 #[test]
-fn a_directory_is_made_when_it_is_missing_and_kept() {
+fn a_missing_directory_is_created_and_kept() {
     let base = TestDir::new("made");
     let dir = base.path().join("a/b");
     let worker = example("test-counting");
     let mut command = launcher(&["--dir", dir.to_str().unwrap()]);
     command.args(["sh", "-c", "\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5; stat -c %a ."]);
-    let said = run(command.arg(worker.get_program()));
-    assert_eq!(said.status, 0, "{}", said.stderr);
+    let outcome = run(command.arg(worker.get_program()));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(names(&dir).iter().any(|name| name.starts_with("counter_")));
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_holds_up_no_command() {
+fn a_full_standard_error_does_not_block_the_command() {
     let mut launcher = Unread::start(&mut shell("exit 3"));
     assert_eq!(launcher.wait().code(), Some(3));
 }
 
 #[test]
-fn on_any_file_system_the_launcher_compacts_nothing_unless_it_is_told_to() {
+fn on_an_unsupported_file_system_the_launcher_compacts_nothing_by_default() {
     let Some(mount) = Mount::ramfs() else {
         return skip("a ramfs cannot be mounted here");
     };
     let dir = mount.path().join("app");
     let dir = dir.to_str().unwrap();
     let launch = |flags: &[&str]| run(launcher(&[&["--dir", dir], flags].concat()).arg("true"));
-    let said = launch(&[]);
-    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
-    let said = launch(&["--any-file-system"]);
-    assert_eq!(said.status, 0, "{}", said.stderr);
+    let outcome = launch(&[]);
+    assert!(
+        outcome.status == 1 && outcome.stderr.contains("file system type"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = launch(&["--any-file-system"]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     // The proof of death was not tried there.
-    let said = launch(&["--any-file-system", "--compact=own"]);
-    assert!(said.status == 1 && said.stderr.contains("file system type"), "{}", said.stderr);
+    let outcome = launch(&["--any-file-system", "--compact=own"]);
+    assert!(
+        outcome.status == 1 && outcome.stderr.contains("file system type"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
-fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
+fn only_files_of_dead_processes_are_removed_at_the_start() {
     for (flags, keeps) in [(&[][..], false), (&["--keep-files", "--compact", "off"][..], true)] {
         let dir = TestDir::new("old");
         output_of(example("test-counting").arg(dir.path()).arg("5"));
@@ -218,8 +226,8 @@ fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
         fs::create_dir(dir.path().join("counter_8.db")).unwrap();
         let all = names(dir.path());
         let flags = [&["--dir", dir.path().to_str().unwrap()], flags].concat();
-        let said = run(launcher(&flags).arg("true"));
-        assert_eq!(said.status, 0, "{}", said.stderr);
+        let outcome = run(launcher(&flags).arg("true"));
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
         let kept = if keeps { all } else { all.difference(&old).cloned().collect() };
         let left = names(dir.path());
         assert_eq!(left, kept, "keep: {keeps}");
@@ -230,7 +238,7 @@ fn old_files_of_dead_processes_are_removed_at_the_start_and_nothing_else() {
 }
 
 #[test]
-fn a_command_can_run_while_its_address_is_taken_and_is_served_when_it_is_free() {
+fn a_command_runs_while_the_address_is_in_use_and_is_served_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let start = |script: &str| {
@@ -239,12 +247,12 @@ fn a_command_can_run_while_its_address_is_taken_and_is_served_when_it_is_free() 
         Running::start(command.arg(example("test-counting").get_program()))
     };
     let output = start("exit 7").end();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(7), "{said}");
-    let lines: Vec<&str> = said.lines().collect();
+    let outcome = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{outcome}");
+    let lines: Vec<&str> = outcome.lines().collect();
     let reason = format!("multiprom: cannot listen on {address}: ");
-    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{said}");
-    assert!(lines[2].contains("the command runs without an endpoint"), "{said}");
+    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{outcome}");
+    assert!(lines[2].contains("the command runs without an endpoint"), "{outcome}");
 
     let mut waiting = start("\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5 hold");
     waiting.line_after("ready");

@@ -14,8 +14,8 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::mount::{Mount, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
-use crate::support::survivor::{Obedient, merged, sum, survivor, value};
-use crate::support::{self, Ending, TestDir, multiprom, output_of, root, skip, wait_for};
+use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
+use crate::support::{self, SetOnDrop, TestDir, multiprom, output_of, root, skip, wait_for};
 
 /// The user of nobody.
 const NOBODY: u32 = 65534;
@@ -30,9 +30,9 @@ fn state(dir: &Path) -> Liveness {
 }
 
 /// A worker of ours that has recorded.
-fn own(dir: &Path) -> Obedient {
-    let mut worker = Obedient::new(dir);
-    worker.tell("record");
+fn own(dir: &Path) -> ControlledWorker {
+    let mut worker = ControlledWorker::new(dir);
+    worker.execute("record");
     worker
 }
 
@@ -41,8 +41,8 @@ fn python(dir: &Path, how: &str) -> Option<(Running, String)> {
     let mut program = support::python("newest")?;
     program.arg(root().join("tests/python/counting.py")).arg(dir).args(["2", how]);
     let mut program = Running::start(&mut program);
-    let said = program.line_after("ready");
-    Some((program, said))
+    let outcome = program.line_after("ready");
+    Some((program, outcome))
 }
 
 /// Waits until a process has ended, without asking for its status.
@@ -69,7 +69,7 @@ impl Orphan {
 }
 
 #[test]
-fn a_killed_worker_is_dead_though_nobody_has_asked_for_its_status() {
+fn a_killed_worker_is_dead_before_it_is_reaped() {
     let dir = TestDir::new("killed");
     let mut worker = own(dir.path());
     assert_eq!(state(dir.path()), Liveness::Alive);
@@ -83,7 +83,7 @@ fn a_killed_worker_is_dead_though_nobody_has_asked_for_its_status() {
 }
 
 #[test]
-fn a_killed_process_of_the_python_client_is_dead_though_nobody_has_asked_for_its_status() {
+fn a_killed_process_of_the_python_client_is_dead_before_it_is_reaped() {
     let dir = TestDir::new("killed-python");
     let Some((mut worker, _)) = python(dir.path(), "hold") else { return };
     assert_eq!(state(dir.path()), Liveness::Alive);
@@ -95,7 +95,7 @@ fn a_killed_process_of_the_python_client_is_dead_though_nobody_has_asked_for_its
 }
 
 #[test]
-fn live_gauges_of_killed_workers_are_gone_at_the_next_scrape_and_those_of_stopped_ones_stay() {
+fn live_gauges_disappear_when_a_worker_is_killed_and_stay_when_it_is_stopped() {
     let dir = TestDir::new("gauges");
     let dir = dir.path();
     let (killed, stopped) = (own(dir), own(dir));
@@ -128,11 +128,11 @@ fn live_gauges_of_killed_workers_are_gone_at_the_next_scrape_and_those_of_stoppe
 }
 
 #[test]
-fn a_worker_that_becomes_another_program_is_dead_under_the_same_pid() {
+fn a_worker_that_executes_another_program_is_dead() {
     let dir = TestDir::new("exec");
     let mut worker = own(dir.path());
     let pid = worker.program.id();
-    worker.say("exec");
+    worker.send("exec");
     let is_other = |pid: u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
         (name == "cat\n").then_some(())
@@ -148,12 +148,12 @@ fn a_worker_that_becomes_another_program_is_dead_under_the_same_pid() {
     wait_for("death", PATIENCE, || is_dead(&dir));
 }
 
-/// Of ours they do not: `fork::the_end_of_a_parent_is_seen_although_its_child_lives`.
+/// Of ours they do not: `fork::a_dead_parent_is_detected_although_its_child_lives`.
 #[test]
 fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     let dir = TestDir::new("clone");
     let mut worker = own(dir.path());
-    worker.tell("clone");
+    worker.execute("clone");
     let child = Orphan(worker.program.line_after("cloned ").parse().unwrap());
     worker.program.signal("KILL");
     worker.program.wait();
@@ -162,8 +162,8 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     assert_eq!(state(dir.path()), Liveness::Dead);
 
     let dir = TestDir::new("fork-python");
-    let Some((mut worker, said)) = python(dir.path(), "fork") else { return };
-    let child = Orphan(said.parse().unwrap());
+    let Some((mut worker, outcome)) = python(dir.path(), "fork") else { return };
+    let child = Orphan(outcome.parse().unwrap());
     worker.signal("KILL");
     worker.wait();
     assert_eq!(state(dir.path()), Liveness::Alive);
@@ -172,16 +172,16 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
 }
 
 /// `unshare` into a pid namespace of its own, and the worker that obeys in it.
-fn in_namespace(dir: &Path) -> Option<Obedient> {
+fn in_namespace(dir: &Path) -> Option<ControlledWorker> {
     let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
     if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
         skip("a pid namespace needs root");
         return None;
     }
-    let program = survivor("obey", dir);
+    let program = survivor("commands", dir);
     let mut command = Command::new("unshare");
     command.args(options).arg(program.get_program()).args(program.get_args());
-    Some(Obedient::start(&mut command))
+    Some(ControlledWorker::start(&mut command))
 }
 
 #[test]
@@ -195,8 +195,8 @@ fn workers_of_two_pid_namespaces_share_a_directory_that_is_compacted() {
             return;
         };
         for worker in [&mut first, &mut second] {
-            worker.tell("record");
-            worker.tell("series a");
+            worker.execute("record");
+            worker.execute("series a");
         }
         recorded += 2.0;
         let files = list_files(dir).unwrap();
@@ -210,7 +210,7 @@ fn workers_of_two_pid_namespaces_share_a_directory_that_is_compacted() {
         };
         wait_for("death of the first", PATIENCE, is_over);
         compact();
-        second.tell("record");
+        second.execute("record");
         recorded += 1.0;
         assert_eq!(sum(dir, "plain_total"), recorded);
         assert_eq!(sum(dir, "times_count"), recorded);
@@ -238,7 +238,7 @@ fn a_host_that_closed_all_descriptors_is_alive_where_the_mapping_keeps_the_lock(
     }
     for dir in dirs {
         let mut worker = own(&dir);
-        worker.tell("lose");
+        worker.execute("lose");
         assert_eq!(state(&dir), Liveness::Alive, "{}", dir.display());
         worker.program.signal("KILL");
         worker.program.wait();
@@ -247,7 +247,7 @@ fn a_host_that_closed_all_descriptors_is_alive_where_the_mapping_keeps_the_lock(
 }
 
 #[test]
-fn readers_keep_nobody_alive() {
+fn readers_do_not_make_a_dead_writer_look_alive() {
     let dir = TestDir::new("readers");
     own(dir.path()).end();
     python(dir.path(), "hold");
@@ -271,7 +271,7 @@ fn readers_keep_nobody_alive() {
 }
 
 #[test]
-fn many_who_ask_at_once_disturb_neither_each_other_nor_readers() {
+fn concurrent_liveness_checks_disturb_neither_each_other_nor_readers() {
     let (living, dead) = (TestDir::new("living"), TestDir::new("dead"));
     let worker = own(living.path());
     let living_python = python(living.path(), "hold");
@@ -284,7 +284,7 @@ fn many_who_ask_at_once_disturb_neither_each_other_nor_readers() {
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                let _ending = Ending(&is_over);
+                let _ending = SetOnDrop(&is_over);
                 for _ in 0..150 {
                     assert_eq!(state(living.path()), Liveness::Alive);
                     assert_eq!(state(dead.path()), Liveness::Dead);
@@ -306,7 +306,7 @@ fn many_who_ask_at_once_disturb_neither_each_other_nor_readers() {
 }
 
 #[test]
-fn another_user_goes_by_locks_and_says_unknown_of_files_without_one() {
+fn another_user_relies_on_locks_and_reports_files_without_one_as_unknown() {
     let dir = TestDir::new("other");
     let dir = dir.path();
     if !is_root() || multiprom().arg("--version").uid(NOBODY).gid(NOBODY).output().is_err() {
@@ -321,10 +321,10 @@ fn another_user_goes_by_locks_and_says_unknown_of_files_without_one() {
     for file in list_files(dir).unwrap() {
         fs::set_permissions(&file.path, Permissions::from_mode(0o644)).unwrap();
     }
-    let said = run(multiprom().args(["ls", "--json", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    let outcome = run(multiprom().args(["ls", "--json", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let mut counts = [0; 3];
-    for line in said.stdout.lines() {
+    for line in outcome.stdout.lines() {
         let file: serde_json::Value = serde_json::from_str(line).unwrap();
         let (id, state) = (file["id"].as_str().unwrap(), &file["state"]);
         let (kind, wanted) = match id.split_once('-') {
@@ -338,24 +338,24 @@ fn another_user_goes_by_locks_and_says_unknown_of_files_without_one() {
     }
     assert!(counts[0] == 8 && counts[1] == 8 && (counts[2] > 0) == python.is_some(), "{counts:?}");
     // What is unknown counts as alive; a free lock hides live gauges.
-    let said = run(multiprom().args(["dump", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
-    assert_eq!(said.stdout.matches("level_liveall{").count(), 1, "{}", said.stdout);
-    assert_eq!(said.stdout.contains("py_queue_livesum"), python.is_some(), "{}", said.stdout);
+    let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
+    assert_eq!(outcome.stdout.matches("level_liveall{").count(), 1, "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.contains("py_queue_livesum"), python.is_some(), "{}", outcome.stdout);
     living.end();
 }
 
 #[test]
-fn marking_a_pid_dead_harms_no_new_worker_with_the_same_pid() {
+fn mark_process_dead_spares_a_new_worker_with_the_same_pid() {
     let dir = TestDir::new("mark");
     let dir = dir.path();
     let named = || {
-        let mut worker = Obedient::start(survivor("obey", dir).arg("4711"));
-        worker.tell("record");
+        let mut worker = ControlledWorker::start(survivor("commands", dir).arg("4711"));
+        worker.execute("record");
         worker
     };
     let mark = |pids: &[String]| {
-        let said = run(multiprom().arg("mark-process-dead").args(pids).arg("--dir").arg(dir));
-        assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "", ""));
+        let outcome = run(multiprom().arg("mark-process-dead").args(pids).arg("--dir").arg(dir));
+        assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""));
     };
     let first = named();
     first.program.signal("KILL");
@@ -377,10 +377,10 @@ fn marking_a_pid_dead_harms_no_new_worker_with_the_same_pid() {
         program.signal("KILL");
         program.wait();
         mark(&[living.to_string()]);
-        let ours = |id: &str| id == living.to_string();
+        let is_same_id = |id: &str| id == living.to_string();
         let files = list_files(dir).unwrap();
         let live = |mode: Option<&str>| mode.is_some_and(|mode| mode.starts_with("live"));
-        assert!(!files.iter().any(|file| ours(&file.id) && live(file.mode)), "{files:#?}");
+        assert!(!files.iter().any(|file| is_same_id(&file.id) && live(file.mode)), "{files:#?}");
     }
     second.end();
 }

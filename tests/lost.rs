@@ -10,7 +10,7 @@ use multiprom::{Liveness, list_files};
 use crate::support::TestDir;
 use crate::support::mount;
 use crate::support::process::PATIENCE;
-use crate::support::survivor::{Obedient, log_lines, merged, value};
+use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
 use crate::support::wait_for;
 
 /// Everything that `record` records, after `count` times; `gauge` is what the gauges were set to last.
@@ -66,24 +66,24 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// A worker that has recorded five times into `app` below the directory.
-fn started(parent: &Path) -> (PathBuf, Obedient) {
+fn started(parent: &Path) -> (PathBuf, ControlledWorker) {
     let dir = parent.join("app");
     fs::create_dir(&dir).unwrap();
-    let mut worker = Obedient::new(&dir);
-    (0..5).for_each(|_| worker.tell("record"));
+    let mut worker = ControlledWorker::new(&dir);
+    (0..5).for_each(|_| worker.execute("record"));
     assert_recorded(&dir, 5, 5, 5.0);
     assert_files(&dir, FILES);
     (dir, worker)
 }
 
-fn end(worker: Obedient, lines: usize) {
+fn end(worker: ControlledWorker, lines: usize) {
     let output = worker.end();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(log_lines(&output).len(), lines, "{:#?}", log_lines(&output));
 }
 
 #[test]
-fn a_directory_that_is_removed_and_made_again_gets_all_files_with_current_values() {
+fn all_files_are_rewritten_when_their_directory_is_removed_and_recreated() {
     assert_written_anew(TestDir::new("recreated").path());
     mount::each().for_each(|mount| assert_written_anew(mount.path()));
 }
@@ -92,13 +92,13 @@ fn a_directory_that_is_removed_and_made_again_gets_all_files_with_current_values
 fn assert_written_anew(parent: &Path) {
     let (dir, mut worker) = started(parent);
     fs::remove_dir_all(&dir).unwrap();
-    worker.tell("record");
+    worker.execute("record");
     fs::create_dir(&dir).unwrap();
-    worker.tell("record");
-    worker.tell("series new");
+    worker.execute("record");
+    worker.execute("series new");
     assert_recorded(&dir, 7, 7, 7.0);
     assert_files(&dir, FILES);
-    worker.tell("record");
+    worker.execute("record");
     assert_recorded(&dir, 8, 8, 8.0);
     let merged = merged(&dir);
     assert_eq!(value(&merged, "labelled_total{label=\"new\"}"), 1.0);
@@ -107,16 +107,16 @@ fn assert_written_anew(parent: &Path) {
 }
 
 #[test]
-fn a_directory_that_is_lost_twice_is_written_anew_twice() {
+fn all_files_are_rewritten_each_time_their_directory_is_lost() {
     let parent = TestDir::new("twice");
     let (dir, mut worker) = started(parent.path());
     for round in 1..=2u32 {
         fs::remove_dir_all(&dir).unwrap();
         fs::create_dir(&dir).unwrap();
-        worker.tell(&format!("series new{round}"));
+        worker.execute(&format!("series new{round}"));
         assert_files(&dir, FILES);
-        worker.tell("record");
-        worker.tell(&format!("check {}", 5 + round));
+        worker.execute("record");
+        worker.execute(&format!("check {}", 5 + round));
         assert_recorded(&dir, 5 + round, 5 + round, f64::from(5 + round));
     }
     let merged = merged(&dir);
@@ -126,14 +126,14 @@ fn a_directory_that_is_lost_twice_is_written_anew_twice() {
 }
 
 #[test]
-fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_dead() {
+fn all_files_are_rewritten_in_a_replaced_directory_and_the_old_ones_look_dead() {
     let parent = TestDir::new("replaced");
     let (dir, mut worker) = started(parent.path());
     let old = parent.path().join("old");
     fs::rename(&dir, &old).unwrap();
     fs::create_dir(&dir).unwrap();
-    worker.tell("series new");
-    worker.tell("record");
+    worker.execute("series new");
+    worker.execute("record");
     assert_recorded(&dir, 6, 6, 6.0);
     assert_files(&dir, FILES);
     for file in list_files(&old).unwrap() {
@@ -145,16 +145,16 @@ fn a_directory_that_is_replaced_by_another_gets_all_files_and_the_old_one_looks_
 }
 
 #[test]
-fn a_single_file_that_is_removed_is_written_anew() {
+fn a_removed_file_is_rewritten() {
     for kind in ["counter_", "histogram_", "summary_", "gauge_sum_", "gauge_mostrecent_"] {
         let parent = TestDir::new("single");
         let (dir, mut worker) = started(parent.path());
         let files = files_in(&dir);
         let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
         fs::remove_file(files.iter().find(|path| name(path).starts_with(kind)).unwrap()).unwrap();
-        worker.tell("record");
-        worker.tell("series new");
-        worker.tell("record");
+        worker.execute("record");
+        worker.execute("series new");
+        worker.execute("record");
         assert_recorded(&dir, 7, 7, 7.0);
         assert_files(&dir, FILES);
         let merged = merged(&dir);
@@ -167,39 +167,39 @@ fn a_single_file_that_is_removed_is_written_anew() {
 fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
     let parent = TestDir::new("time");
     let (dir, mut worker) = started(parent.path());
-    let mut other = Obedient::new(&dir);
+    let mut other = ControlledWorker::new(&dir);
     // The other one is registered first and set last.
-    other.tell("record");
-    worker.tell("recent 40");
+    other.execute("record");
+    worker.execute("recent 40");
     let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     wait_for("another time", PATIENCE, || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         (now > later).then_some(())
     });
-    other.tell("recent 50");
+    other.execute("recent 50");
     assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
     fs::remove_dir_all(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
     // The older value is written anew after the newer one, and stays the older one.
-    other.tell("series a");
-    worker.tell("series b");
+    other.execute("series a");
+    worker.execute("series b");
     assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
     end(worker, 1);
     end(other, 1);
 }
 
 #[test]
-fn a_directory_that_stays_away_is_no_error_and_is_used_when_it_comes_back() {
+fn a_missing_directory_causes_no_error_and_is_used_when_it_reappears() {
     let parent = TestDir::new("away");
     let (dir, mut worker) = started(parent.path());
     fs::remove_dir_all(&dir).unwrap();
-    worker.tell("record");
-    worker.tell("series meanwhile");
-    worker.tell("record");
+    worker.execute("record");
+    worker.execute("series meanwhile");
+    worker.execute("record");
     assert!(!dir.exists());
     fs::create_dir(&dir).unwrap();
-    worker.tell("series back");
-    worker.tell("record");
+    worker.execute("series back");
+    worker.execute("record");
     assert_recorded(&dir, 8, 8, 8.0);
     assert_files(&dir, FILES);
     assert_eq!(value(&merged(&dir), "labelled_total{label=\"meanwhile\"}"), 1.0);
@@ -208,73 +208,73 @@ fn a_directory_that_stays_away_is_no_error_and_is_used_when_it_comes_back() {
 }
 
 #[test]
-fn what_was_new_while_the_directory_was_away_is_there_when_it_comes_back() {
+fn series_created_while_the_directory_is_missing_are_written_when_it_reappears() {
     let parent = TestDir::new("heap");
     let dir = parent.path().join("app");
     fs::create_dir(&dir).unwrap();
-    let mut worker = Obedient::new(&dir);
-    worker.tell("record");
+    let mut worker = ControlledWorker::new(&dir);
+    worker.execute("record");
     fs::remove_dir_all(&dir).unwrap();
     // It goes into the file of summaries, which has no name any more.
-    worker.tell("summary unseen");
+    worker.execute("summary unseen");
     fs::create_dir(&dir).unwrap();
-    worker.tell("series back");
+    worker.execute("series back");
     assert_recorded(&dir, 1, 1, 1.0);
     assert_eq!(value(&merged(&dir), "unseen_count"), 1.0);
     end(worker, 1);
 }
 
 #[test]
-fn what_was_recorded_before_there_was_a_directory_is_there_when_it_comes_back() {
+fn values_recorded_while_the_directory_is_missing_are_written_when_it_reappears() {
     let parent = TestDir::new("late");
     let dir = parent.path().join("app");
     fs::create_dir(&dir).unwrap();
-    let mut worker = Obedient::new(&dir);
-    worker.tell("close");
+    let mut worker = ControlledWorker::new(&dir);
+    worker.execute("close");
     fs::remove_dir_all(&dir).unwrap();
-    (0..3).for_each(|_| worker.tell("record"));
+    (0..3).for_each(|_| worker.execute("record"));
     fs::create_dir(&dir).unwrap();
-    worker.tell("series back");
+    worker.execute("series back");
     assert_recorded(&dir, 3, 3, 3.0);
-    worker.tell("check 3");
-    worker.tell("record");
-    worker.tell("check 4");
+    worker.execute("check 3");
+    worker.execute("record");
+    worker.execute("check 4");
     assert_recorded(&dir, 4, 4, 4.0);
     assert_files(&dir, FILES);
     end(worker, 1);
 }
 
 #[test]
-fn files_whose_descriptors_the_host_closed_are_written_anew_and_let_go_of() {
+fn files_whose_descriptors_the_host_closed_are_rewritten_and_released() {
     let parent = TestDir::new("closed");
     let (dir, mut worker) = started(parent.path());
-    worker.tell("lose");
-    worker.tell("many 500");
+    worker.execute("lose");
+    worker.execute("many 500");
     assert_files(&dir, FILES + 1);
     fs::remove_dir_all(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
-    worker.tell("series new");
-    worker.tell("record");
+    worker.execute("series new");
+    worker.execute("record");
     assert_recorded(&dir, 6, 6, 6.0);
     assert_eq!(crate::support::survivor::sum(&dir, "labelled_total"), 6.0 + 500.0 + 1.0);
     assert_files(&dir, FILES);
     // A file with a lost descriptor again, which `close` must let go of as well.
-    worker.tell("lose");
-    worker.tell("many 500");
+    worker.execute("lose");
+    worker.execute("many 500");
     assert_files(&dir, FILES + 1);
-    worker.tell("close");
+    worker.execute("close");
     let files = list_files(&dir).unwrap();
     assert!(files.iter().all(|file| file.liveness == Liveness::Dead), "{files:#?}");
     end(worker, 1);
 }
 
 #[test]
-fn files_look_dead_after_close_and_what_was_recorded_stays() {
+fn files_look_dead_after_close_and_keep_their_values() {
     let dir = TestDir::new("close");
-    let mut worker = Obedient::new(dir.path());
-    (0..5).for_each(|_| worker.tell("record"));
+    let mut worker = ControlledWorker::new(dir.path());
+    (0..5).for_each(|_| worker.execute("record"));
     let before = files_in(dir.path());
-    worker.tell("close");
+    worker.execute("close");
     let dead = |paths: &[PathBuf]| {
         let files = list_files(dir.path()).unwrap();
         let dead = files.iter().filter(|file| file.liveness == Liveness::Dead);
@@ -284,16 +284,16 @@ fn files_look_dead_after_close_and_what_was_recorded_stays() {
     let of = |name| value(&merged(dir.path()), name);
     assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (5.0, 5.0, 5.0));
     // Twice is no error.
-    worker.tell("close");
-    worker.tell("record");
+    worker.execute("close");
+    worker.execute("record");
     let after = list_files(dir.path()).unwrap();
     let alive: Vec<_> = after.iter().filter(|file| file.liveness == Liveness::Alive).collect();
     assert_eq!((after.len(), alive.len(), dead(&before)), (2 * FILES, FILES, FILES));
     assert!(alive.iter().all(|file| !before.contains(&file.path)));
     assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (6.0, 6.0, 6.0));
     assert_eq!(of("labelled_total{label=\"old\"}"), 6.0);
-    worker.tell("check 6");
-    worker.tell("close");
-    worker.tell("check 6");
+    worker.execute("check 6");
+    worker.execute("close");
+    worker.execute("check 6");
     end(worker, 0);
 }

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, Registry, Summary, SummaryHandle, list_files,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary, list_files,
 };
 use proptest::prelude::*;
 
 use crate::support::TestDir;
-use crate::support::samples::ours;
+use crate::support::samples::own_samples;
 use crate::threads::PLACES;
 
 const CASES: u32 = 64;
@@ -84,14 +83,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A metric of the library.
 enum Metric {
-    Counter(CounterHandle),
-    Counters(Family<Counter, 1>),
-    Gauge(GaugeHandle),
-    Gauges(Family<Gauge, 1>),
-    Histogram(HistogramHandle),
-    Histograms(Family<Histogram, 1>),
-    Summary(SummaryHandle),
-    Summaries(Family<Summary, 1>),
+    Counter(Counter),
+    Counters(Family<Counter>),
+    Gauge(Gauge),
+    Gauges(Family<Gauge>),
+    Histogram(Histogram),
+    Histograms(Family<Histogram>),
+    Summary(Summary),
+    Summaries(Family<Summary>),
 }
 
 impl Metric {
@@ -116,7 +115,7 @@ impl Metric {
     }
 
     fn record(&self, label: &str, value: f64) {
-        let count = |counter: CounterHandle| {
+        let count = |counter: Counter| {
             if value == 1.0 { counter.inc() } else { counter.inc_by(value) }
         };
         match self {
@@ -234,7 +233,7 @@ impl Model {
 }
 
 fn found(dir: &Path) -> BTreeSet<Line> {
-    ours(dir).0.into_iter().map(|line| (line.name, line.labels, line.bits)).collect()
+    own_samples(dir).0.into_iter().map(|line| (line.name, line.labels, line.bits)).collect()
 }
 
 fn check(dir: &Path, model: &Model) -> Result<(), TestCaseError> {
@@ -304,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_merged_is_what_a_plain_map_says_after_any_operations_and_any_cut(
+    fn merged_values_equal_a_model_after_any_operations_and_any_truncation(
         steps in steps(),
         labels in prop::collection::vec(any::<String>(), 1..5),
         cuts in prop::collection::vec(any::<usize>(), 4),

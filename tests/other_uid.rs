@@ -11,8 +11,8 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{PATIENCE, Running, Said, is_alive, run, signal};
-use crate::support::survivor::{Obedient, merged, sum, survivor, value};
+use crate::support::process::{Outcome, PATIENCE, Running, is_alive, run, signal};
+use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
 use crate::support::{self, TestDir, multiprom, root, skip, wait_for};
 
 /// The workers' user and group.
@@ -60,7 +60,7 @@ impl Reader {
         Running::start(&mut self.command(arguments.trim(), dir))
     }
 
-    fn run(self, arguments: &str, dir: &Path) -> Said {
+    fn run(self, arguments: &str, dir: &Path) -> Outcome {
         run(&mut self.command(arguments, dir))
     }
 }
@@ -100,11 +100,11 @@ fn directory(name: &str) -> Option<TestDir> {
 }
 
 /// A worker of another user whose files the group may read, that has recorded.
-fn worker(dir: &Path) -> Obedient {
-    let mut command = survivor("obey", dir);
+fn worker(dir: &Path) -> ControlledWorker {
+    let mut command = survivor("commands", dir);
     command.args(["-", "group"]).uid(WORKER).gid(WORKER);
-    let mut worker = Obedient::start(&mut command);
-    worker.tell("record");
+    let mut worker = ControlledWorker::start(&mut command);
+    worker.execute("record");
     worker
 }
 
@@ -156,7 +156,7 @@ fn states(table: &str) -> Vec<&str> {
 }
 
 #[test]
-fn root_of_a_container_sees_the_deaths_of_another_user_and_compacts_and_resets_their_files() {
+fn root_of_a_container_detects_dead_workers_of_another_user_and_compacts_their_files() {
     let Some(dir) = directory("container") else { return };
     let dir = dir.path();
     let (mut killed, mut living) = (worker(dir), worker(dir));
@@ -178,7 +178,7 @@ fn root_of_a_container_sees_the_deaths_of_another_user_and_compacts_and_resets_t
         is_gone.then_some(())
     });
     wait_for("compaction", PATIENCE, || (list_files(dir).unwrap().len() == FILES).then_some(()));
-    living.tell("record");
+    living.execute("record");
     let text = scrape(&url);
     assert_eq!((sum_of(&text, "plain_total"), files(&text, "dead")), (3.0, 0.0));
     assert_eq!(sum_of(&text, "py_jobs_total"), sum(dir, "py_jobs_total"));
@@ -215,7 +215,7 @@ fn assert_is_itself_again(pid: u32) {
 }
 
 #[test]
-fn leases_taken_for_owners_end_at_once_and_the_exporter_still_ends_with_its_parent() {
+fn leases_taken_as_the_owner_end_at_once_and_keep_the_parent_death_signal() {
     let Some(dir) = directory("parent") else { return };
     let dir = dir.path();
     for _ in 0..3 {
@@ -260,7 +260,7 @@ fn root_of_a_container_marks_no_living_process_dead() {
 }
 
 #[test]
-fn a_reader_of_the_group_hides_live_gauges_by_free_locks_and_reports_what_it_cannot_know() {
+fn a_reader_of_the_group_hides_live_gauges_with_free_locks_and_reports_unknown_files() {
     let Some(dir) = directory("group") else { return };
     let dir = dir.path();
     let (mut first, mut second) = (worker(dir), worker(dir));
@@ -277,23 +277,23 @@ fn a_reader_of_the_group_hides_live_gauges_by_free_locks_and_reports_what_it_can
         ([8.0, 8.0] == ["alive", "dead"].map(|state| files(&text, state))).then_some(())
     });
     assert_eq!(sum_of(&text, "plain_total"), 2.0);
-    let said = Reader::Group.run("ls", dir);
-    let mut known = states(&said.stdout);
+    let outcome = Reader::Group.run("ls", dir);
+    let mut known = states(&outcome.stdout);
     known.sort_unstable();
-    assert_eq!((known, &*said.stderr), ([["alive"; FILES], ["dead"; FILES]].concat(), ""));
+    assert_eq!((known, &*outcome.stderr), ([["alive"; FILES], ["dead"; FILES]].concat(), ""));
     kill(&mut second.program);
     let text = scrape(&url);
     assert_eq!((series(&text, "level_liveall"), files(&text, "unknown")), (0, 0.0), "{text}");
     assert_eq!(unknown_lines(&server.stderr()), [""; 0]);
 
     // A reader that never saw a lock of this directory held.
-    let said = Reader::Group.run("dump", dir);
-    assert_eq!(series(&said.stdout, "level_liveall"), 0, "{}", said.stdout);
-    assert_eq!(files(&said.stdout, "unknown"), 16.0);
-    assert_eq!(unknown_lines(&said.stderr).len(), 1, "{}", said.stderr);
-    let said = Reader::Group.run("ls", dir);
-    assert_eq!(states(&said.stdout), ["unknown"; 2 * FILES]);
-    assert_eq!(unknown_lines(&said.stderr).len(), 1, "{}", said.stderr);
+    let outcome = Reader::Group.run("dump", dir);
+    assert_eq!(series(&outcome.stdout, "level_liveall"), 0, "{}", outcome.stdout);
+    assert_eq!(files(&outcome.stdout, "unknown"), 16.0);
+    assert_eq!(unknown_lines(&outcome.stderr).len(), 1, "{}", outcome.stderr);
+    let outcome = Reader::Group.run("ls", dir);
+    assert_eq!(states(&outcome.stdout), ["unknown"; 2 * FILES]);
+    assert_eq!(unknown_lines(&outcome.stderr).len(), 1, "{}", outcome.stderr);
 
     // Files without a lock.
     let Some(mut python) = python(dir) else { return };
@@ -318,10 +318,13 @@ fn a_free_lock_permits_compaction_and_reset_only_where_another_lock_is_held() {
     let reader = Reader::WithoutSetuid;
     let (mut first, mut second) = (worker(dir), worker(dir));
     kill(&mut first.program);
-    let said = reader.run("compact --own", dir);
-    assert_eq!((said.status, &*said.stdout, &*said.stderr), (0, "8 files compacted\n", ""));
+    let outcome = reader.run("compact --own", dir);
+    assert_eq!(
+        (outcome.status, &*outcome.stdout, &*outcome.stderr),
+        (0, "8 files compacted\n", "")
+    );
     assert_eq!(list_files(dir).unwrap().len(), FILES);
-    second.tell("record");
+    second.execute("record");
     assert_eq!(sum(dir, "plain_total"), 3.0);
 
     kill(&mut worker(dir).program);
@@ -333,10 +336,10 @@ fn a_free_lock_permits_compaction_and_reset_only_where_another_lock_is_held() {
 
     kill(&mut second.program);
     for arguments in ["compact", "compact --own"] {
-        let said = reader.run(arguments, dir);
-        assert_eq!(said.status, 0);
-        assert_eq!(said.stdout, "0 files compacted, 8 left because their writers may live\n");
-        assert_eq!(unknown_lines(&said.stderr).len(), 1, "{}", said.stderr);
+        let outcome = reader.run(arguments, dir);
+        assert_eq!(outcome.status, 0);
+        assert_eq!(outcome.stdout, "0 files compacted, 8 left because their writers may live\n");
+        assert_eq!(unknown_lines(&outcome.stderr).len(), 1, "{}", outcome.stderr);
     }
     let mut server = reader.serve("--reset", dir);
     let left = server.line_after("files stay after the reset");
@@ -345,8 +348,8 @@ fn a_free_lock_permits_compaction_and_reset_only_where_another_lock_is_held() {
     log_with(&server, ": 8 files stay");
     drop(server);
     let mut launcher = reader.command("run --listen 127.0.0.1:0", dir);
-    let said = run(launcher.args(["--", "true"]));
-    assert!(said.status == 0 && said.stderr.contains(": 8 files stay"), "{}", said.stderr);
+    let outcome = run(launcher.args(["--", "true"]));
+    assert!(outcome.status == 0 && outcome.stderr.contains(": 8 files stay"), "{}", outcome.stderr);
     assert_eq!(sum(dir, "plain_total"), 2.0);
 }
 
@@ -356,7 +359,7 @@ fn children_of_a_clone_and_of_a_fork_without_handlers_keep_their_parent_alive_by
         let Some(dir) = directory("children") else { return };
         let dir = dir.path();
         let (mut parent, living) = (worker(dir), worker(dir));
-        parent.tell(&format!("clone {how}"));
+        parent.execute(&format!("clone {how}"));
         let child = parent.program.line_after("cloned ");
         if child == "none" {
             skip("the C library has no _Fork");
@@ -364,22 +367,22 @@ fn children_of_a_clone_and_of_a_fork_without_handlers_keep_their_parent_alive_by
         }
         let child: u32 = child.parse().unwrap();
         kill(&mut parent.program);
-        let said = Reader::WithoutSetuid.run("ls", dir);
-        let is_seen = states(&said.stdout) == ["alive"; 2 * FILES];
+        let outcome = Reader::WithoutSetuid.run("ls", dir);
+        let is_seen = states(&outcome.stdout) == ["alive"; 2 * FILES];
         let compacted = Reader::WithoutSetuid.run("compact", dir).stdout;
         signal(child, "KILL");
-        assert!(is_seen, "{how}: {}", said.stdout);
+        assert!(is_seen, "{how}: {}", outcome.stdout);
         assert_eq!(compacted, "0 files compacted\n", "{how}");
         wait_for("end of the child", PATIENCE, || (!is_alive(child)).then_some(()));
-        let said = Reader::WithoutSetuid.run("compact", dir);
-        assert_eq!(said.stdout, "8 files compacted\n", "{how}: {}", said.stderr);
+        let outcome = Reader::WithoutSetuid.run("compact", dir);
+        assert_eq!(outcome.stdout, "8 files compacted\n", "{how}: {}", outcome.stderr);
         assert_eq!(sum(dir, "plain_total"), 2.0, "{how}");
         living.end();
     }
 }
 
 /// A worker that writes through an overlay, and the upper directory of it.
-fn in_overlay(dir: &Path) -> Option<(Obedient, PathBuf)> {
+fn in_overlay(dir: &Path) -> Option<(ControlledWorker, PathBuf)> {
     let [lower, upper, work, point] = ["lower", "upper", "work", "point"].map(|it| dir.join(it));
     for path in [&lower, &upper, &work, &point] {
         fs::create_dir(path).unwrap();
@@ -396,12 +399,12 @@ fn in_overlay(dir: &Path) -> Option<(Obedient, PathBuf)> {
         skip("an overlayfs cannot be mounted here");
         return None;
     }
-    let program = survivor("obey", &point.join("app"));
+    let program = survivor("commands", &point.join("app"));
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &format!("{mount} && exec {drop} \"$@\""), "sh"]);
     command.arg(program.get_program()).args(program.get_args()).args(["-", "group"]);
-    let mut worker = Obedient::start(&mut command);
-    worker.tell("record");
+    let mut worker = ControlledWorker::start(&mut command);
+    worker.execute("record");
     Some((worker, app))
 }
 
@@ -414,8 +417,8 @@ fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers
     assert_eq!(states(&state(Reader::ContainerRoot)), ["alive"; FILES]);
     assert_eq!(states(&state(Reader::WithoutSetuid)), ["unknown"; FILES]);
     for arguments in ["compact", "compact --own"] {
-        let said = Reader::WithoutSetuid.run(arguments, &app);
-        assert_eq!(said.stdout, "0 files compacted, 8 left because their writers may live\n");
+        let outcome = Reader::WithoutSetuid.run(arguments, &app);
+        assert_eq!(outcome.stdout, "0 files compacted, 8 left because their writers may live\n");
     }
     let mut server = Reader::WithoutSetuid.serve("--reset --compact all", &app);
     let url = server.url();
@@ -424,7 +427,7 @@ fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers
     // A file that changes shows that its free lock means nothing.
     let mut recorded = 1.0;
     wait_for("live gauges of the living", PATIENCE, || {
-        worker.tell("record");
+        worker.execute("record");
         recorded += 1.0;
         let text = scrape(&url);
         assert_eq!(sum_of(&text, "plain_total"), recorded);
@@ -439,7 +442,7 @@ fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers
 }
 
 #[test]
-fn a_lock_that_is_held_by_one_writer_does_not_condemn_one_whose_lock_is_not_seen() {
+fn a_held_lock_of_one_writer_is_no_proof_that_a_writer_without_a_visible_lock_is_dead() {
     let Some(dir) = directory("mixed") else { return };
     let Some((mut hidden, app)) = in_overlay(dir.path()) else { return };
     let seen = worker(&app);
@@ -449,12 +452,12 @@ fn a_lock_that_is_held_by_one_writer_does_not_condemn_one_whose_lock_is_not_seen
     while compactor.is_running() {
         recent += 1;
         assert!(recent < 1_000, "the command does not end");
-        hidden.tell(&format!("recent {recent}"));
+        hidden.execute(&format!("recent {recent}"));
         std::thread::park_timeout(Duration::from_millis(20));
     }
     let output = compactor.end();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, "0 files compacted, 8 left because their writers may live\n");
+    let outcome = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(outcome, "0 files compacted, 8 left because their writers may live\n");
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("changes although its lock is free"), "{log}");
     assert_eq!(list_files(&app).unwrap().len(), 2 * FILES);
@@ -463,7 +466,7 @@ fn a_lock_that_is_held_by_one_writer_does_not_condemn_one_whose_lock_is_not_seen
 }
 
 #[test]
-fn root_of_a_user_namespace_goes_by_locks_and_says_what_it_cannot_know() {
+fn root_of_a_user_namespace_relies_on_locks_and_reports_unknown_files() {
     let Some(dir) = directory("user-namespace") else { return };
     let dir = dir.path();
     if !succeeds("unshare", &["--user", "--map-root-user", "true"]) {
@@ -475,18 +478,18 @@ fn root_of_a_user_namespace_goes_by_locks_and_says_what_it_cannot_know() {
     for file in list_files(dir).unwrap() {
         fs::set_permissions(&file.path, Permissions::from_mode(0o644)).unwrap();
     }
-    let said = Reader::UserNamespace.run("dump", dir);
-    assert_eq!(series(&said.stdout, "level_liveall"), 1, "{}", said.stdout);
-    assert_eq!(files(&said.stdout, "dead") as usize, FILES);
-    let lines = unknown_lines(&said.stderr);
-    assert_eq!(lines.len(), usize::from(python.is_some()), "{}", said.stderr);
+    let outcome = Reader::UserNamespace.run("dump", dir);
+    assert_eq!(series(&outcome.stdout, "level_liveall"), 1, "{}", outcome.stdout);
+    assert_eq!(files(&outcome.stdout, "dead") as usize, FILES);
+    let lines = unknown_lines(&outcome.stderr);
+    assert_eq!(lines.len(), usize::from(python.is_some()), "{}", outcome.stderr);
     assert!(lines.iter().all(|line| line.contains("uid 65534")), "{lines:?}");
-    assert_eq!(files(&said.stdout, "unknown") > 0.0, python.is_some());
+    assert_eq!(files(&outcome.stdout, "unknown") > 0.0, python.is_some());
     living.end();
 }
 
 #[test]
-fn root_of_a_container_compacts_what_workers_of_two_pid_namespaces_leave() {
+fn root_of_a_container_compacts_files_of_two_pid_namespaces() {
     let Some(dir) = directory("pid-namespaces") else { return };
     let dir = dir.path();
     let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -494,12 +497,12 @@ fn root_of_a_container_compacts_what_workers_of_two_pid_namespaces_leave() {
         return skip("no pid namespaces here");
     }
     let start = || {
-        let program = survivor("obey", dir);
+        let program = survivor("commands", dir);
         let mut command = Command::new("unshare");
         command.args(options).args(as_user(WORKER));
         command.arg(program.get_program()).args(program.get_args()).args(["-", "group"]);
-        let mut worker = Obedient::start(&mut command);
-        worker.tell("record");
+        let mut worker = ControlledWorker::start(&mut command);
+        worker.execute("record");
         worker
     };
     let (first, mut second) = (start(), start());
@@ -509,7 +512,7 @@ fn root_of_a_container_compacts_what_workers_of_two_pid_namespaces_leave() {
     assert_eq!(compact(), "0 files compacted\n");
     assert!(first.end().status.success());
     assert_eq!(compact(), "8 files compacted\n");
-    second.tell("record");
+    second.execute("record");
     assert_eq!(sum(dir, "plain_total"), 3.0);
     assert_eq!(series(&merged(dir), "level_liveall"), 1);
     assert!(list_files(dir).unwrap().iter().all(|file| file.liveness == Liveness::Alive));

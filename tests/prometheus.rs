@@ -32,7 +32,7 @@ fn served(dir: &Path) -> (Running, String) {
 }
 
 #[test]
-fn prometheus_finds_us_up_and_sums_exactly_what_the_workers_counted() {
+fn prometheus_scrapes_the_exporter_and_sums_the_counts_of_all_workers() {
     if !is_installed("prometheus") {
         return;
     }
@@ -41,8 +41,8 @@ fn prometheus_finds_us_up_and_sums_exactly_what_the_workers_counted() {
     let target = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let (prometheus, url) = prometheus(home.path(), &[("test", target)], &[]);
     wait_for("a healthy target", PATIENCE, || {
-        let answer = api(&url, "targets");
-        let target = &answer["data"]["activeTargets"][0];
+        let response = api(&url, "targets");
+        let target = &response["data"]["activeTargets"][0];
         assert_ne!(target["health"], "down", "{target}");
         (target["health"] == "up").then_some(())
     });
@@ -84,7 +84,7 @@ fn zoo_in(format: Format) -> String {
 }
 
 #[test]
-fn prometheus_reads_the_same_of_each_format_that_it_knows() {
+fn prometheus_reads_the_same_samples_from_each_format() {
     if !is_installed("prometheus") {
         return;
     }
@@ -100,9 +100,9 @@ fn prometheus_reads_the_same_of_each_format_that_it_knows() {
     let features = "--enable-feature=native-histograms,exemplar-storage";
     let (prometheus, url) = prometheus(home.path(), &targets, &[features]);
     wait_for("healthy targets", PATIENCE, || {
-        let answer = api(&url, "targets");
-        let targets = answer["data"]["activeTargets"].as_array().unwrap();
-        assert!(targets.iter().all(|target| target["health"] != "down"), "{answer}");
+        let response = api(&url, "targets");
+        let targets = response["data"]["activeTargets"].as_array().unwrap();
+        assert!(targets.iter().all(|target| target["health"] != "down"), "{response}");
         let is_up = targets.iter().all(|target| target["health"] == "up");
         (is_up && targets.len() == 4).then_some(())
     });
@@ -166,7 +166,7 @@ fn prometheus_reads_the_same_of_each_format_that_it_knows() {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_about_our_text() {
+fn promtool_accepts_the_text_of_multiprom() {
     if !is_installed("promtool") {
         return;
     }
@@ -187,21 +187,21 @@ fn promtool(text: &[u8]) -> (Option<i32>, String) {
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     tool.stdin.take().unwrap().write_all(text).unwrap();
     let output = tool.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let outcome = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(outcome).unwrap())
 }
 
 #[test]
-fn promtool_reads_every_type_under_every_escaping_that_it_knows() {
+fn promtool_reads_every_type_in_every_escaping_that_it_supports() {
     if !is_installed("promtool") {
         return;
     }
     let registry = zoo::registry(true);
     for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
         let text = Exposition::encode(&registry, Negotiated::new(Format::Text, escaping)).body;
-        let (status, said) = promtool(&text);
-        assert_eq!(status, Some(3), "{said}");
+        let (status, outcome) = promtool(&text);
+        assert_eq!(status, Some(3), "{outcome}");
         let is_about_names = |line: &str| !line.contains("error") && !line.contains("duplicate");
-        assert!(said.lines().all(is_about_names), "{said}");
+        assert!(outcome.lines().all(is_about_names), "{outcome}");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{TestDir, example, multiprom, output_of, root};
 
 #[test]
-fn the_example_of_the_readme_runs_and_prints_what_it_shows() {
+fn the_example_of_the_readme_prints_the_output_that_it_shows() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let source = fs::read_to_string(root().join("examples/quickstart.rs")).unwrap();
     let (_, code) = source.split_once("\n\n").unwrap();

@@ -8,7 +8,7 @@ use std::thread;
 
 use multiprom::{Backend, Counter, DirectoryOptions, Family, Registry, list_files};
 
-use crate::support::survivor::{log_lines, merged, said, sum, value};
+use crate::support::survivor::{log_lines, merged, printed, sum, value};
 use crate::support::{TestDir, assert_success, example};
 
 fn registry(dir: &TestDir, options: DirectoryOptions) -> Registry {
@@ -22,20 +22,20 @@ fn a_signal_handler_that_records_anywhere_in_the_library_neither_hangs_nor_misco
     let mut command = example("test-reentrant");
     let output = command.arg(dir.path()).output().unwrap();
     assert_success(&command, &output);
-    assert!(said(&output, "signals") > 1_000.0, "{output:?}");
+    assert!(printed(&output, "signals") > 1_000.0, "{output:?}");
     assert!(log_lines(&output).is_empty(), "{output:?}");
     let merged = merged(dir.path());
     assert_eq!(sum(dir.path(), "counted_total"), 201.0, "{merged}");
     for name in ["seen_count", "seen_sum", "set"] {
         assert_eq!(sum(dir.path(), name), 200.0, "{merged}");
     }
-    assert_eq!(value(&merged, "multiprom_ignored_recordings_total"), said(&output, "ignored"));
+    assert_eq!(value(&merged, "multiprom_ignored_recordings_total"), printed(&output, "ignored"));
 }
 
 #[test]
-fn a_function_for_the_process_id_may_record_and_wait_for_threads_that_do() {
+fn the_process_id_function_may_record_and_wait_for_threads_that_record() {
     let dir = TestDir::new("naming");
-    let family: Arc<OnceLock<Family<Counter, 1>>> = Arc::default();
+    let family: Arc<OnceLock<Family<Counter>>> = Arc::default();
     let calls = Arc::new(AtomicUsize::new(0));
     let options = DirectoryOptions::new().process_id({
         let (family, calls) = (family.clone(), calls.clone());

@@ -142,7 +142,7 @@ fn assert_count(dir: &Path, workers: &[Option<&Worker>], when: &str) {
 
 #[test]
 #[allow(clippy::print_stderr, reason = "the number of orders is shown")]
-fn a_pid_that_comes_back_at_any_step_of_compaction_loses_and_doubles_nothing() {
+fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
     let Some(mut workers) = Workers::start() else {
         return;
     };

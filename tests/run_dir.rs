@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::is_root;
-use crate::support::process::{Running, Said, is_alive, run, signal};
+use crate::support::process::{Outcome, Running, is_alive, run, signal};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, skip};
 
 const VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
@@ -36,9 +36,9 @@ fn text(path: &Path) -> &str {
 }
 
 /// The line of a launcher about its directory.
-fn directory_line(said: &str) -> &str {
-    let line = said.lines().find_map(|line| line.strip_prefix("multiprom: directory "));
-    line.unwrap_or_else(|| panic!("no line about the directory: {said}"))
+fn directory_line(outcome: &str) -> &str {
+    let line = outcome.lines().find_map(|line| line.strip_prefix("multiprom: directory "));
+    line.unwrap_or_else(|| panic!("no line about the directory: {outcome}"))
 }
 
 /// What `dump` sums up in a directory.
@@ -51,22 +51,27 @@ fn the_directory_of_the_environment_is_the_default_and_is_not_reset() {
     for variable in VARIABLES {
         let base = TestDir::new("environment");
         let dir = base.path().join("made");
-        let start = |flags: &[&str], script: &str| -> Said {
+        let start = |flags: &[&str], script: &str| -> Outcome {
             run(launcher(flags, script).env(variable, &dir))
         };
-        let said = start(
+        let outcome = start(
             &[],
             &counting(5, "echo $PROMETHEUS_MULTIPROC_DIR; stat -c %a $prometheus_multiproc_dir"),
         );
-        assert_eq!(said.stdout, format!("counted\n{}\n700\n", dir.display()), "{}", said.stderr);
-        let line = directory_line(&said.stderr);
+        assert_eq!(
+            outcome.stdout,
+            format!("counted\n{}\n700\n", dir.display()),
+            "{}",
+            outcome.stderr
+        );
+        let line = directory_line(&outcome.stderr);
         let path = dir.display();
         assert!(line.starts_with(&format!("`{path}`: from $PROMETHEUS_MULTIPROC_DIR, ")), "{line}");
         assert!(line.contains("not reset (--reset "), "{line}");
         // The Python client's own collector may read the directory too.
         let is_own =
             "multiprom: compacting files of ended processes, except those of the Python client";
-        assert!(said.stderr.lines().any(|line| line.starts_with(is_own)), "{}", said.stderr);
+        assert!(outcome.stderr.lines().any(|line| line.starts_with(is_own)), "{}", outcome.stderr);
         assert_eq!(jobs_in(&dir), 5.0);
 
         start(&[], &counting(2, "true"));
@@ -76,33 +81,38 @@ fn the_directory_of_the_environment_is_the_default_and_is_not_reset() {
         let other = base.path().join("other");
         assert_eq!(start(&["--dir", text(&other)], &counting(1, "true")).status, 0);
         assert_eq!((jobs_in(&dir), jobs_in(&other)), (7.0, 1.0));
-        let said = start(&["--reset"], &counting(3, "true"));
-        assert!(directory_line(&said.stderr).ends_with(", reset"), "{}", said.stderr);
+        let outcome = start(&["--reset"], &counting(3, "true"));
+        assert!(directory_line(&outcome.stderr).ends_with(", reset"), "{}", outcome.stderr);
         assert_eq!(jobs_in(&dir), 3.0);
     }
 }
 
 #[test]
-fn a_directory_of_the_environment_that_cannot_be_created_is_named_with_its_origin() {
+fn an_unusable_directory_of_the_environment_is_reported_with_the_variable() {
     let base = TestDir::new("file");
     fs::write(base.path().join("file"), "").unwrap();
     let dir = base.path().join("file/below");
-    let said = run(launcher(&[], "true").env(VARIABLES[0], &dir));
-    assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
+    let outcome = run(launcher(&[], "true").env(VARIABLES[0], &dir));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (1, 1), "{}", outcome.stderr);
     for named in [text(&dir), VARIABLES[0], "--dir"] {
-        assert!(said.stderr.contains(named), "{}", said.stderr);
+        assert!(outcome.stderr.contains(named), "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn an_empty_variable_is_as_good_as_none() {
-    let said = run(launcher(&[], "echo $PROMETHEUS_MULTIPROC_DIR").env(VARIABLES[0], ""));
-    let line = directory_line(&said.stderr);
-    assert_eq!(line, format!("`{}`: private, in memory", said.stdout.trim()), "{}", said.stderr);
+fn an_empty_variable_counts_as_unset() {
+    let outcome = run(launcher(&[], "echo $PROMETHEUS_MULTIPROC_DIR").env(VARIABLES[0], ""));
+    let line = directory_line(&outcome.stderr);
+    assert_eq!(
+        line,
+        format!("`{}`: private, in memory", outcome.stdout.trim()),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
-fn what_is_kept_and_what_is_compacted_is_logged() {
+fn reset_and_compaction_are_logged_at_the_start() {
     let dir = TestDir::in_memory("logged");
     let path = text(dir.path());
     let all = "compacting files of all ended processes (";
@@ -118,15 +128,15 @@ fn what_is_kept_and_what_is_compacted_is_logged() {
         (&["--compact", "all", "--keep-files"], "from --dir, in memory, not reset", all),
     ];
     for (flags, directory, compaction) in cases {
-        let said = run(&mut launcher(&[&["--dir", path], flags].concat(), "true"));
-        let lines: Vec<&str> = said.stderr.lines().collect();
-        assert_eq!((said.status, lines.len()), (0, 3), "{}", said.stderr);
+        let outcome = run(&mut launcher(&[&["--dir", path], flags].concat(), "true"));
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!((outcome.status, lines.len()), (0, 3), "{}", outcome.stderr);
         let start = format!("multiprom: directory `{path}`: {directory}");
-        assert!(lines[0].starts_with(&start), "{}", said.stderr);
-        assert!(lines[1].starts_with(&format!("multiprom: {compaction}")), "{}", said.stderr);
+        assert!(lines[0].starts_with(&start), "{}", outcome.stderr);
+        assert!(lines[1].starts_with(&format!("multiprom: {compaction}")), "{}", outcome.stderr);
     }
-    let said = run(&mut launcher(&["--dir", path, "--keep-files", "--reset"], "true"));
-    assert_eq!((said.status, said.stderr.lines().count()), (2, 1), "{}", said.stderr);
+    let outcome = run(&mut launcher(&["--dir", path, "--keep-files", "--reset"], "true"));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
 }
 
 #[test]
@@ -140,12 +150,12 @@ fn a_private_directory_on_disk_is_reported_with_the_reason() {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).arg(multiprom().get_program());
     command.env_remove(VARIABLES[0]).env_remove(VARIABLES[1]).env("TMPDIR", dir.path());
-    let said = run(&mut command);
-    if said.stderr.contains("unshare") || said.stderr.contains("mount:") {
-        return skip(&format!("nothing can be mounted here: {}", said.stderr.trim()));
+    let outcome = run(&mut command);
+    if outcome.stderr.contains("unshare") || outcome.stderr.contains("mount:") {
+        return skip(&format!("nothing can be mounted here: {}", outcome.stderr.trim()));
     }
-    assert_eq!(said.status, 0, "{}", said.stderr);
-    let line = directory_line(&said.stderr);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let line = directory_line(&outcome.stderr);
     assert!(line.starts_with(&format!("`{}/multiprom-", dir.path().display())), "{line}");
     assert!(line.contains("`: private, on disk ("), "{line}");
     let reason = "because memory cannot be used: directory `/dev/shm/multiprom-";
@@ -197,7 +207,7 @@ fn end(mut running: Running) {
 }
 
 #[test]
-fn a_run_that_would_reset_what_another_one_counts_is_refused() {
+fn a_run_that_would_reset_the_directory_of_another_run_fails() {
     let dir = TestDir::new("second");
     let (first, url) = staying(dir.path(), &[]);
     for (flags, variable) in [(&["--dir", text(dir.path())][..], false), (&["--reset"], true)] {
@@ -205,22 +215,22 @@ fn a_run_that_would_reset_what_another_one_counts_is_refused() {
         if variable {
             second.env(VARIABLES[0], dir.path());
         }
-        let said = run(&mut second);
-        assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{}", said.stderr);
-        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+        let outcome = run(&mut second);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
         let remedy = if variable { "omit --reset" } else { "--keep-files" };
         for named in [text(dir.path()), "another `multiprom run` uses it", remedy] {
-            assert!(said.stderr.contains(named), "{}", said.stderr);
+            assert!(outcome.stderr.contains(named), "{}", outcome.stderr);
         }
         assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
     }
     end(first);
-    let said = run(&mut launcher(&["--dir", text(dir.path())], "true"));
-    assert_eq!((said.status, jobs_in(dir.path())), (0, 0.0), "{}", said.stderr);
+    let outcome = run(&mut launcher(&["--dir", text(dir.path())], "true"));
+    assert_eq!((outcome.status, jobs_in(dir.path())), (0, 0.0), "{}", outcome.stderr);
 }
 
 #[test]
-fn a_run_that_resets_nothing_shares_the_directory_and_keeps_others_from_a_reset() {
+fn a_run_without_reset_shares_the_directory_and_prevents_resets() {
     let dir = TestDir::new("shared");
     let (first, url) = staying(dir.path(), &[]);
     let (second, second_url) = staying(dir.path(), &["--keep-files"]);
@@ -248,15 +258,15 @@ fn a_run_inside_a_run_records_into_the_directory_of_the_outer_one() {
     let url = outer.url();
     assert_eq!(outer.line_after("counted "), "0");
     assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
-    let said = outer.stderr();
-    let lines: Vec<&str> = said.lines().filter(|line| line.contains("directory `")).collect();
-    assert_eq!(lines.len(), 2, "{said}");
-    assert!(lines[1].ends_with(", shared with another `multiprom run`"), "{said}");
+    let outcome = outer.stderr();
+    let lines: Vec<&str> = outcome.lines().filter(|line| line.contains("directory `")).collect();
+    assert_eq!(lines.len(), 2, "{outcome}");
+    assert!(lines[1].ends_with(", shared with another `multiprom run`"), "{outcome}");
     end(outer);
 }
 
 #[test]
-fn the_lock_is_free_when_a_run_is_killed_though_its_command_lives_on() {
+fn the_lock_is_free_after_a_run_is_killed_although_its_command_lives() {
     let dir = TestDir::new("killed");
     let script = counting(5, "echo pid $$ && exec sleep 600");
     let mut killed = Running::start(&mut launcher(&["--dir", text(dir.path())], &script));
@@ -264,13 +274,13 @@ fn the_lock_is_free_when_a_run_is_killed_though_its_command_lives_on() {
     killed.signal("KILL");
     killed.wait();
     assert!(is_alive(orphan));
-    let said = run(&mut launcher(&["--dir", text(dir.path())], "true"));
+    let outcome = run(&mut launcher(&["--dir", text(dir.path())], "true"));
     signal(orphan, "KILL");
-    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 }
 
 #[test]
-fn the_file_that_is_locked_is_no_series_file() {
+fn the_lock_file_is_not_read_as_a_series_file() {
     let dir = TestDir::new("hidden");
     let (running, url) = staying(dir.path(), &[]);
     assert!(dir.path().join(LOCK_NAME).exists());
@@ -299,12 +309,12 @@ fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
     let start = |flags: &[&str]| {
         run(&mut launcher(&[&["--dir", text(dir.path())], flags].concat(), "echo started"))
     };
-    let said = start(&[]);
-    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{}", said.stderr);
-    assert!(said.stderr.contains(text(dir.path())) && said.stderr.contains(LOCK_NAME));
-    let said = start(&["--keep-files"]);
-    assert_eq!((said.status, said.stdout.as_str()), (0, "started\n"), "{}", said.stderr);
-    let line = said.stderr.lines().find(|line| line.contains("cannot be locked")).unwrap();
+    let outcome = start(&[]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(text(dir.path())) && outcome.stderr.contains(LOCK_NAME));
+    let outcome = start(&["--keep-files"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "started\n"), "{}", outcome.stderr);
+    let line = outcome.stderr.lines().find(|line| line.contains("cannot be locked")).unwrap();
     assert!(line.contains(text(dir.path())), "{line}");
     assert_eq!(jobs_in(dir.path()), 5.0);
 }

@@ -8,11 +8,11 @@ use std::process::Command;
 use multiprom::list_files;
 
 use crate::support::mount::{is_root, succeeds};
-use crate::support::survivor::{Obedient, log_lines, merged, value};
+use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
 use crate::support::{TestDir, example, output_of, skip};
 
 #[test]
-fn a_program_with_raised_privileges_does_not_follow_the_variable() {
+fn a_program_with_raised_privileges_ignores_the_variable() {
     if !is_root() {
         return skip("only root can make a program setuid");
     }
@@ -35,13 +35,13 @@ fn a_program_with_raised_privileges_does_not_follow_the_variable() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_refused_and_neither_followed_nor_waited_for() {
+fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
     let dir = TestDir::new("refused");
     let elsewhere = TestDir::new("elsewhere");
-    let mut worker = Obedient::new(dir.path());
-    worker.tell("record");
-    let mut other = Obedient::new(elsewhere.path());
-    other.tell("record");
+    let mut worker = ControlledWorker::new(dir.path());
+    worker.execute("record");
+    let mut other = ControlledWorker::new(elsewhere.path());
+    other.execute("record");
     let files = list_files(elsewhere.path()).unwrap();
     let target = &files.iter().find(|file| file.metric_type == Some("counter")).unwrap().path;
     let at = |number: u32| dir.path().join(format!("counter_{number}-0000000a.db"));
@@ -72,7 +72,7 @@ fn what_is_no_plain_file_is_refused_and_neither_followed_nor_waited_for() {
     assert_eq!((skipped("open"), skipped("linked")), (1.0, 1.0));
     assert_eq!(skipped("not_regular"), count as f64 - 2.0);
     // The writer goes on beside them.
-    worker.tell("record");
+    worker.execute("record");
     assert_eq!(value(&merged(dir.path()), "plain_total"), 2.0);
     worker.end();
     other.end();
@@ -81,15 +81,15 @@ fn what_is_no_plain_file_is_refused_and_neither_followed_nor_waited_for() {
 #[test]
 fn thousands_of_foreign_files_disturb_no_writer() {
     let dir = TestDir::new("foreign");
-    let mut worker = Obedient::new(dir.path());
+    let mut worker = ControlledWorker::new(dir.path());
     let pid = worker.program.id();
     for number in 0..2_000 {
         fs::write(dir.path().join(format!("foreign{number}")), "x").unwrap();
         let target = dir.path().join("nowhere");
         symlink(target, dir.path().join(format!("counter_{pid}-{number:08x}.db.old"))).unwrap();
     }
-    worker.tell("record");
-    worker.tell("series a");
+    worker.execute("record");
+    worker.execute("series a");
     assert_eq!(value(&merged(dir.path()), "plain_total"), 1.0);
     assert_eq!(list_files(dir.path()).unwrap().len(), 8);
     assert!(!dir.path().join("nowhere").exists());
@@ -97,13 +97,13 @@ fn thousands_of_foreign_files_disturb_no_writer() {
 }
 
 #[test]
-fn a_directory_that_others_may_write_is_warned_about_once() {
+fn a_directory_that_others_can_write_is_warned_about_once() {
     for (mode, lines) in [(0o777, 1), (0o1777, 1), (0o770, 1), (0o755, 0)] {
         let dir = TestDir::new("open");
         fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
-        let mut worker = Obedient::new(dir.path());
-        worker.tell("record");
-        worker.tell("series a");
+        let mut worker = ControlledWorker::new(dir.path());
+        worker.execute("record");
+        worker.execute("series a");
         let log = log_lines(&worker.end());
         assert_eq!(log.len(), lines, "{mode:o}: {log:#?}");
         assert!(log.iter().all(|line| line.contains("other users may create files")), "{log:#?}");

@@ -12,7 +12,7 @@ use multiprom::{Backend, Counter, Registry};
 
 use crate::support::http::{Connection, sum_of};
 use crate::support::process::Running;
-use crate::support::{Ending, TestDir, multiprom, wait_for};
+use crate::support::{SetOnDrop, TestDir, multiprom, wait_for};
 
 /// How long a scrape may take. Without limits it was 12 s to 75 s under these attacks.
 const MAX_TIME: Duration = Duration::from_secs(5);
@@ -121,12 +121,12 @@ impl Served {
 }
 
 #[test]
-fn clients_that_read_a_byte_a_second_hold_up_nobody() {
+fn clients_that_read_a_byte_a_second_do_not_block_others() {
     let served = Served::start("trickle", SERIES);
     let mut trickling = served.attackers(60, REQUEST);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _ending = Ending(&is_over);
+        let _ending = SetOnDrop(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 for stream in &mut trickling {
@@ -141,7 +141,7 @@ fn clients_that_read_a_byte_a_second_hold_up_nobody() {
 }
 
 #[test]
-fn clients_that_do_not_read_hold_up_nobody_at_any_length() {
+fn clients_that_do_not_read_do_not_block_others_at_any_length() {
     for (series, request) in [(SERIES, REQUEST), (MANY_SERIES, REQUEST), (SERIES, OLD_REQUEST)] {
         let served = Served::start("unread", series);
         let _attackers = served.attackers(64, request);
@@ -150,7 +150,7 @@ fn clients_that_do_not_read_hold_up_nobody_at_any_length() {
 }
 
 #[test]
-fn connections_without_a_whole_request_hold_up_nobody() {
+fn connections_without_a_complete_request_do_not_block_others() {
     for sent in [&b""[..], HALF_HEAD] {
         let served = Served::start("incomplete", 10);
         let _attackers = served.attackers(300, sent);
@@ -160,7 +160,7 @@ fn connections_without_a_whole_request_hold_up_nobody() {
 }
 
 #[test]
-fn all_attacks_together_hold_up_nobody() {
+fn all_slow_clients_together_do_not_block_others() {
     let served = Served::start("together", SERIES);
     let _half = served.attackers(256, HALF_HEAD);
     let _unread = served.attackers(64, REQUEST);
@@ -182,7 +182,7 @@ fn the_longest_idle_connection_is_closed_for_a_new_one() {
 }
 
 #[test]
-fn a_response_that_is_broken_off_never_looks_whole() {
+fn an_aborted_response_never_looks_complete() {
     let served = Served::start("broken", MANY_SERIES);
     let mut slow = Connection::open(&served.url).unwrap();
     slow.send(REQUEST).unwrap();
@@ -192,12 +192,12 @@ fn a_response_that_is_broken_off_never_looks_whole() {
 }
 
 #[test]
-fn a_body_for_http_1_0_that_is_too_long_is_refused_with_the_reason() {
+fn a_too_long_http_1_0_body_is_refused_with_the_reason() {
     let served = Served::start("old", MANY_SERIES);
     let mut old = Connection::open(&served.url).unwrap();
     old.send(OLD_REQUEST).unwrap();
-    let answer = old.answer(false).unwrap();
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.body, "more than 16777216 bytes: too much for HTTP/1.0, use HTTP/1.1\n");
+    let response = old.answer(false).unwrap();
+    assert_eq!(response.status, 503);
+    assert_eq!(response.body, "more than 16777216 bytes: too much for HTTP/1.0, use HTTP/1.1\n");
     served.scrape();
 }

@@ -12,7 +12,7 @@ use multiprom::{
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
-use crate::support::survivor::{Obedient, log_lines, merged, said, survivor, value};
+use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, survivor, value};
 use crate::support::{TestDir, assert_success, example, skip};
 
 const NOBODY: u32 = 65534;
@@ -32,7 +32,7 @@ fn assert_survived(dir: &Path, output: &Output, reason: &str) {
         assert!(file.error.is_none() && file.len >= 16 * 1024, "{file:?}");
     }
     let merged = merged(dir);
-    let recorded = said(output, "recorded");
+    let recorded = printed(output, "recorded");
     for series in [
         "plain_total",
         "labelled_total{label=\"old\"}",
@@ -62,7 +62,7 @@ fn a_disk_that_fills_up_drops_new_series_and_keeps_every_recorded_value() {
 }
 
 #[test]
-fn values_are_stored_on_a_full_disk_however_often_it_is_synced() {
+fn values_are_stored_on_a_full_disk_also_after_writeback() {
     for mount in mount::each() {
         let dir = mount.directory("app");
         mount.fill_up_to(MIB / 3);
@@ -70,8 +70,8 @@ fn values_are_stored_on_a_full_disk_however_often_it_is_synced() {
             skip("before Linux 6.17 a full btrfs raises a signal");
             continue;
         }
-        let mut worker = Obedient::new(&dir);
-        worker.tell("many 800");
+        let mut worker = ControlledWorker::new(&dir);
+        worker.execute("many 800");
         // What was left of the last step of growth.
         mount.fill_up();
         assert_stored(&mount, &dir, worker);
@@ -87,10 +87,10 @@ fn kernel() -> (u32, u32) {
 
 /// A worker that has found room for some of 800 series goes on with all of them; what is in files is stored
 /// whenever its pages were written back.
-fn assert_stored(mount: &Mount, dir: &Path, mut worker: Obedient) {
+fn assert_stored(mount: &Mount, dir: &Path, mut worker: ControlledWorker) {
     for _ in 0..3 {
         mount.sync();
-        worker.tell("many 800");
+        worker.execute("many 800");
     }
     let merged = merged(dir);
     let values: Vec<&str> = merged
@@ -121,7 +121,7 @@ fn a_disk_that_is_full_before_the_first_sample_gets_no_file() {
 
 /// Tried with the quotas that need no package: users' on a tmpfs, and those of btrfs.
 #[test]
-fn a_quota_that_is_used_up_is_as_a_full_disk() {
+fn an_exhausted_quota_is_handled_like_a_full_disk() {
     let mounts = [Mount::tmpfs_with_quota(320 * 1024), Mount::btrfs_with_quota(320 * 1024)];
     if mounts.iter().all(Option::is_none) {
         return skip("no file system with quotas can be mounted here");
@@ -130,8 +130,9 @@ fn a_quota_that_is_used_up_is_as_a_full_disk() {
         let dir = mount.path().join("limited");
         fs::create_dir_all(&dir).unwrap();
         std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-        let mut worker = Obedient::start(survivor("obey", &dir).uid(NOBODY).gid(NOBODY));
-        worker.tell("many 800");
+        let mut worker =
+            ControlledWorker::start(survivor("commands", &dir).uid(NOBODY).gid(NOBODY));
+        worker.execute("many 800");
         let line = worker.program.line_after("multiprom: ");
         assert!(line.contains("Disk quota exceeded"), "{}: {line}", mount.name());
         assert_stored(&mount, &dir, worker);
@@ -158,7 +159,7 @@ fn assert_growth_is_reserved(dir: &Path) {
 }
 
 #[test]
-fn a_limit_on_file_sizes_sends_the_host_no_signal() {
+fn a_limit_on_file_sizes_raises_no_signal_in_the_host() {
     for action in ["default", "handler"] {
         let dir = TestDir::new(action);
         let output = run(survivor("file-size", dir.path()).arg(action));
@@ -168,14 +169,14 @@ fn a_limit_on_file_sizes_sends_the_host_no_signal() {
 }
 
 #[test]
-fn little_address_space_makes_mappings_smaller() {
+fn mappings_are_smaller_if_address_space_is_limited() {
     let dir = TestDir::new("address-space");
     let output = run(&mut survivor("address-space", dir.path()));
     assert_or_dropped_as(dir.path(), &output, "map");
 }
 
 #[test]
-fn locked_memory_makes_mappings_smaller_and_stays_the_hosts() {
+fn mappings_are_smaller_if_memory_is_locked() {
     if !is_root() {
         return skip("only root can give up the right to lock all memory");
     }
@@ -188,7 +189,7 @@ fn locked_memory_makes_mappings_smaller_and_stays_the_hosts() {
         let output = run(program.uid(user).gid(user));
         assert_or_dropped_as(dir.path(), &output, "map");
         // In KiB; a single segment has 16 MiB of addresses.
-        assert!(said(&output, "locked") < 16.0 * 1024.0, "{output:?}");
+        assert!(printed(&output, "locked") < 16.0 * 1024.0, "{output:?}");
     }
 }
 
@@ -196,7 +197,7 @@ fn locked_memory_makes_mappings_smaller_and_stays_the_hosts() {
 #[track_caller]
 fn assert_or_dropped_as(dir: &Path, output: &Output, reason: &str) {
     let merged = merged(dir);
-    let recorded = said(output, "recorded");
+    let recorded = printed(output, "recorded");
     assert!(value(&merged, "plain_total") == recorded, "{merged}");
     assert!(list_files(dir).unwrap().iter().all(|file| file.error.is_none()));
     let lines = log_lines(output);
@@ -208,11 +209,11 @@ fn assert_or_dropped_as(dir: &Path, output: &Output, reason: &str) {
 }
 
 #[test]
-fn a_process_without_descriptors_records_on_and_uses_files_again_when_there_are_some() {
+fn a_process_without_free_descriptors_records_and_uses_files_again_later() {
     let dir = TestDir::new("open-files");
     let output = run(&mut survivor("open-files", dir.path()));
     let merged = merged(dir.path());
-    let recorded = said(&output, "recorded");
+    let recorded = printed(&output, "recorded");
     assert_eq!(value(&merged, "early_total"), 2.0);
     for series in ["plain_total", "sizes_count", "times_sum", "level_sum"] {
         assert_eq!(value(&merged, series), recorded, "{series}");
@@ -228,7 +229,7 @@ fn a_process_without_descriptors_records_on_and_uses_files_again_when_there_are_
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_the_host_one_line() {
+fn an_unwritable_directory_is_logged_in_one_line() {
     if !is_root() {
         return skip("only root can become another user");
     }
@@ -241,7 +242,7 @@ fn a_directory_that_cannot_be_written_costs_the_host_one_line() {
 }
 
 #[test]
-fn a_file_system_that_was_not_tried_is_refused_unless_it_is_asked_for() {
+fn an_unsupported_file_system_is_rejected_unless_it_is_allowed() {
     let dir = "/proc/self/fdinfo";
     assert_eq!(Backend::directory(dir).unwrap_err().kind(), ErrorKind::Unsupported);
     let refused = MultiProcessCollector::new(dir).err().unwrap();
@@ -251,7 +252,7 @@ fn a_file_system_that_was_not_tried_is_refused_unless_it_is_asked_for() {
 }
 
 #[test]
-fn ext2_and_ext3_are_refused_although_they_look_like_ext4() {
+fn ext2_and_ext3_are_rejected_although_they_look_like_ext4() {
     for name in ["ext2", "ext3"] {
         let Some(mount) = Mount::old_ext(name) else {
             skip(&format!("an {name} cannot be mounted here"));
@@ -297,7 +298,7 @@ fn assert_zeros_reserved(dir: &Path, output: &Output) {
     let dropped = "multiprom_dropped_series_total{reason=\"space\"}";
     let dropped = if merged.contains(dropped) { value(&merged, dropped) } else { 0.0 };
     assert!(of("filling_total{") > 10.0, "{merged}");
-    assert_eq!(of("filling_total{") + dropped, said(output, "made"));
+    assert_eq!(of("filling_total{") + dropped, printed(output, "made"));
     for file in list_files(dir).unwrap() {
         let metadata = file.path.metadata().unwrap();
         assert!(file.error.is_none() && metadata.blocks() * 512 >= file.len, "{file:?}");

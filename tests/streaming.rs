@@ -9,7 +9,7 @@ use multiprom::exposition::{Exposition, Format};
 use multiprom::http::Exporter;
 use multiprom::{FamilySink, Gatherer};
 
-use crate::support::http::{Answer, Connection, get};
+use crate::support::http::{Connection, Response, get};
 use crate::support::process::Running;
 use crate::support::{example, wait_for};
 
@@ -17,7 +17,7 @@ use crate::support::{example, wait_for};
 const HUGE: usize = 20_000;
 /// What is longer is sent in chunks.
 const MAX_WHOLE_LEN: usize = 320 * 1024;
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives many samples under a lock, as a collector may.
 #[derive(Clone, Default)]
@@ -42,7 +42,7 @@ impl Samples {
 
     fn wait_for_scrape(&self) {
         let has_begun = || self.0.begun.load(Ordering::Relaxed) > 0;
-        wait_for("scrape", ANSWER_TIMEOUT, || has_begun().then_some(()));
+        wait_for("scrape", RESPONSE_TIMEOUT, || has_begun().then_some(()));
     }
 
     fn start(&self) -> Exporter {
@@ -71,13 +71,13 @@ fn open(exporter: &Exporter) -> Connection {
     Connection::open(exporter.url()).unwrap()
 }
 
-fn unpacked(answer: &Answer) -> Vec<u8> {
+fn unpacked(response: &Response) -> Vec<u8> {
     let mut plain = Vec::new();
-    match answer.header("content-encoding") {
-        None => return answer.bytes.clone(),
-        Some("gzip") => flate2::read::MultiGzDecoder::new(&*answer.bytes).read_to_end(&mut plain),
+    match response.header("content-encoding") {
+        None => return response.bytes.clone(),
+        Some("gzip") => flate2::read::MultiGzDecoder::new(&*response.bytes).read_to_end(&mut plain),
         Some(_) => {
-            zstd::stream::read::Decoder::new(&*answer.bytes).unwrap().read_to_end(&mut plain)
+            zstd::stream::read::Decoder::new(&*response.bytes).unwrap().read_to_end(&mut plain)
         }
     }
     .unwrap();
@@ -85,7 +85,7 @@ fn unpacked(answer: &Answer) -> Vec<u8> {
 }
 
 #[test]
-fn every_length_arrives_whole_in_every_coding_on_one_connection() {
+fn bodies_of_every_length_arrive_complete_in_every_coding() {
     let samples = Samples::new(0);
     let exporter = samples.start();
     let mut connection = open(&exporter);
@@ -94,14 +94,14 @@ fn every_length_arrives_whole_in_every_coding_on_one_connection() {
         let whole = Exposition::encode(&samples, Format::Text).body;
         for coding in ["identity", "gzip", "zstd"] {
             let header = format!("Accept-Encoding: {coding}\r\n");
-            let answer = connection.request("GET", "/metrics", &header);
-            assert_eq!(answer.status, 200);
-            assert!(unpacked(&answer) == whole, "{count} samples, {coding}");
-            let is_streamed = answer.header("transfer-encoding").is_some();
-            assert_eq!(is_streamed, answer.header("content-length").is_none());
+            let response = connection.request("GET", "/metrics", &header);
+            assert_eq!(response.status, 200);
+            assert!(unpacked(&response) == whole, "{count} samples, {coding}");
+            let is_streamed = response.header("transfer-encoding").is_some();
+            assert_eq!(is_streamed, response.header("content-length").is_none());
             assert_eq!(
                 is_streamed,
-                answer.bytes.len() > MAX_WHOLE_LEN,
+                response.bytes.len() > MAX_WHOLE_LEN,
                 "{count} samples, {coding}"
             );
         }
@@ -109,17 +109,17 @@ fn every_length_arrives_whole_in_every_coding_on_one_connection() {
 }
 
 #[test]
-fn clients_without_chunked_coding_get_the_length() {
+fn clients_without_chunked_coding_get_a_content_length() {
     let samples = Samples::new(5000);
     let exporter = samples.start();
-    let answer = get(exporter.url()).unwrap();
+    let response = get(exporter.url()).unwrap();
     let whole = Exposition::encode(&samples, Format::Text).body;
-    assert_eq!(answer.header("content-length"), Some(answer.bytes.len().to_string().as_str()));
-    assert!(answer.bytes == whole);
+    assert_eq!(response.header("content-length"), Some(response.bytes.len().to_string().as_str()));
+    assert!(response.bytes == whole);
 }
 
 #[test]
-fn head_tells_what_get_would_and_sends_no_body() {
+fn head_sends_the_headers_of_get_without_a_body() {
     let exporter = Samples::new(HUGE).start();
     let mut connection = open(&exporter);
     for coding in ["identity", "gzip"] {
@@ -127,16 +127,16 @@ fn head_tells_what_get_would_and_sends_no_body() {
         let head = connection.request("HEAD", "/metrics", &header);
         assert_eq!((head.status, head.bytes.len()), (200, 0));
         // The connection is at the next answer.
-        let answer = connection.request("GET", "/metrics", &header);
+        let response = connection.request("GET", "/metrics", &header);
         for name in ["content-type", "content-encoding", "vary"] {
-            assert_eq!(head.header(name), answer.header(name), "{name}");
+            assert_eq!(head.header(name), response.header(name), "{name}");
         }
         assert_eq!(head.header("content-length"), None);
     }
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
+fn a_client_that_does_not_read_blocks_no_other_and_gets_the_whole_body_later() {
     // What sockets do not hold fits into memory.
     let samples = Samples::new(HUGE / 2);
     let exporter = samples.start();
@@ -151,7 +151,7 @@ fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
 }
 
 #[test]
-fn a_client_that_goes_away_in_the_middle_costs_nothing() {
+fn clients_that_disconnect_during_the_body_do_not_block_the_exporter() {
     let samples = Samples::new(HUGE);
     let exporter = samples.start();
     for _ in 0..20 {
@@ -166,7 +166,7 @@ fn a_client_that_goes_away_in_the_middle_costs_nothing() {
 }
 
 #[test]
-fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
+fn a_failed_gatherer_never_yields_a_complete_response() {
     let samples = Samples::new(1);
     samples.0.is_failing.store(true, Ordering::Relaxed);
     let exporter = samples.start();
@@ -188,7 +188,7 @@ fn a_gatherer_that_fails_never_leaves_what_looks_whole() {
 }
 
 #[test]
-fn a_gathering_that_hangs_holds_up_no_request_that_comes_later() {
+fn a_gatherer_that_hangs_blocks_no_later_request() {
     /// Hangs in the first scrape, until it is let go.
     struct Hanging(AtomicUsize, Mutex<()>);
 
@@ -206,7 +206,7 @@ fn a_gathering_that_hangs_holds_up_no_request_that_comes_later() {
     let lock = source.1.lock().unwrap();
     let mut first = open(&exporter);
     first.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    wait_for("scrape", ANSWER_TIMEOUT, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
+    wait_for("scrape", RESPONSE_TIMEOUT, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
     for scrape in 1..3 {
         let body = open(&exporter).request("GET", "/metrics", "").body;
         assert!(body.contains(&format!("\nscrape {scrape}\n")), "{body}");
@@ -216,7 +216,7 @@ fn a_gathering_that_hangs_holds_up_no_request_that_comes_later() {
 }
 
 #[test]
-fn an_exporter_that_stops_completes_what_it_gathers() {
+fn an_exporter_that_stops_completes_responses_in_progress() {
     let samples = Samples::new(5000);
     let exporter = samples.start();
     let whole = Exposition::encode(&samples, Format::Text).body;
@@ -235,7 +235,7 @@ fn an_exporter_that_stops_completes_what_it_gathers() {
 
 /// Memory of eight scrapes of 65,000 series, each of which has 4.4 MB of text.
 #[test]
-fn scrapes_take_a_megabyte_each_whatever_they_send() {
+fn a_scrape_takes_about_a_megabyte_whatever_its_length() {
     const SCRAPES: u64 = 8;
     for coding in ["identity", "gzip", "zstd"] {
         let mut command = example("test-streaming");
@@ -247,8 +247,8 @@ fn scrapes_take_a_megabyte_each_whatever_they_send() {
             let (url, header) = (&url, &header);
             let scrape = |number| {
                 let path = format!("/metrics?name[]=series&name[]={number}");
-                let answer = Connection::open(url).unwrap().request("GET", &path, header);
-                unpacked(&answer).len()
+                let response = Connection::open(url).unwrap().request("GET", &path, header);
+                unpacked(&response).len()
             };
             let scrapes: Vec<_> =
                 (0..SCRAPES).map(|number| scope.spawn(move || scrape(number))).collect();

@@ -42,14 +42,15 @@ fn exporter(dir: &Path) -> (Running, String) {
 }
 
 /// Asks the site until all of its workers have answered; how often it was asked, and who they are.
-fn ask_all(url: &str, asked: &mut u32) -> Vec<u32> {
+fn ask_all(url: &str, requests: &mut u32) -> Vec<u32> {
     let mut pids = BTreeSet::new();
-    wait_for("answers of all workers", PATIENCE, || {
+    wait_for("responses of all workers", PATIENCE, || {
         let url = format!("{url}/pid");
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| get(&url).unwrap().body)).collect();
-            let answers = clients.into_iter().map(|it| it.join().unwrap().parse::<u32>().unwrap());
-            pids.extend(answers.inspect(|_| *asked += 1));
+            let responses =
+                clients.into_iter().map(|it| it.join().unwrap().parse::<u32>().unwrap());
+            pids.extend(responses.inspect(|_| *requests += 1));
         });
         (pids.len() == WORKERS).then_some(())
     });
@@ -62,29 +63,29 @@ fn live_gauge(dir: &Path, pid: u32) -> PathBuf {
 
 /// Ends a worker of a site by a signal; the files of its live gauges go where a hook is seen to run.
 fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook: Hook) {
-    let mut asked = sum_of(&scrape(metrics), "app_requests_total") as u32;
-    let pids = ask_all(site, &mut asked);
+    let mut requests = sum_of(&scrape(metrics), "app_requests_total") as u32;
+    let pids = ask_all(site, &mut requests);
     let ended = pids[0];
     assert!(live_gauge(dir, ended).exists());
     // NOTE: uWSGI runs no hook in a worker that has sent a response and is not yet idle again.
     wait_for("an idle worker", PATIENCE, || is_asleep(ended).then_some(()));
     signal(ended, signal_name);
     wait_for("end of the worker", PATIENCE, || (!is_alive(ended)).then_some(()));
-    let assert_exact = |asked: u32| {
+    let assert_exact = |requests: u32| {
         let text = scrape(metrics);
-        assert_eq!(sum_of(&text, "app_requests_total"), f64::from(asked), "{text}");
+        assert_eq!(sum_of(&text, "app_requests_total"), f64::from(requests), "{text}");
         assert_eq!(sum_of(&text, "app_alive"), WORKERS as f64, "{text}");
     };
-    ask_all(site, &mut asked);
-    assert_exact(asked);
+    ask_all(site, &mut requests);
+    assert_exact(requests);
     match hook {
         Hook::With => wait_for("end of the live gauge", PATIENCE, || {
             (!live_gauge(dir, ended).exists()).then_some(())
         }),
         Hook::Without => assert!(live_gauge(dir, ended).exists()),
     }
-    ask_all(site, &mut asked);
-    assert_exact(asked);
+    ask_all(site, &mut requests);
+    assert_exact(requests);
 }
 
 #[test]
@@ -189,7 +190,7 @@ fn processes_of_supervisord_leave_with_its_listener_and_without() {
 }
 
 #[test]
-fn systemd_understands_the_unit() {
+fn systemd_accepts_the_unit() {
     if !is_installed("systemd-analyze") {
         return;
     }
@@ -201,9 +202,14 @@ fn systemd_understands_the_unit() {
     assert!(text.contains(command.get_program().to_str().unwrap()));
     let unit = dir.path().join("app.service");
     fs::write(&unit, text).unwrap();
-    let said = run(Command::new("systemd-analyze").arg("verify").arg(&unit));
-    if said.stderr.contains("Failed to") && !said.stderr.contains("app.service") {
-        return skip(&format!("systemd-analyze cannot work here: {}", said.stderr.trim()));
+    let outcome = run(Command::new("systemd-analyze").arg("verify").arg(&unit));
+    if outcome.stderr.contains("Failed to") && !outcome.stderr.contains("app.service") {
+        return skip(&format!("systemd-analyze cannot work here: {}", outcome.stderr.trim()));
     }
-    assert_eq!((said.status, said.stderr.contains("app.service")), (0, false), "{}", said.stderr);
+    assert_eq!(
+        (outcome.status, outcome.stderr.contains("app.service")),
+        (0, false),
+        "{}",
+        outcome.stderr
+    );
 }

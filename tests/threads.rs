@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
-use multiprom::{
-    Backend, Counter, CounterHandle, Gauge, GaugeMode, Histogram, Registry, Summary, list_files,
-};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, list_files};
 
 use crate::support::TestDir;
-use crate::support::samples::ours;
+use crate::support::samples::own_samples;
 
 /// Entries that a series may have: one of each owner, and one that is shared.
 const MAX_ENTRIES: usize = 17;
@@ -31,7 +29,7 @@ fn values(dir: &Path) -> BTreeMap<String, f64> {
         let labels: Vec<&str> = line.labels.values().map(String::as_str).collect();
         (format!("{} {}", line.name, labels.join(" ")).trim().to_owned(), line.value())
     };
-    ours(dir).0.into_iter().map(line).collect()
+    own_samples(dir).0.into_iter().map(line).collect()
 }
 
 /// Entries of all files of a type.
@@ -118,7 +116,7 @@ fn five_thousand_threads_in_turn_share_a_few_entries() {
 }
 
 #[test]
-fn waves_of_threads_take_cells_over_without_a_loss() {
+fn waves_of_threads_reuse_cells_without_a_loss() {
     const WAVES: usize = 60;
     const THREADS: usize = 40;
     let _places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,10 +182,10 @@ fn a_thread_that_panics_under_guards_leaves_everything_usable() {
 }
 
 #[test]
-fn what_thread_local_values_record_when_they_are_dropped_counts() {
+fn recordings_in_destructors_of_thread_local_values_count() {
     const THREADS: usize = 200;
     /// Records when it is dropped: into a series that the thread has recorded into before, and a new one.
-    struct Last(CounterHandle, CounterHandle);
+    struct Last(Counter, Counter);
     impl Drop for Last {
         fn drop(&mut self) {
             for _ in 0..10 {

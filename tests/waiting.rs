@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::mount::Mount;
 use crate::support::process::PATIENCE;
-use crate::support::survivor::{Obedient, log_lines, merged, said, value};
+use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, value};
 use crate::support::{TestDir, assert_success, example, skip, wait_for};
 
 /// Runs a scenario to its end; it logs that many lines.
@@ -19,50 +19,50 @@ fn run(scenario: &str, dir: &std::path::Path, lines: usize) -> std::process::Out
 }
 
 #[test]
-fn what_is_first_recorded_during_a_long_fork_is_in_the_files_after_it() {
+fn series_created_during_a_long_fork_are_written_after_it() {
     let dir = TestDir::new("slow-fork");
     let output = run("slow-fork", dir.path(), 1);
     // In milliseconds. One recording waits for the fork, and no other does.
-    assert!(said(&output, "longest") < 2_500.0, "{output:?}");
+    assert!(printed(&output, "longest") < 2_500.0, "{output:?}");
 }
 
 #[test]
-fn statics_that_are_used_before_their_directory_exists_are_in_the_files_when_it_does() {
+fn statics_used_before_their_directory_exists_are_written_when_it_does() {
     let parent = TestDir::new("late-directory");
     run("late-directory", &parent.path().join("app"), 1);
 }
 
 #[test]
-fn what_threads_record_while_no_file_can_be_opened_is_in_the_files_once() {
+fn recordings_made_while_no_file_can_be_opened_are_written_exactly_once() {
     let dir = TestDir::new("no-descriptors");
     let output = run("no-descriptors", dir.path(), 1);
-    assert_eq!(said(&output, "dropped"), 5.0);
+    assert_eq!(printed(&output, "dropped"), 5.0);
 }
 
 #[test]
-fn closing_writes_what_can_be_written() {
+fn close_writes_waiting_series() {
     let dir = TestDir::new("close-waiting");
     run("close", dir.path(), 1);
 }
 
 #[test]
-fn what_is_first_recorded_on_a_full_disk_is_in_the_files_when_there_is_space() {
+fn series_created_on_a_full_disk_are_written_when_space_is_free() {
     let Some(mount) = Mount::tmpfs("size=8m") else {
         return skip("a small tmpfs cannot be mounted here");
     };
     let dir = mount.directory("app");
     mount.fill_up();
-    let mut worker = Obedient::new(&dir);
-    (0..3).for_each(|_| worker.tell("record"));
+    let mut worker = ControlledWorker::new(&dir);
+    (0..3).for_each(|_| worker.execute("record"));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     fs::remove_file(mount.path().join("full")).unwrap();
     let mut count = 3;
     wait_for("files", PATIENCE, || {
-        worker.tell("record");
+        worker.execute("record");
         count += 1;
         (fs::read_dir(&dir).unwrap().count() > 0).then_some(())
     });
-    worker.tell(&format!("check {count}"));
+    worker.execute(&format!("check {count}"));
     let merged = merged(&dir);
     for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "times_sum"] {
         assert_eq!(value(&merged, series), f64::from(count), "{series}");
@@ -73,7 +73,7 @@ fn what_is_first_recorded_on_a_full_disk_is_in_the_files_when_there_is_space() {
     let told =
         |what: &str| value(&merged, &format!("multiprom_{what}_series_total{{reason=\"space\"}}"));
     assert_eq!((told("dropped"), told("recovered")), (9.0, 9.0));
-    worker.tell("record");
-    worker.tell(&format!("check {}", count + 1));
+    worker.execute("record");
+    worker.execute(&format!("check {}", count + 1));
     assert_eq!(log_lines(&worker.end()).len(), 1);
 }

@@ -1,42 +1,47 @@
-//! Directories for benchmarks, and processes that fill them.
+//! Directories for benchmarks, and processes that record into them.
 //!
-//! A benchmark's program starts itself again as a worker: [`become_worker_if_asked`] comes first in
-//! its `main`. Each worker records what its [`Shape`] has for one process, and ends.
-//! `compare/python_workload.py` records the same with the Python client.
+//! A benchmark starts itself again as a worker: its `main` calls [`become_worker_if_asked`] first. Each worker
+//! records the samples of one process of its [`Shape`], and exits. `compare/python_workload.py` records the same with
+//! the Python client.
 
-#![allow(dead_code, reason = "each of several programs uses a part of it")]
+#![allow(dead_code, reason = "each program that includes this file uses a part of it")]
 
 use std::collections::VecDeque;
 use std::env;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, Child, Command};
 use std::str::FromStr;
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
+
+#[path = "../../tests/support/temp_dir.rs"]
+mod temp_dir;
+
+pub use temp_dir::TestDir;
 
 /// Samples of one histogram in a series file: the 14 default buckets, that of `+Inf`, and the sum.
 const HISTOGRAM_SAMPLES: usize = 16;
 /// Samples of one summary: count and sum.
 const SUMMARY_SAMPLES: usize = 2;
 
-/// Processes that run at once.
+/// Number of workers that run at once.
 const AT_ONCE: usize = 4;
 
-/// Holds a [`Task`].
+/// The environment variable with the [`Task`] of a worker.
 const WORKER_VARIABLE: &str = "MULTIPROM_BENCH_WORKER";
 const DIR_VARIABLE: &str = "MULTIPROM_BENCH_WORKER_DIR";
 
-/// What the processes of a directory record.
+/// The samples that the processes of a directory record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub name: &'static str,
     pub processes: usize,
-    /// Samples that each process has and all have in common.
+    /// Samples per process whose keys all processes have.
     pub shared: usize,
-    /// Samples that each process has and no other.
+    /// Samples per process whose keys no other process has.
     pub own: usize,
     pub types: Types,
     pub order: Order,
@@ -45,17 +50,17 @@ pub struct Shape {
 /// The types of metrics in a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Types {
-    /// 5 % gauges, 30 % samples of histograms, 5 % samples of summaries; the rest is counters.
+    /// 5 % gauges, 30 % samples of histograms, 5 % samples of summaries; the rest are counters.
     Mix,
     Counters,
 }
 
-/// In which order a process records its series for the first time.
+/// The order in which a process creates its series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// In that of every other process.
+    /// The same in all processes.
     Same,
-    /// Shuffled, in each process otherwise.
+    /// Shuffled, differently in each process.
     Shuffled,
 }
 
@@ -72,7 +77,7 @@ impl Shape {
         Shape { name, processes, shared, own: 0, types: Types::Mix, order: Order::Same }
     }
 
-    /// Samples of each process.
+    /// Samples per process.
     pub const fn series(&self) -> usize {
         self.shared + self.own
     }
@@ -88,30 +93,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A directory in memory where there is such a file system, removed when this is dropped.
-pub struct ScratchDir(PathBuf);
-
-impl ScratchDir {
-    pub fn new(name: &str) -> ScratchDir {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-        let path = base.join(format!("multiprom-{name}-{}", process::id()));
-        std::fs::create_dir_all(&path).expect("a scratch directory can be made");
-        ScratchDir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for ScratchDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// What one worker does, as its environment tells it.
+/// The work of one worker, passed in its environment.
 #[derive(Debug)]
 struct Task {
     shape: Shape,
@@ -129,7 +111,7 @@ impl FromStr for Task {
     type Err = io::Error;
 
     fn from_str(text: &str) -> io::Result<Task> {
-        let invalid = || io::Error::other(format!("`{text}` is no task of a worker"));
+        let invalid = || io::Error::other(format!("`{text}` is not the task of a worker"));
         let words: Vec<&str> = text.split(' ').collect();
         let [number, shared, own, types, order] = words[..] else { return Err(invalid()) };
         let number_of = |word: &str| word.parse().map_err(|_| invalid());
@@ -141,21 +123,21 @@ impl FromStr for Task {
     }
 }
 
-/// Records and exits, in a process that [`fill`] has started.
+/// Records and exits, if this process was started by [`fill`].
 pub fn become_worker_if_asked() {
     if let (Some(dir), Ok(task)) = (env::var_os(DIR_VARIABLE), env::var(WORKER_VARIABLE)) {
-        let task: Task = task.parse().expect("a worker is told what to do");
+        let task: Task = task.parse().expect("the task of a worker");
         record(Path::new(&dir), &task.shape, task.number).expect("a worker can record");
         process::exit(0);
     }
 }
 
-/// Has all processes of a shape record into `dir`.
+/// Records all processes of a shape into `dir`.
 pub fn fill(dir: &Path, shape: &Shape) -> io::Result<()> {
     fill_part(dir, shape, 0..shape.processes)
 }
 
-/// Has the processes of these numbers record into `dir`.
+/// Records the processes with these numbers into `dir`.
 pub fn fill_part(dir: &Path, shape: &Shape, numbers: Range<usize>) -> io::Result<()> {
     let program = env::current_exe()?;
     let mut running: VecDeque<Child> = VecDeque::new();
@@ -179,8 +161,7 @@ fn end(mut worker: Child) -> io::Result<()> {
     Ok(())
 }
 
-/// Records as the process of this number does; what it has is in its files for as long as the registry is
-/// there.
+/// Records what the process with this number does. Its files belong to a living writer until the registry is dropped.
 pub fn record(dir: &Path, shape: &Shape, number: usize) -> multiprom::Result<Registry> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let families = Families::register(&registry)?;
@@ -192,17 +173,17 @@ pub fn record(dir: &Path, shape: &Shape, number: usize) -> multiprom::Result<Reg
 /// The families of a process.
 struct Families {
     requests: Family<Counter, 3>,
-    depth: Family<Gauge, 1>,
-    peak: Family<Gauge, 1>,
-    latency: Family<Histogram, 1>,
-    size: Family<Summary, 1>,
+    depth: Family<Gauge>,
+    peak: Family<Gauge>,
+    latency: Family<Histogram>,
+    size: Family<Summary>,
 }
 
 impl Families {
     fn register(registry: &Registry) -> multiprom::Result<Families> {
         let requests = Counter::builder("requests_total", "Requests.");
-        let depth = Gauge::builder("queue_depth", "Jobs that wait.").mode(GaugeMode::Sum);
-        let peak = Gauge::builder("queue_peak", "Jobs that ever waited.").mode(GaugeMode::Max);
+        let depth = Gauge::builder("queue_depth", "Waiting jobs.").mode(GaugeMode::Sum);
+        let peak = Gauge::builder("queue_peak", "Most waiting jobs so far.").mode(GaugeMode::Max);
         let latency = Histogram::builder("latency_seconds", "Latency by route.");
         let size = Summary::builder("response_bytes", "Size by route.");
         Ok(Families {
@@ -214,7 +195,7 @@ impl Families {
         })
     }
 
-    /// Makes so many samples, whose label values have `group` in them.
+    /// Creates `samples` samples, whose label values contain `group`.
     fn record(&self, shape: &Shape, number: usize, samples: usize, group: &str) {
         let counts = Counts::new(shape.types, samples);
         let seed = number as f64;
@@ -239,7 +220,7 @@ impl Families {
     }
 }
 
-/// Children of each type that make a number of samples.
+/// The number of series of each type for a number of samples.
 struct Counts {
     counters: usize,
     gauges: usize,
@@ -272,7 +253,7 @@ fn order_of(order: Order, number: usize, count: usize) -> Vec<usize> {
     all
 }
 
-/// Method, route and code of one of many series of requests.
+/// The label values of one series: method, route and code.
 pub fn request(at: usize) -> [String; 3] {
     request_of("items", at)
 }
@@ -283,14 +264,14 @@ fn request_of(group: &str, at: usize) -> [String; 3] {
     [method.to_owned(), format!("/api/v1/{group}/{}", at / 20), code.to_owned()]
 }
 
-/// Values from below the first default bound to above the last, in an order that no processor learns.
+/// Values from below the first default bound to above the last, in an order that branch predictors do not learn.
 pub fn observations() -> Vec<f64> {
     let mut random = Random(1);
     let mut next = || f64::from(random.next()) / f64::from(u32::MAX);
     (0..4096).map(|_| 0.002 * 10_000f64.powf(next())).collect()
 }
 
-/// The generator of Knuth's MMIX; the upper bits are good enough here.
+/// The linear congruential generator of Knuth's MMIX; its upper bits are random enough.
 struct Random(u64);
 
 impl Random {

@@ -1,5 +1,5 @@
-//! What processes that have ended cost: scrapes before and after their compaction, the compaction itself, and
-//! how long an `open` of the Python client waits for one who asks whether the file's writer lives.
+//! The cost of processes that have ended: scrapes before and after their compaction, the compaction itself, and
+//! how long an `open` of the Python client waits while another process checks liveness.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
@@ -14,13 +14,14 @@ use multiprom::{
 };
 
 use crate::clocks;
+use crate::fork;
 use crate::rounds::Times;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
-/// Processes that live.
+/// The living processes.
 const LIVING: Shape = Shape::mix("living", 16, 2_000);
 
-/// How much is done.
+/// The amount of work.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub dead: usize,
@@ -30,21 +31,21 @@ pub struct Effort {
 
 /// Measures and prints everything.
 pub fn compare(effort: Effort) -> io::Result<()> {
-    let dir = ScratchDir::new("compare-churn");
+    let dir = TestDir::in_memory("compare-churn");
     let living = Living::start(dir.path())?;
     let none = scrapes(dir.path(), effort.rounds)?;
     for _ in 0..effort.dead {
-        in_child(|| record_little(dir.path()).map_err(io::Error::other))?.wait()?;
+        fork::wait(fork::in_child(|| record_little(dir.path()).expect("a worker can record")));
     }
     let before = scrapes(dir.path(), 3)?;
     let compactor = Compactor::builder().directory(dir.path()).build().map_err(io::Error::other)?;
     let (first, files) = timed(|| compactor.run().map(|done| done.files))?;
     let (second, nothing) = timed(|| compactor.run().map(|done| done.files))?;
-    assert_eq!(nothing, 0, "one pass compacts all files of ours");
+    assert_eq!(nothing, 0, "one pass compacts all files of multiprom");
     let (again, _) = timed(|| compactor.run())?;
     let after = scrapes(dir.path(), effort.rounds)?;
     let none_again = {
-        // The archive alone makes the difference.
+        // Only the archive is removed.
         std::fs::remove_file(dir.path().join("archive.multiprom"))?;
         scrapes(dir.path(), effort.rounds)?
     };
@@ -52,7 +53,7 @@ pub fn compare(effort: Effort) -> io::Result<()> {
 
     let Effort { dead, .. } = effort;
     println!(
-        "Scrapes of {} living processes x {} series, by the wall clock, and what {dead} ended processes add:\n",
+        "Scrapes of {} living processes x {} series, wall-clock time, without and with {dead} ended processes:\n",
         LIVING.processes,
         LIVING.series()
     );
@@ -62,7 +63,7 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     for (what, times) in [
         (format!("{dead} have ended, not compacted"), &before),
         (format!("{dead} have ended, compacted"), &after),
-        ("without them again".to_owned(), &none_again),
+        ("without ended processes, again".to_owned(), &none_again),
     ] {
         println!("| {what} | {:.1} | {} |", times.median() * 1e3, times.ratio(&none));
     }
@@ -79,44 +80,23 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     compare_opens(effort.opens)
 }
 
-/// A process that was forked from this one.
+/// A forked child.
 struct Forked(libc::pid_t);
 
 impl Forked {
-    fn wait(self) -> io::Result<()> {
-        let mut status = 0;
-        // SAFETY: the pointer is to a number that is written.
-        let pid = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        if pid != self.0 || status != 0 {
-            return Err(io::Error::other(format!("a worker ended with {status:#x}")));
-        }
-        Ok(())
-    }
-
-    fn kill(self) -> io::Result<()> {
-        // SAFETY: takes numbers only; the process is a child that nobody has waited for.
+    fn kill(self) {
+        // SAFETY: takes numbers only; the child has not been waited for, so its pid is not reused.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
-        // OK because it was killed, which `wait` takes for a failure.
-        let _ = self.wait();
-        Ok(())
+        fork::wait_status(self.0);
     }
 }
 
-/// Runs `work` in a child, which then ends.
-fn in_child(work: impl FnOnce() -> io::Result<()>) -> io::Result<Forked> {
-    // SAFETY: this program has one thread, so the child finds everything in order.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let status = i32::from(work().is_err());
-            // SAFETY: ends the child without what the parent has to do at its end.
-            unsafe { libc::_exit(status) }
-        }
-        pid => Ok(Forked(pid)),
-    }
+/// Runs `work` in a forked child, which then exits.
+fn in_child(work: impl FnOnce() -> io::Result<()>) -> Forked {
+    Forked(fork::in_child(|| work().expect("the work of a child")))
 }
 
-/// Processes that have recorded and live until this is dropped.
+/// Processes that have recorded, and live until this is dropped.
 struct Living(Vec<Forked>);
 
 impl Living {
@@ -128,7 +108,7 @@ impl Living {
             if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: the call has made both descriptors, and nobody else has them.
+            // SAFETY: the call has created both descriptors, and nothing else owns them.
             let [mut read, mut write] = ends.map(|end| unsafe { std::fs::File::from_raw_fd(end) });
             living.push(in_child(|| {
                 let _registry = workload::record(dir, &LIVING, number).map_err(io::Error::other)?;
@@ -136,7 +116,7 @@ impl Living {
                 loop {
                     std::thread::park();
                 }
-            })?);
+            }));
             read.read_exact(&mut [0])?;
         }
         Ok(Living(living))
@@ -145,11 +125,12 @@ impl Living {
 
 impl Drop for Living {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|living| drop(living.kill()));
+        self.0.drain(..).for_each(Forked::kill);
     }
 }
 
-/// What a short worker has: 100 of the series that the living have too, a histogram and a live gauge.
+/// Records what a short-lived worker has: 100 series that the living processes also have, a histogram and a live
+/// gauge.
 fn record_little(dir: &Path) -> multiprom::Result<()> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     let labels = ["method", "route", "code"];
@@ -166,7 +147,7 @@ fn record_little(dir: &Path) -> multiprom::Result<()> {
     Ok(())
 }
 
-/// Repeated scrapes of one collector, after one that warms it up.
+/// Times repeated scrapes of one collector, after a warm-up.
 fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
     let merged = Registry::new();
     let collector = MultiProcessCollector::new(dir).map_err(io::Error::other)?;
@@ -182,7 +163,7 @@ fn scrapes(dir: &Path, rounds: usize) -> io::Result<Times> {
     Ok(times)
 }
 
-/// Seconds by the wall clock and of the processor.
+/// Runs `work`; returns wall-clock and processor time in seconds, and the result.
 fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f64), T)> {
     let (begin, cpu) = (Instant::now(), clocks::own()?);
     let result = work().map_err(io::Error::other)?;
@@ -190,7 +171,7 @@ fn timed<T>(work: impl FnOnce() -> multiprom::Result<T>) -> io::Result<((f64, f6
 }
 
 fn compare_opens(opens: usize) -> io::Result<()> {
-    let dir = ScratchDir::new("compare-opens");
+    let dir = TestDir::in_memory("compare-opens");
     let path = dir.path().join("counter_7.db");
     let mut file = vec![0; 1 << 16];
     file[0] = 8;
@@ -198,12 +179,13 @@ fn compare_opens(opens: usize) -> io::Result<()> {
     println!(
         "Opening a file for writing {opens} times, as the Python client does, in microseconds:\n"
     );
-    println!("| meanwhile | median | p99.9 | most | over 1 ms |");
+    println!("| concurrent load | median | p99.9 | maximum | over 1 ms |");
     println!("|---|---:|---:|---:|---:|");
     print_opens("nothing", &open_often(&path, opens)?);
-    for (what, is_probing) in
-        [("a process that only computes", false), ("a process that asks in a loop", true)]
-    {
+    for (what, is_probing) in [
+        ("a process that only computes", false),
+        ("a process that checks liveness in a loop", true),
+    ] {
         let beside = in_child(|| {
             loop {
                 if is_probing {
@@ -212,15 +194,15 @@ fn compare_opens(opens: usize) -> io::Result<()> {
                     std::hint::spin_loop();
                 }
             }
-        })?;
+        });
         let times = open_often(&path, opens);
-        beside.kill()?;
+        beside.kill();
         print_opens(what, &times?);
     }
     Ok(())
 }
 
-/// How long each `open` took, in order of length.
+/// Opens the file repeatedly; returns the sorted durations.
 fn open_often(path: &Path, opens: usize) -> io::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(opens);
     for _ in 0..opens {

@@ -7,7 +7,7 @@ pub fn own() -> io::Result<f64> {
     read(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-/// Of another process that runs, all its threads.
+/// Of another running process, all threads.
 pub fn of_process(pid: u32) -> io::Result<f64> {
     let mut clock = 0;
     // SAFETY: the pointer is to a number that is written.
@@ -18,10 +18,10 @@ pub fn of_process(pid: u32) -> io::Result<f64> {
     read(clock)
 }
 
-/// Of all children that have ended.
+/// Of all children that have been waited for.
 pub fn of_children() -> io::Result<f64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: the pointer is to memory of the size that the call fills.
+    // SAFETY: the pointer is to memory of the size that the call writes.
     let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
     if result != 0 {
         return Err(io::Error::last_os_error());

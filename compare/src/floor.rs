@@ -1,7 +1,7 @@
-//! The least that a scrape could do, for the same directory.
+//! Lower bounds for the time of a scrape of a directory.
 //!
-//! [`Floor`] is that of a repeated scrape: each file is mapped and each value's place is known, as is the
-//! text of each line up to its number. [`Reads`] is that of a cold merge: the bytes must be read.
+//! [`Floor`] is the lower bound of a repeated scrape: all files are mapped, and the offset of each value and the text of
+//! each line up to its number are prepared. [`Reads`] is the lower bound of a cold merge, which must read the files.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,28 +14,28 @@ use std::ptr;
 
 /// Bytes before the first entry of a series file; the first four are `used`.
 const HEADER_LEN: usize = 8;
-/// Below this, every whole number is one of `f64`.
+/// Below this, `f64` represents every integer.
 const MAX_WHOLE: f64 = (1u64 << 53) as f64;
 
-/// What a repeated scrape cannot leave out: [`touch`](Self::touch) every value once, and
-/// [`write`](Self::write) every line.
+/// A repeated scrape must at least load every value ([`touch`](Self::touch)) and write every line
+/// ([`write`](Self::write)).
 pub struct Floor {
     files: Vec<Mapped>,
     sums: Vec<f64>,
-    /// All lines of a page without their numbers.
+    /// All lines of a page, without their numbers.
     prefixes: Vec<u8>,
     lines: Vec<Line>,
     out: Vec<u8>,
 }
 
-/// A mapped series file, and where its values are.
+/// A mapped series file and the positions of its values.
 struct Mapped {
     start: *mut libc::c_void,
     len: usize,
     values: Vec<Value>,
 }
 
-/// A value's place in its file, in bytes, and in the sums.
+/// The offset of a value in its file, in bytes, and the index of its sum.
 struct Value {
     offset: u32,
     sum: u32,
@@ -47,9 +47,10 @@ struct Line {
 }
 
 impl Floor {
-    /// Maps all files of a directory, which nobody writes any more, and takes the lines of a page of it.
+    /// Maps all files of a directory without writers, and copies the lines of its page.
     ///
-    /// Each line gets a sum of its kind, whole or not, so that writing costs what it costs on the page.
+    /// A line with an integer gets a sum that is an integer, and any other line one that is not, so that writing
+    /// numbers costs as much as on the page.
     pub fn new(dir: &Path, page: &str) -> io::Result<Floor> {
         let mut keys = Keys::default();
         let paths = series_files(dir)?;
@@ -86,7 +87,7 @@ impl Floor {
         }
     }
 
-    /// Values in all files.
+    /// The number of values in all files.
     pub fn values(&self) -> usize {
         self.files.iter().map(|file| file.values.len()).sum()
     }
@@ -101,7 +102,7 @@ impl Floor {
         }
     }
 
-    /// Writes every line into the buffer of the pass before; gives their length.
+    /// Writes every line into the reused buffer; returns the total length.
     pub fn write(&mut self) -> usize {
         self.out.clear();
         for line in &self.lines {
@@ -143,7 +144,7 @@ impl Mapped {
         let values = values_of(path, &bytes, keys)?;
         let (file, len) = (File::open(path)?, bytes.len());
         let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
-        // SAFETY: a new mapping, of which nobody else knows.
+        // SAFETY: creates a new mapping and changes no existing one.
         let start =
             unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
@@ -154,31 +155,32 @@ impl Mapped {
 
     #[inline(always)]
     fn load(&self, offset: usize) -> f64 {
-        let place = self.start.wrapping_byte_add(offset).cast::<f64>();
-        // SAFETY: `values_of` has found 8 bytes at this multiple of 8 within the file, which keeps its length.
-        unsafe { place.read_volatile() }
+        let value = self.start.wrapping_byte_add(offset).cast::<f64>();
+        // SAFETY: `values_of` has checked that 8 bytes at this multiple of 8 are within the file, whose length
+        // does not change.
+        unsafe { value.read_volatile() }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no reference into it exists.
+        // SAFETY: this value owns the mapping, and no reference into it exists.
         unsafe { libc::munmap(self.start, self.len) };
     }
 }
 
-/// The sum that each key belongs to, by the part of the file's name before the process.
+/// The index of each key's sum, by the part of the file name before the process.
 #[derive(Default)]
 struct Keys {
     by_type: HashMap<String, HashMap<Vec<u8>, u32>>,
     count: usize,
 }
 
-/// Walks the entries of a file in the layout that ours and those of the Python client have.
+/// Walks the entries of a file in the layout of multiprom and of the Python client since 0.18.
 fn values_of(path: &Path, bytes: &[u8], keys: &mut Keys) -> io::Result<Vec<Value>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (kind, _) = name.rsplit_once('_').unwrap_or_default();
-    let known = keys.by_type.entry(kind.to_owned()).or_default();
+    let sums = keys.by_type.entry(kind.to_owned()).or_default();
     let malformed = || io::Error::other(format!("`{}` is malformed", path.display()));
     let word = |at: usize| {
         let word = bytes.get(at..at + 4).ok_or_else(malformed)?;
@@ -196,10 +198,10 @@ fn values_of(path: &Path, bytes: &[u8], keys: &mut Keys) -> io::Result<Vec<Value
         if offset + 16 > bytes.len() {
             return Err(malformed());
         }
-        let sum = known.get(key).copied().unwrap_or_else(|| {
+        let sum = sums.get(key).copied().unwrap_or_else(|| {
             let sum = keys.count as u32;
             keys.count += 1;
-            known.insert(key.to_vec(), sum);
+            sums.insert(key.to_vec(), sum);
             sum
         });
         values.push(Value { offset: offset as u32, sum });
@@ -208,13 +210,13 @@ fn values_of(path: &Path, bytes: &[u8], keys: &mut Keys) -> io::Result<Vec<Value
     Ok(values)
 }
 
-/// What a cold merge cannot leave out: open, read up to `used`, close.
+/// A cold merge must at least open each file, read it up to `used`, and close it.
 pub struct Reads {
     files: Vec<PathBuf>,
     buffer: Vec<Page>,
 }
 
-/// Where a buffer begins at one, and each byte is as far from it as in the file, the kernel copies fastest.
+/// The buffer is page-aligned and each byte is at its file offset: the kernel copies fastest at this alignment.
 #[derive(Clone)]
 #[repr(align(4096))]
 struct Page {
@@ -232,12 +234,12 @@ impl Reads {
         Ok(Reads { files, buffer: vec![Page { _bytes: [1; 4096] }; pages] })
     }
 
-    /// Reads all files; gives their length.
+    /// Reads all files; returns the total length.
     pub fn read(&mut self) -> io::Result<usize> {
         let mut total = 0;
         let buffer = self.buffer.as_mut_ptr().cast::<u8>();
         let len = size_of_val(&*self.buffer);
-        // SAFETY: the same memory, which is not used otherwise meanwhile; a page is bytes and nothing else.
+        // SAFETY: the memory of `self.buffer`, which is borrowed mutably; a `Page` consists of bytes.
         let buffer = unsafe { std::slice::from_raw_parts_mut(buffer, len) };
         for path in &self.files {
             let file = File::open(path)?;
@@ -252,7 +254,7 @@ impl Reads {
     }
 }
 
-/// All series files of a directory, in the order of their names.
+/// All series files of a directory, sorted by name.
 pub fn series_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 for one connection that stays open.
+//! An HTTP/1.1 client with one persistent connection.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,11 +6,9 @@ use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::Duration;
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a slow client reads at once, in bytes, how long it waits before that, and the size of the buffer
-/// that it asks the kernel for.
+/// A slow client reads so many bytes at once, pauses before each read, and sets the size of its receive buffer.
 const SLOW_PIECE: usize = 16 * 1024;
 const SLOW_PAUSE: Duration = Duration::from_millis(10);
 static SLOW_BUFFER: libc::c_int = 16 * 1024;
@@ -21,7 +19,7 @@ pub struct Connection {
     is_slow: bool,
 }
 
-/// How the head of an answer tells where its body ends.
+/// How a response states the length of its body.
 #[derive(Clone, Copy, Debug)]
 pub enum BodyLen {
     Known(usize),
@@ -31,12 +29,12 @@ pub enum BodyLen {
 impl Connection {
     pub fn open(address: &str) -> io::Result<Connection> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Connection { stream: BufReader::new(stream), body: Vec::new(), is_slow: false })
     }
 
-    /// One that reads slowly, with a small buffer in the kernel.
+    /// A connection that reads slowly, with a small receive buffer.
     pub fn open_slow(address: &str) -> io::Result<Connection> {
         let mut connection = Connection::open(address)?;
         connection.is_slow = true;
@@ -53,19 +51,19 @@ impl Connection {
         if result == 0 { Ok(connection) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Asks for the metrics, with these header lines, and gives the body as it was sent.
+    /// Requests the metrics with these header lines; returns the body as it was sent.
     pub fn get(&mut self, headers: &str) -> io::Result<&[u8]> {
-        let len = self.ask(headers)?;
+        let len = self.request(headers)?;
         self.read(len)
     }
 
-    /// As [`get`](Self::get), up to where the body begins.
-    pub fn ask(&mut self, headers: &str) -> io::Result<BodyLen> {
+    /// Sends a request and reads the head of the response.
+    pub fn request(&mut self, headers: &str) -> io::Result<BodyLen> {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         self.stream.get_mut().write_all(request.as_bytes())?;
         let status = self.line()?;
         if status.split(' ').nth(1) != Some("200") {
-            return Err(io::Error::other(format!("the answer is {status}")));
+            return Err(io::Error::other(format!("the response is {status}")));
         }
         let mut len = None;
         loop {
@@ -79,7 +77,7 @@ impl Connection {
                 None => break,
             }
         }
-        len.ok_or_else(|| io::Error::other("the answer tells no length"))
+        len.ok_or_else(|| io::Error::other("the response states no length"))
     }
 
     /// Reads the body.
@@ -97,7 +95,7 @@ impl Connection {
             let line = self.line()?;
             let digits = line.split(';').next().unwrap_or_default().trim();
             let len = usize::from_str_radix(digits, 16)
-                .map_err(|_| io::Error::other(format!("`{line}` is no length of a chunk")))?;
+                .map_err(|_| io::Error::other(format!("`{line}` is not a chunk length")))?;
             if len == 0 {
                 break;
             }
@@ -108,7 +106,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads so many further bytes of the body.
+    /// Appends `len` bytes to the body.
     fn read_body(&mut self, len: usize) -> io::Result<()> {
         let mut at = self.body.len();
         let end = at + len;
@@ -124,7 +122,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A line without its end.
+    /// Reads a line, without its line ending.
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {

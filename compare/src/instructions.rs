@@ -1,7 +1,7 @@
-//! How many instructions an operation takes, as valgrind counts them: the same on a busy machine.
+//! Instructions per operation, counted by valgrind, so that the load of the machine does not matter.
 //!
-//! This program runs itself under valgrind with one contestant and a number of operations, and then with
-//! twice as many. The difference has nothing of start and end.
+//! This program runs itself under valgrind with one contestant and N operations, and again with 2 N operations. The
+//! difference leaves out the start and the end of the program.
 
 use std::env;
 use std::error::Error;
@@ -10,30 +10,30 @@ use std::process::{Command, Stdio};
 
 use crate::record::{self, Registries, Row};
 use crate::rounds::Contestant;
-use crate::workload::ScratchDir;
+use crate::workload::TestDir;
 
 /// The argument of this program under valgrind, before row, contestant and number of batches.
 pub const REPEAT: &str = "--repeat";
 
-/// Operations in the shorter run; those of one batch more or less make no difference.
+/// Operations in the shorter run, rounded up to whole batches.
 const OPERATIONS: u64 = 20_000;
 
-/// Whether there is a valgrind.
+/// Whether valgrind is installed.
 pub fn can_be_counted() -> bool {
     let mut command = Command::new("valgrind");
     let command = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Prints a table of all operations that one thread makes.
+/// Prints a table of all single-threaded operations.
 pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
     println!(
-        "Instructions per operation; in brackets, those of ours for each 1.00 of the other's.\n"
+        "Instructions per operation; in brackets, the count of multiprom divided by that of the other client.\n"
     );
-    println!("| operation | ours | {} |", record::PEERS.join(" | "));
+    println!("| operation | multiprom | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
     for (number, row) in rows.iter().enumerate() {
-        if !row.ours.iter().all(Contestant::is_alone) {
+        if !row.own.iter().all(Contestant::is_single_threaded) {
             continue;
         }
         let counts: Vec<f64> = row
@@ -41,8 +41,8 @@ pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
             .enumerate()
             .map(|(at, contestant)| count(number, at, contestant.batch()))
             .collect::<Result<_, _>>()?;
-        let (ours, peers) = counts.split_at(row.ours.len());
-        for (own, count) in row.ours.iter().zip(ours) {
+        let (own_counts, peers) = counts.split_at(row.own.len());
+        for (own, count) in row.own.iter().zip(own_counts) {
             print!("| {}, {} | {count:.1} |", row.operation, own.name());
             for name in record::PEERS {
                 match row.peers.iter().position(|peer| peer.name() == name) {
@@ -56,9 +56,9 @@ pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What this program does under valgrind: so many batches of one contestant.
+/// Runs `batches` batches of one contestant. This is what the program does under valgrind.
 pub fn repeat(row: &str, contestant: &str, batches: &str) -> Result<(), Box<dyn Error>> {
-    let dir = ScratchDir::new("compare-repeat");
+    let dir = TestDir::in_memory("compare-repeat");
     let rows = record::rows(&Registries::new(dir.path())?);
     let row = rows.get(row.parse::<usize>()?).ok_or("no such row")?;
     let contestant = row.contestants().nth(contestant.parse()?).ok_or("no such contestant")?;
@@ -66,7 +66,7 @@ pub fn repeat(row: &str, contestant: &str, batches: &str) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// The instructions of one operation.
+/// Returns the instructions per operation.
 fn count(row: usize, contestant: usize, batch: u64) -> Result<f64, Box<dyn Error>> {
     let batches = OPERATIONS.div_ceil(batch);
     let [once, twice] =
@@ -74,16 +74,16 @@ fn count(row: usize, contestant: usize, batch: u64) -> Result<f64, Box<dyn Error
     Ok((twice? - once?) / (batches * batch) as f64)
 }
 
-/// All instructions of this program, run with these numbers.
+/// Runs this program under valgrind with the arguments `numbers` and returns its total instruction count.
 fn collect(numbers: &[usize]) -> Result<f64, Box<dyn Error>> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     command.arg(env::current_exe()?).arg(REPEAT);
     let output = command.args(numbers.iter().map(usize::to_string)).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let collected = stderr.lines().find_map(|line| line.split_once("Collected : "));
     match collected {
         Some((_, count)) if output.status.success() => Ok(count.trim().parse()?),
-        _ => Err(io::Error::other(format!("{command:?} gave {}: {said}", output.status)).into()),
+        _ => Err(io::Error::other(format!("{command:?}: {}: {stderr}", output.status)).into()),
     }
 }

@@ -8,6 +8,8 @@ mod churn;
 mod clocks;
 mod curves;
 mod floor;
+#[path = "../../tests/support/fork.rs"]
+mod fork;
 mod http;
 mod instructions;
 mod parse;
@@ -27,7 +29,7 @@ use std::time::Duration;
 use programs::Programs;
 use record::{Registries, Row};
 use rounds::Effort;
-use workload::ScratchDir;
+use workload::TestDir;
 
 const CHURN: churn::Effort = churn::Effort { dead: 10_000, rounds: 25, opens: 500_000 };
 const QUICK_CHURN: churn::Effort = churn::Effort { dead: 100, rounds: 5, opens: 10_000 };
@@ -65,14 +67,14 @@ fn main() -> ExitCode {
 
 fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let (rounds, slice) = if quick { (5, 5) } else { (15, 30) };
-    let dir = ScratchDir::new("compare-record");
+    let dir = TestDir::in_memory("compare-record");
     let rows = record::rows(&Registries::new(dir.path())?);
     compare_recording(&rows, Effort { rounds, slice: Duration::from_millis(slice) });
     println!();
     if instructions::can_be_counted() && !quick {
         instructions::compare(&rows)?;
     } else {
-        println!("Instructions are not counted: that needs valgrind, and takes half a minute.");
+        println!("Instructions are not counted: this needs valgrind and a run without --quick.");
     }
     println!();
     let programs = programs()?;
@@ -96,22 +98,21 @@ fn programs() -> Result<Programs, Box<dyn Error>> {
 }
 
 fn count_instructions() -> Result<(), Box<dyn Error>> {
-    let dir = ScratchDir::new("compare-instructions");
+    let dir = TestDir::in_memory("compare-instructions");
     instructions::compare(&record::rows(&Registries::new(dir.path())?))
 }
 
 fn compare_recording(rows: &[Row], effort: Effort) {
     println!(
-        "Nanoseconds per operation; in brackets, what ours takes for each 1.00 of the other's:"
+        "Nanoseconds per operation; in brackets, the time of multiprom divided by that of the other client:"
     );
     println!("median of {} rounds, lowest and highest.\n", effort.rounds);
-    println!("| operation | ours | {} |", record::PEERS.join(" | "));
+    println!("| operation | multiprom | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
     for row in rows {
-        let count = row.ours.len();
         let times = rounds::measure(&row.contestants().collect::<Vec<_>>(), effort);
-        let (ours, peers) = times.split_at(count);
-        for own in ours {
+        let (own_times, peers) = times.split_at(row.own.len());
+        for own in own_times {
             print!("| {}, {} | {:.1} |", row.operation, own.name, own.median() * 1e9);
             for name in record::PEERS {
                 match peers.iter().find(|peer| peer.name == name) {
@@ -126,11 +127,12 @@ fn compare_recording(rows: &[Row], effort: Effort) {
 
 fn print_parsed(outcomes: &[parse::Outcome]) {
     println!(
-        "| parsing | samples | ours, ms | Python, ms | Python / ours, median, lowest to highest |"
+        "| parsing | samples | multiprom, ms | Python, ms | Python / multiprom, median, lowest to highest |"
     );
     println!("|---|---:|---:|---:|---|");
-    for parse::Outcome { format, samples, ours, python } in outcomes {
-        let (own, other) = (ours.median() * 1e3, python.median() * 1e3);
-        println!("| {format} | {samples} | {own:.2} | {other:.1} | {} |", python.ratio(ours));
+    for parse::Outcome { format, samples, own, python } in outcomes {
+        let (own_ms, python_ms) = (own.median() * 1e3, python.median() * 1e3);
+        let ratio = python.ratio(own);
+        println!("| {format} | {samples} | {own_ms:.2} | {python_ms:.1} | {ratio} |");
     }
 }

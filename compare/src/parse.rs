@@ -1,7 +1,6 @@
-//! What parsing costs here and in the Python client.
+//! Parsing in multiprom and in the Python client.
 //!
-//! Both read the same page into owned families, in a process that has read the page before. Times are
-//! processor times.
+//! Both parse the same page into owned families, after one warm-up. Times are processor times.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -13,33 +12,37 @@ use multiprom::parse::{Parser, Syntax};
 use crate::clocks;
 use crate::programs::{Programs, Python, read_seconds};
 use crate::rounds::Times;
-use crate::workload::ScratchDir;
+use crate::workload::TestDir;
 
 /// Label sets of each family.
 const LABEL_SETS: usize = 1000;
 
-/// Our parser runs so often for one time: a single run is short.
+/// Runs of multiprom's parser per measured time, as a single run is short.
 const REPEATS: usize = 20;
 
-/// What was measured for one format.
+/// The times of one format.
 pub struct Outcome {
     pub format: &'static str,
     pub samples: usize,
-    pub ours: Times,
+    pub own: Times,
     pub python: Times,
 }
 
-/// Measures both formats; `None` without the Python client.
+/// Measures both text formats. Returns `None` if the Python client is not installed.
 pub fn outcomes(programs: &Programs, rounds: usize) -> io::Result<Option<Vec<Outcome>>> {
     let Some(python) = &programs.python else { return Ok(None) };
-    let dir = ScratchDir::new("compare-parse");
+    let dir = TestDir::in_memory("compare-parse");
     let mut outcomes = Vec::new();
     for (format, syntax) in [("text", Syntax::Text), ("openmetrics", Syntax::OpenMetrics)] {
         let page = page(syntax);
         let (file, report) = (dir.path().join("page"), dir.path().join("seconds"));
         std::fs::write(&file, &page)?;
-        let mut outcome =
-            Outcome { format, samples: 0, ours: Times::new("ours"), python: Times::new("Python") };
+        let mut outcome = Outcome {
+            format,
+            samples: 0,
+            own: Times::new("multiprom"),
+            python: Times::new("Python"),
+        };
         for _ in 0..rounds {
             let begin = clocks::own()?;
             for _ in 0..REPEATS {
@@ -47,15 +50,15 @@ pub fn outcomes(programs: &Programs, rounds: usize) -> io::Result<Option<Vec<Out
                 let families = black_box(families.map_err(io::Error::other)?);
                 outcome.samples = families.iter().map(|family| family.samples.len()).sum();
             }
-            outcome.ours.push((clocks::own()? - begin) / REPEATS as f64);
-            outcome.python.push(theirs(python, format, &file, &report)?);
+            outcome.own.push((clocks::own()? - begin) / REPEATS as f64);
+            outcome.python.push(parse_with_python(python, format, &file, &report)?);
         }
         outcomes.push(outcome);
     }
     Ok(Some(outcomes))
 }
 
-fn theirs(python: &Python, format: &str, page: &Path, report: &Path) -> io::Result<f64> {
+fn parse_with_python(python: &Python, format: &str, page: &Path, report: &Path) -> io::Result<f64> {
     let mut command = python.script("python_parse.py");
     let status = command.arg(format).arg(page).arg(report).status()?;
     if !status.success() {
@@ -64,7 +67,7 @@ fn theirs(python: &Python, format: &str, page: &Path, report: &Path) -> io::Resu
     read_seconds(report)
 }
 
-/// Counters, gauges and histograms with three labels.
+/// A page of counters, gauges and histograms with three labels.
 fn page(syntax: Syntax) -> String {
     let (total, end) = if syntax == Syntax::Text { ("_total", "") } else { ("", "# EOF\n") };
     let mut page = String::new();
@@ -74,7 +77,7 @@ fn page(syntax: Syntax) -> String {
     };
     let labels = |at: usize| format!("method=\"GET\",route=\"/shop/item/{at}\",code=\"200\"");
     line(format_args!("# TYPE requests{total} counter"));
-    line(format_args!("# HELP requests{total} Requests that were answered."));
+    line(format_args!("# HELP requests{total} Completed requests."));
     for at in 0..LABEL_SETS {
         line(format_args!("requests_total{{{}}} {}", labels(at), at * 37));
     }

@@ -11,20 +11,20 @@ use crate::floor;
 use crate::workload::{Order, Shape, Types};
 
 pub struct Programs {
-    /// `multiprom`.
+    /// The `multiprom` command.
     pub multiprom: PathBuf,
     pub python: Option<Python>,
 }
 
-/// The interpreter that has the Python client.
+/// A Python interpreter with the Python client.
 pub struct Python {
     interpreter: PathBuf,
-    /// Where the scripts are.
+    /// The directory of the scripts.
     scripts: PathBuf,
 }
 
 impl Programs {
-    /// Looks in the target directory; `None` where the command is not built.
+    /// Searches the target directory. Returns `None` if the command is not built.
     pub fn find() -> Option<Programs> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let target =
@@ -38,13 +38,13 @@ impl Programs {
         found.multiprom.exists().then_some(found)
     }
 
-    /// The processor time of a whole `multiprom dump` into `output`.
+    /// Runs `multiprom dump` into `output`; returns the processor time of the process.
     pub fn dump(&self, dir: &Path, output: &Path) -> io::Result<f64> {
         run(Command::new(&self.multiprom).arg("dump").arg("--dir").arg(dir), output)
     }
 
-    /// Compacts what processes that have ended left, and shortens the list of that, as the second pass of
-    /// an exporter does.
+    /// Compacts the files of ended processes. The second pass shortens the archive's list of sources, as the second
+    /// pass of an exporter does.
     pub fn compact(&self, dir: &Path, output: &Path) -> io::Result<()> {
         for _ in 0..2 {
             run(Command::new(&self.multiprom).arg("compact").arg("--dir").arg(dir), output)?;
@@ -57,19 +57,19 @@ impl Programs {
 }
 
 impl Python {
-    /// A command of the interpreter for one of the scripts.
+    /// A command that runs one of the scripts.
     pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.interpreter);
         command.arg(self.scripts.join(name));
         command
     }
 
-    /// Has all processes of a shape record into `dir`.
+    /// Records all processes of a shape into `dir`.
     pub fn fill(&self, dir: &Path, shape: &Shape) -> io::Result<()> {
         assert_eq!(
             (shape.types, shape.order),
             (Types::Mix, Order::Same),
-            "the script has no others"
+            "the script supports no other types or order"
         );
         let mut command = self.script("python_workload.py");
         let numbers = [shape.processes, shape.shared, shape.own];
@@ -81,14 +81,14 @@ impl Python {
         Ok(())
     }
 
-    /// The processor times of merge and text, and of the whole process, which writes into `output`.
+    /// Scrapes into `output`; returns the processor time of merge and text, and that of the whole process.
     pub fn scrape(&self, dir: &Path, report: &Path, output: &Path) -> io::Result<(f64, f64)> {
         let whole = run(self.script("python_scrape.py").arg(dir).arg(report), output)?;
         Ok((read_seconds(report)?, whole))
     }
 }
 
-/// Runs a process and gives the processor time that it took, in seconds.
+/// Runs a process; returns its processor time in seconds.
 fn run(command: &mut Command, output: &Path) -> io::Result<f64> {
     let before = clocks::of_children()?;
     let status = command.stdout(File::create(output)?).stdin(Stdio::null()).status()?;

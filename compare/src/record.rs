@@ -1,18 +1,15 @@
-//! What recording costs here and in other clients.
+//! Recording in multiprom and in other clients.
 //!
-//! Every contestant reaches its metric through `black_box`, so none keeps an address or a value in a
-//! register from one operation to the next. Where operations differ, in series or in value, a batch
-//! makes all of them in turn, the same for every contestant.
+//! Every contestant accesses its metric through `black_box`, so that none keeps an address or a value in a
+//! register between operations. If operations differ in the series or the value, a batch performs all of them
+//! in turn, the same for every contestant.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use metrics_util::registry::{AtomicStorage, Registry as FacadeRegistry};
-use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, Registry, buckets,
-};
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Static, buckets};
 use prometheus::core::{Atomic, GenericCounter, GenericCounterVec};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter as ClientCounter;
@@ -23,7 +20,7 @@ use prometheus_client::metrics::histogram::Histogram as ClientHistogram;
 use crate::rounds::Contestant;
 use crate::workload;
 
-/// The contestants of other clients, in the order of the columns. Not every operation has all.
+/// The contestants of other clients, in the order of the columns. An operation may lack some of them.
 pub const PEERS: [&str; 6] = [
     "prometheus f64",
     "prometheus-client f64",
@@ -35,35 +32,35 @@ pub const PEERS: [&str; 6] = [
 
 type ClientFloatCounter = ClientCounter<f64, AtomicU64>;
 
-/// Counters that are incremented in turn.
+/// Number of counters that are incremented in turn.
 const IN_TURN: usize = 32;
 const LABELLED: usize = 100;
 const LABELS: [&str; 3] = ["method", "route", "code"];
 
-static STATIC_COUNTER: Counter = Counter::new("static_total", "A static.");
+static STATIC_COUNTER: Static<Counter> = Counter::declare("static_total", "A static.");
 
-/// An operation, as ours and as other clients do it.
+/// One operation: the contestants of multiprom and those of other clients.
 pub struct Row {
     pub operation: &'static str,
-    pub ours: Vec<Contestant>,
+    pub own: Vec<Contestant>,
     pub peers: Vec<Contestant>,
 }
 
 impl Row {
-    /// Ours, then the others.
+    /// All contestants, those of multiprom first.
     pub fn contestants(&self) -> impl Iterator<Item = &Contestant> {
-        self.ours.iter().chain(&self.peers)
+        self.own.iter().chain(&self.peers)
     }
 }
 
-/// The registries that our contestants record into.
+/// The registries that multiprom's contestants record into.
 pub struct Registries {
     mapped: Registry,
     heap: Registry,
 }
 
 impl Registries {
-    /// The default registry becomes a mapped one too.
+    /// Also sets the backend of the default registry to `dir`.
     pub fn new(dir: &std::path::Path) -> multiprom::Result<Registries> {
         let mapped = Backend::directory(dir)?;
         multiprom::set_default_backend(mapped)?;
@@ -88,8 +85,8 @@ pub fn rows(registries: &Registries) -> Vec<Row> {
 }
 
 fn held_counter(registries: &Registries) -> Row {
-    let mapped = our_counter(&registries.mapped, "held_total");
-    let heap = our_counter(&registries.heap, "held_total");
+    let mapped = own_counter(&registries.mapped, "held_total");
+    let heap = own_counter(&registries.heap, "held_total");
     let int = peer_counter::<prometheus::core::AtomicU64>("held_int");
     let float = peer_counter::<prometheus::core::AtomicF64>("held_float");
     let client_int = ClientCounter::<u64>::default();
@@ -98,7 +95,7 @@ fn held_counter(registries: &Registries) -> Row {
     let measured = measured::Counter::default();
     Row {
         operation: "counter, held handle",
-        ours: vec![
+        own: vec![
             Contestant::new("mapped", 1, move || black_box(&mapped).inc()),
             Contestant::new("heap", 1, move || black_box(&heap).inc()),
             Contestant::new("mapped static", 1, || black_box(&STATIC_COUNTER).inc()),
@@ -119,17 +116,17 @@ fn held_counter(registries: &Registries) -> Row {
 }
 
 fn counters_in_turn(registries: &Registries) -> Row {
-    let our_counters = |registry| -> Vec<CounterHandle> {
-        (0..IN_TURN).map(|at| our_counter(registry, &format!("turn_{at}_total"))).collect()
+    let own_counters = |registry| -> Vec<Counter> {
+        (0..IN_TURN).map(|at| own_counter(registry, &format!("turn_{at}_total"))).collect()
     };
-    let mapped = our_counters(&registries.mapped);
-    let heap = our_counters(&registries.heap);
+    let mapped = own_counters(&registries.mapped);
+    let heap = own_counters(&registries.heap);
     let float: Vec<_> =
         (0..IN_TURN).map(|_| peer_counter::<prometheus::core::AtomicF64>("turn")).collect();
     let client: Vec<_> = (0..IN_TURN).map(|_| ClientFloatCounter::default()).collect();
     Row {
         operation: "32 counters in turn",
-        ours: vec![
+        own: vec![
             Contestant::new("mapped", IN_TURN, move || {
                 black_box(&mapped).iter().for_each(|counter| black_box(counter).inc());
             }),
@@ -151,8 +148,8 @@ fn counters_in_turn(registries: &Registries) -> Row {
 }
 
 fn shared_counter(registries: &Registries) -> Row {
-    let mapped = our_counter(&registries.mapped, "shared_total");
-    let heap = our_counter(&registries.heap, "shared_total");
+    let mapped = own_counter(&registries.mapped, "shared_total");
+    let heap = own_counter(&registries.heap, "shared_total");
     let int = peer_counter::<prometheus::core::AtomicU64>("shared_int");
     let float = peer_counter::<prometheus::core::AtomicF64>("shared_float");
     let client_int = ClientCounter::<u64>::default();
@@ -160,7 +157,7 @@ fn shared_counter(registries: &Registries) -> Row {
     let facade = facade_counter();
     Row {
         operation: "counter, two threads",
-        ours: vec![
+        own: vec![
             Contestant::on_two_threads("mapped", 1, move || black_box(&mapped).inc()),
             Contestant::on_two_threads("heap", 1, move || black_box(&heap).inc()),
         ],
@@ -179,18 +176,18 @@ fn shared_counter(registries: &Registries) -> Row {
 }
 
 fn gauge(registries: &Registries) -> Row {
-    let our_gauge = |registry, mode| -> GaugeHandle {
+    let own_gauge = |registry, mode| -> Gauge {
         let builder = Gauge::builder(format!("gauge_{mode:?}"), "A gauge.").mode(mode);
         builder.register(registry).expect("the name is free")
     };
-    let mapped = our_gauge(&registries.mapped, GaugeMode::LiveSum);
-    let heap = our_gauge(&registries.heap, GaugeMode::LiveSum);
-    let most_recent = our_gauge(&registries.mapped, GaugeMode::MostRecent);
+    let mapped = own_gauge(&registries.mapped, GaugeMode::LiveSum);
+    let heap = own_gauge(&registries.heap, GaugeMode::LiveSum);
+    let most_recent = own_gauge(&registries.mapped, GaugeMode::MostRecent);
     let float = prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid");
     let client = ClientGauge::<f64, AtomicU64>::default();
     Row {
         operation: "gauge, set",
-        ours: vec![
+        own: vec![
             Contestant::new("mapped", 1, move || black_box(&mapped).set(black_box(2.5))),
             Contestant::new("heap", 1, move || black_box(&heap).set(black_box(2.5))),
             Contestant::new("mapped, mostrecent", 1, move || {
@@ -206,10 +203,10 @@ fn gauge(registries: &Registries) -> Row {
     }
 }
 
-/// Histograms with 14 bounds, and values for each of them.
+/// Histograms with 14 bounds, and a copy of the observed values for each.
 struct Histograms {
-    mapped: HistogramHandle,
-    heap: HistogramHandle,
+    mapped: Histogram,
+    heap: Histogram,
     prometheus: prometheus::Histogram,
     client: ClientHistogram,
     values: [Vec<f64>; 4],
@@ -217,7 +214,7 @@ struct Histograms {
 
 impl Histograms {
     fn new(registries: &Registries, name: &str) -> Histograms {
-        let our_histogram = |registry| {
+        let own_histogram = |registry| {
             let builder = Histogram::builder(name, "14 bounds.").buckets(buckets::DEFAULT);
             builder.register(registry).expect("the name is free")
         };
@@ -225,8 +222,8 @@ impl Histograms {
         let options = options.buckets(buckets::DEFAULT.to_vec());
         let values = workload::observations();
         Histograms {
-            mapped: our_histogram(&registries.mapped),
-            heap: our_histogram(&registries.heap),
+            mapped: own_histogram(&registries.mapped),
+            heap: own_histogram(&registries.heap),
             prometheus: prometheus::Histogram::with_opts(options).expect("the options are valid"),
             client: ClientHistogram::new(buckets::DEFAULT),
             values: std::array::from_fn(|_| values.clone()),
@@ -241,7 +238,7 @@ fn histogram(registries: &Registries) -> Row {
     let batch = for_mapped.len();
     Row {
         operation: "histogram, 14 bounds",
-        ours: vec![
+        own: vec![
             Contestant::new("mapped", batch, move || {
                 for_mapped.iter().for_each(|value| black_box(&mapped).observe(black_box(*value)));
             }),
@@ -269,7 +266,7 @@ fn shared_histogram(registries: &Registries) -> Row {
     let batch = for_mapped.len();
     Row {
         operation: "histogram, two threads",
-        ours: vec![
+        own: vec![
             Contestant::on_two_threads("mapped", batch, move || {
                 for_mapped.iter().for_each(|value| black_box(&mapped).observe(black_box(*value)));
             }),
@@ -290,7 +287,7 @@ fn shared_histogram(registries: &Registries) -> Row {
     }
 }
 
-/// The labels of a family of `prometheus-client`, which takes them ready made.
+/// Labels of a `prometheus-client` family, which takes an owned label set.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
     method: String,
@@ -298,7 +295,7 @@ struct Request {
     code: String,
 }
 
-/// Families with three labels, and the labels of 100 series.
+/// Families with three labels, and the label values of 100 series.
 struct Families {
     mapped: Family<Counter, 3>,
     heap: Family<Counter, 3>,
@@ -310,7 +307,7 @@ struct Families {
 
 impl Families {
     fn new(registries: &Registries, name: &str) -> Families {
-        let our_family = |registry| {
+        let own_family = |registry| {
             let builder = Counter::builder(name, "Requests.").labels(LABELS);
             builder.register(registry).expect("the name is free")
         };
@@ -320,8 +317,8 @@ impl Families {
         let client_requests =
             client_requests.map(|[method, route, code]| Request { method, route, code }).collect();
         Families {
-            mapped: our_family(&registries.mapped),
-            heap: our_family(&registries.heap),
+            mapped: own_family(&registries.mapped),
+            heap: own_family(&registries.heap),
             prometheus: GenericCounterVec::new(options, &LABELS).expect("the options are valid"),
             client: ClientFamily::default(),
             requests: requests.leak(),
@@ -335,7 +332,7 @@ fn labelled(registries: &Registries) -> Row {
         Families::new(registries, "labelled_alone");
     Row {
         operation: "counter, three labels, 100 series",
-        ours: vec![
+        own: vec![
             Contestant::new("mapped", LABELLED, move || count(&mapped, requests)),
             Contestant::new("heap", LABELLED, move || count(&heap, requests)),
         ],
@@ -355,7 +352,7 @@ fn shared_labelled(registries: &Registries) -> Row {
         Families::new(registries, "labelled_shared");
     Row {
         operation: "counter, three labels, two threads",
-        ours: vec![
+        own: vec![
             Contestant::on_two_threads("mapped", LABELLED, move || count(&mapped, requests)),
             Contestant::on_two_threads("heap", LABELLED, move || count(&heap, requests)),
         ],
@@ -393,7 +390,7 @@ fn count_in_family(family: &ClientFamily<Request, ClientFloatCounter>, requests:
     }
 }
 
-fn our_counter(registry: &Registry, name: &str) -> CounterHandle {
+fn own_counter(registry: &Registry, name: &str) -> Counter {
     Counter::builder(name, "A counter.").register(registry).expect("the name is free")
 }
 
@@ -401,7 +398,7 @@ fn peer_counter<P: Atomic>(name: &str) -> GenericCounter<P> {
     GenericCounter::new(name, "A counter.").expect("the name is valid")
 }
 
-/// A handle as the recorders of the facade give it out.
+/// A counter of the `metrics` facade with atomic storage.
 fn facade_counter() -> metrics::Counter {
     let registry = FacadeRegistry::new(AtomicStorage);
     let key = metrics::Key::from_static_name("held");

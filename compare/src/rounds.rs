@@ -1,17 +1,17 @@
-//! Measures contestants against each other in rounds, so that all see the same machine.
+//! Measures contestants in alternating rounds, so that changes of the machine's load affect all of them alike.
 
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long and how often each contestant runs.
+/// The number of rounds, and the duration of each contestant's run in a round.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub rounds: usize,
     pub slice: Duration,
 }
 
-/// Something that is measured: runs a number of batches and gives the time.
+/// An operation that is measured: `run` performs a number of batches and returns the elapsed time.
 pub struct Contestant {
     name: &'static str,
     /// Operations in one batch.
@@ -21,13 +21,13 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    /// `record` makes `batch` operations.
+    /// `record` performs `batch` operations.
     pub fn new(name: &'static str, batch: usize, record: impl Fn() + 'static) -> Contestant {
         let run = move |count| repeat(count, &record);
         Contestant { name, batch: batch as u64, threads: 1, run: Box::new(run) }
     }
 
-    /// As [`new`](Self::new), by two threads at once; the time is that of each.
+    /// Like [`new`](Self::new), but two threads run at once; the time is that of the slower thread.
     pub fn on_two_threads(
         name: &'static str,
         batch: usize,
@@ -56,16 +56,16 @@ impl Contestant {
         self.batch
     }
 
-    pub fn is_alone(&self) -> bool {
+    pub fn is_single_threaded(&self) -> bool {
         self.threads == 1
     }
 
-    /// Makes so many batches.
+    /// Runs `batches` batches.
     pub fn repeat(&self, batches: u64) {
         (self.run)(batches);
     }
 
-    /// How many batches fill `slice`.
+    /// Returns how many batches take about `slice`.
     fn calibrate(&self, slice: Duration) -> u64 {
         let mut count = 16;
         loop {
@@ -88,13 +88,13 @@ fn repeat(count: u64, record: &impl Fn()) -> Duration {
     begin.elapsed()
 }
 
-/// The times of one contestant, one for each round.
+/// The times of one contestant in seconds per operation, one per round.
 pub struct Times {
     pub name: &'static str,
     per_round: Vec<f64>,
 }
 
-/// Runs each contestant once in each round; gives seconds per operation.
+/// Runs each contestant once per round.
 pub fn measure(contestants: &[&Contestant], effort: Effort) -> Vec<Times> {
     let counts: Vec<u64> =
         contestants.iter().map(|contestant| contestant.calibrate(effort.slice)).collect();
@@ -104,7 +104,7 @@ pub fn measure(contestants: &[&Contestant], effort: Effort) -> Vec<Times> {
         .collect();
     for round in 0..effort.rounds {
         for step in 0..contestants.len() {
-            // Each round starts with another one, so that none always follows the same.
+            // The order rotates, so that no contestant always follows the same one.
             let at = (round + step) % contestants.len();
             let time = (contestants[at].run)(counts[at]).as_secs_f64();
             times[at].per_round.push(time / (counts[at] * contestants[at].batch) as f64);
@@ -127,7 +127,7 @@ impl Times {
         median(self.per_round.clone())
     }
 
-    /// What this took for each unit of what `other` took, round by round.
+    /// Divides these times by those of `other`, round by round.
     pub fn ratio(&self, other: &Times) -> Ratio {
         let pairs = self.per_round.iter().zip(&other.per_round);
         let ratios: Vec<f64> = pairs.map(|(own, other)| own / other).collect();

@@ -10,18 +10,18 @@ use crate::clocks;
 use crate::http::Connection;
 use crate::programs::Programs;
 
-/// After an answer, until the server has tidied up.
+/// Pause after a response, until the server has finished the connection's work.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// What a scraper that wants the text format asks for.
+/// Request headers for the text format.
 pub const TEXT: &str = "Accept: text/plain;version=0.0.4\r\n";
 pub const TEXT_GZIP: &str = "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n";
 
-/// Ended when this is dropped.
+/// The server process, killed on drop.
 pub struct Served {
     child: Child,
     pub address: String,
-    /// Open, so that the server can write there.
+    /// Kept open, so that writes of the server do not fail.
     stderr: BufReader<ChildStderr>,
 }
 
@@ -31,7 +31,7 @@ impl Served {
         Served::start_with(programs, dir, &[])
     }
 
-    /// As [`start`](Self::start), with more variables in its environment.
+    /// Like [`start`](Self::start), with additional environment variables.
     pub fn start_with(
         programs: &Programs,
         dir: &Path,
@@ -61,7 +61,7 @@ impl Served {
         Connection::open(&self.address)
     }
 
-    /// The processor time that each of so many scrapes takes, in seconds.
+    /// Scrapes `scrapes` times; returns the processor time per scrape, in seconds.
     pub fn time_of(&self, connection: &mut Connection, scrapes: usize) -> io::Result<f64> {
         let before = self.processor_time()?;
         for _ in 0..scrapes {
@@ -75,7 +75,7 @@ impl Served {
         clocks::of_process(self.child.id())
     }
 
-    /// What it occupies.
+    /// The resident memory of the server.
     pub fn memory(&self) -> io::Result<Memory> {
         thread::sleep(SETTLE);
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -93,7 +93,7 @@ impl Served {
         })
     }
 
-    /// Has [`Memory::peak`] start anew.
+    /// Resets [`Memory::peak`] to the current value.
     pub fn reset_peak(&self) -> io::Result<()> {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
     }
@@ -101,7 +101,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // OK because a server that has ended already needs no ending.
+        // OK because the server may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -110,10 +110,10 @@ impl Drop for Served {
 /// Resident memory, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// That of no file.
+    /// Anonymous memory.
     pub anonymous: u64,
-    /// Series files and the program.
+    /// Mapped files: series files and the executable.
     pub mapped: u64,
-    /// The most of both together.
+    /// The peak of both together.
     pub peak: u64,
 }

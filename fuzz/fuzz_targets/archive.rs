@@ -1,4 +1,4 @@
-//! An archive is any bytes, with the right checksum too.
+//! The archive reader accepts arbitrary bytes, also with a valid checksum appended.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

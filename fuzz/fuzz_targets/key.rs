@@ -1,4 +1,4 @@
-//! A key of a series file is any bytes.
+//! The key parser accepts arbitrary bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

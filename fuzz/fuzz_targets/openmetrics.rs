@@ -1,4 +1,4 @@
-//! The OpenMetrics parser takes any bytes, and gives the same families in pieces of any size.
+//! The OpenMetrics parser accepts arbitrary bytes, and returns the same families if they arrive in small pieces.
 #![no_main]
 
 use std::io::BufReader;

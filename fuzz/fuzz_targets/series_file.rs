@@ -1,4 +1,4 @@
-//! A series file is any bytes.
+//! The reader of series files accepts arbitrary bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The text parser takes any bytes, and what is good is written and read back.
+//! The text parser accepts arbitrary bytes, and the families that it returns are encoded to text that parses.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ use multiprom::parse::{Families, Parser, lint};
 fuzz_target!(|bytes: &[u8]| {
     let _ = lint::check(multiprom::parse::Syntax::Text, bytes);
     let Ok(families) = Parser::text(bytes).collect::<Result<Vec<_>, _>>() else { return };
-    // Names that are spelled with underscores may become equal.
+    // Other names are escaped with underscores, and may become equal.
     let is_plain = |name: &str| {
         let has_digit_first = name.starts_with(|first: char| first.is_ascii_digit());
         !has_digit_first && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
@@ -18,5 +18,5 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let body = Exposition::encode(&Families(families).joined(), Format::Text).body;
-    Parser::text(&body[..]).for_each(|family| drop(family.expect("our own text parses")));
+    Parser::text(&body[..]).for_each(|family| drop(family.expect("the text output of multiprom parses")));
 });

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::args::DemoWorkerArguments;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::{Counter, Family, Gauge, Histogram, Summary, buckets};
+use crate::metrics::{Counter, Family, Gauge, Histogram, Static, Summary, buckets};
 use crate::model::GaugeMode;
 use crate::registry::{Backend, set_default_backend};
 
@@ -20,19 +20,21 @@ const THREADS: usize = 2;
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-static REQUESTS: Family<Counter, 2> =
-    Counter::new("demo_requests_total", "Requests served.").labels(["route", "code"]);
-static LATENCY: Family<Histogram, 1> =
-    Histogram::new("demo_request_seconds", "Time to serve a request.")
+static REQUESTS: Static<Family<Counter, 2>> =
+    Counter::declare("demo_requests_total", "Requests served.").labels(["route", "code"]);
+static LATENCY: Static<Family<Histogram>> =
+    Histogram::declare("demo_request_seconds", "Time to serve a request.")
         .buckets(&buckets::GO_DEFAULT)
         .labels(["route"]);
-static SIZE: Summary = Summary::new("demo_response_bytes", "Size of responses.");
-static BUSY: Gauge =
-    Gauge::new("demo_inprogress", "Requests in progress.").mode(GaugeMode::LiveSum);
-static LAST: Gauge = Gauge::new("demo_last_request_timestamp_seconds", "Time of the last request.")
-    .mode(GaugeMode::MostRecent);
-static START: Gauge = Gauge::new("demo_worker_start_time_seconds", "Start time of each worker.")
-    .mode(GaugeMode::LiveAll);
+static SIZE: Static<Summary> = Summary::declare("demo_response_bytes", "Size of responses.");
+static BUSY: Static<Gauge> =
+    Gauge::declare("demo_inprogress", "Requests in progress.").mode(GaugeMode::LiveSum);
+static LAST: Static<Gauge> =
+    Gauge::declare("demo_last_request_timestamp_seconds", "Time of the last request.")
+        .mode(GaugeMode::MostRecent);
+static START: Static<Gauge> =
+    Gauge::declare("demo_worker_start_time_seconds", "Start time of each worker.")
+        .mode(GaugeMode::LiveAll);
 
 pub(super) fn run(arguments: &DemoWorkerArguments) -> Result<ExitCode> {
     set_default_backend(Backend::directory(&arguments.dir)?)?;

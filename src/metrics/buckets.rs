@@ -1,4 +1,4 @@
-//! Bucket bounds of histograms: presets, helpers, checks.
+//! Bucket bounds of histograms: presets, functions that compute bounds, and checks.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -9,27 +9,94 @@ pub const DEFAULT: [f64; 14] =
 /// The default bounds of the Go client, in seconds: latencies of a web service.
 pub const GO_DEFAULT: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The most bounds that a histogram may have.
+/// The maximum number of bounds of a histogram.
 const MAX_BOUNDS: usize = 1000;
 
-/// `count` bounds from `start` on, each `width` above the one before.
+/// `count` bounds: `start`, and each `width` above the one before.
 ///
 /// # Errors
 ///
-/// Of kind [`InvalidBuckets`](ErrorKind::InvalidBuckets) for `count` 0 or above 1000, or a `width` that
-/// is not positive.
+/// Of kind [`InvalidBuckets`](ErrorKind::InvalidBuckets) for a `count` of 0 or above 1000, or a `width` that is not
+/// positive.
 pub fn linear(start: f64, width: f64, count: usize) -> Result<Vec<f64>> {
-    generate(count, |at| start + width * at as f64)
+    generate(count, |at| linear_bound(start, width, at))
 }
 
-/// `count` bounds from `start` on, each `factor` times the one before.
+/// As [`linear`], as an array for statics.
+///
+/// ```
+/// use multiprom::{Histogram, Static, buckets};
+///
+/// const BOUNDS: [f64; 5] = buckets::linear_array(10.0, 5.0);
+/// static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&BOUNDS);
+///
+/// assert_eq!(BOUNDS, [10.0, 15.0, 20.0, 25.0, 30.0]);
+/// ```
+///
+/// # Panics
+///
+/// If `N` is 0 or above 1000, or `width` is not positive, which in a `const` fails the build.
+pub const fn linear_array<const N: usize>(start: f64, width: f64) -> [f64; N] {
+    let mut bounds = [0.0; N];
+    let mut at = 0;
+    while at < N {
+        bounds[at] = linear_bound(start, width, at);
+        at += 1;
+    }
+    assert!(are_valid(&bounds), "bounds must be numbers in rising order");
+    bounds
+}
+
+const fn linear_bound(start: f64, width: f64, at: usize) -> f64 {
+    start + width * at as f64
+}
+
+/// `count` bounds: `start`, and each `factor` times the one before.
 ///
 /// # Errors
 ///
-/// Of kind [`InvalidBuckets`](ErrorKind::InvalidBuckets) for `count` 0 or above 1000, a `start` that is
+/// Of kind [`InvalidBuckets`](ErrorKind::InvalidBuckets) for a `count` of 0 or above 1000, a `start` that is
 /// not positive, or a `factor` that is not above 1.
 pub fn exponential(start: f64, factor: f64, count: usize) -> Result<Vec<f64>> {
-    generate(count, |at| start * factor.powf(at as f64))
+    generate(count, |at| exponential_bound(start, factor, at))
+}
+
+/// As [`exponential`], as an array for statics.
+///
+/// ```
+/// use multiprom::{Histogram, Static, buckets};
+///
+/// const BOUNDS: [f64; 4] = buckets::exponential_array(64.0, 4.0);
+/// static SIZES: Static<Histogram> = Histogram::declare("sizes_bytes", "Sizes.").buckets(&BOUNDS);
+///
+/// assert_eq!(BOUNDS, [64.0, 256.0, 1024.0, 4096.0]);
+/// ```
+///
+/// # Panics
+///
+/// If `N` is 0 or above 1000, `start` is not positive, or `factor` is not above 1, which in a `const` fails the build.
+pub const fn exponential_array<const N: usize>(start: f64, factor: f64) -> [f64; N] {
+    let mut bounds = [0.0; N];
+    let mut at = 0;
+    while at < N {
+        bounds[at] = exponential_bound(start, factor, at);
+        at += 1;
+    }
+    assert!(are_valid(&bounds), "bounds must be numbers in rising order");
+    bounds
+}
+
+/// `start` times the `at`-th power of `factor`. Squares keep the number of roundings small.
+const fn exponential_bound(start: f64, factor: f64, at: usize) -> f64 {
+    let (mut power, mut square, mut rest) = (1.0, factor, at);
+    while rest > 0 {
+        if rest % 2 == 1 {
+            power *= square;
+        }
+        square *= square;
+        rest /= 2;
+    }
+    start * power
 }
 
 fn generate(count: usize, bound: impl Fn(usize) -> f64) -> Result<Vec<f64>> {

@@ -1,43 +1,71 @@
 //! Builds metrics whose names are known only at run time.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
-use super::core::{FamilySpec, slow_path};
-use super::histogram::GivenBounds;
+use super::core::ChildRef;
+use super::settings::Settings;
+use super::spec::{FamilySpec, Unusable, slow_path};
 use super::{Family, Gauge, Histogram, Metric};
 use crate::error::Result;
-use crate::model::GaugeMode;
+use crate::model::{GaugeMode, Unit};
 use crate::registry::Registry;
+use crate::store::fork::SlowPath;
 
 /// Builds a metric without labels; [`labels`](MetricBuilder::labels) makes it a family.
 ///
 /// ```
-/// use multiprom::{Backend, Counter, Registry};
+/// use multiprom::{Backend, Counter, Registry, Unit};
 ///
 /// let registry = Registry::builder().prefix("shop").backend(Backend::in_memory()).build()?;
-/// let rows = Counter::builder("rows", "Rows read.").register(&registry)?;
-/// rows.inc_by(3.0);
+/// let read = Counter::builder("read", "Bytes read.")
+///     .subsystem("upload")
+///     .unit(Unit::Bytes)
+///     .const_label("tier", "gold")
+///     .register(&registry)?;
+/// read.inc_by(3.0);
 /// assert_eq!(
 ///     registry.render(None).to_string(),
-///     "# HELP shop_rows_total Rows read.\n\
-///      ## TYPE shop_rows_total counter\n\
-///      shop_rows_total 3\n"
+///     "# HELP shop_upload_read_bytes_total Bytes read.\n\
+///      ## TYPE shop_upload_read_bytes_total counter\n\
+///      shop_upload_read_bytes_total{tier=\"gold\"} 3\n"
 /// );
 /// # Ok::<(), multiprom::Error>(())
 /// ```
-#[must_use = "a metric is made by `register`"]
+#[must_use = "a metric is created by `register`"]
 pub struct MetricBuilder<M: Metric> {
     name: String,
     help: String,
-    options: M::Given,
+    settings: Settings,
+    metric: PhantomData<M>,
 }
 
 impl<M: Metric> MetricBuilder<M> {
-    pub(super) fn new(name: String, help: String, options: M::Options) -> MetricBuilder<M> {
-        MetricBuilder { name, help, options: options.into() }
+    pub(super) fn new(name: String, help: String) -> MetricBuilder<M> {
+        MetricBuilder { name, help, settings: Settings::default(), metric: PhantomData }
     }
 
-    /// Makes it a family with these label names.
+    /// Puts `<subsystem>_` before the name, after the prefix of the registry.
+    pub fn subsystem(mut self, subsystem: impl Into<String>) -> MetricBuilder<M> {
+        self.settings.subsystem = Some(subsystem.into());
+        self
+    }
+
+    /// Sets the unit, which is appended to the name unless the name ends with it. OpenMetrics shows it; series files do
+    /// not contain it.
+    pub fn unit(mut self, unit: Unit) -> MetricBuilder<M> {
+        self.settings.unit = Some(unit);
+        self
+    }
+
+    /// Adds a label with the same value in all series, beside the constant labels of the registry.
+    pub fn const_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.const_labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Makes it a family with these label names, in this order.
     pub fn labels<const N: usize>(self, labels: [&str; N]) -> FamilyBuilder<M, N> {
         FamilyBuilder { base: self, labels: labels.map(str::to_owned) }
     }
@@ -50,54 +78,69 @@ impl<M: Metric> MetricBuilder<M> {
     /// [`InvalidLabels`](crate::ErrorKind::InvalidLabels) or
     /// [`InvalidBuckets`](crate::ErrorKind::InvalidBuckets) for what the data model forbids,
     /// [`AlreadyRegistered`](crate::ErrorKind::AlreadyRegistered) for a name that is taken,
-    /// [`Directory`](crate::ErrorKind::Directory) where the environment names a directory that is not
-    /// there, and [`Reentrant`](crate::ErrorKind::Reentrant) in a signal handler or an allocator that interrupted
-    /// this crate in the same thread.
-    pub fn register(self, registry: &Registry) -> Result<M::Handle> {
-        registry.prepare();
-        let lock = slow_path()?;
-        let child = self.spec(&[]).register(registry, &lock)?.child_locked(&[], &lock);
-        M::declare(child, &lock);
-        Ok(M::handle(child))
+    /// [`Directory`](crate::ErrorKind::Directory) if the environment names a directory that does not exist or cannot be
+    /// written, and [`Reentrant`](crate::ErrorKind::Reentrant) in a signal handler or an allocator that interrupted
+    /// multiprom in the same thread.
+    pub fn register(self, registry: &Registry) -> Result<M> {
+        self.create(registry, |spec, lock| {
+            Ok(spec.register::<M>(registry, Unusable::Fail, lock)?.child_locked(&[], lock))
+        })
     }
 
-    /// The metric that is registered under the same name with the same help and options, or a new one.
+    /// The metric that is registered with the same name, help, labels and settings, or a new one.
     ///
     /// # Errors
     ///
-    /// Those of [`register`](MetricBuilder::register), where the name is taken by something else.
-    pub fn get_or_register(self, registry: &Registry) -> Result<M::Handle> {
-        registry.prepare();
-        let lock = slow_path()?;
-        let child = self.spec(&[]).get_or_register(registry, &lock)?.child_locked(&[], &lock);
-        M::declare(child, &lock);
-        Ok(M::handle(child))
+    /// Those of [`register`](MetricBuilder::register); the name may be taken by a metric with another description.
+    pub fn get_or_register(self, registry: &Registry) -> Result<M> {
+        self.create(registry, |spec, lock| {
+            Ok(spec.get_or_register::<M>(registry, lock)?.child_locked(&[], lock))
+        })
     }
 
-    fn spec<'a>(&'a self, label_names: &'a [&'a str]) -> FamilySpec<'a, M> {
-        let options = self.options.clone();
-        FamilySpec { name: &self.name, help: &self.help, label_names, options }
+    fn create(
+        self,
+        registry: &Registry,
+        create: impl FnOnce(&FamilySpec<'_>, &SlowPath) -> Result<ChildRef<M>>,
+    ) -> Result<M> {
+        registry.prepare();
+        let lock = slow_path()?;
+        let MetricBuilder { name, help, settings, .. } = self;
+        let spec = FamilySpec { name: &name, help: &help, label_names: &[], settings };
+        let child = create(&spec, &lock)?;
+        M::export_zeros(child, &lock);
+        Ok(M::from_child(child))
     }
 }
 
 impl MetricBuilder<Gauge> {
-    /// Sets how the values of many processes are merged.
+    /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Gauge> {
-        self.options = mode;
+        self.settings.mode = mode;
         self
     }
 }
 
 impl MetricBuilder<Histogram> {
-    /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last.
+    /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last. The default is
+    /// [`buckets::DEFAULT`](crate::buckets::DEFAULT).
     pub fn buckets(mut self, bounds: impl Into<Vec<f64>>) -> MetricBuilder<Histogram> {
-        self.options = GivenBounds(Cow::Owned(bounds.into()));
+        self.settings.bounds = Cow::Owned(bounds.into());
         self
     }
 }
 
+impl<M: Metric> fmt::Debug for MetricBuilder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("MetricBuilder");
+        f.field("type", &M::TYPE).field("name", &self.name).field("help", &self.help);
+        f.field("settings", &self.settings).finish()
+    }
+}
+
 /// Builds a family with `N` labels.
-#[must_use = "a family is made by `register`"]
+#[derive(Debug)]
+#[must_use = "a family is created by `register`"]
 pub struct FamilyBuilder<M: Metric, const N: usize> {
     base: MetricBuilder<M>,
     labels: [String; N],
@@ -110,20 +153,23 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
     ///
     /// Those of [`MetricBuilder::register`].
     pub fn register(self, registry: &Registry) -> Result<Family<M, N>> {
-        let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).register(registry, &slow_path()?)?;
-        Ok(Family::registered(core))
+        let lock = slow_path()?;
+        self.with_spec(|spec| spec.register(registry, Unusable::Fail, &lock)).map(Family::new)
     }
 
-    /// The family that is registered under the same name with the same help, labels and options, or a
-    /// new one.
+    /// The family that is registered with the same name, help, labels and settings, or a new one.
     ///
     /// # Errors
     ///
-    /// Those of [`MetricBuilder::register`], where the name is taken by something else.
+    /// Those of [`MetricBuilder::register`]; the name may be taken by a metric with another description.
     pub fn get_or_register(self, registry: &Registry) -> Result<Family<M, N>> {
+        let lock = slow_path()?;
+        self.with_spec(|spec| spec.get_or_register(registry, &lock)).map(Family::new)
+    }
+
+    fn with_spec<R>(self, create: impl FnOnce(&FamilySpec<'_>) -> R) -> R {
         let labels = self.labels.each_ref().map(String::as_str);
-        let core = self.base.spec(&labels).get_or_register(registry, &slow_path()?)?;
-        Ok(Family::registered(core))
+        let MetricBuilder { name, help, settings, .. } = self.base;
+        create(&FamilySpec { name: &name, help: &help, label_names: &labels, settings })
     }
 }

@@ -1,52 +1,64 @@
-//! What all metric types share: a family, its children, and how a child finds its cells.
+//! Families, their children, and the storage of a child: what all metric types have in common.
 
 use std::any::Any;
+use std::fmt;
 
 use super::children::Children;
+use super::settings::Settings;
 use super::shape::LabelShape;
-use super::{Counter, Gauge, Histogram, Summary};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::clock::now;
 use crate::model::{
-    Collector, FamilyMetadata, FamilySink, GaugeMode, KeptLabels, LabelSet, MetricType, Sample,
-    SampleKind, name,
+    Collector, FamilyMetadata, FamilySink, KeptLabels, LabelSet, MetricType, Sample, SampleKind,
+    Unit,
 };
 use crate::prefetch::prefetch;
-use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
+use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
 use crate::store::{
     Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
 
-/// A metric type, as storage sees it.
-pub trait Typed: Sized + 'static {
+/// A metric type, as storage uses it. A value of the type is a handle of one series.
+pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     const TYPE: MetricType;
 
-    /// What distinguishes families of this type: a gauge's mode, a histogram's bounds.
-    type Options: Copy + Send + Sync + 'static;
+    /// The label name that samples of this type set.
+    const RESERVED_LABEL: Option<&'static str> = None;
 
-    /// Options as a builder holds them: they live as long as the process only once a family needs them.
-    type Given: Clone + From<Self::Options> + Into<Self::Options> + PartialEq<Self::Options>;
+    /// Whether families of this type have a gauge mode.
+    const HAS_MODE: bool = false;
+
+    /// What distinguishes families of this type: the mode of a gauge, the bounds of a histogram.
+    type Options: Copy + Send + Sync + 'static;
 
     /// What a series is stored in, at an address that lives as long as the process.
     type Slots: Send + Sync + 'static;
 
-    fn check(options: &Self::Given) -> Result<()> {
-        let _ = options;
+    /// The handle of a series.
+    fn from_child(child: ChildRef<Self>) -> Self;
+
+    /// The series of a handle.
+    fn child(self) -> ChildRef<Self>;
+
+    /// Checks the settings of this type.
+    fn check(settings: &Settings) -> Result<()> {
+        let _ = settings;
         Ok(())
     }
 
-    fn mode(options: &Self::Given) -> Option<GaugeMode> {
-        let _ = options;
-        None
+    /// The options of a family that is created. What they refer to lives as long as the process.
+    fn options(settings: &Settings) -> Self::Options;
+
+    /// Whether a family has the options that these settings describe.
+    fn has_options(options: Self::Options, settings: &Settings) -> bool {
+        let _ = (options, settings);
+        true
     }
 
-    /// The label name that this type keeps for itself.
-    const RESERVED_LABEL: Option<&'static str> = None;
-
-    /// Makes the storage of a series in this process, which goes on with what `former` has if its file
-    /// was lost or closed.
+    /// Creates the storage of a series in this process. It continues with the values of `former`, whose file was lost or
+    /// closed.
     fn open(
         opener: &SeriesOpener<'_>,
         options: Self::Options,
@@ -59,21 +71,21 @@ pub trait Typed: Sized + 'static {
         false
     }
 
-    /// What a forked child goes on with where values are inherited.
+    /// The storage with which a forked child continues if values are inherited.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
-    /// Makes the zeros of a series visible.
-    fn declare(child: ChildRef<Self>, lock: &SlowPath);
+    /// Exports the zeros of a series.
+    fn export_zeros(child: ChildRef<Self>, lock: &SlowPath);
 
-    /// Has what a scrape reads of a series brought near.
-    fn fetch(slots: &Self::Slots) {
+    /// Prefetches what a scrape reads of a series.
+    fn prefetch(slots: &Self::Slots) {
         let _ = slots;
     }
 
-    /// See [`ignored_child`].
-    fn ignored() -> ChildRef<Self>;
+    /// See [`ignored_handle`].
+    fn ignored() -> &'static Self;
 
-    /// Gives the samples of one series as this process has them.
+    /// Emits the samples of one series with the values of this process.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
 }
 
@@ -83,9 +95,9 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     type Cells: Send + Sync + 'static;
 
     /// The samples of a series.
-    fn parts(options: Self::Options) -> impl Iterator<Item = SampleKind>;
+    fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind>;
 
-    /// Makes the cells for one thread from the cells of its samples, in the order of [`parts`](Self::parts).
+    /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
 
     /// Records into cells that this thread owns.
@@ -95,7 +107,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     fn record_shared(cells: &Self::Cells, value: f64);
 }
 
-/// A family of one type: children by label values, and the store of their cells.
+/// A family of one type: its children by label values, and the store of their cells.
 pub struct FamilyCore<M: Typed> {
     descriptor: Descriptor,
     shape: LabelShape,
@@ -111,136 +123,50 @@ pub struct Child<M: Typed> {
     bound: Bound<M::Slots>,
 }
 
-/// What a handle is.
+/// The series that a handle records into.
 pub type ChildRef<M> = &'static Child<M>;
 
-/// The child that lookups and registrations return to a signal handler or an allocator that interrupted the slow path.
-/// It is not exported, and recordings into it are ignored as long as the slow path is interrupted.
+/// The handle that lookups and registrations return to a signal handler or an allocator that interrupted the slow path.
+/// Its series is not exported, and recordings into it are ignored as long as the slow path is interrupted.
 ///
-/// It is made by the first call of [`slow_path`], because an interrupted allocator cannot be used.
-pub(super) fn ignored_child<M: Typed>(
-    slot: &StaticRef<Child<M>>,
-    options: M::Options,
-) -> ChildRef<M> {
+/// It is created before the slow path is entered for the first time, because an interrupted allocator cannot be used.
+pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<M>) -> &'static M {
     slot.get().unwrap_or_else(|| {
-        let spec =
-            FamilySpec { name: "ignored", help: "", label_names: &[], options: options.into() };
-        let family = spec.detached();
-        slot.set_once(Box::leak(Box::new(Child::new(family, family.labels(&[])))))
+        let options = M::options(&Settings::default());
+        let descriptor = Descriptor::detached("ignored", M::TYPE);
+        let family = FamilyCore::leak(descriptor, options, Store::Heap);
+        let child = Box::leak(Box::new(Child::new(family, family.labels(&[]))));
+        slot.set_once(Box::leak(Box::new(M::from_child(child))))
     })
 }
 
-/// Takes the lock of the slow path for a registration. Every process registers before it records.
-///
-/// # Errors
-///
-/// Of kind [`Reentrant`](ErrorKind::Reentrant) where this thread is in the slow path already.
-pub(super) fn slow_path() -> Result<SlowPath> {
-    let _ = (Counter::ignored(), Gauge::ignored(), Histogram::ignored(), Summary::ignored());
-    registry::slow_path()
-}
-
-/// What a family is made from.
-pub(crate) struct FamilySpec<'a, M: Typed> {
-    pub(crate) name: &'a str,
-    pub(crate) help: &'a str,
-    pub(crate) label_names: &'a [&'a str],
-    pub(crate) options: M::Given,
-}
-
-impl<M: Typed> FamilySpec<'_, M> {
-    /// Checks names and options, and puts them together for a registry.
-    fn describe(&self, registry: &Registry) -> Result<Descriptor> {
-        let (name, const_labels) = registry.qualify(self.name);
-        name::check_metric_name(&name)
-            .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
-        let mode = M::mode(&self.options);
-        let invalid =
-            |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
-        let names = const_labels.iter().map(|(name, _)| name.to_owned());
-        let names: Vec<String> =
-            names.chain(self.label_names.iter().map(|name| (*name).to_owned())).collect();
-        name::check_label_names(&names.iter().map(String::as_str), M::RESERVED_LABEL)
-            .map_err(invalid)?;
-        if mode.is_some_and(GaugeMode::is_per_process) && names.iter().any(|name| name == "pid") {
-            return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
+/// Defines how a type converts to and from its series, and its ignored handle.
+macro_rules! impl_handle {
+    ($type:ident) => {
+        fn from_child(child: ChildRef<$type>) -> $type {
+            $type(child)
         }
-        M::check(&self.options)?;
-        let family = match M::TYPE {
-            MetricType::Counter => name.strip_suffix("_total").unwrap_or(&name).to_owned(),
-            _ => name,
-        };
-        Ok(Descriptor {
-            name: family,
-            help: self.help.to_owned(),
-            metric_type: M::TYPE,
-            mode,
-            label_names: self.label_names.iter().map(|&name| name.into()).collect(),
-            const_labels,
-        })
-    }
 
-    /// Makes the family and registers it.
-    pub(crate) fn register(
-        &self,
-        registry: &Registry,
-        lock: &SlowPath,
-    ) -> Result<&'static FamilyCore<M>> {
-        self.register_in(registry.store(), registry, lock)
-    }
-
-    /// As [`register`](Self::register), but accepts a directory that cannot be used yet: a static is registered only
-    /// once.
-    pub(crate) fn register_static(
-        &self,
-        registry: &Registry,
-        lock: &SlowPath,
-    ) -> Result<&'static FamilyCore<M>> {
-        self.register_in(registry.store_or_later(), registry, lock)
-    }
-
-    fn register_in(
-        &self,
-        store: Result<Store>,
-        registry: &Registry,
-        lock: &SlowPath,
-    ) -> Result<&'static FamilyCore<M>> {
-        let descriptor = self.describe(registry)?;
-        registry.check_names(&descriptor)?;
-        let family = FamilyCore::leak(descriptor, self.options.clone().into(), store?);
-        registry.add_family(family, lock);
-        Ok(family)
-    }
-
-    /// The family that is registered under the same description, or a new one.
-    pub(crate) fn get_or_register(
-        &self,
-        registry: &Registry,
-        lock: &SlowPath,
-    ) -> Result<&'static FamilyCore<M>> {
-        let descriptor = self.describe(registry)?;
-        match registry.find_family::<FamilyCore<M>>(&descriptor) {
-            Some(family) if self.options == family.options => Ok(family),
-            _ => self.register(registry, lock),
+        fn child(self) -> ChildRef<$type> {
+            self.0
         }
-    }
 
-    /// A family that no registry knows, on the heap, for a static that cannot be registered.
-    pub(crate) fn detached(&self) -> &'static FamilyCore<M> {
-        let descriptor = Descriptor {
-            name: self.name.to_owned(),
-            help: String::new(),
-            metric_type: M::TYPE,
-            mode: None,
-            label_names: Box::default(),
-            const_labels: LabelSet::default(),
-        };
-        FamilyCore::leak(descriptor, self.options.clone().into(), Store::Heap)
-    }
+        fn ignored() -> &'static $type {
+            static IGNORED: StaticRef<$type> = StaticRef::empty();
+            ignored_handle(&IGNORED)
+        }
+    };
 }
+
+pub(super) use impl_handle;
 
 impl<M: Typed> FamilyCore<M> {
-    fn leak(descriptor: Descriptor, options: M::Options, store: Store) -> &'static FamilyCore<M> {
+    /// Creates a family, which lives as long as the process.
+    pub(super) fn leak(
+        descriptor: Descriptor,
+        options: M::Options,
+        store: Store,
+    ) -> &'static FamilyCore<M> {
         let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
         let children = Children::new();
         Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children }))
@@ -250,17 +176,28 @@ impl<M: Typed> FamilyCore<M> {
         self.options
     }
 
-    /// The label name at a position, without constant labels.
-    pub(super) fn label_name(&self, at: usize) -> &str {
-        &self.descriptor.label_names[at]
+    /// The name of the family; of a counter without `_total`.
+    pub(super) fn name(&self) -> &str {
+        &self.descriptor.name
     }
 
-    /// Returns the error of a backend that was never usable.
+    /// The label names, without constant labels.
+    pub(super) fn label_names(&self) -> &[Box<str>] {
+        &self.descriptor.label_names
+    }
+
+    /// Returns the error of a backend that cannot be used.
     pub(super) fn check_store(&self) -> Result<()> {
         self.store.check()
     }
 
-    /// The child with these label values, made at the first call. Inlined so that loops over the labels are unrolled.
+    /// The child with these label values, if it exists.
+    pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
+        let hash = self.children.hash(values);
+        self.children.find(hash, |child| self.shape.has_values(&child.labels, values))
+    }
+
+    /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
@@ -276,11 +213,11 @@ impl<M: Typed> FamilyCore<M> {
     fn insert_now(&'static self, hash: u64, values: &[&str]) -> ChildRef<M> {
         match fork::lock() {
             Some(lock) => self.insert(hash, values, &lock),
-            None => M::ignored(),
+            None => M::ignored().child(),
         }
     }
 
-    /// As [`child`](Self::child), for those who hold the lock.
+    /// As [`child`](Self::child), for callers that hold the lock.
     pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.insert(self.children.hash(values), values, lock)
     }
@@ -308,18 +245,18 @@ impl<M: Typed> Child<M> {
         Child { family, labels, bound: Bound::empty() }
     }
 
-    /// Has what a scrape reads first brought near.
-    fn fetch(&self) {
+    /// Prefetches what a scrape reads first.
+    fn prefetch(&self) {
         self.bound.prefetch();
         if let Some(labels) = self.labels.rendered() {
             prefetch(labels.as_str().as_ptr());
         }
     }
 
-    /// Has what that leads to brought near.
-    fn fetch_values(&self) {
+    /// Prefetches the values, once the rest is in the cache.
+    fn prefetch_values(&self) {
         if let Some(slots) = self.bound.inherited() {
-            M::fetch(slots);
+            M::prefetch(slots);
         }
     }
 
@@ -327,18 +264,18 @@ impl<M: Typed> Child<M> {
         self.family.store
     }
 
-    /// The storage of this series, if this process has made it.
+    /// The storage of this series, if this process has created it.
     #[inline]
     pub(super) fn bound(&self) -> Option<&'static M::Slots> {
         self.bound.get()
     }
 
-    /// The storage that this process used before its files were closed, if it has made no other since.
+    /// The storage that this process used before its files were closed, if it has created no other since.
     pub(super) fn former(&self) -> Option<&'static M::Slots> {
         self.bound.former()
     }
 
-    /// The storage, if this process has recorded or declared the series.
+    /// The storage, if this process has recorded into the series or exported its zeros.
     pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
         if self.family.store.is_inherited() {
             self.bound.inherited()
@@ -347,7 +284,7 @@ impl<M: Typed> Child<M> {
         }
     }
 
-    /// The storage in this process, made if need be.
+    /// The storage in this process, created if necessary.
     pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
         self.family.store.refresh();
         match self.bound.get() {
@@ -374,6 +311,15 @@ impl<M: Typed> Child<M> {
     }
 }
 
+impl<M: Typed> fmt::Debug for Child<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pairs = Vec::new();
+        self.labels.push_pairs(&mut pairs);
+        write!(f, "{} `{}` ", M::TYPE, self.family.name())?;
+        f.debug_map().entries(pairs).finish()
+    }
+}
+
 impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.bound.clear();
@@ -383,7 +329,7 @@ impl<M: Typed> Rebind for Child<M> {
 impl<M: SplitTyped> Child<M> {
     /// The cells that this thread owns, if it has recorded here before: the fast path of recording.
     ///
-    /// The storage may be that of a forebear, but no cells in it bear a token of this process.
+    /// The storage may be that of an ancestor, but no cells in it have a token of this process.
     #[inline]
     pub(super) fn owned(&self) -> Option<&'static M::Cells> {
         self.bound.inherited()?.owned(thread::token())
@@ -436,29 +382,29 @@ impl<M: SplitTyped> Child<M> {
         waiting.is_some_and(|waiting| waiting.record(|cells| M::record_shared(cells, value)))
     }
 
-    /// The cells for this thread, made if need be.
+    /// The cells of this thread, created if necessary.
     fn claim(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
         let options = self.family.options;
         let make = || {
-            let Opened { cells, gate } = self.opener().open(M::parts(options), now());
+            let Opened { cells, gate } = self.opener().open(M::samples(options), now());
             (M::cells(options, &cells), gate)
         };
         self.bind(lock).claim(token, make, lock)
     }
 
-    /// Makes the zeros of this thread's cells visible.
-    pub(super) fn declare(&'static self, lock: &SlowPath) {
+    /// Exports the zeros of this thread's cells.
+    pub(super) fn export_zeros(&'static self, lock: &SlowPath) {
         self.claim(thread::claim(lock.inside()), lock);
     }
 }
 
-/// The sum of one part of a series over all threads of this process.
-pub(super) fn total<C: Sync>(split: &Split<C>, part: impl Fn(&C) -> f64) -> f64 {
+/// The sum of one value of a series over all threads of this process.
+pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64 {
     // OK because an empty sum from `Iterator::sum` would be -0.
-    split.iter().map(part).fold(0.0, |sum, value| sum + value)
+    split.iter().map(value).fold(0.0, |sum, value| sum + value)
 }
 
-/// Implements what is the same for every type whose series are split.
+/// Implements what all types have in common whose series are split by thread.
 macro_rules! split_storage {
     () => {
         fn open(
@@ -473,8 +419,8 @@ macro_rules! split_storage {
             Box::leak(Box::new(Split::inherit(slots)))
         }
 
-        fn declare(child: ChildRef<Self>, lock: &SlowPath) {
-            child.declare(lock);
+        fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {
+            child.export_zeros(lock);
         }
     };
 }
@@ -483,15 +429,19 @@ pub(super) use split_storage;
 
 impl<M: Typed> Collector for FamilyCore<M> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let Descriptor { name, help, metric_type, .. } = &self.descriptor;
+        let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
+        let unit = unit.map_or("", Unit::as_str);
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
-        for child in self.children.iter(Child::fetch, Child::fetch_values) {
+        for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
             let Some(slots) = child.slots_if_bound() else {
                 continue;
             };
             if !begun {
-                out.family(&FamilyMetadata::new(name, help, *metric_type));
+                out.family(&FamilyMetadata {
+                    unit,
+                    ..FamilyMetadata::new(name, help, *metric_type)
+                });
                 begun = true;
             }
             if let Some(labels) = child.labels.rendered() {
@@ -510,6 +460,10 @@ impl<M: Typed> Collector for FamilyCore<M> {
 impl<M: Typed> RegisteredFamily for FamilyCore<M> {
     fn descriptor(&self) -> &Descriptor {
         &self.descriptor
+    }
+
+    fn store(&self) -> Store {
+        self.store
     }
 
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {

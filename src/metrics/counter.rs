@@ -1,95 +1,32 @@
 //! Counters: totals that only grow.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{
-    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
-};
-use super::{Family, Metric, MetricBuilder, statics};
-use crate::model::{MetricType, SampleKind, name};
+use super::Metric;
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::settings::Settings;
+use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
-/// A total that only grows, declared as a static.
+/// A total that only increases: a handle of one series, whose copies record into the same series.
 ///
-/// The name may end in `_total` or not; the sample's name always does.
+/// The name may end in `_total` or not; the name of the sample always does.
 ///
 /// ```
-/// use multiprom::Counter;
+/// use multiprom::{Counter, Static};
 ///
-/// static HITS: Counter = Counter::new("hits_total", "Page hits.");
+/// static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
 ///
 /// HITS.inc();
 /// HITS.inc_by(2.0);
 /// assert_eq!(HITS.get(), 3.0);
 /// ```
-pub struct Counter {
-    name: &'static str,
-    help: &'static str,
-    child: StaticRef<Child<Counter>>,
-}
+#[derive(Clone, Copy)]
+pub struct Counter(ChildRef<Counter>);
 
 impl Counter {
-    /// Declares a counter; it registers with the default registry at its first use.
-    ///
-    /// # Panics
-    ///
-    /// If the name is not a metric name, which in a static fails the build. For names that are known
-    /// only at run time there is [`builder`](Counter::builder).
-    pub const fn new(name: &'static str, help: &'static str) -> Counter {
-        assert!(name::is_metric_name(name), "not a metric name");
-        Counter { name, help, child: StaticRef::empty() }
-    }
-
-    /// Makes it a family with these labels.
-    ///
-    /// # Panics
-    ///
-    /// If a label name is malformed, reserved or given twice, which in a static fails the build.
-    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Family<Counter, N> {
-        Family::declare(self.name, self.help, labels, ())
-    }
-
-    /// A counter whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Counter> {
-        MetricBuilder::new(name.into(), help.into(), ())
-    }
-
-    /// The handle of this counter: one load less for each recording.
-    #[inline]
-    pub fn handle(&self) -> CounterHandle {
-        CounterHandle(statics::child(&self.child, || self.spec()))
-    }
-
-    /// As [`CounterHandle::inc`].
-    #[inline]
-    pub fn inc(&self) {
-        self.handle().inc();
-    }
-
-    /// As [`CounterHandle::inc_by`].
-    #[inline]
-    pub fn inc_by(&self, amount: f64) {
-        self.handle().inc_by(amount);
-    }
-
-    /// As [`CounterHandle::get`].
-    pub fn get(&self) -> f64 {
-        self.handle().get()
-    }
-
-    fn spec(&self) -> FamilySpec<'_, Counter> {
-        FamilySpec { name: self.name, help: self.help, label_names: &[], options: () }
-    }
-}
-
-statics::impl_declare!(Counter);
-
-/// Records into one counter series. A copy is another name of the same series.
-#[derive(Clone, Copy)]
-pub struct CounterHandle(ChildRef<Counter>);
-
-impl CounterHandle {
     /// Adds 1.
     #[inline]
     pub fn inc(&self) {
@@ -99,7 +36,7 @@ impl CounterHandle {
         }
     }
 
-    /// Adds `amount`. One that is negative or not finite is ignored: a total never falls.
+    /// Adds `amount`. An amount that is negative or not finite is ignored, because a total never decreases.
     #[inline]
     pub fn inc_by(&self, amount: f64) {
         if (0.0..f64::INFINITY).contains(&amount) {
@@ -107,7 +44,7 @@ impl CounterHandle {
         }
     }
 
-    /// What this process has counted.
+    /// The total of this process: what it has added since its start or since it was forked.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.total.get()))
     }
@@ -118,17 +55,17 @@ impl CounterHandle {
 pub struct CounterCells {
     /// What is exported.
     total: Cell,
-    /// How often 1 was added. An integer of our own beside the cell takes the floating-point addition
-    /// out of the chain from one increment to the next.
+    /// How often 1 was added. This integer keeps the floating-point addition out of the dependency chain from one
+    /// increment to the next.
     ones: AtomicU64,
     /// The sum of all other amounts, as bits.
     others: AtomicU64,
 }
 
 impl CounterCells {
-    /// By the owner only.
+    /// Called by the owner only.
     ///
-    /// ORDERING: relaxed. The next owner sees these words by the hand-over of the index.
+    /// ORDERING: relaxed. The hand-over of the owner index makes these words visible to the next owner.
     #[inline]
     fn inc(&self) {
         let ones = self.ones.load(Ordering::Relaxed) + 1;
@@ -137,7 +74,7 @@ impl CounterCells {
         self.total.set(ones as i64 as f64 + Cell::read(&self.others));
     }
 
-    /// By the owner only.
+    /// Called by the owner only.
     #[inline]
     fn add(&self, amount: f64) {
         let others = Cell::read(&self.others) + amount;
@@ -146,28 +83,25 @@ impl CounterCells {
     }
 }
 
-impl Metric for Counter {
-    type Handle = CounterHandle;
+impl Metric for Counter {}
 
-    fn handle(child: ChildRef<Counter>) -> CounterHandle {
-        CounterHandle(child)
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
     type Options = ();
-    type Given = ();
     type Slots = Split<CounterCells>;
 
+    impl_handle!(Counter);
     split_storage!();
 
-    fn ignored() -> ChildRef<Counter> {
-        static CHILD: StaticRef<Child<Counter>> = StaticRef::empty();
-        ignored_child(&CHILD, ())
-    }
+    fn options(_: &Settings) {}
 
-    fn fetch(split: &Split<CounterCells>) {
+    fn prefetch(split: &Split<CounterCells>) {
         if let Some(cells) = split.first() {
             cells.total.prefetch();
         }
@@ -181,7 +115,7 @@ impl Typed for Counter {
 impl SplitTyped for Counter {
     type Cells = CounterCells;
 
-    fn parts((): ()) -> impl Iterator<Item = SampleKind> {
+    fn samples((): ()) -> impl Iterator<Item = SampleKind> {
         std::iter::once(SampleKind::Total)
     }
 

@@ -1,152 +1,124 @@
 //! Families with labels by position.
+#![expect(unsafe_code, reason = "one representation of families with any number of labels")]
+
+use std::fmt;
+use std::ptr;
 
 use super::Metric;
-use super::core::{FamilyCore, FamilySpec, slow_path};
-use super::statics::Declare;
+use super::core::FamilyCore;
+use super::labels::LabelValues;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::name;
-use crate::registry::{default_registry, registration_failed};
-use crate::store::fork::StaticRef;
 
-/// A family with `N` labels, declared as a static or made by a [`FamilyBuilder`](super::FamilyBuilder).
+/// A family with `N` labels, which is one if not stated: a handle, whose copies record into the same family.
+///
+/// It is declared as a [`Static`](super::Static) or created by a [`FamilyBuilder`](super::FamilyBuilder).
 ///
 /// ```
-/// use multiprom::{Counter, Family};
+/// use multiprom::{Counter, Family, Static};
 ///
-/// static REQUESTS: Family<Counter, 2> =
-///     Counter::new("requests_total", "Requests.").labels(["method", "code"]);
+/// static REQUESTS: Static<Family<Counter, 2>> =
+///     Counter::declare("requests_total", "Requests.").labels(["method", "code"]);
 ///
-/// let ok = REQUESTS.with(["GET", "200"]);
+/// let ok: Counter = REQUESTS.with(["GET", "200"]);
 /// ok.inc();
-/// assert_eq!(REQUESTS.with(["GET", "200"]).get(), 1.0);
+/// // Values of several types: a tuple.
+/// REQUESTS.with(("GET", 200)).inc();
+/// REQUESTS.with_names(&[("code", "200"), ("method", "GET")])?.inc();
+/// assert_eq!(ok.get(), 3.0);
+/// # Ok::<(), multiprom::Error>(())
 /// ```
-pub struct Family<M: Metric, const N: usize> {
-    name: &'static str,
-    help: &'static str,
-    labels: [&'static str; N],
-    options: M::Options,
-    core: StaticRef<FamilyCore<M>>,
-}
+#[repr(transparent)]
+pub struct Family<M: Metric, const N: usize = 1>(&'static FamilyCore<M>);
 
 impl<M: Metric, const N: usize> Family<M, N> {
-    pub(super) const fn declare(
-        name: &'static str,
-        help: &'static str,
-        labels: [&'static str; N],
-        options: M::Options,
-    ) -> Family<M, N> {
-        let mut at = 0;
-        while at < N {
-            assert!(name::is_label_name(labels[at]), "not a label name");
-            assert!(!name::is_internal_label(labels[at]), "label names with __ are reserved");
-            if let Some(reserved) = M::RESERVED_LABEL {
-                assert!(!name::same(labels[at], reserved), "this type keeps the label for itself");
-            }
-            let mut earlier = 0;
-            while earlier < at {
-                assert!(!name::same(labels[at], labels[earlier]), "a label is given twice");
-                earlier += 1;
-            }
-            at += 1;
-        }
-        Family { name, help, labels, options, core: StaticRef::empty() }
+    /// The family of a core that has `N` labels.
+    pub(super) fn new(core: &'static FamilyCore<M>) -> Family<M, N> {
+        Family(core)
     }
 
-    /// The family of a core that is registered already.
-    pub(super) fn registered(core: &'static FamilyCore<M>) -> Self {
-        let labels = std::array::from_fn(|at| core.label_name(at));
-        let family = Family {
-            name: "",
-            help: "",
-            labels,
-            options: core.options(),
-            core: StaticRef::empty(),
-        };
-        family.core.set(core);
-        family
+    /// The family at the place of the address of its core.
+    pub(super) fn from_ref(core: &'static &'static FamilyCore<M>) -> &'static Family<M, N> {
+        let place = ptr::from_ref(core).cast::<Family<M, N>>();
+        // SAFETY: `Family` is transparent around the address, so it has the same layout and the same valid values.
+        unsafe { &*place }
+    }
+
+    pub(super) fn core(self) -> &'static FamilyCore<M> {
+        self.0
     }
 
     /// The handle of the series with these label values, in the order of the label names.
     ///
-    /// Looks the values up without allocating and without a lock; the first use of a label set makes the
-    /// series. Keep the handle where it is used often.
+    /// Values are an array of one type or a tuple, or a reference to one: see [`LabelValues`]. They are looked up without
+    /// a lock and without an allocation; the first use of a label set creates the series, which takes a lock and
+    /// allocates. Keep the handle where it is used often.
     #[inline]
-    pub fn with(&self, values: [&str; N]) -> M::Handle {
-        let core = match self.core.get() {
-            Some(core) => core,
-            None => match self.first_use() {
-                Some(core) => core,
-                None => return M::handle(M::ignored()),
-            },
-        };
-        M::handle(core.child(&values))
+    pub fn with(&self, values: impl LabelValues<N>) -> M {
+        values.with_texts(
+            #[inline(always)]
+            |texts| M::from_child(self.0.child(texts)),
+        )
     }
 
     /// The handle of the series with these labels, in any order.
     ///
     /// # Errors
     ///
-    /// Of kind [`InvalidLabels`](ErrorKind::InvalidLabels) where a label is missing, unknown or given twice.
-    pub fn with_names(&self, labels: &[(&str, &str)]) -> Result<M::Handle> {
-        let mut values = [""; N];
-        for (value, name) in values.iter_mut().zip(self.labels) {
-            let mut found = labels.iter().filter(|(given, _)| *given == name);
-            let (Some((_, given)), None) = (found.next(), found.next()) else {
-                let message = format!("label `{name}` must be given once");
-                return Err(Error::new(ErrorKind::InvalidLabels, message));
-            };
-            *value = given;
+    /// Of kind [`InvalidLabels`](ErrorKind::InvalidLabels) if a label is missing, unknown or given twice.
+    pub fn with_names(&self, labels: &[(&str, &str)]) -> Result<M> {
+        let names = self.0.label_names();
+        let invalid = |problem: String| {
+            let message = format!("metric `{}`: {problem}", self.0.name());
+            Error::new(ErrorKind::InvalidLabels, message)
+        };
+        if let Some((unknown, _)) =
+            labels.iter().find(|(name, _)| !names.iter().any(|own| **own == **name))
+        {
+            let own = names.join("`, `");
+            return Err(invalid(format!("it has no label `{unknown}`; its labels are `{own}`")));
         }
-        if let Some((name, _)) = labels.iter().find(|(name, _)| !self.labels.contains(name)) {
-            return Err(Error::new(
-                ErrorKind::InvalidLabels,
-                format!("there is no label `{name}`"),
-            ));
+        let mut values = [""; N];
+        for (value, name) in values.iter_mut().zip(names) {
+            let mut given = labels.iter().filter(|(given, _)| **given == **name);
+            *value = match (given.next(), given.next()) {
+                (Some((_, given)), None) => given,
+                (None, _) => return Err(invalid(format!("the label `{name}` is missing"))),
+                (Some(_), Some(_)) => {
+                    return Err(invalid(format!("the label `{name}` is given twice")));
+                }
+            };
         }
         Ok(self.with(values))
     }
 
-    fn spec(&self) -> FamilySpec<'_, M> {
-        let (name, help, options) = (self.name, self.help, self.options.into());
-        FamilySpec { name, help, label_names: &self.labels, options }
-    }
-
-    /// Registers the family; `None` if this thread is in the slow path already.
-    #[cold]
-    fn first_use(&self) -> Option<&'static FamilyCore<M>> {
-        let lock = slow_path().ok()?;
-        if let Some(core) = self.core.get() {
-            return Some(core);
-        }
-        let spec = self.spec();
-        let core = spec.register_static(default_registry(), &lock).unwrap_or_else(|error| {
-            registration_failed(self.name, &error);
-            spec.detached()
-        });
-        self.core.set(core);
-        Some(core)
-    }
-}
-
-impl<M: Metric, const N: usize> Declare for Family<M, N> {
-    fn try_register(&self) -> Result<()> {
-        let lock = slow_path()?;
-        match self.core.get() {
-            Some(core) => core.check_store(),
-            None => {
-                self.core.set(self.spec().register(default_registry(), &lock)?);
-                Ok(())
-            }
-        }
+    /// The handle of the series with these label values, if the series exists: a lookup that creates nothing.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// let requests = Counter::builder("requests", "Requests.").labels(["code"]).register(&registry)?;
+    /// requests.with(["200"]).inc();
+    /// assert_eq!(requests.get(["200"]).map(|counter| counter.get()), Some(1.0));
+    /// assert!(requests.get(["500"]).is_none());
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn get(&self, values: impl LabelValues<N>) -> Option<M> {
+        values.with_texts(|texts| self.0.find(texts)).map(M::from_child)
     }
 }
 
 impl<M: Metric, const N: usize> Clone for Family<M, N> {
-    fn clone(&self) -> Self {
-        let core = StaticRef::empty();
-        // A static that is cloned before its first use would register twice.
-        let registered = self.core.get().or_else(|| self.first_use());
-        core.set(registered.unwrap_or_else(|| M::ignored().family));
-        Family { core, ..*self }
+    fn clone(&self) -> Family<M, N> {
+        *self
+    }
+}
+
+impl<M: Metric, const N: usize> Copy for Family<M, N> {}
+
+impl<M: Metric, const N: usize> fmt::Debug for Family<M, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} family `{}` ", M::TYPE, self.0.name())?;
+        f.debug_list().entries(self.0.label_names()).finish()
     }
 }

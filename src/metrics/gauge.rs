@@ -1,24 +1,26 @@
 //! Gauges: values that go up and down.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::core::{Child, ChildRef, FamilySpec, Typed, ignored_child};
+use super::Metric;
+use super::core::{ChildRef, Typed, ignored_handle, impl_handle};
+use super::settings::Settings;
 use super::timer::{Observe, Timer};
-use super::{Family, Metric, MetricBuilder, statics};
 use crate::model::clock::now;
-use crate::model::{GaugeMode, MetricType, SampleKind, name};
+use crate::model::{GaugeMode, MetricType, SampleKind};
 use crate::store::fork::{self, SlowPath, StaticRef};
 use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 
-/// A value that goes up and down, declared as a static.
+/// A value that goes up and down: a handle of one series, whose copies record into the same series.
 ///
-/// Its [mode](GaugeMode) says how the values of many processes become one; without
-/// [`mode`](Gauge::mode) each process keeps a series of its own.
+/// Its [mode](GaugeMode) says how the values of several processes are merged. Without a mode, each process has a series
+/// of its own.
 ///
 /// ```
-/// use multiprom::{Gauge, GaugeMode};
+/// use multiprom::{Gauge, GaugeMode, Static};
 ///
-/// static BUSY: Gauge = Gauge::new("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+/// static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
 ///
 /// {
 ///     let _busy = BUSY.track_inprogress();
@@ -26,120 +28,11 @@ use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 /// }
 /// assert_eq!(BUSY.get(), 0.0);
 /// ```
-pub struct Gauge {
-    name: &'static str,
-    help: &'static str,
-    mode: GaugeMode,
-    child: StaticRef<Child<Gauge>>,
-}
+#[derive(Clone, Copy)]
+pub struct Gauge(ChildRef<Gauge>);
 
 impl Gauge {
-    /// Declares a gauge; it registers with the default registry at its first use.
-    ///
-    /// # Panics
-    ///
-    /// If the name is not a metric name, which in a static fails the build. For names that are known
-    /// only at run time there is [`builder`](Gauge::builder).
-    pub const fn new(name: &'static str, help: &'static str) -> Gauge {
-        assert!(name::is_metric_name(name), "not a metric name");
-        Gauge { name, help, mode: GaugeMode::All, child: StaticRef::empty() }
-    }
-
-    /// Sets how the values of many processes are merged.
-    pub const fn mode(self, mode: GaugeMode) -> Gauge {
-        Gauge { mode, ..self }
-    }
-
-    /// Makes it a family with these labels.
-    ///
-    /// # Panics
-    ///
-    /// If a label name is malformed, reserved or given twice, or is `pid` in a mode that sets it, which
-    /// in a static fails the build. Set the mode first.
-    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Family<Gauge, N> {
-        let mut at = 0;
-        while at < N {
-            let taken = self.mode.is_per_process() && name::same(labels[at], "pid");
-            assert!(!taken, "the label pid is taken in the modes all and liveall");
-            at += 1;
-        }
-        Family::declare(self.name, self.help, labels, self.mode)
-    }
-
-    /// A gauge whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Gauge> {
-        MetricBuilder::new(name.into(), help.into(), GaugeMode::All)
-    }
-
-    /// The handle of this gauge: one load less for each recording.
-    #[inline]
-    pub fn handle(&self) -> GaugeHandle {
-        GaugeHandle(statics::child(&self.child, || self.spec()))
-    }
-
-    /// As [`GaugeHandle::set`].
-    #[inline]
-    pub fn set(&self, value: f64) {
-        self.handle().set(value);
-    }
-
-    /// As [`GaugeHandle::inc`].
-    #[inline]
-    pub fn inc(&self) {
-        self.handle().inc();
-    }
-
-    /// As [`GaugeHandle::dec`].
-    #[inline]
-    pub fn dec(&self) {
-        self.handle().dec();
-    }
-
-    /// As [`GaugeHandle::add`].
-    #[inline]
-    pub fn add(&self, amount: f64) {
-        self.handle().add(amount);
-    }
-
-    /// As [`GaugeHandle::sub`].
-    #[inline]
-    pub fn sub(&self, amount: f64) {
-        self.handle().sub(amount);
-    }
-
-    /// As [`GaugeHandle::set_to_current_time`].
-    pub fn set_to_current_time(&self) {
-        self.handle().set_to_current_time();
-    }
-
-    /// As [`GaugeHandle::track_inprogress`].
-    pub fn track_inprogress(&self) -> InProgress {
-        self.handle().track_inprogress()
-    }
-
-    /// As [`GaugeHandle::start_timer`].
-    pub fn start_timer(&self) -> Timer<GaugeHandle> {
-        self.handle().start_timer()
-    }
-
-    /// As [`GaugeHandle::get`].
-    pub fn get(&self) -> f64 {
-        self.handle().get()
-    }
-
-    fn spec(&self) -> FamilySpec<'_, Gauge> {
-        FamilySpec { name: self.name, help: self.help, label_names: &[], options: self.mode }
-    }
-}
-
-statics::impl_declare!(Gauge);
-
-/// Records into one gauge series. A copy is another name of the same series.
-#[derive(Clone, Copy)]
-pub struct GaugeHandle(ChildRef<Gauge>);
-
-impl GaugeHandle {
-    /// Sets the value. Any number is allowed, NaN and the infinities too.
+    /// Sets the value. NaN and the infinities are allowed.
     #[inline]
     pub fn set(&self, value: f64) {
         self.record(Change::Set(value));
@@ -157,13 +50,13 @@ impl GaugeHandle {
         self.add(-1.0);
     }
 
-    /// Adds `amount` to what this process has.
+    /// Adds `amount` to the value of this process.
     #[inline]
     pub fn add(&self, amount: f64) {
         self.record(Change::Add(amount));
     }
 
-    /// Subtracts `amount` from what this process has.
+    /// Subtracts `amount` from the value of this process.
     #[inline]
     pub fn sub(&self, amount: f64) {
         self.add(-amount);
@@ -184,8 +77,8 @@ impl GaugeHandle {
         InProgress { gauge: *self, cells: self.record(Change::Add(1.0)) }
     }
 
-    /// Sets the value to the seconds that pass until the timer stops.
-    pub fn start_timer(&self) -> Timer<GaugeHandle> {
+    /// Starts a timer that sets the value to the elapsed seconds when it stops.
+    pub fn start_timer(&self) -> Timer<Gauge> {
         Timer::start(*self)
     }
 
@@ -205,7 +98,7 @@ impl GaugeHandle {
         }
     }
 
-    /// Records for the first time in this process, or while the gauge waits.
+    /// Records for the first time in this process, or while the series waits for a file.
     #[cold]
     fn record_slowly(
         self,
@@ -229,13 +122,13 @@ impl GaugeHandle {
         Some(cells)
     }
 
-    /// The value that this process has; 0 if it never set one.
+    /// The value of this process; 0 if it has not set one.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
     }
 }
 
-impl Observe for GaugeHandle {
+impl Observe for Gauge {
     fn observe(&self, value: f64) {
         self.set(value);
     }
@@ -244,7 +137,7 @@ impl Observe for GaugeHandle {
 /// Counts something as in progress until it is dropped.
 #[must_use = "what is in progress ends when this is dropped"]
 pub struct InProgress {
-    gauge: GaugeHandle,
+    gauge: Gauge,
     /// The cells that 1 was added to; `None` if that was ignored. A forked child must not follow them to the mapping.
     cells: Option<&'static GaugeCells>,
 }
@@ -261,7 +154,7 @@ impl Drop for InProgress {
     }
 }
 
-impl GaugeHandle {
+impl Gauge {
     /// Ends a guard whose cells are not the current ones of the gauge.
     #[cold]
     fn end_slowly(self, generation: u64) {
@@ -283,11 +176,11 @@ impl GaugeHandle {
     }
 }
 
-impl Metric for Gauge {
-    type Handle = GaugeHandle;
+impl Metric for Gauge {}
 
-    fn handle(child: ChildRef<Gauge>) -> GaugeHandle {
-        GaugeHandle(child)
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -357,12 +250,18 @@ impl GaugeCells {
 
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
+    const HAS_MODE: bool = true;
     type Options = GaugeMode;
-    type Given = GaugeMode;
     type Slots = GaugeCells;
 
-    fn mode(mode: &GaugeMode) -> Option<GaugeMode> {
-        Some(*mode)
+    impl_handle!(Gauge);
+
+    fn options(settings: &Settings) -> GaugeMode {
+        settings.mode
+    }
+
+    fn has_options(mode: GaugeMode, settings: &Settings) -> bool {
+        mode == settings.mode
     }
 
     fn open(
@@ -388,13 +287,8 @@ impl Typed for Gauge {
         cells
     }
 
-    fn declare(child: ChildRef<Gauge>, lock: &SlowPath) {
+    fn export_zeros(child: ChildRef<Gauge>, lock: &SlowPath) {
         child.bind(lock);
-    }
-
-    fn ignored() -> ChildRef<Gauge> {
-        static CHILD: StaticRef<Child<Gauge>> = StaticRef::empty();
-        ignored_child(&CHILD, GaugeMode::All)
     }
 
     fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {

@@ -1,40 +1,39 @@
 //! The metric types that programs record with.
 //!
-//! A `Counter`, `Gauge`, `Summary` or `Histogram` is declared as a static or built at run time; what
-//! records is a handle, a copied address of a series. Recording never fails, blocks or panics.
+//! A [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`] is a handle: the address of a series, which lives as long as the
+//! process. A [`Family`] is the address of a family. Both are declared as a [`Static`] or created at run time by a
+//! [`MetricBuilder`]. Recording returns nothing and cannot fail.
 //!
-//! A handle is bound to its cells at the first recording in each process: so a forked child starts
-//! from zero in files of its own, and a process that records nothing leaves no file.
+//! A series gets its cells at the first recording in each process, so a forked child starts from zero in files of its
+//! own, and a process that records nothing creates no file.
 
 pub mod buckets;
 mod builder;
 mod children;
+mod constructors;
 mod core;
 mod counter;
 mod family;
 mod gauge;
 mod histogram;
+pub mod labels;
+mod settings;
 mod shape;
+mod spec;
 mod statics;
 mod summary;
 mod timer;
 
 pub use builder::{FamilyBuilder, MetricBuilder};
-pub use counter::{Counter, CounterHandle};
+pub use counter::Counter;
 pub use family::Family;
-pub use gauge::{Gauge, GaugeHandle, InProgress};
-pub use histogram::{Histogram, HistogramHandle};
-pub use statics::{Declare, register_statics};
-pub use summary::{Summary, SummaryHandle};
-pub use timer::{Observe, Timer};
+pub use gauge::{Gauge, InProgress};
+pub use histogram::Histogram;
+pub use statics::{AnyStatic, Declared, Static, register_statics};
+pub use summary::Summary;
+pub use timer::{Observation, Observe, Timer};
 
 /// A metric type: [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`].
 ///
-/// Sealed: it says how a type's series are stored, which is not open to other crates.
-pub trait Metric: core::Typed {
-    /// What records into one series of this type.
-    type Handle: Copy + Send + Sync + 'static;
-
-    #[doc(hidden)]
-    fn handle(child: core::ChildRef<Self>) -> Self::Handle;
-}
+/// Sealed: it determines how series of the type are stored, which other crates cannot define.
+pub trait Metric: core::Typed {}

@@ -1,81 +1,296 @@
-//! Statics: bound to their series at the first use, or by [`register_statics`].
+//! Metrics declared as statics: registered with the default registry at their first use, or before it.
 
-use super::Metric;
-use super::core::{Child, ChildRef, FamilySpec, slow_path};
+use std::fmt;
+use std::ops::Deref;
+
+use super::family::Family;
+use super::settings::Settings;
+use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
+use super::{Gauge, Histogram, Metric, buckets};
 use crate::error::Result;
-use crate::registry::{default_registry, registration_failed};
-use crate::store::fork::StaticRef;
+use crate::model::{GaugeMode, name};
+use crate::registry::{Registry, default_registry, registration_failed};
+use crate::store::fork::SlowPath;
+use crate::store::set_once::SetOnce;
 
-/// The child of a static without labels.
-#[inline]
-pub(super) fn child<'a, M: Metric>(
-    slot: &StaticRef<Child<M>>,
-    spec: impl FnOnce() -> FamilySpec<'a, M>,
-) -> ChildRef<M> {
-    match slot.get() {
-        Some(child) => child,
-        None => first_use(slot, &spec()),
-    }
-}
-
-#[cold]
-fn first_use<M: Metric>(slot: &StaticRef<Child<M>>, spec: &FamilySpec<'_, M>) -> ChildRef<M> {
-    let Ok(lock) = slow_path() else {
-        return M::ignored();
-    };
-    if let Some(child) = slot.get() {
-        return child;
-    }
-    let family = spec.register_static(default_registry(), &lock).unwrap_or_else(|error| {
-        registration_failed(spec.name, &error);
-        spec.detached()
-    });
-    let child = family.child_locked(&[], &lock);
-    slot.set(child);
-    child
-}
-
-/// Registers a static without labels and exports its zero.
-pub(super) fn register<M: Metric>(
-    slot: &StaticRef<Child<M>>,
-    spec: &FamilySpec<'_, M>,
-) -> Result<()> {
-    default_registry().prepare();
-    let lock = slow_path()?;
-    let child = match slot.get() {
-        Some(child) => {
-            child.store().check()?;
-            child
-        }
-        None => {
-            let family = spec.register(default_registry(), &lock)?;
-            let child = family.child_locked(&[], &lock);
-            slot.set(child);
-            child
-        }
-    };
-    M::declare(child, &lock);
-    Ok(())
-}
-
-/// A static that can be registered before its first use.
-pub trait Declare: Sync {
-    /// Registers with the default registry; a static without labels exports its zero from now on.
-    ///
-    /// In a forked child it does so again for the child.
-    ///
-    /// # Errors
-    ///
-    /// Those of registration: see [`MetricBuilder::register`](super::MetricBuilder::register).
-    fn try_register(&self) -> Result<()>;
-}
-
-/// Registers statics, so that their errors are seen now and their zeros are exported now.
+/// A metric or a family that is declared as a static, and dereferences to it.
+///
+/// It is registered with the [default registry](default_registry) when it is first used, or by [`register_statics`].
+/// If that fails, its recordings are kept in memory and not exported: the error is logged once and counted in
+/// `multiprom_registration_errors_total`.
+///
+/// A declaration belongs in a `static`. A `const`, or a local variable, is a new declaration at each use, and all but
+/// the first fail to register.
 ///
 /// ```
-/// use multiprom::Counter;
+/// use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, Static, buckets};
 ///
-/// static SEEN: Counter = Counter::new("seen_total", "Things seen.");
+/// static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
+/// static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+/// static LATENCY: Static<Family<Histogram>> =
+///     Histogram::declare("latency_seconds", "Latency by route.")
+///         .buckets(&buckets::GO_DEFAULT)
+///         .labels(["route"]);
+///
+/// HITS.inc();
+/// let _busy = BUSY.track_inprogress();
+/// LATENCY.with(["/"]).observe(0.2);
+///
+/// // A copy of the handle: a function need not know where it comes from.
+/// fn count(hits: &Counter) {
+///     hits.inc();
+/// }
+/// count(&HITS);
+/// let hits: Counter = *HITS;
+/// count(&hits);
+/// assert_eq!(HITS.get(), 3.0);
+/// ```
+pub struct Static<T: Declared> {
+    slot: SetOnce<T>,
+    name: &'static str,
+    help: &'static str,
+    labels: T::Labels,
+    mode: GaugeMode,
+    bounds: &'static [f64],
+}
+
+/// What a [`Static`] can declare: a metric or a [`Family`].
+///
+/// Sealed: other crates cannot implement it.
+pub trait Declared: Copy + Send + Sync + sealed::Declared {}
+
+pub(super) mod sealed {
+    use super::{FamilySpec, IsNew, Unusable};
+    use crate::error::Result;
+    use crate::registry::Registry;
+    use crate::store::fork::SlowPath;
+
+    pub trait Declared: Sized + 'static {
+        /// The label names: an array, or nothing.
+        type Labels: Copy + Send + Sync + AsRef<[&'static str]>;
+
+        /// Registers with a registry.
+        fn register(
+            spec: &FamilySpec<'_>,
+            registry: &Registry,
+            unusable: Unusable,
+            lock: &SlowPath,
+        ) -> Result<Self>;
+
+        /// What records in memory and is not exported, for a static that cannot be registered.
+        fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (Self, IsNew);
+
+        /// What a signal handler or an allocator gets that interrupted the slow path.
+        fn ignored() -> &'static Self;
+
+        /// Exports the zero, if there are no labels, and returns the error of a backend that cannot be used.
+        fn prepare(self, lock: &SlowPath) -> Result<()>;
+    }
+}
+
+impl<M: Metric> Static<M> {
+    pub(super) const fn new(name: &'static str, help: &'static str) -> Static<M> {
+        assert!(name::is_metric_name(name), "not a metric name");
+        let (mode, bounds) = (GaugeMode::All, &buckets::DEFAULT);
+        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds }
+    }
+
+    /// Makes it a family with these label names, in this order. Set everything else before.
+    ///
+    /// # Panics
+    ///
+    /// If a label name is malformed, reserved or given twice, which in a static fails the build. Histograms reserve `le`,
+    /// summaries `quantile`, and gauges `pid` in the modes that set this label.
+    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Static<Family<M, N>> {
+        let mut at = 0;
+        while at < N {
+            assert!(name::is_label_name(labels[at]), "not a label name");
+            assert!(!name::is_internal_label(labels[at]), "label names with __ are reserved");
+            if let Some(reserved) = M::RESERVED_LABEL {
+                assert!(
+                    !name::same(labels[at], reserved),
+                    "the type of the metric sets this label"
+                );
+            }
+            let is_set_by_mode = M::HAS_MODE && self.mode.is_per_process();
+            let is_taken = is_set_by_mode && name::same(labels[at], "pid");
+            assert!(!is_taken, "the modes all and liveall set the label pid");
+            let mut earlier = 0;
+            while earlier < at {
+                assert!(!name::same(labels[at], labels[earlier]), "a label is given twice");
+                earlier += 1;
+            }
+            at += 1;
+        }
+        let Static { name, help, mode, bounds, .. } = self;
+        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds }
+    }
+}
+
+impl Static<Gauge> {
+    /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
+    pub const fn mode(self, mode: GaugeMode) -> Static<Gauge> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Histogram> {
+    /// Sets the upper bounds of the buckets, each inclusive; `+Inf` is added if it is not the last. The default is
+    /// [`buckets::DEFAULT`].
+    ///
+    /// # Panics
+    ///
+    /// If the bounds are empty, unsorted or not numbers, which in a static fails the build.
+    pub const fn buckets(self, bounds: &'static [f64]) -> Static<Histogram> {
+        assert!(buckets::are_valid(bounds), "bounds must be numbers in rising order");
+        Static { bounds, ..self }
+    }
+}
+
+impl<T: Declared> Static<T> {
+    fn spec(&self) -> FamilySpec<'_> {
+        let settings = Settings::of_static(self.mode, self.bounds);
+        let label_names = self.labels.as_ref();
+        FamilySpec { name: self.name, help: self.help, label_names, settings }
+    }
+
+    #[cold]
+    fn first_use(&self) -> &T {
+        let Ok(lock) = slow_path() else {
+            return T::ignored();
+        };
+        if let Some(metric) = self.slot.get() {
+            return metric;
+        }
+        let (spec, registry) = (self.spec(), default_registry());
+        let registered = T::register(&spec, registry, Unusable::Wait, &lock);
+        let metric = registered.unwrap_or_else(|error| {
+            let (metric, is_new) = T::detached(&spec, &lock);
+            if is_new == IsNew(true) {
+                registration_failed(self.name, &error);
+            }
+            metric
+        });
+        self.slot.set(metric, &lock)
+    }
+}
+
+impl<M: Metric> Declared for M {}
+
+impl<M: Metric> sealed::Declared for M {
+    type Labels = [&'static str; 0];
+
+    fn register(
+        spec: &FamilySpec<'_>,
+        registry: &Registry,
+        unusable: Unusable,
+        lock: &SlowPath,
+    ) -> Result<M> {
+        let family = spec.register::<M>(registry, unusable, lock)?;
+        Ok(M::from_child(family.child_locked(&[], lock)))
+    }
+
+    fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (M, IsNew) {
+        let (family, is_new) = spec.detached::<M>(lock);
+        (M::from_child(family.child_locked(&[], lock)), is_new)
+    }
+
+    fn ignored() -> &'static M {
+        M::ignored()
+    }
+
+    fn prepare(self, lock: &SlowPath) -> Result<()> {
+        self.child().store().check()?;
+        M::export_zeros(self.child(), lock);
+        Ok(())
+    }
+}
+
+impl<M: Metric, const N: usize> Declared for Family<M, N> {}
+
+impl<M: Metric, const N: usize> sealed::Declared for Family<M, N> {
+    type Labels = [&'static str; N];
+
+    fn register(
+        spec: &FamilySpec<'_>,
+        registry: &Registry,
+        unusable: Unusable,
+        lock: &SlowPath,
+    ) -> Result<Family<M, N>> {
+        spec.register(registry, unusable, lock).map(Family::new)
+    }
+
+    fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (Family<M, N>, IsNew) {
+        let (family, is_new) = spec.detached(lock);
+        (Family::new(family), is_new)
+    }
+
+    fn ignored() -> &'static Family<M, N> {
+        Family::from_ref(&M::ignored().child().family)
+    }
+
+    fn prepare(self, _: &SlowPath) -> Result<()> {
+        self.core().check_store()
+    }
+}
+
+impl<T: Declared> Deref for Static<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        match self.slot.get() {
+            Some(metric) => metric,
+            None => self.first_use(),
+        }
+    }
+}
+
+impl<T: Declared> fmt::Debug for Static<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_used = self.slot.get().is_some();
+        f.debug_struct("Static").field("name", &self.name).field("is_used", &is_used).finish()
+    }
+}
+
+/// Any [`Static`], as an element of the list for [`register_statics`].
+///
+/// Sealed: other crates cannot implement it.
+pub trait AnyStatic: Sync + sealed_static::AnyStatic {}
+
+mod sealed_static {
+    pub trait AnyStatic {
+        fn register(&self) -> crate::error::Result<()>;
+    }
+}
+
+impl<T: Declared> AnyStatic for Static<T> {}
+
+impl<T: Declared> sealed_static::AnyStatic for Static<T> {
+    fn register(&self) -> Result<()> {
+        let registry = default_registry();
+        registry.prepare();
+        let lock = slow_path()?;
+        let metric = match self.slot.get() {
+            Some(metric) => *metric,
+            None => {
+                let metric = T::register(&self.spec(), registry, Unusable::Fail, &lock)?;
+                *self.slot.set(metric, &lock)
+            }
+        };
+        metric.prepare(&lock)
+    }
+}
+
+/// Registers statics with the default registry, so that errors are returned now and zeros are exported from now on.
+///
+/// A static without labels exports its zero; a family exports the series that are used. In a forked child, a call
+/// exports the zeros of the child.
+///
+/// ```
+/// use multiprom::{Counter, Static};
+///
+/// static SEEN: Static<Counter> = Counter::declare("seen_total", "Things seen.");
 ///
 /// multiprom::register_statics(&[&SEEN])?;
 /// # Ok::<(), multiprom::Error>(())
@@ -83,20 +298,9 @@ pub trait Declare: Sync {
 ///
 /// # Errors
 ///
-/// The first error; the statics after it are left as they are.
-pub fn register_statics(statics: &[&dyn Declare]) -> Result<()> {
-    statics.iter().try_for_each(|each| each.try_register())
+/// The first error, one of those of [`MetricBuilder::register`](super::MetricBuilder::register). The statics after it
+/// are not registered. A static whose directory is missing or cannot be written is registered all the same when it is
+/// used, and its series are written as soon as the directory is usable; a name that is invalid or taken stays so.
+pub fn register_statics(statics: &[&dyn AnyStatic]) -> Result<()> {
+    statics.iter().try_for_each(|each| each.register())
 }
-
-/// Implements [`Declare`] for a type with the fields and the `spec` of a static.
-macro_rules! impl_declare {
-    ($type:ty) => {
-        impl statics::Declare for $type {
-            fn try_register(&self) -> crate::error::Result<()> {
-                statics::register(&self.child, &self.spec())
-            }
-        }
-    };
-}
-
-pub(super) use impl_declare;

@@ -1,120 +1,67 @@
 //! Summaries: count and sum of observations.
 
-use super::core::{
-    Child, ChildRef, FamilySpec, SplitTyped, Typed, ignored_child, split_storage, total,
-};
-use super::timer::{Observe, Timer};
-use super::{Family, Metric, MetricBuilder, statics};
-use crate::model::{MetricType, SampleKind, name};
+use std::fmt;
+
+use super::Metric;
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::settings::Settings;
+use super::timer::{Observation, Observe, Timer};
+use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 
-/// Count and sum of observations, declared as a static.
+/// The count and the sum of observations: a handle of one series, whose copies record into the same series.
 ///
 /// ```
-/// use multiprom::Summary;
+/// use multiprom::{Static, Summary};
 ///
-/// static UPLOADS: Summary = Summary::new("upload_bytes", "Size of uploads.");
+/// static UPLOADS: Static<Summary> = Summary::declare("upload_bytes", "Size of uploads.");
 ///
 /// UPLOADS.observe(1500.0);
+/// assert_eq!((UPLOADS.get_count(), UPLOADS.get_sum()), (1, 1500.0));
 /// ```
-pub struct Summary {
-    name: &'static str,
-    help: &'static str,
-    child: StaticRef<Child<Summary>>,
-}
+#[derive(Clone, Copy)]
+pub struct Summary(ChildRef<Summary>);
 
 impl Summary {
-    /// Declares a summary; it registers with the default registry at its first use.
+    /// Counts an observation: a number in the unit of the metric, or a [`Duration`](std::time::Duration) in seconds.
     ///
-    /// # Panics
-    ///
-    /// If the name is not a metric name, which in a static fails the build. For names that are known
-    /// only at run time there is [`builder`](Summary::builder).
-    pub const fn new(name: &'static str, help: &'static str) -> Summary {
-        assert!(name::is_metric_name(name), "not a metric name");
-        Summary { name, help, child: StaticRef::empty() }
-    }
-
-    /// Makes it a family with these labels.
-    ///
-    /// # Panics
-    ///
-    /// If a label name is malformed, reserved or given twice, which in a static fails the build.
-    /// `quantile` is reserved.
-    pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Family<Summary, N> {
-        Family::declare(self.name, self.help, labels, ())
-    }
-
-    /// A summary whose name is known only at run time.
-    pub fn builder(name: impl Into<String>, help: impl Into<String>) -> MetricBuilder<Summary> {
-        MetricBuilder::new(name.into(), help.into(), ())
-    }
-
-    /// The handle of this summary: one load less for each recording.
+    /// NaN is ignored, because it would stay in the sum for ever.
     #[inline]
-    pub fn handle(&self) -> SummaryHandle {
-        SummaryHandle(statics::child(&self.child, || self.spec()))
-    }
-
-    /// As [`SummaryHandle::observe`].
-    #[inline]
-    pub fn observe(&self, value: f64) {
-        self.handle().observe(value);
-    }
-
-    /// As [`SummaryHandle::start_timer`].
-    pub fn start_timer(&self) -> Timer<SummaryHandle> {
-        self.handle().start_timer()
-    }
-
-    fn spec(&self) -> FamilySpec<'_, Summary> {
-        FamilySpec { name: self.name, help: self.help, label_names: &[], options: () }
-    }
-}
-
-statics::impl_declare!(Summary);
-
-/// Records into one summary series. A copy is another name of the same series.
-#[derive(Clone, Copy)]
-pub struct SummaryHandle(ChildRef<Summary>);
-
-impl SummaryHandle {
-    /// Counts one observation. NaN is ignored: it would stay in the sum for ever.
-    #[inline]
-    pub fn observe(&self, value: f64) {
+    pub fn observe(&self, value: impl Observation) {
+        let value = value.value();
         if !value.is_nan() {
             self.0.record(value);
         }
     }
 
-    /// Observes the seconds that pass until the timer stops.
-    pub fn start_timer(&self) -> Timer<SummaryHandle> {
+    /// Starts a timer that observes the elapsed seconds when it stops.
+    pub fn start_timer(&self) -> Timer<Summary> {
         Timer::start(*self)
     }
 
-    /// How many observations this process has made.
+    /// The number of observations of this process.
     pub fn get_count(&self) -> u64 {
         self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count.get()) as u64)
     }
 
-    /// The sum of the observations that this process has made.
+    /// The sum of the observations of this process.
     pub fn get_sum(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum.get()))
     }
 }
 
-impl Observe for SummaryHandle {
+impl Observe for Summary {
     fn observe(&self, value: f64) {
-        SummaryHandle::observe(self, value);
+        Summary::observe(self, value);
     }
 }
 
-impl Metric for Summary {
-    type Handle = SummaryHandle;
+impl Metric for Summary {}
 
-    fn handle(child: ChildRef<Summary>) -> SummaryHandle {
-        SummaryHandle(child)
+impl fmt::Debug for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -128,15 +75,12 @@ impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
-    type Given = ();
     type Slots = Split<SummaryCells>;
 
+    impl_handle!(Summary);
     split_storage!();
 
-    fn ignored() -> ChildRef<Summary> {
-        static CHILD: StaticRef<Child<Summary>> = StaticRef::empty();
-        ignored_child(&CHILD, ())
-    }
+    fn options(_: &Settings) {}
 
     fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(SampleKind, f64)) {
         sink(SampleKind::Sum, total(split, |cells| cells.sum.get()));
@@ -147,7 +91,7 @@ impl Typed for Summary {
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn parts((): ()) -> impl Iterator<Item = SampleKind> {
+    fn samples((): ()) -> impl Iterator<Item = SampleKind> {
         [SampleKind::Count, SampleKind::Sum].into_iter()
     }
 

@@ -2,14 +2,38 @@
 
 use std::time::{Duration, Instant};
 
-/// What can take an observation: handles of histograms, summaries and gauges.
+/// A value that a histogram or a summary can observe.
+///
+/// Implemented for `f64`, in the unit of the metric, and for [`Duration`], as seconds.
+pub trait Observation {
+    /// The value in the unit of the metric.
+    fn value(self) -> f64;
+}
+
+impl Observation for f64 {
+    #[inline]
+    fn value(self) -> f64 {
+        self
+    }
+}
+
+impl Observation for Duration {
+    #[inline]
+    fn value(self) -> f64 {
+        self.as_secs_f64()
+    }
+}
+
+/// A metric that a [`Timer`] can record into: a [`Histogram`](super::Histogram), a [`Summary`](super::Summary) or a
+/// [`Gauge`](super::Gauge).
 pub trait Observe {
-    /// Takes one value; a timer gives seconds.
+    /// Records a value; a timer records seconds.
     fn observe(&self, value: f64);
 }
 
 /// Observes the seconds since its start when it is dropped.
-#[must_use = "the time ends when this is dropped"]
+#[derive(Debug)]
+#[must_use = "the timer stops when it is dropped"]
 pub struct Timer<H: Observe> {
     target: Option<H>,
     start: Instant,
@@ -20,7 +44,7 @@ impl<H: Observe> Timer<H> {
         Timer { target: Some(target), start: Instant::now() }
     }
 
-    /// Stops, observes and gives the time.
+    /// Stops the timer, observes the elapsed time and returns it.
     pub fn stop(mut self) -> Duration {
         let elapsed = self.start.elapsed();
         if let Some(target) = self.target.take() {
@@ -29,7 +53,7 @@ impl<H: Observe> Timer<H> {
         elapsed
     }
 
-    /// Stops without observing.
+    /// Stops the timer without observing.
     pub fn discard(mut self) {
         self.target = None;
     }

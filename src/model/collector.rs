@@ -1,5 +1,8 @@
 //! The traits of sources and sinks of metric families.
 
+use std::any::Any;
+
+use super::directory_id::DirectoryId;
 use super::family::{FamilyMetadata, Sample, SampleKind};
 use super::{NativeHistogram, RenderedLabels};
 use crate::error::Error;
@@ -38,6 +41,20 @@ use crate::error::Error;
 pub trait Collector: Send + Sync {
     /// Writes all families to `out`, in any order.
     fn collect(&self, out: &mut dyn FamilySink);
+
+    /// The multiprocess directories whose series are among the families.
+    ///
+    /// A registry that has such a collector leaves out its own families whose values are in one of these directories,
+    /// because the collector exports them. The default is none.
+    fn directories(&self) -> Vec<DirectoryId> {
+        Vec::new()
+    }
+
+    /// The collector itself, if it is a registry, which may not contain itself.
+    #[doc(hidden)]
+    fn as_registry(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// A destination of metric families: each call of [`family`](FamilySink::family) is followed by calls for the

@@ -5,6 +5,7 @@
 
 pub(crate) mod clock;
 mod collector;
+mod directory_id;
 mod family;
 mod filtered;
 mod labels;
@@ -14,9 +15,11 @@ mod native;
 pub(crate) mod number;
 mod rendered;
 mod sample_names;
+mod unit;
 mod writer;
 
 pub use collector::{Collector, FamilySink, Gatherer};
+pub use directory_id::DirectoryId;
 pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;
@@ -27,6 +30,7 @@ pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;
 pub use rendered::RenderedLabels;
 pub(crate) use sample_names::{FamilyIndex, shared_name};
+pub use unit::Unit;
 pub use writer::{
     FamilyWriter, HistogramPoint, HistogramWriter, InfoWriter, StateSetWriter, SummaryWriter,
     WithUnit,

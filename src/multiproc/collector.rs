@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::conflicts::Conflict;
-use super::directory::FileSystems;
-use super::figures;
-use super::known::{Access, Tools};
-use super::lock::CompactorLock;
-use super::merge::Merge;
-use super::named::{NamedFiles, parent};
+use super::dir_lock::CompactorLock;
+use super::inspect;
+use super::inspect::FileSystems;
+use super::merge::catalog::Family;
+use super::merge::conflict::Conflict;
+use super::merge::emit;
+use super::merge::process_labels::{Absent, ProcessLabels};
+use super::merge::state::Merge;
 use super::prober::{OwnerLease, Prober};
-use super::problem::{Cause, Reason};
-use super::processes::{Absent, ProcessLabels};
-use super::scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
-use super::tables::Family;
-use super::turns::Turns;
-use super::{directory, emit};
+use super::read::cached_file::{Access, Tools};
+use super::read::dir_scan::{Attempt, Census, DeadGauges, KnownDirectory, read_directory};
+use super::read::named_files::{NamedFiles, parent};
+use super::self_metrics;
+use super::skipped::{Cause, Reason};
+use super::timed_lock::Turns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
@@ -29,7 +30,7 @@ use crate::file::place;
 use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;
 use crate::logging::{self, log_line};
-use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType, name};
+use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, GaugeMode, MetricType, name};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -313,6 +314,10 @@ impl Collector for MultiProcessCollector {
             None => self.collect_own(&dirs, &censuses, out),
         }
     }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
+    }
 }
 
 impl MultiProcessCollector {
@@ -332,7 +337,7 @@ impl MultiProcessCollector {
         for (reason, count) in Conflict::REASONS.iter().zip(&self.conflicts) {
             family.sample(&[("reason", reason)], count.load(Ordering::Relaxed) as f64);
         }
-        figures::emit(dirs, &self.labels_of_dirs, censuses, out);
+        self_metrics::emit(dirs, &self.labels_of_dirs, censuses, out);
     }
 }
 
@@ -468,7 +473,7 @@ impl MultiProcessCollectorBuilder {
             return Err(Error::new(ErrorKind::Usage, "no multiprocess directory is given"));
         }
         for dir in &self.dirs {
-            directory::check(dir, self.file_systems)?;
+            inspect::check(dir, self.file_systems)?;
         }
         self.settings.labels.sort();
         let settings = self.settings;
@@ -486,7 +491,7 @@ impl MultiProcessCollectorBuilder {
                 places.push(parent(file).to_owned());
             }
         }
-        let place_names = directory::names(&places);
+        let place_names = inspect::names(&places);
         let max_open = match access {
             Access::Map => descriptor_limit() / OPEN_SHARE,
             Access::Read => 0,

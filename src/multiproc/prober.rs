@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::directory::series_names;
+use super::inspect::series_names;
 use super::liveness::{Proof, Verdict};
 use crate::file::layout::{Header, MAGIC, WORD_LEN};
 use crate::file::lock::{self, LockState, WriteState};

@@ -1,6 +1,6 @@
 //! What a registry knows of a family.
 
-use crate::model::{GaugeMode, LabelSet, MetricType, shared_name};
+use crate::model::{GaugeMode, LabelSet, MetricType, Unit, shared_name};
 
 /// Name, help, type and labels of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,15 +9,67 @@ pub(crate) struct Descriptor {
     pub(crate) name: String,
     pub(crate) help: String,
     pub(crate) metric_type: MetricType,
+    pub(crate) unit: Option<Unit>,
     pub(crate) mode: Option<GaugeMode>,
     pub(crate) label_names: Box<[Box<str>]>,
     pub(crate) const_labels: LabelSet,
 }
 
 impl Descriptor {
-    /// A name that both families have, as their own or as that of a sample.
-    pub(crate) fn collision(&self, other: &Descriptor) -> Option<String> {
-        shared_name((&self.name, self.metric_type), (&other.name, other.metric_type))
+    /// The description of a family that no registry has.
+    pub(crate) fn detached(name: &str, metric_type: MetricType) -> Descriptor {
+        Descriptor {
+            name: name.to_owned(),
+            help: String::new(),
+            metric_type,
+            unit: None,
+            mode: None,
+            label_names: Box::default(),
+            const_labels: LabelSet::default(),
+        }
+    }
+
+    /// Why a family cannot be registered beside another one; `None` if it can. Of a name that both reserve for
+    /// themselves or for a sample, it says what differs.
+    pub(crate) fn collision(&self, registered: &Descriptor) -> Option<String> {
+        let name = shared_name(
+            (&self.name, self.metric_type),
+            (&registered.name, registered.metric_type),
+        )?;
+        let problem = match self.difference(registered) {
+            Some(difference) => {
+                format!("{difference}; metrics with other descriptions need other names")
+            }
+            None => "with the same description; `get_or_register` returns it, and a static \
+                     is declared once, as a `static` and not as a `const`"
+                .to_owned(),
+        };
+        Some(format!("metric name `{name}` is registered already, {problem}"))
+    }
+
+    /// What distinguishes a registered family that has a name in common with this one.
+    fn difference(&self, registered: &Descriptor) -> Option<String> {
+        let labels = |descriptor: &Descriptor| {
+            let own = descriptor.label_names.iter().map(|name| format!("`{name}`"));
+            let constant = descriptor.const_labels.iter();
+            let constant = constant.map(|(name, value)| format!("`{name}`=\"{value}\""));
+            let all: Vec<String> = own.chain(constant).collect();
+            if all.is_empty() {
+                "without labels".to_owned()
+            } else {
+                format!("with the labels {}", all.join(", "))
+            }
+        };
+        let mode = |descriptor: &Descriptor| descriptor.mode.map_or("", GaugeMode::as_str);
+        let differences = [
+            (self.name != registered.name || self.metric_type != registered.metric_type)
+                .then(|| format!("by the {} `{}`", registered.metric_type, registered.name)),
+            (self.help != registered.help)
+                .then(|| format!("with the help text `{}`", registered.help)),
+            (labels(self) != labels(registered)).then(|| labels(registered)),
+            (mode(self) != mode(registered)).then(|| format!("in the mode `{}`", mode(registered))),
+        ];
+        differences.into_iter().flatten().next()
     }
 }
 
@@ -25,24 +77,43 @@ impl Descriptor {
 mod tests {
     use super::*;
 
-    fn descriptor(name: &str, metric_type: MetricType) -> Descriptor {
-        Descriptor {
-            name: name.to_owned(),
-            help: String::new(),
-            metric_type,
-            mode: None,
-            label_names: Box::default(),
-            const_labels: LabelSet::default(),
-        }
+    #[test]
+    fn names_collide_with_the_samples_of_other_families_too() {
+        let histogram = Descriptor::detached("a", MetricType::Histogram);
+        let collides =
+            |name, kind| histogram.collision(&Descriptor::detached(name, kind)).is_some();
+        assert_eq!(collides("a_count", MetricType::Gauge), true);
+        assert_eq!(collides("a", MetricType::Counter), true);
+        assert_eq!(collides("a_total", MetricType::Gauge), false);
+        assert_eq!(collides("b", MetricType::Histogram), false);
     }
 
     #[test]
-    fn names_collide_with_the_samples_of_other_families_too() {
-        let histogram = descriptor("a", MetricType::Histogram);
-        let collides = |name, kind| histogram.collision(&descriptor(name, kind));
-        assert_eq!(collides("a_count", MetricType::Gauge), Some("a_count".to_owned()));
-        assert_eq!(collides("a", MetricType::Counter), Some("a".to_owned()));
-        assert_eq!(collides("a_total", MetricType::Gauge), None);
-        assert_eq!(collides("b", MetricType::Histogram), None);
+    fn a_collision_says_what_differs() {
+        let registered = Descriptor {
+            help: "Text.".to_owned(),
+            label_names: ["x".into()].into(),
+            mode: Some(GaugeMode::Sum),
+            ..Descriptor::detached("a", MetricType::Gauge)
+        };
+        let collision = |new: Descriptor| new.collision(&registered).unwrap();
+        let same = registered.clone();
+        assert_eq!(
+            collision(same.clone()),
+            "metric name `a` is registered already, with the same description; `get_or_register` returns it, \
+             and a static is declared once, as a `static` and not as a `const`"
+        );
+        for (new, difference) in [
+            (Descriptor::detached("a", MetricType::Unknown), "by the gauge `a`"),
+            (Descriptor { help: String::new(), ..same.clone() }, "with the help text `Text.`"),
+            (Descriptor { label_names: Box::default(), ..same.clone() }, "with the labels `x`"),
+            (Descriptor { mode: Some(GaugeMode::Max), ..same.clone() }, "in the mode `sum`"),
+        ] {
+            let rest = "; metrics with other descriptions need other names";
+            assert_eq!(
+                collision(new),
+                format!("metric name `a` is registered already, {difference}{rest}")
+            );
+        }
     }
 }

@@ -8,6 +8,8 @@ mod backend;
 mod builder;
 mod default;
 mod descriptor;
+mod scope;
+mod sought;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
 use crate::model::{
-    Collector, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet, MetricType,
-    NativeHistogram, RenderedLabels, Sample, SampleKind,
+    Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet,
+    MetricType, NativeHistogram, RenderedLabels, Sample, SampleKind,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
@@ -29,10 +31,14 @@ pub use builder::RegistryBuilder;
 pub(crate) use default::registration_failed;
 pub use default::{default_registry, set_default_backend};
 pub(crate) use descriptor::Descriptor;
+use scope::Scope;
 
 /// A family of the writing half, as the registry sees it.
 pub(crate) trait RegisteredFamily: Collector {
     fn descriptor(&self) -> &Descriptor;
+
+    /// Where the values are.
+    fn store(&self) -> Store;
 
     /// For [`Registry::find_family`], which knows the type.
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync);
@@ -97,22 +103,67 @@ impl Registry {
 
     /// Adds a collector, whose families are part of every exposition from now on.
     ///
+    /// A registry is a collector, too: an application adds the registries of its libraries to its own. If a collector
+    /// reads a [multiprocess directory](Collector::directories), the registry leaves out its families in that directory,
+    /// and those of registries in it, because the collector exports them.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let in_memory = || Registry::builder().backend(Backend::in_memory());
+    /// let library = in_memory().prefix("library").build()?;
+    /// Counter::builder("calls", "Calls.").register(&library)?.inc();
+    ///
+    /// let application = in_memory().build()?;
+    /// application.register(library)?;
+    /// assert_eq!(application.sample_value("library_calls_total", &[]), Some(1.0));
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// None today; a collector that names its families beforehand may collide with others.
+    /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one, and
+    /// [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
+    /// thread.
     pub fn register(&self, collector: impl Collector + 'static) -> Result<()> {
+        // Of two registrations that form a cycle together, the lock lets one see the other.
+        let _lock = slow_path()?;
+        if as_registry(&collector).is_some_and(|registry| registry.contains(self)) {
+            let message =
+                "a registry cannot be registered in itself, nor in a registry that it contains";
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
         self.inner.entries.push(Entry::Collector(Box::new(collector)));
         Ok(())
     }
 
-    /// Gives everything as text, in the format that an HTTP `Accept` header prefers.
+    /// The value of one sample, by the name of the sample and all its labels in any order: for tests and health checks.
     ///
-    /// Without a header, or with one that asks for nothing known, that is the text format 0.0.4.
+    /// Gathers the registry. `None` if there is no such sample.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Histogram, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).const_label("zone", "eu").build()?;
+    /// let sizes = Histogram::builder("sizes", "Sizes.").buckets([1.0, 10.0]).register(&registry)?;
+    /// sizes.observe(5.0);
+    /// assert_eq!(registry.sample_value("sizes_count", &[("zone", "eu")]), Some(1.0));
+    /// assert_eq!(registry.sample_value("sizes_bucket", &[("le", "1.0"), ("zone", "eu")]), Some(0.0));
+    /// assert_eq!(registry.sample_value("sizes_count", &[]), None);
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn sample_value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        sought::value(self, name, labels)
+    }
+
+    /// Renders all families, in the format that an HTTP `Accept` header prefers.
+    ///
+    /// Without a header, or with one that names no supported format, that is the text format 0.0.4.
     pub fn render(&self, accept: Option<&str>) -> Exposition {
         Exposition::render(self, accept)
     }
 
-    /// As [`render`](Registry::render), for handlers that can answer a scrape with status 500.
+    /// As [`render`](Registry::render), for handlers that can respond to a scrape with status 500.
     ///
     /// # Errors
     ///
@@ -128,7 +179,7 @@ impl Registry {
     /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
     /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
     /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files:
-    /// an older guard of [`GaugeHandle::track_inprogress`](crate::GaugeHandle::track_inprogress) subtracts nothing from
+    /// an older guard of [`Gauge::track_inprogress`](crate::Gauge::track_inprogress) subtracts nothing from
     /// them. Does nothing in a signal handler that interrupted this crate in the same thread.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.
@@ -166,8 +217,7 @@ impl Registry {
     /// Checks that no other family has the name of a new one, or the name of one of its samples.
     pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
         for known in self.families() {
-            if let Some(name) = new.collision(known.descriptor()) {
-                let message = format!("metric name `{name}` is registered already");
+            if let Some(message) = new.collision(known.descriptor()) {
                 return Err(Error::new(ErrorKind::AlreadyRegistered, message));
             }
         }
@@ -192,14 +242,60 @@ impl Registry {
         })
     }
 
-    /// What the registry tells about itself, where there is something to tell.
-    fn collect_own(&self, out: &mut dyn FamilySink) {
-        let repeated = self.inner.repeated.load(Ordering::Relaxed);
-        if repeated > 0 {
-            let help = "Families left out because an earlier one has one of their names.";
-            out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
+    /// The registries in this one.
+    fn nested(&self) -> impl Iterator<Item = &Registry> {
+        self.inner.entries.iter().filter_map(|entry| match entry {
+            Entry::Collector(collector) => as_registry(&**collector),
+            Entry::Family(_) => None,
+        })
+    }
+
+    fn contains(&self, other: &Registry) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) || self.nested().any(|nested| nested.contains(other))
+    }
+
+    /// The families left out of expositions, by this registry and by those in it.
+    fn repeated(&self) -> u64 {
+        let nested = self.nested().map(Registry::repeated).sum::<u64>();
+        nested + self.inner.repeated.load(Ordering::Relaxed)
+    }
+
+    /// Writes all families of the registry to `out`, each name once.
+    fn collect_once(&self, out: &mut Once<'_>) {
+        let mut left_out = LeftOut::default();
+        for entry in self.inner.entries.iter() {
+            match entry {
+                Entry::Family(family) if left_out.contains(family.store()) => {}
+                Entry::Family(family) => family.collect(out),
+                Entry::Collector(collector) => collector.collect(out),
+            }
         }
-        if !self.inner.is_default {
+        if self.inner.is_default {
+            let is_in_directory = self.store_or_later().is_ok_and(|store| left_out.contains(store));
+            self.collect_own(out, is_in_directory);
+        }
+    }
+
+    /// Begins to gather; `None` if this thread gathers this very registry already.
+    fn begin(&self) -> Option<Scope> {
+        let scope = Scope::begin(Arc::as_ptr(&self.inner).addr(), || self.directories());
+        if scope.is_none() {
+            log_line(&format_args!("a registry contains itself, and is exported once"));
+        }
+        scope
+    }
+
+    fn once<'a>(&'a self, out: &'a mut dyn FamilySink) -> Once<'a> {
+        Once { out, registry: &self.inner, seen: FamilyIndex::default(), skipping: false }
+    }
+
+    /// Writes the metrics of multiprom itself that are not 0. Those of a directory that a collector reads are in its
+    /// files.
+    fn collect_own(&self, out: &mut dyn FamilySink, is_in_directory: bool) {
+        let help = "Statics that could not be registered and are not exported.";
+        let failed = default::registration_errors();
+        collect_by_reason(out, "multiprom_registration_errors_total", help, failed);
+        if is_in_directory {
             return;
         }
         let help = "Series of this process that did not get into a series file when they were first recorded.";
@@ -215,9 +311,6 @@ impl Registry {
             let mut family = out.counter("multiprom_ignored_recordings_total", help);
             family.sample(&[], ignored_recordings() as f64);
         }
-        let help = "Statics that could not be registered and are not exported.";
-        let failed = default::registration_errors();
-        collect_by_reason(out, "multiprom_registration_errors_total", help, failed);
     }
 }
 
@@ -262,15 +355,61 @@ impl Inner {
 
 impl Gatherer for Registry {
     fn gather(&self, out: &mut dyn FamilySink) {
-        let seen = FamilyIndex::default();
-        let mut once = Once { out, registry: &self.inner, seen, skipping: false };
-        for entry in self.inner.entries.iter() {
-            match entry {
-                Entry::Family(family) => family.collect(&mut once),
-                Entry::Collector(collector) => collector.collect(&mut once),
-            }
+        let Some(_scope) = self.begin() else {
+            return;
+        };
+        let mut once = self.once(out);
+        self.collect_once(&mut once);
+        let repeated = self.repeated();
+        if repeated > 0 {
+            let help = "Families left out because an earlier one has one of their names.";
+            let out: &mut dyn FamilySink = &mut once;
+            out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
         }
-        self.collect_own(&mut once);
+    }
+}
+
+impl Collector for Registry {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        if let Some(_scope) = self.begin() {
+            self.collect_once(&mut self.once(out));
+        }
+    }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        let collectors = self.inner.entries.iter().filter_map(|entry| match entry {
+            Entry::Collector(collector) => Some(collector.directories()),
+            Entry::Family(_) => None,
+        });
+        collectors.flatten().collect()
+    }
+
+    fn as_registry(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+fn as_registry(collector: &dyn Collector) -> Option<&Registry> {
+    collector.as_registry()?.downcast_ref()
+}
+
+/// Which stores a collector of the gathered registries reads. A store is looked up once.
+#[derive(Default)]
+struct LeftOut {
+    known: Vec<(Store, bool)>,
+}
+
+impl LeftOut {
+    fn contains(&mut self, store: Store) -> bool {
+        if !scope::reads_any() {
+            return false;
+        }
+        if let Some((_, is_read)) = self.known.iter().find(|(known, _)| known.is_same(store)) {
+            return *is_read;
+        }
+        let is_read = store.directory_id().is_some_and(|directory| scope::reads(&directory));
+        self.known.push((store, is_read));
+        is_read
     }
 }
 

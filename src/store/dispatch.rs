@@ -11,6 +11,7 @@ use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
 use crate::file::name::FileKind;
+use crate::model::DirectoryId;
 
 /// Opens the cells of series. A copy refers to the same store.
 #[derive(Clone, Copy)]
@@ -120,6 +121,31 @@ impl Store {
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.generation(),
         }
+    }
+
+    /// Whether both are the same store.
+    pub(crate) fn is_same(self, other: Store) -> bool {
+        match (self, other) {
+            (Store::Heap, Store::Heap) => true,
+            #[cfg(target_os = "linux")]
+            (Store::Directory(store), Store::Directory(other)) => std::ptr::eq(store, other),
+            #[cfg(target_os = "linux")]
+            _ => false,
+        }
+    }
+
+    /// The path of the directory.
+    pub(crate) fn path(self) -> Option<&'static Path> {
+        match self {
+            Store::Heap => None,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => Some(store.path()),
+        }
+    }
+
+    /// The identity of the directory, if there is one now.
+    pub(crate) fn directory_id(self) -> Option<DirectoryId> {
+        DirectoryId::of(self.path()?).ok()
     }
 
     /// Whether a forked child continues with the values of its parent, as it does on the heap.

@@ -19,6 +19,7 @@ mod opener;
 mod options;
 mod owners;
 mod series;
+pub(crate) mod set_once;
 mod split;
 mod sync;
 pub(crate) mod thread;

@@ -109,30 +109,40 @@ fn set_aside(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_damaged_archive_costs_only_itself_and_is_set_aside_by_the_compactor() {
+fn a_damaged_archive_is_skipped_and_set_aside_by_the_compactor() {
     for (what, damage, reason) in DAMAGES {
         let dir = damaged(damage);
         let dir = dir.path();
         let named = dir.join(ARCHIVE).display().to_string();
 
-        let said = run(multiprom().args(["dump", "--dir"]).arg(dir));
-        assert_eq!((said.status, said.stderr.lines().count()), (0, 1), "{what}: {}", said.stderr);
-        assert!(said.stderr.contains(&named), "{what}: {}", said.stderr);
+        let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir));
+        assert_eq!(
+            (outcome.status, outcome.stderr.lines().count()),
+            (0, 1),
+            "{what}: {}",
+            outcome.stderr
+        );
+        assert!(outcome.stderr.contains(&named), "{what}: {}", outcome.stderr);
         // Whole sections before the damage may be given.
-        assert!(sum_of(&said.stdout, "jobs_total") >= 4.0, "{what}");
+        assert!(sum_of(&outcome.stdout, "jobs_total") >= 4.0, "{what}");
         let errors = format!("multiprom_file_errors_total{{reason=\"{reason}\"}}");
-        assert_eq!(sum_of(&said.stdout, &errors), 1.0, "{what}");
+        assert_eq!(sum_of(&outcome.stdout, &errors), 1.0, "{what}");
 
-        let said = run(multiprom().args(["check", "--dir"]).arg(dir));
-        assert_eq!(said.status, 1, "{what}: {}", said.stderr);
-        assert!(said.stderr.contains(&named), "{what}: {}", said.stderr);
-        let said = run(multiprom().args(["ls", "--dir"]).arg(dir));
-        assert_eq!(said.status, 0, "{what}: {}", said.stderr);
-        assert!(said.stderr.contains(&named) && said.stdout.contains("archive: "), "{what}");
+        let outcome = run(multiprom().args(["check", "--dir"]).arg(dir));
+        assert_eq!(outcome.status, 1, "{what}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&named), "{what}: {}", outcome.stderr);
+        let outcome = run(multiprom().args(["ls", "--dir"]).arg(dir));
+        assert_eq!(outcome.status, 0, "{what}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&named) && outcome.stdout.contains("archive: "), "{what}");
 
-        let said = compact_with("", dir);
-        assert_eq!((said.status, said.stderr.lines().count()), (0, 1), "{what}: {}", said.stderr);
-        assert!(said.stderr.contains("renamed to `archive.bad."), "{what}: {}", said.stderr);
+        let outcome = compact_with("", dir);
+        assert_eq!(
+            (outcome.status, outcome.stderr.lines().count()),
+            (0, 1),
+            "{what}: {}",
+            outcome.stderr
+        );
+        assert!(outcome.stderr.contains("renamed to `archive.bad."), "{what}: {}", outcome.stderr);
         assert_eq!(set_aside(dir).len(), 1, "{what}: {:?}", names_in(dir));
         assert_eq!(value(&merged(dir), "jobs_total"), 4.0, "{what}");
         compact(dir);
@@ -142,7 +152,7 @@ fn a_damaged_archive_costs_only_itself_and_is_set_aside_by_the_compactor() {
 }
 
 #[test]
-fn an_archive_that_is_set_aside_is_kept_as_it_is_and_counted() {
+fn an_archive_that_is_set_aside_is_kept_unchanged_and_counted() {
     let dir = damaged(|path| flip(path, 40));
     let bytes = fs::read(dir.path().join(ARCHIVE)).unwrap();
     let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
@@ -158,7 +168,7 @@ fn an_archive_that_is_set_aside_is_kept_as_it_is_and_counted() {
 }
 
 #[test]
-fn an_exporter_sets_a_damaged_archive_aside_and_says_so_once() {
+fn an_exporter_sets_a_damaged_archive_aside_and_logs_it_once() {
     let dir = damaged(|path| cut(path, 100));
     let mut command = multiprom();
     command.args(["serve", "--compact", "own", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
@@ -175,7 +185,7 @@ fn an_exporter_sets_a_damaged_archive_aside_and_says_so_once() {
 
 /// Nothing outside of the directory is removed, and nothing in it that is no series file.
 #[test]
-fn sources_that_lead_elsewhere_are_not_followed() {
+fn sources_that_are_no_series_files_of_the_directory_are_not_removed() {
     let parent = TestDir::new("elsewhere");
     let dir = parent.path().join("dir");
     fs::create_dir(&dir).unwrap();
@@ -202,7 +212,7 @@ fn sources_that_lead_elsewhere_are_not_followed() {
 }
 
 #[test]
-fn names_that_the_list_of_sources_cannot_hold_are_never_absorbed() {
+fn files_with_a_line_feed_in_their_name_are_not_compacted() {
     let dir = TestDir::new("newline");
     count(dir.path(), 3);
     let names = names_in(dir.path());
@@ -219,7 +229,7 @@ fn names_that_the_list_of_sources_cannot_hold_are_never_absorbed() {
 }
 
 #[test]
-fn an_archive_is_for_those_only_who_might_read_all_of_its_sources() {
+fn the_mode_of_an_archive_permits_only_what_all_sources_permit() {
     let dir = TestDir::new("modes");
     let path = dir.path();
     let mode = || fs::metadata(path.join(ARCHIVE)).unwrap().permissions().mode() & 0o7777;
@@ -247,7 +257,7 @@ fn an_archive_is_for_those_only_who_might_read_all_of_its_sources() {
 }
 
 #[test]
-fn what_root_archives_belongs_to_the_owner_of_the_directory() {
+fn an_archive_written_by_root_belongs_to_the_owner_of_the_directory() {
     if !is_root() {
         return skip("only root may give files away");
     }

@@ -13,7 +13,7 @@ use super::{
     names_in, value,
 };
 use crate::support::process::PATIENCE;
-use crate::support::samples::{Line, is_near, theirs};
+use crate::support::samples::{Line, is_near, python_samples};
 use crate::support::{self, TestDir, example, output_of, root, wait_for};
 
 /// Compares two merges. No digit of a total may change, of gauges the order of additions may change the last.
@@ -56,7 +56,7 @@ fn generation(dir: &Path, from: u32) {
 
 /// A total that falls by its last digit is taken for a restart of everything.
 #[test]
-fn no_digit_of_a_total_depends_on_which_processes_have_ended() {
+fn totals_are_bit_identical_whichever_processes_have_ended() {
     let (dir, other) = (TestDir::new("digits"), TestDir::new("digits"));
     let (path, never_compacted) = (dir.path(), other.path());
     let name = "cpu_seconds_total";
@@ -83,7 +83,7 @@ fn no_digit_of_a_total_depends_on_which_processes_have_ended() {
 }
 
 #[test]
-fn every_type_and_mode_is_merged_as_before_when_generations_of_processes_are_compacted() {
+fn compaction_does_not_change_merged_values_of_any_type_or_mode() {
     let dir = TestDir::new("generations");
     let path = dir.path();
     generation(path, 0);
@@ -109,7 +109,7 @@ fn every_type_and_mode_is_merged_as_before_when_generations_of_processes_are_com
 }
 
 #[test]
-fn a_compacted_directory_is_merged_as_one_that_never_was() {
+fn a_compacted_directory_is_merged_like_one_that_was_never_compacted() {
     let dir = TestDir::new("never");
     generation(dir.path(), 0);
     let (_parent, compacted) = copy_of(dir.path(), "compacted");
@@ -132,7 +132,7 @@ fn a_compacted_directory_is_merged_as_one_that_never_was() {
 }
 
 #[test]
-fn gauges_of_ended_processes_are_kept_for_as_long_as_they_are_told_to() {
+fn gauges_of_ended_processes_are_kept_for_the_configured_time() {
     let processes = |dir: &Path| inspect_archive(dir).unwrap().unwrap().processes;
     let of_all = |dir: &Path| merged(dir).iter().filter(|it| it.name == "queue_all_ratio").count();
     let dir = TestDir::new("keep");
@@ -158,7 +158,7 @@ fn gauges_of_ended_processes_are_kept_for_as_long_as_they_are_told_to() {
 }
 
 #[test]
-fn created_times_keep_the_earliest() {
+fn the_earliest_created_time_is_kept() {
     let dir = TestDir::new("created");
     let counter = |dir: &Path| {
         let backend = Backend::directory(dir).unwrap();
@@ -184,7 +184,7 @@ fn created_times_keep_the_earliest() {
 }
 
 #[test]
-fn without_the_files_of_the_python_client_its_collector_reads_on() {
+fn compaction_of_own_files_keeps_those_of_the_python_client_for_its_collector() {
     let dir = TestDir::new("own");
     let path = dir.path();
     if count_in_python(path, 5).is_none() {
@@ -201,7 +201,7 @@ fn without_the_files_of_the_python_client_its_collector_reads_on() {
     assert_alike(&merged(path), &before);
     let mut collect = support::python("newest").unwrap();
     collect.arg(root().join("tests/python/collect.py")).arg(path);
-    let (lines, _) = theirs(&output_of(&mut collect));
+    let (lines, _) = python_samples(&output_of(&mut collect));
     assert_eq!(value(&lines, "py_jobs_total"), 5.0);
     assert!(lines.iter().all(|line| line.name != "jobs_total"));
     // The library leaves them alone too, unless it is told.

@@ -175,7 +175,7 @@ fn for_each_number(at_a_time: usize, job: impl Fn(usize) -> bool + Sync) -> usiz
 }
 
 #[test]
-fn a_compactor_that_is_killed_at_any_call_loses_and_doubles_nothing() {
+fn totals_are_exact_if_a_compactor_is_killed_at_any_call() {
     if !can_trace() {
         return;
     }
@@ -196,7 +196,7 @@ fn a_compactor_that_is_killed_at_any_call_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_compactor_whose_calls_fail_loses_and_doubles_nothing() {
+fn totals_are_exact_if_any_call_of_a_compactor_fails() {
     if !can_trace() {
         return;
     }

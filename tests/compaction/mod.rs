@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use multiprom::{MultiProcessCollector, inspect_archive};
 
 use crate::support::mount::succeeds;
-use crate::support::process::{Said, run};
-use crate::support::samples::{Line, given_by};
+use crate::support::process::{Outcome, run};
+use crate::support::samples::{Line, samples_of};
 use crate::support::{self, TestDir, example, multiprom, output_of, root};
 
 /// The name of the archive.
@@ -46,7 +46,7 @@ fn merge(dir: &Path) -> (Vec<Line>, Vec<String>) {
     let told = Arc::clone(&problems);
     let builder = MultiProcessCollector::builder().directory(dir);
     let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
-    let (lines, _) = given_by(&builder.build().unwrap());
+    let (lines, _) = samples_of(&builder.build().unwrap());
     let problems = problems.lock().unwrap().clone();
     (lines, problems)
 }
@@ -68,7 +68,7 @@ fn value(lines: &[Line], name: &str) -> f64 {
 }
 
 /// `compact` with flags that are separated by spaces.
-fn compact_with(flags: &str, dir: &Path) -> Said {
+fn compact_with(flags: &str, dir: &Path) -> Outcome {
     let mut command = multiprom();
     command.arg("compact").args(flags.split_whitespace()).arg("--dir").arg(dir);
     run(&mut command)
@@ -77,8 +77,8 @@ fn compact_with(flags: &str, dir: &Path) -> Said {
 /// Compacts everything, which must succeed without a message.
 #[track_caller]
 fn compact(dir: &Path) {
-    let said = compact_with("", dir);
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    let outcome = compact_with("", dir);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
 }
 
 /// A copy of a directory, made by another process: no child of this one has its files open.

@@ -11,8 +11,8 @@ use multiprom::{CompactFiles, Compactor, MultiProcessCollector};
 use super::{compact_with, count, counting_in_python, merge, merged, value};
 use crate::support::http::sum_of;
 use crate::support::process::run;
-use crate::support::samples::{Line, given_by};
-use crate::support::{Ending, TestDir, multiprom, output_of};
+use crate::support::samples::{Line, samples_of};
+use crate::support::{SetOnDrop, TestDir, multiprom, output_of};
 
 /// Long enough for files of the Python client to be retired and then compacted.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
@@ -46,7 +46,7 @@ impl Truth {
 
 /// Repeats until the time is over, which it also is when one panics.
 fn repeat(is_over: &AtomicBool, mut what: impl FnMut()) {
-    let _ending = Ending(is_over);
+    let _ending = SetOnDrop(is_over);
     loop {
         what();
         if is_over.load(Ordering::Relaxed) {
@@ -67,17 +67,18 @@ fn read_on(dir: &Path, own: &Truth, python: &Truth, is_over: &AtomicBool) {
     let collector = builder.build().unwrap();
     repeat(is_over, || {
         own.check("a collector", || {
-            let (lines, _) = given_by(&collector);
+            let (lines, _) = samples_of(&collector);
             total(&lines, "jobs_total")
         });
-        python.check("a collector, of Python", || total(&given_by(&collector).0, "py_jobs_total"));
+        python
+            .check("a collector, of Python", || total(&samples_of(&collector).0, "py_jobs_total"));
     });
     let problems = problems.lock().unwrap();
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
 #[test]
-fn totals_never_go_backwards_while_processes_end_and_compactors_compete() {
+fn totals_never_decrease_while_processes_end_and_compactors_compete() {
     let dir = TestDir::new("readers");
     let dir = dir.path();
     let (own, python) = (Truth::default(), Truth::default());
@@ -90,9 +91,9 @@ fn totals_never_go_backwards_while_processes_end_and_compactors_compete() {
         scope.spawn(|| {
             repeat(&is_over, || {
                 own.check("dump", || {
-                    let said = run(multiprom().args(["dump", "--dir"]).arg(dir));
-                    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
-                    sum_of(&said.stdout, "jobs_total")
+                    let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir));
+                    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+                    sum_of(&outcome.stdout, "jobs_total")
                 });
             });
         });
@@ -104,8 +105,8 @@ fn totals_never_go_backwards_while_processes_end_and_compactors_compete() {
         });
         scope.spawn(|| {
             repeat(&is_over, || {
-                let said = compact_with("--own", dir);
-                assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+                let outcome = compact_with("--own", dir);
+                assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
             });
         });
         scope.spawn(|| {

@@ -11,7 +11,7 @@ use super::{compact_with, copy_of, count, count_in_python, merge, merged, names_
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::samples::Line;
-use crate::support::{Ending, TestDir, example, multiprom, wait_for};
+use crate::support::{SetOnDrop, TestDir, example, multiprom, wait_for};
 
 const RESETS: usize = 12;
 /// Jobs of the processes that have ended.
@@ -40,7 +40,7 @@ fn totals(dir: &Path) -> [f64; 2] {
 }
 
 #[test]
-fn a_reader_sees_all_or_nothing_of_what_a_reset_forgets() {
+fn a_reader_sees_a_reset_as_one_step() {
     let (dir, living) = scene();
     // The living one's files in the copies belong to nobody.
     drop(living);
@@ -57,7 +57,7 @@ fn a_reader_sees_all_or_nothing_of_what_a_reset_forgets() {
                 }
                 seen
             });
-            let ending = Ending(&is_over);
+            let ending = SetOnDrop(&is_over);
             clear_directory(&copy).unwrap();
             drop(ending);
             reader.join().unwrap()
@@ -70,7 +70,7 @@ fn a_reader_sees_all_or_nothing_of_what_a_reset_forgets() {
 }
 
 #[test]
-fn a_reset_leaves_the_living_and_what_is_of_others_alone() {
+fn a_reset_keeps_files_of_living_processes_and_unrelated_files() {
     let (dir, mut living) = scene();
     clear_directory(dir.path()).unwrap();
     let lines = merged(dir.path());

@@ -33,7 +33,7 @@ fn newer_archive() -> (TestDir, Vec<u8>) {
 }
 
 #[test]
-fn every_command_names_a_newer_archive_and_changes_nothing() {
+fn every_command_reports_a_newer_archive_and_changes_nothing() {
     let (dir, original) = newer_archive();
     let path = dir.path();
     let before = contents(path);
@@ -50,10 +50,10 @@ fn every_command_names_a_newer_archive_and_changes_nothing() {
         if arguments[0] == "run" {
             command.args(["--", "true"]);
         }
-        let said = run(&mut command);
-        assert_eq!(said.status, 1, "{arguments:?}: {}", said.stderr);
-        assert!(said.stderr.contains(MESSAGE), "{arguments:?}: {}", said.stderr);
-        assert!(!said.stdout.contains("jobs_total"), "{arguments:?}: {}", said.stdout);
+        let outcome = run(&mut command);
+        assert_eq!(outcome.status, 1, "{arguments:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(MESSAGE), "{arguments:?}: {}", outcome.stderr);
+        assert!(!outcome.stdout.contains("jobs_total"), "{arguments:?}: {}", outcome.stdout);
         assert!(contents(path) == before, "{arguments:?} changed {:?}", names_in(path));
     }
     fs::write(path.join(ARCHIVE), original).unwrap();
@@ -61,7 +61,7 @@ fn every_command_names_a_newer_archive_and_changes_nothing() {
 }
 
 #[test]
-fn scrapes_answer_500_with_the_reason_until_the_archive_can_be_read() {
+fn scrapes_return_500_with_the_reason_until_the_archive_can_be_read() {
     let (dir, original) = newer_archive();
     let path = dir.path();
     let before = contents(path);
@@ -75,21 +75,21 @@ fn scrapes_answer_500_with_the_reason_until_the_archive_can_be_read() {
     });
     let mut connection = Connection::open(&url).unwrap();
     for accept in ["", "Accept: application/openmetrics-text\r\n", "Accept-Encoding: gzip\r\n"] {
-        let answer = connection.request("GET", "/metrics", accept);
-        assert_eq!(answer.status, 500, "{accept}");
-        assert!(answer.body.contains(MESSAGE), "{accept}: {}", answer.body);
+        let response = connection.request("GET", "/metrics", accept);
+        assert_eq!(response.status, 500, "{accept}");
+        assert!(response.body.contains(MESSAGE), "{accept}: {}", response.body);
     }
     assert_eq!(connection.request("GET", "/-/healthy", "").status, 200);
     assert!(contents(path) == before, "{:?}", names_in(path));
 
     fs::write(path.join(".restored"), original).unwrap();
     fs::rename(path.join(".restored"), path.join(ARCHIVE)).unwrap();
-    let answer = connection.request("GET", "/metrics", "");
-    assert_eq!((answer.status, sum_of(&answer.body, "jobs_total")), (200, 7.0));
+    let response = connection.request("GET", "/metrics", "");
+    assert_eq!((response.status, sum_of(&response.body, "jobs_total")), (200, 7.0));
 }
 
 #[test]
-fn the_library_returns_an_error_rather_than_totals_that_fell() {
+fn the_library_returns_an_error_instead_of_decreased_totals() {
     let (dir, _) = newer_archive();
     let path = dir.path();
     let before = contents(path);

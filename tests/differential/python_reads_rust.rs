@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::samples::{Line, assert_same, ours, theirs};
+use crate::support::samples::{Line, assert_same, own_samples, python_samples};
 use crate::support::{self, TestDir, assert_success, example, output_of, root};
 
 /// Runs several workers at once.
@@ -22,7 +22,7 @@ fn record(dir: &Path) {
 fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
     let mut collect = support::python("newest")?;
     let printed = output_of(collect.arg(root().join("tests/python/collect.py")).arg(dir));
-    let (mut lines, _) = theirs(&printed);
+    let (mut lines, _) = python_samples(&printed);
     for line in &mut lines {
         if let Some(pid) = line.labels.get_mut("pid") {
             let (process, suffix) = pid.split_once('-').unwrap();
@@ -35,11 +35,11 @@ fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
 }
 
 #[test]
-fn every_type_and_mode_that_we_write_is_merged_alike_by_the_python_client() {
+fn the_python_client_merges_every_type_and_mode_of_multiprom_alike() {
     let dir = TestDir::new("rust");
     record(dir.path());
     let Some(theirs) = collected_by_python(dir.path()) else { return };
-    let (ours, families) = ours(dir.path());
+    let (ours, families) = own_samples(dir.path());
     assert_eq!(families.len(), 27);
     assert_same("written by us", &ours, &theirs);
     let total = ours.iter().find(|line| line.name == "requests_total").unwrap();
@@ -47,20 +47,20 @@ fn every_type_and_mode_that_we_write_is_merged_alike_by_the_python_client() {
 }
 
 #[test]
-fn the_python_client_and_we_may_write_into_one_directory() {
+fn multiprom_and_the_python_client_can_share_a_directory() {
     let Some(mut python) = support::python("newest") else { return };
     let dir = TestDir::new("both");
     output_of(python.arg(root().join("tests/python/worker.py")).arg(dir.path()));
-    let (alone, _) = ours(dir.path());
+    let (alone, _) = own_samples(dir.path());
     record(dir.path());
-    let (both, _) = ours(dir.path());
+    let (both, _) = own_samples(dir.path());
     let requests =
         |lines: &[Line]| lines.iter().find(|line| line.name == "requests_total").unwrap().value();
     assert!((requests(&both) - requests(&alone) - 10.4).abs() < 1e-9);
 }
 
 #[test]
-fn a_gauge_that_was_declared_and_never_set_misleads_the_python_client_and_not_us() {
+fn an_unset_gauge_changes_the_minimum_in_the_python_client_only() {
     use multiprom::{Backend, Gauge, GaugeMode, Registry};
     let dir = TestDir::new("declared");
     for set in [None, Some(5.0)] {
@@ -73,7 +73,7 @@ fn a_gauge_that_was_declared_and_never_set_misleads_the_python_client_and_not_us
         }
     }
     let value = |lines: &[Line]| lines.iter().map(Line::value).collect::<Vec<_>>();
-    assert_eq!(value(&ours(dir.path()).0), [5.0]);
+    assert_eq!(value(&own_samples(dir.path()).0), [5.0]);
     let Some(theirs) = collected_by_python(dir.path()) else { return };
     assert_eq!(value(&theirs), [0.0]);
 }

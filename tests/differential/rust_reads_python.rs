@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::samples::{Line, assert_same, ours, rounded_once, theirs};
+use crate::support::samples::{Line, assert_same, own_samples, python_samples, rounded_once};
 use crate::support::{self, TestDir, multiprom, output_of, root};
 
 /// Compares our merge of a directory with what a Python program printed.
 #[track_caller]
 fn assert_merged_alike(what: &str, dir: &Path, printed: &str) {
-    let (ours, our_families) = ours(dir);
-    let (theirs, their_families) = theirs(printed);
+    let (ours, our_families) = own_samples(dir);
+    let (theirs, their_families) = python_samples(printed);
     let theirs = rounded_once(theirs, &ours);
     assert_eq!(our_families, their_families, "{what}: families");
     // NaN never hides a number here, and in the Python client it depends on the order of files.
@@ -49,11 +49,11 @@ fn all_layouts_may_be_mixed_in_one_directory() {
             let name = format!("counter_{id}_{}.db", release.replace('.', "-"));
             fs::copy(from, dir.path().join(name)).unwrap();
         }
-        let (lines, _) = ours(&fixtures);
+        let (lines, _) = own_samples(&fixtures);
         let total = lines.iter().find(|line| line.name == "requests_total").unwrap();
         expected += total.value();
     }
-    let (lines, _) = ours(dir.path());
+    let (lines, _) = own_samples(dir.path());
     let total = lines.iter().find(|line| line.name == "requests_total").unwrap().value();
     assert!((total - expected).abs() < 1e-9, "{total} is not {expected}");
 }
@@ -117,7 +117,7 @@ fn exposition_is_parsed(format: &str, parser: &str) {
     fs::write(input.path().join("page"), page).unwrap();
     parse.arg(root().join("tests/python/parse.py")).arg(parser);
     parse.stdin(fs::File::open(input.path().join("page")).unwrap());
-    let (parsed, _) = theirs(&output_of(&mut parse));
+    let (parsed, _) = python_samples(&output_of(&mut parse));
     let comparable = |lines: Vec<Line>| -> Vec<Line> {
         let is_excluded = |line: &Line| exclude.split('|').any(|name| line.family == name);
         let own = |line: &Line| line.family.starts_with("multiprom_");
@@ -133,16 +133,16 @@ fn exposition_is_parsed(format: &str, parser: &str) {
         lines.sort();
         lines
     };
-    assert_same(format, &comparable(ours(&dir).0), &comparable(parsed));
+    assert_same(format, &comparable(own_samples(&dir).0), &comparable(parsed));
 }
 
 #[test]
-fn our_text_is_what_the_python_parser_reads() {
+fn the_python_parser_reads_the_text_of_multiprom() {
     exposition_is_parsed("text", "text");
 }
 
 #[test]
-fn our_openmetrics_is_what_the_strict_python_parser_reads() {
+fn the_strict_python_parser_reads_the_openmetrics_of_multiprom() {
     exposition_is_parsed("openmetrics", "openmetrics");
 }
 
@@ -159,7 +159,7 @@ for pid, mode, value in ((1, 'all', 2), (2, 'sum', 3), (3, 'sum', 4)):
     Gauge('level', 'Clash.', registry=None, multiprocess_mode=mode).set(value)
 ";
     output_of(python.args(["-c", write]).arg(dir.path()));
-    let (lines, _) = ours(dir.path());
+    let (lines, _) = own_samples(dir.path());
     assert_eq!(lines.iter().map(Line::value).collect::<Vec<_>>(), [9.0]);
     let Some(mut collect) = support::python("newest") else { return };
     let script = root().join("tests/python/collect.py");

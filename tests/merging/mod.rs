@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::process::{Said, run};
+use crate::support::process::{Outcome, run};
 use crate::support::{self, TestDir, multiprom, output_of, root, skip};
 
 /// Has processes of the Python client record, each an identifier and statements. `None` where the client is
@@ -28,15 +28,15 @@ fn record(dir: &Path, processes: &[(&str, &str)]) -> Option<()> {
 }
 
 /// `dump` of directories, with flags that are separated by spaces.
-fn dump(dirs: &[&Path], flags: &str) -> Said {
+fn dump(dirs: &[&Path], flags: &str) -> Outcome {
     let mut command = multiprom();
     command.arg("dump").args(flags.split_whitespace());
     for dir in dirs {
         command.arg("--dir").arg(dir);
     }
-    let said = run(&mut command);
-    assert_eq!(said.status, 0, "{}", said.stderr);
-    said
+    let outcome = run(&mut command);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    outcome
 }
 
 /// The samples of a page in the text format, but for the exporter's own.
@@ -47,9 +47,9 @@ fn samples(page: &str) -> Vec<&str> {
 /// What `dump` shows of directories, which every judge must accept: promtool, the parsers of the Python client, and
 /// ours, strict in OpenMetrics. No series is repeated.
 #[track_caller]
-fn judged(dirs: &[&Path], flags: &str) -> Said {
-    let said = dump(dirs, flags);
-    assert_no_series_is_repeated(&said.stdout);
+fn judged(dirs: &[&Path], flags: &str) -> Outcome {
+    let outcome = dump(dirs, flags);
+    assert_no_series_is_repeated(&outcome.stdout);
     let scratch = TestDir::new("judged");
     let page = |format: &str| {
         let path = scratch.path().join(format);
@@ -75,11 +75,11 @@ fn judged(dirs: &[&Path], flags: &str) -> Said {
             matches!(output.status.code(), Some(0 | 3)),
             "{}\n{}",
             String::from_utf8_lossy(&output.stderr),
-            said.stdout
+            outcome.stdout
         ),
         Err(_) => skip("promtool is not installed"),
     }
-    said
+    outcome
 }
 
 /// Checks that a page in the text format shows each series once, and each family under one type.

@@ -16,35 +16,35 @@ fn set(mode: &str, value: u32) -> String {
 }
 
 #[test]
-fn a_gauge_in_two_modes_is_merged_by_the_one_whose_name_is_last_and_is_reported_and_counted() {
+fn a_gauge_in_two_modes_is_merged_by_the_mode_that_sorts_last_and_is_reported() {
     for [all, sum] in [["1", "2"], ["2", "1"]] {
         let (dir, second) = (TestDir::in_memory("modes"), TestDir::in_memory("modes"));
         let (all, sum) = ((all, &*set("all", 2)), (sum, &*set("sum", 3)));
         let Some(()) = record(dir.path(), &[all, sum]) else { return };
-        let said = judged(&[dir.path()], "");
-        assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 5"], SAID));
-        assert_eq!(sum_of(&said.stdout, REASON), 1.0);
+        let outcome = judged(&[dir.path()], "");
+        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 5"], SAID));
+        assert_eq!(sum_of(&outcome.stdout, REASON), 1.0);
         // In whichever directory, and in the archive.
         let Some(()) = record(second.path(), &[all]) else { return };
-        let said = judged(&[dir.path(), second.path()], "");
-        assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 7"], SAID));
+        let outcome = judged(&[dir.path(), second.path()], "");
+        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 7"], SAID));
         output_of(multiprom().args(["compact", "--dir"]).arg(dir.path()));
         assert!(dir.path().join("archive.multiprom").exists());
         for dirs in [[dir.path(), second.path()], [second.path(), dir.path()]] {
-            let said = judged(&dirs, "");
-            assert_eq!((samples(&said.stdout), said.stderr.trim()), (vec!["level 7"], SAID));
+            let outcome = judged(&dirs, "");
+            assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 7"], SAID));
         }
         // Where a mode is asked for, nothing is in doubt.
-        let said = judged(&[second.path()], "--gauge-mode level=max");
-        assert_eq!((samples(&said.stdout), &*said.stderr), (vec!["level 2"], ""));
-        let said = judged(&[dir.path(), second.path()], "--gauge-mode level=sum");
-        assert_eq!((samples(&said.stdout), &*said.stderr), (vec!["level 7"], ""));
-        assert_eq!(sum_of(&said.stdout, REASON), 0.0);
+        let outcome = judged(&[second.path()], "--gauge-mode level=max");
+        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (vec!["level 2"], ""));
+        let outcome = judged(&[dir.path(), second.path()], "--gauge-mode level=sum");
+        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (vec!["level 7"], ""));
+        assert_eq!(sum_of(&outcome.stdout, REASON), 0.0);
     }
 }
 
 #[test]
-fn several_modes_of_a_gauge_are_reported_once_and_do_not_depend_on_the_process_read_last() {
+fn several_modes_of_a_gauge_are_reported_once_and_merged_alike_in_any_order_of_processes() {
     let dir = TestDir::in_memory("modes");
     let writer = |mode, value| {
         let backend = Backend::directory(dir.path()).unwrap();
@@ -69,6 +69,6 @@ fn several_modes_of_a_gauge_are_reported_once_and_do_not_depend_on_the_process_r
     }
     server.signal("TERM");
     let stderr = String::from_utf8(server.end().stderr).unwrap();
-    let said: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
-    assert_eq!(said, [SAID], "{stderr}");
+    let outcome: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
+    assert_eq!(outcome, [SAID], "{stderr}");
 }

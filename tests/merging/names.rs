@@ -31,24 +31,24 @@ multiprom: gauge `foo_total` is left out: it has a name in common with counter `
 ";
 
 #[test]
-fn of_families_with_a_sample_name_in_common_the_same_one_is_exported_in_any_order_of_processes() {
+fn the_choice_between_colliding_families_does_not_depend_on_the_order_of_processes() {
     for ids in [["1", "2"], ["2", "1"]] {
         let dir = TestDir::in_memory("names");
         let processes = [(ids[0], COUNTERS), (ids[1], OTHERS)];
         let Some(()) = record(dir.path(), &processes) else { return };
-        let said = judged(&[dir.path()], "");
-        assert_eq!((samples(&said.stdout), &*said.stderr), (SHOWN.to_vec(), SAID));
-        let counted = sum_of(&said.stdout, "multiprom_merge_conflicts_total{reason=\"name\"}");
+        let outcome = judged(&[dir.path()], "");
+        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (SHOWN.to_vec(), SAID));
+        let counted = sum_of(&outcome.stdout, "multiprom_merge_conflicts_total{reason=\"name\"}");
         assert_eq!(counted, 3.0);
         // A family that is not asked for hides no other one.
-        let said = judged(&[dir.path()], "--exclude foo|bar");
+        let outcome = judged(&[dir.path()], "--exclude foo|bar");
         let wanted = ["bar_count_total 1", "bar_sum 3", "foo_total 7", "single_total 1"];
-        assert_eq!((samples(&said.stdout), &*said.stderr), (wanted.to_vec(), ""));
+        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
     }
 }
 
 #[test]
-fn families_of_one_name_and_two_types_are_decided_by_the_type_in_files_and_archives() {
+fn the_choice_between_two_types_of_a_family_is_the_same_in_files_and_archives() {
     let dir = TestDir::in_memory("types");
     let statements = "Gauge('jobs', 'G.', multiprocess_mode='max', registry=None).set(9)
 Summary('jobs', 'S.', registry=None).observe(2)";
@@ -56,9 +56,9 @@ Summary('jobs', 'S.', registry=None).observe(2)";
     let Some(()) = record(dir.path(), &[("1", statements), ("2", later)]) else { return };
     let wanted = ["jobs_sum 2", "jobs_count 1"];
     let shown = |what: &str| {
-        let said = judged(&[dir.path()], "");
-        assert_eq!(samples(&said.stdout), wanted, "{what}");
-        assert_eq!(said.stderr.lines().count(), 2, "{what}: {}", said.stderr);
+        let outcome = judged(&[dir.path()], "");
+        assert_eq!(samples(&outcome.stdout), wanted, "{what}");
+        assert_eq!(outcome.stderr.lines().count(), 2, "{what}: {}", outcome.stderr);
     };
     shown("in files");
     let mut compact = multiprom();
@@ -70,7 +70,7 @@ Summary('jobs', 'S.', registry=None).observe(2)";
 }
 
 #[test]
-fn collisions_are_reported_once_counted_at_each_scrape_and_do_not_flip_when_processes_end() {
+fn collisions_are_reported_once_counted_at_each_scrape_and_stable_when_processes_end() {
     let dir = TestDir::in_memory("flip");
     let writer = || {
         let backend = Backend::directory(dir.path()).unwrap();
@@ -98,6 +98,6 @@ fn collisions_are_reported_once_counted_at_each_scrape_and_do_not_flip_when_proc
     });
     server.signal("TERM");
     let stderr = String::from_utf8(server.end().stderr).unwrap();
-    let said: Vec<&str> = stderr.lines().filter(|line| line.contains("left out")).collect();
-    assert_eq!(said, SAID.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
+    let outcome: Vec<&str> = stderr.lines().filter(|line| line.contains("left out")).collect();
+    assert_eq!(outcome, SAID.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
 }

@@ -20,9 +20,9 @@ fn recorded() -> Option<TestDir> {
 
 /// The names of the families that `dump` shows, as the text format names them.
 fn families(dir: &Path, flags: &str) -> Vec<String> {
-    let said = dump(&[dir], flags);
-    assert_eq!(said.stderr, "", "{flags}");
-    let types = said.stdout.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let outcome = dump(&[dir], flags);
+    assert_eq!(outcome.stderr, "", "{flags}");
+    let types = outcome.stdout.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = types.map(|line| line.split(' ').next().unwrap().to_owned());
     names.filter(|name| !name.starts_with("multiprom_")).collect()
 }
@@ -79,14 +79,14 @@ fn a_pattern_that_has_matched_no_family_is_reported_once() {
         "--gauge-mode",
         "levels=sum",
     ];
-    let said =
+    let outcome =
         |name, pattern| format!("multiprom: {name} `{pattern}` has matched no family so far");
     let wanted = [
-        said("--include", "rek_total"),
-        said("--exclude", "eq.*"),
+        outcome("--include", "rek_total"),
+        outcome("--exclude", "eq.*"),
         // This gauge is not included.
-        said("--gauge-mode", "level"),
-        said("--gauge-mode", "levels"),
+        outcome("--gauge-mode", "level"),
+        outcome("--gauge-mode", "levels"),
     ];
     let stderr = dump(&[dir.path()], &flags[..8].join(" ")).stderr;
     assert_eq!(stderr.lines().collect::<Vec<_>>(), wanted[..2]);

@@ -35,21 +35,21 @@ Gauge('l', 'L.', multiprocess_mode='livesum', registry=None).set({value})"
     assert_eq!(samples(&judged(&[alone.path()], "").stdout), [wanted[1]]);
     for _ in 0..2 {
         let mut compact = multiprom();
-        let said = run(compact.arg("compact").arg("--dir").arg(dir.path()));
-        assert_eq!((said.status, &*said.stderr), (0, ""));
+        let outcome = run(compact.arg("compact").arg("--dir").arg(dir.path()));
+        assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
         assert_eq!(samples(&judged(&[dir.path()], "").stdout), wanted);
     }
     assert!(dir.path().join("archive.multiprom").exists());
 }
 
 #[test]
-fn marking_a_pid_dead_leaves_an_id_alone_that_begins_with_it() {
+fn mark_process_dead_ignores_ids_that_begin_with_the_pid() {
     let dir = TestDir::in_memory("marked");
     let set = "Gauge('l', 'L.', multiprocess_mode='livesum', registry=None).set(1)";
     let Some(()) = record(dir.path(), &[("7-deadbeef", set), ("7", set)]) else { return };
     let mut mark = multiprom();
-    let said = run(mark.args(["mark-process-dead", "7", "--dir"]).arg(dir.path()));
-    assert_eq!((said.status, &*said.stderr), (0, ""));
+    let outcome = run(mark.args(["mark-process-dead", "7", "--dir"]).arg(dir.path()));
+    assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
     let names: Vec<_> = dir.path().read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(names, ["gauge_livesum_7-deadbeef.db"]);
 }
@@ -69,7 +69,7 @@ fn exporter(dir: &Path) -> Registry {
 }
 
 #[test]
-fn a_series_keeps_its_pid_when_a_process_of_the_python_client_with_that_pid_comes_back() {
+fn a_series_keeps_its_pid_label_when_a_pid_of_the_python_client_is_reused() {
     let dir = TestDir::in_memory("back");
     let set =
         |value| format!("Gauge('g', 'G.', multiprocess_mode='all', registry=None).set({value})");
@@ -99,7 +99,7 @@ fn a_series_keeps_its_pid_when_a_process_of_the_python_client_with_that_pid_come
 }
 
 #[test]
-fn a_series_keeps_its_pid_when_writers_of_one_pid_come_and_go() {
+fn a_series_keeps_its_pid_label_while_writers_of_one_pid_start_and_end() {
     let dir = TestDir::in_memory("writers");
     let writer = |value| {
         let backend = Backend::directory(dir.path()).unwrap();

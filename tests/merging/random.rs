@@ -56,15 +56,15 @@ fn judged_by_promtool(page: &Path) {
     let mut promtool = Command::new("promtool");
     match promtool.args(["check", "metrics"]).stdin(fs::File::open(page).unwrap()).output() {
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {said}", page.display());
+            let outcome = String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {outcome}", page.display());
         }
         Err(_) => skip("promtool is not installed"),
     }
 }
 
 #[test]
-fn no_exposition_of_a_random_directory_repeats_a_series_and_every_judge_accepts_it() {
+fn no_exposition_of_a_random_directory_repeats_a_series_and_every_parser_accepts_it() {
     let Some(mut generate) = support::python("newest") else { return };
     let dir = TestDir::in_memory("random");
     let script = root().join("tests/python/random_dirs.py");

@@ -9,7 +9,7 @@ use multiprom::{CompactFiles, Compactor, MultiProcessCollector};
 use super::{assert_no_series_is_repeated, dump, judged, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Running, run};
-use crate::support::samples::{Line, given_by};
+use crate::support::samples::{Line, samples_of};
 use crate::support::{TestDir, example, multiprom, output_of};
 
 const JOBS: &str = "Counter('jobs', 'J.', registry=None).inc(5)
@@ -67,15 +67,15 @@ fn a_file_that_is_listed_twice_counts_once() {
     let here = dir.path().join(".").join("counter_7.db");
     let mut dump = multiprom();
     dump.current_dir(dir.path());
-    let said = run(dump.arg("dump").args([&*file, &*here, &*file, Path::new("counter_7.db")]));
-    assert_eq!((samples(&said.stdout), &*said.stderr), (vec!["jobs_total 5"], ""));
+    let outcome = run(dump.arg("dump").args([&*file, &*here, &*file, Path::new("counter_7.db")]));
+    assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (vec!["jobs_total 5"], ""));
     let builder = MultiProcessCollector::builder().directory(dir.path()).file(&file).file(&here);
-    let (lines, _) = given_by(&builder.build().unwrap());
+    let (lines, _) = samples_of(&builder.build().unwrap());
     assert_eq!(lines.iter().map(Line::value).collect::<Vec<_>>(), [5.0, 2.0]);
 }
 
 #[test]
-fn a_compactor_that_lists_a_directory_twice_loses_and_doubles_nothing() {
+fn totals_are_exact_if_a_compactor_lists_a_directory_twice() {
     let base = TestDir::in_memory("twice");
     let (dir, link) = (base.path().join("d"), base.path().join("link"));
     fs::create_dir(&dir).unwrap();
@@ -115,28 +115,28 @@ fn equal_pids_in_two_directories_are_exported_with_their_directories() {
     let Some(()) = record(a.path(), &[("7", &set(1)), ("8", &set(2))]) else { return };
     record(b.path(), &[("7", &set(3))]).unwrap();
     let in_dir = |dir: &TestDir| format!("{}/7", dir.path().display());
-    let said = judged(&[a.path(), b.path()], "");
+    let outcome = judged(&[a.path(), b.path()], "");
     let wanted = [
         format!("g{{l=\"x\",pid=\"{}\"}} 1", in_dir(&a)),
         "g{l=\"x\",pid=\"8\"} 2".to_owned(),
         format!("g{{l=\"x\",pid=\"{}\"}} 3", in_dir(&b)),
     ];
     assert_eq!(
-        (samples(&said.stdout), &*said.stderr),
+        (samples(&outcome.stdout), &*outcome.stderr),
         (wanted.iter().map(|it| &**it).collect(), "")
     );
     // Also where the files are named one by one, in whichever way.
     let mut dump = multiprom();
     dump.current_dir(a.path()).args(["dump", "./gauge_all_7.db", "gauge_all_8.db"]);
-    let said = run(dump.arg(b.path().join("gauge_all_7.db")));
+    let outcome = run(dump.arg(b.path().join("gauge_all_7.db")));
     let pids = ["./7".to_owned(), "8".to_owned(), in_dir(&b)];
     let wanted = pids.iter().zip(1..).map(|(pid, n)| format!("g{{l=\"x\",pid=\"{pid}\"}} {n}"));
     let wanted: Vec<String> = wanted.collect();
-    assert_eq!(samples(&said.stdout), wanted);
+    assert_eq!(samples(&outcome.stdout), wanted);
 }
 
 #[test]
-fn of_several_values_of_one_process_in_a_series_the_last_is_exported_reported_and_counted() {
+fn several_values_of_one_process_in_a_series_are_reported_and_the_last_is_exported() {
     let dir = TestDir::in_memory("modes");
     let statements = "Gauge('g', 'G.', multiprocess_mode='all', registry=None).set(1)
 Gauge('g', 'G.', multiprocess_mode='sum', registry=None).set(2)
@@ -144,11 +144,11 @@ Gauge('h', 'H.', multiprocess_mode='all', registry=None).set(4)";
     let Some(()) = record(dir.path(), &[("7", statements)]) else { return };
     let wanted = ["g{pid=\"7\"} 2", "h{pid=\"7\"} 4"];
     let shown = |dir: &Path| {
-        let said = judged(&[dir], "--gauge-mode g=all");
-        assert_eq!(samples(&said.stdout), wanted, "{}", said.stderr);
+        let outcome = judged(&[dir], "--gauge-mode g=all");
+        assert_eq!(samples(&outcome.stdout), wanted, "{}", outcome.stderr);
         let told =
             "multiprom: gauge `g` has several values of one process in a series: the last is shown";
-        assert_eq!((said.stderr.trim(), conflicts(&said.stdout, "series")), (told, 1.0));
+        assert_eq!((outcome.stderr.trim(), conflicts(&outcome.stdout, "series")), (told, 1.0));
     };
     shown(dir.path());
     // While the files are retired too, each of which gets a name of its own.
@@ -176,10 +176,10 @@ for mode in 'sum', 'min', 'max', 'mostrecent', 'all':
     let Some(()) = record(dir.path(), &[("1", &without), ("2", &with), ("3", &other)]) else {
         return;
     };
-    let said = judged(&[dir.path()], "--label env=x");
-    assert_eq!(said.stderr, "");
+    let outcome = judged(&[dir.path()], "--label env=x");
+    assert_eq!(outcome.stderr, "");
     let of_x = |name: &str| -> Vec<String> {
-        let lines = samples(&said.stdout).into_iter();
+        let lines = samples(&outcome.stdout).into_iter();
         let lines = lines.filter(|line| line.starts_with(name) && line.contains("env=\"x\""));
         lines.map(|line| line.replace("env=\"x\"", "")).collect()
     };
@@ -197,7 +197,7 @@ for mode in 'sum', 'min', 'max', 'mostrecent', 'all':
     }
     assert_eq!(of_x("g_all"), ["g_all{,pid=\"1\"} 1", "g_all{,pid=\"2\"} 2"]);
     // All is there, and what has another value of the label is by itself.
-    let total = sum_of(&said.stdout, "c_total") + sum_of(&said.stdout, "g_all");
+    let total = sum_of(&outcome.stdout, "c_total") + sum_of(&outcome.stdout, "g_all");
     assert_eq!(total, 14.0);
 }
 
@@ -208,10 +208,10 @@ fn one_process_with_and_without_the_added_label_exports_one_value_and_is_reporte
 Gauge('g', 'G.', ['env'], multiprocess_mode='all', registry=None).labels('x').set(2)";
     let Some(()) = record(dir.path(), &[("7", statements)]) else { return };
     assert_eq!(samples(&judged(&[dir.path()], "").stdout).len(), 2);
-    let said = judged(&[dir.path()], "--label env=x");
-    assert_eq!(samples(&said.stdout), ["g{env=\"x\",pid=\"7\"} 2"]);
-    assert_eq!(conflicts(&said.stdout, "series"), 1.0);
-    assert!(said.stderr.contains("several values of one process"), "{}", said.stderr);
+    let outcome = judged(&[dir.path()], "--label env=x");
+    assert_eq!(samples(&outcome.stdout), ["g{env=\"x\",pid=\"7\"} 2"]);
+    assert_eq!(conflicts(&outcome.stdout, "series"), 1.0);
+    assert!(outcome.stderr.contains("several values of one process"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -227,7 +227,7 @@ g.labels('b').set(2)"
     let statements = ["all", "sum"].map(|mode| ["pid", "worker"].map(|label| set(mode, label)));
     let statements = statements.concat().join("\n");
     let Some(()) = record(dir.path(), &[("7", &statements)]) else { return };
-    let said = judged(&[dir.path()], "");
+    let outcome = judged(&[dir.path()], "");
     let wanted = [
         "all_pid{exported_pid=\"a\",pid=\"7\"} 1",
         "all_pid{exported_pid=\"b\",pid=\"7\"} 2",
@@ -238,25 +238,25 @@ g.labels('b').set(2)"
         "sum_worker{worker=\"a\"} 1",
         "sum_worker{worker=\"b\"} 2",
     ];
-    assert_eq!((samples(&said.stdout), &*said.stderr), (wanted.to_vec(), ""));
-    let said = judged(&[dir.path()], "--pid-label worker --include all_.*");
+    assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
+    let outcome = judged(&[dir.path()], "--pid-label worker --include all_.*");
     let wanted = [
         "all_pid{pid=\"a\",worker=\"7\"} 1",
         "all_pid{pid=\"b\",worker=\"7\"} 2",
         "all_worker{exported_worker=\"a\",worker=\"7\"} 1",
         "all_worker{exported_worker=\"b\",worker=\"7\"} 2",
     ];
-    assert_eq!((samples(&said.stdout), &*said.stderr), (wanted.to_vec(), ""));
+    assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
     // The other name may be taken as well.
     let dir = TestDir::in_memory("pid");
     let both =
         "g = Gauge('g', 'G.', ['pid'], multiprocess_mode='all', registry=None).labels('a').set(1)
 g = Gauge('g', 'G.', ['exported_pid'], multiprocess_mode='all', registry=None).labels('a').set(2)";
     record(dir.path(), &[("7", both)]).unwrap();
-    let said = judged(&[dir.path()], "--label exported_exported_pid=z");
+    let outcome = judged(&[dir.path()], "--label exported_exported_pid=z");
     let wanted = [
         "g{exported_exported_pid=\"z\",exported_pid=\"a\",pid=\"7\"} 2",
         "g{exported_exported_exported_pid=\"a\",exported_exported_pid=\"z\",pid=\"7\"} 1",
     ];
-    assert_eq!((samples(&said.stdout), &*said.stderr), (wanted.to_vec(), ""));
+    assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
 }

@@ -4,35 +4,35 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::process::Said;
+use crate::support::process::Outcome;
 use crate::support::{TestDir, multiprom, output_of, skip};
 
 /// Runs a command with `input` as its standard input.
-pub(super) fn run_with_input(command: &mut Command, input: &[u8]) -> Said {
+pub(super) fn run_with_input(command: &mut Command, input: &[u8]) -> Outcome {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // Ignores the error if the command ends before it has read all input.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said {
+    Outcome {
         status: output.status.code().unwrap_or(-1),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
 }
 
-fn convert(from: &str, to: &str, input: &str) -> Said {
+fn convert(from: &str, to: &str, input: &str) -> Outcome {
     run_with_input(multiprom().args(["convert", "--from", from, "--to", to]), input.as_bytes())
 }
 
-fn lint(input: &str) -> Said {
+fn lint(input: &str) -> Outcome {
     run_with_input(multiprom().arg("lint"), input.as_bytes())
 }
 
 /// Asserts that a command succeeded, and returns its standard output.
 #[track_caller]
-fn success(output: Said) -> String {
+fn success(output: Outcome) -> String {
     assert_eq!((output.status, output.stderr.as_str()), (0, ""));
     output.stdout
 }

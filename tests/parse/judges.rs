@@ -186,7 +186,7 @@ fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
 }
 
 /// Families of multiprom's parsers, in a form that can be compared.
-fn ours(families: &[Family]) -> Vec<Value> {
+fn own_samples(families: &[Family]) -> Vec<Value> {
     let one = |family: &Family| {
         let samples: Vec<_> = family.samples.iter().map(|s| our_sample(family, s)).collect();
         json!([family.name, family.metric_type.as_str(), family.unit, family.help, samples])
@@ -209,7 +209,7 @@ fn first_points(mut families: Vec<Value>) -> Vec<Value> {
 }
 
 /// Families of the Python parsers, in the same form.
-fn theirs(families: &Value) -> Vec<Value> {
+fn python_samples(families: &Value) -> Vec<Value> {
     let mut families = families.as_array().unwrap().clone();
     for family in &mut families {
         for sample in family[4].as_array_mut().unwrap() {
@@ -270,7 +270,8 @@ fn the_openmetrics_parser_agrees_with_the_strict_python_parser() {
                 valid += 1;
                 // NOTE: prometheus_client 0.26 loses samples of a second point of a metric.
                 if !page.contains("p_count 4 2") {
-                    let (ours, theirs) = (ours(&families), theirs(&verdict["families"]));
+                    let (ours, theirs) =
+                        (own_samples(&families), python_samples(&verdict["families"]));
                     assert_eq!(first_points(ours), theirs, "{page}");
                 }
             }
@@ -304,7 +305,8 @@ fn the_text_parser_reads_the_same_samples_as_the_python_parser() {
     for (page, verdict) in documents.iter().zip(&verdicts) {
         let (Ok(families), None) = (text(page), verdict.get("error")) else { continue };
         valid += 1;
-        let (ours, theirs) = (samples(&ours(&families)), samples(&theirs(&verdict["families"])));
+        let (ours, theirs) =
+            (samples(&own_samples(&families)), samples(&python_samples(&verdict["families"])));
         assert_eq!(ours, theirs, "{page}");
     }
     assert!(valid > 900, "{valid}");

@@ -2,16 +2,19 @@
 //!
 //! usage: test-background DIR
 //!
-//! It serves on a TCP port and on the Unix socket DIR/metrics.sock, compacts DIR in a thread that pauses between passes and in
-//! one that does not, and says `serving URL`. Then it reads commands, one a line:
+//! It serves on a TCP port and on the Unix socket DIR/metrics.sock, compacts DIR in one thread that pauses between passes
+//! and in one that does not, and prints `serving URL`. Then it reads commands, one per line:
 //!
-//! - `fork N`: forks children that wait for a minute and outlive it; says `children PID...`.
-//! - `end`: forks such a child, which says `children PID` and kills this process at once.
-//! - `drop`: forks a child that drops the exporters and the compactor; says `dropped STATUS`.
-//! - `compact N`: forks children one after the other that make a pass each; says `compacted COUNT`, which leaves out those
-//!   that hang.
+//! - `fork N`: forks N children that wait for a minute and outlive this process; prints `children PID...`.
+//! - `end`: forks such a child, which prints `children PID` and kills this process at once.
+//! - `drop`: forks a child that drops the exporters and the compactor; prints `dropped STATUS`.
+//! - `compact N`: forks up to N children, one after the other, until one hangs or fails; each makes one pass. Prints
+//!   `compacted COUNT`.
 #![allow(clippy::print_stdout, reason = "a program")]
-#![expect(unsafe_code, reason = "forks")]
+#![expect(unsafe_code, reason = "kill")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,31 +24,19 @@ use std::thread;
 use multiprom::http::Exporter;
 use multiprom::{Compactor, MultiProcessCollector, Registry};
 
+use fork::{in_child, limit_time, wait_status};
+
 /// How long a child waits for the test to end it, in seconds.
 const MAX_WAIT: u32 = 60;
-/// How long a child may take for what it is to do, in seconds.
+/// Limit for the work of a child, in seconds.
 const MAX_WORK: u32 = 5;
 
-/// Forks a child that does `work` and ends, by a signal where it takes too long. Returns its pid.
+/// Forks a child that runs `work` and exits. A child that takes longer than `seconds` is ended by a signal.
 fn fork(seconds: u32, work: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child calls `work`, which is what the tests are about, and exits.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: takes a number only.
-        unsafe { libc::alarm(seconds) };
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err();
-        // SAFETY: ends the process without destructors, as a forked child should.
-        unsafe { libc::_exit(i32::from(panicked)) };
-    }
-    pid
-}
-
-fn wait(pid: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` is valid and writable.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-    status
+    in_child(|| {
+        limit_time(seconds);
+        work();
+    })
 }
 
 fn pause() {
@@ -96,15 +87,16 @@ fn main() -> multiprom::Result<()> {
                     unsafe { libc::kill(parent, libc::SIGKILL) };
                     pause();
                 };
-                wait(fork(MAX_WAIT, end));
+                wait_status(fork(MAX_WAIT, end));
             }
             "drop" => {
-                let status = wait(fork(MAX_WORK, || drop(background.take())));
+                let status = wait_status(fork(MAX_WORK, || drop(background.take())));
                 println!("dropped {status}");
             }
             "compact" => {
                 let pass = || assert!(compactor.run().is_ok());
-                let done = (0..count).take_while(|_| wait(fork(MAX_WORK, pass)) == 0).count();
+                let done =
+                    (0..count).take_while(|_| wait_status(fork(MAX_WORK, pass)) == 0).count();
                 println!("compacted {done}");
             }
             other => panic!("unknown command `{other}`"),

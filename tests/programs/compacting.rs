@@ -1,8 +1,8 @@
-//! Makes one pass of a compactor over each directory that standard input names, when it is named.
+//! Reads directories from standard input, one per line, and runs one pass of a compactor for each line.
 //!
 //! usage: test-compacting
 //!
-//! Directories that are named again have the same compactor again, which remembers since when files are retired.
+//! A directory that occurs again is compacted by the same compactor, which remembers when it first saw each retired file.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
-//! Records N jobs into DIR, in every type and gauge mode, and ends.
+//! Records N jobs into DIR, in every type and gauge mode, and exits.
 //!
 //! usage: test-counting DIR N [hold]
 //!
-//! With `hold` it says `ready` when it has recorded, and lives until its standard input ends.
+//! With `hold` it prints `ready` after it has recorded, and lives until its standard input ends.
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use std::io::Read as _;

@@ -1,12 +1,15 @@
-//! One way of forking in one state of the parent, for the tests.
+//! Creates children in one way of forking and in one state of the parent.
 //!
 //! usage: `test-fork-matrix DIR WAY STATE MOMENT`
 //!
-//! Records 1, makes a child that records [`CHILD`] and ends, and a second one that records as much and
-//! lives until its standard input ends; records 1 again, says `ready PID LATE CHILD BUSY` and waits for
-//! the end of its standard input. LATE is the second child, CHILD what each child has recorded, BUSY
-//! what the busy thread has. Children are made when the busy thread has done MOMENT operations.
-#![expect(unsafe_code, reason = "forks of every kind")]
+//! Records 1; creates a child that records [`CHILD`] and exits, and a second child that records the same and lives until
+//! its standard input ends; records 1 again; prints `ready PID LATE CHILD BUSY` and waits for the end of its standard
+//! input. LATE is the pid of the second child, CHILD the amount that each child has recorded, BUSY the number of
+//! operations of the busy thread. Children are created when the busy thread has done MOMENT operations.
+#![expect(unsafe_code, reason = "exec, pipes and descriptors")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -18,23 +21,25 @@ use std::time::Duration;
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
-/// What a child records.
+use fork::{exit, fork, in_child, raw_clone, wait};
+
+/// The amount that a child records.
 const CHILD: f64 = 10.0;
 /// How long a child may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// A busy thread stops here.
+/// The most operations of a busy thread.
 const MAX_BUSY: u32 = 3_000;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Fork,
-    /// A fork that libc does not know of: no handler runs.
+    /// The system call, so that no handler of `pthread_atfork` runs.
     Clone,
     /// `posix_spawn`: the child shares its parent's memory until it executes a program.
     Spawn,
     /// A fork that records and executes a program.
     Exec,
-    /// A fork of a fork, whose parent has ended.
+    /// A fork of a fork whose parent has exited.
     Daemon,
     /// A fork from a second thread, which has recorded.
     Thread,
@@ -54,7 +59,7 @@ impl Way {
     }
 }
 
-/// What a child does when it has recorded.
+/// What a child does after it has recorded.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     End,
@@ -63,7 +68,7 @@ enum Then {
 
 struct Parent {
     registry: Registry,
-    counted: Family<Counter, 1>,
+    counted: Family<Counter>,
 }
 
 impl Parent {
@@ -71,23 +76,22 @@ impl Parent {
         self.counted.with(["x"]).inc_by(amount);
     }
 
-    /// What a forked child does: it tells its pid when it has recorded.
-    fn be_child(&self, mut told: &File, way: Way, then: Then) -> ! {
+    /// Runs a forked child: records, and then writes its pid to `report`.
+    fn be_child(&self, mut report: &File, way: Way, then: Then) -> ! {
         assert_eq!(self.counted.with(["x"]).get(), 0.0, "a child starts from zero");
         self.record(CHILD);
         assert_eq!(self.counted.with(["x"]).get(), CHILD);
-        told.write_all(&std::process::id().to_le_bytes()).expect("the parent reads");
+        report.write_all(&std::process::id().to_le_bytes()).expect("the parent reads");
         if way == Way::Exec {
             exec(then);
         }
         if then == Then::Wait {
             let _ = std::io::stdin().read(&mut [0]);
         }
-        // SAFETY: ends the process without destructors, as a forked child should.
-        unsafe { libc::_exit(0) }
+        exit();
     }
 
-    /// Makes a child, waits until it has recorded, and gives its pid. One that ends is waited for.
+    /// Creates a child, waits until it has recorded, and returns its pid. A child that exits is reaped.
     #[expect(clippy::zombie_processes, reason = "a child that stays outlives this process")]
     fn make_child(&self, way: Way, then: Then) -> u32 {
         if way == Way::Spawn {
@@ -97,53 +101,36 @@ impl Parent {
             }
             return child.id();
         }
-        let (told, tell) = pipe();
+        let (reports, report) = pipe();
         let forked = match way {
             Way::Clone => raw_clone(),
             _ => fork(),
         };
         if forked == 0 {
             if way != Way::Daemon {
-                self.be_child(&tell, way, then);
+                self.be_child(&report, way, then);
             }
-            // SAFETY: takes nothing.
+            // SAFETY: has no arguments.
             unsafe { libc::setsid() };
-            if fork() == 0 {
-                self.be_child(&tell, way, then);
-            }
-            // SAFETY: as in `be_child`.
-            unsafe { libc::_exit(0) }
+            in_child(|| self.be_child(&report, way, then));
+            exit();
         }
-        let pid = read_pid(told);
+        let pid = read_pid(reports);
         if then == Then::End || way == Way::Daemon {
-            let mut status = 0;
-            // SAFETY: `status` is valid and writable.
-            let waited = unsafe { libc::waitpid(forked, &raw mut status, 0) };
-            assert_eq!((waited, status), (forked, 0), "a child failed");
+            wait(forked);
         }
         pid
     }
 }
 
-fn fork() -> libc::pid_t {
-    // SAFETY: the child records, writes and ends or executes a program; that this works at any moment
-    // is what is tested.
-    unsafe { libc::fork() }
-}
-
-fn raw_clone() -> libc::pid_t {
-    // SAFETY: as a fork, with all memory copied. No other thread runs, which might hold a lock of libc.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
-}
-
-/// A program that ends at once, or with its standard input.
+/// A program that exits at once, or with its standard input.
 fn program(then: Then) -> Command {
     let mut command = Command::new(if then == Then::End { "true" } else { "cat" });
     command.stdout(Stdio::null());
     command
 }
 
-/// Becomes the program. What it prints is nothing, as nothing is written to its standard input.
+/// Executes the program. It prints nothing, as nothing is written to its standard input.
 fn exec(then: Then) -> ! {
     let name = if then == Then::End { c"true" } else { c"cat" };
     let arguments = [name.as_ptr(), std::ptr::null()];
@@ -154,27 +141,27 @@ fn exec(then: Then) -> ! {
 
 fn pipe() -> (File, File) {
     let mut fds = [0; 2];
-    // SAFETY: `fds` has two places.
+    // SAFETY: `fds` has two elements.
     let made = unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) };
     assert_eq!(made, 0);
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     let end = |fd| unsafe { File::from_raw_fd(fd) };
     (end(fds[0]), end(fds[1]))
 }
 
-/// What a child tells; ends the program where it takes too long.
-fn read_pid(mut told: File) -> u32 {
+/// Reads the pid that a child reports; fails if that takes longer than [`LIMIT`].
+fn read_pid(mut reports: File) -> u32 {
     use std::os::fd::AsRawFd as _;
-    let mut ready = libc::pollfd { fd: told.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut ready = libc::pollfd { fd: reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, valid and writable.
     let count = unsafe { libc::poll(&raw mut ready, 1, LIMIT.as_millis() as libc::c_int) };
     assert_eq!(count, 1, "a child hangs");
     let mut pid = [0; 4];
-    told.read_exact(&mut pid).expect("a child tells its pid");
+    reports.read_exact(&mut pid).expect("a child reports its pid");
     u32::from_le_bytes(pid)
 }
 
-/// One operation of a busy thread, and what it adds to the truth. All bounded by [`MAX_BUSY`].
+/// One operation of a busy thread, which adds 1 in total.
 fn work(registry: &Registry, state: &str, turn: u32) {
     let register = |name: &str| {
         let counter = Counter::builder(name, "Of the busy thread.");
@@ -190,7 +177,7 @@ fn work(registry: &Registry, state: &str, turn: u32) {
         "labels" => with_set(&turn.to_string()),
         "growing" => with_set(&format!("{}-{:x<8000}", turn % 400, "")),
         "births" => {
-            // A file of its own for each; the first ones are made while children are.
+            // Each type and mode has its own file; the first files are created while children are.
             register("busy").inc();
             let modes = GaugeMode::ALL;
             let mode = modes[turn as usize % modes.len()];
@@ -236,7 +223,7 @@ fn main() -> multiprom::Result<()> {
         parent.make_child(way, Then::End);
         let late = parent.make_child(way, Then::Wait);
         let is_same = !is_quiet || before == own_files(Path::new(dir));
-        assert!(is_same, "a child has written a file of its parent");
+        assert!(is_same, "a child has written to a file of its parent");
         late
     };
     let late = std::thread::scope(|scope| {
@@ -248,7 +235,7 @@ fn main() -> multiprom::Result<()> {
                     done.store(turn + 1, Ordering::Relaxed);
                 }
             });
-            // Ends, as the thread goes on to more than any moment.
+            // This ends, as the thread does at least that many operations.
             while done.load(Ordering::Relaxed) < moment.min(MAX_BUSY) {
                 std::hint::spin_loop();
             }

@@ -1,49 +1,30 @@
-//! Forks in several ways, for the tests.
+//! Forks in several ways and records in parent and children.
 //!
-//! usage: `test-forks DIR SCENARIO`, a scenario being a name in `main`. Prints what the test asks for.
-#![expect(unsafe_code, reason = "fork and clone")]
+//! usage: `test-forks DIR SCENARIO`. The scenarios are listed in `main`; some print lines that their test reads.
+#![expect(unsafe_code, reason = "handlers of forks")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::io::{Read as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, CounterHandle, Family, Gauge, GaugeMode, Registry, Summary};
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Registry, Summary};
 
-/// What the parent adds before and after, and each child.
+use fork::{exit, fork, in_child, limit_time, raw_clone, wait};
+
+/// What the parent adds before and after the fork, and what each child adds.
 const PARENT: f64 = 1.0;
 const CHILD: f64 = 100.0;
-
-fn fork() -> libc::pid_t {
-    // SAFETY: the child of these programs only records, writes and exits.
-    unsafe { libc::fork() }
-}
-
-/// A fork that libc does not know of: no handler runs.
-fn raw_clone() -> libc::pid_t {
-    // SAFETY: as a fork, with all memory copied.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
-}
-
-fn exit() -> ! {
-    // SAFETY: ends the process without destructors, as a forked child should.
-    unsafe { libc::_exit(0) }
-}
-
-fn wait(pid: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: `status` is valid and writable.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!((waited, status), (pid, 0), "a child failed");
-}
 
 /// Forks while another thread scrapes; each child scrapes once.
 fn scrape(dir: &str) -> multiprom::Result<()> {
     let merged = Registry::new();
     merged.register(multiprom::MultiProcessCollector::new(dir)?)?;
     let is_over = AtomicBool::new(false);
-    // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
-    unsafe { libc::alarm(60) };
+    limit_time(60);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
@@ -51,26 +32,21 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
             }
         });
         for _ in 0..200 {
-            let pid = fork();
-            if pid == 0 {
-                // SAFETY: takes a number only. A child that waits for ever is ended, and has failed.
-                unsafe { libc::alarm(20) };
+            wait(in_child(|| {
+                limit_time(20);
                 assert!(merged.render(None).to_string().contains("counted_total"));
-                exit();
-            }
-            wait(pid);
+            }));
         }
         is_over.store(true, Ordering::Relaxed);
     });
     Ok(())
 }
 
-/// Forks while another thread adds the series with which the table of a family in memory grows. Each child
-/// records that series too, and prints its lines if there are several.
+/// Forks while another thread adds the series that makes the table of a family in memory grow. Each child also
+/// records that series, and prints its lines if it is exported several times.
 fn growing() -> multiprom::Result<()> {
     const SERIES: usize = 16_384;
-    // SAFETY: takes a number only. A process that waits for ever is ended, and has failed.
-    unsafe { libc::alarm(60) };
+    limit_time(60);
     for round in 0..24 {
         let registry = Registry::builder().backend(Backend::in_memory()).build()?;
         let family = Counter::builder("grown", "By label.").labels(["n"]).register(&registry)?;
@@ -87,8 +63,7 @@ fn growing() -> multiprom::Result<()> {
             while begin.elapsed() < Duration::from_micros(100 * round) {
                 std::hint::spin_loop();
             }
-            let pid = fork();
-            if pid == 0 {
+            wait(in_child(|| {
                 (0..2).for_each(|_| family.with([&last]).inc());
                 let text = registry.render(None).to_string();
                 let lines = text.lines().filter(|line| line.contains(&last)).collect::<Vec<_>>();
@@ -96,16 +71,14 @@ fn growing() -> multiprom::Result<()> {
                     println!("{lines:?}");
                     std::io::stdout().flush().expect("the test reads");
                 }
-                exit();
-            }
-            wait(pid);
+            }));
         });
     }
     Ok(())
 }
 
-/// What handlers of forks record into, in processes that have no file of that type yet.
-static HANDLED: OnceLock<Family<Summary, 1>> = OnceLock::new();
+/// The family that fork handlers record into, in processes without a file of its type.
+static HANDLED: OnceLock<Family<Summary>> = OnceLock::new();
 
 fn record_in_handler(handler: &str) {
     if let Some(handled) = HANDLED.get() {
@@ -128,8 +101,8 @@ extern "C" fn record_in_child() {
     record_in_handler("child");
 }
 
-/// Registers handlers that record. They run before those of the library in parent and child, and after it before
-/// the fork, if they are registered first.
+/// Registers handlers that record. As they are registered first, they run before those of the library in parent and
+/// child, and after it in the preparation of a fork.
 fn register_handlers() {
     let (before, parent, child) = (record_before, record_in_parent, record_in_child);
     // SAFETY: the handlers are never unloaded. They allocate, which the C library allows in a process with one thread.
@@ -137,7 +110,7 @@ fn register_handlers() {
     assert_eq!(result, 0);
 }
 
-/// Forks while handlers record; the child records ten times more and lives until its standard input ends.
+/// Forks while handlers record; the child records ten more times and lives until its standard input ends.
 fn handlers(registry: &Registry) {
     let handled = Summary::builder("handled", "By handler.").labels(["handler"]);
     let handled = HANDLED.get_or_init(|| handled.register(registry).expect("the name is free"));
@@ -151,7 +124,7 @@ fn handlers(registry: &Registry) {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// Drops guards in children, after the files were released, and after they were lost.
+/// Drops guards in a child, after the files were released, and after they were lost.
 fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
     let busy = Gauge::builder("busy", "In progress.").mode(GaugeMode::Sum);
     let in_memory = Registry::builder().backend(Backend::in_memory()).build()?;
@@ -164,7 +137,7 @@ fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
     let pid = fork();
     if pid == 0 {
         drop((guard, guard_in_memory));
-        // On the heap the child has a copy of what was added.
+        // On the heap the child has a copy of the value, including the increment of the guard.
         assert_eq!((busy.get(), busy_in_memory.get()), (0.0, 0.0));
         assert_eq!(files(), before, "a child that records nothing leaves no file");
         drop(busy.track_inprogress());
@@ -185,7 +158,7 @@ fn guards(dir: &str, registry: &Registry) -> multiprom::Result<()> {
     drop(early);
     assert_eq!(busy.get(), 1.0);
 
-    std::fs::remove_dir_all(dir).expect("it is there");
+    std::fs::remove_dir_all(dir).expect("the directory exists");
     std::fs::create_dir(dir).expect("the name is free");
     let other = Gauge::builder("other", "Another one.").register(registry)?;
     other.set(1.0);
@@ -332,10 +305,7 @@ fn main() -> multiprom::Result<()> {
         "closing" => closing(&registry),
         #[cfg(target_arch = "x86_64")]
         "steps" => steps::set_log_hook(),
-        "idle" => match fork() {
-            0 => exit(),
-            pid => wait(pid),
-        },
+        "idle" => wait(in_child(|| {})),
         other => panic!("unknown scenario {other}"),
     }
     counter.inc_by(PARENT);
@@ -343,7 +313,7 @@ fn main() -> multiprom::Result<()> {
     Ok(())
 }
 
-fn child(pid: libc::pid_t, counter: CounterHandle, family: &Family<Counter, 1>) {
+fn child(pid: libc::pid_t, counter: Counter, family: &Family<Counter>) {
     if pid == 0 {
         assert_eq!(counter.get(), 0.0, "a child starts from zero");
         counter.inc_by(CHILD);
@@ -355,25 +325,19 @@ fn child(pid: libc::pid_t, counter: CounterHandle, family: &Family<Counter, 1>) 
     assert_eq!(counter.get(), PARENT, "a child does not write its parent's cells");
 }
 
-fn nested(counter: CounterHandle, family: &Family<Counter, 1>) {
-    let pid = fork();
-    if pid == 0 {
+fn nested(counter: Counter, family: &Family<Counter>) {
+    wait(in_child(|| {
         counter.inc_by(CHILD);
-        let grandchild = fork();
-        if grandchild == 0 {
+        wait(in_child(|| {
             counter.inc_by(CHILD);
             family.with(["grandchild"]).inc();
-            exit();
-        }
-        wait(grandchild);
+        }));
         counter.inc_by(CHILD);
-        exit();
-    }
-    wait(pid);
+    }));
 }
 
-/// Forks while other threads register, use new label sets and record.
-fn threads(registry: &Registry, counter: CounterHandle) {
+/// Forks while other threads register families, create series and record.
+fn threads(registry: &Registry, counter: Counter) {
     let stop = AtomicBool::new(false);
     let is_stopped = || stop.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
@@ -393,21 +357,17 @@ fn threads(registry: &Registry, counter: CounterHandle) {
             });
         }
         for _ in 0..100 {
-            let pid = fork();
-            if pid == 0 {
+            wait(in_child(|| {
                 counter.inc_by(CHILD);
                 let _ = Counter::builder("of_child", "New.").register(registry).map(|c| c.inc());
-                exit();
-            }
-            wait(pid);
+            }));
         }
         stop.store(true, Ordering::Relaxed);
     });
 }
 
-/// Leaves a child behind that lives until its standard input ends; says its own pid and waits for the
-/// same.
-fn outlive(counter: CounterHandle) {
+/// Forks a child that outlives this process; prints both pids. Each process lives until its standard input ends.
+fn outlive(counter: Counter) {
     let forked = fork();
     if forked != 0 {
         println!("{} {forked}", std::process::id());
@@ -421,9 +381,9 @@ fn outlive(counter: CounterHandle) {
     }
 }
 
-/// Forks from a thread that has recorded; the child records in that thread and in new ones at once, but
-/// first in the new ones.
-fn inherited(counter: CounterHandle) {
+/// Forks from a thread that has recorded. The child records in that thread and in new threads at once, in the new ones
+/// first.
+fn inherited(counter: Counter) {
     const TURNS: u32 = 200_000;
     let fork_and_record = || {
         counter.inc_by(0.0);
@@ -445,7 +405,7 @@ fn inherited(counter: CounterHandle) {
         });
         exit();
     };
-    // A second thread, as the first one has the first place.
+    // In a second thread, as the main thread has the first index of cells.
     std::thread::scope(|scope| {
         scope.spawn(fork_and_record).join().expect("it does not panic");
     });

@@ -1,9 +1,12 @@
-//! A host program, for the tests of what the library does to its memory, its descriptors and its standard error.
+//! A host program that checks what the library does to its memory, its descriptors and its standard error.
 //!
-//! usage: `test-host SCENARIO DIR [ARGUMENT]...`. What a scenario does is said at its function. It prints
-//! `NAME VALUE` lines, and ends with a failure where the process itself saw something wrong.
-#![expect(unsafe_code, reason = "limits, descriptors and forks")]
+//! usage: `test-host SCENARIO DIR [ARGUMENT]...`. Each scenario is documented at its function. It prints `NAME VALUE`
+//! lines, and fails if the process itself observes an error.
+#![expect(unsafe_code, reason = "limits and descriptors")]
 #![allow(clippy::print_stdout, reason = "a program")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -15,6 +18,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use multiprom::{Backend, Counter, Family, Gauge, Histogram, Registry, Result, set_log_hook};
+
+use fork::{in_child, limit_time, wait};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +40,7 @@ fn check(result: libc::c_int) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Has a system call fail in this process from now on.
+/// Makes a system call fail in this process from now on.
 fn deny(call: libc::c_long, errno: libc::c_int) {
     const LOAD_CALL: libc::sock_filter = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
     const ALLOW: libc::sock_filter =
@@ -64,7 +69,7 @@ fn resident() -> f64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Prints by how many KiB the resident memory grows in many calls, after a few.
+/// Prints by how many KiB the resident memory grows during 100,000 calls, after 1,000 calls.
 fn print_growth(name: &str, mut call: impl FnMut()) {
     (0..1_000).for_each(|_| call());
     let before = resident();
@@ -72,14 +77,14 @@ fn print_growth(name: &str, mut call: impl FnMut()) {
     println!("{name} {}", resident() - before);
 }
 
-/// Asks for families that are registered, and for names that are taken.
+/// Requests families that are registered, and names that are taken.
 fn get_or_register() -> Result<()> {
     let registry = Registry::builder().backend(Backend::in_memory()).build()?;
     let bounds = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
     let builder = || Histogram::builder("h_seconds", "H.").buckets(bounds.to_vec());
     let family = || builder().labels(["method", "route"]);
     print_growth("found", || {
-        let found = family().get_or_register(&registry).expect("the family is there");
+        let found = family().get_or_register(&registry).expect("the family is registered");
         found.with(["GET", "/"]).observe(0.1);
     });
     print_growth("taken", || {
@@ -90,7 +95,7 @@ fn get_or_register() -> Result<()> {
     Ok(())
 }
 
-/// Lets go of files again and again, with `lock` in a process that locks all its memory.
+/// Releases files repeatedly, with `lock` in a process that locks all its memory.
 fn locked_close(dir: &str, lock: &str) -> Result<()> {
     if lock == "lock" {
         // SAFETY: takes a number only.
@@ -114,8 +119,7 @@ fn locked_close(dir: &str, lock: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes many series where space cannot be reserved by `fallocate`, with `file-size` under a limit on the size of
-/// files.
+/// Creates many series while `fallocate` fails, with `file-size` under a limit on the size of files.
 fn no_fallocate(dir: &str, limit: &str) -> Result<()> {
     deny(libc::SYS_fallocate, libc::EOPNOTSUPP);
     if limit == "file-size" {
@@ -136,36 +140,33 @@ fn no_fallocate(dir: &str, limit: &str) -> Result<()> {
 
 const STANDARD_ERROR: RawFd = 2;
 
-/// A program that still runs after so many seconds has hung, and is ended.
-fn limit_time() {
-    // SAFETY: takes a number only.
-    unsafe { libc::alarm(60) };
-}
+/// Limit for the run time of a scenario that could hang, in seconds.
+const TIME_LIMIT: libc::c_uint = 60;
 
 fn owned(fd: libc::c_int) -> OwnedFd {
     assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the number is that of a descriptor which was just made for this program.
+    // SAFETY: the descriptor was just created for this program.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Opens a file as programs in C do: it is not closed on `exec`.
+/// Opens a file without `O_CLOEXEC`, as programs in C do.
 fn open(path: &str, flags: libc::c_int) -> OwnedFd {
     let path = CString::new(path).expect("a path");
     // SAFETY: the path is a C string that lives through the call.
     owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CREAT, 0o600) })
 }
 
-fn put_over_standard_error(fd: RawFd) {
-    // SAFETY: takes numbers only; nothing in this program relies on what standard error is.
+fn replace_standard_error(fd: RawFd) {
+    // SAFETY: takes numbers only; nothing in this program relies on standard error.
     assert_eq!(unsafe { libc::dup2(fd, STANDARD_ERROR) }, STANDARD_ERROR);
 }
 
 fn close_standard_error() {
-    // SAFETY: takes a number only; nothing in this program relies on what standard error is.
+    // SAFETY: takes a number only; nothing in this program relies on standard error.
     check(unsafe { libc::close(STANDARD_ERROR) });
 }
 
-/// Waits for nothing: what is behind a descriptor now.
+/// Reads what a descriptor has now, without waiting.
 fn available(fd: RawFd) -> String {
     // SAFETY: takes numbers only.
     check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) });
@@ -175,17 +176,17 @@ fn available(fd: RawFd) -> String {
     String::from_utf8_lossy(&bytes[..len.max(0) as usize]).into_owned()
 }
 
-/// A family whose first series logs a line, as the directory is gone.
-fn family_without_directory(dir: &str) -> Result<Family<Counter, 1>> {
+/// A family whose first series logs a line, as its directory has been removed.
+fn family_without_directory(dir: &str) -> Result<Family<Counter>> {
     let family = Counter::builder("jobs_total", "Jobs.").labels(["n"]).register(&registry(dir)?)?;
     fs::remove_dir_all(dir).expect("remove");
     Ok(family)
 }
 
-/// Logs one line when descriptor 2 is something else than at the start, for which FILE may be used. Prints `got` if
-/// that was something in which the line arrived.
+/// Logs one line after descriptor 2 has been replaced; some cases open FILE. Prints `got` if the replacement is not a
+/// file and receives the line.
 fn standard_error(dir: &str, case: &str, file: &str) -> Result<()> {
-    limit_time();
+    limit_time(TIME_LIMIT);
     let takes_number = |fd: RawFd| assert_eq!(fd, STANDARD_ERROR, "the lowest free number");
     if case == "rust-file-at-first" {
         close_standard_error();
@@ -219,7 +220,7 @@ fn standard_error(dir: &str, case: &str, file: &str) -> Result<()> {
         }
         "log-file" => {
             let opened = open(file, libc::O_WRONLY | libc::O_APPEND);
-            put_over_standard_error(opened.as_raw_fd());
+            replace_standard_error(opened.as_raw_fd());
             log();
             String::new()
         }
@@ -232,7 +233,7 @@ fn standard_error(dir: &str, case: &str, file: &str) -> Result<()> {
         }
         "log-socket" => {
             let (socket, peer) = UnixStream::pair().expect("sockets");
-            put_over_standard_error(socket.as_raw_fd());
+            replace_standard_error(socket.as_raw_fd());
             log();
             available(peer.as_raw_fd())
         }
@@ -257,7 +258,7 @@ fn standard_error(dir: &str, case: &str, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// A descriptor that takes no more bytes, and what has to stay open for that.
+/// A descriptor whose buffer is full, and the other end, which must stay open.
 fn full_descriptor(kind: &str) -> (OwnedFd, OwnedFd) {
     let (full, other): (OwnedFd, OwnedFd) = match kind {
         "pipe" => {
@@ -283,7 +284,7 @@ fn full_descriptor(kind: &str) -> (OwnedFd, OwnedFd) {
     (full, other)
 }
 
-/// A terminal that nobody reads, and its other side.
+/// A terminal, and its master side, which nothing reads.
 fn terminal() -> (OwnedFd, OwnedFd) {
     // SAFETY: takes a number only.
     let master = owned(unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY) });
@@ -297,10 +298,10 @@ fn terminal() -> (OwnedFd, OwnedFd) {
     (terminal, master)
 }
 
-/// Logs one line while standard error is full and nobody reads it, or in other ways for comparison. With `old-kernel` there is no call that writes
-/// without waiting, with `no-descriptors` the pipe cannot be opened anew either.
+/// Logs one line while standard error is full and not read, or as it is and as an empty terminal for comparison. With
+/// `old-kernel` there is no call that writes without waiting; with `no-descriptors` the pipe cannot be reopened either.
 fn full(dir: &str, kind: &str, kernel: &str) -> Result<()> {
-    limit_time();
+    limit_time(TIME_LIMIT);
     let family = family_without_directory(dir)?;
     let other = match kind {
         "as-is" => None,
@@ -308,7 +309,7 @@ fn full(dir: &str, kind: &str, kernel: &str) -> Result<()> {
         kind => Some(full_descriptor(kind)),
     };
     if let Some((descriptor, _)) = &other {
-        put_over_standard_error(descriptor.as_raw_fd());
+        replace_standard_error(descriptor.as_raw_fd());
     }
     if kernel != "new-kernel" {
         deny(libc::SYS_pwritev2, libc::ENOSYS);
@@ -327,40 +328,31 @@ fn full(dir: &str, kind: &str, kernel: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forks children that log a line each, while threads write to standard error all the time.
+/// Forks children that log one line each, while threads write to standard error all the time.
 fn busy_forks(dir: &str) -> Result<()> {
-    limit_time();
+    limit_time(TIME_LIMIT);
     let family = family_without_directory(dir)?;
     for _ in 0..2 {
         std::thread::spawn(|| {
             loop {
-                // OK because it is about the lock that the library of Rust takes.
+                // OK because the scenario is about the lock that the standard library takes, not about the line.
                 let _ = std::io::stderr().write_all(b"a busy program logs\n");
             }
         });
     }
-    for number in 0..40 {
-        // SAFETY: the child only records and exits.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: takes a number only. A child that waits for ever is ended, and has failed.
-            unsafe { libc::alarm(20) };
+    for _ in 0..40 {
+        wait(in_child(|| {
+            limit_time(20);
             family.with(["a"]).inc();
-            // SAFETY: ends the process without destructors, as a forked child should.
-            unsafe { libc::_exit(0) };
-        }
-        let mut status = 0;
-        // SAFETY: `status` is valid and writable.
-        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        assert_eq!((waited, status), (pid, 0), "child {number} has hung");
+        }));
     }
-    // SAFETY: ends the process while its threads go on.
-    unsafe { libc::_exit(0) }
+    // The other threads still run.
+    fork::exit()
 }
 
-/// Has a hook record new series, which takes the locks under which lines are raised, and log.
+/// Sets a hook that records new series, which takes the locks that are held when lines are created, and that logs.
 fn hook(dir: &str) -> Result<()> {
-    limit_time();
+    limit_time(TIME_LIMIT);
     thread_local!(static IS_CALLED: Cell<bool> = const { Cell::new(false) });
     let opened = Path::new(dir).with_extension("open");
     fs::create_dir(&opened).expect("create");
@@ -374,25 +366,17 @@ fn hook(dir: &str) -> Result<()> {
         lines.with([line.message]).inc();
         jobs.with([line.message]).inc();
         // Logs a line, which goes to standard error.
-        Backend::directory(&also).expect("the directory is there");
+        Backend::directory(&also).expect("the directory exists");
         println!("hooked {}", line.message);
         IS_CALLED.set(false);
     });
     family.with(["a"]).inc();
-    // SAFETY: the child only logs and exits.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        Backend::directory(&opened).expect("the directory is there");
+    wait(in_child(|| {
+        Backend::directory(&opened).expect("the directory exists");
         set_log_hook(|line| println!("child {}", line.message));
-        Backend::directory(&opened).expect("the directory is there");
+        Backend::directory(&opened).expect("the directory exists");
         std::io::stdout().flush().expect("flush");
-        // SAFETY: ends the process without destructors, as a forked child should.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: `status` is valid and writable.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!((waited, status), (pid, 0), "the child failed");
+    }));
     fs::remove_dir_all(&opened).expect("remove");
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! A worker that records until it is killed, and keeps the truth beside it.
+//! A worker that records until it is killed, and counts its operations in a second file.
 //!
-//! usage: `test-killed DIR TRUTH`. TRUTH is a file of [`THREADS`] rows of [`ROW`] words. Each thread
-//! adds to a word of its row after each operation on the series of that word, so what is in DIR is
-//! never behind the truth, and at most one operation of each thread ahead of it.
+//! usage: `test-killed DIR TRUTH`. TRUTH is a file of [`THREADS`] rows of [`ROW`] words. Each thread increments the word
+//! of a series in its row after each operation on the series. So the values in DIR are never less than those in TRUTH,
+//! and at most one operation per thread ahead of them.
 #![expect(unsafe_code, reason = "atomic words in a mapped file")]
 #![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
 
@@ -14,11 +14,11 @@ use memmap2::MmapRaw;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 const THREADS: usize = 3;
-/// Words of a row; `tests/kill.rs` has their order.
+/// Words of a row; `tests/kill.rs` defines their order.
 const ROW: usize = 8;
-/// Label sets that the threads make, all of them the same ones.
+/// Number of label sets, the same ones in all threads.
 const SETS: usize = 16;
-/// One that is not killed ends by itself after this.
+/// A worker that is not killed exits after this time.
 const LIFE: Duration = Duration::from_secs(60);
 
 struct Truth(MmapRaw);
@@ -27,11 +27,11 @@ impl Truth {
     fn note(&self, thread: usize, series: usize) {
         let at = thread * ROW + series;
         assert!((at + 1) * size_of::<u64>() <= self.0.len());
-        // SAFETY: within the mapping, by the line above.
+        // SAFETY: within the mapping, by the assertion above.
         let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: aligned, as mappings begin at a page; nobody else writes it while this process lives.
+        // SAFETY: aligned, as a mapping begins at a page; no other process writes the word while this one lives.
         let word = unsafe { AtomicU64::from_ptr(word) };
-        // ORDERING: not before the operation that it notes, and not after the next one.
+        // ORDERING: after the operation that it counts, and before the next one.
         word.fetch_add(1, Ordering::AcqRel);
     }
 }
@@ -42,7 +42,7 @@ fn main() -> multiprom::Result<()> {
     let [dir, truth] = arguments.as_slice() else { panic!("usage: test-killed DIR TRUTH") };
     let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
     let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
-    // A thread that panics ends the process, which the test tells from a kill.
+    // A thread that panics aborts the process, which the test distinguishes from a kill.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
@@ -75,7 +75,7 @@ fn main() -> multiprom::Result<()> {
                     level.inc();
                     note(4);
                     if round < SETS {
-                        // Long enough that the file of histograms grows.
+                        // So long that the file of histograms grows.
                         let set = format!("{round}-{:x<80}", "");
                         sets.with([&set]).inc();
                         note(5);

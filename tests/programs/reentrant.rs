@@ -1,16 +1,19 @@
-//! A signal handler that records wherever the library allocates, for the tests.
+//! Records in a signal handler that runs at every allocation of the library.
 //!
-//! usage: `test-reentrant DIR`. The allocator raises a signal before each allocation, so the handler runs in the middle
-//! of every registration and first recording, at places where the C library's allocator is not in use. Ends with a
-//! failure where a recording is neither counted nor ignored.
+//! usage: `test-reentrant DIR`. The allocator raises a signal before each allocation, so the handler interrupts every
+//! registration and every first recording, but never the C library's allocator. Fails if a recording is neither counted
+//! nor ignored.
 #![expect(unsafe_code, reason = "an allocator and a signal handler")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeMode, Histogram, Result, Summary,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, Result, Static, Summary,
     default_registry, set_default_backend,
 };
 
@@ -20,7 +23,7 @@ struct Raising;
 static IS_ARMED: AtomicBool = AtomicBool::new(false);
 static IS_IN_HANDLER: AtomicBool = AtomicBool::new(false);
 
-// SAFETY: passes everything on to the allocator of the system.
+// SAFETY: forwards all calls to the allocator of the system.
 unsafe impl GlobalAlloc for Raising {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if IS_ARMED.load(Ordering::Relaxed) && !IS_IN_HANDLER.load(Ordering::Relaxed) {
@@ -40,16 +43,17 @@ unsafe impl GlobalAlloc for Raising {
 #[global_allocator]
 static ALLOCATOR: Raising = Raising;
 
-/// How often the handler ran.
+/// The number of runs of the handler.
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
-/// Handles that nobody has recorded with.
-static HANDLES: OnceLock<Vec<CounterHandle>> = OnceLock::new();
+/// Handles that have not been used.
+static HANDLES: OnceLock<Vec<Counter>> = OnceLock::new();
 
-static BY_SIGNAL: Family<Counter, 1> = Counter::new("by_signal", "By number.").labels(["n"]);
-static LEVEL: Family<Gauge, 1> =
-    Gauge::new("level", "By number.").mode(GaugeMode::Sum).labels(["n"]);
-static SIZES: Histogram = Histogram::new("sizes", "Of signals.");
-static TIMES: Summary = Summary::new("times", "Of signals.");
+static BY_SIGNAL: Static<Family<Counter>> =
+    Counter::declare("by_signal", "By number.").labels(["n"]);
+static LEVEL: Static<Family<Gauge>> =
+    Gauge::declare("level", "By number.").mode(GaugeMode::Sum).labels(["n"]);
+static SIZES: Static<Histogram> = Histogram::declare("sizes", "Of signals.");
+static TIMES: Static<Summary> = Summary::declare("times", "Of signals.");
 
 const NUMBERS: [&str; 4] = ["0", "1", "2", "3"];
 
@@ -64,15 +68,14 @@ extern "C" fn record(_: libc::c_int) {
     LEVEL.with([number]).inc();
     SIZES.observe(1.0);
     TIMES.observe(1.0);
-    // Refused where it interrupts the library, or where the name is taken.
+    // Fails if the signal interrupts the library, or if the name is taken.
     let _ = Counter::builder("registered", "By a signal.").register(default_registry());
     IS_IN_HANDLER.store(false, Ordering::Relaxed);
 }
 
 fn main() -> Result<()> {
     let dir = std::env::args().nth(1).expect("usage: DIR");
-    // SAFETY: takes a number only. A program that waits for ever is ended, and has failed.
-    unsafe { libc::alarm(60) };
+    fork::limit_time(60);
     let handler = record as extern "C" fn(libc::c_int) as libc::sighandler_t;
     // SAFETY: the handler interrupts allocations of this program only, before they begin.
     unsafe { libc::signal(libc::SIGUSR1, handler) };
@@ -96,10 +99,10 @@ fn main() -> Result<()> {
             set.with([&number]).inc();
         }
     }
-    // In a thread that has no cells yet.
+    // In a thread without cells.
     std::thread::spawn(move || counted.with(["0"]).inc()).join().expect("it does not panic");
     IS_ARMED.store(false, Ordering::Relaxed);
-    // A new series, with which the number of ignored recordings gets into the files.
+    // A new series, so that the number of ignored recordings is written to the files.
     set.with(["last"]).set(0.0);
 
     let signals = SIGNALS.load(Ordering::Relaxed) as f64;

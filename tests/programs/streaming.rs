@@ -1,9 +1,9 @@
-//! Serves many series, and tells what memory some scrapes that are nearly done take together.
+//! Serves many series, and measures the memory of several scrapes that are almost complete.
 //!
 //! usage: test-streaming SERIES SCRAPES
 //!
-//! It says `serving URL`. When that many scrapes have gathered all but the last series, it says
-//! `bytes N`: how much the memory of the process has grown. Then they go on. It ends with its standard input.
+//! It prints `serving URL`. When SCRAPES scrapes have gathered all but the last series, it prints `bytes N`, the growth
+//! of the process's memory. Then the scrapes continue. It exits when its standard input ends.
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use std::io::Read as _;
@@ -14,13 +14,13 @@ use multiprom::{FamilySink, Gatherer};
 
 struct Series {
     count: u64,
-    /// Passed twice by each scrape and by whoever looks at the memory.
+    /// Passed twice by each scrape and by the main thread, which measures in between.
     nearly_done: Arc<Barrier>,
 }
 
 impl Gatherer for Series {
     fn gather(&self, out: &mut dyn FamilySink) {
-        let mut family = out.gauge("series", "Under labels that compress badly.");
+        let mut family = out.gauge("series", "With labels that compress badly.");
         for number in 0..self.count {
             if number + 1 == self.count {
                 self.nearly_done.wait();
@@ -50,7 +50,7 @@ fn main() {
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
 }
 
-/// The memory of this process that is no file's, in bytes.
+/// The anonymous memory of this process, in bytes.
 fn anonymous_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));

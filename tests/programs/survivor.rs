@@ -1,9 +1,12 @@
-//! A worker in trouble, for the tests: full disks, limits, lost descriptors, lost directories.
+//! A worker under failures: full disks, limits, lost descriptors, lost directories.
 //!
-//! usage: `test-survivor SCENARIO DIR [ARGUMENT]...`. What a scenario does is said at its function. It prints
-//! `NAME VALUE` lines, and ends with a failure where the process itself saw something wrong.
-#![expect(unsafe_code, reason = "limits, descriptors, fork and signals")]
+//! usage: `test-survivor SCENARIO DIR [ARGUMENT]...`. Each scenario is documented at its function. It prints
+//! `NAME VALUE` lines, and fails if the process itself observes an error.
+#![expect(unsafe_code, reason = "limits, descriptors and signals")]
 #![allow(clippy::print_stdout, reason = "a program")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,11 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, DirectoryOptions, Family, Gauge, GaugeHandle, GaugeMode,
-    Histogram, HistogramHandle, Registry, Result, Summary, SummaryHandle,
+    Backend, Counter, DirectoryOptions, Family, Gauge, GaugeMode, Histogram, Registry, Result,
+    Summary,
 };
 
-/// Label values of this length let few series fill a file.
+use fork::{in_child, raw_clone, wait};
+
+/// Length of label values, so that few series fill a file.
 const LONG: usize = 200;
 
 fn main() -> Result<()> {
@@ -37,7 +42,7 @@ fn main() -> Result<()> {
         "open-files" => limit_open_files(dir),
         "close-all" => close_all(dir, Path::new(&rest[0])),
         "dup-over" => dup_over(dir, Path::new(&rest[0])),
-        "obey" => obey(dir, rest),
+        "commands" => commands(dir, rest),
         "reuse" => reuse(dir),
         "births" => births(dir, count()),
         "denied" => denied(dir, count(), &rest[1..]),
@@ -63,30 +68,13 @@ fn set_limit(resource: libc::__rlimit_resource_t, limit: u64) {
     check(unsafe { libc::setrlimit(resource, &raw const limit) });
 }
 
-fn fork() -> libc::pid_t {
-    // SAFETY: the child of these programs only records, opens files and exits.
-    unsafe { libc::fork() }
-}
-
-fn exit() -> ! {
-    // SAFETY: ends the process without destructors, as a forked child should.
-    unsafe { libc::_exit(0) }
-}
-
-fn wait(pid: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: `status` is valid and writable.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!((waited, status), (pid, 0), "a child failed");
-}
-
-/// Some metrics of every type, and what was recorded into them.
+/// Metrics of every type, and the number of calls of `record`.
 struct Metrics {
-    plain: CounterHandle,
-    labelled: Family<Counter, 1>,
-    sizes: HistogramHandle,
-    times: SummaryHandle,
-    gauges: Vec<GaugeHandle>,
+    plain: Counter,
+    labelled: Family<Counter>,
+    sizes: Histogram,
+    times: Summary,
+    gauges: Vec<Gauge>,
     recorded: u32,
 }
 
@@ -108,7 +96,7 @@ impl Metrics {
         Ok(Metrics { plain, labelled, sizes, times, gauges, recorded: 0 })
     }
 
-    /// Counts one in every counter, observes 1, and sets the gauges to how often that was done.
+    /// Increments every counter, observes 1, and sets the gauges to the number of calls.
     fn record(&mut self) {
         self.recorded += 1;
         self.plain.inc();
@@ -118,7 +106,7 @@ impl Metrics {
         self.gauges.iter().for_each(|gauge| gauge.set(f64::from(self.recorded)));
     }
 
-    /// What the process itself says of `record`, after `count` times.
+    /// Checks the values that this process reads after `count` calls of `record`.
     fn check(&self, count: u32) {
         let sum = f64::from(count);
         assert_eq!(self.plain.get(), sum);
@@ -128,13 +116,13 @@ impl Metrics {
     }
 }
 
-/// Records, then makes COUNT series while it goes on recording. All of them must be right in this
-/// process, wherever they live.
+/// Records, and creates COUNT series while it continues to record. All values must be correct in this process,
+/// wherever they are stored.
 fn fill(dir: &str, count: u32) -> Result<()> {
     let registry = registry(dir)?;
     let filling =
         Counter::builder("filling_total", "Filling.").labels(["number"]).register(&registry)?;
-    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no sample, no file");
+    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no file before the first sample");
     let mut metrics = Metrics::register(&registry)?;
     metrics.record();
     for number in 0..count {
@@ -148,11 +136,11 @@ fn fill(dir: &str, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Makes series in one counter file up to 3 MiB; prints length and reserved bytes at every step.
+/// Creates series in one counter file up to 3 MiB; prints length and reserved bytes whenever the file grows.
 fn grow(dir: &str) -> Result<()> {
     let registry = registry(dir)?;
     let family = Counter::builder("grow_total", "Grow.").labels(["number"]).register(&registry)?;
-    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no sample, no file");
+    assert_eq!(fs::read_dir(dir).expect("list").count(), 0, "no file before the first sample");
     let mut path = None;
     let mut last = 0;
     for number in 0..20_000 {
@@ -179,7 +167,7 @@ extern "C" fn count_signal(_: libc::c_int) {
     SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Fills under a limit on file sizes; with `handler` SIGXFSZ is counted, else it ends the process.
+/// Creates series under a limit on file sizes. With `handler` SIGXFSZ is counted, otherwise it ends the process.
 fn limit_file_size(dir: &str, action: &str) -> Result<()> {
     let action = if action == "handler" {
         count_signal as extern "C" fn(libc::c_int) as libc::sighandler_t
@@ -190,8 +178,8 @@ fn limit_file_size(dir: &str, action: &str) -> Result<()> {
     unsafe { libc::signal(libc::SIGXFSZ, action) };
     set_limit(libc::RLIMIT_FSIZE, 100 * 1024);
     fill(dir, 1_000)?;
-    assert_eq!(SIGNALS.load(Ordering::Relaxed), 0, "the host saw a signal");
-    // The host's own handling is as it was.
+    assert_eq!(SIGNALS.load(Ordering::Relaxed), 0, "the host received a signal");
+    // The host's own handler is still installed.
     if action != libc::SIG_DFL {
         let file = File::create(Path::new(dir).join("host")).expect("create");
         file.set_len(1024 * 1024).expect_err("the limit holds");
@@ -200,7 +188,7 @@ fn limit_file_size(dir: &str, action: &str) -> Result<()> {
     Ok(())
 }
 
-/// How much address space this process has, in bytes.
+/// The size of this process's address space, in bytes.
 fn address_space() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").expect("statm");
     let pages: u64 = text.split(' ').next().expect("a field").parse().expect("a number");
@@ -224,7 +212,7 @@ fn limit_locked_memory(dir: &str) -> Result<()> {
     Ok(())
 }
 
-/// Uses up all descriptors, records, and records into new series when there are some again.
+/// Opens files until no descriptor is free, records, and records into new series when descriptors are free again.
 fn limit_open_files(dir: &str) -> Result<()> {
     let registry = registry(dir)?;
     let early = Counter::builder("early_total", "Early.").register(&registry)?;
@@ -245,7 +233,7 @@ fn limit_open_files(dir: &str) -> Result<()> {
     // Counters, histograms, summaries, five gauge modes.
     let start = Instant::now();
     while fs::read_dir(dir).expect("list").count() < 8 {
-        assert!(start.elapsed() < Duration::from_secs(10), "it is not tried again");
+        assert!(start.elapsed() < Duration::from_secs(10), "the creation of files is not retried");
         std::thread::sleep(Duration::from_millis(20));
         metrics.record();
     }
@@ -254,7 +242,7 @@ fn limit_open_files(dir: &str) -> Result<()> {
     Ok(())
 }
 
-/// The host's own files: each says `mine`.
+/// Creates files of the host, each with the content `mine`.
 fn own_files(own: &Path, count: u32) -> Vec<File> {
     let create = |number: u32| {
         let path = own.join(number.to_string());
@@ -264,7 +252,7 @@ fn own_files(own: &Path, count: u32) -> Vec<File> {
     (0..count).map(create).collect()
 }
 
-/// Makes series beyond what is reserved, of all types, in this process and a child.
+/// Creates more series than are reserved, in this process and in a child.
 fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
     metrics.record();
     let late = Counter::builder("late_total", "Late.").labels(["number"]).register(registry)?;
@@ -276,19 +264,16 @@ fn go_on(registry: &Registry, metrics: &mut Metrics) -> Result<()> {
         }
     };
     make(0);
-    let pid = fork();
-    if pid == 0 {
+    wait(in_child(|| {
         metrics.record();
         make(1_000);
-        exit();
-    }
-    wait(pid);
+    }));
     make(500);
     metrics.record();
     Ok(())
 }
 
-/// A child that no handler of `pthread_atfork` runs in, which lives until it is killed.
+/// Forks a child without handlers of `pthread_atfork`, which lives until it is killed.
 fn clone_idle(how: &str) {
     let pid = if how == "_Fork" {
         type Fork = extern "C" fn() -> libc::pid_t;
@@ -299,10 +284,9 @@ fn clone_idle(how: &str) {
         }
         // SAFETY: the symbol is that function of the C library.
         let fork = unsafe { std::mem::transmute::<*mut libc::c_void, Fork>(address) };
-        libc::c_long::from(fork())
+        fork()
     } else {
-        // SAFETY: a fork without the handlers of the C library; the child makes system calls only.
-        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+        raw_clone()
     };
     if pid == 0 {
         loop {
@@ -314,11 +298,11 @@ fn clone_idle(how: &str) {
 }
 
 fn close_descriptors() {
-    // SAFETY: nothing in this program holds a descriptor above 2 but the series files, which must bear it.
+    // SAFETY: only series files have descriptors above 2 in this program, and the library must tolerate their closing.
     check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } as libc::c_int);
 }
 
-/// A host that closes every descriptor it does not know, as daemons do.
+/// A host that closes all descriptors that it did not open, as daemons do.
 fn close_all(dir: &str, own: &Path) -> Result<()> {
     let registry = registry(dir)?;
     let mut metrics = Metrics::register(&registry)?;
@@ -336,7 +320,7 @@ fn close_all(dir: &str, own: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A host that puts a file of its own over our numbers.
+/// A host that replaces the descriptors of series files with its own file by `dup2`.
 fn dup_over(dir: &str, own: &Path) -> Result<()> {
     let registry = registry(dir)?;
     let mut metrics = Metrics::register(&registry)?;
@@ -355,7 +339,7 @@ fn dup_over(dir: &str, own: &Path) -> Result<()> {
     assert_eq!(numbers.len(), inodes.len(), "one descriptor for each file");
     let file = own_files(own, 1).remove(0);
     for number in numbers {
-        // SAFETY: the number belongs to a series file, which must bear it.
+        // SAFETY: the descriptor is that of a series file, and the library must tolerate its replacement.
         let result = unsafe { libc::dup2(file.as_raw_fd(), number) };
         assert_eq!(result, number);
     }
@@ -364,9 +348,9 @@ fn dup_over(dir: &str, own: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Does what each line of its input says, and answers `did NUMBER`. Arguments are a process id, or `-`, and
+/// Executes the command in each line of its input, and prints `did NUMBER`. Arguments are a process id, or `-`, and
 /// `group`.
-fn obey(dir: &str, arguments: &[String]) -> Result<()> {
+fn commands(dir: &str, arguments: &[String]) -> Result<()> {
     let mut options = DirectoryOptions::new();
     if let Some(name) = arguments.first().filter(|name| *name != "-") {
         let name = name.clone();
@@ -412,7 +396,7 @@ fn obey(dir: &str, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Forks three children one after the other with the same pid. Runs as first process of a pid namespace.
+/// Forks three children with the same pid, one after the other. Runs as the first process of a pid namespace.
 fn reuse(dir: &str) -> Result<()> {
     let registry = registry(dir)?;
     for round in 1..=3u32 {
@@ -420,25 +404,24 @@ fn reuse(dir: &str) -> Result<()> {
             println!("refused {error}");
             return Ok(());
         }
-        let pid = fork();
-        if pid == 0 {
-            let mode = GaugeMode::LiveAll;
-            let gauge = Gauge::builder("level", "Level.").mode(mode).register(&registry)?;
+        let pid = in_child(|| {
+            let gauge = Gauge::builder("level", "Level.").mode(GaugeMode::LiveAll);
+            let gauge = gauge.register(&registry).expect("the name is free");
             assert_eq!(gauge.get(), 0.0, "a gauge of an earlier process");
-            // The second process never sets the gauge, so that a stale value would show.
+            // The second process never sets the gauge, so that a stale value would be exported.
             if round != 2 {
                 gauge.set(f64::from(round));
             }
-            Counter::builder("rounds_total", "Rounds.").register(&registry)?.inc();
-            exit();
-        }
+            let rounds = Counter::builder("rounds_total", "Rounds.").register(&registry);
+            rounds.expect("the name is free").inc();
+        });
         wait(pid);
         println!("pid {pid}");
     }
     Ok(())
 }
 
-/// Has a system call fail from now on, in this thread and those that it starts.
+/// Makes a system call fail from now on, in this thread and those that it starts.
 fn deny(number: libc::c_long, error: libc::c_int) {
     const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -458,12 +441,12 @@ fn deny(number: libc::c_long, error: libc::c_int) {
     check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) });
 }
 
-/// How many mappings this process has.
+/// The number of mappings of this process.
 fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").expect("maps").lines().count()
 }
 
-/// Watches what is created in a directory.
+/// Starts to watch which names are created in a directory.
 fn watch(dir: &str) -> File {
     // SAFETY: takes a number only.
     let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
@@ -472,18 +455,18 @@ fn watch(dir: &str) -> File {
     // SAFETY: the path is a C string that lives through the call.
     let added = unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_CREATE) };
     assert!(added >= 0);
-    // SAFETY: new, and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     unsafe { File::from_raw_fd(fd) }
 }
 
-/// How many names were created since then, also if they are gone.
+/// Counts the names that were created since then, including names that were removed again.
 #[expect(clippy::host_endian_bytes, reason = "events of this kernel")]
 fn created(mut watch: File) -> usize {
     let (mut count, mut events) = (0, vec![0; 64 * 1024]);
     while let Ok(len) = watch.read(&mut events) {
         let mut at = 0;
         while at < len {
-            // An event is four words, the last of which is the length of the name behind them.
+            // An event has four words, the last of which is the length of the name that follows.
             let name = u32::from_ne_bytes(events[at + 12..at + 16].try_into().expect("4 bytes"));
             at += 16 + name as usize;
             count += 1;
@@ -492,7 +475,7 @@ fn created(mut watch: File) -> usize {
     count
 }
 
-/// Records into COUNT series where the calls that give a file its name fail with ERROR.
+/// Records into COUNT series while the calls that link or rename a file fail with ERROR.
 fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
     let [error, calls @ ..] = arguments else { panic!("usage: ERROR CALL...") };
     let registry = registry(dir)?;
@@ -518,28 +501,27 @@ fn denied(dir: &str, count: u32, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Takes its time, as handlers of allocators and of other libraries do: after ours, before the copy is made.
+/// Runs slowly, as handlers of allocators and of other libraries do, after the handler of multiprom and before the fork.
 extern "C" fn prepare_slowly() {
     (0..5).for_each(|_| std::thread::yield_now());
 }
 
-/// Creates COUNT directories below DIR with three files each, while another thread forks children that
-/// live as long as the standard input is open, and inherit whatever is being born.
+/// Creates COUNT directories below DIR with three files each, while another thread forks children that live as long as
+/// the standard input is open, and that could inherit descriptors of files that are just being created.
 fn births(dir: &str, count: u32) -> Result<()> {
     // SAFETY: the handler may run at any fork, and is never unloaded.
     check(unsafe { libc::pthread_atfork(Some(prepare_slowly), None, None) });
-    // Forks are watched from here on.
+    // The first backend installs the fork handlers.
     let _first = registry(dir)?;
     let forks_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut children = 0;
             while forks_on.load(Ordering::Relaxed) && children < 60 {
-                if fork() == 0 {
-                    // SAFETY: the buffer is one byte; the call returns at the end of the input.
+                in_child(|| {
+                    // SAFETY: the buffer has one byte; the call returns at the end of the input.
                     unsafe { libc::read(0, [0u8; 1].as_mut_ptr().cast(), 1) };
-                    exit();
-                }
+                });
                 children += 1;
                 std::thread::yield_now();
             }

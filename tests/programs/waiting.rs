@@ -1,9 +1,12 @@
-//! Series that are first recorded when they cannot be written, for the tests.
+//! Records series that cannot be written to a file at their first recording.
 //!
-//! usage: `test-waiting SCENARIO DIR`. What a scenario does is said at its function. Each ends when everything is in the
-//! files, or with a failure after a while, and prints `NAME VALUE` lines.
-#![expect(unsafe_code, reason = "limits and fork")]
+//! usage: `test-waiting SCENARIO DIR`. Each scenario is documented at its function. It exits when everything is in the
+//! files, or fails after [`LIMIT`]. It prints `NAME VALUE` lines.
+#![expect(unsafe_code, reason = "limits and handlers of forks")]
 #![allow(clippy::print_stdout, reason = "a program")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprom::{
-    Backend, Counter, CounterHandle, Family, Gauge, GaugeHandle, GaugeMode, Histogram,
-    HistogramHandle, MultiProcessCollector, Registry, Result, Summary, SummaryHandle,
-    default_registry,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Result,
+    Static, Summary, default_registry,
 };
 
-/// How long it may take until everything is in the files.
+use fork::{in_child, wait};
+
+/// Limit for the time until everything is in the files.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
@@ -36,11 +40,11 @@ fn main() -> Result<()> {
 /// One series of every type.
 #[derive(Clone, Copy)]
 struct Series {
-    counter: CounterHandle,
-    histogram: HistogramHandle,
-    summary: SummaryHandle,
-    level: GaugeHandle,
-    recent: GaugeHandle,
+    counter: Counter,
+    histogram: Histogram,
+    summary: Summary,
+    level: Gauge,
+    recent: Gauge,
 }
 
 impl Series {
@@ -58,7 +62,7 @@ impl Series {
         })
     }
 
-    /// Adds 2 to everything that can be added to.
+    /// Adds 2 to every value, except for the gauge `recent`, which is set.
     fn record(&self) {
         self.counter.inc();
         self.counter.inc_by(1.0);
@@ -71,7 +75,7 @@ impl Series {
         self.recent.set(7.0);
     }
 
-    /// What this process itself says of it.
+    /// The values that this process reads.
     fn values(&self) -> [f64; 6] {
         [
             self.counter.get(),
@@ -88,7 +92,7 @@ fn registry(dir: &Path) -> Result<Registry> {
     Registry::builder().backend(Backend::directory(dir)?).build()
 }
 
-/// The sum of the samples of a name in the files, as text; of none, nothing.
+/// Merges the directory. The closure returns the sum of the samples with a name, or `None` if there are none.
 fn merged(dir: &Path) -> impl Fn(&str) -> Option<f64> {
     let text = MultiProcessCollector::new(dir).and_then(|collector| {
         let registry = Registry::builder().backend(Backend::in_memory()).build()?;
@@ -104,7 +108,7 @@ fn merged(dir: &Path) -> impl Fn(&str) -> Option<f64> {
     }
 }
 
-/// Checks that everything is in the files, after `count` times in all threads and processes.
+/// Checks that everything is in the files after `count` calls of `record` in all threads and processes.
 fn check(dir: &Path, count: u64) {
     let merged = merged(dir);
     let sum = 2.0 * count as f64;
@@ -113,18 +117,18 @@ fn check(dir: &Path, count: u64) {
     }
     assert_eq!(merged("sizes_bucket{le=\"1.0\"}"), Some(count as f64));
     assert_eq!(merged("recent"), Some(7.0));
-    let told = |name| merged(name).unwrap_or(0.0);
-    let dropped = told("multiprom_dropped_series_total");
-    assert_eq!(dropped, told("multiprom_recovered_series_total"));
+    let value = |name| merged(name).unwrap_or(0.0);
+    let dropped = value("multiprom_dropped_series_total");
+    assert_eq!(dropped, value("multiprom_recovered_series_total"));
     println!("dropped {dropped}");
 }
 
-/// Records until the files have a sample of that name; returns how often.
+/// Records until the files have a sample with that name; returns the number of calls.
 fn record_until(dir: &Path, name: &str, record: impl Fn()) -> u64 {
     let start = Instant::now();
     let mut count = 0;
     while merged(dir)(name).is_none() {
-        assert!(start.elapsed() < LIMIT, "{name} never gets into a file");
+        assert!(start.elapsed() < LIMIT, "{name} is not written to a file");
         record();
         count += 1;
         std::thread::sleep(Duration::from_millis(20));
@@ -136,8 +140,8 @@ extern "C" fn fork_slowly() {
     std::thread::sleep(Duration::from_millis(2_600));
 }
 
-/// Records for the first time while another thread forks, which a handler of the host makes last longer than any
-/// recording waits.
+/// Records new series while another thread forks. A fork handler of the host makes the fork take longer than a recording
+/// waits.
 fn slow_fork(dir: &Path) -> Result<()> {
     // SAFETY: the handler may run at any fork, and is never unloaded.
     let result = unsafe { libc::pthread_atfork(Some(fork_slowly), None, None) };
@@ -148,15 +152,7 @@ fn slow_fork(dir: &Path) -> Result<()> {
     let longest = std::thread::scope(|scope| {
         scope.spawn(|| {
             begins.wait();
-            // SAFETY: the child ends at once.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                // SAFETY: ends the process without destructors.
-                unsafe { libc::_exit(0) }
-            }
-            let mut status = 0;
-            // SAFETY: `status` is valid and writable.
-            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            wait(in_child(|| {}));
         });
         begins.wait();
         std::thread::sleep(Duration::from_millis(300));
@@ -169,7 +165,7 @@ fn slow_fork(dir: &Path) -> Result<()> {
         longest
     });
     println!("longest {}", longest.as_millis());
-    // Known series alone bring everything into the files.
+    // Recordings of existing series suffice to write everything to the files.
     let count = record_until(dir, "first_total", || family.with(["a"]).inc());
     let merged = merged(dir);
     for (number, value) in [("a", 2 + count), ("b", 1), ("c", 1)] {
@@ -181,39 +177,32 @@ fn slow_fork(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-static JOBS: Counter = Counter::new("jobs_total", "Jobs.");
-static LENGTHS: Family<Histogram, 1> =
-    Histogram::new("lengths", "By process.").buckets(&[1.0]).labels(["who"]);
-static BUSY: Gauge = Gauge::new("busy", "In progress.").mode(GaugeMode::LiveSum);
+static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
+static LENGTHS: Static<Family<Histogram>> =
+    Histogram::declare("lengths", "By process.").buckets(&[1.0]).labels(["who"]);
+static BUSY: Static<Gauge> = Gauge::declare("busy", "In progress.").mode(GaugeMode::LiveSum);
 
-/// Uses statics before the directory that the environment names exists, and forks then: the child counts for itself.
+/// Uses statics before the directory that the environment names exists, and forks: the child records for itself.
 fn late_directory(dir: &Path) -> Result<()> {
     let is_refused = || {
         let built = Counter::builder("built", "By builder.").register(default_registry());
         built.is_err() && multiprom::register_statics(&[&JOBS]).is_err()
     };
-    assert!(is_refused(), "what can fail tells the error");
+    assert!(is_refused(), "registration returns the error");
     JOBS.inc();
     LENGTHS.with(["parent"]).observe(0.5);
     let guard = BUSY.track_inprogress();
-    assert!(is_refused(), "what can fail tells the error");
+    assert!(is_refused(), "registration returns the error");
 
-    // SAFETY: the child records and ends.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
+    let child = in_child(|| {
         assert_eq!(JOBS.get(), 0.0);
         JOBS.inc();
         JOBS.inc();
         LENGTHS.with(["child"]).observe(2.0);
         record_until(dir, "lengths_count{who=\"child\"}", || JOBS.inc_by(0.0));
-        // SAFETY: ends the process without destructors.
-        unsafe { libc::_exit(0) }
-    }
+    });
     fs::create_dir(dir).expect("the name is free");
-    let mut status = 0;
-    // SAFETY: `status` is valid and writable.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(status, 0, "the child failed");
+    wait(child);
 
     JOBS.inc();
     record_until(dir, "lengths_count{who=\"parent\"}", || JOBS.inc_by(0.0));
@@ -239,7 +228,7 @@ fn limit_descriptors(limit: u64) {
     assert_eq!(result, 0);
 }
 
-/// More threads than own cells record all the time: at first no file can be opened, then all can.
+/// More threads than have cells of their own record all the time. At first no file can be opened, later all can.
 fn no_descriptors(dir: &Path) -> Result<()> {
     const THREADS: usize = 24;
     let registry = registry(dir)?;
@@ -269,7 +258,7 @@ fn no_descriptors(dir: &Path) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // On through cells of their own.
+        // The threads continue in their own cells.
         std::thread::sleep(Duration::from_millis(200));
         is_over.store(true, Ordering::Relaxed);
     });
@@ -281,8 +270,8 @@ fn no_descriptors(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Closes the registry when what was recorded could be written, although nobody has tried it again. Then records into
-/// the same series when files cannot be opened once more, twice.
+/// Closes the registry when waiting series can be written but no write was retried. Then records into the same series
+/// while files cannot be opened again, twice.
 fn close(dir: &Path) -> Result<()> {
     let registry = registry(dir)?;
     limit_descriptors(0);
@@ -303,7 +292,7 @@ fn close(dir: &Path) -> Result<()> {
         count += 1;
         let start = Instant::now();
         while merged(dir)("counted_total") != Some(2.0 * count as f64) {
-            assert!(start.elapsed() < LIMIT, "it is not tried again");
+            assert!(start.elapsed() < LIMIT, "the write is not retried");
             std::thread::sleep(Duration::from_millis(20));
             series.record();
             count += 1;
@@ -311,7 +300,7 @@ fn close(dir: &Path) -> Result<()> {
         check(dir, count);
         let [totals @ .., own_level] = series.values();
         assert_eq!(totals, [2.0 * count as f64; 5]);
-        // A gauge begins anew in new files.
+        // A gauge starts from zero in new files.
         assert_eq!(own_level, 2.0 * (count - before) as f64);
     }
     Ok(())

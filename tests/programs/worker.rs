@@ -1,6 +1,6 @@
-//! A worker for the tests: records every metric type and gauge mode, with awkward labels and values.
+//! Records every metric type and gauge mode, with unusual labels and values.
 //!
-//! usage: `test-worker DIR INDEX`. What it records depends on the index, so that processes differ.
+//! usage: `test-worker DIR INDEX`. The labels and values depend on INDEX, so that processes differ.
 
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Result, Summary};
 
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     counters(&registry, index)?;
     observations(&registry, index)?;
-    // The Python client knows no mean.
+    // The Python client has no mode for averages.
     let modes = GaugeMode::ALL.into_iter().filter(|mode| !mode.as_str().ends_with("avg"));
     modes.into_iter().try_for_each(|mode| gauges(&registry, mode, index))
 }
@@ -47,7 +47,7 @@ fn counters(registry: &Registry, index: u32) -> Result<()> {
     let plain = Counter::builder("requests_total", "Requests served").register(registry)?;
     plain.inc();
     plain.inc_by(f64::from(index) + 0.1);
-    // What cannot be added is ignored.
+    // Negative values and NaN are ignored.
     plain.inc_by(-1.0);
     plain.inc_by(f64::NAN);
     Counter::builder("never", "Stays at zero").register(registry)?;

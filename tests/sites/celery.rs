@@ -1,4 +1,4 @@
-//! Celery's worker with processes that are forked, and replaced after some tasks.
+//! A Celery worker with a pool of forked processes, which are replaced after some tasks.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::process::{PATIENCE, Running, children, is_alive, signal};
 use crate::support::sites::{programs, python_environment};
 use crate::support::{TestDir, output_of, root, wait_for};
 
-/// Sends tasks and waits for their results; returns the processes that ran them.
+/// Sends tasks and waits for their results; returns the pids that ran them.
 fn work(programs: &Path, home: &Path, tasks: u32) -> Vec<u32> {
     let mut command = Command::new(programs.join("python"));
     python_environment(&mut command, &[programs]).current_dir(root().join("tests/python"));
@@ -21,17 +21,17 @@ fn work(programs: &Path, home: &Path, tasks: u32) -> Vec<u32> {
     pids
 }
 
-/// Tasks at a time. Not a multiple of 8, after which processes end: one lives on.
+/// Tasks per batch. It is not a multiple of 8, after which processes exit, so that one stays alive.
 const BATCH: u32 = 21;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    InOrder,
-    /// First a process of the pool, then the worker.
+    Terminated,
+    /// A process of the pool is killed, and then the worker.
     Killed,
 }
 
-fn play(flags: &[&str], batches: u32, end: End) {
+fn run_scenario(flags: &[&str], batches: u32, end: End) {
     let Some(programs) = programs("sites") else { return };
     let home = TestDir::new("celery");
     for name in ["queue", "control", "results"] {
@@ -49,7 +49,7 @@ fn play(flags: &[&str], batches: u32, end: End) {
         assert_eq!(sum_of(&text, "celery_tasks_total"), f64::from(done), "{text}");
         assert_eq!(sum_of(&text, "celery_task_duration_seconds_count"), f64::from(done), "{text}");
         assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{text}");
-        wait_for("live gauges of the living", PATIENCE, || {
+        wait_for("live gauges of the living processes", PATIENCE, || {
             let living = pids.iter().filter(|pid| is_alive(**pid)).count();
             (sum_of(&scrape(&metrics), "celery_alive") == living as f64).then_some(())
         });
@@ -58,18 +58,18 @@ fn play(flags: &[&str], batches: u32, end: End) {
         pids.extend(work(&programs, home.path(), BATCH));
         assert_exact(BATCH * batch, &pids);
     }
-    if end == End::InOrder {
+    if end == End::Terminated {
         site.signal("TERM");
         assert_eq!(site.end().status.code(), Some(0));
         return;
     }
     let worker = children(site.id())[0];
     let idle = *pids.iter().find(|pid| is_alive(**pid)).unwrap();
-    // NOTE: Celery may lose tasks, or stop handing them out, after a process of its pool was killed.
+    // NOTE: Celery may lose tasks, or stop distributing them, after a process of its pool was killed.
     signal(idle, "KILL");
     wait_for("end of the process", PATIENCE, || (!is_alive(idle)).then_some(()));
     assert_exact(BATCH * batches, &pids);
-    // The launcher ends with the last process of the pool.
+    // The launcher exits when the last process of the pool has exited.
     signal(worker, "KILL");
     site.signal("TERM");
     assert_eq!(site.end().status.code(), Some(137));
@@ -77,10 +77,10 @@ fn play(flags: &[&str], batches: u32, end: End) {
 
 #[test]
 fn counters_are_exact_when_processes_are_replaced_and_killed() {
-    play(&["--max-tasks-per-child", "8"], 1, End::Killed);
+    run_scenario(&["--max-tasks-per-child", "8"], 1, End::Killed);
     if is_whole_matrix() {
-        play(&[], 3, End::Killed);
-        play(&["--max-tasks-per-child", "1"], 3, End::InOrder);
-        play(&["--max-tasks-per-child", "8", "-O", "fair"], 3, End::InOrder);
+        run_scenario(&[], 3, End::Killed);
+        run_scenario(&["--max-tasks-per-child", "1"], 3, End::Terminated);
+        run_scenario(&["--max-tasks-per-child", "8", "-O", "fair"], 3, End::Terminated);
     }
 }

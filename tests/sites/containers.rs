@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::pod::{DEFAULT_CAPABILITIES, Pod, User, process_1};
 use crate::support::process::{PATIENCE, Running, signal};
-use crate::support::sites::{Asked, programs};
+use crate::support::sites::{Requests, programs};
 use crate::support::{TestDir, output_of, python, root, wait_for};
 
 /// The blocks of the page in a language.
@@ -136,11 +136,11 @@ const SITE: &str = "http://127.0.0.1:8000";
 const METRICS: &str = "http://127.0.0.1:9464/metrics";
 
 /// Asserts what is counted; of the workers that have answered so many live.
-fn assert_counted(metrics: &str, asked: &Asked, alive: usize) {
+fn assert_counted(metrics: &str, requests: &Requests, alive: usize) {
     wait_for("live gauges of the living", PATIENCE, || {
         let text = scrape(metrics);
-        assert_eq!(sum_of(&text, "app_requests_total"), f64::from(asked.acknowledged), "{text}");
-        assert_eq!(sum_of(&text, "app_latency_seconds_count"), f64::from(asked.acknowledged));
+        assert_eq!(sum_of(&text, "app_requests_total"), f64::from(requests.acknowledged), "{text}");
+        assert_eq!(sum_of(&text, "app_latency_seconds_count"), f64::from(requests.acknowledged));
         assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{text}");
         (sum_of(&text, "app_alive") == alive as f64).then_some(())
     });
@@ -152,11 +152,11 @@ fn kill_one() {
 }
 
 /// Waits until all workers answer, and one after another was killed.
-fn kill_and_replace(asked: &mut Asked, workers: usize) {
-    asked.ask_until(SITE, workers, &BTreeSet::new());
-    let before = asked.pids.clone();
+fn kill_and_replace(requests: &mut Requests, workers: usize) {
+    requests.send_until(SITE, workers, &BTreeSet::new());
+    let before = requests.pids.clone();
     kill_one();
-    asked.ask_until(SITE, 1, &before);
+    requests.send_until(SITE, 1, &before);
 }
 
 fn end_in_order(container: Running) {
@@ -178,9 +178,9 @@ fn one_container_is_served_by_its_process_1() {
     running.url();
     running.line_after("Listening at: ");
     pod.inside(|| {
-        let mut asked = Asked::default();
-        kill_and_replace(&mut asked, workers);
-        assert_counted(METRICS, &asked, workers);
+        let mut requests = Requests::default();
+        kill_and_replace(&mut requests, workers);
+        assert_counted(METRICS, &requests, workers);
     });
     end_in_order(running);
     let left = fs::read_dir(pod.path("/dev/shm")).unwrap().count();
@@ -195,23 +195,23 @@ fn play(sidecar: &Sidecar) {
     exporter.url();
     let workers = workers(&sidecar.app.command);
     let volume = pod.path(&sidecar.mount_point);
-    let mut asked = Asked::default();
+    let mut requests = Requests::default();
     for _ in 0..2 {
         // Of a restarted container the ids are those of before.
-        asked.pids.clear();
+        requests.pids.clear();
         let mut app = sidecar.app.start(&pod);
         app.line_after("Listening at: ");
         pod.inside(|| {
-            kill_and_replace(&mut asked, workers);
-            assert_counted(METRICS, &asked, workers);
+            kill_and_replace(&mut requests, workers);
+            assert_counted(METRICS, &requests, workers);
             if let Some(health) = &sidecar.health {
                 assert_eq!(get(health).unwrap().status, 200);
             }
         });
-        assert!(*asked.pids.first().unwrap() < 20, "{asked:?}");
-        assert_eq!(asked.failed, 0);
+        assert!(*requests.pids.first().unwrap() < 20, "{requests:?}");
+        assert_eq!(requests.failed, 0);
         end_in_order(app);
-        pod.inside(|| assert_counted(METRICS, &asked, 0));
+        pod.inside(|| assert_counted(METRICS, &requests, 0));
     }
     assert_volume_has_room(&volume);
     wait_for("compaction of all files", PATIENCE, || {
@@ -220,7 +220,7 @@ fn play(sidecar: &Sidecar) {
             |name: std::ffi::OsString| name == "archive.multiprom" || name == "retired";
         names.into_iter().all(is_archive).then_some(())
     });
-    pod.inside(|| assert_counted(METRICS, &asked, 0));
+    pod.inside(|| assert_counted(METRICS, &requests, 0));
     end_in_order(exporter);
 }
 
@@ -279,9 +279,9 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
     let mut app = sidecar.app.start(&pod);
     app.line_after("Listening at: ");
     let workers = workers(&sidecar.app.command);
-    let mut asked = Asked::default();
+    let mut requests = Requests::default();
     pod.inside(|| {
-        asked.ask_until(SITE, workers, &BTreeSet::new());
+        requests.send_until(SITE, workers, &BTreeSet::new());
         // The worker that takes its place has not answered, and has no live gauge.
         kill_one();
     });
@@ -296,7 +296,7 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
             end_in_order(exporter);
             assert_eq!(
                 sum_of(&text, "app_requests_total"),
-                f64::from(asked.acknowledged),
+                f64::from(requests.acknowledged),
                 "{name}"
             );
             assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{name}: {text}");

@@ -1,7 +1,7 @@
-//! Python sites as operators run them, with unchanged servers and the unchanged Python client.
+//! Python sites as operators run them, with unmodified servers and the unmodified Python client.
 //!
-//! Clients send requests while processes are killed, reloaded and replaced; the merged counters equal the
-//! requests that were acknowledged. `scripts/test` plays one scenario of each kind, `scripts/soak` all of them.
+//! Clients send requests while processes are killed, reloaded and replaced. The merged counters must equal the number of
+//! acknowledged requests. `scripts/test` runs one scenario of each kind, `scripts/soak` runs all of them.
 
 mod celery;
 mod containers;
@@ -17,19 +17,19 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, children, is_alive};
-use crate::support::sites::{Asked, Load, python_environment};
+use crate::support::process::{PATIENCE, Running, children, is_alive, signal};
+use crate::support::sites::{Load, Requests, python_environment};
 use crate::support::{multiprom, root, wait_for};
 
-/// Worker processes of each site.
+/// Number of worker processes of each site.
 const WORKERS: usize = 2;
 
-/// Whether all scenarios of a kind are played.
+/// Whether all scenarios of a kind run.
 fn is_whole_matrix() -> bool {
     std::env::var_os("MULTIPROM_SITES").is_some_and(|value| value == "all")
 }
 
-/// `multiprom run` with a command that follows, in the directory of the applications.
+/// `multiprom run`, in the directory of the applications. The caller appends the command.
 fn launcher(programs: &Path) -> Command {
     let mut command = multiprom();
     python_environment(&mut command, &[programs]).current_dir(root().join("tests/python"));
@@ -37,41 +37,72 @@ fn launcher(programs: &Path) -> Command {
     command
 }
 
+/// What happens to the workers of a site while clients send requests.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// One worker is killed.
+    Kill,
+    /// Workers exit after some requests.
+    MaxRequests,
+    /// The server replaces all workers.
+    Reload,
+}
+
+/// Waits until the event has happened to the workers in `before`. `reload` asks the server to replace its workers.
+fn replace_workers(event: Event, load: &Load, before: &BTreeSet<u32>, reload: impl FnOnce()) {
+    match event {
+        Event::Kill => {
+            signal(*before.first().unwrap(), "KILL");
+            load.wait_for_new(1, before);
+        }
+        Event::MaxRequests => load.wait_for_new(2 * WORKERS, before),
+        Event::Reload => {
+            reload();
+            load.wait_for_new(WORKERS, before);
+            wait_for_end_of(before);
+        }
+    }
+}
+
 /// A site with the metrics of app.py, under `multiprom run`.
 struct Site {
     launcher: Running,
     url: String,
     metrics: String,
-    asked: Asked,
+    requests: Requests,
 }
 
 impl Site {
-    /// `mark` is what the server writes before its address.
+    /// `mark` is the text that the server prints before its address.
     fn start(command: &mut Command, mark: &str) -> Site {
         let mut launcher = Running::start(command);
         let metrics = launcher.url();
         let line = launcher.line_after(mark);
         let address = line.split(' ').next().unwrap();
         let url = format!("http://{}", address.trim_start_matches("http://"));
-        Site { launcher, url, metrics, asked: Asked::default() }
+        Site { launcher, url, metrics, requests: Requests::default() }
     }
 
-    /// Runs `event` while clients send requests. It is given the processes that have answered before.
-    fn under_load(&mut self, event: impl FnOnce(&mut Site, &Load, &BTreeSet<u32>)) {
+    /// Runs `event` while clients send requests, passing it the pids that have responded so far. Then checks counters
+    /// and live gauges, and ends the site.
+    fn check(mut self, event: impl FnOnce(&mut Site, &Load, &BTreeSet<u32>)) {
         let load = Load::start(&self.url, 4);
         load.wait_for_new(WORKERS, &BTreeSet::new());
         let before = load.seen();
-        event(self, &load, &before);
-        self.asked.add(load.stop());
+        event(&mut self, &load, &before);
+        self.requests.add(load.stop());
+        self.assert_exact();
+        self.assert_live_gauges();
+        self.end(0);
     }
 
-    /// The process that `multiprom run` has started.
+    /// The child of `multiprom run`.
     fn server(&self) -> u32 {
         children(self.launcher.id())[0]
     }
 
-    /// Asserts that what was acknowledged is counted, and nothing but that: a request whose connection broke
-    /// may have been counted, and each request of a quiet site is counted once.
+    /// Asserts that each acknowledged request is counted once. A request whose connection broke may have been counted. Each
+    /// later request, without concurrent events, is counted once.
     fn assert_exact(&mut self) {
         let counted = || {
             let text = scrape(&self.metrics);
@@ -80,31 +111,33 @@ impl Site {
             assert_eq!(sum_of(&text, "app_latency_seconds_count") as u32, counted, "{text}");
             counted
         };
-        let (before, asked) = (counted(), &mut self.asked);
-        let possible = asked.acknowledged..=asked.acknowledged + asked.failed;
-        assert!(possible.contains(&before), "{before} are counted of {possible:?}");
+        let (before, requests) = (counted(), &mut self.requests);
+        let possible = requests.acknowledged..=requests.acknowledged + requests.failed;
+        assert!(possible.contains(&before), "{before} requests are counted, not {possible:?}");
         for _ in 0..20 {
-            asked.ask(&self.url);
+            requests.send(&self.url);
         }
-        let possible = asked.acknowledged..=asked.acknowledged + asked.failed;
+        let possible = requests.acknowledged..=requests.acknowledged + requests.failed;
         let after = counted();
-        assert!(after == before + 20 && possible.contains(&after), "{before}, {after}: {asked:?}");
+        assert!(
+            after == before + 20 && possible.contains(&after),
+            "{before}, {after}: {requests:?}"
+        );
     }
 
-    /// Asserts that live gauges count the processes that live and have answered, and no request as being
-    /// handled.
+    /// Asserts that the live gauges show the living workers that have responded, and no request in progress.
     fn assert_live_gauges(&self) {
-        wait_for("live gauges of the living", PATIENCE, || {
+        wait_for("live gauges of the living workers", PATIENCE, || {
             let text = scrape(&self.metrics);
-            let living = self.asked.pids.iter().filter(|pid| is_alive(**pid)).count();
+            let living = self.requests.pids.iter().filter(|pid| is_alive(**pid)).count();
             let shown = ["app_alive", "app_inprogress"].map(|name| sum_of(&text, name));
             (shown == [living as f64, 0.0]).then_some(())
         });
     }
 
-    /// Ends the site in order.
+    /// Terminates the site, which must exit with `status`.
     fn end(self, status: i32) {
-        let pids = self.asked.pids;
+        let pids = self.requests.pids;
         self.launcher.signal("TERM");
         let output = self.launcher.end();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -114,7 +147,7 @@ impl Site {
     }
 }
 
-/// Waits for the end of processes.
+/// Waits until all these processes have ended.
 fn wait_for_end_of(pids: &BTreeSet<u32>) {
     wait_for("end of the processes", PATIENCE, || {
         (!pids.iter().any(|pid| is_alive(*pid))).then_some(())

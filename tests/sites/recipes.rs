@@ -1,5 +1,5 @@
-//! The recipes of the README and of `examples/`, as written: command lines come from there. Addresses and
-//! directories are those of a network and a `/run` of the test's own.
+//! The recipes of the README and of `examples/`, with the command lines that are written there. The addresses and
+//! directories are those of the test's own network namespace and `/run`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::support::http::{get, scrape, sum_of};
 use crate::support::pod::{Pod, User, process_1};
 use crate::support::process::{PATIENCE, Running, run, signal};
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{Asked, programs, recipe};
+use crate::support::sites::{Requests, programs, recipe};
 use crate::support::{TestDir, output_of, python, root, wait_for};
 
 const SITE: &str = "http://127.0.0.1:8000";
@@ -34,26 +34,27 @@ fn end(container: Running) {
     container.end();
 }
 
-/// Asks all workers, kills one, and asks until another takes its place; asserts what is counted.
+/// Sends requests to all workers, kills one, and sends requests until another replaces it; asserts that each request is
+/// counted.
 fn assert_served() -> String {
-    let mut asked = Asked::default();
+    let mut requests = Requests::default();
     wait_for("the site", PATIENCE, || get(SITE).ok());
     let before = sum_of(&scrape(METRICS), "app_requests_total") as u32;
-    asked.ask_until(SITE, WORKERS, &BTreeSet::new());
+    requests.send_until(SITE, WORKERS, &BTreeSet::new());
     assert!(get(&format!("{SITE}/die")).is_err());
-    asked.ask_until(SITE, 1, &asked.pids.clone());
-    assert_eq!(asked.failed, 0);
-    let counted = f64::from(before + asked.acknowledged);
-    wait_for("the live gauges of the living", PATIENCE, || {
+    requests.send_until(SITE, 1, &requests.pids.clone());
+    assert_eq!(requests.failed, 0);
+    let counted = f64::from(before + requests.acknowledged);
+    wait_for("live gauges of the living workers", PATIENCE, || {
         let text = scrape(METRICS);
         assert_eq!(sum_of(&text, "app_requests_total"), counted, "{text}");
         (sum_of(&text, "app_alive") == WORKERS as f64).then_some(text)
     })
 }
 
-/// Runs the blocks of a section of the README: what is served in the background, and other lines with it.
+/// Runs the blocks of a section of the README: `multiprom run` in the background, and the other lines while it serves.
 #[test]
-fn the_blocks_of_the_readme_for_a_python_site_do_what_it_says() {
+fn the_commands_of_the_readme_for_a_python_site_work() {
     let Some(programs) = programs("sites") else { return };
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let (_, section) = readme.split_once("\n## The exporter for a Python site\n").unwrap();
@@ -85,13 +86,13 @@ fn the_blocks_of_the_readme_for_a_python_site_do_what_it_says() {
         shown.push(text.lines().filter(|line| line.starts_with(name)).count());
         end(running.unwrap());
     }
-    // One worker was killed: of the gauges without a mode, its series stays unless there is a default mode.
+    // One worker was killed: its series of a gauge without a mode stays, unless there is a default mode.
     assert_eq!(shown[..2], [WORKERS + 1, WORKERS]);
-    // With preloaded code, the process that starts the workers may have one too.
+    // With preloaded code, the process that starts the workers may have a series too.
     assert!(shown[2..].iter().all(|count| *count > WORKERS), "{shown:?}");
 }
 
-/// The command line in the head of a recipe.
+/// The command line in the first comment of a recipe.
 fn command_line(name: &str) -> String {
     let text = fs::read_to_string(recipe(name)).unwrap();
     let lines = text.lines().map(|line| line.trim_start_matches(['#', ';', ' ']));
@@ -99,7 +100,7 @@ fn command_line(name: &str) -> String {
     lines.next().unwrap().to_owned()
 }
 
-/// Runs the head of a recipe beside an exporter of its directory.
+/// Runs the command line of a recipe, and an exporter of its directory.
 fn run_recipe(
     name: &str,
     environment: &str,
@@ -123,14 +124,14 @@ fn run_recipe(
 
 #[test]
 fn the_recipe_for_gunicorn_serves_the_site() {
-    // Unless it is told, gunicorn starts one worker.
+    // The default number of workers of gunicorn is one.
     let adapt = |command: &mut Command| {
         command.env("WEB_CONCURRENCY", WORKERS.to_string());
     };
     run_recipe("gunicorn.conf.py", "newest", "app.py", adapt, || drop(assert_served()));
 }
 
-/// The programs of the unit are where this machine has them, and its user is any.
+/// The paths of the programs and the user differ from the unit's.
 #[test]
 fn the_command_of_the_systemd_unit_serves_the_site() {
     let Some(programs) = programs("newest") else { return };
@@ -155,7 +156,7 @@ fn the_recipe_for_uwsgi_serves_the_site() {
     }
     let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
     let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
-    // Debian has the server with the plugin under a name of its own.
+    // The Debian package names the server with the plugin `uwsgi_python3`.
     let bin = TestDir::new("bin");
     let program = bin.path().join("uwsgi");
     fs::write(&program, "#!/bin/sh\nexec uwsgi_python3 \"$@\"\n").unwrap();

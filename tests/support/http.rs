@@ -1,67 +1,66 @@
-//! HTTP by hand, over TCP and Unix sockets.
+//! A minimal HTTP client and server, over TCP and Unix sockets.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     headers: Vec<(String, String)>,
-    /// What of the body is text.
+    /// The body as text.
     pub body: String,
     pub bytes: Vec<u8>,
 }
 
-impl Answer {
-    /// The value of a header, by its name in lower case.
+impl Response {
+    /// The value of the header with this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(known, _)| known == name);
         header.map(|(_, value)| value.as_str())
     }
 }
 
-/// One connection, which is used for several requests.
+/// A persistent connection.
 pub struct Connection(BufReader<Box<dyn Stream>>);
 
 impl Connection {
-    /// To the server of `http://HOST:PORT/...` or `unix:PATH`.
+    /// Connects to the server of `http://HOST:PORT/...` or `unix:PATH`.
     pub fn open(url: &str) -> std::io::Result<Connection> {
         let stream: Box<dyn Stream> = match url.strip_prefix("unix:") {
             Some(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
                 Box::new(stream)
             }
             None => {
                 let stream = TcpStream::connect(split(url).0)?;
-                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
                 Box::new(stream)
             }
         };
         Ok(Connection(BufReader::new(stream)))
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.get_mut().write_all(bytes)
     }
 
-    /// Sends a request of HTTP/1.1 and reads the answer.
-    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Answer {
+    /// Sends an HTTP/1.1 request and reads the response.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Response {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         self.send(request.as_bytes()).unwrap();
         self.answer(method == "HEAD").unwrap()
     }
 
-    /// Reads an answer, whose body is missing after HEAD.
-    pub fn answer(&mut self, without_body: bool) -> std::io::Result<Answer> {
+    /// Reads a response, which has no body after HEAD.
+    pub fn answer(&mut self, without_body: bool) -> std::io::Result<Response> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -78,26 +77,26 @@ impl Connection {
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut answer = Answer { status, headers, body: String::new(), bytes: Vec::new() };
+        let mut response = Response { status, headers, body: String::new(), bytes: Vec::new() };
         if !without_body {
             let mut body = Vec::new();
-            match answer.header("content-length") {
+            match response.header("content-length") {
                 Some(len) => {
                     body.resize(len.parse().unwrap(), 0);
                     self.0.read_exact(&mut body)?;
                 }
-                None if answer.header("transfer-encoding") == Some("chunked") => {
+                None if response.header("transfer-encoding") == Some("chunked") => {
                     while self.chunk(&mut body)? > 0 {}
                 }
                 None => drop(self.0.read_to_end(&mut body)?),
             }
-            answer.body = String::from_utf8_lossy(&body).into_owned();
-            answer.bytes = body;
+            response.body = String::from_utf8_lossy(&body).into_owned();
+            response.bytes = body;
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Reads one chunk, the last of which is empty.
+    /// Reads one chunk; returns its length, which is 0 for the last chunk.
     pub fn chunk(&mut self, body: &mut Vec<u8>) -> std::io::Result<usize> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
@@ -112,7 +111,7 @@ impl Connection {
         Ok(len)
     }
 
-    /// Whether the server closes the connection without a further byte.
+    /// Whether the server closes the connection without sending another byte.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0))
     }
@@ -125,15 +124,15 @@ fn split(url: &str) -> (&str, &str) {
     (&rest[..end], if end == rest.len() { "/" } else { &rest[end..] })
 }
 
-/// One request of HTTP/1.0, which every server answers without chunks.
-pub fn get(url: &str) -> std::io::Result<Answer> {
+/// Sends an HTTP/1.0 request, whose response has no chunks.
+pub fn get(url: &str) -> std::io::Result<Response> {
     let mut connection = Connection::open(url)?;
     connection.send(format!("GET {} HTTP/1.0\r\nHost: test\r\n\r\n", split(url).1).as_bytes())?;
     connection.answer(false)
 }
 
-/// A server that answers every request with the same bytes, on a thread that ends with the process; its
-/// address.
+/// Starts a server that responds to every request with the same bytes, on a thread that ends with the process; returns
+/// its address.
 pub fn serve_always(content_type: &'static str, body: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -148,21 +147,21 @@ pub fn serve_always(content_type: &'static str, body: Vec<u8>) -> String {
             let head = format!(
                 "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\nContent-Type: {content_type}\r\n\r\n"
             );
-            // OK because a client that has gone away asks again.
+            // OK because a client that has disconnected sends its request again.
             let _ = request.get_mut().write_all(&[head.as_bytes(), &body].concat());
         }
     });
     address
 }
 
-/// The body of a scrape that must succeed.
+/// Scrapes `url`, which must succeed; returns the body.
 pub fn scrape(url: &str) -> String {
-    let answer = get(url).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.body
+    let response = get(url).unwrap();
+    assert_eq!(response.status, 200, "{}", response.body);
+    response.body
 }
 
-/// The sum of the samples of this name, over all label sets.
+/// The sum of the samples with this name, over all label sets.
 pub fn sum_of(exposition: &str, name: &str) -> f64 {
     let samples = exposition.lines().filter_map(|line| line.strip_prefix(name));
     let samples = samples.filter(|rest| rest.starts_with([' ', '{']));

@@ -1,4 +1,4 @@
-//! What tests share: directories, programs, Python, waiting, skipping.
+//! Helpers of the integration tests: temporary directories, programs, Python, waiting, skipping.
 #![expect(unsafe_code, reason = "signals of commands, and programs that are stopped")]
 
 pub mod http;
@@ -10,49 +10,18 @@ pub mod samples;
 pub mod sites;
 pub mod stepped;
 pub mod survivor;
+mod temp_dir;
 pub mod zoo;
+
+pub use temp_dir::TestDir;
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A directory of one test, removed when it is dropped.
-pub struct TestDir(PathBuf);
-
-impl TestDir {
-    pub fn new(name: &str) -> TestDir {
-        TestDir::below(&std::env::temp_dir(), name)
-    }
-
-    /// In memory, where there is such a file system: nothing waits for a disk.
-    pub fn in_memory(name: &str) -> TestDir {
-        let memory = Path::new("/dev/shm");
-        if memory.is_dir() { TestDir::below(memory, name) } else { TestDir::new(name) }
-    }
-
-    fn below(base: &Path, name: &str) -> TestDir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = format!("multiprom-test-{}-{number}-{name}", std::process::id());
-        let path = base.join(dir);
-        fs::create_dir_all(&path).unwrap();
-        TestDir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TestDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
@@ -64,8 +33,8 @@ pub fn multiprom() -> Command {
     fresh(Command::new(env!("CARGO_BIN_EXE_multiprom")))
 }
 
-/// A command without our variables, and with the signals as a terminal gives them: what runs the tests
-/// may ignore interrupts, as a shell does for what it starts in the background.
+/// Removes multiprom's variables from the environment of a command, and restores the default action of signals. A shell
+/// that runs the tests in the background ignores interrupts, which children inherit.
 fn fresh(mut command: Command) -> Command {
     command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
     let restore = || {
@@ -75,12 +44,12 @@ fn fresh(mut command: Command) -> Command {
         }
         Ok(())
     };
-    // SAFETY: between fork and exec it makes calls that are async-signal-safe, and allocates nothing.
+    // SAFETY: the closure only makes async-signal-safe calls and allocates nothing.
     unsafe { command.pre_exec(restore) };
     command
 }
 
-/// An example program, built beside the tests.
+/// An example program, from the target directory of the tests.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
@@ -90,7 +59,7 @@ pub fn example(name: &str) -> Command {
 
 /// The interpreter with a release of the Python client, as `scripts/python-env` installs it.
 ///
-/// `None` where it is missing: the test is then counted as skipped.
+/// Returns `None` if it is missing: the test is then counted as skipped.
 pub fn python(release: &str) -> Option<Command> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let path = target.join("python").join(release).join("bin/python");
@@ -103,7 +72,7 @@ pub fn python(release: &str) -> Option<Command> {
     Some(fresh(command))
 }
 
-/// Says that a test, or a part of it, was skipped; `scripts/test` counts these lines.
+/// Reports that a test, or a part of it, was skipped; `scripts/test` counts these lines.
 #[allow(clippy::print_stderr, reason = "a test reports")]
 pub fn skip(reason: &str) {
     let thread = std::thread::current();
@@ -115,7 +84,7 @@ pub fn skip(reason: &str) {
     }
 }
 
-/// Waits until `poll` gives something; panics after `limit`.
+/// Waits until `poll` returns a value; panics after `limit`.
 pub fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -127,10 +96,10 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option
     }
 }
 
-/// Sets a flag when it is dropped, also by a panic: whoever works until then ends in any case.
-pub struct Ending<'a>(pub &'a AtomicBool);
+/// Sets a flag on drop, also during a panic, so that threads that run until the flag is set end in any case.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for Ending<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -146,7 +115,7 @@ pub fn output_of(command: &mut Command) -> String {
 pub fn assert_success(command: &Command, output: &Output) {
     assert!(
         output.status.success(),
-        "{command:?} gave {}\n{}",
+        "{command:?}: {}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );

@@ -16,7 +16,7 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Whether a command ends well. What it says is dropped.
+/// Whether a command succeeds. Its output is discarded.
 pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     let command = command.args(arguments).stdin(Stdio::null());
@@ -24,13 +24,13 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// A mounted file system, which is unmounted when this is dropped.
+/// A mounted file system, unmounted on drop.
 pub struct Mount {
     name: &'static str,
     point: PathBuf,
-    // Unmounted after this one, which lies on it.
+    // Unmounted after this one, which is mounted on it.
     _below: Option<Box<Mount>>,
-    // Removed after the file system, whose image is in it.
+    // Removed after the file system is unmounted, as it contains its image.
     _dir: TestDir,
 }
 
@@ -46,9 +46,8 @@ const KINDS: [&str; 8] = [
     "overlayfs-on-btrfs",
 ];
 
-/// A small file system of each kind, one mounted after the other.
-///
-/// What cannot be mounted here is said and left out.
+/// Mounts a small file system of each kind, one after the other. Kinds that cannot be mounted here are reported and
+/// skipped.
 pub fn each() -> impl Iterator<Item = Mount> {
     KINDS.into_iter().filter_map(|name| {
         let mount = Mount::small(name);
@@ -60,19 +59,19 @@ pub fn each() -> impl Iterator<Item = Mount> {
 }
 
 impl Mount {
-    /// `None` where this process may not mount, as for the others.
+    /// Returns `None` if this process cannot mount it, like the other constructors.
     pub fn tmpfs(options: &str) -> Option<Mount> {
         Mount::new("tmpfs", None, |point, _| {
             succeeds("mount", &["-t", "tmpfs", "-o", options, "tmpfs", point])
         })
     }
 
-    /// A file system in memory on which nothing was tried.
+    /// A file system in memory that is not supported.
     pub fn ramfs() -> Option<Mount> {
         Mount::new("ramfs", None, |point, _| succeeds("mount", &["-t", "ramfs", "ramfs", point]))
     }
 
-    /// An ext2 or ext3, as the driver of that name mounts it.
+    /// An ext2 or ext3, mounted by the driver of that name.
     pub fn old_ext(name: &'static str) -> Option<Mount> {
         let make = format!("mkfs.{name}");
         Mount::new(name, None, |point, image| {
@@ -82,12 +81,12 @@ impl Mount {
         })
     }
 
-    /// One of [`KINDS`]; xfs and btrfs are as small as their tools make them.
+    /// One of [`KINDS`]; xfs and btrfs have the smallest size that their tools accept.
     fn small(name: &'static str) -> Option<Mount> {
         match name {
             "tmpfs" => Mount::tmpfs("size=24m"),
             "ext4" => Mount::image(name, 32 * MIB, &["mkfs.ext4", "-q", "-F", "-m", "0"]),
-            // As ext3, which has no fallocate, by the driver of ext4.
+            // The layout of ext3, which has no fallocate, mounted by the driver of ext4.
             "ext4-without-extents" => {
                 let make = ["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^extent,^64bit"];
                 Mount::image(name, 32 * MIB, &make)
@@ -101,12 +100,12 @@ impl Mount {
         }
     }
 
-    /// A tmpfs on which each user but root may take so many bytes.
+    /// A tmpfs on which each user but root has a quota of `limit` bytes.
     pub fn tmpfs_with_quota(limit: u64) -> Option<Mount> {
         Mount::tmpfs(&format!("size=24m,usrquota,usrquota_block_hardlimit={limit}"))
     }
 
-    /// A btrfs on which the directory `limited` may take so many bytes.
+    /// A btrfs on which the directory `limited` has a quota of `limit` bytes.
     pub fn btrfs_with_quota(limit: u64) -> Option<Mount> {
         let mount = Mount::small("btrfs")?;
         let (point, limited) = (mount.path().to_str()?, mount.path().join("limited"));
@@ -117,7 +116,7 @@ impl Mount {
         is_limited.then_some(mount)
     }
 
-    /// An overlayfs whose files are written to another file system.
+    /// An overlayfs whose upper directory is on another file system.
     fn overlay(name: &'static str, below: Mount) -> Option<Mount> {
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| below.directory(name));
         let (lower, upper, work) = (lower.display(), upper.display(), work.display());
@@ -127,7 +126,7 @@ impl Mount {
         })
     }
 
-    /// A file system in a sparse file, made by a command.
+    /// A file system in a sparse file, created by the command `make`.
     fn image(name: &'static str, len: u64, make: &[&str]) -> Option<Mount> {
         Mount::new(name, None, |point, image| {
             File::create(image).unwrap().set_len(len).unwrap();
@@ -152,7 +151,7 @@ impl Mount {
         self.name
     }
 
-    /// A new directory in it.
+    /// Creates a directory in the file system.
     pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.point.join(name);
         fs::create_dir(&path).unwrap();
@@ -163,7 +162,7 @@ impl Mount {
         &self.point
     }
 
-    /// Takes all that is left.
+    /// Fills the file system.
     pub fn fill_up(&self) {
         let path = self.point.join("full");
         let mut file = File::options().create(true).append(true).open(path).unwrap();
@@ -179,7 +178,7 @@ impl Mount {
         self.sync();
     }
 
-    /// Takes all but about `free` bytes.
+    /// Fills the file system except for about `free` bytes.
     pub fn fill_up_to(&self, free: u64) {
         let spare = self.point.join("spare");
         fs::write(&spare, vec![1; free as usize]).unwrap();
@@ -189,7 +188,7 @@ impl Mount {
         self.sync();
     }
 
-    /// Writes back what the page cache has of it.
+    /// Writes back all dirty pages.
     pub fn sync(&self) {
         let dir = File::open(&self.point).unwrap();
         // SAFETY: takes a number only.
@@ -197,7 +196,7 @@ impl Mount {
     }
 }
 
-/// Makes a file longer by bytes that are reserved.
+/// Extends a file by `len` reserved bytes.
 fn reserve(file: &File, len: u64) -> io::Result<()> {
     let end = file.metadata()?.len();
     // SAFETY: takes numbers only.
@@ -207,7 +206,7 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily where somebody is still in it.
+        // Lazily if a process still uses it.
         let point = self.point.to_str().unwrap();
         let _ = succeeds("umount", &[point]) || succeeds("umount", &["-l", point]);
     }

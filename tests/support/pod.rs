@@ -1,5 +1,5 @@
-//! Containers as a runtime makes them, from namespaces: a pod shares network and volumes, each container has its
-//! own process ids, user and capabilities.
+//! Containers made of namespaces, as a runtime creates them: a pod shares network and volumes; each container has its own
+//! pid namespace, user and capabilities.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
@@ -30,12 +30,12 @@ fi
 echo ready
 exec sleep 600"#;
 
-/// Who a container runs as.
+/// The user of a container.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
     pub uid: u32,
     pub gid: u32,
-    /// A list for `setpriv --bounding-set`, `-all` for none.
+    /// The argument of `setpriv --bounding-set`; `-all` for no capability.
     pub capabilities: &'static str,
 }
 
@@ -44,16 +44,17 @@ pub const DEFAULT_CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fseti
                                         +setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,\
                                         +audit_write,+setfcap";
 
-/// Namespaces of network and mounts, until this is dropped.
+/// A network namespace and a mount namespace, removed on drop.
 pub struct Pod {
     sandbox: Running,
     programs: PathBuf,
 }
 
 impl Pod {
-    /// `None` where namespaces are not to be had: the test is then counted as skipped.
+    /// Creates the namespaces and mounts a tmpfs with `options` as the volume. `programs` is the directory with the
+    /// programs of a Python environment.
     ///
-    /// The volume is a tmpfs with these options. `programs` are those of a Python environment.
+    /// Returns `None` if namespaces cannot be created: the test is then counted as skipped.
     pub fn start(mount_point: &str, options: &str, programs: &Path) -> Option<Pod> {
         let namespaces = ["--net", "--mount", "--propagation", "private"];
         let probe = [&namespaces[..], &["--pid", "--fork", "ip", "link"]].concat();
@@ -66,7 +67,7 @@ impl Pod {
         let is_private = |dir: &&Path| {
             fs::metadata(dir).is_ok_and(|found| found.permissions().mode() & 0o001 == 0)
         };
-        // The outermost one that others may not enter.
+        // The outermost directory that other users cannot enter.
         let private = home.ancestors().filter(is_private).last();
         if private.is_some_and(|dir| root().starts_with(dir) || home == dir) {
             skip("another user can run neither Python nor the programs under test");
@@ -89,7 +90,7 @@ impl Pod {
         Some(pod)
     }
 
-    /// A container with its own process ids, in the directory of the applications.
+    /// A container with its own pid namespace. Its working directory is that of the test applications.
     pub fn container(
         &self,
         user: User,
@@ -112,24 +113,24 @@ impl Pod {
         container
     }
 
-    /// A container of root that runs a command line in a directory.
+    /// A container of root that runs a command line in `dir`.
     pub fn shell(&self, dir: &Path, line: &str) -> Command {
         let user = User { uid: 0, gid: 0, capabilities: DEFAULT_CAPABILITIES };
         let script = format!("cd '{}' && exec env {line}", dir.display());
         self.container(user, &["sh", "-c", &script], &[])
     }
 
-    /// A path of the pod, seen from outside.
+    /// The path of a file of the pod, outside of the pod.
     pub fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.sandbox.id()))
     }
 
-    /// Runs something in the network of the pod.
+    /// Runs `work` in the network namespace of the pod.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let network = File::open(format!("/proc/{}/ns/net", self.sandbox.id())).unwrap();
         std::thread::scope(|scope| {
             let enter = || {
-                // SAFETY: takes numbers only; the namespace is that of this thread, which ends below.
+                // SAFETY: takes numbers only; it changes the namespace of this thread, which ends below.
                 let result = unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) };
                 assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
                 work()
@@ -139,7 +140,7 @@ impl Pod {
     }
 }
 
-/// Process 1 of a container that was started from [`Pod::container`].
+/// Process 1 of a container that was created by [`Pod::container`].
 pub fn process_1(container: &Running) -> u32 {
     children(container.id())[0]
 }

@@ -1,4 +1,4 @@
-//! Programs that a test starts, watches and ends.
+//! Child processes: start, output, signals and end.
 
 use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::wait_for;
 
-/// How long a program may take to come up, or to end.
+/// Limit for the start or the end of a program.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running program. Its output is collected as it comes; it is ended when this is dropped.
+/// A running program. Threads collect its output. It is ended on drop.
 pub struct Running {
     child: Child,
     stdout: Arc<Mutex<String>>,
@@ -36,22 +36,22 @@ impl Running {
         self.child.id()
     }
 
-    /// What it has written to standard output so far.
+    /// The standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()
     }
 
-    /// What it has written to standard error so far.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Takes the writing end of its standard input: dropping that is the end of file.
+    /// Takes the writing end of its standard input. Dropping it ends the input.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().unwrap()
     }
 
-    /// What follows `mark` on its line in the output, once it is there.
+    /// Waits for `mark` in the output; returns the rest of its line.
     pub fn line_after(&mut self, mark: &str) -> String {
         wait_for(&format!("`{mark}` in the output"), PATIENCE, || {
             let ended = !self.is_running();
@@ -63,7 +63,7 @@ impl Running {
         })
     }
 
-    /// The address of the metrics that `serve` and `run` tell.
+    /// The URL of the metrics, which `serve` and `run` log.
     pub fn url(&mut self) -> String {
         self.line_after("multiprom: serving ")
     }
@@ -72,12 +72,12 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends a signal by its name without `SIG`.
+    /// Sends a signal; `name` has no `SIG`.
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);
     }
 
-    /// Waits for its end; gives its status and all that it has written.
+    /// Waits for its end; returns its status and output.
     pub fn end(mut self) -> Output {
         let status = self.wait();
         for reader in self.readers.drain(..) {
@@ -96,7 +96,7 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // A launcher gets the chance to end what it has started.
+        // A launcher ends its descendants when it is terminated.
         signal(self.id(), "TERM");
         for _ in 0..300 {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -104,7 +104,7 @@ impl Drop for Running {
             }
             std::thread::park_timeout(Duration::from_millis(10));
         }
-        // One that hangs does not leave what it has started to other tests.
+        // If it hangs, its descendants must not disturb other tests.
         for pid in descendants(self.id()) {
             signal(pid, "KILL");
         }
@@ -120,7 +120,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// The processes below a process, the deepest first.
+/// The descendants of a process, the deepest first.
 fn descendants(pid: u32) -> Vec<u32> {
     let children = children(pid);
     let mut all: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
@@ -139,7 +139,7 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
     })
 }
 
-/// A program whose standard error is a pipe that is full and that nobody reads. It is ended when this is dropped.
+/// A program whose standard error is a full pipe that is not read. It is killed on drop.
 pub struct Unread {
     child: Child,
     _reader: PipeReader,
@@ -175,37 +175,37 @@ pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("sh").arg("-c").arg(format!("kill -s {name} {pid} 2>&-")).status();
 }
 
-/// What a command that ends by itself has said.
-pub struct Said {
+/// The status and the output of a command that exits by itself.
+pub struct Outcome {
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command) -> Said {
+pub fn run(command: &mut Command) -> Outcome {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said {
+    Outcome {
         status: output.status.code().unwrap_or(-1),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
 }
 
-/// Whether a process is there; one that has ended and is not yet reaped is not.
+/// Whether a process exists and is not a zombie.
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Whether a process waits for something.
+/// Whether a process sleeps in the kernel.
 pub fn is_asleep(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
-/// Processes that have `text` among their arguments.
+/// Processes with the argument `text`.
 pub fn processes_with_argument(text: &str) -> Vec<u32> {
     let names = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

@@ -1,4 +1,4 @@
-//! A real Prometheus, and what it answers.
+//! A real Prometheus server and queries to it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use super::http::get;
 use super::process::{PATIENCE, Running};
 use super::{skip, wait_for};
 
-/// Whether a program is there; where not, the test is counted as skipped.
+/// Whether a program is installed. If it is not, the test is counted as skipped.
 pub fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -19,7 +19,7 @@ pub fn is_installed(program: &str) -> bool {
     found
 }
 
-/// A Prometheus that scrapes targets each second, each as a job of its own, and its address.
+/// Starts a Prometheus that scrapes each target every second as a job of its own; returns it and its address.
 pub fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Running, String) {
     let job = |(name, target): &(&str, &str)| {
         format!("{{job_name: {name}, static_configs: [{{targets: [\"{target}\"]}}]}}")
@@ -28,10 +28,10 @@ pub fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Runn
     scraping(dir, &jobs.join(", "), flags)
 }
 
-/// A Prometheus with these jobs, each second, and its address.
+/// Starts a Prometheus that scrapes `jobs` every second; returns it and its address.
 ///
-/// It does not tell which port it was given, so a free one is looked for, again where somebody else
-/// took it meanwhile.
+/// Prometheus does not report its port if it listens on port 0. So this searches a free port, and tries again if another
+/// process takes the port meanwhile.
 pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
     let config = dir.join("prometheus.yml");
     let text =
@@ -46,7 +46,8 @@ pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
         let mut running = Running::start(command.current_dir(dir));
         let url = format!("http://{free}");
         let is_up = wait_for("Prometheus", PATIENCE, || {
-            let is_ready = get(&format!("{url}/-/ready")).is_ok_and(|answer| answer.status == 200);
+            let is_ready =
+                get(&format!("{url}/-/ready")).is_ok_and(|response| response.status == 200);
             (is_ready || !running.is_running()).then_some(is_ready)
         });
         if is_up && running.is_running() {
@@ -57,19 +58,19 @@ pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
 }
 
 pub fn api(url: &str, path: &str) -> serde_json::Value {
-    let answer = get(&format!("{url}/api/v1/{path}")).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    serde_json::from_str(&answer.body).unwrap()
+    let response = get(&format!("{url}/api/v1/{path}")).unwrap();
+    assert_eq!(response.status, 200, "{}", response.body);
+    serde_json::from_str(&response.body).unwrap()
 }
 
-/// The value of a query that gives one, if it gives any.
+/// The first value of a query, if there is one.
 pub fn value(url: &str, query: &str) -> Option<f64> {
-    let answer = api(url, &format!("query?query={}", percent_encoded(query)));
-    let value = answer["data"]["result"][0]["value"][1].as_str()?;
+    let response = api(url, &format!("query?query={}", percent_encoded(query)));
+    let value = response["data"]["result"][0]["value"][1].as_str()?;
     Some(value.parse().unwrap())
 }
 
-/// Text as a part of an address.
+/// Percent-encodes text for a URL.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! Samples as plain data, to compare what different programs make of one directory.
+//! Samples as plain data, to compare how different programs merge a directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use multiprom::{
     SampleKind,
 };
 
-/// One sample; two are equal where type, name, labels and bits are, all NaN being one.
+/// One sample. All NaN have the same bits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     pub metric_type: String,
@@ -18,7 +18,7 @@ pub struct Line {
     pub labels: BTreeMap<String, String>,
     pub bits: u64,
     pub family: String,
-    /// The Python client's result depends on the order of files.
+    /// Whether the Python client's result depends on the order of files.
     pub is_order_dependent: bool,
 }
 
@@ -38,14 +38,14 @@ fn bits_of(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
-/// What our collector makes of all files of a directory, whoever of their writers lives, without its own
-/// metrics; and all families.
-pub fn ours(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
-    given_by(&of_all_files(dir))
+/// The samples and the families that multiprom merges from all files of a directory, regardless of liveness and without
+/// multiprom's own metrics.
+pub fn own_samples(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
+    samples_of(&of_all_files(dir))
 }
 
-/// A collector of the files of a directory, which are named one by one: nobody asks whether their writers
-/// live, as the Python client does not.
+/// A collector of the files of a directory. As each file is passed by its name, their liveness is not checked; nor does
+/// the Python client check it.
 pub fn of_all_files(dir: &Path) -> MultiProcessCollector {
     let files = multiprom::list_files(dir).unwrap();
     if files.is_empty() {
@@ -55,8 +55,8 @@ pub fn of_all_files(dir: &Path) -> MultiProcessCollector {
     files.iter().fold(builder, |builder, file| builder.file(&file.path)).build().unwrap()
 }
 
-/// What a collector of ours gives, without its own metrics; and all families.
-pub fn given_by(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<String>) {
+/// The samples and the families of a collector, without multiprom's own metrics.
+pub fn samples_of(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<String>) {
     #[derive(Default)]
     struct Lines {
         found: Vec<Line>,
@@ -104,15 +104,15 @@ pub fn given_by(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<Strin
     (lines.found, lines.families)
 }
 
-/// One spelling for each bound, whoever wrote it.
+/// The canonical text of a bound.
 fn spell(bound: f64) -> String {
     format!("{bound:?}")
 }
 
-/// What a Python program printed, one JSON object per sample; and all families.
+/// The samples and the families that a Python program printed, one JSON object per sample.
 ///
-/// Spellings of `le` that releases have used for one number become one.
-pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
+/// The different texts of `le` that releases use for one number are replaced by the canonical one.
+pub fn python_samples(text: &str) -> (Vec<Line>, BTreeSet<String>) {
     let mut lines = Vec::new();
     let mut families = BTreeSet::new();
     for line in text.lines() {
@@ -120,12 +120,12 @@ pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
         let text = |field: &str| json[field].as_str().map(str::to_owned);
         let given = text("family").unwrap();
         let metric_type = text("type").unwrap();
-        // Up to 0.3.1 the Python client keeps the suffix in the name of the family.
+        // Until 0.3.1, the Python client kept the suffix in the name of the family.
         let suffix = if metric_type == "counter" { "_total" } else { "" };
         let family = given.strip_suffix(suffix).unwrap_or(&given).to_owned();
         families.insert(family.clone());
         let Some(mut name) = text("name") else { continue };
-        // And leaves it out of a sample whose family was declared without it.
+        // It also omitted the suffix in samples whose family was declared without it.
         if metric_type == "counter" && name == family {
             name.push_str("_total");
         }
@@ -152,7 +152,7 @@ pub fn theirs(text: &str) -> (Vec<Line>, BTreeSet<String>) {
     (lines, families)
 }
 
-/// Reads a float as Python's `float.hex` spells it.
+/// Parses the output of Python's `float.hex`.
 pub fn parse_hex(text: &str) -> f64 {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -166,14 +166,14 @@ pub fn parse_hex(text: &str) -> f64 {
             let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
             let joined = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap();
             let shift = exponent.parse::<i32>().unwrap() - 4 * fraction.len() as i32;
-            // In two steps, as the power alone may not be a normal number.
+            // In two steps, as the power of two alone may not be a normal number.
             joined as f64 * 2f64.powi(shift / 2) * 2f64.powi(shift - shift / 2)
         }
     };
     if negative { -value } else { value }
 }
 
-/// Compares two results and shows the first samples that differ.
+/// Asserts that multiprom's samples equal those of the Python client; prints the first differences.
 #[track_caller]
 pub fn assert_same(what: &str, ours: &[Line], theirs: &[Line]) {
     let only = |these: &[Line], those: &[Line]| -> Vec<Line> {
@@ -183,14 +183,14 @@ pub fn assert_same(what: &str, ours: &[Line], theirs: &[Line]) {
     let (only_ours, only_theirs) = (only(ours, theirs), only(theirs, ours));
     assert!(
         ours.len() == theirs.len() && only_ours.is_empty() && only_theirs.is_empty(),
-        "{what}: {} samples of ours, {} of theirs\nonly ours: {only_ours:#?}\nonly theirs: {only_theirs:#?}",
+        "{what}: {} samples of multiprom, {} of the other\nonly multiprom: {only_ours:#?}\nonly the other: {only_theirs:#?}",
         ours.len(),
         theirs.len(),
     );
 }
 
-/// Their lines with our digits, where theirs differ by what rounding does: the Python client rounds a total at each
-/// addition, ours once.
+/// Replaces totals of the Python client by multiprom's if they differ only by rounding: the Python client rounds a total
+/// at each addition, multiprom once.
 pub fn rounded_once(theirs: Vec<Line>, ours: &[Line]) -> Vec<Line> {
     let key = |line: &Line| (line.metric_type.clone(), line.name.clone(), line.labels.clone());
     let ours: BTreeMap<_, f64> = ours.iter().map(|line| (key(line), line.value())).collect();
@@ -203,13 +203,13 @@ pub fn rounded_once(theirs: Vec<Line>, ours: &[Line]) -> Vec<Line> {
     theirs.into_iter().map(rounded).collect()
 }
 
-/// Whether two numbers are equal but for what the order of additions does to the last digits.
+/// Whether two numbers are equal except for rounding in the last digits.
 pub fn is_near(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }
 
 #[test]
-fn hex_floats_are_read_as_python_means_them() {
+fn hex_floats_of_python_are_parsed_exactly() {
     for (text, value) in [
         ("0x1.9333333333334p+2", 6.300_000_000_000_001),
         ("0x0.0p+0", 0.0),

@@ -1,4 +1,4 @@
-//! Python servers: their programs, their environment, and clients that count what is acknowledged.
+//! Python servers: their programs, their environment, and clients that count acknowledged requests.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::http::{Answer, get};
+use super::http::{Response, get};
 use super::process::PATIENCE;
 use super::{multiprom, python, root, wait_for};
 
@@ -19,7 +19,7 @@ pub fn recipe(name: &str) -> PathBuf {
     root().join("examples").join(name)
 }
 
-/// The directory of the programs of a Python environment; `None` where it is missing.
+/// The directory with the programs of a Python environment, or `None` if it is missing.
 pub fn programs(environment: &str) -> Option<PathBuf> {
     Some(Path::new(python(environment)?.get_program()).parent().unwrap().to_owned())
 }
@@ -29,7 +29,7 @@ pub fn multiprom_dir() -> PathBuf {
     Path::new(multiprom().get_program()).parent().unwrap().to_owned()
 }
 
-/// The path of this process behind some directories, without any other `multiprom`.
+/// `dirs`, followed by the `PATH` of this process without directories that contain a `multiprom`.
 pub fn path_behind(dirs: &[&Path]) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let rest = std::env::split_paths(&path).filter(|dir| !dir.join("multiprom").exists());
@@ -37,55 +37,55 @@ pub fn path_behind(dirs: &[&Path]) -> OsString {
     std::env::join_paths(dirs.chain(rest)).unwrap()
 }
 
-/// Makes a command find Python programs and leave no files in the source tree.
+/// Sets the environment of a command so that it finds Python programs and creates no files in the source tree.
 pub fn python_environment<'a>(command: &'a mut Command, dirs: &[&Path]) -> &'a mut Command {
     command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
     command.env("PATH", path_behind(dirs))
 }
 
-/// What clients of a site have seen. Each request is for `/pid`.
+/// The results of requests for `/pid`.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Requests {
     pub acknowledged: u32,
-    /// Requests without a response: a worker may have counted them.
+    /// Requests without a response, which a worker may have counted.
     pub failed: u32,
-    /// The processes that have answered.
+    /// The processes that have responded.
     pub pids: BTreeSet<u32>,
 }
 
-impl Asked {
+impl Requests {
     /// Sends one request.
-    pub fn ask(&mut self, url: &str) {
+    pub fn send(&mut self, url: &str) {
         self.note(&get(&format!("{url}/pid")));
     }
 
-    fn note(&mut self, answer: &std::io::Result<Answer>) {
-        match answer {
-            Ok(answer) if answer.status == 200 => {
+    fn note(&mut self, response: &std::io::Result<Response>) {
+        match response {
+            Ok(response) if response.status == 200 => {
                 self.acknowledged += 1;
-                self.pids.insert(answer.body.parse().unwrap());
+                self.pids.insert(response.body.parse().unwrap());
             }
             _ => self.failed += 1,
         }
     }
 
-    /// Sends requests, several at once, until so many processes have answered that were not among `before`.
-    pub fn ask_until(&mut self, url: &str, count: usize, before: &BTreeSet<u32>) {
-        wait_for("answers of enough processes", PATIENCE, || {
+    /// Sends requests, several at once, until `count` processes have responded that are not in `before`.
+    pub fn send_until(&mut self, url: &str, count: usize, before: &BTreeSet<u32>) {
+        wait_for("responses of enough processes", PATIENCE, || {
             let url = format!("{url}/pid");
-            let answers: Vec<_> = std::thread::scope(|scope| {
+            let responses: Vec<_> = std::thread::scope(|scope| {
                 let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| get(&url))).collect();
                 clients.into_iter().map(|client| client.join().unwrap()).collect()
             });
-            for answer in &answers {
-                self.note(answer);
+            for response in &responses {
+                self.note(response);
             }
             (self.pids.difference(before).count() >= count).then_some(())
         });
     }
 
-    pub fn add(&mut self, other: Asked) {
+    pub fn add(&mut self, other: Requests) {
         self.acknowledged += other.acknowledged;
         self.failed += other.failed;
         self.pids.extend(other.pids);
@@ -96,7 +96,7 @@ impl Asked {
 pub struct Load {
     is_over: Arc<AtomicBool>,
     seen: Arc<Mutex<BTreeSet<u32>>>,
-    clients: Vec<JoinHandle<Asked>>,
+    clients: Vec<JoinHandle<Requests>>,
 }
 
 impl Load {
@@ -106,34 +106,34 @@ impl Load {
         let client = |_| {
             let (is_over, seen, url) = (Arc::clone(&is_over), Arc::clone(&seen), url.to_owned());
             std::thread::spawn(move || {
-                let mut asked = Asked::default();
+                let mut requests = Requests::default();
                 while !is_over.load(Ordering::Relaxed) {
-                    asked.ask(&url);
-                    seen.lock().unwrap().extend(asked.pids.iter().copied());
+                    requests.send(&url);
+                    seen.lock().unwrap().extend(requests.pids.iter().copied());
                     std::thread::park_timeout(Duration::from_millis(5));
                 }
-                asked
+                requests
             })
         };
         let clients = (0..clients).map(client).collect();
         Load { is_over, seen, clients }
     }
 
-    /// Waits until so many processes have answered that are not among `before`.
+    /// Waits until `count` processes have responded that are not in `before`.
     pub fn wait_for_new(&self, count: usize, before: &BTreeSet<u32>) {
-        wait_for("answers of new processes", PATIENCE, || {
+        wait_for("responses of new processes", PATIENCE, || {
             (self.seen().difference(before).count() >= count).then_some(())
         });
     }
 
-    /// The processes that have answered so far.
+    /// The processes that have responded so far.
     pub fn seen(&self) -> BTreeSet<u32> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn stop(mut self) -> Asked {
+    pub fn stop(mut self) -> Requests {
         self.is_over.store(true, Ordering::Relaxed);
-        let mut all = Asked::default();
+        let mut all = Requests::default();
         for client in self.clients.drain(..) {
             all.add(client.join().unwrap());
         }

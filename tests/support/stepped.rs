@@ -1,11 +1,11 @@
-//! A program that is stopped before each system call that other processes can see.
+//! A program that is stopped by ptrace before each system call that other processes can observe.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Calls that look at files or change them.
+/// Calls that read or change files.
 const VISIBLE: [libc::c_long; 15] = [
     libc::SYS_openat,
     libc::SYS_getdents64,
@@ -24,7 +24,7 @@ const VISIBLE: [libc::c_long; 15] = [
     libc::SYS_close,
 ];
 
-/// What a stopped system call is.
+/// A system call before which the program is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     pub number: libc::c_long,
@@ -38,7 +38,7 @@ impl Call {
     }
 }
 
-/// A program that takes commands by standard input, in the hands of the thread that has started it.
+/// A program that reads commands from standard input, traced by the thread that started it.
 pub struct Stepped(Child);
 
 impl Stepped {
@@ -50,7 +50,7 @@ impl Stepped {
                 _ => Err(std::io::Error::last_os_error()),
             }
         };
-        // SAFETY: it makes one system call between fork and exec.
+        // SAFETY: the closure makes one system call between fork and exec.
         unsafe { command.pre_exec(trace_me) };
         let child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stepped = Stepped(child);
@@ -67,7 +67,7 @@ impl Stepped {
         self.0.id() as libc::pid_t
     }
 
-    /// Has the program carry out a command; `at_stop` is told of each visible call before it is made.
+    /// Lets the program execute a command; calls `at_stop` before each visible call. Returns the number of stops.
     pub fn command(&mut self, dir: &Path, mut at_stop: impl FnMut(usize, Call)) -> usize {
         writeln!(self.0.stdin.as_ref().unwrap(), "{}", dir.display()).unwrap();
         let mut stops = 0;
@@ -101,7 +101,7 @@ impl Stepped {
         }
     }
 
-    /// The call that begins, if it does not end.
+    /// The call that the program is about to make, or `None` if a call returns.
     fn call(&self) -> Option<Call> {
         // SAFETY: all bytes 0 are a value of this structure of numbers.
         let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
@@ -113,12 +113,12 @@ impl Stepped {
         if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
             return None;
         }
-        // SAFETY: at the entry of a call this is the part that is filled.
+        // SAFETY: at the entry of a call, the kernel writes this member of the union.
         let entry = unsafe { info.u.entry };
         Some(Call { number: entry.nr as libc::c_long, argument: entry.args[0] })
     }
 
-    /// Waits for the next stop; the signal that caused it.
+    /// Waits for the next stop; returns the signal that caused it.
     fn wait(&mut self) -> libc::c_int {
         let mut status = 0;
         // SAFETY: the pointer is to a number that is written.

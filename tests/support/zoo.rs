@@ -1,4 +1,4 @@
-//! One family of every kind, for encoders and their judges.
+//! One family of every kind, to check encoders by other parsers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,15 +7,15 @@ use multiprom::{
     Registry,
 };
 
-/// Families of every type. Those with native histograms only are empty in other formats.
+/// Families of every type. Families with native histograms only are empty in other formats.
 pub struct Zoo {
-    /// Whether there are names that need quotes, or escaping.
+    /// Whether some names need quotes or escaping.
     has_utf8_names: bool,
-    /// When its exemplars were seen; scrapers refuse what is old.
+    /// The time of exemplars, as scrapers reject old ones.
     now: f64,
 }
 
-/// A registry of the zoo only.
+/// A registry with a [`Zoo`] only.
 pub fn registry(has_utf8_names: bool) -> Registry {
     let registry = Registry::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();

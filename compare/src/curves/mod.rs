@@ -1,6 +1,6 @@
-//! How scrapes and memory grow with processes, series and processes that have ended.
+//! Growth of scrape time and memory with processes, series and ended processes.
 //!
-//! Times are processor times; each is the median of a few. Plots go to `docs/plots`.
+//! Times are processor times, each the median of [`ROUNDS`]. Plots are written to `docs/plots`.
 
 mod plot;
 
@@ -11,11 +11,11 @@ use crate::programs::Programs;
 use crate::rounds::Times;
 use crate::scrape::memory;
 use crate::served::{Served, TEXT};
-use crate::workload::{self, ScratchDir, Shape, Types};
+use crate::workload::{self, Shape, TestDir, Types};
 use plot::{Axis, Curve, Plot};
 
 const ROUNDS: usize = 3;
-/// Scrapes before those that are measured, and those that make one time.
+/// Scrapes before the measured ones, and scrapes per measured time.
 const WARM_UP: usize = 3;
 const BATCH: usize = 4;
 
@@ -77,10 +77,10 @@ fn by_ended(programs: &Programs) -> io::Result<Plot> {
         "repeated, compacted",
     ]
     .map(Curve::new);
-    let outputs = ScratchDir::new("curves-outputs");
+    let outputs = TestDir::in_memory("curves-outputs");
     for processes in [10, 30, 100, 300, 1_000, 3_000] {
         let shape = Shape::mix("ended", processes, 200);
-        let dir = ScratchDir::new("curves");
+        let dir = TestDir::in_memory("curves");
         workload::fill(dir.path(), &shape)?;
         let before = [cold(programs, dir.path())?, repeated(programs, dir.path())?];
         programs.compact(dir.path(), &outputs.path().join("text"))?;
@@ -104,7 +104,7 @@ fn memory_by_series(programs: &Programs) -> io::Result<Plot> {
     let mut same = Curve::new("2,000 distinct");
     for thousands in [4, 8, 16, 32, 64, 128, 256, 512] {
         let series = thousands * 1_000;
-        // More than that many distinct series in one process would only take longer.
+        // OK because the curve is linear: more series in one process would only take longer.
         if thousands <= 256 {
             let shape = counters(Shape::mix("one", 1, series));
             distinct.points.push((series as f64, mib(programs, &shape)?));
@@ -122,7 +122,7 @@ fn memory_by_series(programs: &Programs) -> io::Result<Plot> {
     })
 }
 
-/// Cold and repeated scrapes of shapes, and those of the Python client, with places along the axis.
+/// Cold and repeated scrapes of shapes, and scrapes by the Python client. Each shape comes with its x coordinate.
 fn scrapes(
     programs: &Programs,
     shapes: impl Iterator<Item = (usize, Shape)>,
@@ -132,10 +132,10 @@ fn scrapes(
     if programs.python.is_some() {
         curves.push(Curve::new("Python client"));
     }
-    let outputs = ScratchDir::new("curves-outputs");
+    let outputs = TestDir::in_memory("curves-outputs");
     let (output, report) = (outputs.path().join("text"), outputs.path().join("seconds"));
     for (x, shape) in shapes {
-        let dir = ScratchDir::new("curves");
+        let dir = TestDir::in_memory("curves");
         workload::fill(dir.path(), &shape)?;
         let mut ms = vec![cold(programs, dir.path())?, repeated(programs, dir.path())?];
         if let Some(python) = &programs.python {
@@ -149,9 +149,9 @@ fn scrapes(
     Ok(curves)
 }
 
-/// Milliseconds of a whole process.
+/// The processor time of a whole `dump` process, in milliseconds.
 fn cold(programs: &Programs, dir: &Path) -> io::Result<f64> {
-    let outputs = ScratchDir::new("curves-dump");
+    let outputs = TestDir::in_memory("curves-dump");
     let output = outputs.path().join("text");
     let mut times = Times::new("dump");
     for _ in 0..ROUNDS {
@@ -160,7 +160,7 @@ fn cold(programs: &Programs, dir: &Path) -> io::Result<f64> {
     Ok(times.median() * 1e3)
 }
 
-/// Milliseconds of each scrape of a server.
+/// The processor time of a repeated scrape of a server, in milliseconds.
 fn repeated(programs: &Programs, dir: &Path) -> io::Result<f64> {
     let served = Served::start(programs, dir)?;
     let mut connection = served.connect()?;
@@ -175,7 +175,7 @@ fn repeated(programs: &Programs, dir: &Path) -> io::Result<f64> {
 }
 
 fn mib(programs: &Programs, shape: &Shape) -> io::Result<f64> {
-    let dir = ScratchDir::new("curves");
+    let dir = TestDir::in_memory("curves");
     workload::fill(dir.path(), shape)?;
     Ok(memory::anonymous(programs, dir.path())? as f64 / MIB)
 }

@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-/// In pixels, as are all lengths here.
+/// In pixels, like all lengths here.
 const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 440.0;
-/// Where the axes are; the legend is right of them.
+/// The positions of the axes; the legend is to the right of them.
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 610.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 380.0;
 const LEGEND: f64 = 630.0;
 
-/// Colours that are told apart by those who see few, and dashes for those who see none.
+/// Colours that colour-blind readers can distinguish, and dashes for prints without colour.
 const STYLES: [(&str, &str); 6] = [
     ("#0072b2", "none"),
     ("#d55e00", "8 3"),
@@ -40,7 +40,7 @@ impl Axis {
 
 pub struct Curve {
     pub name: &'static str,
-    /// Along the axis; both numbers are above 0.
+    /// Coordinates, both above 0.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -51,7 +51,7 @@ impl Curve {
 }
 
 pub struct Plot {
-    /// Of the file, without its ending.
+    /// The file name, without extension.
     pub name: &'static str,
     pub title: String,
     pub x: Axis,
@@ -97,12 +97,12 @@ impl Plot {
         ));
         svg.text((LEFT, 28.0), "start", "15", &title);
         for tick in y_scale.ticks() {
-            let y = y_scale.place(tick);
+            let y = y_scale.position(tick);
             svg.grid((LEFT, y), (RIGHT, y));
             svg.text((LEFT - 8.0, y + 4.0), "end", "12", &number(tick));
         }
         for tick in all_x {
-            let x = x_scale.place(tick);
+            let x = x_scale.position(tick);
             svg.grid((x, TOP), (x, BOTTOM));
             svg.text((x, BOTTOM + 18.0), "middle", "12", &number(tick));
         }
@@ -116,8 +116,9 @@ impl Plot {
         svg.text((x, y), "middle", "13", &escape(&self.y.text()));
         svg.line(format_args!("</g>"));
         for (at, (curve, style)) in self.curves.iter().zip(STYLES.iter().cycle()).enumerate() {
-            let places = curve.points.iter().map(|(x, y)| (x_scale.place(*x), y_scale.place(*y)));
-            svg.curve(&places.collect::<Vec<_>>(), *style);
+            let pixels =
+                curve.points.iter().map(|(x, y)| (x_scale.position(*x), y_scale.position(*y)));
+            svg.curve(&pixels.collect::<Vec<_>>(), *style);
             let y = TOP + 10.0 + at as f64 * 24.0;
             svg.curve(&[(LEGEND, y), (LEGEND + 36.0, y)], *style);
             svg.text((LEGEND + 46.0, y + 4.0), "start", "13", &escape(curve.name));
@@ -126,7 +127,7 @@ impl Plot {
         svg.0
     }
 
-    /// Every place along the axis that a curve has a point at.
+    /// The x coordinates of all points, sorted and distinct.
     fn all_x(&self) -> Vec<f64> {
         let points = self.curves.iter().flat_map(|curve| &curve.points);
         let mut all: Vec<f64> = points.map(|point| point.0).collect();
@@ -140,25 +141,25 @@ impl Plot {
 struct Scale {
     lowest: f64,
     highest: f64,
-    /// Where both of them are.
-    places: RangeInclusive<f64>,
+    /// The pixels of both.
+    pixels: RangeInclusive<f64>,
 }
 
 impl Scale {
-    fn new(places: RangeInclusive<f64>, values: impl Iterator<Item = f64> + Clone) -> Scale {
+    fn new(pixels: RangeInclusive<f64>, values: impl Iterator<Item = f64> + Clone) -> Scale {
         let lowest = values.clone().fold(f64::INFINITY, f64::min) / 1.15;
         let highest = values.fold(0.0, f64::max) * 1.15;
-        Scale { lowest, highest, places }
+        Scale { lowest, highest, pixels }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    fn position(&self, value: f64) -> f64 {
         let share = (value / self.lowest).ln() / (self.highest / self.lowest).ln();
-        let (start, end) = (self.places.start(), self.places.end());
-        // Tenths of a pixel are enough.
+        let (start, end) = (self.pixels.start(), self.pixels.end());
+        // Rounded to tenths of a pixel.
         ((start + share * (end - start)) * 10.0).round() / 10.0
     }
 
-    /// 1, 2 and 5 of each decade, where these are many 1 only.
+    /// 1, 2 and 5 of each decade, or only 1 if there are many decades.
     fn ticks(&self) -> Vec<f64> {
         let steps: &[f64] =
             if self.highest / self.lowest < 5e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -208,15 +209,15 @@ impl Svg {
         self.line(format_args!("<path d=\"M{x1} {y1}L{x2} {y2}\" stroke=\"#dddddd\"/>"));
     }
 
-    /// A line through all places, with a mark on each.
-    fn curve(&mut self, places: &[(f64, f64)], (colour, dashes): (&str, &str)) {
-        let list: Vec<String> = places.iter().map(|(x, y)| format!("{x},{y}")).collect();
+    /// Draws a line through all points, with a mark on each.
+    fn curve(&mut self, points: &[(f64, f64)], (colour, dashes): (&str, &str)) {
+        let list: Vec<String> = points.iter().map(|(x, y)| format!("{x},{y}")).collect();
         self.line(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" \
              stroke-dasharray=\"{dashes}\"/>",
             list.join(" ")
         ));
-        for (x, y) in places {
+        for (x, y) in points {
             self.line(format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>"));
         }
     }

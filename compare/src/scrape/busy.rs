@@ -9,31 +9,31 @@ use std::time::Duration;
 
 use multiprom::{Counter, Family, Registry};
 
-use super::{Answer, Effort};
+use super::{Effort, Measurement};
 use crate::programs::Programs;
 use crate::rounds::Times;
 use crate::served::{Served, TEXT};
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
-/// The argument of this program as a living process, before directory, samples and number.
+/// First argument of this program when it runs as a living process; directory, samples and number follow.
 pub const LIVE: &str = "--live";
 
-/// How often a process makes a new series, and increments [`RECORDED`] others.
+/// How often a process creates a new series and increments [`RECORDED`] others.
 const STEP: Duration = Duration::from_millis(20);
 const RECORDED: usize = 100;
 
-/// Between the scrapes.
+/// Pause between scrapes.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a living process is told.
+/// Commands to a living process.
 const RECORD: u8 = b'r';
 const REST: u8 = b's';
 
-/// Measures before, while and after living processes record.
-pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
+/// Measures scrapes before, while and after living processes record.
+pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measurement>> {
     let shape = effort.shape(Shape::LARGE);
     let living = (shape.processes / 4).max(1);
-    let dir = ScratchDir::new("compare-busy");
+    let dir = TestDir::in_memory("compare-busy");
     workload::fill_part(dir.path(), &shape, 0..shape.processes - living)?;
     let numbers = shape.processes - living..shape.processes;
     let mut all = numbers
@@ -43,15 +43,15 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
     let rounds = effort.pick(20, 3);
     scrapes(&served, 3)?;
     let before = scrapes(&served, rounds)?;
-    all.iter_mut().try_for_each(|living| living.tell(RECORD))?;
+    all.iter_mut().try_for_each(|living| living.send(RECORD))?;
     let during = scrapes(&served, rounds)?;
-    all.iter_mut().try_for_each(|living| living.tell(REST))?;
+    all.iter_mut().try_for_each(|living| living.send(REST))?;
     thread::sleep(PAUSE);
     scrapes(&served, 1)?;
     let after = scrapes(&served, rounds)?;
     println!(
-        "Scrapes of {shape}, {living} processes alive. Each makes a new series every {STEP:?}, all the same, and increments \
-         {RECORDED} others; scraped every {PAUSE:?}:\n"
+        "Scrapes of {shape}, {living} processes alive. Each of them creates a new series every {STEP:?}, the same ones in \
+         all processes, and increments {RECORDED} others; the exporter is scraped every {PAUSE:?}:\n"
     );
     println!("| processes | ms | / quiet before, median, lowest to highest |");
     println!("|---|---:|---:|");
@@ -61,7 +61,7 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
     }
     println!();
     let what = format!("`serve` of {shape} while {living} processes register and record / quiet");
-    Ok(vec![Answer::times(what, "at most 1.5", &during.ratio(&before))])
+    Ok(vec![Measurement::new(what, during.ratio(&before))])
 }
 
 fn scrapes(served: &Served, rounds: usize) -> io::Result<Times> {
@@ -75,7 +75,7 @@ fn scrapes(served: &Served, rounds: usize) -> io::Result<Times> {
     Ok(times)
 }
 
-/// A process that has recorded its share of a shape. It ends when this is dropped.
+/// A process that has recorded its share of a shape. It exits when this is dropped.
 struct Living {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -93,21 +93,21 @@ impl Living {
         Ok(living)
     }
 
-    fn tell(&mut self, what: u8) -> io::Result<()> {
-        self.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(&[what]))
+    fn send(&mut self, command: u8) -> io::Result<()> {
+        self.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(&[command]))
     }
 }
 
 impl Drop for Living {
     fn drop(&mut self) {
         self.stdin = None;
-        // OK because one that has ended already needs no waiting.
+        // OK because the process may have exited already.
         let _ = self.child.wait();
     }
 }
 
-/// What this program does as a living process: records its share, and then as it is told by its standard
-/// input, until that ends.
+/// Runs this program as a living process: records its share, then follows the commands on standard input until its
+/// end.
 pub fn live(dir: &str, shared: &str, number: &str) -> Result<(), Box<dyn std::error::Error>> {
     let shape = Shape::mix("", 1, shared.parse()?);
     let registry = workload::record(Path::new(dir), &shape, number.parse()?)?;
@@ -115,10 +115,10 @@ pub fn live(dir: &str, shared: &str, number: &str) -> Result<(), Box<dyn std::er
     let mut stdout = io::stdout();
     stdout.write_all(b".")?;
     stdout.flush()?;
-    let mut told = [0];
+    let mut command = [0];
     let mut step = 0;
-    while io::stdin().read(&mut told)? == 1 {
-        while told == [RECORD] && !is_readable(STEP)? {
+    while io::stdin().read(&mut command)? == 1 {
+        while command == [RECORD] && !is_readable(STEP)? {
             recording.record(step);
             step += 1;
         }
@@ -127,7 +127,7 @@ pub fn live(dir: &str, shared: &str, number: &str) -> Result<(), Box<dyn std::er
 }
 
 struct Recording {
-    known: Vec<[String; 3]>,
+    recorded: Vec<[String; 3]>,
     requests: Family<Counter, 3>,
 }
 
@@ -135,18 +135,18 @@ impl Recording {
     fn new(registry: &Registry) -> multiprom::Result<Recording> {
         let requests = Counter::builder("requests_total", "Requests.");
         let requests = requests.labels(["method", "route", "code"]).get_or_register(registry)?;
-        Ok(Recording { known: (0..RECORDED).map(workload::request).collect(), requests })
+        Ok(Recording { recorded: (0..RECORDED).map(workload::request).collect(), requests })
     }
 
     fn record(&self, step: usize) {
-        for [method, route, code] in &self.known {
+        for [method, route, code] in &self.recorded {
             self.requests.with([method, route, code]).inc();
         }
         self.requests.with(["GET", &format!("/api/v1/new/{step}"), "200"]).inc();
     }
 }
 
-/// Whether the standard input can be read, at the latest after that time.
+/// Waits up to `timeout`; returns whether standard input is readable.
 fn is_readable(timeout: Duration) -> io::Result<bool> {
     let mut wanted = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
     // SAFETY: the pointer is to one structure, which is written.

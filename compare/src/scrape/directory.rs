@@ -1,4 +1,4 @@
-//! One directory: cold and repeated scrapes, beside those of the Python client and the least that there is.
+//! Cold and repeated scrapes of one directory, compared with the Python client and with lower bounds.
 
 use std::hint::black_box;
 use std::io;
@@ -6,36 +6,36 @@ use std::path::Path;
 
 use multiprom::{Collector as _, FamilyMetadata, FamilySink, MultiProcessCollector, Sample};
 
-use super::{Answer, Effort};
+use super::{Effort, Measurement};
 use crate::clocks;
 use crate::floor::{Floor, Reads};
 use crate::programs::Programs;
 use crate::rounds::{Ratio, Times};
 use crate::served::{Served, TEXT};
-use crate::workload::{ScratchDir, Shape};
+use crate::workload::{Shape, TestDir};
 
-/// Scrapes before those that are measured.
+/// Scrapes before the measured ones.
 const WARM_UP: usize = 3;
-/// Cold scrapes of ours for one of the Python client, of which the median counts.
+/// Cold scrapes of multiprom per cold scrape of the Python client; their median is used.
 const DUMPS: usize = 3;
-/// Scrapes, or passes of the floor, that make one time.
+/// Scrapes, or passes of the lower bound, per measured time.
 const BATCH: usize = 5;
 
-/// What was measured in one directory.
+/// The times of one directory.
 pub struct Outcome {
     pub shape: Shape,
     pub writer: &'static str,
     /// Samples in the text.
     samples: usize,
-    /// Our whole process, cold.
+    /// A whole `multiprom dump` process.
     dump: Times,
     python: Option<PythonTimes>,
     /// A repeated scrape of `serve`.
     served: Times,
     floor: FloorTimes,
-    /// A new collector that collects once, into nothing.
+    /// A new collector that collects once and discards the output.
     merge: Times,
-    /// Reading the files, and nothing else.
+    /// Reads of the files only.
     reads: Times,
 }
 
@@ -70,7 +70,7 @@ fn measure_cold(
     programs: &Programs,
     rounds: usize,
 ) -> io::Result<(usize, Times, Option<PythonTimes>)> {
-    let outputs = ScratchDir::new("compare-outputs");
+    let outputs = TestDir::in_memory("compare-outputs");
     let (output, report) = (outputs.path().join("text"), outputs.path().join("seconds"));
     let mut dump = Times::new("dump");
     let (mut merge, mut whole) = (Times::new("merge and text"), Times::new("whole process"));
@@ -88,7 +88,8 @@ fn measure_cold(
             whole.push(times.1);
             let theirs = count_samples(&std::fs::read_to_string(&output)?);
             if theirs != samples {
-                let message = format!("{samples} samples here, {theirs} by the Python client");
+                let message =
+                    format!("{samples} samples by multiprom, {theirs} by the Python client");
                 return Err(io::Error::other(message));
             }
         }
@@ -150,7 +151,7 @@ fn measure_merge(dir: &Path, rounds: usize) -> io::Result<(Times, Times)> {
     Ok((merge, least))
 }
 
-/// Takes families and drops them.
+/// Discards families.
 struct Nothing;
 
 impl FamilySink for Nothing {
@@ -170,39 +171,32 @@ fn timed<T>(work: impl FnOnce() -> T) -> io::Result<f64> {
     Ok(clocks::own()? - before)
 }
 
-/// The lines that both clients have: no comments, and nothing that the collector tells of itself.
+/// Counts the lines that both clients have: no comments, and no metrics of multiprom itself.
 fn count_samples(text: &str) -> usize {
     let is_common = |line: &&str| !line.starts_with('#') && !line.starts_with("multiprom_");
     text.lines().filter(is_common).count()
 }
 
-/// What is asked of the large directory.
-pub fn answers(outcome: &Outcome) -> Vec<Answer> {
+/// The rows of the summary for one directory.
+pub fn summary(outcome: &Outcome) -> Vec<Measurement> {
     let Outcome { shape, writer, dump, python, served, floor, merge, reads, .. } = outcome;
-    let what = |what: &str| format!("{what}, {shape}, written by {writer}");
-    let mut answers = Vec::new();
-    match python {
-        Some(python) => {
-            let (cold, repeated) = (python.merge.ratio(dump), python.merge.ratio(served));
-            answers.push(Answer::times(what("Python / `dump`"), "at least 60", &cold));
-            answers.push(Answer::times(what("Python / `serve`"), "at least 500", &repeated));
-        }
-        None => {
-            let missing = "no Python client";
-            answers.push(Answer::new(what("Python / `dump`"), "at least 60", missing));
-            answers.push(Answer::new(what("Python / `serve`"), "at least 500", missing));
-        }
+    let row = |what: &str, ratio: Ratio| {
+        Measurement::new(format!("{what}, {shape}, written by {writer}"), ratio)
+    };
+    let mut rows = Vec::new();
+    if let Some(python) = python {
+        rows.push(row("Python / `dump`", python.merge.ratio(dump)));
+        rows.push(row("Python / `serve`", python.merge.ratio(served)));
     }
-    let repeated = served.ratio(&floor.whole);
-    answers.push(Answer::times(what("`serve` / its floor"), "at most 1.6", &repeated));
-    answers.push(Answer::times(what("merge / its floor"), "at most 1.6", &merge.ratio(reads)));
-    answers
+    rows.push(row("`serve` / its lower bound", served.ratio(&floor.whole)));
+    rows.push(row("merge / its lower bound", merge.ratio(reads)));
+    rows
 }
 
 pub fn print(outcomes: &[Outcome]) {
     println!(
-        "Scrapes, in milliseconds of processor time, beside merge and text of the Python client; ratios as median, lowest \
-         to highest:\n"
+        "Scrapes, in milliseconds of processor time. `Python` is the merge and the text output of the Python client; \
+         ratios as median, lowest to highest:\n"
     );
     println!(
         "| directory | written by | samples | `dump` | `serve`, repeated | Python | Python / `dump` | Python / `serve` | \
@@ -221,8 +215,8 @@ pub fn print(outcomes: &[Outcome]) {
         }
     }
     println!(
-        "\nThe same beside the least that there is: for a repeated scrape adding up mapped values and writing lines whose \
-         text is known, for a merge reading the files:\n"
+        "\nThe same compared with lower bounds: for a repeated scrape, the addition of mapped values and the output of \
+         prepared lines; for a merge, the reads of the files:\n"
     );
     println!(
         "| directory | written by | `serve`, repeated | add | write | `serve` / both | merge | read | merge / read |"

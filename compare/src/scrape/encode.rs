@@ -1,6 +1,6 @@
-//! What the text of many counters costs here and in other clients, from memory.
+//! Text output of many counters in memory, in multiprom and in other clients.
 //!
-//! `measured` keeps its counters in an array with a place for each pair of labels, its quickest form.
+//! `measured` uses its fastest form: an array with an element for each pair of label values.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ use prometheus_client::metrics::counter::Counter as ClientCounter;
 use prometheus_client::metrics::family::Family as ClientFamily;
 use prometheus_client::registry::Registry as ClientRegistry;
 
-use super::{Answer, Effort};
+use super::{Effort, Measurement};
 use crate::rounds::{self, Contestant};
 
 const ROUTES: usize = 100;
@@ -29,36 +29,36 @@ const TENANTS: usize = 1_000;
 const NAME: &str = "requests_total";
 const HELP: &str = "Requests";
 
-pub fn compare(effort: Effort) -> io::Result<Vec<Answer>> {
+pub fn compare(effort: Effort) -> io::Result<Vec<Measurement>> {
     let tenants = effort.pick(TENANTS, TENANTS / 10);
     let lines = ROUTES * tenants;
     let contestants =
-        [ours(tenants).map_err(io::Error::other)?, client(tenants), of_measured(tenants)];
+        [own(tenants).map_err(io::Error::other)?, client(tenants), of_measured(tenants)];
     let (rounds, slice) = (effort.pick(15, 3), Duration::from_millis(30));
     let times = rounds::measure(&contestants.each_ref(), rounds::Effort { rounds, slice });
-    println!("Text of {lines} counters with two labels, again and again:\n");
-    println!("| client | ns for each line | / multiprom, median, lowest to highest |");
+    println!("Repeated text output of {lines} counters with two labels:\n");
+    println!("| client | ns per line | / multiprom, median, lowest to highest |");
     println!("|---|---:|---:|");
-    let mut answers = Vec::new();
-    let [ours, client, measured] = &times[..] else { unreachable!("one time for each") };
-    println!("| {} | {:.1} | |", ours.name, ours.median() * 1e9);
-    for (other, asked) in [(client, "at least 3"), (measured, "at least 1.5")] {
-        let ratio = other.ratio(ours);
-        println!("| {} | {:.1} | {ratio} |", other.name, other.median() * 1e9);
-        let what = format!("text of {lines} counters, {} / multiprom", other.name);
-        answers.push(Answer::times(what, asked, &ratio));
+    let mut rows = Vec::new();
+    let [own, peers @ ..] = &times[..] else { unreachable!("each contestant has a time") };
+    println!("| {} | {:.1} | |", own.name, own.median() * 1e9);
+    for peer in peers {
+        let ratio = peer.ratio(own);
+        println!("| {} | {:.1} | {ratio} |", peer.name, peer.median() * 1e9);
+        let what = format!("text of {lines} counters, {} / multiprom", peer.name);
+        rows.push(Measurement::new(what, ratio));
     }
     println!();
-    Ok(answers)
+    Ok(rows)
 }
 
-/// Each route and tenant, and the count of their requests.
+/// All pairs of route and tenant, with the count of their requests.
 fn requests(tenants: usize) -> impl Iterator<Item = (Route, Tenant, u64)> {
     let all = (0..ROUTES).flat_map(move |route| (0..tenants).map(move |tenant| (route, tenant)));
     all.map(|(route, tenant)| (Route(route), Tenant(tenant), (route * tenant + 1) as u64))
 }
 
-fn ours(tenants: usize) -> multiprom::Result<Contestant> {
+fn own(tenants: usize) -> multiprom::Result<Contestant> {
     let registry = Registry::builder().backend(Backend::in_memory()).build()?;
     let family = Counter::builder(NAME, HELP).labels(["route", "tenant"]).register(&registry)?;
     for (route, tenant, count) in requests(tenants) {
@@ -94,9 +94,9 @@ fn client(tenants: usize) -> Contestant {
 }
 
 fn of_measured(tenants: usize) -> Contestant {
-    let counters = CounterVec::dense_with_label_set(PlaceSet::new());
+    let counters = CounterVec::dense_with_label_set(LabelPairSet::new());
     for (route, tenant, count) in requests(tenants) {
-        counters.inc_by(Place { route, tenant }, count);
+        counters.inc_by(LabelPair { route, tenant }, count);
     }
     let encoder = RefCell::new(BufferedTextEncoder::new());
     let encode = move || {
@@ -110,8 +110,8 @@ fn of_measured(tenants: usize) -> Contestant {
 }
 
 #[derive(Clone, Copy, LabelGroup)]
-#[label(set = PlaceSet)]
-struct Place {
+#[label(set = LabelPairSet)]
+struct LabelPair {
     route: Route,
     tenant: Tenant,
 }

@@ -1,4 +1,4 @@
-//! Many processes that have ended, once they are compacted, beside one process that has the same series.
+//! Many ended processes after compaction, compared with one process that has the same series.
 
 use std::hint::black_box;
 use std::io;
@@ -7,27 +7,25 @@ use std::path::Path;
 use multiprom::exposition::{Exposition, Format};
 use multiprom::{MultiProcessCollector, Registry};
 
-use super::{Answer, Effort};
+use super::{Effort, Measurement};
 use crate::clocks;
 use crate::programs::Programs;
 use crate::rounds::Times;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
-const ASKED: &str = "at most 1.2";
-
-/// Repeated scrapes that make one time: a single one is short.
+/// Repeated scrapes per measured time, as a single one is short.
 const BATCH: usize = 50;
 
-/// Compacts `dir`, which has that shape.
+/// Compacts `dir`, which has the shape `shape`, and measures its scrapes.
 pub fn compare(
     shape: &Shape,
     dir: &Path,
     programs: &Programs,
     effort: Effort,
-) -> io::Result<Vec<Answer>> {
-    let one = ScratchDir::new("compare-one");
+) -> io::Result<Vec<Measurement>> {
+    let one = TestDir::in_memory("compare-one");
     workload::fill(one.path(), &Shape { processes: 1, ..*shape })?;
-    let outputs = ScratchDir::new("compare-outputs");
+    let outputs = TestDir::in_memory("compare-outputs");
     let output = outputs.path().join("text");
     programs.compact(dir, &output)?;
 
@@ -41,22 +39,22 @@ pub fn compare(
         repeated_one.push(time_of(&merged_one)?);
     }
     println!(
-        "{} processes that have ended, compacted, and one with the same series:\n",
+        "{} processes that have ended, compacted, compared with one process with the same series:\n",
         shape.processes
     );
     println!("| scrape | compacted, ms | one, ms | compacted / one, median, lowest to highest |");
     println!("|---|---:|---:|---:|");
-    let mut answers = Vec::new();
-    let rows = [("`dump`", &cold, &cold_one), ("repeated", &repeated, &repeated_one)];
-    for (what, times, times_of_one) in rows {
+    let mut rows = Vec::new();
+    let both = [("`dump`", &cold, &cold_one), ("repeated", &repeated, &repeated_one)];
+    for (what, times, times_of_one) in both {
         let (all, one) = (times.median() * 1e3, times_of_one.median() * 1e3);
         let ratio = times.ratio(times_of_one);
         println!("| {what} | {all:.3} | {one:.3} | {ratio} |");
         let what = format!("{what} of {shape}, compacted / one process");
-        answers.push(Answer::times(what, ASKED, &ratio));
+        rows.push(Measurement::new(what, ratio));
     }
     println!();
-    Ok(answers)
+    Ok(rows)
 }
 
 fn merged(dir: &Path) -> io::Result<Registry> {
@@ -67,7 +65,7 @@ fn merged(dir: &Path) -> io::Result<Registry> {
     Ok(merged)
 }
 
-/// The processor time of each of many scrapes.
+/// The processor time per scrape.
 fn time_of(merged: &Registry) -> io::Result<f64> {
     let before = clocks::own()?;
     for _ in 0..BATCH {

@@ -1,29 +1,29 @@
-//! The memory of `serve`, that of mapped files left out.
+//! The memory of `serve`, without mapped files.
 
 use std::io;
 use std::path::Path;
 use std::thread;
 
-use super::{Answer, Effort};
+use super::{Effort, Measurement};
 use crate::http::{BodyLen, Connection};
 use crate::programs::Programs;
 use crate::served::{Served, TEXT, TEXT_GZIP};
-use crate::workload::{self, Order, ScratchDir, Shape, Types};
+use crate::workload::{self, Order, Shape, TestDir, Types};
 
-/// Scrapes before memory is looked at.
+/// Scrapes before memory is measured.
 const SCRAPES: usize = 5;
-/// Clients at once.
+/// Concurrent clients.
 const CLIENTS: usize = 8;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Has the allocator give back what is freed, so that memory in use is what is seen, and not what an
-/// earlier request has left for the next.
-const GIVING_BACK: [(&str, &str); 2] =
+/// Makes the allocator return freed memory to the kernel, so that the measured memory is in use and not left over from
+/// an earlier request.
+const RETURN_FREED_MEMORY: [(&str, &str); 2] =
     [("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_MMAP_THRESHOLD_", "65536")];
 
-pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
+pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measurement>> {
     let scale = effort.pick(1, 40);
-    let mut answers = Vec::new();
+    let mut rows = Vec::new();
     println!("Memory of `serve` beyond mapped files, after {SCRAPES} scrapes:\n");
     println!("| directory | MiB |");
     println!("|---|---:|");
@@ -32,7 +32,7 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
         let [few, many] = [few, many].map(|shape| Shape { types, ..shape });
         let bytes = slope(programs, &few, &many, what)?;
         let what = format!("memory of `serve` per distinct series, {what}, bytes");
-        answers.push(Answer::new(what, "at most 400", format_args!("{bytes:.0}")));
+        rows.push(Measurement::new(what, format_args!("{bytes:.0}")));
     }
     let [few, many] = [64, 256]
         .map(|processes| Shape::mix("same keys", processes / scale.min(16), 2_000 / scale));
@@ -40,18 +40,18 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
         let [few, many] = [few, many].map(|shape| Shape { order, ..shape });
         let bytes = slope(programs, &few, &many, what)?;
         let what = format!("memory of `serve` per entry, {what}, bytes");
-        answers.push(Answer::new(what, "at most 8", format_args!("{bytes:.1}")));
+        rows.push(Measurement::new(what, format_args!("{bytes:.1}")));
     }
     println!();
-    answers.extend(compare_bodies(programs, effort)?);
-    Ok(answers)
+    rows.push(compare_bodies(programs, effort)?);
+    Ok(rows)
 }
 
-/// Bytes for each entry that the second shape has more.
+/// Bytes per additional entry of the second shape.
 fn slope(programs: &Programs, few: &Shape, many: &Shape, what: &str) -> io::Result<f64> {
     let mut bytes = Vec::new();
     for shape in [few, many] {
-        let dir = ScratchDir::new("compare-memory");
+        let dir = TestDir::in_memory("compare-memory");
         workload::fill(dir.path(), shape)?;
         let memory = anonymous(programs, dir.path())? as f64;
         println!("| {shape}, {what} | {:.1} |", memory / MIB);
@@ -60,7 +60,7 @@ fn slope(programs: &Programs, few: &Shape, many: &Shape, what: &str) -> io::Resu
     Ok((bytes[1] - bytes[0]) / (many.entries() - few.entries()) as f64)
 }
 
-/// Bytes of a new server after some scrapes.
+/// Anonymous memory of a new server after [`SCRAPES`] scrapes, in bytes.
 pub fn anonymous(programs: &Programs, dir: &Path) -> io::Result<u64> {
     let served = Served::start(programs, dir)?;
     let mut connection = served.connect()?;
@@ -70,15 +70,14 @@ pub fn anonymous(programs: &Programs, dir: &Path) -> io::Result<u64> {
     Ok(served.memory()?.anonymous)
 }
 
-/// What requests need while they are answered, above what the server has between them.
+/// Measures how much memory requests need above that of the idle server.
 ///
-/// The peak is the kernel's own count, started anew before. It has mapped files in it, which do not
-/// change meanwhile.
-fn compare_bodies(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>> {
+/// The peak is the kernel's, reset before each measurement. It includes mapped files, which do not change meanwhile.
+fn compare_bodies(programs: &Programs, effort: Effort) -> io::Result<Measurement> {
     let shape = effort.shape(Shape::DISTINCT);
-    let dir = ScratchDir::new("compare-bodies");
+    let dir = TestDir::in_memory("compare-bodies");
     workload::fill(dir.path(), &shape)?;
-    let served = Served::start_with(programs, dir.path(), &GIVING_BACK)?;
+    let served = Served::start_with(programs, dir.path(), &RETURN_FREED_MEMORY)?;
     let mut connection = served.connect()?;
     let mut len = 0;
     for headers in [TEXT_GZIP, TEXT] {
@@ -86,31 +85,28 @@ fn compare_bodies(programs: &Programs, effort: Effort) -> io::Result<Vec<Answer>
             len = connection.get(headers)?.len();
         }
     }
-    println!(
-        "Memory while requests of {shape} are answered, {:.1} MiB of text:\n",
-        len as f64 / MIB
-    );
-    println!("| requests | peak above the time before, MiB for each |");
+    println!("Memory during requests of {shape}, {:.1} MiB of text:\n", len as f64 / MIB);
+    println!("| requests | peak increase, MiB per request |");
     println!("|---|---:|");
     let alone = growth(&served, || connection.get(TEXT_GZIP).map(drop))? / MIB;
     println!("| one with gzip | {alone:.2} |");
     let several = |what: &str, start| {
         let mib = growth(&served, || read_slowly(&served, start))? / MIB / CLIENTS as f64;
-        println!("| {CLIENTS} with gzip, which read slowly and begin {what} | {mib:.2} |");
+        println!("| {CLIENTS} with gzip, by slow clients, {what} | {mib:.2} |");
         Ok::<_, io::Error>(mib)
     };
     let in_turn = several("one after the other", Start::InTurn)?;
     let at_once = several("at once", Start::AtOnce)?;
     let plain = growth(&served, || connection.get(TEXT).map(drop))? / MIB;
     println!("| one without compression | {plain:.2} |\n");
-    let reached = format!(
-        "{alone:.2} alone; of {CLIENTS}, {in_turn:.2} begun in turn and {at_once:.2} begun at once"
+    let result = format!(
+        "{alone:.2} for one request; of {CLIENTS} requests, {in_turn:.2} each if they begin one after the other and \
+         {at_once:.2} each if they begin at once"
     );
-    let what = format!("memory for each request of {shape} with gzip, MiB");
-    Ok(vec![Answer::new(what, "at most 1", reached)])
+    Ok(Measurement::new(format!("memory per request of {shape} with gzip, MiB"), result))
 }
 
-/// How far memory that is not mapped grows while something is done, in bytes.
+/// How much anonymous memory grows during `work`, in bytes.
 fn growth(served: &Served, work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
     let before = served.memory()?;
     served.reset_peak()?;
@@ -120,10 +116,10 @@ fn growth(served: &Served, work: impl FnOnce() -> io::Result<()>) -> io::Result<
     Ok(after.peak as f64 - mapped as f64 - before.anonymous as f64)
 }
 
-/// When several clients ask.
+/// When several clients send their requests.
 #[derive(Clone, Copy)]
 enum Start {
-    /// Each when the body of the one before has begun.
+    /// Each when the body of the previous response has begun.
     InTurn,
     AtOnce,
 }
@@ -131,15 +127,15 @@ enum Start {
 fn read_slowly(served: &Served, start: Start) -> io::Result<()> {
     let open = |_| Connection::open_slow(&served.address);
     let mut connections = (0..CLIENTS).map(open).collect::<io::Result<Vec<_>>>()?;
-    let ask = |connection: &mut Connection| connection.ask(TEXT_GZIP);
+    let request = |connection: &mut Connection| connection.request(TEXT_GZIP);
     let begin = |connection: &mut Connection| match start {
-        Start::InTurn => ask(connection).map(Some),
+        Start::InTurn => request(connection).map(Some),
         Start::AtOnce => Ok(None),
     };
     let lens = connections.iter_mut().map(begin).collect::<io::Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let read = |(connection, len): (&mut Connection, Option<BodyLen>)| {
-            let len = len.map_or_else(|| ask(connection), Ok)?;
+            let len = len.map_or_else(|| request(connection), Ok)?;
             connection.read(len).map(drop)
         };
         let all = connections.iter_mut().zip(lens);

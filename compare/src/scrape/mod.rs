@@ -1,6 +1,6 @@
-//! What scrapes cost here, in the Python client and at least, in directories of several shapes.
+//! Scrapes of directories of several shapes, compared with the Python client and with lower bounds.
 //!
-//! Times are processor times, user and system. What is asked of them is in the last table.
+//! Times are processor times, user and system. The last table is a summary.
 
 mod busy;
 mod directory;
@@ -12,12 +12,11 @@ use std::fmt;
 use std::io;
 
 use crate::programs::Programs;
-use crate::rounds::Ratio;
-use crate::workload::{self, ScratchDir, Shape};
+use crate::workload::{self, Shape, TestDir};
 
 pub use busy::{LIVE, live};
 
-/// How much is measured.
+/// The amount of measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     Full,
@@ -30,7 +29,7 @@ impl Effort {
         if self == Effort::Full { full } else { quick }
     }
 
-    /// The shape, or a small one like it.
+    /// The shape itself, or a smaller version of it.
     fn shape(self, shape: Shape) -> Shape {
         if self == Effort::Full {
             return shape;
@@ -40,53 +39,48 @@ impl Effort {
     }
 }
 
-/// What is asked, and what was reached.
-pub struct Answer {
+/// A row of the summary.
+pub struct Measurement {
     what: String,
-    asked: &'static str,
-    reached: String,
+    result: String,
 }
 
-impl Answer {
-    fn new(what: impl Into<String>, asked: &'static str, reached: impl fmt::Display) -> Answer {
-        Answer { what: what.into(), asked, reached: reached.to_string() }
-    }
-
-    fn times(what: impl Into<String>, asked: &'static str, ratio: &Ratio) -> Answer {
-        Answer::new(what, asked, format_args!("{ratio}"))
+impl Measurement {
+    fn new(what: impl Into<String>, result: impl fmt::Display) -> Measurement {
+        Measurement { what: what.into(), result: result.to_string() }
     }
 }
 
 /// Measures and prints everything.
 pub fn compare(programs: &Programs, effort: Effort) -> io::Result<()> {
     let mut outcomes = Vec::new();
-    let mut answers = Vec::new();
+    let mut ended = Vec::new();
     for shape in Shape::ALL.map(|shape| effort.shape(shape)) {
-        let dir = ScratchDir::new("compare-scrape");
+        let dir = TestDir::in_memory("compare-scrape");
         workload::fill(dir.path(), &shape)?;
         outcomes.push(directory::measure(shape, "multiprom", dir.path(), programs, effort)?);
         if shape.name == Shape::CHURN.name {
-            answers.extend(ended::compare(&shape, dir.path(), programs, effort)?);
+            ended.extend(ended::compare(&shape, dir.path(), programs, effort)?);
         }
         drop(dir);
         if let Some(python) = &programs.python {
-            let dir = ScratchDir::new("compare-scrape-python");
+            let dir = TestDir::in_memory("compare-scrape-python");
             python.fill(dir.path(), &shape)?;
             outcomes.push(directory::measure(shape, "Python", dir.path(), programs, effort)?);
         }
     }
     directory::print(&outcomes);
     let large = outcomes.iter().filter(|outcome| outcome.shape.name == Shape::LARGE.name);
-    let mut all: Vec<Answer> = large.flat_map(directory::answers).collect();
-    all.append(&mut answers);
+    let mut all: Vec<Measurement> = large.flat_map(directory::summary).collect();
+    all.append(&mut ended);
     all.extend(memory::compare(programs, effort)?);
     all.extend(busy::compare(programs, effort)?);
     all.extend(encode::compare(effort)?);
-    println!("Asked and reached; of ratios the median, lowest and highest:\n");
-    println!("| what | asked | reached |");
-    println!("|---|---|---|");
-    for Answer { what, asked, reached } in all {
-        println!("| {what} | {asked} | {reached} |");
+    println!("Summary; ratios as median, lowest to highest:\n");
+    println!("| measurement | result |");
+    println!("|---|---|");
+    for Measurement { what, result } in all {
+        println!("| {what} | {result} |");
     }
     println!();
     Ok(())

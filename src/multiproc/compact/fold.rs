@@ -7,8 +7,8 @@ use crate::file::key;
 use crate::file::layout::{Entries, Layout, LayoutError};
 use crate::file::name::{FileKind, FileName};
 use crate::model::{GaugeMode, LabelSet};
-use crate::multiproc::sum::Sum;
-use crate::multiproc::targets::Targets;
+use crate::multiproc::merge::exact_sum::Sum;
+use crate::multiproc::merge::key_table::Targets;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 

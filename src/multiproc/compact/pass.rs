@@ -9,9 +9,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::dirs::{Dirs, give_to_owner_of};
+use super::compactor::{CompactFiles, Compaction, GRACE};
 use super::fold::{Fold, Kept};
-use super::{CompactFiles, Compaction, GRACE};
+use super::locked_dir::{Dirs, give_to_owner_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
@@ -23,13 +23,13 @@ use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
 use crate::logging::log_line;
 use crate::model::{GaugeMode, clock};
-use crate::multiproc::archive::ArchiveFile;
-use crate::multiproc::directory::{retired_names, series_names};
+use crate::multiproc::dir_lock::CompactorLock;
+use crate::multiproc::inspect::{retired_names, series_names};
 use crate::multiproc::liveness::{Proof, Verdict};
-use crate::multiproc::lock::CompactorLock;
 use crate::multiproc::prober::{Freshness, Prober};
-use crate::multiproc::problem::Cause;
-use crate::multiproc::scan::retired_name;
+use crate::multiproc::read::cached_archive::ArchiveFile;
+use crate::multiproc::read::dir_scan::retired_name;
+use crate::multiproc::skipped::Cause;
 
 const READ_AND_WRITE: u32 = 0o666;
 const OWNER: u32 = 0o600;

@@ -136,19 +136,19 @@ fn bind_and_read(set: fn(&Bound, usize)) {
 }
 
 #[test]
-fn an_address_that_is_set_once_is_the_same_for_all_and_its_value_whole() {
+fn all_threads_see_the_same_address_and_a_complete_value() {
     set_once_in_two_threads(Ordering::AcqRel, Ordering::Acquire);
 }
 
 #[test]
 #[should_panic(expected = "a value is not whole")]
-fn setting_an_address_without_release_shows_a_value_in_part() {
+fn setting_an_address_without_release_shows_an_incomplete_value() {
     set_once_in_two_threads(Ordering::Acquire, Ordering::Acquire);
 }
 
 #[test]
 #[should_panic(expected = "a value is not whole")]
-fn losing_the_race_without_acquire_shows_a_value_in_part() {
+fn losing_the_race_without_acquire_shows_an_incomplete_value() {
     set_once_in_two_threads(Ordering::AcqRel, Ordering::Relaxed);
 }
 
@@ -159,6 +159,6 @@ fn the_value_of_the_parent_never_counts_in_the_child() {
 
 #[test]
 #[should_panic(expected = "the value of the parent counts in the child")]
-fn an_epoch_that_is_stored_before_the_value_makes_the_one_of_the_parent_count() {
+fn storing_the_epoch_before_the_value_counts_the_value_of_the_parent() {
     bind_and_read(Bound::set_epoch_first);
 }

@@ -92,24 +92,24 @@ fn record_and_move<G: Gated>(mover: Mover) {
 }
 
 #[test]
-fn what_passes_a_gate_is_moved_once() {
+fn recordings_through_a_gate_are_moved_exactly_once() {
     record_and_move::<Gate>(Mover::Looks);
 }
 
 #[test]
 #[should_panic(expected = "something is lost")]
-fn a_mover_that_does_not_look_whether_somebody_is_inside_loses_something() {
+fn a_mover_that_ignores_recordings_in_progress_loses_values() {
     record_and_move::<Gate>(Mover::Rushes);
 }
 
 #[test]
 #[should_panic(expected = "something is lost")]
-fn leaving_without_release_loses_something() {
+fn leaving_a_gate_without_release_loses_values() {
     record_and_move::<without_release::gate::Gate>(Mover::Looks);
 }
 
 #[test]
 #[should_panic(expected = "something is lost")]
-fn looking_without_acquire_loses_something() {
+fn reading_the_count_of_a_gate_without_acquire_loses_values() {
     record_and_move::<without_acquire::gate::Gate>(Mover::Looks);
 }

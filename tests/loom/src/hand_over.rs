@@ -78,35 +78,35 @@ fn write_in_both<O: Indexes>() -> u64 {
 }
 
 #[test]
-fn the_next_owner_goes_on_where_the_one_before_has_stopped() {
+fn the_next_owner_continues_from_the_last_value() {
     assert!(count_in_both::<Owners>() > 0, "in some run the index is handed over");
 }
 
 #[test]
-fn everything_the_owner_before_has_done_comes_before_the_next_one() {
+fn stores_of_the_previous_owner_happen_before_the_next_owner() {
     assert!(write_in_both::<Owners>() > 0, "in some run the index is handed over");
 }
 
 #[test]
 #[should_panic(expected = "an increment is lost")]
-fn giving_back_without_release_loses_increments() {
+fn returning_an_index_without_release_loses_increments() {
     count_in_both::<without_release::owners::Owners>();
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn giving_back_without_release_orders_nothing() {
+fn returning_an_index_without_release_orders_nothing() {
     write_in_both::<without_release::owners::Owners>();
 }
 
 #[test]
 #[should_panic(expected = "an increment is lost")]
-fn taking_without_acquire_loses_increments() {
+fn taking_an_index_without_acquire_loses_increments() {
     count_in_both::<without_acquire::owners::Owners>();
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
-fn taking_without_acquire_orders_nothing() {
+fn taking_an_index_without_acquire_orders_nothing() {
     write_in_both::<without_acquire::owners::Owners>();
 }

@@ -48,7 +48,7 @@ macro_rules! indexes {
 indexes!(Owners, without_acquire::owners::Owners, without_release::owners::Owners);
 
 #[test]
-fn every_index_is_given_out_at_most_once() {
+fn every_index_is_assigned_at_most_once() {
     model_bounded(3, || {
         let owners = Owners::with_free(2);
         let others: Vec<_> = (0..2)

@@ -92,6 +92,6 @@ fn threads_that_append_at_once_lose_nothing_and_keep_their_order() {
 
 #[test]
 #[should_panic(expected = "a node is not whole")]
-fn linking_a_node_without_release_shows_it_in_part() {
+fn linking_a_node_without_release_shows_an_incomplete_node() {
     push_and_read(Ordering::Acquire);
 }

@@ -60,7 +60,7 @@ fn append_and_read(append: fn(&File, usize)) {
 }
 
 #[test]
-fn an_entry_is_whole_once_used_covers_it() {
+fn an_entry_is_complete_once_used_covers_it() {
     append_and_read(|file, entry| {
         file.write(entry);
         file.publish(entry, Ordering::Release);
@@ -69,7 +69,7 @@ fn an_entry_is_whole_once_used_covers_it() {
 
 #[test]
 #[should_panic(expected = "an entry is not whole")]
-fn used_that_is_stored_before_the_entry_shows_it_in_part() {
+fn storing_used_before_the_entry_shows_an_incomplete_entry() {
     append_and_read(|file, entry| {
         file.publish(entry, Ordering::Release);
         file.write(entry);
@@ -78,7 +78,7 @@ fn used_that_is_stored_before_the_entry_shows_it_in_part() {
 
 #[test]
 #[should_panic(expected = "an entry is not whole")]
-fn used_that_is_stored_relaxed_shows_an_entry_in_part() {
+fn storing_used_relaxed_shows_an_incomplete_entry() {
     append_and_read(|file, entry| {
         file.write(entry);
         file.publish(entry, Ordering::Relaxed);

@@ -15,12 +15,12 @@ fn holds(name: &str, config: &Config) {
 }
 
 #[test]
-fn files_of_ours_are_counted_once() {
+fn own_files_are_counted_once() {
     holds("two files of ours", &Config { own: 2, own_increments: 2, ..BASE });
 }
 
 #[test]
-fn files_come_and_go_while_a_directory_is_listed() {
+fn files_are_created_and_removed_while_a_directory_is_listed() {
     let config = Config { own: 0, pythons: 2, slow_listing: true, ..BASE };
     holds("slow listing, Python", &config);
     let config = Config { pythons: 1, slow_listing: true, attempts: 1, ..BASE };
@@ -28,13 +28,13 @@ fn files_come_and_go_while_a_directory_is_listed() {
 }
 
 #[test]
-fn a_pid_comes_back_at_any_moment() {
+fn a_pid_is_reused_at_any_moment() {
     let config = Config { own: 0, pythons: 3, ..BASE };
     holds("a pid three times", &config);
 }
 
 #[test]
-fn a_pid_comes_back_beside_a_file_of_ours() {
+fn a_pid_is_reused_beside_an_own_file() {
     let config = Config { pythons: 2, attempts: 1, ..BASE };
     holds("a pid twice and a file of ours", &config);
 }

@@ -24,12 +24,12 @@ fn unlinking_before_publishing_loses_counts() {
 }
 
 #[test]
-fn listing_a_source_by_a_name_that_comes_back_loses_counts() {
+fn listing_a_source_by_a_reused_name_loses_counts() {
     breaks(Mistake::ReusableName, &PYTHON, Broken::Lost);
 }
 
 #[test]
-fn a_reader_that_does_not_look_again_misses_counts() {
+fn a_reader_that_does_not_retry_misses_counts() {
     breaks(Mistake::NoSecondLook, &OWN, Broken::Missed);
 }
 

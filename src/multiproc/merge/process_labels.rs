@@ -19,7 +19,7 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The label values of all writers that were there at the last scrape.
 #[derive(Default)]
-pub(super) struct ProcessLabels {
+pub(crate) struct ProcessLabels {
     /// By id: writers in several directories may have the same one.
     writers: Map<Box<str>, Vec<Writer>>,
     scrape: u64,
@@ -41,7 +41,7 @@ struct Writer {
 
 /// What becomes of the label values of writers that are not among the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(crate) enum Absent {
     Forgotten,
     /// The sources may be older than what is known.
     Kept,
@@ -49,11 +49,11 @@ pub(super) enum Absent {
 
 /// The label values of one scrape.
 #[derive(Debug, Default)]
-pub(super) struct Labelling {
+pub(crate) struct Labelling {
     /// All values, each once.
-    pub(super) labels: Vec<Arc<str>>,
+    pub(crate) labels: Vec<Arc<str>>,
     /// The index of its value for each source.
-    pub(super) by_source: Vec<u32>,
+    pub(crate) by_source: Vec<u32>,
 }
 
 /// A writer that is seen for the first time.
@@ -69,7 +69,7 @@ struct Newcomer<'s> {
 
 impl ProcessLabels {
     /// The label values for the sources of a scrape. `dirs` has the names of all directories, by number.
-    pub(super) fn assign(
+    pub(crate) fn assign(
         &mut self,
         sources: &[Source],
         dirs: &[String],

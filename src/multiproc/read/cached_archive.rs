@@ -8,11 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::gauge::SourceState;
-use super::merge::{Merge, Origin, Place, Words};
-use super::plans::Plan;
-use super::problem::Cause;
-use super::scan::ArchiveFigures;
+use super::dir_scan::ArchiveFigures;
 use crate::error::{Error, ErrorKind};
 use crate::file::archive::{ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN};
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
@@ -20,6 +16,10 @@ use crate::file::name::{FileName, IdKind};
 use crate::file::place;
 use crate::file::reader::{self, ReadError};
 use crate::file::sys::Identity;
+use crate::multiproc::merge::gauge::SourceState;
+use crate::multiproc::merge::plan::Plan;
+use crate::multiproc::merge::state::{Merge, Origin, Place, Words};
+use crate::multiproc::skipped::Cause;
 
 /// What is known of the archive of a directory.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> crate::error::Result<Option<Arc
 }
 
 /// An archive as it was read, for as long as it is the one of its directory.
-pub(super) struct KnownArchive {
+pub(crate) struct KnownArchive {
     file: ArchiveFile,
     sources: HashSet<Box<str>>,
     sections: Vec<KnownSection>,
@@ -136,7 +136,7 @@ struct KnownSection {
 
 impl KnownArchive {
     /// The archive of a directory: the known one, if it is still that.
-    pub(super) fn look(
+    pub(crate) fn look(
         dir: &Path,
         known: Option<KnownArchive>,
     ) -> Result<Option<KnownArchive>, Cause> {
@@ -167,17 +167,17 @@ impl KnownArchive {
         KnownArchive { file, sources, sections, figures, error }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         self.file.identity
     }
 
     /// The names of the files that it holds.
-    pub(super) fn sources(&self) -> &HashSet<Box<str>> {
+    pub(crate) fn sources(&self) -> &HashSet<Box<str>> {
         &self.sources
     }
 
     /// Adds what it holds.
-    pub(super) fn add(&mut self, merge: &mut Merge, dir: &Path) -> Option<ArchiveFigures> {
+    pub(crate) fn add(&mut self, merge: &mut Merge, dir: &Path) -> Option<ArchiveFigures> {
         let path = &ArchiveFile::path(dir);
         if let Some(error) = self.error {
             merge.problems.add(path, Cause::Archive(error));
@@ -212,7 +212,7 @@ impl KnownArchive {
 }
 
 /// An archive that is held open, so that no other file gets its identity.
-pub(super) struct ArchiveFile {
+pub(crate) struct ArchiveFile {
     _file: File,
     identity: Identity,
     mode: u32,
@@ -220,17 +220,17 @@ pub(super) struct ArchiveFile {
 }
 
 impl ArchiveFile {
-    pub(super) fn path(dir: &Path) -> PathBuf {
+    pub(crate) fn path(dir: &Path) -> PathBuf {
         dir.join(ARCHIVE_NAME)
     }
 
     /// Reads the archive of a directory whole; `None` where there is none.
-    pub(super) fn open(dir: &Path) -> Result<Option<ArchiveFile>, Cause> {
+    pub(crate) fn open(dir: &Path) -> Result<Option<ArchiveFile>, Cause> {
         ArchiveFile::read(reader::open(&ArchiveFile::path(dir)))
     }
 
     /// The same, in a directory that is open.
-    pub(super) fn open_at(dir: &File) -> Result<Option<ArchiveFile>, Cause> {
+    pub(crate) fn open_at(dir: &File) -> Result<Option<ArchiveFile>, Cause> {
         ArchiveFile::read(reader::open_at(dir, ARCHIVE_NAME))
     }
 
@@ -255,16 +255,16 @@ impl ArchiveFile {
         Ok(Some(ArchiveFile { _file: file, identity, mode: metadata.mode(), bytes }))
     }
 
-    pub(super) fn decode(&self) -> Result<Archive<'_>, ArchiveError> {
+    pub(crate) fn decode(&self) -> Result<Archive<'_>, ArchiveError> {
         Archive::decode(&self.bytes)
     }
 
     /// The permissions.
-    pub(super) fn mode(&self) -> u32 {
+    pub(crate) fn mode(&self) -> u32 {
         self.mode
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 }

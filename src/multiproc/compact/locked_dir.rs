@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 
 use crate::file::archive::RETIRED_DIR;
 use crate::file::sys;
-use crate::multiproc::lock::CompactorLock;
+use crate::multiproc::dir_lock::CompactorLock;
 
 /// The directory that is locked and, once it is there, the one in it for retired files. Neither is found by
 /// its path again.

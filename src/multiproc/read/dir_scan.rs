@@ -12,20 +12,20 @@ use std::io;
 use std::iter::Peekable;
 use std::path::Path;
 
-use super::archive::{ArchiveFile, KnownArchive};
-use super::directory::{retired_names, series_names};
-use super::known::{Candidate, Found, Known, Tools};
-use super::liveness::Liveness;
-use super::merge::Place;
-use super::problem::Cause;
+use super::cached_archive::{ArchiveFile, KnownArchive};
+use super::cached_file::{Candidate, Found, Known, Tools};
 use crate::file::archive::RETIRED_DIR;
 use crate::file::name::{FileName, IdKind};
 use crate::file::place;
 use crate::file::sys::{self, Identity, Stat};
+use crate::multiproc::inspect::{retired_names, series_names};
+use crate::multiproc::liveness::Liveness;
+use crate::multiproc::merge::state::Place;
+use crate::multiproc::skipped::Cause;
 
 /// What became of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub(crate) enum Attempt {
     Consistent,
     /// A compactor came in between.
     Moved,
@@ -33,7 +33,7 @@ pub(super) enum Attempt {
 
 /// Whether live gauges of dead processes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeadGauges {
+pub(crate) enum DeadGauges {
     Skipped,
     /// Another mode than that of their files may count them.
     Read,
@@ -41,20 +41,20 @@ pub(super) enum DeadGauges {
 
 /// What a directory has besides samples.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Census {
-    pub(super) alive: u64,
-    pub(super) dead: u64,
-    pub(super) unknown: u64,
-    pub(super) archive: Option<ArchiveFigures>,
+pub(crate) struct Census {
+    pub(crate) alive: u64,
+    pub(crate) dead: u64,
+    pub(crate) unknown: u64,
+    pub(crate) archive: Option<ArchiveFigures>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ArchiveFigures {
-    pub(super) generation: u64,
+pub(crate) struct ArchiveFigures {
+    pub(crate) generation: u64,
     /// Unix seconds.
-    pub(super) written: f64,
-    pub(super) bytes: u64,
-    pub(super) series: u64,
+    pub(crate) written: f64,
+    pub(crate) bytes: u64,
+    pub(crate) series: u64,
 }
 
 impl Census {
@@ -69,7 +69,7 @@ impl Census {
 
 /// What is known of a directory.
 #[derive(Default)]
-pub(super) struct KnownDirectory {
+pub(crate) struct KnownDirectory {
     listing: Option<Listing>,
     files: KnownFiles,
     retired: KnownFiles,
@@ -107,7 +107,7 @@ impl Listing {
 }
 
 /// Adds everything in a directory to a merge, in the order of names, the archive last.
-pub(super) fn read_directory(
+pub(crate) fn read_directory(
     tools: &mut Tools<'_>,
     dir: &Path,
     known: &mut KnownDirectory,
@@ -279,6 +279,6 @@ fn take(known: &mut Peekable<impl Iterator<Item = Box<Known>>>, name: &str) -> O
 }
 
 /// The name of a retired file among the sources of an archive.
-pub(super) fn retired_name(name: &str) -> String {
+pub(crate) fn retired_name(name: &str) -> String {
     [RETIRED_DIR, "/", name].concat()
 }

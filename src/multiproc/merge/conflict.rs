@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::merge::Merge;
-use super::tables::Family;
+use super::catalog::Family;
+use super::state::Merge;
 use crate::error::{Error, ErrorKind};
 use crate::model::{GaugeMode, MetricType};
 
 /// A family on which processes disagree. One is counted at each scrape.
 #[derive(Debug)]
-pub(super) enum Conflict {
+pub(crate) enum Conflict {
     /// It is left out, because another family has one of its names.
     Name { family: Named, other: Named },
     /// It is merged by the last of its modes, as no rule names another.
@@ -20,14 +20,14 @@ pub(super) enum Conflict {
 
 /// A family by its type and name.
 #[derive(Debug)]
-pub(super) struct Named(MetricType, String);
+pub(crate) struct Named(MetricType, String);
 
 impl Conflict {
     /// The values of the label `reason` of `multiprom_merge_conflicts_total`.
-    pub(super) const REASONS: [&'static str; 3] = ["name", "mode", "series"];
+    pub(crate) const REASONS: [&'static str; 3] = ["name", "mode", "series"];
 
     /// Which of the reasons it is.
-    pub(super) fn reason(&self) -> usize {
+    pub(crate) fn reason(&self) -> usize {
         match self {
             Conflict::Name { .. } => 0,
             Conflict::Mode { .. } => 1,
@@ -35,7 +35,7 @@ impl Conflict {
         }
     }
 
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         Error::new(ErrorKind::Conflict, self)
     }
 }
@@ -76,7 +76,7 @@ impl Named {
 impl Merge {
     /// The numbers of the families that are exported, by name, with their groups in order; and the conflicts among
     /// the families of this scrape that are kept. A rule may name the mode of a gauge.
-    pub(super) fn exported(
+    pub(crate) fn exported(
         &mut self,
         is_kept: impl Fn(&Family) -> bool,
         has_rule: impl Fn(&Family) -> bool,

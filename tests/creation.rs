@@ -15,7 +15,7 @@ use multiprom::{Liveness, list_files};
 
 use crate::support::mount::{self, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, processes_with_argument};
-use crate::support::survivor::{Obedient, log_lines, merged, said, survivor, value};
+use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, survivor, value};
 use crate::support::{TestDir, assert_success, skip, wait_for};
 
 /// Directories of one worker, with three files each.
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 #[test]
-fn no_reader_ever_sees_a_file_that_is_empty_damaged_or_unlocked() {
+fn readers_never_see_a_file_that_is_empty_damaged_or_unlocked() {
     let mut seen = Seen::default();
     watch(&mut seen, births);
     for mount in mount::each() {
@@ -41,7 +41,7 @@ fn no_reader_ever_sees_a_file_that_is_empty_damaged_or_unlocked() {
 }
 
 #[test]
-fn without_proc_files_are_born_as_whole_under_a_hidden_name() {
+fn without_proc_files_are_created_under_a_hidden_name() {
     if !can_hide_proc() {
         return skip("a mount namespace needs root");
     }
@@ -51,7 +51,7 @@ fn without_proc_files_are_born_as_whole_under_a_hidden_name() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_left_alone_and_another_one_is_used() {
+fn an_existing_file_is_not_replaced_and_another_name_is_used() {
     let mut ways = vec![survivor as fn(&str, &Path) -> Command];
     if can_hide_proc() {
         ways.push(|scenario, dir| without_proc(&survivor(scenario, dir)));
@@ -61,12 +61,12 @@ fn a_name_that_is_taken_is_left_alone_and_another_one_is_used() {
     for way in ways {
         for (before, after) in [("histogram_", ".db"), (".histogram_", ".db.new")] {
             let dir = TestDir::new("taken");
-            let mut worker = Obedient::start(&mut way("obey", dir.path()));
-            worker.tell("summary first");
+            let mut worker = ControlledWorker::start(&mut way("commands", dir.path()));
+            worker.execute("summary first");
             let id = list_files(dir.path()).unwrap().pop().unwrap().id;
             let taken = dir.path().join(format!("{before}{id}{after}"));
             fs::write(&taken, "mine").unwrap();
-            worker.tell("record");
+            worker.execute("record");
             assert_eq!(fs::read(&taken).unwrap(), b"mine");
             fs::remove_file(&taken).unwrap();
             let files = list_files(dir.path()).unwrap();
@@ -83,12 +83,12 @@ fn a_name_that_is_taken_is_left_alone_and_another_one_is_used() {
 }
 
 #[test]
-fn where_links_are_denied_files_are_created_under_a_hidden_name() {
+fn if_links_are_denied_files_are_created_under_a_hidden_name() {
     for error in [libc::EACCES, libc::EPERM, libc::ENOSYS, libc::EXDEV] {
         let dir = TestDir::new("no-links");
         let output = denied(dir.path(), error, &["linkat"]);
         let merged = merged(dir.path());
-        let recorded = said(&output, "recorded");
+        let recorded = printed(&output, "recorded");
         for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "level_sum"] {
             assert_eq!(value(&merged, series), recorded, "{error}: {series}");
         }
@@ -102,13 +102,13 @@ fn where_links_are_denied_files_are_created_under_a_hidden_name() {
 }
 
 #[test]
-fn files_that_cannot_get_a_name_leave_nothing_behind_and_are_tried_once_a_second() {
+fn failed_creations_leave_no_files_and_are_retried_once_a_second() {
     let dir = TestDir::new("no-names");
     let output = denied(dir.path(), libc::EACCES, &["linkat", "renameat2"]);
     // One try, and one more each second.
-    assert!(said(&output, "created") <= 1.0 + said(&output, "seconds"), "{output:?}");
+    assert!(printed(&output, "created") <= 1.0 + printed(&output, "seconds"), "{output:?}");
     // Those of the allocator.
-    assert!(said(&output, "mappings") < 10.0, "{output:?}");
+    assert!(printed(&output, "mappings") < 10.0, "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let lines = log_lines(&output);
     assert!(lines.len() == 1 && lines[0].contains("Permission denied"), "{lines:#?}");

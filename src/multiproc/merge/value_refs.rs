@@ -1,10 +1,10 @@
 //! Where values are and what they are added to, in 4 to 6 bytes for each: there may be very many.
 
-use super::tables::Number;
+use super::catalog::Number;
 
 /// The values of a file in the order in which they are there, and the sum or gauge that each belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     /// How many words each value is behind the one before. Values that are farther have [`NOBODY`] in between.
     steps: Vec<u16>,
     numbers: Numbers,
@@ -20,7 +20,7 @@ enum Numbers {
 }
 
 /// The number that belongs to nothing.
-pub(super) const NOBODY: usize = 0;
+pub(crate) const NOBODY: usize = 0;
 
 /// How many values ahead of the current one are fetched.
 const AHEAD: usize = 16;
@@ -33,7 +33,7 @@ impl Default for Numbers {
 
 impl Slots {
     /// Empties them, and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.steps.clear();
         self.last = 0;
         match &mut self.numbers {
@@ -42,12 +42,12 @@ impl Slots {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
     /// Gives back the memory that is not used.
-    pub(super) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.steps.shrink_to_fit();
         match &mut self.numbers {
             Numbers::Narrow(numbers) => numbers.shrink_to_fit(),
@@ -56,7 +56,7 @@ impl Slots {
     }
 
     /// Appends a value, which is behind all others.
-    pub(super) fn push(&mut self, word: u32, number: Number) {
+    pub(crate) fn push(&mut self, word: u32, number: Number) {
         while word - self.last > u32::from(u16::MAX) {
             self.push_step(u16::MAX, NOBODY as u32);
         }
@@ -78,7 +78,7 @@ impl Slots {
     }
 
     /// Shows all to a visitor, from one on.
-    pub(super) fn visit(&self, from: usize, visitor: &mut impl Visitor) {
+    pub(crate) fn visit(&self, from: usize, visitor: &mut impl Visitor) {
         match &self.numbers {
             Numbers::Narrow(numbers) => visit(&self.steps, numbers, from, visitor),
             Numbers::Wide(numbers) => visit(&self.steps, numbers, from, visitor),
@@ -87,7 +87,7 @@ impl Slots {
 }
 
 /// What is done with each value. Its methods are to be inlined: they run for every value of every scrape.
-pub(super) trait Visitor {
+pub(crate) trait Visitor {
     /// Has a word brought near, which will be visited soon.
     #[inline]
     fn fetch(&self, word: u32) {

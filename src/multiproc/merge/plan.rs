@@ -4,25 +4,25 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use super::slots::Slots;
-use super::tables::{Number, Target};
+use super::catalog::{Number, Target};
+use super::value_refs::Slots;
 use crate::file::layout::Layout;
 use crate::model::MetricType;
 
 /// What is known of a file's entries. Files of one program are alike, and share it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
-    pub(super) metric_type: MetricType,
-    pub(super) layout: Layout,
-    pub(super) slots: Slots,
+pub(crate) struct Plan {
+    pub(crate) metric_type: MetricType,
+    pub(crate) layout: Layout,
+    pub(crate) slots: Slots,
     /// Entries that were looked at.
-    pub(super) entries: usize,
+    pub(crate) entries: usize,
     /// The families of its entries, each with the first help text that it has there.
-    pub(super) families: Vec<(u32, Option<Number>)>,
+    pub(crate) families: Vec<(u32, Option<Number>)>,
     /// Problems of keys, each once.
-    pub(super) unusable: Vec<u32>,
+    pub(crate) unusable: Vec<u32>,
     /// The number of its first key, where all others follow in the order of their numbers.
-    pub(super) run: Option<u32>,
+    pub(crate) run: Option<u32>,
 }
 
 impl Plan {
@@ -39,7 +39,7 @@ impl Plan {
     }
 
     /// Begins another one, in the same memory.
-    pub(super) fn begin(&mut self, metric_type: MetricType, layout: Layout) {
+    pub(crate) fn begin(&mut self, metric_type: MetricType, layout: Layout) {
         (self.metric_type, self.layout, self.run) = (metric_type, layout, Some(0));
         self.slots.clear();
         self.entries = 0;
@@ -48,12 +48,12 @@ impl Plan {
     }
 
     /// The number of the key that would follow in the order of numbers.
-    pub(super) fn next_in_run(&self) -> u32 {
+    pub(crate) fn next_in_run(&self) -> u32 {
         self.run.map_or(0, |first| first + self.entries as u32)
     }
 
     /// Notes that the next key, behind which this one is expected, had to be looked for.
-    pub(super) fn note_jump(&mut self, expected: u32) {
+    pub(crate) fn note_jump(&mut self, expected: u32) {
         if self.entries == 0 {
             self.run = Some(expected - 1);
         } else if self.next_in_run() + 1 != expected {
@@ -61,7 +61,7 @@ impl Plan {
         }
     }
 
-    pub(super) fn note_family(&mut self, target: Target) {
+    pub(crate) fn note_family(&mut self, target: Target) {
         if target.family == u32::MAX {
             return;
         }
@@ -74,7 +74,7 @@ impl Plan {
 
 /// The plans of all files, each once, and which of them the current scrape has followed.
 #[derive(Default)]
-pub(super) struct Plans {
+pub(crate) struct Plans {
     /// By the hash of their slots.
     known: HashMap<u64, Arc<Plan>, foldhash::fast::RandomState>,
     /// The one of the file before, which the next one mostly has too.
@@ -88,17 +88,17 @@ pub(super) struct Plans {
 }
 
 impl Plans {
-    pub(super) fn take_spare(&mut self) -> Plan {
+    pub(crate) fn take_spare(&mut self) -> Plan {
         self.spare.take().unwrap_or_else(Plan::new)
     }
 
     /// The plan of the file before.
-    pub(super) fn last(&self) -> Option<Arc<Plan>> {
+    pub(crate) fn last(&self) -> Option<Arc<Plan>> {
         self.last.clone()
     }
 
     /// Notes that a file has this plan, which is kept once.
-    pub(super) fn share(&mut self, plan: Plan) -> Arc<Plan> {
+    pub(crate) fn share(&mut self, plan: Plan) -> Arc<Plan> {
         let is_last = self.last.as_ref().is_some_and(|last| **last == plan);
         let shared = match &self.last {
             Some(last) if is_last => Arc::clone(last),
@@ -123,26 +123,26 @@ impl Plans {
     }
 
     /// Notes that a file has this plan.
-    pub(super) fn follow(&mut self, plan: &Arc<Plan>) {
+    pub(crate) fn follow(&mut self, plan: &Arc<Plan>) {
         if plan.metric_type != MetricType::Gauge {
             self.followed.push(Arc::clone(plan));
         }
     }
 
     /// Takes back what was noted of the last file, which has this plan.
-    pub(super) fn unfollow(&mut self, plan: &Plan) {
+    pub(crate) fn unfollow(&mut self, plan: &Plan) {
         if plan.metric_type != MetricType::Gauge {
             self.followed.pop();
         }
     }
 
     /// Begins to note from the start.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.followed.clear();
     }
 
     /// Counts what was followed. `false` where it is as it was.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(crate) fn settle(&mut self) -> bool {
         self.followed.sort_unstable_by_key(Arc::as_ptr);
         let runs = self.followed.chunk_by(Arc::ptr_eq).map(|run| (&run[0], run.len() as u32));
         let settled = self.settled.iter().map(|(plan, files)| (plan, *files));
@@ -157,12 +157,12 @@ impl Plans {
     }
 
     /// Each plan that was followed, and by how many files.
-    pub(super) fn settled(&self) -> impl Iterator<Item = &(Arc<Plan>, u32)> {
+    pub(crate) fn settled(&self) -> impl Iterator<Item = &(Arc<Plan>, u32)> {
         self.settled.iter()
     }
 
     /// Forgets the plans that no file has.
-    pub(super) fn forget_unused(&mut self) {
+    pub(crate) fn forget_unused(&mut self) {
         self.last = None;
         self.known.retain(|_, plan| Arc::strong_count(plan) > 1);
     }

@@ -7,22 +7,22 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::index::Index;
-use super::problem::KeyProblem;
-use super::targets::{Targets, make_room};
+use super::hash_index::Index;
+use super::key_table::{Targets, make_room};
 use crate::file::key::{self, Key};
 use crate::file::name::FileKind;
 use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
+use crate::multiproc::skipped::KeyProblem;
 use crate::prefetch::prefetch;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The number of a sum or of a gauge. They begin at 1, so that one that may be missing takes no more room.
-pub(super) type Number = NonZeroU32;
+pub(crate) type Number = NonZeroU32;
 
 /// Where the value of an entry goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(crate) enum Goal {
     /// It is added to the sum with this number.
     Sum(Number),
     /// It contributes to the gauge with this number.
@@ -39,18 +39,18 @@ const LABELS_AHEAD: usize = 8;
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    pub(super) goal: Goal,
+pub(crate) struct Target {
+    pub(crate) goal: Goal,
     /// Of no family where the key is unusable.
-    pub(super) family: u32,
+    pub(crate) family: u32,
     /// Its help text, among those of the family, counted from 1.
-    pub(super) help: Option<Number>,
+    pub(crate) help: Option<Number>,
 }
 
 /// A family of one name and one type. Files may have another one of the name with another type.
-pub(super) struct Family {
-    pub(super) name: Box<str>,
-    pub(super) metric_type: MetricType,
+pub(crate) struct Family {
+    pub(crate) name: Box<str>,
+    pub(crate) metric_type: MetricType,
     /// The families that have a name in common with this one and take precedence over it.
     rivals: Vec<u32>,
     helps: Vec<Box<str>>,
@@ -65,25 +65,25 @@ pub(super) struct Family {
 }
 
 /// The samples of one label set, as numbers of sums and gauges.
-pub(super) struct Group {
-    pub(super) labels: KeptLabels,
+pub(crate) struct Group {
+    pub(crate) labels: KeptLabels,
     /// By rising bound; what is counted in each bucket alone.
     #[expect(clippy::box_collection, reason = "most groups have none")]
     buckets: Option<Box<Vec<(f64, Number)>>>,
     /// The total of a counter, or the value of a gauge.
-    pub(super) value: Option<Number>,
-    pub(super) count: Option<Number>,
-    pub(super) sum: Option<Number>,
+    pub(crate) value: Option<Number>,
+    pub(crate) count: Option<Number>,
+    pub(crate) sum: Option<Number>,
 }
 
 /// All keys that were met.
 #[derive(Default)]
-pub(super) struct Tables {
-    pub(super) families: Vec<Family>,
+pub(crate) struct Tables {
+    pub(crate) families: Vec<Family>,
     by_name: FamilyIndex<u32>,
     targets: Map<MetricType, Targets<Target>>,
     /// What is wrong with keys that cannot be used.
-    pub(super) unusable: Vec<KeyProblem>,
+    pub(crate) unusable: Vec<KeyProblem>,
     sums: u32,
     gauges: u32,
 }
@@ -99,26 +99,26 @@ enum KeyPart {
 
 impl Tables {
     /// How long tables of sums and of gauges are.
-    pub(super) fn lens(&self) -> (usize, usize) {
+    pub(crate) fn lens(&self) -> (usize, usize) {
         (self.sums as usize + 1, self.gauges as usize + 1)
     }
 
     /// The keys of a type.
-    pub(super) fn targets(&self, metric_type: MetricType) -> Option<&Targets<Target>> {
+    pub(crate) fn targets(&self, metric_type: MetricType) -> Option<&Targets<Target>> {
         self.targets.get(&metric_type)
     }
 
     /// The keys of a type, to be put back.
-    pub(super) fn take_targets(&mut self, metric_type: MetricType) -> Targets<Target> {
+    pub(crate) fn take_targets(&mut self, metric_type: MetricType) -> Targets<Target> {
         self.targets.remove(&metric_type).unwrap_or_default()
     }
 
-    pub(super) fn put_targets(&mut self, metric_type: MetricType, targets: Targets<Target>) {
+    pub(crate) fn put_targets(&mut self, metric_type: MetricType, targets: Targets<Target>) {
         self.targets.insert(metric_type, targets);
     }
 
     /// Finds out what a key stands for.
-    pub(super) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
+    pub(crate) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
         let key = key::decode(bytes).map_err(KeyProblem::Malformed);
         key.and_then(|key| self.target(kind, &key)).unwrap_or_else(|problem| {
             self.unusable.push(problem);
@@ -241,7 +241,7 @@ impl Family {
     /// Of families with a name in common that with the lowest value is exported. Names and types alone decide, so
     /// that it stays the same when processes come and go. Gauges are last, because they may disappear with their
     /// processes, and what they hide would come and go with them.
-    pub(super) fn precedence(&self) -> (u8, &str) {
+    pub(crate) fn precedence(&self) -> (u8, &str) {
         let of_type = match self.metric_type {
             MetricType::Histogram => 0,
             MetricType::Summary => 1,
@@ -258,12 +258,12 @@ impl Family {
     }
 
     /// The numbers of the families that take precedence over this one where they are exported too.
-    pub(super) fn rivals(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn rivals(&self) -> impl Iterator<Item = usize> {
         self.rivals.iter().map(|number| *number as usize)
     }
 
     /// Puts the groups in the order of their labels.
-    pub(super) fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         if self.order.len() < self.groups.len() {
             let new = self.order.len() as u32..self.groups.len() as u32;
             make_room(&mut self.order, new.len());
@@ -274,7 +274,7 @@ impl Family {
 
     /// The groups, in order after [`sort`](Family::sort). That is not the order in which they are in memory: those
     /// that come soon are fetched, and then their labels.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         let group = |at: &u32| &self.groups[*at as usize];
         self.order.iter().enumerate().map(move |(number, at)| {
             if let Some(ahead) = self.order.get(number + GROUPS_AHEAD) {
@@ -289,16 +289,16 @@ impl Family {
     }
 
     /// Whether rendered labels show what any format would show.
-    pub(super) fn is_rendered(&self) -> bool {
+    pub(crate) fn is_rendered(&self) -> bool {
         !self.has_other_names
     }
 
     /// Whether a series of the family has a label of this name.
-    pub(super) fn has_label(&self, name: &str) -> bool {
+    pub(crate) fn has_label(&self, name: &str) -> bool {
         self.label_names.binary_search_by(|other| (**other).cmp(name)).is_ok()
     }
 
-    pub(super) fn help_text(&self, help: Number) -> &str {
+    pub(crate) fn help_text(&self, help: Number) -> &str {
         &self.helps[help.get() as usize - 1]
     }
 
@@ -339,7 +339,7 @@ impl Family {
 }
 
 impl Group {
-    pub(super) fn buckets(&self) -> &[(f64, Number)] {
+    pub(crate) fn buckets(&self) -> &[(f64, Number)] {
         self.buckets.as_ref().map_or(&[], |buckets| buckets)
     }
 

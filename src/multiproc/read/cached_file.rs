@@ -11,13 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::gauge::SourceState;
-use super::liveness::{Proof, Verdict};
-use super::merge::{Merge, Origin, Place};
-use super::plans::Plan;
-use super::prober::{Freshness, Prober, VALIDITY};
-use super::problem::Cause;
-use super::scan::DeadGauges;
+use super::dir_scan::DeadGauges;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
 use crate::file::name::{FileName, IdKind};
 use crate::file::read_map::ReadMap;
@@ -25,10 +19,16 @@ use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
 use crate::file::words::bytes_of;
 use crate::model::GaugeMode;
+use crate::multiproc::liveness::{Proof, Verdict};
+use crate::multiproc::merge::gauge::SourceState;
+use crate::multiproc::merge::plan::Plan;
+use crate::multiproc::merge::state::{Merge, Origin, Place};
+use crate::multiproc::prober::{Freshness, Prober, VALIDITY};
+use crate::multiproc::skipped::Cause;
 
 /// How the values of known files are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     #[default]
     Read,
     /// By mappings, which a truncation would make fatal but for the guard of the process.
@@ -36,8 +36,8 @@ pub(super) enum Access {
 }
 
 /// What is known of a file.
-pub(super) struct Known {
-    pub(super) name: Box<str>,
+pub(crate) struct Known {
+    pub(crate) name: Box<str>,
     stat: Stat,
     plan: Arc<Plan>,
     /// Bytes of the file that the plan covers.
@@ -58,14 +58,14 @@ impl Known {
 }
 
 /// A file to be added.
-pub(super) struct Candidate<'a> {
-    pub(super) dir: &'a File,
-    pub(super) dir_path: &'a Path,
+pub(crate) struct Candidate<'a> {
+    pub(crate) dir: &'a File,
+    pub(crate) dir_path: &'a Path,
     /// Whether the names of the directory are those of the scrape before.
-    pub(super) is_same_listing: bool,
-    pub(super) text: &'a str,
-    pub(super) name: FileName<'a>,
-    pub(super) place: Place,
+    pub(crate) is_same_listing: bool,
+    pub(crate) text: &'a str,
+    pub(crate) name: FileName<'a>,
+    pub(crate) place: Place,
 }
 
 impl Candidate<'_> {
@@ -75,8 +75,8 @@ impl Candidate<'_> {
 }
 
 /// A file as it was found.
-pub(super) struct Found {
-    pub(super) stat: Stat,
+pub(crate) struct Found {
+    pub(crate) stat: Stat,
     /// Where it had to be opened.
     file: Option<File>,
     /// What holds of what was known.
@@ -84,31 +84,31 @@ pub(super) struct Found {
 }
 
 /// What became of a file.
-pub(super) struct Added {
+pub(crate) struct Added {
     /// To be remembered.
-    pub(super) known: Option<Box<Known>>,
-    pub(super) verdict: Verdict,
+    pub(crate) known: Option<Box<Known>>,
+    pub(crate) verdict: Verdict,
     /// It ends before the values that it had: everything is to be read again.
-    pub(super) is_truncated: bool,
+    pub(crate) is_truncated: bool,
 }
 
 /// What files are read with.
-pub(super) struct Tools<'a> {
-    pub(super) merge: &'a mut Merge,
-    pub(super) reader: &'a mut Reader,
-    pub(super) prober: &'a mut Prober,
-    pub(super) access: Access,
-    pub(super) dead_gauges: DeadGauges,
+pub(crate) struct Tools<'a> {
+    pub(crate) merge: &'a mut Merge,
+    pub(crate) reader: &'a mut Reader,
+    pub(crate) prober: &'a mut Prober,
+    pub(crate) access: Access,
+    pub(crate) dead_gauges: DeadGauges,
     /// How many more files may be kept open.
-    pub(super) spare: usize,
+    pub(crate) spare: usize,
     /// Whether writers live, by the hash of directory and id.
-    pub(super) writers: HashMap<u64, Verdict, foldhash::fast::RandomState>,
-    pub(super) now: Instant,
+    pub(crate) writers: HashMap<u64, Verdict, foldhash::fast::RandomState>,
+    pub(crate) now: Instant,
 }
 
 impl Tools<'_> {
     /// Looks whether a file is as it was; `None` where there is nothing to be added.
-    pub(super) fn find(
+    pub(crate) fn find(
         &mut self,
         it: &Candidate<'_>,
         mut known: Option<Box<Known>>,
@@ -150,7 +150,7 @@ impl Tools<'_> {
     }
 
     /// Adds a file that was found; `None` where it has gone since.
-    pub(super) fn add(&mut self, it: &Candidate<'_>, found: Found) -> Option<Added> {
+    pub(crate) fn add(&mut self, it: &Candidate<'_>, found: Found) -> Option<Added> {
         let Found { stat, mut file, known } = found;
         let id = match (&known, &file) {
             (Some(known), _) if known.is_own && it.name.has_unique_form() => IdKind::Unique,
@@ -329,7 +329,7 @@ struct Learnt {
 }
 
 /// Adds a file of which nothing is known.
-pub(super) fn learn(merge: &mut Merge, reader: &mut Reader, origin: &Origin<'_>, file: &File) {
+pub(crate) fn learn(merge: &mut Merge, reader: &mut Reader, origin: &Origin<'_>, file: &File) {
     read_whole(merge, reader, origin, file, None);
 }
 
@@ -399,7 +399,7 @@ enum Followed {
 mod tests {
     use super::*;
     use crate::file::fault_guard::guard_mappings;
-    use crate::multiproc::tables::Number;
+    use crate::multiproc::merge::catalog::Number;
     use std::fs;
 
     /// A file of the Python client, with as many entries that it has pages behind the first.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
-use super::problem::UNKNOWN_NAME;
+use super::skipped::UNKNOWN_NAME;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
 use crate::file::name::{FileName, IdKind};

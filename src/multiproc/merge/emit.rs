@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::collector::Settings;
-use super::conflicts::Conflict;
+use super::catalog::{Family, Group, Number};
+use super::conflict::Conflict;
 use super::gauge::{Contribution, Reduced, reduce};
-use super::merge::Merge;
-use super::processes::Labelling;
-use super::tables::{Family, Group, Number};
+use super::process_labels::Labelling;
+use super::state::Merge;
 use crate::model::{
     FamilyMetadata, FamilySink, GaugeMode, MetricType, RenderedLabels, Sample, SampleKind,
 };
+use crate::multiproc::collector::Settings;
 
 /// The help text of a family whose files have none, which is what the Python client says then.
 const NO_HELP: &str = "Multiprocess metric";
@@ -19,7 +19,7 @@ const NO_HELP: &str = "Multiprocess metric";
 const EXPORTED_PREFIX: &str = "exported_";
 
 /// Gives families to `out`, by their numbers. Returns the conflicts that show only in the values.
-pub(super) fn emit(
+pub(crate) fn emit(
     merge: &Merge,
     exported: &[usize],
     settings: &Settings,

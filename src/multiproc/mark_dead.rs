@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::directory::{retired_names, series_names};
+use super::inspect::{retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
 use crate::error::{Error, ErrorKind, Result};

@@ -8,19 +8,19 @@
 /// What is left out is exact for each addition (Knuth, "The Art of Computer Programming", volume 2, section
 /// 4.2.2, theorem B), and is added up with 53 more bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     high: f64,
     low: f64,
 }
 
 impl Sum {
     /// A sum of one number, which keeps its sign if it is 0.
-    pub(super) fn of(value: f64) -> Sum {
+    pub(crate) fn of(value: f64) -> Sum {
         Sum { high: value, low: -0.0 }
     }
 
     #[inline]
-    pub(super) fn add(&mut self, value: f64) {
+    pub(crate) fn add(&mut self, value: f64) {
         let sum = self.high + value;
         let added = sum - self.high;
         self.low += (self.high - (sum - added)) + (value - added);
@@ -28,20 +28,20 @@ impl Sum {
     }
 
     /// Adds another sum, of which nothing is rounded first.
-    pub(super) fn add_sum(&mut self, other: Sum) {
+    pub(crate) fn add_sum(&mut self, other: Sum) {
         self.add(other.high);
         self.low += other.low;
     }
 
     /// The sum, rounded once.
-    pub(super) fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         let sum = self.high + self.low;
         // Of infinite sums there is no rest.
         if self.high.is_finite() { sum } else { self.high }
     }
 
     /// The sum as two numbers, of which the second is 0 where one is enough.
-    pub(super) fn parts(self) -> (f64, f64) {
+    pub(crate) fn parts(self) -> (f64, f64) {
         let high = self.value();
         if !high.is_finite() {
             return (high, 0.0);

@@ -1,13 +1,13 @@
 //! What the bytes of keys stand for.
 
-use super::index::Index;
+use super::hash_index::Index;
 use crate::file::layout::{Entries, Entry, WORD_LEN};
 
 /// The keys of one metric type, each looked at once, and what they stand for.
 ///
 /// Processes that run the same program write the same keys in the same order. So the key behind the
 /// last one is tried first, by comparing bytes: most entries are neither hashed nor checked.
-pub(super) struct Targets<T> {
+pub(crate) struct Targets<T> {
     /// The heads of the keys in the order of their first appearance, back to back.
     heads: Vec<u8>,
     known: Vec<Known<T>>,
@@ -39,13 +39,13 @@ impl<T> Default for Targets<T> {
 
 impl<T: Copy> Targets<T> {
     /// Expects the keys of a file from one on: mostly from the first.
-    pub(super) fn begin_at(&mut self, number: u32) {
+    pub(crate) fn begin_at(&mut self, number: u32) {
         self.expected = number as usize;
     }
 
     /// The next entry, if its key is the expected one.
     #[inline]
-    pub(super) fn next<'a>(&mut self, entries: &mut Entries<'a>) -> Option<(Entry<'a>, T)> {
+    pub(crate) fn next<'a>(&mut self, entries: &mut Entries<'a>) -> Option<(Entry<'a>, T)> {
         let known = self.known.get(self.expected)?;
         let entry = entries.next_with_head(known.head(&self.heads))?;
         self.expected += 1;
@@ -53,7 +53,7 @@ impl<T: Copy> Targets<T> {
     }
 
     /// Whether all entries have the keys that were met from one on, in the same order. Gives each value.
-    pub(super) fn is_run(
+    pub(crate) fn is_run(
         &self,
         mut entries: Entries<'_>,
         first: u32,
@@ -70,19 +70,19 @@ impl<T: Copy> Targets<T> {
     }
 
     /// The number of the key that is expected next.
-    pub(super) fn expected(&self) -> u32 {
+    pub(crate) fn expected(&self) -> u32 {
         self.expected as u32
     }
 
     /// What an entry stands for, if its key is known; the one behind it is expected next.
-    pub(super) fn find(&mut self, entry: &Entry<'_>) -> Option<T> {
+    pub(crate) fn find(&mut self, entry: &Entry<'_>) -> Option<T> {
         let is_it = |at: u32| self.known[at as usize].head(&self.heads) == entry.head;
         let at = self.by_head.find(self.by_head.hash(entry.head), is_it)? as usize;
         self.expected = at + 1;
         Some(self.known[at].target)
     }
 
-    pub(super) fn insert(&mut self, entry: &Entry<'_>, target: T) {
+    pub(crate) fn insert(&mut self, entry: &Entry<'_>, target: T) {
         // OK because heads are words, of which a key has fewer than 2^16, and all keys fewer than 2^32.
         let (start, len) = ((self.heads.len() / WORD_LEN) as u32, entry.head.len() / WORD_LEN);
         make_room(&mut self.heads, entry.head.len());
@@ -95,7 +95,7 @@ impl<T: Copy> Targets<T> {
 }
 
 /// Makes room for some more in steps of an eighth: there may be very many, and doubling would waste as much again.
-pub(super) fn make_room<T>(items: &mut Vec<T>, count: usize) {
+pub(crate) fn make_room<T>(items: &mut Vec<T>, count: usize) {
     if items.capacity() - items.len() < count {
         items.reserve_exact(count.max(items.len() / 8).max(4));
     }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 /// An open-addressed table, at most three quarters full.
 #[derive(Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     hasher: RandomState,
     /// Hash and number plus one; 0 where nothing is.
     slots: Vec<u64>,
@@ -18,14 +18,14 @@ const FIRST_LEN: usize = 8;
 
 impl Index {
     /// The hash of what a number stands for.
-    pub(super) fn hash(&self, bytes: &[u8]) -> u32 {
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(bytes);
         (hasher.finish() >> 32) as u32
     }
 
     /// The number with this hash for which `is_it` holds.
-    pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
@@ -41,7 +41,7 @@ impl Index {
     }
 
     /// Adds a number that is not in the table.
-    pub(super) fn insert(&mut self, hash: u32, number: u32) {
+    pub(crate) fn insert(&mut self, hash: u32, number: u32) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }

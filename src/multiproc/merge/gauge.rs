@@ -5,16 +5,16 @@ use crate::model::GaugeMode;
 
 /// One process's value of a gauge series.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Contribution {
+pub(crate) struct Contribution {
     /// Which of the sources of the scrape it is from.
-    pub(super) source: u32,
-    pub(super) value: f64,
+    pub(crate) source: u32,
+    pub(crate) value: f64,
     /// When it was set, where the most recent counts.
-    pub(super) time: f64,
+    pub(crate) time: f64,
     /// Whether it is the sum of many processes, as many as the time says: where the mean counts.
-    pub(super) is_sum: bool,
+    pub(crate) is_sum: bool,
     /// Declared and never set, as far as the file can tell.
-    pub(super) is_unset: bool,
+    pub(crate) is_unset: bool,
 }
 
 impl Contribution {
@@ -25,20 +25,20 @@ impl Contribution {
 
 /// The modes that files have for one gauge family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Modes(u16);
+pub(crate) struct Modes(u16);
 
 impl Modes {
-    pub(super) fn insert(&mut self, mode: GaugeMode) {
+    pub(crate) fn insert(&mut self, mode: GaugeMode) {
         self.0 |= 1 << mode as u16;
     }
 
     /// Whether processes disagree.
-    pub(super) fn are_several(self) -> bool {
+    pub(crate) fn are_several(self) -> bool {
         !self.0.is_power_of_two() && self.0 != 0
     }
 
     /// The modes by their names.
-    pub(super) fn by_name(self) -> Vec<GaugeMode> {
+    pub(crate) fn by_name(self) -> Vec<GaugeMode> {
         let is_in = |mode: &GaugeMode| self.0 & 1 << *mode as u16 != 0;
         let mut modes: Vec<GaugeMode> = GaugeMode::ALL.into_iter().filter(is_in).collect();
         modes.sort_unstable_by_key(|mode| mode.as_str());
@@ -47,44 +47,44 @@ impl Modes {
 
     /// The mode that decides: the one whose name is last. It is that of the last file in the order of names, which
     /// begin with the mode; the Python client takes that of the file that it reads last.
-    pub(super) fn deciding(self) -> Option<GaugeMode> {
+    pub(crate) fn deciding(self) -> Option<GaugeMode> {
         self.by_name().pop()
     }
 }
 
 /// Where contributions are from.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The number of the directory.
-    pub(super) dir: u32,
-    pub(super) id: Box<str>,
+    pub(crate) dir: u32,
+    pub(crate) id: Box<str>,
     /// How much of the id is the name of the process: all of it, if the writer chose it.
-    pub(super) process_len: usize,
+    pub(crate) process_len: usize,
     /// Of the file.
-    pub(super) mode: GaugeMode,
+    pub(crate) mode: GaugeMode,
     /// Whether the id was given when the file was retired: those of one process differ.
-    pub(super) is_retired: bool,
+    pub(crate) is_retired: bool,
     /// Whether it is what an archive holds of one process.
-    pub(super) is_archived: bool,
+    pub(crate) is_archived: bool,
     /// Of a file in a directory that is read as a whole.
-    pub(super) identity: Option<Identity>,
-    pub(super) state: SourceState,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) state: SourceState,
 }
 
 impl Source {
     /// The name of the process.
-    pub(super) fn process(&self) -> &str {
+    pub(crate) fn process(&self) -> &str {
         &self.id[..self.process_len]
     }
 
     /// Whether no other writer ever has the id.
-    pub(super) fn has_unique_id(&self) -> bool {
+    pub(crate) fn has_unique_id(&self) -> bool {
         self.process_len < self.id.len()
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SourceState {
+pub(crate) enum SourceState {
     /// Its writer lives, or nobody can tell.
     Live,
     Dead,
@@ -94,7 +94,7 @@ pub(super) enum SourceState {
 
 /// What a gauge series is exported as.
 #[derive(Debug, PartialEq)]
-pub(super) enum Reduced {
+pub(crate) enum Reduced {
     Nothing,
     One(f64),
     /// The values of these sources, each by itself.
@@ -105,7 +105,7 @@ pub(super) enum Reduced {
 ///
 /// A gauge that was never set takes no part in the minimum, the maximum, the mean and the most recent
 /// value; NaN hides no number in minimum and maximum.
-pub(super) fn reduce(
+pub(crate) fn reduce(
     mode: GaugeMode,
     contributions: &[Contribution],
     sources: &[Source],

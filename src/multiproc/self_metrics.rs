@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::collector::DirectoryLabels;
-use super::directory;
-use super::scan::{ArchiveFigures, Census};
+use super::inspect;
+use super::read::dir_scan::{ArchiveFigures, Census};
 use crate::file::place;
 use crate::model::{FamilySink, clock};
 
@@ -24,7 +24,7 @@ pub(super) fn emit(
     files.sample(&[("state", "dead")], sum(|census| census.dead));
     files.sample(&[("state", "unknown")], sum(|census| census.unknown));
     let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
-    let names: Vec<String> = dirs.iter().zip(directory::names(dirs)).map(label).collect();
+    let names: Vec<String> = dirs.iter().zip(inspect::names(dirs)).map(label).collect();
     let now = clock::now();
     let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
         let archives = names.iter().zip(censuses);

@@ -6,39 +6,39 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::catalog::{Goal, Group, Number, Tables, Target};
+use super::exact_sum::Sum;
 use super::gauge::{Contribution, Modes, Source, SourceState};
-use super::plans::{Plan, Plans};
-use super::problem::{Cause, Problems};
-use super::slots::{NOBODY, Visitor};
-use super::sum::Sum;
-use super::tables::{Goal, Group, Number, Tables, Target};
-use super::targets::make_room;
+use super::key_table::make_room;
+use super::plan::{Plan, Plans};
+use super::value_refs::{NOBODY, Visitor};
 use crate::file::layout::{Entries, Entry, Layout, LayoutError};
 use crate::file::name::{FileKind, FileName, IdKind};
 use crate::file::read_map::ReadMap;
 use crate::file::reader::Snapshot;
 use crate::file::sys::Identity;
 use crate::model::GaugeMode;
+use crate::multiproc::skipped::{Cause, Problems};
 
 /// The most sums and gauges that no file has any more, besides as many as are in use.
 const MAX_STALE: usize = 1024;
 
 /// What depends on the order of files.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FamilyState {
+pub(crate) struct FamilyState {
     /// The scrape in which it was met last.
-    pub(super) scrape: u64,
+    pub(crate) scrape: u64,
     help: Option<Number>,
     /// Of gauges: those of all its files, and of the archive.
-    pub(super) modes: Modes,
+    pub(crate) modes: Modes,
 }
 
 /// Everything that scrapes have learnt, and the sums of the current one.
 #[derive(Default)]
-pub(super) struct Merge {
-    pub(super) tables: Tables,
+pub(crate) struct Merge {
+    pub(crate) tables: Tables,
     plans: Plans,
-    pub(super) scrape: u64,
+    pub(crate) scrape: u64,
     /// By number. The first one is nobody's.
     sums: Vec<Sum>,
     /// Of how many entries each sum is.
@@ -46,16 +46,16 @@ pub(super) struct Merge {
     /// Values of a file, until they are added.
     passing: Vec<f64>,
     gauges: Vec<Vec<Contribution>>,
-    pub(super) families: Vec<FamilyState>,
+    pub(crate) families: Vec<FamilyState>,
     /// The number of the directory that is being read.
-    pub(super) dir: u32,
+    pub(crate) dir: u32,
     /// Where the values of gauges are from: a file, or a section of an archive.
-    pub(super) sources: Vec<Source>,
-    pub(super) problems: Problems,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) problems: Problems,
 }
 
 /// The words of a file, in which the plan knows its way.
-pub(super) trait Words {
+pub(crate) trait Words {
     /// A word, counted from the start of the file; 0 where there is none.
     fn word(&self, at: u32) -> u64;
 
@@ -87,19 +87,19 @@ impl Words for ReadMap {
 
 /// Where entries are from.
 #[derive(Clone, Copy)]
-pub(super) struct Origin<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) file: &'a str,
-    pub(super) name: FileName<'a>,
+pub(crate) struct Origin<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) file: &'a str,
+    pub(crate) name: FileName<'a>,
     /// Of a file in a directory that is read as a whole.
-    pub(super) identity: Option<Identity>,
-    pub(super) state: SourceState,
-    pub(super) place: Place,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) state: SourceState,
+    pub(crate) place: Place,
 }
 
 /// Where entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In a file that has the name that its writer gave it.
     File,
     /// In one that has the name that a compactor gave it.
@@ -109,7 +109,7 @@ pub(super) enum Place {
 
 impl Origin<'_> {
     /// For those who tell of it.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.join(self.file)
     }
 
@@ -122,7 +122,7 @@ impl Merge {
     /// Begins a scrape: nothing is added up yet. What too much of is of no file any more is forgotten; then
     /// the plans of all files are void, and `false` is given.
     #[must_use]
-    pub(super) fn begin(&mut self) -> bool {
+    pub(crate) fn begin(&mut self) -> bool {
         let used = self.counts.iter().filter(|count| **count > 0).count()
             + self.gauges.iter().filter(|gauge| !gauge.is_empty()).count();
         let stale = self.sums.len() + self.gauges.len() - used;
@@ -136,7 +136,7 @@ impl Merge {
     }
 
     /// Begins again, within a scrape.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.scrape += 1;
         self.sums.fill(Sum::default());
         self.gauges.iter_mut().for_each(Vec::clear);
@@ -146,7 +146,7 @@ impl Merge {
     }
 
     /// Ends the adding up: only now is it known which sums there are.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.plans.settle() || self.counts.len() < self.sums.len() {
             self.counts.clear();
             self.counts.resize(self.sums.len(), 0);
@@ -158,7 +158,7 @@ impl Merge {
 
     /// Adds a file that is not known, if it has the keys of the file before in the same order and nothing
     /// else.
-    pub(super) fn follow_last(
+    pub(crate) fn follow_last(
         &mut self,
         origin: &Origin<'_>,
         snapshot: &Snapshot<'_>,
@@ -192,7 +192,7 @@ impl Merge {
 
     /// Adds a file that is not known, or whose plan does not hold any more. `begun` is the plan of a walk that
     /// met a damaged entry: the entries before that are not added again.
-    pub(super) fn learn(
+    pub(crate) fn learn(
         &mut self,
         origin: &Origin<'_>,
         begun: Option<&Plan>,
@@ -212,7 +212,7 @@ impl Merge {
 
     /// Adds a file by its plan, and then the entries that are new in it, of which the plan that is given tells
     /// too.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         plan: Arc<Plan>,
         origin: &Origin<'_>,
@@ -368,13 +368,13 @@ impl Merge {
     }
 
     /// A sum, if any file of this scrape has it.
-    pub(super) fn sum(&self, number: Option<Number>) -> Option<f64> {
+    pub(crate) fn sum(&self, number: Option<Number>) -> Option<f64> {
         let at = number?.get() as usize;
         (self.counts[at] > 0).then(|| self.sums[at].value())
     }
 
     /// The sum of several, if any file of this scrape has one of them.
-    pub(super) fn sum_of(&self, numbers: impl Iterator<Item = Number>) -> Option<f64> {
+    pub(crate) fn sum_of(&self, numbers: impl Iterator<Item = Number>) -> Option<f64> {
         let numbers = numbers.map(|number| number.get() as usize);
         let sums = numbers.filter(|at| self.counts[*at] > 0).map(|at| self.sums[at]);
         let sum = sums.reduce(|mut sum, other| {
@@ -384,24 +384,24 @@ impl Merge {
         sum.map(Sum::value)
     }
 
-    pub(super) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
+    pub(crate) fn gauge(&self, number: Option<Number>) -> &[Contribution] {
         number.map_or(&[], |number| &self.gauges[number.get() as usize])
     }
 
     /// The help text of a family in this scrape.
-    pub(super) fn help(&self, family: usize) -> Option<&str> {
+    pub(crate) fn help(&self, family: usize) -> Option<&str> {
         Some(self.tables.families[family].help_text(self.families[family].help?))
     }
 
     /// What is counted in each bucket of a group alone, by rising bound, as far as files of this scrape have
     /// the buckets.
-    pub(super) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, f64)> {
+    pub(crate) fn buckets(&self, group: &Group) -> impl Iterator<Item = (f64, f64)> {
         let buckets = group.buckets().iter();
         buckets.filter_map(|(bound, number)| Some((*bound, self.sum(Some(*number))?)))
     }
 
     /// The same of several groups together.
-    pub(super) fn buckets_of(&self, groups: &[&Group]) -> Vec<(f64, f64)> {
+    pub(crate) fn buckets_of(&self, groups: &[&Group]) -> Vec<(f64, f64)> {
         let mut all: Vec<(f64, Number)> =
             groups.iter().flat_map(|group| group.buckets()).copied().collect();
         all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -411,14 +411,14 @@ impl Merge {
     }
 
     /// Whether processes have different bounds.
-    pub(super) fn has_bucket_conflict(&self, group: &Group) -> bool {
+    pub(crate) fn has_bucket_conflict(&self, group: &Group) -> bool {
         let counts = group.buckets().iter().map(|(_, number)| self.counts[number.get() as usize]);
         let mut counts = counts.filter(|count| *count > 0);
         let first = counts.next();
         counts.any(|other| Some(other) != first)
     }
 
-    pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
+    pub(crate) fn mode(&self, family: usize) -> Option<GaugeMode> {
         self.families[family].modes.deciding()
     }
 }

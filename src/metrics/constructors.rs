@@ -1,0 +1,38 @@
+//! The constructors of all metric types.
+
+use super::{Counter, Gauge, Histogram, MetricBuilder, Static, Summary};
+
+/// Implements the constructors of metric types.
+macro_rules! impl_constructors {
+    ($($type:ident: $a:literal),*) => {$(
+        impl $type {
+            #[doc = concat!("Declares ", $a, " as a [`Static`].")]
+            ///
+            /// # Panics
+            ///
+            #[doc = concat!(
+                "If the name is not a metric name, which in a static fails the build. Use [`builder`](",
+                stringify!($type),
+                "::builder) for names that are known only at run time."
+            )]
+            pub const fn declare(name: &'static str, help: &'static str) -> Static<$type> {
+                Static::new(name, help)
+            }
+
+            #[doc = concat!("Builds ", $a, " whose name is known only at run time.")]
+            pub fn builder(
+                name: impl Into<String>,
+                help: impl Into<String>,
+            ) -> MetricBuilder<$type> {
+                MetricBuilder::new(name.into(), help.into())
+            }
+        }
+    )*};
+}
+
+impl_constructors!(
+    Counter: "a counter",
+    Gauge: "a gauge",
+    Histogram: "a histogram",
+    Summary: "a summary"
+);

@@ -1,0 +1,101 @@
+//! A process that writes series files and merges their directory.
+
+use multiprom::{
+    Backend, Collector, Counter, ErrorKind, FamilySink, Gauge, GaugeMode, MultiProcessCollector,
+    Registry,
+};
+
+use crate::support::TestDir;
+
+fn in_memory() -> Registry {
+    Registry::builder().backend(Backend::in_memory()).build().unwrap()
+}
+
+/// Lines without comments and without the metrics of multiprom itself.
+fn samples(registry: &Registry) -> Vec<String> {
+    let text = registry.render(None).to_string();
+    let is_sample = |line: &&str| !line.starts_with('#') && !line.starts_with("multiprom_");
+    let mut lines: Vec<String> = text.lines().filter(is_sample).map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Registries of one directory, with a counter of 2 and a gauge of 5.
+fn recorded(dir: &TestDir) -> Registry {
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    Counter::builder("jobs", "Jobs.").register(&registry).unwrap().inc_by(2.0);
+    let level = Gauge::builder("level", "Level.").mode(GaugeMode::Sum);
+    level.register(&registry).unwrap().set(5.0);
+    registry
+}
+
+#[test]
+fn a_collector_registered_on_its_own_directory_shows_each_series_once() {
+    let dir = TestDir::new("own-directory");
+    let registry = recorded(&dir);
+    // Another process's share, as another store of this process writes it.
+    recorded(&dir);
+    assert_eq!(samples(&registry), ["jobs_total 2", "level 5"]);
+    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
+    assert_eq!(samples(&registry), ["jobs_total 4", "level 10"]);
+    assert_eq!(registry.sample_value("multiprom_repeated_families_total", &[]), None);
+}
+
+#[test]
+fn nested_registries_leave_out_the_families_of_a_directory_that_any_collector_reads() {
+    let dir = TestDir::new("own-directory-nested");
+    let link = TestDir::new("own-directory-link");
+    let link = link.path().join("link");
+    std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+    let library = recorded(&dir);
+    let middle = in_memory();
+    middle.register(library.clone()).unwrap();
+    let application = in_memory();
+    application.register(middle).unwrap();
+    Counter::builder("hits", "Hits.").register(&application).unwrap().inc();
+    assert_eq!(samples(&application), ["hits_total 1", "jobs_total 2", "level 5"]);
+    recorded(&dir);
+    application.register(MultiProcessCollector::new(&link).unwrap()).unwrap();
+    assert_eq!(samples(&application), ["hits_total 1", "jobs_total 4", "level 10"]);
+    assert_eq!(application.sample_value("multiprom_repeated_families_total", &[]), None);
+    // By itself the library shows what this process has.
+    assert_eq!(samples(&library), ["jobs_total 2", "level 5"]);
+}
+
+#[test]
+fn a_collector_of_another_directory_hides_nothing() {
+    let (dir, other) = (TestDir::new("own-directory-a"), TestDir::new("own-directory-b"));
+    let registry = recorded(&dir);
+    registry.register(MultiProcessCollector::new(other.path()).unwrap()).unwrap();
+    assert_eq!(samples(&registry), ["jobs_total 2", "level 5"]);
+}
+
+#[test]
+fn a_registry_that_would_contain_itself_is_an_error() {
+    let (first, second) = (in_memory(), in_memory());
+    let kind = |result: multiprom::Result<()>| result.unwrap_err().kind();
+    assert_eq!(kind(first.register(first.clone())), ErrorKind::Usage);
+    first.register(second.clone()).unwrap();
+    assert_eq!(kind(second.register(first.clone())), ErrorKind::Usage);
+    let third = in_memory();
+    second.register(third.clone()).unwrap();
+    assert_eq!(kind(third.register(first)), ErrorKind::Usage);
+}
+
+/// Wraps a registry, so that registration cannot see it.
+struct Wrapped(Registry);
+
+impl Collector for Wrapped {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.0.collect(out);
+    }
+}
+
+#[test]
+fn a_registry_that_contains_itself_behind_another_collector_is_exported_once() {
+    let registry = in_memory();
+    Counter::builder("hits", "Hits.").register(&registry).unwrap().inc();
+    registry.register(Wrapped(registry.clone())).unwrap();
+    assert_eq!(samples(&registry), ["hits_total 1"]);
+}
