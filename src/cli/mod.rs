@@ -86,11 +86,11 @@ fn print_usage(error: &clap::Error) -> ExitCode {
 /// Whether a message may wait for a slow reader of standard error.
 static IS_PATIENT: AtomicBool = AtomicBool::new(true);
 
-/// Writes one line to standard error. Commands that serve drop the line instead of waiting.
+/// Writes one line to standard error, with the causes of an error. Commands that serve drop the line instead of waiting.
 fn print_message(message: &dyn std::fmt::Display) {
     if IS_PATIENT.load(Ordering::Relaxed) {
         // OK because there is no other place to report it.
-        let _ = io::stderr().write_all(format!("multiprom: {message}\n").as_bytes());
+        let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
     } else {
         logging::write_line(message);
     }

@@ -1,6 +1,5 @@
 //! The directory of `run`: its path, its reset at the start, and its lock against a reset by another `run`.
 
-use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -25,13 +24,13 @@ enum Origin {
 
 impl Origin {
     /// Adds to an error that the directory comes from the environment, as the command line does not contain it.
-    fn name_in(self, dir: &Path, error: Error) -> Error {
-        match (self, error.source()) {
-            (Origin::Environment, Some(cause)) => {
+    fn name_in(self, error: Error) -> Error {
+        match self {
+            Origin::Environment => {
                 let message = format!(
-                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
+                    "{error:#}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
                 );
-                Error::at(error.kind(), dir, message)
+                Error::new(error.kind(), message)
             }
             _ => error,
         }
@@ -77,7 +76,7 @@ impl RunDir {
             _ if arguments.reset => Earlier::Forgotten,
             _ => Earlier::Kept,
         };
-        new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
+        new_dir.create(&dir).map_err(|error| origin.name_in(error))?;
         let lock = match earlier {
             Earlier::Forgotten => reset(&dir, origin)?,
             Earlier::Kept => match RunLock::lock_shared(&dir) {
@@ -151,7 +150,7 @@ impl RunDir {
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
             None => print_message(&line),
             Some(error) => {
-                print_message(&format_args!("{line}, because memory cannot be used: {error}"));
+                print_message(&format_args!("{line}, because memory cannot be used: {error:#}"));
             }
         }
         if let Some(Err(error)) = &self.lock {
