@@ -82,7 +82,7 @@ pub use model::{
     BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
     Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets,
     NativeHistogram, RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
-    WithUnit,
+    UnknownMode, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -68,7 +68,7 @@ impl Endpoint {
             Endpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
                 print_message(&format_args!(
-                    "{error}: the command runs without an endpoint, and listening is retried every {seconds} s"
+                    "{error:#}: the command runs without an endpoint, and listening is retried every {seconds} s"
                 ));
             }
         }

@@ -132,7 +132,7 @@ fn json(file: &FileInfo) -> Vec<u8> {
         .text("state", Some(&file.liveness.to_string()))
         .value("retired", file.is_retired)
         .text("layout", file.layout)
-        .text("error", file.error.as_ref().map(ToString::to_string).as_deref())
+        .text("error", file.error.as_ref().map(|it| format!("{it:#}")).as_deref())
         .value("entries", file.entries)
         .value("used", file.used)
         .value("size", file.len);
@@ -149,7 +149,7 @@ fn archive_json(archive: &ArchiveInfo) -> Vec<u8> {
         .value("entries", archive.series)
         .value("processes", archive.processes)
         .value("sources", archive.sources.len())
-        .text("error", archive.error.as_ref().map(ToString::to_string).as_deref())
+        .text("error", archive.error.as_ref().map(|it| format!("{it:#}")).as_deref())
         .value("size", archive.len);
     object.end()
 }

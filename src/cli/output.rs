@@ -26,7 +26,7 @@ pub(super) fn set_slow_reader(policy: SlowReader) {
 pub(super) fn print_message(message: &dyn std::fmt::Display) {
     if WAITS_FOR_READER.load(Ordering::Relaxed) {
         // OK because there is no other place to report it.
-        let _ = io::stderr().write_all(format!("multiprom: {message}\n").as_bytes());
+        let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
     } else {
         logging::write_line(message);
     }

@@ -1,6 +1,5 @@
 //! The directory of `run`: its path, its reset at the start, and its lock against a reset by another `run`.
 
-use std::error::Error as _;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -26,13 +25,13 @@ enum DirOrigin {
 
 impl DirOrigin {
     /// Adds to an error that the directory comes from the environment, as the command line does not contain it.
-    fn name_in(self, dir: &Path, error: Error) -> Error {
-        match (self, error.source()) {
-            (DirOrigin::Environment, Some(cause)) => {
+    fn name_in(self, error: Error) -> Error {
+        match self {
+            DirOrigin::Environment => {
                 let message = format!(
-                    "{cause}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
+                    "{error:#}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
                 );
-                Error::at(error.kind(), dir, message)
+                Error::new(error.kind(), message)
             }
             _ => error,
         }
@@ -78,7 +77,7 @@ impl RunDir {
             _ if arguments.reset => EndedValues::Removed,
             _ => EndedValues::Kept,
         };
-        new_dir.create(&dir).map_err(|error| origin.name_in(&dir, error))?;
+        new_dir.create(&dir).map_err(|error| origin.name_in(error))?;
         let lock = match earlier {
             EndedValues::Removed => reset(&dir, origin)?,
             EndedValues::Kept => match RunLock::lock_shared(&dir) {
@@ -152,7 +151,7 @@ impl RunDir {
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
             None => print_message(&line),
             Some(error) => {
-                print_message(&format_args!("{line}, because memory cannot be used: {error}"));
+                print_message(&format_args!("{line}, because memory cannot be used: {error:#}"));
             }
         }
         if let Some(Err(error)) = &self.lock {

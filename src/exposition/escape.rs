@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use crate::error::{Error, ErrorKind};
 use crate::model::name;
 
 /// How names that do not match `[a-zA-Z_:][a-zA-Z0-9_:]*` (label names: the same without the colon) are written.
@@ -131,6 +132,12 @@ impl fmt::Display for UnknownEscaping {
 }
 
 impl std::error::Error for UnknownEscaping {}
+
+impl From<UnknownEscaping> for Error {
+    fn from(error: UnknownEscaping) -> Error {
+        Error::new(ErrorKind::Usage, error)
+    }
+}
 
 impl FromStr for Escaping {
     type Err = UnknownEscaping;

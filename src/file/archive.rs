@@ -110,14 +110,7 @@ impl fmt::Display for ArchiveError {
     }
 }
 
-impl std::error::Error for ArchiveError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ArchiveError::EntryMalformed { error } => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for ArchiveError {}
 
 /// An archive whose checksum matches.
 #[derive(Clone, Copy, Debug)]

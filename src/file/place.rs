@@ -33,7 +33,7 @@ pub(crate) enum PlaceError {
 impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PlaceError::Open(error) => error.fmt(f),
+            PlaceError::Open(_) => f.write_str("cannot be opened"),
             PlaceError::FileSystem(kind) => {
                 let names = SUPPORTED.map(|(_, name)| name).join(", ");
                 write!(f, "file system type {kind} is none of {names}")

@@ -50,8 +50,8 @@ impl ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReadError::Open(error) => write!(f, "cannot open: {error}"),
-            ReadError::Read(error) => write!(f, "cannot read: {error}"),
+            ReadError::Open(_) => f.write_str("cannot be opened"),
+            ReadError::Read(_) => f.write_str("cannot be read"),
             ReadError::NotRegular => f.write_str("not a regular file"),
             ReadError::Linked => f.write_str("file has more than one name"),
             ReadError::Empty => f.write_str("file is empty"),
@@ -64,8 +64,9 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ReadError::Open(error) | ReadError::Read(error) => Some(error),
-            ReadError::Layout(error) => Some(error),
-            ReadError::NotRegular | ReadError::Linked | ReadError::Empty => None,
+            ReadError::NotRegular | ReadError::Linked | ReadError::Empty | ReadError::Layout(_) => {
+                None
+            }
         }
     }
 }

@@ -72,10 +72,10 @@ impl WriteError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WriteError::Directory(error) => write!(f, "cannot open the directory: {error}"),
-            WriteError::Create(error) => write!(f, "cannot create a series file: {error}"),
-            WriteError::Reserve(error) => write!(f, "cannot reserve space: {error}"),
-            WriteError::Map(error) => write!(f, "cannot map the series file: {error}"),
+            WriteError::Directory(_) => f.write_str("cannot open the directory"),
+            WriteError::Create(_) => f.write_str("cannot create a series file"),
+            WriteError::Reserve(_) => f.write_str("cannot reserve space"),
+            WriteError::Map(_) => f.write_str("cannot map the series file"),
             WriteError::KeyTooLong { len } => {
                 write!(f, "key has {len} bytes, the limit is {MAX_KEY_LEN}")
             }

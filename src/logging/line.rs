@@ -12,11 +12,11 @@ pub(super) const PREFIX: &str = "multiprom: ";
 /// The end of a message that was cut.
 const CUT: &str = "...";
 
-/// Formats a message as one line of limited length.
+/// Formats a message as one line of limited length. The alternate form of an error includes its causes.
 pub(super) fn one_line(message: &dyn fmt::Display) -> String {
     let mut line = OneLine { text: String::new(), is_cut: false };
     // OK because the text before a failure is still useful.
-    let _ = write!(line, "{message}");
+    let _ = write!(line, "{message:#}");
     if line.is_cut {
         line.text.push_str(CUT);
     }

@@ -24,7 +24,7 @@ pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
-pub use mode::GaugeMode;
+pub use mode::{GaugeMode, UnknownMode};
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;

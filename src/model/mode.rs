@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{Error, ErrorKind};
+
 /// How the values of a gauge from several processes are merged.
 ///
 /// The names and rules are those of the Python client's `multiprocess_mode`, extended by `avg` and `liveavg`.
@@ -115,6 +117,12 @@ impl fmt::Display for UnknownMode {
 }
 
 impl std::error::Error for UnknownMode {}
+
+impl From<UnknownMode> for Error {
+    fn from(error: UnknownMode) -> Error {
+        Error::new(ErrorKind::Usage, error)
+    }
+}
 
 impl FromStr for GaugeMode {
     type Err = UnknownMode;

@@ -42,7 +42,7 @@ enum Verdict {
 impl ProblemLog {
     /// Logs a problem unless it is known.
     pub(crate) fn log(&mut self, problem: &dyn fmt::Display) {
-        let message = problem.to_string();
+        let message = format!("{problem:#}");
         match self.judge(&message, Instant::now()) {
             Verdict::Logged => log_line(&message),
             Verdict::CutOff => log_line(&format_args!(

@@ -119,7 +119,7 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Directory(error) => error.fmt(f),
+            Cause::Directory(_) => f.write_str("cannot be read"),
             Cause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
             Cause::Read(error) => write!(f, "skipped: {error}"),
             Cause::Entry(error) => write!(f, "skipped from there on: {error}"),
@@ -147,10 +147,7 @@ impl std::error::Error for Cause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Cause::Directory(error) => Some(error),
-            Cause::Read(error) => Some(error),
-            Cause::Entry(error) => Some(error),
-            Cause::Key(KeyProblem::Malformed(error)) => Some(error),
-            Cause::Archive(error) => Some(error),
+            Cause::Read(error) => error.source(),
             _ => None,
         }
     }

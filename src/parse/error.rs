@@ -57,11 +57,20 @@ impl ParseError {
 
     /// Converts to the error type of this crate, which names the source, such as a path or `standard input`.
     pub fn in_source(self, source: impl Into<PathBuf>) -> Error {
-        let kind = match self.kind() {
+        Error::at(self.error_kind(), source, self)
+    }
+
+    fn error_kind(&self) -> ErrorKind {
+        match self.kind() {
             ParseErrorKind::Io => ErrorKind::Io,
             _ => ErrorKind::Exposition,
-        };
-        Error::at(kind, source, self)
+        }
+    }
+}
+
+impl From<ParseError> for Error {
+    fn from(error: ParseError) -> Error {
+        Error::new(error.error_kind(), error)
     }
 }
 
@@ -115,7 +124,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Io(error) => write!(f, "{error}"),
+            Fault::Io(_) => f.write_str("the source cannot be read"),
             Fault::Limit(what, limit) => write!(f, "{what} is above the limit of {limit}"),
             Fault::NotUtf8 => f.write_str("the bytes are not UTF-8"),
             Fault::Expected(what) => write!(f, "expected {what}"),

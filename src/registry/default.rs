@@ -52,7 +52,7 @@ pub(crate) fn registration_failed(name: &str, error: &Error) {
         _ => 3,
     };
     FAILED[at].fetch_add(1, Ordering::Relaxed);
-    log_line(&format_args!("metric `{name}` is not exported: {error}"));
+    log_line(&format_args!("metric `{name}` is not exported: {error:#}"));
 }
 
 pub(super) fn registration_errors() -> impl Iterator<Item = (&'static str, u64)> {

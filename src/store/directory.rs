@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
-use super::dropped;
+use super::dropped::{self, Fate};
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
 use super::keys::Keys;
@@ -18,7 +18,7 @@ use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
 use crate::file::key;
@@ -273,7 +273,7 @@ impl Unwritten for DirectoryStore {
 fn unusable(path: &Path, cause: PlaceError) -> Error {
     match cause {
         PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
-        PlaceError::Open(_) => Error::at(ErrorKind::Directory, path, cause),
+        PlaceError::Open(error) => Error::at(ErrorKind::Directory, path, error),
     }
 }
 
@@ -541,8 +541,10 @@ impl Files {
 
     /// Counts a series that was not written, also in a file if it has space.
     fn count_dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
-        let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
-        dropped::count(error.reason(), error.is_transient(), &named);
+        let (dir, causes) = (store.path.display(), Chain(error));
+        let message = format_args!("directory `{dir}`: {causes}");
+        let fate = if error.is_transient() { Fate::Waits } else { Fate::StaysInMemory };
+        dropped::count(error.reason(), fate, &message);
         let help = "Series of this process that did not get into a series file when they were first recorded.";
         self.count_own(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
     }

@@ -19,18 +19,30 @@ fn position(reason: &str) -> usize {
     REASONS.iter().position(|&each| each == reason).unwrap_or(REASONS.len() - 1)
 }
 
+/// What happens to a series that could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Waits,
+    StaysInMemory,
+}
+
 /// Counts a series that stays on the heap.
-pub(super) fn count(reason: &'static str, is_transient: bool, message: &dyn fmt::Display) {
+pub(super) fn count(reason: &'static str, fate: Fate, message: &dyn fmt::Display) {
     // ORDERING: relaxed, a statistic.
     if DROPPED[position(reason)].fetch_add(1, Ordering::Relaxed) > 0 {
         return;
     }
-    if is_transient {
-        log_line(&format_args!("{message}; new series stay in memory until they can be written"));
-    } else {
-        log_line(&format_args!(
-            "{message}; the series stays in memory, and no other process can export it"
-        ));
+    match fate {
+        Fate::Waits => {
+            log_line(&format_args!(
+                "{message}; new series stay in memory until they can be written"
+            ));
+        }
+        Fate::StaysInMemory => {
+            log_line(&format_args!(
+                "{message}; the series stays in memory, and no other process can export it"
+            ));
+        }
     }
 }
 

@@ -88,8 +88,10 @@ impl Failure {
         match error.get_ref() {
             Some(error) if error.is::<TooLong>() => Failure::TooLong,
             // The error of a collector.
-            Some(error) if error.is::<Error>() => Failure::Source(Some(error.to_string().into())),
-            _ => Failure::Source(None),
+            Some(error) => {
+                Failure::Source(error.downcast_ref::<Error>().map(|it| format!("{it:#}").into()))
+            }
+            None => Failure::Source(None),
         }
     }
 }

@@ -208,7 +208,7 @@ impl Compactor {
             }
             let start = Instant::now();
             if let Err(error) = self.run() {
-                log.log(&format_args!("cannot compact: {error}"));
+                log.log(&format_args!("cannot compact: {error:#}"));
             }
             pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }

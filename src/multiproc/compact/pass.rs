@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::compactor::{CompactFiles, Compaction, GRACE};
 use super::fold::{Fold, Kept};
 use super::locked_dir::{Dirs, give_to_owner_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
@@ -267,7 +267,9 @@ impl Work<'_> {
             Ok(Some(archive)) => archive,
             Ok(None) => return Ok(()),
             Err(Cause::Archive(error)) => return self.set_aside(&error),
-            Err(Cause::Read(error)) if error.is_not_a_file() => return self.set_aside(&error),
+            Err(Cause::Read(error)) if error.is_not_a_file() => {
+                return self.set_aside(&Chain(&error));
+            }
             Err(cause) => return Err(self.pass.error(&path, cause)),
         };
         let decoded = match archive.decode() {
