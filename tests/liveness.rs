@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
-use multiprom::{Liveness, list_files};
+use multiprom::{GaugeMode, Liveness, list_files};
 
 use crate::support::mount::{Mount, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
@@ -379,7 +379,7 @@ fn marking_a_pid_dead_harms_no_new_worker_with_the_same_pid() {
         mark(&[living.to_string()]);
         let ours = |id: &str| id == living.to_string();
         let files = list_files(dir).unwrap();
-        let live = |mode: Option<&str>| mode.is_some_and(|mode| mode.starts_with("live"));
+        let live = |mode: Option<GaugeMode>| mode.is_some_and(GaugeMode::is_live);
         assert!(!files.iter().any(|file| ours(&file.id) && live(file.mode)), "{files:#?}");
     }
     second.end();

@@ -66,17 +66,6 @@ impl Layout {
     pub(crate) const fn has_time(self) -> bool {
         matches!(self, Layout::L3 | Layout::Own)
     }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Layout::L0 => "L0",
-            Layout::L1 => "L1",
-            Layout::L2 => "L2",
-            Layout::L3 => "L3",
-            Layout::Own => "own",
-            Layout::Empty => "empty",
-        }
-    }
 }
 
 /// What is wrong with the bytes of a file. Offsets count from the start of the file.

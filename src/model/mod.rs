@@ -12,6 +12,7 @@ mod mode;
 pub(crate) mod name;
 mod native;
 pub(crate) mod number;
+pub(crate) mod own_metrics;
 mod rendered;
 mod sample_names;
 mod writer;
