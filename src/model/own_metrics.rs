@@ -81,6 +81,44 @@ pub(crate) static ARCHIVES_SET_ASIDE: OwnMetric = counter(
     "multiprom_archives_set_aside_total",
     "Damaged archives that were renamed to `archive.bad.`.",
 );
+/// The values are those of `WriteError::reason`; the last one counts any other reason.
+pub(crate) static DROPPED_SERIES: OwnMetric = counter(
+    "multiprom_dropped_series_total",
+    "Series of this process that did not get into a series file when they were first recorded.",
+)
+.by("reason", DROP_REASONS);
+pub(crate) static RECOVERED_SERIES: OwnMetric = counter(
+    "multiprom_recovered_series_total",
+    "Series of this process that were dropped and got into a series file later.",
+)
+.by("reason", DROP_REASONS);
+const DROP_REASONS: &[&str] =
+    &["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
+pub(crate) static FILES_LOST: OwnMetric = counter(
+    "multiprom_files_lost_total",
+    "Series files that were removed while their process was recording.",
+);
+pub(crate) static IGNORED_RECORDINGS: OwnMetric = counter(
+    "multiprom_ignored_recordings_total",
+    "Recordings that interrupted multiprom in the same thread and were ignored.",
+);
+pub(crate) static REPEATED_FAMILIES: OwnMetric = counter(
+    "multiprom_repeated_families_total",
+    "Families left out because an earlier one has one of their names.",
+);
+/// The values are those of `RegistrationFailure`.
+pub(crate) static REGISTRATION_ERRORS: OwnMetric = counter(
+    "multiprom_registration_errors_total",
+    "Statics that could not be registered and are not exported.",
+)
+.by("reason", &["name", "labels", "collision", "backend"]);
+/// The values are those of `http::dropped::Reason`.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS_DROPPED: OwnMetric = counter(
+    "multiprom_http_connections_dropped_total",
+    "Connections that the exporter dropped, by reason.",
+)
+.by("reason", &["head", "limit", "memory", "slow", "time"]);
 
 impl OwnMetric {
     /// Adds a label with fixed values.
@@ -91,6 +129,15 @@ impl OwnMetric {
     /// The fixed values of its label.
     pub(crate) const fn values(&self) -> &'static [&'static str] {
         self.values
+    }
+
+    /// The name of the family: that of a counter does not end in `_total`.
+    pub(crate) fn family_name(&self) -> &'static str {
+        self.name.strip_suffix("_total").unwrap_or(self.name)
+    }
+
+    pub(crate) fn help(&self) -> &'static str {
+        self.help
     }
 
     /// Begins the family.
@@ -104,6 +151,28 @@ impl OwnMetric {
     /// Writes the family with one sample without labels.
     pub(crate) fn write(&self, out: &mut dyn FamilySink, value: f64) {
         self.begin(out).sample(&[], value);
+    }
+
+    /// The same, unless the value is 0.
+    pub(crate) fn write_nonzero(&self, out: &mut dyn FamilySink, count: u64) {
+        if count > 0 {
+            self.write(out, count as f64);
+        }
+    }
+
+    /// Writes the family with one sample for each value of its label whose count is not 0. Writes nothing if all are.
+    pub(crate) fn write_all_nonzero(
+        &self,
+        out: &mut dyn FamilySink,
+        counts: impl Iterator<Item = u64>,
+    ) {
+        let mut counts = self.values.iter().zip(counts).filter(|(_, count)| *count > 0).peekable();
+        if counts.peek().is_some() {
+            let mut family = self.begin(out);
+            for (value, count) in counts {
+                family.sample(&[(self.label, value)], count as f64);
+            }
+        }
     }
 
     /// Writes the family with one sample for each value of its label, in the order of the table.
@@ -138,7 +207,18 @@ impl<const N: usize> OwnCounters<N> {
         self.0[index].fetch_add(count, Ordering::Relaxed)
     }
 
+    #[cfg(all(test, feature = "exporter"))]
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        self.0[index].load(Ordering::Relaxed)
+    }
+
     pub(crate) fn counts(&self) -> impl Iterator<Item = u64> {
         self.0.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl<const N: usize> Default for OwnCounters<N> {
+    fn default() -> OwnCounters<N> {
+        OwnCounters::new()
     }
 }

@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, RECOVERED_SERIES, REGISTRATION_ERRORS,
+    REPEATED_FAMILIES,
+};
 use crate::model::{
     Collector, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet, MetricType,
     NativeHistogram, RenderedLabels, Sample, SampleKind,
@@ -194,46 +198,15 @@ impl Registry {
 
     /// What the registry tells about itself, where there is something to tell.
     fn collect_own(&self, out: &mut dyn FamilySink) {
-        let repeated = self.inner.repeated.load(Ordering::Relaxed);
-        if repeated > 0 {
-            let help = "Families left out because an earlier one has one of their names.";
-            out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
-        }
+        REPEATED_FAMILIES.write_nonzero(out, self.inner.repeated.load(Ordering::Relaxed));
         if !self.inner.is_default {
             return;
         }
-        let help = "Series of this process that did not get into a series file when they were first recorded.";
-        collect_by_reason(out, "multiprom_dropped_series_total", help, dropped_series());
-        let help = "Series of this process that were dropped and got into a series file later.";
-        collect_by_reason(out, "multiprom_recovered_series_total", help, recovered_series());
-        if lost_files() > 0 {
-            let help = "Series files that were removed while their process was recording.";
-            out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
-        }
-        if ignored_recordings() > 0 {
-            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            let mut family = out.counter("multiprom_ignored_recordings_total", help);
-            family.sample(&[], ignored_recordings() as f64);
-        }
-        let help = "Statics that could not be registered and are not exported.";
-        let failed = default::registration_errors();
-        collect_by_reason(out, "multiprom_registration_errors_total", help, failed);
-    }
-}
-
-/// A counter by reason, without the reasons that nothing was counted for.
-fn collect_by_reason(
-    out: &mut dyn FamilySink,
-    name: &str,
-    help: &str,
-    counts: impl Iterator<Item = (&'static str, u64)>,
-) {
-    let mut counts = counts.filter(|(_, count)| *count > 0).peekable();
-    if counts.peek().is_some() {
-        let mut family = out.counter(name, help);
-        for (reason, count) in counts {
-            family.sample(&[("reason", reason)], count as f64);
-        }
+        DROPPED_SERIES.write_all_nonzero(out, dropped_series());
+        RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
+        FILES_LOST.write_nonzero(out, lost_files());
+        IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
+        REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
     }
 }
 

@@ -22,6 +22,9 @@ use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::writer::{NewEntry, Refused, Room, SeriesWriter, WriteError, draw_id};
 use crate::logging::{self, log_line};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
+};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -350,8 +353,7 @@ impl Files {
     fn refresh(&mut self, store: &DirectoryStore) {
         let ignored = dropped::take_ignored_recordings();
         if ignored > 0 {
-            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            self.tell(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
+            self.tell(store, &IGNORED_RECORDINGS, "", ignored as f64);
         }
         let is_refused = self.creation.last().is_some();
         if self.writers.is_empty() && self.waiting.is_empty() && !is_refused {
@@ -410,8 +412,7 @@ impl Files {
             writer.close();
         }
         dropped::count_lost_files(count, &store.path);
-        let help = "Series files that were removed while their process was recording.";
-        self.tell(store, ("multiprom_files_lost", ""), help, count as f64);
+        self.tell(store, &FILES_LOST, "", count as f64);
     }
 
     /// Writes waiting series into files, as many as possible.
@@ -450,8 +451,7 @@ impl Files {
         }
         if let Some(reason) = series.reason {
             dropped::count_recovered(reason);
-            let help = "Series of this process that were dropped and got into a series file later.";
-            self.tell(store, ("multiprom_recovered_series", reason), help, 1.0);
+            self.tell(store, &RECOVERED_SERIES, reason, 1.0);
         }
     }
 
@@ -459,19 +459,18 @@ impl Files {
     fn dropped(&mut self, store: &DirectoryStore, error: &WriteError) {
         let named = Error::at(ErrorKind::Directory, &store.path, error.to_string());
         dropped::count(error.reason(), error.is_transient(), &named);
-        let help = "Series of this process that did not get into a series file when they were first recorded.";
-        self.tell(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
+        self.tell(store, &DROPPED_SERIES, error.reason(), 1.0);
     }
 
     fn tell(
         &mut self,
         store: &DirectoryStore,
-        id: (&'static str, &'static str),
-        help: &'static str,
+        metric: &'static OwnMetric,
+        reason: &'static str,
         amount: f64,
     ) {
-        let told = self.own.entry(id).or_default();
-        told.help = help;
+        let told = self.own.entry((metric.family_name(), reason)).or_default();
+        told.help = metric.help();
         match told.cells {
             Some(cells) => cells.value.add(amount),
             None => {
