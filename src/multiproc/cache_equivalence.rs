@@ -138,12 +138,12 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
 }
 
 /// A file of a worker, with the cells of its entries.
-type Written = (SeriesWriter, Vec<SampleCells>);
+type WorkerFile = (SeriesWriter, Vec<SampleCells>);
 
 struct World {
     dirs: [PathBuf; DIRS],
     /// By worker and kind.
-    writers: Vec<Vec<Option<Written>>>,
+    writers: Vec<Vec<Option<WorkerFile>>>,
     ids: u32,
 }
 

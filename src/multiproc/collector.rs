@@ -65,7 +65,7 @@ pub struct MultiProcessCollector {
     /// How many files may stay open between scrapes.
     max_open_files: usize,
     cache: TimedLock<Cache>,
-    /// The labels of processes. They have a lock of their own, so that a scrape that cannot have the cache still has
+    /// The labels of processes. They have a lock of their own, so that a scrape that cannot lock the cache can still use
     /// them.
     process_labels: TimedLock<ProcessLabels>,
     counters: ScrapeCounters,
@@ -310,9 +310,9 @@ mod tests {
 
     const SERIES: usize = 1_000;
 
-    struct Count(usize);
+    struct SampleCounter(usize);
 
-    impl FamilySink for Count {
+    impl FamilySink for SampleCounter {
         fn family(&mut self, _: &FamilyMetadata<'_>) {}
 
         fn sample(&mut self, _: &Sample<'_>) {
@@ -345,7 +345,7 @@ mod tests {
         let mut most = 0;
         for process in 0..20 {
             let path = write(&dir, process);
-            let mut count = Count(0);
+            let mut count = SampleCounter(0);
             collector.collect(&mut count);
             assert!(count.0 >= SERIES);
             let cache = collector.cache.acquire().unwrap();

@@ -1,4 +1,4 @@
-//! The directories that a collector or a compactor is given: their check, and their names in labels.
+//! The directories of a collector or a compactor: the check at construction, and their names in labels.
 
 use std::collections::HashMap;
 use std::fs;

@@ -63,7 +63,7 @@ pub(super) struct Pass<'a> {
     pub(super) keep_dead: Option<Duration>,
 }
 
-/// What the passes of one compactor keep.
+/// What a compactor keeps from one pass to the next.
 #[derive(Default)]
 pub(super) struct PassState {
     /// When each retired file was seen for the first time.

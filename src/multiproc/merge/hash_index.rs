@@ -1,4 +1,4 @@
-//! A hash table of indices, with 8 bytes per element. The keys themselves are stored elsewhere, once.
+//! A hash table of indices, with 8 bytes per slot. The keys themselves are stored elsewhere, once.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 
@@ -63,7 +63,7 @@ impl HashIndex {
         former.into_iter().filter(|slot| *slot != 0).for_each(|slot| self.put(slot));
     }
 
-    /// The slot at which the search for a hash begins. The upper bits spread hashes over any index of slots.
+    /// The slot at which the search for a hash begins. The upper bits spread hashes over any number of slots.
     fn start(&self, hash: u32) -> usize {
         ((u64::from(hash) * self.slots.len() as u64) >> 32) as usize
     }

@@ -409,13 +409,13 @@ mod tests {
         use SourceState::{Dead, Live};
         let identity = |inode| Some(Identity { device: 1, inode });
         let file = |inode, state| Source { identity: identity(inode), ..source("2", "2", state) };
-        let gone = Source { identity: identity(10), ..retired("2-767425dc", "2") };
+        let retired_file = Source { identity: identity(10), ..retired("2-767425dc", "2") };
         let archived =
-            Source { is_archived: true, is_retired: false, identity: None, ..gone.clone() };
+            Source { is_archived: true, is_retired: false, identity: None, ..retired_file.clone() };
         let mut process_labels = ProcessLabels::default();
         assert_eq!(shown(&mut process_labels, &[file(10, Live)]), ["2"]);
         assert_eq!(shown(&mut process_labels, &[file(10, Dead)]), ["2"]);
-        assert_eq!(shown(&mut process_labels, &[file(20, Live), gone]), ["2#2", "2"]);
+        assert_eq!(shown(&mut process_labels, &[file(20, Live), retired_file]), ["2#2", "2"]);
         assert_eq!(shown(&mut process_labels, &[file(20, Live), archived.clone()]), ["2#2", "2"]);
         // Retired and archived between two scrapes, and replaced by another process.
         let second = Source { id: "2-0000000b".into(), ..archived.clone() };
@@ -436,7 +436,7 @@ mod tests {
         Dead,
         Retired,
         Archived,
-        Gone,
+        Removed,
     }
 
     #[derive(Clone, Debug)]
@@ -474,7 +474,7 @@ mod tests {
                 }
             };
             match stage {
-                Stage::Gone => Vec::new(),
+                Stage::Removed => Vec::new(),
                 Stage::Archived => vec![of_mode(GaugeMode::All, 0)],
                 _ if has_sum => vec![of_mode(GaugeMode::All, 0), of_mode(GaugeMode::Sum, 1)],
                 _ => vec![of_mode(GaugeMode::All, 0)],
@@ -487,7 +487,7 @@ mod tests {
                 Stage::Dead if self.is_own => Stage::Archived,
                 Stage::Dead => Stage::Retired,
                 Stage::Retired => Stage::Archived,
-                Stage::Archived | Stage::Gone => Stage::Gone,
+                Stage::Archived | Stage::Removed => Stage::Removed,
             };
         }
     }
@@ -540,7 +540,7 @@ mod tests {
                     let former = process.label.get_or_insert_with(|| label.clone());
                     prop_assert_eq!(&label, &*former, "{:?}", sources);
                 }
-                processes.retain(|it| it.stage != Stage::Gone);
+                processes.retain(|it| it.stage != Stage::Removed);
                 let left: usize = process_labels.writers.values().map(Vec::len).sum();
                 prop_assert!(left <= all.concat().len());
             }

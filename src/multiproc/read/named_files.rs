@@ -1,4 +1,4 @@
-//! Series files that are given one by one, in place of a directory or beside one.
+//! Series files that are named one by one, in place of a directory or in addition to one.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
