@@ -87,7 +87,7 @@ pub use model::{
 #[cfg(target_os = "linux")]
 pub use multiproc::{
     ArchiveInfo, CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, FileInfo,
-    Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
+    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
     inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
 };
 pub use registry::{

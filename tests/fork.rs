@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use multiprom::{Liveness, list_files};
+use multiprom::{Liveness, MetricType, list_files};
 
 use crate::support::mount;
 use crate::support::process::Running;
@@ -27,7 +27,7 @@ fn totals(dir: &Path) -> BTreeMap<String, f64> {
 
 fn counters(dir: &Path) -> usize {
     let files = list_files(dir).unwrap();
-    files.iter().filter(|file| file.metric_type == Some("counter")).count()
+    files.iter().filter(|file| file.metric_type == Some(MetricType::Counter)).count()
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn handlers_of_forks_may_record() {
     let child = program.line_after("child ");
     assert_eq!(totals(dir.path())["handled_count child"], 11.0);
     let files = list_files(dir.path()).unwrap();
-    let file = files.iter().find(|file| file.metric_type == Some("summary")).unwrap();
+    let file = files.iter().find(|file| file.metric_type == Some(MetricType::Summary)).unwrap();
     assert!(file.id.starts_with(&format!("{child}-")), "{file:?}");
     assert_eq!((file.liveness, file.entries), (Liveness::Alive, 2));
     // The fork handlers of the library have not closed its descriptor.

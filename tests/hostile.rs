@@ -109,13 +109,13 @@ const BAD: &[Bad] = &[
         name: "histogram_9.db",
         make: |path| entries(path, &[r#"["odd", "odd_bucket", {"le": "abc"}, ""]"#]),
         reason: "sample",
-        message: "`odd_bucket` is no sample",
+        message: "`odd_bucket` is not a sample",
     },
     Bad {
         name: "histogram_8.db",
         make: |path| entries(path, &[r#"["odd", "odd_sum", {"le": "1"}, ""]"#]),
         reason: "sample",
-        message: "`odd_sum` is no sample",
+        message: "`odd_sum` is not a sample",
     },
 ];
 

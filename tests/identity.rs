@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use multiprom::{
-    Backend, Compactor, DirectoryOptions, ErrorKind, Liveness, inspect_archive, list_files,
+    Backend, Compactor, DirectoryOptions, ErrorKind, GaugeMode, Liveness, inspect_archive,
+    list_files,
 };
 
 use crate::support::process::{PATIENCE, in_pid_namespace};
@@ -74,7 +75,7 @@ fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
         assert_eq!(pids(&merged, "levels{"), (pid.clone(), count), "{times}");
     }
     let files = list_files(dir.path()).unwrap();
-    let gauges: Vec<_> = files.iter().filter(|file| file.mode == Some("all")).collect();
+    let gauges: Vec<_> = files.iter().filter(|file| file.mode == Some(GaugeMode::All)).collect();
     let ids: BTreeSet<&str> = files.iter().map(|file| &*file.id).collect();
     assert_eq!((gauges.len(), ids.len()), (3, 1), "{files:#?}");
     if let Some(mut python) = python("newest") {
@@ -103,7 +104,7 @@ fn a_process_that_loses_one_of_several_files_exports_each_gauge_once() {
         worker.execute("lose");
         worker.execute("levels 200");
         let mut files = list_files(dir.path()).unwrap();
-        files.retain(|file| file.mode == Some("all"));
+        files.retain(|file| file.mode == Some(GaugeMode::All));
         assert_eq!(files.len(), 2);
         fs::remove_file(&files[lost].path).unwrap();
         worker.execute("record");

@@ -10,7 +10,9 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use multiprom::{Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files};
+use multiprom::{
+    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files,
+};
 
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};
@@ -192,7 +194,7 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
     for file in list_files(metrics).unwrap() {
         assert!(file.error.is_none(), "{file:?}");
         assert_eq!(file.liveness, Liveness::Dead, "{file:?}");
-        assert_eq!(file.layout.filter(|layout| *layout != "empty").unwrap_or("own"), "own");
+        assert!(matches!(file.layout, None | Some(FileLayout::Empty | FileLayout::Own)));
         let pid = file.id.split('-').next().unwrap().to_owned();
         files.entry(pid).or_default().push(file.path);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
-use multiprom::{Liveness, list_files};
+use multiprom::{GaugeMode, Liveness, list_files};
 
 use crate::support::mount::{Mount, is_root};
 use crate::support::process::{NOBODY, PATIENCE, Running, in_pid_namespace, is_alive, run, signal};
@@ -367,7 +367,7 @@ fn mark_process_dead_spares_a_new_worker_with_the_same_pid() {
         mark(&[living.to_string()]);
         let is_same_id = |id: &str| id == living.to_string();
         let files = list_files(dir).unwrap();
-        let live = |mode: Option<&str>| mode.is_some_and(|mode| mode.starts_with("live"));
+        let live = |mode: Option<GaugeMode>| mode.is_some_and(GaugeMode::is_live);
         assert!(!files.iter().any(|file| is_same_id(&file.id) && live(file.mode)), "{files:#?}");
     }
     second.end();

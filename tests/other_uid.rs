@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use multiprom::{Liveness, list_files};
+use multiprom::{GaugeMode, Liveness, list_files};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::{is_root, succeeds};
@@ -254,7 +254,7 @@ fn root_of_a_container_marks_no_living_process_dead() {
     kill(&mut python);
     let live_gauges = || {
         let files = list_files(dir).unwrap();
-        files.iter().filter(|file| file.mode.is_some_and(|mode| mode.starts_with("live"))).count()
+        files.iter().filter(|file| file.mode.is_some_and(GaugeMode::is_live)).count()
     };
     assert_eq!(live_gauges(), 2);
     assert_eq!(mark().status, 0);

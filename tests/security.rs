@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use multiprom::list_files;
+use multiprom::{MetricType, list_files};
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
@@ -43,7 +43,8 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
     let mut other = ControlledWorker::new(elsewhere.path());
     other.execute("record");
     let files = list_files(elsewhere.path()).unwrap();
-    let target = &files.iter().find(|file| file.metric_type == Some("counter")).unwrap().path;
+    let target =
+        &files.iter().find(|file| file.metric_type == Some(MetricType::Counter)).unwrap().path;
     let at = |number: u32| dir.path().join(format!("counter_{number}-0000000a.db"));
     symlink(target, at(1)).unwrap();
     fs::hard_link(target, at(2)).unwrap();

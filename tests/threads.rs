@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, list_files};
+use multiprom::{
+    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
+};
 
 use crate::support::TestDir;
 use crate::support::samples::own_samples;
@@ -32,8 +34,9 @@ fn values(dir: &Path) -> BTreeMap<String, f64> {
     own_samples(dir).0.into_iter().map(line).collect()
 }
 
-/// The number of entries in all files of a type.
-fn entries(dir: &Path, metric_type: &str) -> usize {
+use multiprom::{
+    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
+};
     let files = list_files(dir).unwrap();
     assert!(files.iter().all(|file| file.error.is_none()), "{files:?}");
     let files = files.iter().filter(|file| file.metric_type == Some(metric_type));
@@ -98,10 +101,10 @@ fn sixty_four_threads_at_once_lose_nothing() {
     }
     assert_eq!((ones.get(), halves.get()), (all, all / 2.0));
     assert_eq!((sizes.get_count() as f64, sizes.get_sum()), (all, all * 1.5));
-    assert!(entries(dir.path(), "counter") <= 4 * MAX_ENTRIES);
-    assert!(entries(dir.path(), "histogram") <= 4 * MAX_ENTRIES);
-    assert!(entries(dir.path(), "summary") <= 2 * MAX_ENTRIES);
-    assert_eq!(entries(dir.path(), "gauge"), 1);
+    assert!(entries(dir.path(), MetricType::Counter) <= 4 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Histogram) <= 4 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Summary) <= 2 * MAX_ENTRIES);
+    assert_eq!(entries(dir.path(), MetricType::Gauge), 1);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn five_thousand_threads_in_turn_share_a_few_entries() {
         thread::spawn(move || counter.inc()).join().unwrap();
     }
     assert_eq!(values(dir.path())["jobs_total"], 5_000.0);
-    assert!(entries(dir.path(), "counter") <= MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= MAX_ENTRIES);
 }
 
 #[test]
@@ -144,8 +147,8 @@ fn waves_of_threads_reuse_cells_without_a_loss() {
     let found = values(dir.path());
     assert_eq!(found["jobs_total"], all);
     assert_eq!(found["sizes_count"], found["sizes_sum"] * 2.0);
-    assert!(entries(dir.path(), "counter") <= MAX_ENTRIES);
-    assert!(entries(dir.path(), "histogram") <= 3 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Histogram) <= 3 * MAX_ENTRIES);
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn recordings_in_destructors_of_thread_local_values_count() {
     let found = values(dir.path());
     assert_eq!(found["known_total"], (THREADS * 21) as f64);
     assert_eq!(found["unknown_total"], (THREADS * 10) as f64);
-    assert!(entries(dir.path(), "counter") <= 2 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= 2 * MAX_ENTRIES);
 }
 
 #[test]

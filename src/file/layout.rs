@@ -70,17 +70,6 @@ impl Layout {
     const fn stride(self) -> Stride {
         if self.has_time() { Stride::Wide } else { Stride::Narrow }
     }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Layout::L0 => "L0",
-            Layout::L1 => "L1",
-            Layout::L2 => "L2",
-            Layout::L3 => "L3",
-            Layout::Own => "own",
-            Layout::Empty => "empty",
-        }
-    }
 }
 
 /// The words of 8 bytes after a key.

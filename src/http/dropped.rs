@@ -1,11 +1,11 @@
 //! Counts of connections that the exporter drops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::model::own_metrics::{HTTP_CONNECTIONS_DROPPED, OwnCounters};
 use crate::model::{Collector, FamilySink};
 
-/// Why a connection is dropped.
+/// Why a connection is dropped: the index of a value of the label `reason` of `multiprom_http_connections_dropped_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DropReason {
     /// The head of the request takes too long.
@@ -20,42 +20,18 @@ pub(super) enum DropReason {
     Time,
 }
 
-impl DropReason {
-    const ALL: [DropReason; 5] = [
-        DropReason::Head,
-        DropReason::Limit,
-        DropReason::Memory,
-        DropReason::Slow,
-        DropReason::Time,
-    ];
-
-    /// The label value of `multiprom_http_connections_dropped_total`.
-    const fn as_str(self) -> &'static str {
-        match self {
-            DropReason::Head => "head",
-            DropReason::Limit => "limit",
-            DropReason::Memory => "memory",
-            DropReason::Slow => "slow",
-            DropReason::Time => "time",
-        }
-    }
-}
-
-/// Counts of dropped connections over the life of an exporter, in the order of [`DropReason::ALL`].
+/// Counted over the life of an exporter, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Dropped([AtomicU64; DropReason::ALL.len()]);
+pub(super) struct Dropped(OwnCounters<{ HTTP_CONNECTIONS_DROPPED.values().len() }>);
 
 impl Dropped {
     pub(super) fn count(&self, reason: DropReason) {
-        if let Some(at) = DropReason::ALL.iter().position(|other| *other == reason) {
-            self.0[at].fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.add(reason as usize, 1);
     }
 
     #[cfg(test)]
     pub(super) fn get(&self, reason: DropReason) -> u64 {
-        let at = DropReason::ALL.iter().position(|other| *other == reason).unwrap();
-        self.0[at].load(Ordering::Relaxed)
+        self.0.get(reason as usize)
     }
 }
 
@@ -78,11 +54,19 @@ pub struct ExporterMetrics(pub(super) Arc<Dropped>);
 
 impl Collector for ExporterMetrics {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let help = "Connections that the exporter dropped, by reason.";
-        let mut family = out.counter("multiprom_http_connections_dropped_total", help);
-        for (reason, count) in DropReason::ALL.iter().zip(&self.0.0) {
-            let count = count.load(Ordering::Relaxed);
-            family.sample(&[("reason", reason.as_str())], count as f64);
-        }
+        HTTP_CONNECTIONS_DROPPED.write_all(out, self.0.0.counts());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_label_value_of_its_name() {
+        let reasons = [DropReason::Head, DropReason::Limit, DropReason::Memory, DropReason::Slow, DropReason::Time];
+        let values = reasons.map(|reason| HTTP_CONNECTIONS_DROPPED.values()[reason as usize]);
+        assert_eq!(values, ["head", "limit", "memory", "slow", "time"]);
+        assert_eq!(HTTP_CONNECTIONS_DROPPED.values().len(), reasons.len());
     }
 }

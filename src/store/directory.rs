@@ -29,6 +29,9 @@ use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging::{self, log_line};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
+};
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -399,8 +402,7 @@ impl Files {
     fn refresh(&mut self, store: &DirectoryStore) {
         let ignored = dropped::take_ignored_recordings();
         if ignored > 0 {
-            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            self.count_own(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
+            self.count_own(store, &IGNORED_RECORDINGS, "", ignored as f64);
         }
         let has_failed = self.creation.last().is_some();
         if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
@@ -458,8 +460,7 @@ impl Files {
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
         dropped::count_lost_files(count, &store.path);
-        let help = "Series files that were removed while their process was recording.";
-        self.count_own(store, ("multiprom_files_lost", ""), help, count as f64);
+        self.count_own(store, &FILES_LOST, "", count as f64);
     }
 
     /// The series and counters that are in no file, as files with the id of this process.
@@ -534,8 +535,7 @@ impl Files {
         }
         if let Some(reason) = series.reason {
             dropped::count_recovered(reason);
-            let help = "Series of this process that were dropped and got into a series file later.";
-            self.count_own(store, ("multiprom_recovered_series", reason), help, 1.0);
+            self.count_own(store, &RECOVERED_SERIES, reason, 1.0);
         }
     }
 
@@ -545,20 +545,19 @@ impl Files {
         let message = format_args!("directory `{dir}`: {causes}");
         let fate = if error.is_transient() { Fate::Waits } else { Fate::StaysInMemory };
         dropped::count(error.reason(), fate, &message);
-        let help = "Series of this process that did not get into a series file when they were first recorded.";
-        self.count_own(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
+        self.count_own(store, &DROPPED_SERIES, error.reason(), 1.0);
     }
 
     /// Adds to a counter of multiprom itself.
     fn count_own(
         &mut self,
         store: &DirectoryStore,
-        id: (&'static str, &'static str),
-        help: &'static str,
+        metric: &'static OwnMetric,
+        reason: &'static str,
         amount: f64,
     ) {
-        let counter = self.own.entry(id).or_default();
-        counter.help = help;
+        let counter = self.own.entry((metric.family_name(), reason)).or_default();
+        counter.help = metric.help();
         match counter.cells {
             Some(cells) => cells.value.add(amount),
             None => {
