@@ -28,21 +28,29 @@ impl<T: Default> Default for TimedLock<T> {
     }
 }
 
+/// Which process uses a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    Creator,
+    ForkedChild,
+}
+
 impl<T: Default> TimedLock<T> {
     /// Waits for the lock. `None` if another thread does not release it in time, or if it is locked in a forked child.
     pub(super) fn acquire(&self) -> Option<TimedGuard<'_, T>> {
-        let is_forked = process::id() != self.process;
-        if let Some(guard) = self.try_acquire(is_forked) {
+        let is_creator = process::id() == self.process;
+        let user = if is_creator { User::Creator } else { User::ForkedChild };
+        if let Some(guard) = self.try_acquire(user) {
             return Some(guard);
         }
-        if is_forked {
+        if user == User::ForkedChild {
             return None;
         }
         let begin = Instant::now();
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // OK because the thread that releases the value locks `waiters` before it wakes others.
-            if let Some(guard) = self.try_acquire(is_forked) {
+            if let Some(guard) = self.try_acquire(user) {
                 return Some(guard);
             }
             let left = MAX_WAIT.checked_sub(begin.elapsed())?;
@@ -51,7 +59,7 @@ impl<T: Default> TimedLock<T> {
         }
     }
 
-    fn try_acquire(&self, is_forked: bool) -> Option<TimedGuard<'_, T>> {
+    fn try_acquire(&self, user: User) -> Option<TimedGuard<'_, T>> {
         let value = match self.value.try_lock() {
             Ok(value) => value,
             Err(TryLockError::WouldBlock) => return None,
@@ -64,7 +72,7 @@ impl<T: Default> TimedLock<T> {
             }
         };
         let wakeup = || Wakeup { waiters: &self.waiters, released: &self.released };
-        Some(TimedGuard { value, _wakeup: (!is_forked).then(wakeup) })
+        Some(TimedGuard { value, _wakeup: (user == User::Creator).then(wakeup) })
     }
 }
 

@@ -112,8 +112,7 @@ impl Fold {
         for section in &self.sections {
             let name = FileName { kind: section.kind, id: &section.id };
             let entries = section.entries.iter();
-            let is_total = section.kind.mode().is_none();
-            let entries = entries.flat_map(|entry| entry.entries(is_total));
+            let entries = entries.flat_map(|entry| entry.entries(section.kind));
             builder.section(name, section.ended, entries);
         }
         builder.finish()
@@ -123,17 +122,17 @@ impl Fold {
 impl FoldedEntry {
     /// The entries in the archive. If one value cannot represent a total exactly, a second entry has the rest, which
     /// readers add.
-    fn entries(&self, is_total: bool) -> impl Iterator<Item = (&[u8], f64, f64)> {
+    fn entries(&self, kind: FileKind) -> impl Iterator<Item = (&[u8], f64, f64)> {
         let (value, rest) = self.value.parts();
         let entry = move |value| (&*self.key, value, self.time);
-        let is_second = is_total && rest != 0.0;
-        std::iter::once(entry(value)).chain(is_second.then(|| entry(rest)))
+        let has_rest = kind.mode().is_none() && rest != 0.0;
+        std::iter::once(entry(value)).chain(has_rest.then(|| entry(rest)))
     }
 }
 
 impl FoldedSection {
     fn add(&mut self, mut entries: Entries<'_>, rule: CombineRule) -> Result<(), LayoutError> {
-        let zero_is_unset = entries.layout() == Layout::Own;
+        let layout = entries.layout();
         self.keys.expect_from(0);
         loop {
             let (entry, at) = match self.keys.next_expected(&mut entries) {
@@ -152,7 +151,7 @@ impl FoldedSection {
                 },
             };
             let time = entry.time.unwrap_or(0.0);
-            rule.combine(&mut self.entries[at], entry.value, rule.time(time, zero_is_unset));
+            rule.combine(&mut self.entries[at], entry.value, rule.time(time, layout));
         }
     }
 
@@ -187,10 +186,10 @@ struct CombineRule {
 
 impl CombineRule {
     /// The time of an entry, with a substitute if the file has no times: 0 means that a gauge was never set.
-    fn time(self, time: f64, zero_is_unset: bool) -> f64 {
+    fn time(self, time: f64, layout: Layout) -> f64 {
         match self.kind.mode() {
             None | Some(GaugeMode::MostRecent) => time,
-            Some(_) if zero_is_unset || time != 0.0 => time,
+            Some(_) if layout == Layout::Own || time != 0.0 => time,
             Some(_) => UNKNOWN_TIME,
         }
     }

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::source::{Source, SourceState};
+use crate::file::name::IdKind;
 use crate::file::sys::Identity;
 use crate::multiproc::fast_map::FastMap;
 
@@ -26,7 +27,7 @@ pub(crate) struct ProcessLabels {
 
 struct LabeledWriter {
     dir: u32,
-    has_unique_id: bool,
+    id_kind: IdKind,
     label: Arc<str>,
     /// The inodes of its files; empty if the id is unique.
     files: Vec<Identity>,
@@ -97,7 +98,7 @@ impl ProcessLabels {
         for source in sources {
             // One file that still exists is enough: a writer creates others later.
             if let Some(writer) = self.writer(source)
-                && (writer.has_unique_id || writer.has(source))
+                && (writer.id_kind == IdKind::Unique || writer.has(source))
             {
                 writer.seen = scrape;
             }
@@ -117,7 +118,9 @@ impl ProcessLabels {
             if label.is_some() || !(source.is_retired || source.is_archived) {
                 continue;
             }
-            let Some(former) = self.find(source.process(), source.dir, false) else { continue };
+            let Some(former) = self.find(source.process(), source.dir, IdKind::Chosen) else {
+                continue;
+            };
             let mode = 1 << source.mode as u16;
             let is_it = if source.is_retired {
                 former.has(source)
@@ -175,7 +178,7 @@ impl ProcessLabels {
     /// Stores the inodes by which the next scrape recognizes writers.
     fn store_files(&mut self, sources: &[Source]) {
         let scrape = self.scrape;
-        for source in sources.iter().filter(|source| !source.has_unique_id()) {
+        for source in sources.iter().filter(|source| source.id_kind() == IdKind::Chosen) {
             let Some(writer) = self.writer(source) else { continue };
             if std::mem::replace(&mut writer.files_updated, scrape) != scrape {
                 writer.files.clear();
@@ -185,12 +188,12 @@ impl ProcessLabels {
     }
 
     fn writer(&mut self, source: &Source) -> Option<&mut LabeledWriter> {
-        self.find(&source.id, source.dir, source.has_unique_id())
+        self.find(&source.id, source.dir, source.id_kind())
     }
 
-    fn find(&mut self, id: &str, dir: u32, has_unique_id: bool) -> Option<&mut LabeledWriter> {
+    fn find(&mut self, id: &str, dir: u32, id_kind: IdKind) -> Option<&mut LabeledWriter> {
         let mut writers = self.writers.get_mut(id)?.iter_mut();
-        writers.find(|writer| (writer.dir, writer.has_unique_id) == (dir, has_unique_id))
+        writers.find(|writer| (writer.dir, writer.id_kind) == (dir, id_kind))
     }
 
     fn insert(&mut self, source: &Source, label: Arc<str>) {
@@ -199,7 +202,7 @@ impl ProcessLabels {
         }
         self.writers.entry(source.id.clone()).or_default().push(LabeledWriter {
             dir: source.dir,
-            has_unique_id: source.has_unique_id(),
+            id_kind: source.id_kind(),
             label,
             files: Vec::new(),
             files_updated: 0,
@@ -211,7 +214,7 @@ impl ProcessLabels {
 
 impl LabeledWriter {
     fn is_of(&self, source: &Source) -> bool {
-        (self.dir, self.has_unique_id) == (source.dir, source.has_unique_id())
+        (self.dir, self.id_kind) == (source.dir, source.id_kind())
     }
 
     /// Whether a file is one of its files. A source without an inode is recognized by its id alone.
@@ -260,7 +263,7 @@ fn elected(new_writers: &[NewWriter<'_>]) -> Vec<usize> {
         if new_writer.is_live {
             candidates.live.push(at);
         }
-        if !new_writer.source.has_unique_id() {
+        if new_writer.source.id_kind() == IdKind::Chosen {
             candidates.with_chosen_id.push(at);
         }
     }
@@ -279,7 +282,7 @@ fn elected(new_writers: &[NewWriter<'_>]) -> Vec<usize> {
 /// and with a number if that is taken too.
 fn free_label(source: &Source, dirs: &[String], is_taken: impl Fn(&str) -> bool) -> Arc<str> {
     let id = &*source.id;
-    if source.has_unique_id() && !is_taken(id) {
+    if source.id_kind() == IdKind::Unique && !is_taken(id) {
         return id.into();
     }
     let mut whole = id.to_owned();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::file::map::ReadMap;
-use crate::file::name::FileName;
+use crate::file::name::{FileName, IdKind};
 use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 use crate::multiproc::listing::ListedIn;
@@ -63,9 +63,9 @@ impl Source {
         &self.id[..self.process_len]
     }
 
-    /// Whether no other writer ever has the id.
-    pub(crate) fn has_unique_id(&self) -> bool {
-        self.process_len < self.id.len()
+    /// Whether the id is unique, or chosen by the writer so that others may have it too.
+    pub(super) fn id_kind(&self) -> IdKind {
+        if self.process_len < self.id.len() { IdKind::Unique } else { IdKind::Chosen }
     }
 }
 
