@@ -34,9 +34,8 @@ fn values(dir: &Path) -> BTreeMap<String, f64> {
     own_samples(dir).0.into_iter().map(line).collect()
 }
 
-use multiprom::{
-    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
-};
+/// The number of entries in all files of a type.
+fn entries(dir: &Path, metric_type: MetricType) -> usize {
     let files = list_files(dir).unwrap();
     assert!(files.iter().all(|file| file.error.is_none()), "{files:?}");
     let files = files.iter().filter(|file| file.metric_type == Some(metric_type));

@@ -64,7 +64,13 @@ mod tests {
 
     #[test]
     fn each_reason_has_the_label_value_of_its_name() {
-        let reasons = [DropReason::Head, DropReason::Limit, DropReason::Memory, DropReason::Slow, DropReason::Time];
+        let reasons = [
+            DropReason::Head,
+            DropReason::Limit,
+            DropReason::Memory,
+            DropReason::Slow,
+            DropReason::Time,
+        ];
         let values = reasons.map(|reason| HTTP_CONNECTIONS_DROPPED.values()[reason as usize]);
         assert_eq!(values, ["head", "limit", "memory", "slow", "time"]);
         assert_eq!(HTTP_CONNECTIONS_DROPPED.values().len(), reasons.len());

@@ -12,7 +12,7 @@ use super::prober::OwnerLease;
 use super::read::context::ReadMethod;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
-use crate::file::map::guard_mappings;
+use crate::file::fault_guard::guard_mappings;
 use crate::logging;
 use crate::model::{GaugeMode, MetricType, name};
 

@@ -18,6 +18,7 @@ use super::read::context::{DeadGauges, ReadContext, ReadMethod};
 use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
+use super::read::unwritten::UnwrittenSeries;
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
@@ -27,7 +28,7 @@ use crate::file::place;
 use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;
 use crate::logging::log_line;
-use crate::model::{Collector, FamilySink, FilteredSink, MetricType};
+use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -138,6 +139,7 @@ impl MultiProcessCollector {
             cache.prober.set_owner_lease(Arc::clone(lease));
         }
         cache.dirs.resize_with(self.config.dirs.len(), CachedDirectory::default);
+        let unwritten = UnwrittenSeries::hold(&self.config.dirs);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -163,6 +165,7 @@ impl MultiProcessCollector {
                 context.merge.dir = at as u32;
                 let (result, stats) = read_directory(&mut context, dir, &mut cache.dirs[at]);
                 is_disturbed |= result == Consistency::Disturbed;
+                unwritten.add(context.merge, dir, at);
                 dirs.push(dir.clone());
                 all_stats.push(stats);
             }
@@ -278,6 +281,10 @@ impl Collector for MultiProcessCollector {
             }
             None => self.write_own_metrics(&dirs, &stats, out),
         }
+    }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
     }
 }
 

@@ -276,7 +276,7 @@ pub fn inspect_archive(dir: impl AsRef<Path>) -> Result<Option<ArchiveInfo>> {
         Err(cause) => {
             let is_invalid = match &cause {
                 SkipCause::Archive(_) => true,
-                SkipCause::Read(error) => error.is_no_file(),
+                SkipCause::Read(error) => error.is_not_a_file(),
                 _ => false,
             };
             let error = Error::at(ErrorKind::SeriesFile, &info.path, cause);

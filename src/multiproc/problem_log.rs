@@ -42,7 +42,7 @@ enum LogAction {
 impl ProblemLog {
     /// Logs a problem unless it was logged before.
     pub(crate) fn log(&mut self, problem: &dyn fmt::Display) {
-        let message = problem.to_string();
+        let message = format!("{problem:#}");
         match self.action(&message, Instant::now()) {
             LogAction::Log => log_line(&message),
             LogAction::LogLimit => log_line(&format_args!(

@@ -83,7 +83,7 @@ impl SkipCause {
 impl fmt::Display for SkipCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SkipCause::Directory(error) => error.fmt(f),
+            SkipCause::Directory(_) => f.write_str("cannot be read"),
             SkipCause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
             SkipCause::Read(error) => write!(f, "skipped: {error}"),
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
@@ -111,10 +111,7 @@ impl std::error::Error for SkipCause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SkipCause::Directory(error) => Some(error),
-            SkipCause::Read(error) => Some(error),
-            SkipCause::Entry(error) => Some(error),
-            SkipCause::Key(KeyProblem::Malformed(error)) => Some(error),
-            SkipCause::Archive(error) => Some(error),
+            SkipCause::Read(error) => error.source(),
             _ => None,
         }
     }

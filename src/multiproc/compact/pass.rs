@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::compaction::{CompactFiles, Compaction};
 use super::fold::{Fold, KeptSections};
 use super::locked_dir::{LockedDir, set_owner_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
@@ -268,7 +268,9 @@ impl RunningPass<'_> {
             Ok(Some(archive)) => archive,
             Ok(None) => return Ok(()),
             Err(SkipCause::Archive(error)) => return self.set_aside(&error),
-            Err(SkipCause::Read(error)) if error.is_no_file() => return self.set_aside(&error),
+            Err(SkipCause::Read(error)) if error.is_not_a_file() => {
+                return self.set_aside(&Chain(&error));
+            }
             Err(cause) => return Err(self.pass.error(&path, cause)),
         };
         let decoded = match archive.decode() {

@@ -9,11 +9,11 @@ use std::num::NonZeroU32;
 use super::hash_index::HashIndex;
 use super::key_table::{KeyTable, reserve_lean};
 use crate::file::key::{self, Key};
-use crate::file::map::fetch;
 use crate::file::name::FileKind;
 use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
 use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::skipped::KeyProblem;
+use crate::prefetch::prefetch;
 
 /// The id of a sum or of a gauge. Sums and gauges are counted separately, from 1: so `Option<ValueId>` takes 4 bytes.
 pub(crate) type ValueId = NonZeroU32;
@@ -276,11 +276,11 @@ impl MergedFamily {
         let group = |at: &u32| &self.groups[*at as usize];
         self.order.iter().enumerate().map(move |(position, at)| {
             if let Some(ahead) = self.order.get(position + GROUPS_AHEAD) {
-                fetch(group(ahead));
+                prefetch(group(ahead));
             }
             let near = self.order.get(position + LABELS_AHEAD).map(group);
             if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
-                fetch(labels.as_str().as_ptr());
+                prefetch(labels.as_str().as_ptr());
             }
             group(at)
         })

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::file::map::ReadMap;
 use crate::file::name::{FileName, IdKind};
+use crate::file::read_map::ReadMap;
 use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 use crate::multiproc::listing::ListedIn;
@@ -106,6 +106,6 @@ impl WordSource for ReadMap {
 
     #[inline]
     fn prefetch(&self, at: u32) {
-        ReadMap::fetch(self, at);
+        ReadMap::prefetch(self, at);
     }
 }

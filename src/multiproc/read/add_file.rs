@@ -74,8 +74,8 @@ pub(super) fn add_file(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::fault_guard::guard_mappings;
     use crate::file::layout::HEADER_LEN;
-    use crate::file::map::guard_mappings;
     use crate::file::name::FileName;
     use crate::file::reader::Reader;
     use crate::file::sys;

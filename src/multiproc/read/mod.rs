@@ -14,4 +14,5 @@ mod locate;
 pub(super) mod named_files;
 mod parse_file;
 pub(super) mod stats;
+pub(super) mod unwritten;
 mod writer_liveness;

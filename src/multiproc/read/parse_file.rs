@@ -32,7 +32,7 @@ pub(super) fn parse_file(
     let mut failure = None;
     for _ in 0..2 {
         let read = match stat.take() {
-            Some(stat) => reader.read_known(file, stat),
+            Some(stat) => reader.read_with_stat(file, stat),
             None => reader.read(file),
         };
         let snapshot = match read {

@@ -8,9 +8,10 @@ use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::unwritten::{self, Unwritten};
 use crate::file::words::bytes_of;
-use crate::multiproc::merge::gauge::SourceState;
-use crate::multiproc::merge::state::{Merge, Origin, Place};
-use crate::multiproc::skipped::Cause;
+use crate::multiproc::listing::ListedIn;
+use crate::multiproc::merge::source::{FileOrigin, SourceState, StoredIn};
+use crate::multiproc::merge::state::Merge;
+use crate::multiproc::skipped::SkipCause;
 
 /// The writers of this process in the directories of a scrape, which write none of their series to files while this lives:
 /// a series is either in the files that are read or here.
@@ -40,18 +41,19 @@ impl UnwrittenSeries {
             let Some(name) = FileName::parse(&file.name) else {
                 continue;
             };
-            let origin = Origin {
+            let origin = FileOrigin {
                 dir,
                 file: &file.name,
                 name,
                 identity: None,
                 state: SourceState::Live,
-                place: Place::File,
+                stored_in: StoredIn::File(ListedIn::Main),
             };
             let body = &bytes_of(&file.words)[HEADER_LEN..];
             let entries = Entries::assume(Layout::Own, body);
-            if let (_, Err(error)) = merge.learn(&origin, None, &&file.words[..], entries) {
-                merge.problems.add(&origin.path(), Cause::Entry(error));
+            if let (_, Err(error)) = merge.parse_and_apply(&origin, None, &&file.words[..], entries)
+            {
+                merge.skipped.add(&origin.path(), SkipCause::Entry(error));
             }
         }
     }
