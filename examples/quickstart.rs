@@ -7,9 +7,7 @@
 //!
 //! Run it twice: the second run counts the page hits of both processes. This is the example of the README.
 
-use multiprom::{
-    Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Static, buckets,
-};
+use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, Static, buckets};
 
 static HITS: Static<Counter> = Counter::declare("hits_total", "Page hits.");
 static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
@@ -17,12 +15,9 @@ static LATENCY: Static<Family<Histogram>> = Histogram::declare("latency_seconds"
     .buckets(&buckets::GO_DEFAULT)
     .labels(["route"]);
 
-fn main() -> multiprom::Result<()> {
+fn main() {
     let _busy = BUSY.track_inprogress();
     let _timer = LATENCY.with(["/"]).start_timer();
     HITS.inc();
-    let merged = Registry::new();
-    merged.register(MultiProcessCollector::from_env()?)?; // what all processes recorded
-    print!("{}", merged.render(None));
-    Ok(())
+    print!("{}", multiprom::render(None)); // of all processes, if the variable is set
 }

@@ -37,7 +37,12 @@
 //! needs the lock is then ignored and counted in `multiprom_ignored_recordings_total`, a handle for new label values
 //! records nothing, and registration returns an error of kind [`Reentrant`](ErrorKind::Reentrant).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, unused_imports, reason = "the directory backend and the command need Linux")
+)]
 
 #[cfg(unix)]
 mod background;
@@ -82,7 +87,7 @@ pub use model::{
 #[cfg(target_os = "linux")]
 pub use multiproc::{
     ArchiveInfo, CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, FileInfo,
-    Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
+    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
     inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
 };
 pub use registry::{

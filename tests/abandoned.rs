@@ -1,4 +1,4 @@
-//! Private directories of launchers that were killed: a later launcher removes those that no process uses.
+//! Private directories of killed launchers: a later launcher removes those that no process uses.
 #![expect(unsafe_code, reason = "locks a file")]
 
 use std::fs::{self, File};
@@ -9,12 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::process::{NOBODY, PATIENCE, Running, is_alive, run, signal};
 use crate::support::{TestDir, example, multiprom, skip, wait_for};
 
 const LOCK_NAME: &str = ".multiprom-run.lock";
-const NOBODY: u32 = 65534;
-
 /// A launcher as root of a container, which has no CAP_LEASE.
 fn container_launcher(base: &Path) -> Command {
     let capabilities = "+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
@@ -26,8 +24,7 @@ fn container_launcher(base: &Path) -> Command {
     command
 }
 
-/// A launcher whose private directory is made in memory, and which looks for abandoned ones there and in a
-/// directory of this test.
+/// A launcher that creates its private directory in memory, and searches abandoned directories there and in `base`.
 fn launcher(base: &Path, script: &str) -> Command {
     let mut command = multiprom();
     command.args(["run", "--listen", "127.0.0.1:0", "--compact", "off", "--", "sh", "-c", script]);
@@ -35,7 +32,7 @@ fn launcher(base: &Path, script: &str) -> Command {
     command
 }
 
-/// Makes a directory and its mark older than any launcher waits.
+/// Makes a directory and its mark older than the minimum age of abandoned directories.
 fn age(dir: &Path) {
     for path in [dir.join(LOCK_NAME), dir.to_owned()] {
         let path = path.to_str().unwrap();
@@ -43,7 +40,7 @@ fn age(dir: &Path) {
     }
 }
 
-/// Kills a launcher whose worker has counted and ended; its private directory.
+/// Kills a launcher whose worker has counted and exited; returns its private directory.
 fn abandon(base: &Path) -> PathBuf {
     let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
     let script = format!(
@@ -53,7 +50,7 @@ fn abandon(base: &Path) -> PathBuf {
     abandon_by(&mut launcher(base, &script))
 }
 
-/// Kills a launcher and its command, which tells its directory and its process id.
+/// Kills a launcher and its command, which prints the directory and its pid. Returns the directory.
 fn abandon_by(launcher: &mut Command) -> PathBuf {
     let mut killed = Running::start(launcher);
     let dir = PathBuf::from(killed.line_after("dir "));
@@ -66,7 +63,7 @@ fn abandon_by(launcher: &mut Command) -> PathBuf {
     dir
 }
 
-/// Copies of an abandoned directory below `base`, by what is special about each.
+/// Copies of an abandoned directory in `base`, each with a description of its difference.
 struct Copies<'a> {
     base: &'a Path,
     original: PathBuf,
@@ -97,7 +94,7 @@ impl Copies<'_> {
     }
 }
 
-/// A lock that excludes the one of launchers.
+/// Takes a lock that conflicts with that of launchers.
 fn lock(file: &File) {
     let lock = libc::flock {
         l_type: libc::F_RDLCK as libc::c_short,
@@ -106,7 +103,7 @@ fn lock(file: &File) {
         l_len: 0,
         l_pid: 0,
     };
-    // SAFETY: the lock is valid, and only read.
+    // SAFETY: the structure is valid, and the kernel only reads it.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
     assert_eq!(result, 0);
 }
@@ -117,12 +114,12 @@ fn counter_in(dir: &Path) -> PathBuf {
     counters.next().unwrap()
 }
 
-/// How many directories below `base` a launcher says that it has removed. It may have removed others of other
-/// tests.
-fn removed_below(base: &Path, outcome: &str) -> usize {
+/// Counts the directories in `base` that a launcher has logged as removed. It may also have removed directories of
+/// other tests.
+fn removed_from(base: &Path, stderr: &str) -> usize {
     let start = format!("multiprom: removed `{}/multiprom-", base.display());
     let end = "`, which a killed process had left behind";
-    outcome.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()
+    stderr.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()
 }
 
 #[test]
@@ -135,14 +132,14 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
     let outcome = run(&mut container_launcher(base.path()));
     assert!(!dir.exists(), "{} is left: {}", dir.display(), outcome.stderr);
 
-    // Each launcher does so, whichever directory is its own.
+    // Every launcher removes abandoned directories, whichever directory it uses.
     let mut copies = Copies::new(base.path());
     for flags in [&[][..], &["--dir", base.path().join("own").to_str().unwrap()]] {
         let dir = copies.add("abandoned", |_| {});
         let mut command = multiprom();
         command.args(["run", "--listen", "127.0.0.1:0"]).args(flags).args(["--", "true"]);
         let outcome = run(command.env("TMPDIR", base.path()));
-        assert_eq!(removed_below(base.path(), &outcome.stderr), 1, "{}", outcome.stderr);
+        assert_eq!(removed_from(base.path(), &outcome.stderr), 1, "{}", outcome.stderr);
         assert!(outcome.status == 0 && !dir.exists());
     }
 }
@@ -150,7 +147,9 @@ fn the_directory_of_a_killed_launcher_is_removed_by_a_later_one() {
 #[test]
 fn an_abandoned_directory_of_another_user_is_removed() {
     if !is_root() || multiprom().arg("--version").uid(NOBODY).output().is_err() {
-        return skip("only root can become another user, who must be able to run what was built");
+        return skip(
+            "only root can become another user, who must be able to run the built programs",
+        );
     }
     let base = TestDir::new("given-away");
     let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
@@ -179,21 +178,21 @@ fn only_unused_directories_of_launchers_are_removed() {
     let mut copies = Copies::new(base.path());
     let mark = |dir: &Path| dir.join(LOCK_NAME);
 
-    // Young, by the directory or by its mark.
+    // The directory or its mark was changed recently.
     copies.add("a file was just created", |dir| fs::write(dir.join("new"), "").unwrap());
-    copies.add("just marked", |dir| {
+    copies.add("the mark was just written", |dir| {
         let text = fs::read(mark(dir)).unwrap();
         fs::write(mark(dir), text).unwrap();
     });
-    copies.add("from the future", |dir| {
+    copies.add("the mark is from the future", |dir| {
         assert!(succeeds("touch", &["-d", "tomorrow", mark(dir).to_str().unwrap()]));
     });
-    // Not made by a launcher.
+    // Not the private directory of a launcher.
     copies.add("no mark", |dir| {
         fs::remove_file(mark(dir)).unwrap();
         age(dir);
     });
-    copies.add("the lock of --dir", |dir| {
+    copies.add("the lock file of a launcher with --dir", |dir| {
         fs::write(mark(dir), "").unwrap();
         age(dir);
     });
@@ -236,7 +235,7 @@ fn only_unused_directories_of_launchers_are_removed() {
         symlink(counter_in(dir), dir.join("counter_7.db")).unwrap();
         age(dir);
     });
-    copies.add("another launcher has it", |dir| {
+    copies.add("another launcher holds the lock", |dir| {
         held.push(File::options().read(true).open(mark(dir)).unwrap());
         lock(held.last().unwrap());
     });
@@ -260,9 +259,9 @@ fn only_unused_directories_of_launchers_are_removed() {
         assert!(counter_in(dir).exists(), "{what}: {}", outcome.stderr);
     }
     assert!(link.is_symlink() && counter_in(&target).exists());
-    assert_eq!(removed_below(base.path(), &outcome.stderr), 0, "{}", outcome.stderr);
+    assert_eq!(removed_from(base.path(), &outcome.stderr), 0, "{}", outcome.stderr);
 
-    // When nobody uses them any more they are removed.
+    // They are removed when no process uses them any more.
     drop(held);
     for mut program in sleeping {
         drop(program.stdin());
@@ -272,5 +271,5 @@ fn only_unused_directories_of_launchers_are_removed() {
     let left: Vec<&str> =
         copies.made.iter().filter(|(_, dir)| dir.exists()).map(|(it, _)| *it).collect();
     assert!(!worker.exists(), "{}", outcome.stderr);
-    assert_eq!(removed_below(base.path(), &outcome.stderr), 6, "{left:?}: {}", outcome.stderr);
+    assert_eq!(removed_from(base.path(), &outcome.stderr), 6, "{left:?}: {}", outcome.stderr);
 }

@@ -1,5 +1,5 @@
-//! The alert rules of `docs/alerts.yml`: promtool accepts them, and what they ask for is served when files are
-//! damaged or deleted, although the status stays 200.
+//! The alert rules of `docs/alerts.yml`: promtool accepts them, and their metrics are served when files are damaged or
+//! deleted, although the status stays 200.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,7 +61,7 @@ fn metrics_of_the_rules_are_served_when_files_are_damaged_or_deleted() {
     };
     let text = scrape();
     assert!(living(&text) > 0.0 && errors(&text, "header") == 0.0, "{text}");
-    // Those two begin with what they count: the tests of lost files and full disks have them.
+    // These two metrics exist only after such an event. The tests of lost files and full disks check them.
     let mut wanted = own_metrics(&fs::read_to_string(rules()).unwrap());
     assert!(wanted.remove("multiprom_files_lost_total"));
     assert!(wanted.remove("multiprom_dropped_series_total"));

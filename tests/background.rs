@@ -19,7 +19,7 @@ struct Host {
     program: Running,
     commands: ChildStdin,
     url: String,
-    /// Children that wait.
+    /// Waiting children.
     children: Vec<u32>,
 }
 
@@ -32,7 +32,7 @@ impl Host {
         Host { dir, program, commands, url, children: Vec::new() }
     }
 
-    /// What the program says after `mark` when it has carried out a command.
+    /// Sends a command; returns what the program prints after `mark`.
     fn command(&mut self, command: &str, mark: &str) -> String {
         writeln!(self.commands, "{command}").unwrap();
         self.program.line_after(mark)
@@ -53,7 +53,7 @@ impl Drop for Host {
     }
 }
 
-/// What the descriptors of a process lead to.
+/// The targets of the descriptors of a process.
 fn descriptors(pid: u32) -> Vec<String> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap);
     let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
@@ -104,7 +104,7 @@ fn children_close_the_sockets_of_an_exporter_and_outlive_it() {
     host.program.signal("KILL");
     host.program.wait();
     assert!(host.children.iter().all(|child| is_alive(*child)));
-    // The client is told, and the port is free.
+    // The connection of the client is closed, and the port is free.
     assert!(idle.is_closed());
     let address = host.url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     drop(TcpListener::bind(address).unwrap());
@@ -118,7 +118,7 @@ fn children_that_are_forked_during_a_pass_compact_without_waiting() {
 
 #[test]
 fn children_do_not_keep_the_lock_of_a_killed_compactor() {
-    // Most are killed in the middle of the pass during which the child was forked.
+    // Most hosts are killed during the pass in which the child was forked.
     for _ in 0..6 {
         let mut host = Host::start("lock");
         writeln!(host.commands, "end").unwrap();
@@ -131,7 +131,7 @@ fn children_do_not_keep_the_lock_of_a_killed_compactor() {
     }
 }
 
-/// The signals that a thread blocks: a bit for each, the lowest for signal 1.
+/// The signal mask of a thread. The lowest bit is signal 1.
 fn blocked(task: &Path) -> u64 {
     let status = fs::read_to_string(task.join("status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
@@ -152,18 +152,18 @@ fn background_threads_block_all_signals_except_faults_of_their_own() {
     };
     let raised =
         [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
-    // What the C library and the kernel do not let a thread block.
+    // Signals that the C library and the kernel do not allow a thread to block.
     let never = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
     let bit = |signal: &i32| 1u64 << (signal - 1);
     let wanted = raised.iter().chain(&never).fold(u64::MAX, |set, signal| set & !bit(signal));
-    // The kernel cuts names off after 15 bytes.
+    // The kernel truncates names to 15 bytes.
     for name in ["multiprom-http", "multiprom-gathe", "multiprom-compa"] {
         for task in wait_for(name, PATIENCE, || named(name)) {
             let set = blocked(&task);
             assert_eq!(set, wanted, "{name}: {set:x} of {wanted:x}");
         }
     }
-    // The host's own threads have the mask that they had.
+    // The mask of the host's own threads is unchanged.
     let main = Path::new(&tasks).join(host.program.id().to_string());
     assert_eq!(blocked(&main), 0);
 }

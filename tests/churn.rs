@@ -1,4 +1,4 @@
-//! Thousands of short workers, of both kinds, while a real Prometheus scrapes.
+//! Thousands of short-lived workers of multiprom and of the Python client, while a real Prometheus scrapes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,38 +13,37 @@ use std::time::{Duration, Instant};
 use multiprom::Compactor;
 
 use crate::support::http::{get, sum_of};
-use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{PATIENCE, Running};
+use crate::support::process::{PATIENCE, Running, can_unshare_pids, unshare_pids};
 use crate::support::prometheus::{is_installed, prometheus, value};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
-/// Workers of each kind in a minute, where the machine can start as many.
+/// Workers of each kind per minute, if the machine can start as many.
 const PER_MINUTE: u32 = 1_000;
 
-/// One worker of so many is killed when it has counted.
+/// One of this many workers is killed after it has counted.
 const KILLED_OF: u32 = 10;
 
-/// How long workers come and go.
+/// The duration of the test.
 fn duration() -> Duration {
     let seconds = std::env::var("MULTIPROM_CHURN_SECONDS").ok();
     Duration::from_secs(seconds.map_or(10, |seconds| seconds.parse().unwrap()))
 }
 
-/// Until when nothing is judged by its growth: the first files that are kept for a while are still to expire.
+/// Growth is not checked before this time, as the first files that are kept have not expired yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// What short workers have counted.
+/// The expected counts.
 #[derive(Clone, Copy, Default)]
 struct Truth {
     workers: u32,
     jobs: u32,
 }
 
-/// Starts workers of ours, one after the other, until it is told to stop.
-fn churn_ours(dir: &Path, stop: &Stop) -> Truth {
+/// Starts workers of multiprom, one after the other, until `stop` is set.
+fn churn_own(dir: &Path, stop: &Stop) -> Truth {
     let mut truth = Truth::default();
     let start = Instant::now();
-    while !stop.is_told() {
+    while !stop.is_set() {
         let due = start + Duration::from_secs(60) * truth.workers / PER_MINUTE;
         thread::park_timeout(due.saturating_duration_since(Instant::now()));
         let jobs = 1 + truth.workers * 7 % 40;
@@ -67,12 +66,11 @@ fn churn_ours(dir: &Path, stop: &Stop) -> Truth {
     truth
 }
 
-/// Workers of the Python client; in a pid namespace, where that can be had, so that pids come back.
+/// Starts workers of the Python client, in a pid namespace if possible, so that pids are reused.
 fn churn_python(dir: &Path, python: &Command) -> Running {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    let mut command = if is_root() && succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        let mut command = Command::new("unshare");
-        command.args(options).arg(python.get_program());
+    let mut command = if can_unshare_pids() {
+        let mut command = unshare_pids();
+        command.arg(python.get_program());
         command
     } else {
         Command::new(python.get_program())
@@ -82,16 +80,16 @@ fn churn_python(dir: &Path, python: &Command) -> Running {
     Running::start(command.arg(PER_MINUTE.to_string()))
 }
 
-/// Tells threads to stop, also where the test fails.
+/// A flag that stops threads, also if the test fails.
 #[derive(Default)]
 struct Stop(AtomicBool);
 
 impl Stop {
-    fn tell(&self) {
+    fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_told(&self) -> bool {
+    fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -100,21 +98,21 @@ struct StopAtEnd<'a>(&'a [&'a Stop]);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
-        self.0.iter().for_each(|stop| stop.tell());
+        self.0.iter().for_each(|stop| stop.set());
     }
 }
 
-/// Samples that never fall while a process lives.
+/// Whether the values of a series never decrease.
 fn is_total(series: &str) -> bool {
     let name = series.split('{').next().unwrap();
     ["_total", "_count", "_bucket", "_sum"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Scrapes as often as a busy site would, and sees that no total ever falls.
+/// Scrapes repeatedly and asserts that no total ever decreases. Returns the number of scrapes.
 fn watch_totals(url: &str, stop: &Stop) -> u32 {
     let mut known: HashMap<String, f64> = HashMap::new();
     let mut scrapes = 0;
-    while !stop.is_told() {
+    while !stop.is_set() {
         let text = get(url).unwrap().body;
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let samples: HashMap<&str, f64> = samples
@@ -136,7 +134,7 @@ fn watch_totals(url: &str, stop: &Stop) -> u32 {
     scrapes
 }
 
-/// Files in the directory, retired ones included.
+/// The number of files in the directory, including retired ones.
 fn count_files(dir: &Path) -> usize {
     let count = |dir: &Path| fs::read_dir(dir).map_or(0, Iterator::count);
     count(dir) + count(&dir.join("retired"))
@@ -148,13 +146,13 @@ fn median(values: &[usize]) -> usize {
     values[values.len() / 2]
 }
 
-/// Of what was seen each second, the medians of the first and the last third.
+/// The medians of the first and the last third of values that were read each second.
 fn thirds(seen: &[usize]) -> (usize, usize) {
     let third = seen.len().div_ceil(3);
     (median(&seen[..third]), median(&seen[seen.len() - third..]))
 }
 
-/// Medians of the first and the last third of the last `seconds`, by Prometheus.
+/// The medians of the first and the last third of the last `seconds`, from Prometheus.
 fn scraped_thirds(prometheus: &str, metric: &str, seconds: u64) -> (f64, f64) {
     let third = seconds.div_ceil(3).max(3);
     let before = seconds.saturating_sub(third).max(1);
@@ -165,15 +163,15 @@ fn scraped_thirds(prometheus: &str, metric: &str, seconds: u64) -> (f64, f64) {
     (of(&format!(" offset {before}s")), of(""))
 }
 
-fn assert_exact(text: &str, ours: u32, theirs: u32) {
-    let (ours, theirs) = (f64::from(ours), f64::from(theirs));
+fn assert_exact(text: &str, own: u32, python: u32) {
+    let (own, python) = (f64::from(own), f64::from(python));
     for (name, truth) in [
-        ("jobs_total", ours),
-        ("jobs_by_parity_total", ours),
-        ("job_size_bytes_count", ours),
-        ("job_duration_seconds_sum", ours / 2.0),
-        ("python_jobs_total", theirs),
-        ("python_size_count", theirs),
+        ("jobs_total", own),
+        ("jobs_by_parity_total", own),
+        ("job_size_bytes_count", own),
+        ("job_duration_seconds_sum", own / 2.0),
+        ("python_jobs_total", python),
+        ("python_size_count", python),
         ("python_busy", 0.0),
         ("queue_livesum_ratio", 0.0),
         ("multiprom_file_errors_total", 0.0),
@@ -206,14 +204,14 @@ fn names_of_removed_files_are_dropped_from_the_archive() {
     assert!(files > 1_100);
     let (files, short) = pass();
     assert!(files == 0 && short + 1_100 * 22 <= long, "{long}, then {short} bytes");
-    // And from then on nothing is written.
+    // Later passes write nothing.
     let identity = || fs::metadata(dir.path().join("archive.multiprom")).unwrap().ino();
     let before = identity();
     assert_eq!((pass(), identity()), ((0, short), before));
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "measurements are shown, and judged by nobody")]
+#[allow(clippy::print_stderr, reason = "prints measurements, which are not checked")]
 fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end() {
     let Some(python) = python("newest") else {
         return;
@@ -228,44 +226,44 @@ fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end(
     let metrics = exporter.url();
     let target = metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let (_prometheus, api) = prometheus(home.path(), &[("test", target)], &[]);
-    let mut theirs = churn_python(dir.path(), &python);
+    let mut python_workers = churn_python(dir.path(), &python);
 
     let (start, limit) = (Instant::now(), duration());
     let (over, seen) = (Stop::default(), Stop::default());
     let (truth, jobs, scrapes) = thread::scope(|scope| {
         let _stop = StopAtEnd(&[&over, &seen]);
-        let ours = scope.spawn(|| churn_ours(dir.path(), &over));
+        let own = scope.spawn(|| churn_own(dir.path(), &over));
         let watch = scope.spawn(|| watch_totals(&metrics, &seen));
         let mut files = Vec::new();
         while start.elapsed() < limit {
             files.push(count_files(dir.path()));
             thread::park_timeout(Duration::from_secs(1));
-            assert!(theirs.is_running(), "{}", theirs.stderr());
+            assert!(python_workers.is_running(), "{}", python_workers.stderr());
             assert!(exporter.is_running(), "{}", exporter.stderr());
         }
-        over.tell();
-        drop(theirs.stdin());
-        let output = theirs.end();
-        let truth = ours.join().unwrap();
+        over.set();
+        drop(python_workers.stdin());
+        let output = python_workers.end();
+        let truth = own.join().unwrap();
         let output: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let count = |name: &str| output[name].as_u64().unwrap() as u32;
         eprintln!(
-            "{} workers of ours, {} of the Python client with {} pids, in {:.0} s",
+            "{} workers of multiprom, {} of the Python client with {} pids, in {:.0} s",
             truth.workers,
             count("workers"),
             count("pids"),
             start.elapsed().as_secs_f64(),
         );
-        judge_growth(&files, &api, limit, truth.workers * 13 + count("workers") * 4);
+        assert_bounded(&files, &api, limit, truth.workers * 13 + count("workers") * 4);
 
-        // Soon nothing but the archive is left, and it has everything.
-        wait_for("an archive alone", 3 * PATIENCE, || {
+        // In the end, only the archive is left.
+        wait_for("an archive without other files", 3 * PATIENCE, || {
             let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names = names.filter(|name| name != "retired" && name != "archive.multiprom");
             let is_alone = names.next().is_none() && count_files(dir.path()) <= 2;
             (is_alone && dir.path().join("archive.multiprom").exists()).then_some(())
         });
-        seen.tell();
+        seen.set();
         (truth, count("jobs"), watch.join().unwrap())
     });
     let text = get(&metrics).unwrap().body;
@@ -289,12 +287,12 @@ fn totals_are_exact_and_never_decrease_while_thousands_of_workers_start_and_end(
         assert!(query("count_over_time") > Some(0.0), "{name}");
         assert_eq!(query("resets"), Some(0.0), "{name}");
     }
-    eprintln!("{scrapes} scrapes beside those of Prometheus");
+    eprintln!("{scrapes} scrapes in addition to those of Prometheus");
 }
 
-/// Files and series stay bounded; how long scrapes took is only shown.
-#[allow(clippy::print_stderr, reason = "measurements are shown, and judged by nobody")]
-fn judge_growth(files: &[usize], api: &str, limit: Duration, created: u32) {
+/// Asserts that the numbers of files and series stay bounded. Prints the durations of scrapes, which are not checked.
+#[allow(clippy::print_stderr, reason = "prints measurements, which are not checked")]
+fn assert_bounded(files: &[usize], api: &str, limit: Duration, created: u32) {
     let (most, (first, last)) = (files.iter().max().unwrap(), thirds(files));
     let of = |metric| scraped_thirds(api, metric, limit.as_secs());
     let (series, duration) = (of("scrape_samples_scraped"), of("scrape_duration_seconds"));
@@ -307,7 +305,7 @@ fn judge_growth(files: &[usize], api: &str, limit: Duration, created: u32) {
         duration.1 * 1e3,
     );
     if limit >= SETTLED {
-        // Compactors pause longer on a busy machine. So much is still a small part of an hour's files.
+        // Compactors pause longer on a busy machine. This bound is still a small part of the files of an hour.
         let in_30_s = (f64::from(created) * 30.0 / limit.as_secs_f64()) as usize;
         assert!(*most < in_30_s && last < first + in_30_s / 3, "{files:?}");
         assert!(series.1 < 2.0 * series.0 + 200.0, "{series:?}");

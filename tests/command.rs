@@ -1,4 +1,4 @@
-//! The commands that end by themselves: `dump`, `ls`, `mark-process-dead`, and wrong usage.
+//! The commands that exit by themselves: `dump`, `ls`, `mark-process-dead`; and wrong usage.
 
 use std::fs;
 use std::io::Read as _;
@@ -6,15 +6,12 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::process::{Outcome, Running, run};
+use crate::support::process::{NOBODY, Outcome, Running, run};
 use crate::support::{TestDir, assert_success, example, multiprom, skip};
 
 const DIR_VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
 
-/// The user of nobody.
-const NOBODY: u32 = 65534;
-
-/// A directory with what a process that counted `jobs` has left.
+/// A directory with the files of a process that has counted `jobs`.
 fn counted(name: &str, jobs: u32) -> TestDir {
     let dir = TestDir::new(name);
     count(dir.path(), jobs);
@@ -28,12 +25,12 @@ fn count(dir: &Path, jobs: u32) {
     assert_success(&command, &output);
 }
 
-/// Runs `multiprom` with arguments that are separated by spaces.
+/// Runs `multiprom` with arguments separated by spaces.
 fn multiprom_with(arguments: &str, dir: &Path) -> Outcome {
     run(multiprom().args(arguments.split(' ')).arg("--dir").arg(dir))
 }
 
-/// The output of a command that succeeds without a message.
+/// The standard output of a command that must succeed without a message.
 fn good(outcome: &Outcome) -> &str {
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     &outcome.stdout
@@ -193,7 +190,7 @@ fn gauges_are_merged_by_the_mode_of_the_first_rule_that_matches() {
     let text = good(&outcome);
     assert!(has_line(text, "queue_min_ratio 4"), "{text}");
     assert!(has_line(text, "queue_max_ratio 7"), "{text}");
-    // Its processes have ended, and count in another mode only.
+    // Its processes have ended, and are merged only because of the other mode.
     assert!(has_line(text, "queue_livemin_ratio 3"), "{text}");
     assert!(!text.contains("\nqueue_livemax_ratio "), "{text}");
 }
@@ -217,7 +214,7 @@ fn only_gauges_of_the_mode_all_are_merged_by_the_default_mode() {
     let sum = dump("--default-gauge-mode livesum");
     assert_eq!(shown(&sum, "queue_all_ratio"), ["queue_all_ratio 2"]);
     assert_eq!(shown(&dump("--default-gauge-mode max"), "queue_all_ratio"), ["queue_all_ratio 4"]);
-    // A rule decides for the gauges that it names.
+    // A rule takes precedence for the gauges that it matches.
     let flags = "--gauge-mode queue_all.*=sum --default-gauge-mode livesum";
     assert_eq!(shown(&dump(flags), "queue_all_ratio"), ["queue_all_ratio 9"]);
     for text in [live, sum] {
@@ -357,7 +354,7 @@ fn an_unreadable_directory_is_reported_in_one_line() {
     use std::os::unix::process::CommandExt as _;
     let dir = TestDir::new("forbidden");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
-    // The superuser may read everything, so the command runs as another user then.
+    // Root can read everything, so the command then runs as another user.
     let is_superuser = fs::read_dir(dir.path()).is_ok();
     for arguments in ["dump", "ls", "serve --listen 127.0.0.1:0"] {
         let mut command = multiprom();

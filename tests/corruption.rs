@@ -1,4 +1,4 @@
-//! One field of a good file of ours is changed: the error has a name, and the rest is served.
+//! One field of a valid file of multiprom is changed: the error is reported with its reason, and the rest is served.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use crate::support::http::sum_of;
 use crate::support::process::{Outcome, run};
 use crate::support::{TestDir, example, multiprom, output_of};
 
-/// Where the fields of our first entry lie. See `src/file/layout.rs`.
+/// Offsets of the header and of the first entry. See: `src/file/layout.rs`.
 const USED: usize = 0;
 const MAGIC: usize = 4;
 const VERSION: usize = 7;
 const KEY_LEN: usize = 8;
 const KEY: usize = 12;
 
-/// Two processes have counted 5 and 7 jobs; the file of the second is the one that is damaged.
+/// The files of two processes, which have counted 5 and 7 jobs. The counter file of the second is damaged.
 struct Pair {
     dir: TestDir,
     file: PathBuf,
-    /// Its bytes.
+    /// The original bytes of the file.
     good: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ impl Pair {
         outcome
     }
 
-    /// Offset of the checksum of the first entry.
+    /// The offset of the checksum of the first entry.
     fn checksum(&self) -> usize {
         KEY + self.word(KEY_LEN) as usize
     }
@@ -48,7 +48,7 @@ impl Pair {
         u32::from_le_bytes(self.good[at..at + 4].try_into().unwrap())
     }
 
-    /// Puts `bytes` at an offset and dumps.
+    /// Overwrites `bytes` at an offset and dumps.
     fn damaged(&self, at: usize, bytes: &[u8]) -> Outcome {
         let mut damaged = self.good.clone();
         damaged[at..at + bytes.len()].copy_from_slice(bytes);
@@ -66,7 +66,7 @@ impl Pair {
         let of_reason = sum_of(&outcome.stdout, &format!("{name}{{reason=\"{reason}\"}}"));
         assert_eq!((of_reason, sum_of(&outcome.stdout, name)), (1.0, 1.0), "{message}");
         assert_eq!(sum_of(&outcome.stdout, "jobs_total"), jobs, "{message}");
-        // Nothing is missing but counters.
+        // Only counters are missing.
         assert_eq!(sum_of(&outcome.stdout, "job_size_bytes_count"), 12.0);
     }
 }

@@ -1,8 +1,7 @@
-//! The birth of files, watched: they are never seen empty, damaged or unlocked, and leave nothing behind.
+//! The creation of files: no reader ever sees them empty, damaged or unlocked, and nothing is left of a failed creation.
 //!
-//! Files are born without a name and then linked through `/proc`. All file systems that are supported have
-//! unnamed files, in the kernels that have the rest; so it is a missing `/proc` that makes workers here take
-//! the other way, over a hidden name.
+//! Files are created without a name and then linked through `/proc`. All supported file systems have unnamed files. So
+//! these tests hide `/proc` to make workers use the other way, a hidden name that is renamed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,13 +17,13 @@ use crate::support::process::{PATIENCE, Running, processes_with_argument};
 use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, survivor, value};
 use crate::support::{TestDir, assert_success, skip, wait_for};
 
-/// Directories of one worker, with three files each.
-const BIRTHS: usize = 200;
+/// Number of directories of one worker, with three files each.
+const CREATIONS: usize = 200;
 
-/// What was seen of births.
+/// Counts of the observations.
 #[derive(Default)]
 struct Seen {
-    /// Files that were looked at, the same one more than once.
+    /// Files that were read, the same one repeatedly.
     files: usize,
     rounds: usize,
 }
@@ -32,12 +31,12 @@ struct Seen {
 #[test]
 fn readers_never_see_a_file_that_is_empty_damaged_or_unlocked() {
     let mut seen = Seen::default();
-    watch(&mut seen, births);
+    watch(&mut seen, creations);
     for mount in mount::each() {
         let dir = mount.directory("app");
-        watch_one(&dir, &mut births(&dir), &mut seen);
+        watch_one(&dir, &mut creations(&dir), &mut seen);
     }
-    assert!(seen.files >= seen.rounds * BIRTHS, "{} files, {} rounds", seen.files, seen.rounds);
+    assert!(seen.files >= seen.rounds * CREATIONS, "{} files, {} rounds", seen.files, seen.rounds);
 }
 
 #[test]
@@ -46,8 +45,8 @@ fn without_proc_files_are_created_under_a_hidden_name() {
         return skip("a mount namespace needs root");
     }
     let mut seen = Seen::default();
-    watch(&mut seen, |dir| without_proc(&births(dir)));
-    assert!(seen.files >= seen.rounds * BIRTHS, "{} files, {} rounds", seen.files, seen.rounds);
+    watch(&mut seen, |dir| without_proc(&creations(dir)));
+    assert!(seen.files >= seen.rounds * CREATIONS, "{} files, {} rounds", seen.files, seen.rounds);
 }
 
 #[test]
@@ -105,16 +104,16 @@ fn if_links_are_denied_files_are_created_under_a_hidden_name() {
 fn failed_creations_leave_no_files_and_are_retried_once_a_second() {
     let dir = TestDir::new("no-names");
     let output = denied(dir.path(), libc::EACCES, &["linkat", "renameat2"]);
-    // One try, and one more each second.
+    // One attempt, and one more each second.
     assert!(printed(&output, "created") <= 1.0 + printed(&output, "seconds"), "{output:?}");
-    // Those of the allocator.
+    // These are mappings of the allocator.
     assert!(printed(&output, "mappings") < 10.0, "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let lines = log_lines(&output);
     assert!(lines.len() == 1 && lines[0].contains("Permission denied"), "{lines:#?}");
 }
 
-/// A worker with 200 series whose calls fail.
+/// Runs a worker with 200 series, in which `calls` fail with `error`.
 #[track_caller]
 fn denied(dir: &Path, error: i32, calls: &[&str]) -> Output {
     let mut command = survivor("denied", dir);
@@ -123,9 +122,9 @@ fn denied(dir: &Path, error: i32, calls: &[&str]) -> Output {
     output
 }
 
-fn births(dir: &Path) -> Command {
-    let mut command = survivor("births", dir);
-    command.arg(BIRTHS.to_string());
+fn creations(dir: &Path) -> Command {
+    let mut command = survivor("creations", dir);
+    command.arg(CREATIONS.to_string());
     command
 }
 
@@ -133,7 +132,7 @@ fn can_hide_proc() -> bool {
     is_root() && succeeds("unshare", &["--mount", "mount", "-t", "tmpfs", "none", "/proc"])
 }
 
-/// The program in a mount namespace of its own, in which `/proc` is empty.
+/// The program in its own mount namespace, in which `/proc` is empty.
 fn without_proc(program: &Command) -> Command {
     let mut command = Command::new("unshare");
     let script = "mount -t tmpfs none /proc && exec \"$@\"";
@@ -142,11 +141,11 @@ fn without_proc(program: &Command) -> Command {
     command
 }
 
-/// Watches workers for a while.
+/// Watches workers for two seconds.
 fn watch(seen: &mut Seen, worker: impl Fn(&Path) -> Command) {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
-        let dir = TestDir::new("birth");
+        let dir = TestDir::new("creation");
         watch_one(dir.path(), &mut worker(dir.path()), seen);
     }
 }
@@ -165,7 +164,7 @@ fn watch_one(dir: &Path, command: &mut Command, seen: &mut Seen) {
                 let mut dirs: Vec<PathBuf> =
                     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
                 dirs.sort();
-                // The newest are where something is born.
+                // Files are being created in the newest directories.
                 let from = if last { 0 } else { dirs.len().saturating_sub(2) };
                 for path in &dirs[from..] {
                     for file in list_files(path).unwrap() {
@@ -179,22 +178,22 @@ fn watch_one(dir: &Path, command: &mut Command, seen: &mut Seen) {
             }
             files
         });
-        // The watcher ends whatever becomes of the worker.
-        let born = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            worker.line_after("born ");
+        // The watcher must end even if the worker fails.
+        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            worker.line_after("finished ");
         }));
         done.store(true, Ordering::Relaxed);
         let files = watcher.join().unwrap();
-        born.unwrap();
+        finished.unwrap();
         files
     });
-    // Its children live on, and were forked beside births: they have copies of no file that has a name. One
-    // that has just been forked closes those yet.
+    // The children of the worker were forked during creations and are still alive. They must have no descriptor of a file
+    // with a name. A child that was just forked may not have closed its descriptors yet.
     wait_for("closed descriptors of children", PATIENCE, || {
         let files = inherited(dir, worker.id());
         files.iter().all(|(names, _)| *names == 0).then_some(())
     });
-    // None keeps a lock either.
+    // No child holds a lock either.
     let stdin = worker.stdin();
     worker.signal("KILL");
     worker.wait();
@@ -212,7 +211,7 @@ fn watch_one(dir: &Path, command: &mut Command, seen: &mut Seen) {
     }
 }
 
-/// Files below a directory that a worker's children have descriptors of: number of names, and link.
+/// The files below a directory of which children of the worker have descriptors: number of links, and path.
 fn inherited(dir: &Path, worker: u32) -> Vec<(u64, String)> {
     let dir = dir.to_str().unwrap();
     let children = processes_with_argument(dir).into_iter().filter(|pid| *pid != worker);

@@ -1,4 +1,4 @@
-//! `demo`: the first thing that a new user runs.
+//! The command `demo`.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ impl Demo {
         processes_with_argument(&self.dir).into_iter().collect()
     }
 
-    /// Waits for its end; gives the last line of its output.
+    /// Waits for its end; returns the last line of its output.
     fn end(self) -> String {
         let output = self.running.end();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -39,7 +39,7 @@ impl Demo {
     }
 }
 
-/// The numbers of a line, in their order.
+/// The numbers in a line.
 fn numbers(line: &str) -> Vec<u64> {
     line.split(|char: char| !char.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
 }
@@ -58,7 +58,7 @@ fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     });
     let observed = sum_of(&text, "demo_request_seconds_count");
     assert!(observed >= sum_of(&text, "demo_requests_total") && observed > 50.0, "{text}");
-    let later = wait_for("a worker that is replaced", Duration::from_secs(8), || {
+    let later = wait_for("the replacement of a worker", Duration::from_secs(8), || {
         let later = demo.workers();
         (later.len() == 3 && later != first).then_some(later)
     });
@@ -71,7 +71,7 @@ fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     let [answered, counted, killed] = numbers(&last)[..] else { panic!("{last}") };
     assert_eq!(killed, 1, "{last}");
     assert!(answered > 100 && counted >= answered, "{last}");
-    // Each worker has two threads, and each thread may have counted what it could not answer any more.
+    // Each worker has two threads, and each thread may have counted a request without sending its response.
     assert!(counted - answered <= killed * 2, "{last}");
 }
 

@@ -1,4 +1,4 @@
-//! Hosts that close descriptors they do not know, or use our numbers for files of their own.
+//! Hosts that close descriptors that they did not open, or replace descriptors of series files by their own files.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::support::mount;
 use crate::support::survivor::{merged, printed, sum, survivor, value};
 use crate::support::{TestDir, assert_success};
 
-/// Runs a scenario; the host's files must be as it wrote them, and nothing may be lost.
+/// Runs a scenario; asserts that the host's files are unchanged and that no value is lost.
 fn check(scenario: &str, dir: &Path) {
     let own = TestDir::new("own");
     let mut command = survivor(scenario, dir);
@@ -17,7 +17,7 @@ fn check(scenario: &str, dir: &Path) {
         assert_eq!(fs::read(entry.unwrap().path()).unwrap(), b"mine", "{scenario}");
     }
     let merged = merged(dir);
-    // The child's recording is one more.
+    // The child also records once.
     let recorded = printed(&output, "recorded") + 1.0;
     for series in ["plain_total", "labelled_total{label=\"old\"}", "sizes_count", "times_sum"] {
         assert_eq!(value(&merged, series), recorded, "{scenario}: {series}");

@@ -1,4 +1,4 @@
-//! Servers that are started as root and drop their rights: the directory that `run` creates is their user's.
+//! Servers that are started as root and drop privileges: `run` creates the directory for their user.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -8,19 +8,18 @@ use std::process::Command;
 
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::mount::is_root;
-use crate::support::process::{PATIENCE, Running, run};
+use crate::support::process::{NOBODY, PATIENCE, Running, run};
 use crate::support::prometheus::is_installed;
+use crate::support::sites::packages;
 use crate::support::{TestDir, example, multiprom, python, root, skip, wait_for};
 
-const NOBODY: u32 = 65534;
-
-/// Whether this process may give directories away, and other users may run what was built.
-fn may_change_users() -> bool {
-    let may = is_root() && multiprom().arg("--version").uid(NOBODY).output().is_ok();
-    if !may {
-        skip("only root can become another user, who must be able to run what was built");
+/// Whether this process can change owners, and other users can run the built programs.
+fn can_change_users() -> bool {
+    let can = is_root() && multiprom().arg("--version").uid(NOBODY).output().is_ok();
+    if !can {
+        skip("only root can become another user, who must be able to run the built programs");
     }
-    may
+    can
 }
 
 fn launcher(flags: &[&str]) -> Command {
@@ -29,7 +28,7 @@ fn launcher(flags: &[&str]) -> Command {
     command
 }
 
-/// A script that has a worker of another user count 5 jobs, and prints whose the directory is.
+/// A script in which a worker of another user counts 5 jobs, and which prints owner and mode of the directory.
 fn counting_as_nobody() -> String {
     let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
     format!(
@@ -39,7 +38,7 @@ fn counting_as_nobody() -> String {
     )
 }
 
-/// Has a worker of another user count in the directory of a launcher; owner and mode of the directory.
+/// Runs that script in a launcher; returns owner and mode of the directory.
 fn count_as_nobody(flags: &[&str]) -> String {
     let mut running = Running::start(launcher(flags).args(["sh", "-c", &counting_as_nobody()]));
     let url = running.url();
@@ -53,7 +52,7 @@ fn count_as_nobody(flags: &[&str]) -> String {
 
 #[test]
 fn a_private_directory_can_belong_to_another_user() {
-    if !may_change_users() {
+    if !can_change_users() {
         return;
     }
     assert_eq!(count_as_nobody(&["--dir-owner", "nobody:0"]), format!("{NOBODY}:0 700"));
@@ -65,7 +64,7 @@ fn a_private_directory_can_belong_to_another_user() {
 
 #[test]
 fn a_created_directory_can_belong_to_another_user() {
-    if !may_change_users() {
+    if !can_change_users() {
         return;
     }
     let base = TestDir::new("given");
@@ -76,7 +75,7 @@ fn a_created_directory_can_belong_to_another_user() {
     let count = |flags: &[&str]| {
         let script = counting_as_nobody();
         let mut command = Command::new("sh");
-        // A mask that takes everything from others.
+        // The umask removes all permissions of others.
         command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
         command.arg(multiprom().get_program()).args(["run", "--listen", "127.0.0.1:0"]);
         command.args(flags).args(["--", "sh", "-c", &script]);
@@ -92,7 +91,7 @@ fn a_created_directory_can_belong_to_another_user() {
             outcome.stderr
         );
     }
-    // One that exists is never changed.
+    // An existing directory is never changed.
     let other = base.path().join("other");
     fs::create_dir(&other).unwrap();
     let path = other.to_str().unwrap();
@@ -118,7 +117,7 @@ fn an_owner_that_cannot_be_set_is_reported_in_one_line_that_names_the_flag() {
     for (owner, status) in [("no-such-user", 2), ("root:no-such-group", 2), ("root", 1)] {
         let mut command = launcher(&[&flags[..], &[owner]].concat());
         if status == 1 {
-            if !may_change_users() {
+            if !can_change_users() {
                 return;
             }
             fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -142,7 +141,7 @@ fn an_owner_that_cannot_be_set_is_reported_in_one_line_that_names_the_flag() {
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (2, 1), "{}", outcome.stderr);
 }
 
-/// Asks a site; whether it answers well.
+/// Whether a request succeeds.
 fn responds(url: &str) -> bool {
     get(url).is_ok_and(|response| response.status == 200)
 }
@@ -150,7 +149,7 @@ fn responds(url: &str) -> bool {
 #[test]
 fn a_preloaded_gunicorn_site_that_drops_privileges_records() {
     let Some(python) = python("newest") else { return };
-    if !may_change_users() {
+    if !can_change_users() {
         return;
     }
     let gunicorn = Path::new(python.get_program()).with_file_name("gunicorn");
@@ -164,8 +163,8 @@ fn a_preloaded_gunicorn_site_that_drops_privileges_records() {
         let line = site.line_after("Listening at: ");
         let url = format!("{}/pid", line.split(' ').next().unwrap());
         if flags.is_empty() {
-            // The fault that the flag is for.
-            wait_for("a refused request", PATIENCE, || get(&url).ok());
+            // Without the flag, the workers cannot write to the directory.
+            wait_for("a response", PATIENCE, || get(&url).ok());
             assert!(!responds(&url), "{}", site.stderr());
         } else {
             assert!((0..20).all(|_| responds(&url)), "{}", site.stderr());
@@ -180,19 +179,17 @@ fn a_preloaded_gunicorn_site_that_drops_privileges_records() {
 
 #[test]
 fn a_uwsgi_site_that_drops_privileges_records() {
-    let Some(python) = python("newest") else { return };
-    if !is_installed("uwsgi_python3") || !may_change_users() {
+    let Some(packages) = packages("newest") else { return };
+    if !is_installed("uwsgi_python3") || !can_change_users() {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
-    let paths: [PathBuf; 2] = [packages.trim().into(), root().join("tests/python")];
+    let paths: [PathBuf; 2] = [packages, root().join("tests/python")];
     for flags in [&[][..], &["--dir-owner", "nobody"]] {
         let mut command = launcher(flags);
         command.args(["uwsgi_python3", "--ini"]).arg(root().join("examples/uwsgi.ini"));
         command.args(["--uid", "65534", "--gid", "65534", "--http-socket", "127.0.0.1:0"]);
         command.args(["--module", "app:application", "--processes", "2"]);
-        // A worker that is asked to end while it starts may miss it.
+        // A worker that is terminated during its start may ignore that.
         command.args(["--reload-mercy", "2", "--worker-reload-mercy", "2"]);
         for path in &paths {
             command.arg("--pythonpath").arg(path);

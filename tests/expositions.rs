@@ -97,17 +97,17 @@ fn without_created(samples: &Samples) -> Samples {
 fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
-        let ours = own_samples(&registry, escaping);
+        let own = own_samples(&registry, escaping);
         for format in [Format::Text, Format::TextUtf8] {
             let text = Exposition::encode(&registry, Negotiated::new(format, escaping)).body;
-            let Some(theirs) = python_samples("text", &text) else { return };
-            assert_eq!(theirs, without_created(&ours));
+            let Some(reference) = python_samples("text", &text) else { return };
+            assert_eq!(reference, without_created(&own));
         }
         let mut text = Vec::new();
         let mut encoder = TextEncoder::new(&mut text).escaping(escaping).created();
         registry.gather(&mut encoder);
         encoder.finish();
-        assert_eq!(python_samples("text", &text).unwrap(), ours);
+        assert_eq!(python_samples("text", &text).unwrap(), own);
     }
 }
 
@@ -115,16 +115,16 @@ fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
 fn the_strict_python_parser_reads_every_sample_of_openmetrics_in_every_escaping() {
     let registry = zoo::registry(true);
     for escaping in Escaping::ALL {
-        let ours = own_samples(&registry, escaping);
+        let own = own_samples(&registry, escaping);
         let format = Negotiated::new(Format::OpenMetrics, escaping);
         let text = Exposition::encode(&registry, format).body;
-        let Some(theirs_plain) = python_samples("openmetrics", &text) else { return };
-        assert_eq!(theirs_plain, without_created(&ours));
+        let Some(reference_plain) = python_samples("openmetrics", &text) else { return };
+        assert_eq!(reference_plain, without_created(&own));
         let mut text = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
         registry.gather(&mut encoder);
         encoder.finish();
-        assert_eq!(python_samples("openmetrics", &text).unwrap(), ours);
+        assert_eq!(python_samples("openmetrics", &text).unwrap(), own);
     }
 }
 

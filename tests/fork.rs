@@ -1,4 +1,4 @@
-//! Workers that fork: sums are exact, and a parent's end is seen although its children live.
+//! Workers that fork: sums are exact, and the end of a parent is detected although its children live.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use multiprom::{Liveness, list_files};
+use multiprom::{Liveness, MetricType, list_files};
 
 use crate::support::mount;
 use crate::support::process::Running;
@@ -27,7 +27,7 @@ fn totals(dir: &Path) -> BTreeMap<String, f64> {
 
 fn counters(dir: &Path) -> usize {
     let files = list_files(dir).unwrap();
-    files.iter().filter(|file| file.metric_type == Some("counter")).count()
+    files.iter().filter(|file| file.metric_type == Some(MetricType::Counter)).count()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_forked_thread_shares_no_cells_with_the_threads_that_its_process_starts() {
 fn a_guard_subtracts_only_from_the_value_that_it_was_added_to() {
     let dir = TestDir::new("guards");
     output_of(example("test-forks").arg(dir.path()).arg("guards"));
-    // Written anew with what was in progress then, which ended since.
+    // The file was rewritten with the guard's increment, which has been subtracted since.
     assert_eq!(totals(dir.path())["busy"], 0.0);
 }
 
@@ -133,10 +133,10 @@ fn handlers_of_forks_may_record() {
     let child = program.line_after("child ");
     assert_eq!(totals(dir.path())["handled_count child"], 11.0);
     let files = list_files(dir.path()).unwrap();
-    let file = files.iter().find(|file| file.metric_type == Some("summary")).unwrap();
+    let file = files.iter().find(|file| file.metric_type == Some(MetricType::Summary)).unwrap();
     assert!(file.id.starts_with(&format!("{child}-")), "{file:?}");
     assert_eq!((file.liveness, file.entries), (Liveness::Alive, 2));
-    // The handlers of the library left its descriptor open.
+    // The fork handlers of the library have not closed its descriptor.
     let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.ino());
     let mut open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
     assert!(open.any(|fd| inode(&fd.unwrap().path()) == inode(&file.path)));
@@ -178,12 +178,12 @@ fn a_file_that_is_closed_during_a_fork_is_dead_although_the_child_lives() {
 
 #[test]
 fn a_dead_parent_is_detected_although_its_child_lives() {
-    assert_end_is_seen(TestDir::new("outlive").path());
-    mount::each().for_each(|mount| assert_end_is_seen(&mount.directory("app")));
+    assert_end_is_detected(TestDir::new("outlive").path());
+    mount::each().for_each(|mount| assert_end_is_detected(&mount.directory("app")));
 }
 
 #[track_caller]
-fn assert_end_is_seen(dir: &Path) {
+fn assert_end_is_detected(dir: &Path) {
     let mut forks = example("test-forks");
     forks.arg(dir).arg("outlive").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut parent = forks.spawn().unwrap();
@@ -199,7 +199,7 @@ fn assert_end_is_seen(dir: &Path) {
     wait_for("file of the child", limit, || state(child));
     assert_eq!((state(pid), state(child)), (Some(Liveness::Alive), Some(Liveness::Alive)));
     parent.kill().unwrap();
-    // Not reaped yet: a zombie is as dead.
+    // The parent is not reaped yet: a zombie counts as dead.
     wait_for("death of the parent", limit, || (state(pid) == Some(Liveness::Dead)).then_some(()));
     assert_eq!(state(child), Some(Liveness::Alive));
     drop(parent.stdin.take());

@@ -1,6 +1,6 @@
 //! Every way of forking in every state of the parent.
 //!
-//! The number of repetitions is in `MULTIPROM_FORKS`.
+//! `MULTIPROM_FORKS` sets the number of repetitions.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -16,21 +16,21 @@ use crate::support::samples::{own_samples, samples_of};
 use crate::support::{TestDir, example};
 
 const DEFAULT_REPETITIONS: u32 = 20;
-/// How long a program may take, children and all.
+/// Limit for the run time of a program, including its children.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long the death of a parent may go unseen.
+/// Limit for the time until the end of a parent is detected.
 const DEATH_LIMIT: Duration = Duration::from_secs(2);
 
 const QUIET: [&str; 2] = ["nothing", "files"];
-const BUSY: [&str; 5] = ["recording", "registering", "labels", "growing", "births"];
+const BUSY: [&str; 5] = ["recording", "registering", "labels", "growing", "creations"];
 
-/// A program and all that it has forked, which is ended when this is dropped.
-struct Family<'a> {
+/// A program and its forked children, which are ended on drop.
+struct ProcessTree<'a> {
     parent: Child,
     dir: &'a TestDir,
 }
 
-impl Drop for Family<'_> {
+impl Drop for ProcessTree<'_> {
     fn drop(&mut self) {
         drop(self.parent.stdin.take());
         let _ = self.parent.kill();
@@ -44,7 +44,7 @@ impl Drop for Family<'_> {
     }
 }
 
-/// Polls more often than `wait_for`, as there are many to wait for.
+/// Polls more often than `wait_for`, as it is called very often.
 fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < limit {
@@ -56,7 +56,7 @@ fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// Values by name, all labels added up.
+/// The sums of the samples, by name.
 fn sums(lines: Vec<crate::support::samples::Line>) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in lines {
@@ -77,9 +77,9 @@ fn run(way: &str, state: &str, moment: u32) {
     let mut program = example("test-fork-matrix");
     program.arg(dir.path()).args([way, state, &moment.to_string()]);
     let parent = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut family = Family { parent, dir: &dir };
+    let mut tree = ProcessTree { parent, dir: &dir };
 
-    let stdout = family.parent.stdout.take().unwrap();
+    let stdout = tree.parent.stdout.take().unwrap();
     let (send, line) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -91,7 +91,7 @@ fn run(way: &str, state: &str, moment: u32) {
     let ["ready", pid, late, child, busy] = words[..] else { panic!("{what}: line `{line}`") };
     let (child, busy): (f64, f64) = (child.parse().unwrap(), busy.parse().unwrap());
 
-    // What each process has in its files, and what all have together.
+    // The values in the files of each process, and the sum of the busy thread's counters.
     let (mut by_process, mut busy_found) = (BTreeMap::<String, f64>::new(), 0.0);
     for file in list_files(dir.path()).unwrap() {
         assert!(file.error.is_none(), "{what}: {file:?}");
@@ -103,14 +103,14 @@ fn run(way: &str, state: &str, moment: u32) {
         let counters = sums.iter().filter(|(name, _)| name.starts_with("busy"));
         let counters = counters.filter(|(name, _)| name.ends_with("_total"));
         let found: f64 = counters.map(|(_, value)| value).sum();
-        assert!(process == pid || found == 0.0, "{what}: a child has its parent's counts");
+        assert!(process == pid || found == 0.0, "{what}: a child has counts of its parent");
         busy_found += found;
     }
-    assert_eq!(by_process.remove(pid), Some(2.0), "{what}: the parent's own");
+    assert_eq!(by_process.remove(pid), Some(2.0), "{what}: the parent");
     let children: Vec<f64> = by_process.values().copied().collect();
     let expected = if child > 0.0 { vec![child; 2] } else { Vec::new() };
     assert_eq!(children, expected, "{what}: {by_process:?}");
-    assert_eq!(busy_found, busy, "{what}: of the busy thread");
+    assert_eq!(busy_found, busy, "{what}: the busy thread");
     let all = sums(own_samples(dir.path()).0);
     assert_eq!(all["counted_total"], 2.0 + 2.0 * child, "{what}");
 
@@ -119,29 +119,35 @@ fn run(way: &str, state: &str, moment: u32) {
         files_of(dir.path(), pid).iter().all(|file| file.liveness == Liveness::Alive),
         "{what}"
     );
-    family.parent.kill().unwrap();
+    tree.parent.kill().unwrap();
     let late = late.parse().unwrap();
     if way == "clone" && state == "files" {
-        // No handler closes the descriptors in such a child, whose copies of the locks count.
-        assert!(holds_within(DEATH_LIMIT, || !is_alive(family.parent.id())), "{what}: lives");
+        // No handler closes the descriptors in such a child, so that it keeps the locks.
+        assert!(
+            holds_within(DEATH_LIMIT, || !is_alive(tree.parent.id())),
+            "{what}: the parent lives"
+        );
         assert!(!is_dead(), "{what}: dead while a child has the lock");
     } else {
-        assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent's death is not seen");
+        assert!(
+            holds_within(DEATH_LIMIT, is_dead),
+            "{what}: the end of the parent is not detected"
+        );
     }
-    assert!(is_alive(late), "{what}: the child ended early");
-    drop(family.parent.stdin.take());
-    assert!(holds_within(LIMIT, || !is_alive(late)), "{what}: the child does not end");
-    assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent is not seen as dead");
+    assert!(is_alive(late), "{what}: the child exited early");
+    drop(tree.parent.stdin.take());
+    assert!(holds_within(LIMIT, || !is_alive(late)), "{what}: the child does not exit");
+    assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent does not look dead");
 }
 
-/// Runs a way of forking in states of the parent, each at several moments.
+/// Runs all ways of forking in all states of the parent, each at several moments.
 fn run_all(ways: &[&str], states: &[&str]) {
     let repetitions = std::env::var("MULTIPROM_FORKS");
     let repetitions = repetitions.map_or(DEFAULT_REPETITIONS, |text| text.parse().unwrap());
     for way in ways {
         for state in states {
-            // Files are made by the first operations only.
-            let (step, end) = if *state == "births" { (1, 13) } else { (7, 120) };
+            // Only the first operations create files.
+            let (step, end) = if *state == "creations" { (1, 13) } else { (7, 120) };
             (0..repetitions).for_each(|turn| run(way, state, turn * step % end));
         }
     }
@@ -154,8 +160,8 @@ fn forks_of_a_quiet_parent_count_exactly_and_its_end_is_detected() {
 
 #[test]
 fn raw_clones_of_a_quiet_parent_count_exactly() {
-    // In a parent with a busy second thread such a child may find a lock of libc's allocator held for
-    // ever, which nobody but libc could free.
+    // If the parent has a busy second thread, such a child may inherit a locked allocator of the C library, which only
+    // the C library could unlock.
     run_all(&["clone"], &QUIET);
 }
 

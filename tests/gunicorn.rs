@@ -1,22 +1,22 @@
-//! A Python site under gunicorn, with the unchanged Python client, started by `multiprom run`.
+//! A Python site under gunicorn, with the unmodified Python client, started by `multiprom run`.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
+use crate::support::sites::directory_of;
 use crate::support::{multiprom, python, root, wait_for};
 
 const WORKERS: usize = 4;
 const CLIENTS: usize = 8;
 
-/// The site, what it has answered, and who answered.
+/// The site, the number of its responses, and the pids that have responded.
 struct Site {
     launcher: Running,
     url: String,
     metrics: String,
-    answered: u32,
+    responses: u32,
     pids: HashSet<u32>,
 }
 
@@ -32,18 +32,18 @@ impl Site {
         let metrics = launcher.url();
         let line = launcher.line_after("Listening at: ");
         let url = line.split(' ').next().unwrap().to_owned();
-        Some(Site { launcher, url, metrics, answered: 0, pids: HashSet::new() })
+        Some(Site { launcher, url, metrics, responses: 0, pids: HashSet::new() })
     }
 
-    /// One request that must be answered; the worker that did.
+    /// Sends a request, which must succeed; returns the pid of the worker.
     fn request(&mut self) -> u32 {
         let pid = pid(&format!("{}/pid", self.url));
-        self.answered += 1;
+        self.responses += 1;
         self.pids.insert(pid);
         pid
     }
 
-    /// Rounds of requests, many at once, until `count` different workers have answered.
+    /// Sends rounds of concurrent requests until `count` different workers have responded.
     fn drive(&mut self, count: usize) {
         wait_for("responses of every worker", PATIENCE, || {
             let url = format!("{}/pid", self.url);
@@ -52,41 +52,32 @@ impl Site {
                 let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
                 clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
             });
-            self.answered += responses.len() as u32;
+            self.responses += responses.len() as u32;
             self.pids.extend(responses);
             (self.pids.len() >= count).then_some(())
         });
     }
 
-    /// Asserts that exactly what was answered is counted.
+    /// Asserts that each response is counted once.
     fn assert_exact(&self) {
         let text = scrape(&self.metrics);
-        let answered = f64::from(self.answered);
-        assert_eq!(sum_of(&text, "app_requests_total"), answered, "{text}");
-        assert_eq!(sum_of(&text, "app_latency_seconds_count"), answered, "{text}");
+        let responses = f64::from(self.responses);
+        assert_eq!(sum_of(&text, "app_requests_total"), responses, "{text}");
+        assert_eq!(sum_of(&text, "app_latency_seconds_count"), responses, "{text}");
         assert_eq!(sum_of(&text, "app_inprogress"), 0.0, "{text}");
         assert_eq!(sum_of(&text, "multiprom_file_errors_total"), 0.0, "{text}");
     }
 }
 
-/// Who answers a request, which must be answered.
+/// Sends a request, which must succeed; returns the pid of the worker.
 fn pid(url: &str) -> u32 {
     let response = get(url).unwrap();
     assert_eq!(response.status, 200, "{}", response.body);
     response.body.parse().unwrap()
 }
 
-/// The directory that a process was given.
-fn directory_of(pid: u32) -> PathBuf {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let mut dirs = variables
-        .filter_map(|each| each.strip_prefix("PROMETHEUS_MULTIPROC_DIR=").map(PathBuf::from));
-    dirs.next().unwrap()
-}
-
 #[test]
-fn counters_are_exact_though_a_worker_is_killed() {
+fn counters_are_exact_when_a_gunicorn_worker_is_killed() {
     let Some(mut site) = Site::start() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! The hooks of `examples/` when they cannot do their work: the site goes on as if there were no hook.
+//! The hooks of `examples/` under failures: the site continues as if there were no hook.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,17 +7,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::http::{get, sum_of};
-use crate::support::process::{PATIENCE, Running, is_alive, processes_with_argument, run, signal};
+use crate::support::process::{PATIENCE, Running, is_alive, processes_with_argument, signal};
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{Requests, multiprom_dir, programs, python_environment, recipe};
-use crate::support::{TestDir, multiprom, output_of, python, root, wait_for};
+use crate::support::sites::{
+    Requests, multiprom_dir, packages, programs, python_environment, recipe,
+};
+use crate::support::{TestDir, multiprom, output_of, root, wait_for};
 
 const WORKERS: usize = 2;
 
-/// The time limit that each recipe gives its hook.
+/// The time limit of the hook in each recipe.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A program in place of `multiprom`, which notes its process id and arguments.
+/// A program that replaces `multiprom`, and writes its pid and arguments to a log.
 struct Stub {
     dir: TestDir,
     log: PathBuf,
@@ -35,14 +37,14 @@ impl Stub {
         Stub { dir, log }
     }
 
-    /// No program at all.
+    /// A directory without the program.
     fn missing() -> Stub {
         let stub = Stub::new("");
         fs::remove_file(stub.dir.path().join("multiprom")).unwrap();
         stub
     }
 
-    /// Waits for the call with this process id; returns the id of the process that was called.
+    /// Waits for the call with this pid; returns the pid of the stub.
     fn call_for(&self, pid: u32) -> u32 {
         wait_for("call of the hook", PATIENCE, || {
             let log = fs::read_to_string(&self.log).unwrap();
@@ -52,7 +54,7 @@ impl Stub {
     }
 }
 
-/// gunicorn with the recipe, in a directory or without one.
+/// gunicorn with the recipe, with or without a multiprocess directory.
 struct Site {
     master: Running,
     url: String,
@@ -78,7 +80,7 @@ impl Site {
         Some(Site { master, url, dir, requests })
     }
 
-    /// Kills a worker and waits for its replacement; returns the worker's process id.
+    /// Kills a worker and waits for its replacement; returns the pid of the killed worker.
     fn replace_worker(&mut self) -> u32 {
         let before = self.requests.pids.clone();
         let killed = *before.iter().find(|pid| is_alive(**pid)).unwrap();
@@ -89,7 +91,7 @@ impl Site {
         killed
     }
 
-    /// Every request was answered and, in a directory, counted. Returns the log.
+    /// Asserts that each request succeeded and, with a directory, was counted. Returns the log.
     fn end(self) -> String {
         assert_eq!(self.requests.failed, 0);
         let text = output_of(multiprom().arg("dump").arg("--dir").arg(self.dir.path()));
@@ -123,16 +125,20 @@ fn gunicorn_continues_when_the_variable_of_its_hook_is_not_set() {
     let Some(mut site) = Site::gunicorn(&stub, None) else { return };
     site.replace_worker();
     site.replace_worker();
-    assert_eq!(fs::read_to_string(&stub.log).unwrap(), "", "there is nothing to remove");
+    assert_eq!(
+        fs::read_to_string(&stub.log).unwrap(),
+        "",
+        "the hook is called without a directory"
+    );
     site.end();
-    // Releases of the client before 0.7 read the other name.
+    // Releases of the client before 0.7 read the lower-case variable.
     let Some(mut site) = Site::gunicorn(&stub, Some("prometheus_multiproc_dir")) else { return };
     let killed = site.replace_worker();
     stub.call_for(killed);
     site.end();
 }
 
-/// 3 and 4 are the statuses of workers for which gunicorn shuts down.
+/// gunicorn shuts down if a worker exits with status 3 or 4.
 #[test]
 fn gunicorn_continues_whatever_the_exit_status_of_its_hook() {
     let stub =
@@ -152,14 +158,14 @@ fn gunicorn_does_not_wait_for_its_hook_which_is_ended_after_five_seconds() {
     let start = Instant::now();
     let killed = site.replace_worker();
     let hook = stub.call_for(killed);
-    // A hook that gunicorn waits for has ended when the replacement answers.
+    // If gunicorn waited for its hook, the hook would have ended before the replacement responds.
     assert!(is_alive(hook) || start.elapsed() > HOOK_TIMEOUT, "the hook ended too early");
     wait_for("end of the hook", PATIENCE, || (!is_alive(hook)).then_some(()));
     site.replace_worker();
     site.end();
 }
 
-/// A module in place of the Python client's, beside `app` with GET /pid.
+/// A module that replaces the Python client.
 fn client_stub(mark_process_dead: &str) -> TestDir {
     let dir = TestDir::new("client");
     let package = dir.path().join("prometheus_client");
@@ -170,9 +176,9 @@ fn client_stub(mark_process_dead: &str) -> TestDir {
     dir
 }
 
-/// Ends workers of uWSGI in order, each replaced by another, until the hook has left `mark` in the log.
+/// Terminates workers of uWSGI, one after the other, until `mark` is in the log. Asserts that each is replaced.
 ///
-/// `modules` has the client's modules that the hook imports.
+/// `modules` is the directory of the client's modules, which the hook imports.
 fn assert_uwsgi_continues(modules: &Path, dir: Option<&Path>, mark: &str) {
     if !is_installed("uwsgi_python3") {
         return;
@@ -215,15 +221,9 @@ fn uwsgi_continues_when_its_hook_cannot_import_the_client() {
 
 #[test]
 fn uwsgi_continues_when_the_variable_of_its_hook_is_not_set() {
-    let Some(python) = python("newest").as_mut().map(packages) else { return };
-    // Nothing is to be removed and nothing is logged: what shows that workers end is their replacement.
-    assert_uwsgi_continues(&python, None, "Respawned uWSGI worker");
-}
-
-/// The directory of the packages of a Python environment.
-fn packages(python: &mut Command) -> PathBuf {
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    PathBuf::from(run(python.args(["-c", script])).stdout.trim())
+    let Some(packages) = packages("newest") else { return };
+    // The hook removes and logs nothing, so wait for the log line about a replaced worker.
+    assert_uwsgi_continues(&packages, None, "Respawned uWSGI worker");
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn uwsgi_continues_when_its_hook_takes_longer_than_five_seconds() {
     assert_uwsgi_continues(modules.path(), Some(dir.path()), "hangs");
 }
 
-/// Kills a process of supervisord twice: the same listener handles both events.
+/// Kills a process of supervisord twice; asserts that one listener handles both events.
 ///
-/// Its hook finds commands in `dir`; each event leaves one line with `mark`.
+/// `dir` is the first directory in the path of the listener. Each event writes one line with `mark`.
 fn assert_supervisord_continues(dir: &Path, variable: Option<&Path>, mark: &str) {
     let Some(programs) = programs("supervisor") else { return };
     let home = TestDir::new("supervisord");
@@ -304,7 +304,7 @@ fn the_listener_of_supervisord_continues_whatever_the_exit_status_of_its_command
 #[test]
 fn the_listener_of_supervisord_ends_a_command_that_takes_longer_than_five_seconds() {
     let dir = TestDir::new("supervised");
-    // Only the first call hangs; the second one is made when its time is over.
+    // Only the first call hangs; the second one is made when the first was ended.
     let hang = "[ $(wc -l <\"$0.log\") -gt 1 ] || exec sleep 600 >/dev/null 2>&1";
     let stub = Stub::new(&format!("echo called >&2; {hang}"));
     assert_supervisord_continues(stub.dir.path(), Some(dir.path()), "called");

@@ -1,4 +1,4 @@
-//! What the library may do to its host: to its memory, its descriptors and its standard error.
+//! Effects of the library on its host: memory, descriptors and standard error.
 
 use std::fs::{self, File};
 use std::process::{Command, Output, Stdio};
@@ -21,7 +21,7 @@ fn run(command: &mut Command) -> Output {
 #[test]
 fn registering_existing_families_and_taken_names_leaks_no_memory() {
     let output = run(&mut host("get-or-register", &TestDir::in_memory("leak")));
-    // In KiB. A leak of the bounds alone would be 5 MiB in as many calls.
+    // In KiB. A leak of the bounds alone would take 5 MiB.
     for name in ["found", "taken"] {
         assert!(printed(&output, name) < 512.0, "{name}: {output:?}");
     }
@@ -36,7 +36,7 @@ fn releasing_files_keeps_only_the_memory_of_their_values() {
     }
 }
 
-/// What is logged in the tests of standard error.
+/// The line that is logged in the tests of standard error.
 const LINE: &str = "cannot open the directory: No such file or directory";
 
 #[test]
@@ -98,7 +98,7 @@ fn recording_does_not_block_on_a_full_standard_error() {
             assert_eq!(printed(&output, "recorded"), 1.0, "{kind} {kernel}");
         }
     }
-    // In the same ways a line is written where there is room.
+    // In the same cases, the line is written if there is room.
     for kernel in ["new-kernel", "old-kernel", "no-descriptors"] {
         let full = |kind| run(host("full", &TestDir::in_memory("room")).args([kind, kernel]));
         assert_eq!(log_lines(&full("as-is")).len(), 1, "{kernel}");
@@ -123,7 +123,7 @@ fn a_log_hook_may_record_is_not_reentered_and_is_not_called_in_children() {
     assert!(hooked.starts_with("hooked ") && hooked.contains(LINE), "{stdout}");
     let open = "other users may create files in it";
     assert!(child.starts_with("child ") && child.ends_with(open), "{stdout}");
-    // Of `registry`, of the hook, and of the child before it has a hook.
+    // By `registry`, by the hook, and by the child before it sets a hook.
     let lines = log_lines(&output);
     assert!(lines.len() == 3 && lines.iter().all(|line| line.ends_with(open)), "{lines:#?}");
 }

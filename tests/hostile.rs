@@ -1,4 +1,4 @@
-//! Directories in which others have left what they should not.
+//! Directories with damaged, unrelated and malicious files.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,13 +12,13 @@ use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Outcome, Running, run};
 use crate::support::{TestDir, example, multiprom, output_of, root};
 
-/// How long an answer may take, whatever is in the directory.
+/// Limit for a dump or a scrape, whatever is in the directory.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A release of the Python client whose files are among the good ones.
+/// The release of the Python client whose files are among the valid ones.
 const RELEASE: &str = "0.26.0";
 
-/// Something bad: the name of the file, how it is made, how it is counted and named.
+/// A bad file: its name, how it is created, the reason that it is counted for, and a part of its message.
 struct Bad {
     name: &'static str,
     make: fn(&Path),
@@ -109,13 +109,13 @@ const BAD: &[Bad] = &[
         name: "histogram_9.db",
         make: |path| entries(path, &[r#"["odd", "odd_bucket", {"le": "abc"}, ""]"#]),
         reason: "sample",
-        message: "`odd_bucket` is no sample",
+        message: "`odd_bucket` is not a sample",
     },
     Bad {
         name: "histogram_8.db",
         make: |path| entries(path, &[r#"["odd", "odd_sum", {"le": "1"}, ""]"#]),
         reason: "sample",
-        message: "`odd_sum` is no sample",
+        message: "`odd_sum` is not a sample",
     },
 ];
 
@@ -123,7 +123,7 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A file as the Python client writes it, in which each series is 0.
+/// Writes a file in the format of the Python client, in which each series is 0.
 fn entries(path: &Path, keys: &[&str]) {
     let mut bytes = vec![0; 8];
     for key in keys {
@@ -146,14 +146,14 @@ fn used(bytes: &[u8]) -> usize {
     u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize
 }
 
-/// A file of a release, cut in the middle of its last entry.
+/// Writes a file of a release, truncated in the middle of its last entry.
 fn truncated(release: &str, path: &Path) {
     let from = root().join("multiproc-fixtures").join(release).join("gauge_all_101.db");
     let bytes = fs::read(from).unwrap();
     write(path, &bytes[..used(&bytes) - 12]);
 }
 
-/// The bytes in use of the counters that one of our writers leaves.
+/// The used bytes of a counter file of multiprom.
 fn own_counters() -> Vec<u8> {
     let dir = TestDir::new("own");
     output_of(example("test-counting").arg(dir.path()).arg("3"));
@@ -180,7 +180,7 @@ fn random(path: &Path) {
     write(path, &bytes.collect::<Vec<u8>>());
 }
 
-/// A database that SQLite has written, or the start of one.
+/// Creates an SQLite database, or a file that begins like one.
 fn sqlite(path: &Path) {
     let program = "import sqlite3, sys\n\
                    base = sqlite3.connect(sys.argv[1])\n\
@@ -200,14 +200,14 @@ fn fifo(path: &Path) {
     assert!(made.success());
 }
 
-/// A link to a file that would be good.
+/// Creates a symbolic link to a valid file.
 fn link(path: &Path) {
     let target = path.with_extension("elsewhere");
     entries(&target, &[r#"["jobs", "jobs_total", {}, ""]"#]);
     symlink(target, path).unwrap();
 }
 
-/// A file of 1 TiB that has no bytes but its header, or what the file system allows of that.
+/// Creates a sparse file of 1 TiB, or as long as the file system allows, with a header.
 fn sparse(path: &Path) {
     let file = File::create(path).unwrap();
     if file.set_len(1 << 40).is_err() {
@@ -216,7 +216,7 @@ fn sparse(path: &Path) {
     file.write_all_at(&(i32::MAX as u32 - 7).to_le_bytes(), 0).unwrap();
 }
 
-/// A directory with files of ours and of the Python client.
+/// A directory with valid files of multiprom and of the Python client.
 fn good(name: &str) -> TestDir {
     let dir = TestDir::new(name);
     output_of(example("test-counting").arg(dir.path()).arg("5"));
@@ -238,14 +238,14 @@ fn dump(dir: &Path) -> Outcome {
     outcome
 }
 
-/// An exposition without the exporter's own metrics, and without what stands before the damage in a file
-/// that is given up to there.
+/// The lines of an exposition, without the exporter's own metrics and without the entry before the damage in a file that
+/// is read up to the damage.
 fn merged(exposition: &str) -> Vec<&str> {
     let others = ["multiprom_", "undamaged_total"];
     exposition.lines().filter(|line| !others.iter().any(|other| line.contains(other))).collect()
 }
 
-/// Compares line by line; the message is the first difference.
+/// Compares line by line, so that the message shows the first difference.
 fn assert_same(lines: &[&str], wanted: &[&str], what: &str) {
     for (line, wanted) in lines.iter().zip(wanted) {
         assert_eq!(line, wanted, "{what}");
@@ -253,7 +253,7 @@ fn assert_same(lines: &[&str], wanted: &[&str], what: &str) {
     assert_eq!(lines.len(), wanted.len(), "{what}");
 }
 
-/// How many were skipped for a reason, or for any.
+/// The number of files and entries skipped for a reason, or for any reason.
 fn skipped(exposition: &str, reason: Option<&str>) -> f64 {
     let name = "multiprom_file_errors_total";
     match reason {
@@ -298,7 +298,7 @@ fn all_bad_files_are_reported_once_and_counted_at_each_scrape() {
         (bad.make)(&dir.path().join(bad.name));
     }
     let mut command = multiprom();
-    // Compaction would put what is in the archive behind what is in files.
+    // Compaction would change the order of lines, as the archive is merged after the files.
     command.args(["serve", "--compact", "off", "--listen", "127.0.0.1:0", "--dir"]);
     command.arg(dir.path());
     let mut server = Running::start(&mut command);
@@ -381,7 +381,7 @@ fn a_file_that_a_python_worker_is_just_creating_is_no_error() {
     };
     let worker = File::create(path).unwrap();
     assert_eq!(errors(), 0.0);
-    // One that ended there is told of.
+    // The file of a worker that has ended there is reported.
     drop(worker);
     assert_eq!(errors(), 1.0);
 }
@@ -397,7 +397,7 @@ fn a_server_logs_each_problem_once_and_no_more_than_a_thousand() {
     let url = server.url();
     let mut names: Vec<String> = Vec::new();
     for round in 0..SCRAPES {
-        // As if processes came and went whose files are all damaged.
+        // As if processes with damaged files started and ended.
         for name in names.drain(..) {
             fs::remove_file(dir.path().join(name)).unwrap();
         }
@@ -417,6 +417,6 @@ fn a_server_logs_each_problem_once_and_no_more_than_a_thousand() {
     let stderr = String::from_utf8(server.end().stderr).unwrap();
     let problems = stderr.lines().filter(|line| line.contains("file is empty")).count();
     assert_eq!(problems, 1_000);
-    let cut_off = stderr.lines().filter(|line| line.contains("further ones are not logged"));
-    assert_eq!(cut_off.count(), 1, "{stderr}");
+    let last_lines = stderr.lines().filter(|line| line.contains("further ones are not logged"));
+    assert_eq!(last_lines.count(), 1, "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! Names of processes: chosen ones, equal ones, and pids that are used again.
+//! Process ids: chosen ones, equal ones, and reused pids.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use multiprom::{
-    Backend, Compactor, DirectoryOptions, ErrorKind, Liveness, inspect_archive, list_files,
+    Backend, Compactor, DirectoryOptions, ErrorKind, GaugeMode, Liveness, inspect_archive,
+    list_files,
 };
 
-use crate::support::mount::{is_root, succeeds};
-use crate::support::process::PATIENCE;
+use crate::support::process::{PATIENCE, in_pid_namespace};
 use crate::support::survivor::{ControlledWorker, merged, sum, sum_of_all_files, survivor, value};
 use crate::support::{TestDir, assert_success, output_of, python, root, skip, wait_for};
 
@@ -43,7 +43,7 @@ fn unsafe_or_ambiguous_process_ids_are_rejected() {
         assert_eq!(try_name(name).unwrap_err().kind(), ErrorKind::Usage, "{name:?}");
     }
     try_name(&"x".repeat(64)).unwrap();
-    // Two points are part of a name here, not a way up.
+    // In a process id, two dots do not name the parent directory.
     let mut worker = named(dir.path(), "..");
     worker.execute("record");
     assert!(list_files(dir.path()).unwrap().iter().all(|file| file.id.starts_with("..-")));
@@ -51,7 +51,7 @@ fn unsafe_or_ambiguous_process_ids_are_rejected() {
     worker.end();
 }
 
-/// The values of the label `pid` among the samples of a name, and how many samples there are. None comes twice.
+/// The values of the label `pid` of the samples with a name, and the number of samples, which must be distinct.
 #[track_caller]
 fn pids(exposition: &str, name: &str) -> (BTreeSet<String>, usize) {
     let lines: Vec<&str> = exposition.lines().filter(|line| line.starts_with(name)).collect();
@@ -75,7 +75,7 @@ fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
         assert_eq!(pids(&merged, "levels{"), (pid.clone(), count), "{times}");
     }
     let files = list_files(dir.path()).unwrap();
-    let gauges: Vec<_> = files.iter().filter(|file| file.mode == Some("all")).collect();
+    let gauges: Vec<_> = files.iter().filter(|file| file.mode == Some(GaugeMode::All)).collect();
     let ids: BTreeSet<&str> = files.iter().map(|file| &*file.id).collect();
     assert_eq!((gauges.len(), ids.len()), (3, 1), "{files:#?}");
     if let Some(mut python) = python("newest") {
@@ -86,7 +86,7 @@ fn a_process_with_several_files_of_one_kind_is_one_process_to_every_reader() {
         assert!(pids.iter().all(|id| ids.contains(&**id)), "{pids:?} {ids:?}");
     }
     worker.end();
-    // In an archive it is one process too.
+    // In an archive, it is also one process.
     let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
     compactor.run().unwrap();
     assert_eq!(pids(&merged(dir.path()), "levels{"), (pid, 1000));
@@ -104,7 +104,7 @@ fn a_process_that_loses_one_of_several_files_exports_each_gauge_once() {
         worker.execute("lose");
         worker.execute("levels 200");
         let mut files = list_files(dir.path()).unwrap();
-        files.retain(|file| file.mode == Some("all"));
+        files.retain(|file| file.mode == Some(GaugeMode::All));
         assert_eq!(files.len(), 2);
         fs::remove_file(&files[lost].path).unwrap();
         worker.execute("record");
@@ -134,23 +134,10 @@ fn two_processes_with_one_process_id_have_separate_files() {
     }
 }
 
-/// `unshare` into a pid namespace, and a scenario in it.
-fn in_namespace(scenario: &str, dir: &Path) -> Option<Command> {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        skip("a pid namespace needs root");
-        return None;
-    }
-    let program = survivor(scenario, dir);
-    let mut command = Command::new("unshare");
-    command.args(options).arg(program.get_program()).args(program.get_args());
-    Some(command)
-}
-
 #[test]
 fn a_reused_pid_resumes_no_files() {
     let dir = TestDir::new("reuse");
-    let Some(mut command) = in_namespace("reuse", dir.path()) else { return };
+    let Some(mut command) = in_pid_namespace(&survivor("reuse", dir.path())) else { return };
     let output = command.output().unwrap();
     assert_success(&command, &output);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -163,14 +150,14 @@ fn a_reused_pid_resumes_no_files() {
     assert_eq!((files.len(), ids.len()), (6, 3), "{files:#?}");
     assert!(ids.iter().all(|id| id.starts_with("100-")));
     assert_eq!(sum(dir.path(), "rounds_total"), 3.0);
-    // Rounds 1 and 3 set the gauge to their numbers, round 2 left it at zero.
+    // Rounds 1 and 3 set the gauge to their numbers, round 2 does not set it.
     assert_eq!(sum_of_all_files(dir.path(), "level"), 4.0);
 }
 
 #[test]
 fn equal_pids_in_two_namespaces_share_a_directory_without_loss() {
     let dir = TestDir::new("namespaces");
-    let Some(mut command) = in_namespace("commands", dir.path()) else { return };
+    let Some(mut command) = in_pid_namespace(&survivor("commands", dir.path())) else { return };
     let mut workers =
         [ControlledWorker::start(&mut command), ControlledWorker::start(&mut command)];
     for worker in &mut workers {

@@ -1,7 +1,6 @@
-//! Workers that are killed at any moment lose nothing that they had recorded, and leave files that
-//! every reader understands.
+//! Workers that are killed at any moment lose no recording, and leave files that every reader can read.
 //!
-//! The number of kills is in `MULTIPROM_KILLS`.
+//! `MULTIPROM_KILLS` sets the number of kills.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +10,9 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use multiprom::{Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files};
+use multiprom::{
+    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files,
+};
 
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};
@@ -20,17 +21,17 @@ const DEFAULT_KILLS: usize = 2_000;
 /// Kills in one directory.
 const BATCH: usize = 200;
 const WORKERS_AT_A_TIME: usize = 2;
-/// A worker lives for less than this, from its start.
+/// A worker is killed before it is this old.
 const MAX_LIFE: Duration = Duration::from_millis(30);
 const SEED: u64 = 0x6d75_6c74_6970_726f;
 const SIGKILL: i32 = 9;
 
-/// As in `tests/programs/killed.rs`.
+/// The same as in `tests/programs/killed.rs`.
 const THREADS: usize = 3;
 const ROW: usize = 8;
 
-/// What the words of a row count: the sample of each series that shows the number of operations, and how
-/// much one operation adds to it.
+/// The series that the words of a row count: the sample that shows the number of operations, and the amount that one
+/// operation adds to it.
 const SERIES: [(&str, f64); 7] = [
     ("ones_total", 1.0),
     ("halves_total", 0.5),
@@ -40,26 +41,26 @@ const SERIES: [(&str, f64); 7] = [
     ("sets_total", 1.0),
     ("set_sizes_count", 1.0),
 ];
-/// The words of the families whose label sets the threads make in the order of their numbers.
+/// The words of the families whose label sets the threads create in ascending order.
 const LABELLED: [usize; 2] = [5, 6];
 
 /// Values by name and label values.
 type Values = BTreeMap<(String, Vec<String>), f64>;
 
-/// A worker that was killed, with the rows of the truth that it left.
+/// A worker that was killed, and the rows of its truth file.
 struct Killed {
     pid: String,
     truth: [[u64; ROW]; THREADS],
 }
 
 impl Killed {
-    /// How many operations on a series are known to have ended.
+    /// The number of completed operations on a series.
     fn count(&self, series: usize) -> u64 {
         self.truth.iter().map(|row| row[series]).sum()
     }
 }
 
-/// The next number of the sequence of Steele, Lea and Flood.
+/// The next number of SplitMix64.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -83,7 +84,7 @@ impl Worker {
     fn kill(mut self) -> Killed {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
-        assert_eq!(status.signal(), Some(SIGKILL), "a worker ended before it was killed");
+        assert_eq!(status.signal(), Some(SIGKILL), "a worker exited before it was killed");
         let bytes = fs::read(&self.truth).unwrap();
         let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         let truth = [(); THREADS].map(|()| [(); ROW].map(|()| words.next().unwrap()));
@@ -114,11 +115,12 @@ fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Ve
     killed
 }
 
-/// What a collector gives, which must have nothing to skip.
+/// The values of a collector, which must not skip anything.
 fn values(builder: MultiProcessCollectorBuilder) -> Values {
     let problems = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&problems);
-    let collector = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+    let reported = Arc::clone(&problems);
+    let collector =
+        builder.on_problem(move |error| reported.lock().unwrap().push(error.to_string()));
     let (lines, _) = samples_of(&collector.build().unwrap());
     assert_eq!(*problems.lock().unwrap(), Vec::<String>::new());
     let key = |labels: BTreeMap<_, _>| labels.into_values().collect();
@@ -133,8 +135,8 @@ fn sum(values: &Values, name: &str) -> f64 {
     values.iter().filter(|((known, _), _)| known == name).map(|(_, value)| value).sum()
 }
 
-/// Compares what killed workers left with their truth: nothing is missing, and all that is more are the
-/// operations in which the threads were killed.
+/// Compares the values of killed workers with their truth: no operation is missing, and at most the operations during
+/// which threads were killed are in excess.
 #[track_caller]
 fn assert_true(what: &str, values: &Values, killed: &[&Killed]) {
     let mut more = 0.0;
@@ -147,7 +149,7 @@ fn assert_true(what: &str, values: &Values, killed: &[&Killed]) {
     let threads = killed.len() * THREADS;
     assert!(more <= threads as f64, "{what}: {more} operations ahead, of {threads} threads");
 
-    // Each observation is 1. The sum is added last.
+    // Each observation is 1. A recording updates the sum last.
     for (family, first) in [("sizes", 2), ("times", 3), ("set_sizes", 6)] {
         let truth: u64 = killed.iter().map(|worker| worker.count(first)).sum();
         let observed = sum(values, &format!("{family}_sum"));
@@ -157,11 +159,11 @@ fn assert_true(what: &str, values: &Values, killed: &[&Killed]) {
     for ((name, labels), count) in values {
         let Some(family) = name.strip_suffix("_count") else { continue };
         let bucket = |bound: &str| {
-            // Bounds sort before sets by the name of their label.
+            // The label of bounds sorts before that of sets.
             let labels = std::iter::once(bound.to_owned()).chain(labels.iter().cloned());
             values.get(&(format!("{family}_bucket"), labels.collect())).copied()
         };
-        // One that was killed while it made the buckets has counted nothing.
+        // A series without all of its buckets has counted nothing.
         if family != "times" && *count > 0.0 {
             let buckets = ["0.5", "2.0", "inf"].map(bucket);
             assert_eq!(
@@ -192,14 +194,14 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
     for file in list_files(metrics).unwrap() {
         assert!(file.error.is_none(), "{file:?}");
         assert_eq!(file.liveness, Liveness::Dead, "{file:?}");
-        assert_eq!(file.layout.filter(|layout| *layout != "empty").unwrap_or("own"), "own");
+        assert!(matches!(file.layout, None | Some(FileLayout::Empty | FileLayout::Own)));
         let pid = file.id.split('-').next().unwrap().to_owned();
         files.entry(pid).or_default().push(file.path);
     }
     let mut sums = Values::new();
     for worker in killed {
         let paths = files.remove(&worker.pid).unwrap_or_default();
-        // A worker may be killed before it has a file, and has recorded nothing then.
+        // A worker that is killed before it has a file has recorded nothing.
         let values = if paths.is_empty() {
             Values::new()
         } else {
@@ -211,22 +213,22 @@ fn check_batch(metrics: &Path, killed: &[Killed]) {
             *sums.entry(key).or_default() += value;
         }
     }
-    assert!(files.is_empty(), "files of nobody: {files:?}");
+    assert!(files.is_empty(), "files of no worker: {files:?}");
     let merged = values(MultiProcessCollector::builder().directory(metrics));
-    assert_true("the merge", &merged, &killed.iter().collect::<Vec<_>>());
-    assert_eq!(merged, sums, "the merge is the sum of the workers");
+    assert_true("all workers merged", &merged, &killed.iter().collect::<Vec<_>>());
+    assert_eq!(merged, sums, "the merged values are the sums of the workers");
 }
 
-/// Has the Python client read what killed workers left.
+/// Compares multiprom and the Python client as readers of the files of killed workers.
 fn compare_with_python(metrics: &Path) {
     let Some(mut python) = python("newest") else { return };
     let text = output_of(python.arg(root().join("tests/python/collect.py")).arg(metrics));
-    let (mut ours, mut theirs) = (own_samples(metrics).0, python_samples(&text).0);
-    // A histogram that was killed while it made its buckets has fewer there.
-    ours.retain(|line| line.metric_type != "histogram");
-    theirs.retain(|line| line.metric_type != "histogram");
-    assert!(ours.iter().any(|line| line.name == "sets_total"));
-    assert_same("what killed workers left", &ours, &theirs);
+    let (mut own, mut reference) = (own_samples(metrics).0, python_samples(&text).0);
+    // The Python client exports a histogram without all of its buckets differently.
+    own.retain(|line| line.metric_type != "histogram");
+    reference.retain(|line| line.metric_type != "histogram");
+    assert!(own.iter().any(|line| line.name == "sets_total"));
+    assert_same("files of killed workers", &own, &reference);
 }
 
 #[test]
@@ -244,12 +246,9 @@ fn killed_workers_lose_no_recording() {
         let dir = TestDir::new("kill");
         let metrics = dir.path().join("metrics");
         fs::create_dir(&metrics).unwrap();
-        let t0 = Instant::now();
         let killed = kill_batch(&dir, &metrics, left.min(BATCH), &mut seed);
         left -= killed.len();
-        let t1 = Instant::now();
         check_batch(&metrics, &killed);
-        println!("T kill {:?} check {:?}", t1 - t0, t1.elapsed());
         for worker in &killed {
             let count: u64 = (0..SERIES.len()).map(|series| worker.count(series)).sum();
             operations += count;
@@ -259,7 +258,7 @@ fn killed_workers_lose_no_recording() {
             compare_with_python(&metrics);
         }
     }
-    // Kills that all come too early, or always at the same place, would show nothing.
+    // If most kills came before the first operation, the test would check nothing.
     assert!(idle * 2 < kills, "{idle} of {kills} workers were killed before they recorded");
     println!("{kills} kills, {idle} of them before the first operation, {operations} operations");
 }

@@ -18,14 +18,14 @@ fn launcher(flags: &[&str]) -> Command {
     command
 }
 
-/// A launcher of a shell script.
+/// A launcher that runs a shell script.
 fn shell(script: &str) -> Command {
     let mut command = launcher(&[]);
     command.args(["sh", "-c", script]);
     command
 }
 
-/// The files of a directory, without the one that launchers lock.
+/// The files of a directory, without the lock file of launchers.
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -116,14 +116,14 @@ fn the_launcher_waits_for_the_last_descendant() {
     let dir = TestDir::new("descendant");
     let gate = dir.path().join("gate");
     assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
-    // The descendant is an orphan of an orphan, and holds nothing of the launcher.
+    // The descendant is an orphan of an orphan, and has no descriptor of the launcher.
     let script = "(setsid sh -c 'read line < \"$0\"' \"$0\" >/dev/null 2>&1 &) & \
                   echo pid $$; exit 4";
     let mut launcher = Running::start(shell(script).arg(&gate));
     let url = launcher.url();
     let command: u32 = launcher.line_after("pid ").parse().unwrap();
     wait_for("end of the command", PATIENCE, || (!is_alive(command)).then_some(()));
-    // Two sweeps after the end of the command it is still there.
+    // After two searches for descendants, the launcher still runs.
     let first = std::time::Instant::now();
     wait_for("two seconds", PATIENCE, || {
         assert!(launcher.is_running(), "{}", launcher.stderr());
@@ -159,7 +159,7 @@ fn a_signal_after_the_end_of_the_command_reaches_its_orphans() {
         let children = fs::read_to_string(tasks).unwrap_or_default();
         let command = children.split_whitespace().next()?.parse::<u32>().ok()?;
         let line = fs::read(format!("/proc/{command}/cmdline")).ok()?;
-        // The orphan is the only one whose script does not end by `exit 6`.
+        // Only the script of the orphan does not end in `exit 6`.
         (!line.ends_with(b"exit 6\0")).then_some(())
     });
     launcher.signal("TERM");
@@ -200,7 +200,7 @@ fn on_an_unsupported_file_system_the_launcher_compacts_nothing_by_default() {
     );
     let outcome = launch(&["--any-file-system"]);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    // The proof of death was not tried there.
+    // The liveness rules are not known to hold there.
     let outcome = launch(&["--any-file-system", "--compact=own"]);
     assert!(
         outcome.status == 1 && outcome.stderr.contains("file system type"),
@@ -247,12 +247,12 @@ fn a_command_runs_while_the_address_is_in_use_and_is_served_when_it_is_free() {
         Running::start(command.arg(example("test-counting").get_program()))
     };
     let output = start("exit 7").end();
-    let outcome = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(7), "{outcome}");
-    let lines: Vec<&str> = outcome.lines().collect();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
     let reason = format!("multiprom: cannot listen on {address}: ");
-    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{outcome}");
-    assert!(lines[2].contains("the command runs without an endpoint"), "{outcome}");
+    assert!(lines.len() == 3 && lines[2].starts_with(&reason), "{stderr}");
+    assert!(lines[2].contains("the command runs without an endpoint"), "{stderr}");
 
     let mut waiting = start("\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5 hold");
     waiting.line_after("ready");
@@ -262,6 +262,6 @@ fn a_command_runs_while_the_address_is_in_use_and_is_served_when_it_is_free() {
     assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
     drop(waiting.stdin());
     assert_eq!(waiting.end().status.code(), Some(0));
-    // The address is free again at once.
+    // The launcher has released the address.
     TcpListener::bind(&address).unwrap();
 }

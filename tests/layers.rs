@@ -1,4 +1,7 @@
 //! The structure of the crate: which module names which, where `unsafe` is, how long files are.
+//!
+//! Between folders the table of `docs/design.md` decides. Between the files and subfolders of one folder there is no
+//! circle: if A names B, directly or through others, B does not name A.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,6 +40,10 @@ const UNSAFE_FILES: [&str; 25] = [
     "store/set_once.rs",
 ];
 
+/// Folders in which files still name each other in a circle.
+const FOLDERS_WITH_CIRCLES: [&str; 8] =
+    ["cli", "file", "http", "http/queue", "metrics", "parse", "registry", "store"];
+
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -71,9 +78,7 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
 
 /// Modules named as `crate::module` or in `use crate::{...}`, tests and comments left out.
 fn named_modules(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap();
-    let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let code = code.collect::<Vec<_>>().join("\n");
+    let (code, _) = without_tests(text);
     let mut named = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -151,4 +156,233 @@ fn no_file_is_too_long_and_every_file_is_ascii() {
         assert!(text.is_ascii(), "{}", path.display());
         assert!(text.starts_with("//!"), "{} says what it is", path.display());
     }
+}
+
+/// The source without comments and unit tests, and the names of its modules that only tests have.
+fn without_tests(text: &str) -> (String, BTreeSet<String>) {
+    let (mut code, mut test_modules) = (String::new(), BTreeSet::new());
+    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//")).peekable();
+    while let Some(line) = lines.next() {
+        if line == "#[cfg(test)]" {
+            let next = lines.peek().copied().unwrap_or_default();
+            if let Some(name) = next.strip_prefix("mod ").and_then(|it| it.strip_suffix(';')) {
+                test_modules.insert(name.to_owned());
+                lines.next();
+                continue;
+            }
+            if next.starts_with("mod ") {
+                break;
+            }
+        }
+        code.push_str(line);
+        code.push('\n');
+    }
+    (code, test_modules)
+}
+
+/// A module, as the path from the crate root.
+type Module = Vec<String>;
+
+fn module_path(path: &Path) -> Module {
+    let parts = path.with_extension("").iter().map(|it| it.to_str().unwrap().to_owned()).collect();
+    let mut parts: Module = parts;
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
+/// All paths of a tree such as `a::{b, c::{self, d}}`, which begins at the start of `text`.
+fn expand(text: &str, prefix: &Module, paths: &mut Vec<Module>) {
+    let text = text.trim_start();
+    if let Some(list) = text.strip_prefix('{') {
+        let (mut depth, mut start) = (0, 0);
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    expand(&list[start..at], prefix, paths);
+                    start = at + 1;
+                    if c == '}' {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+        return;
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let mut path = prefix.clone();
+    match name {
+        "" => return,
+        "super" => drop(path.pop()),
+        "self" | "crate" => {}
+        _ => path.push(name.to_owned()),
+    }
+    match rest.strip_prefix("::") {
+        Some(rest) if !rest.starts_with('<') => expand(rest, &path, paths),
+        _ => paths.push(path),
+    }
+}
+
+/// The absolute paths that the code of a module names. `children` are the submodules that it declares.
+fn named_paths(code: &str, module: &Module, children: &BTreeSet<String>) -> Vec<Module> {
+    let mut paths = Vec::new();
+    let mut starts =
+        vec![("crate", Module::new()), ("super", module.clone()), ("self", module.clone())];
+    starts.extend(children.iter().map(|child| (child.as_str(), module.clone())));
+    for (start, base) in starts {
+        for (at, _) in code.match_indices(&format!("{start}::")) {
+            let before = &code[..at];
+            let is_word = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            if is_word && !before.ends_with("(in ") {
+                expand(&code[at..], &base, &mut paths);
+            }
+        }
+    }
+    paths
+}
+
+/// Which child of a folder, or `mod` for the folder's own module, names which.
+fn edges_in(
+    folder: &Module,
+    files: &BTreeMap<Module, String>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let is_inside = |module: &Module| module.len() > folder.len() && module.starts_with(folder);
+    let child = |module: &Module| module.get(folder.len()).cloned();
+    let (own_code, test_modules) =
+        files.get(folder).map(|it| without_tests(it)).unwrap_or_default();
+    let children: BTreeSet<String> =
+        files.keys().filter(|it| is_inside(it)).filter_map(child).collect();
+    // What the folder's module only re-exports is named in the file that defines it.
+    let re_exports = |line: &&str| {
+        line.trim_start().starts_with("pub use ")
+            || line.trim_start().starts_with("pub(") && line.contains(") use ")
+    };
+    let mut origins = BTreeMap::new();
+    let mut definitions = String::new();
+    for statement in own_code.split_inclusive(';') {
+        let first =
+            statement.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#["));
+        match first.filter(re_exports) {
+            Some(_) => {
+                let (_, tree) = statement.split_once("use ").unwrap();
+                let mut paths = Vec::new();
+                expand(tree, folder, &mut paths);
+                for path in paths {
+                    if let (Some(child), Some(name)) = (child(&path), path.last()) {
+                        origins.insert(name.clone(), child);
+                    }
+                }
+            }
+            None => definitions.push_str(statement),
+        }
+    }
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, text) in files.iter().filter(|(it, _)| *it == folder || is_inside(it)) {
+        let from = child(module).unwrap_or_else(|| "mod".to_owned());
+        if test_modules.contains(&from) || module.iter().any(|part| part == "tests") {
+            continue;
+        }
+        let (code, _) = without_tests(text);
+        let code = if module == folder { &definitions } else { &code };
+        let own_children: BTreeSet<String> = files
+            .keys()
+            .filter(|it| it.len() == module.len() + 1 && it.starts_with(module))
+            .filter_map(|it| it.last().cloned())
+            .collect();
+        for path in named_paths(code, module, &own_children) {
+            if !path.starts_with(folder) || path.len() == folder.len() {
+                continue;
+            }
+            let name = &path[folder.len()];
+            let to = if children.contains(name) {
+                name
+            } else {
+                origins.get(name).map_or("mod", |it| it)
+            };
+            if to != from {
+                edges.entry(from.clone()).or_default().insert(to.to_owned());
+            }
+        }
+    }
+    edges
+}
+
+/// A circle among edges, as the modules on it.
+fn circle_in(edges: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn visit(
+        at: &str,
+        edges: &BTreeMap<String, BTreeSet<String>>,
+        trail: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(start) = trail.iter().position(|it| it == at) {
+            return Some(trail[start..].to_vec());
+        }
+        if !done.insert(at.to_owned()) {
+            return None;
+        }
+        trail.push(at.to_owned());
+        let found =
+            edges.get(at).into_iter().flatten().find_map(|to| visit(to, edges, trail, done));
+        trail.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    edges.keys().find_map(|at| visit(at, edges, &mut Vec::new(), &mut done))
+}
+
+fn circles(files: &BTreeMap<Module, String>) -> BTreeMap<String, Vec<String>> {
+    let parents = files.keys().filter(|it| it.len() > 1).map(|it| it[..it.len() - 1].to_vec());
+    let folders: BTreeSet<Module> = parents.collect();
+    let circle = |folder: Module| Some((folder.join("/"), circle_in(&edges_in(&folder, files))?));
+    folders.into_iter().filter_map(circle).collect()
+}
+
+#[test]
+fn files_of_a_folder_do_not_name_each_other_in_a_circle() {
+    let files = sources().into_iter().map(|(path, text)| (module_path(&path), text)).collect();
+    let mut circles = circles(&files);
+    circles.retain(|folder, _| !FOLDERS_WITH_CIRCLES.contains(&folder.as_str()));
+    assert!(circles.is_empty(), "circles by folder: {circles:#?}");
+}
+
+#[test]
+fn a_circle_is_found_in_every_form_of_a_path() {
+    let found = |texts: &[(&str, &str)]| {
+        let files =
+            texts.iter().map(|(path, text)| (module_path(Path::new(path)), (*text).to_owned()));
+        circles(&files.collect()).contains_key("f")
+    };
+    let module = ("f/mod.rs", "mod a;\nmod b;\nmod c;\npub use b::B;\n");
+    let one = ("f/a.rs", "use super::b::{self, B};\n");
+    for (other, is_circle) in [
+        ("use super::a::A;\n", true),
+        ("use super::{\n    a::A,\n};\n", true),
+        ("use crate::f::{c::{C, D}, a};\n", true),
+        ("fn f() { crate::f::a::g(); }\n", true),
+        ("pub(in crate::f) fn f() {}\nuse super::c::a::A;\n", false),
+        ("// See super::a::A.\nuse crate::g::a::A;\n", false),
+        ("#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}\n", false),
+    ] {
+        assert_eq!(found(&[module, one, ("f/b.rs", other)]), is_circle, "{other}");
+    }
+    // Through a third file, and through a subfolder.
+    let third = ("f/c.rs", "use super::a::A;\n");
+    assert!(found(&[module, one, third, ("f/b.rs", "use super::c::C;\n")]));
+    assert!(found(&[
+        module,
+        one,
+        ("f/b/mod.rs", "mod d;\n"),
+        ("f/b/d.rs", "use super::super::a::A;\n")
+    ]));
+    // Of a re-export the file that defines it counts, and of a definition in `mod.rs` that.
+    assert!(found(&[module, ("f/b.rs", "use super::a::A;\n"), ("f/a.rs", "use super::B;\n")]));
+    let defining = ("f/mod.rs", "mod a;\nuse a::A;\npub struct M(A);\n");
+    assert!(found(&[defining, ("f/a.rs", "use super::M;\n")]));
+    assert!(!found(&[defining, ("f/a.rs", "pub struct A;\n")]));
 }

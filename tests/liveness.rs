@@ -1,26 +1,22 @@
-//! Whether a writer lives, by the kernel's word: never dead for one that may still write.
+//! Liveness of writers, from the kernel: a writer that can still write never looks dead.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
-use multiprom::{Liveness, list_files};
+use multiprom::{GaugeMode, Liveness, list_files};
 
-use crate::support::mount::{Mount, is_root, succeeds};
-use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
+use crate::support::mount::{Mount, is_root};
+use crate::support::process::{NOBODY, PATIENCE, Running, in_pid_namespace, is_alive, run, signal};
 use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
 use crate::support::{self, SetOnDrop, TestDir, multiprom, output_of, root, skip, wait_for};
 
-/// The user of nobody.
-const NOBODY: u32 = 65534;
-
-/// What is said of the files of a directory, which is the same of all of them.
+/// The liveness of the files in a directory, which must be the same for all files.
 #[track_caller]
 fn state(dir: &Path) -> Liveness {
     let files = list_files(dir).unwrap();
@@ -29,28 +25,28 @@ fn state(dir: &Path) -> Liveness {
     files[0].liveness
 }
 
-/// A worker of ours that has recorded.
+/// A worker of multiprom that has recorded.
 fn own(dir: &Path) -> ControlledWorker {
     let mut worker = ControlledWorker::new(dir);
     worker.execute("record");
     worker
 }
 
-/// One of the real Python client; what it printed follows its `ready`.
+/// A process of the real Python client that has recorded, and the rest of its line `ready`.
 fn python(dir: &Path, how: &str) -> Option<(Running, String)> {
     let mut program = support::python("newest")?;
     program.arg(root().join("tests/python/counting.py")).arg(dir).args(["2", how]);
     let mut program = Running::start(&mut program);
-    let outcome = program.line_after("ready");
-    Some((program, outcome))
+    let rest = program.line_after("ready");
+    Some((program, rest))
 }
 
-/// Waits until a process has ended, without asking for its status.
+/// Waits until a process has ended, without reaping it.
 fn wait_for_end(pid: u32) {
     wait_for("end", PATIENCE, || (!is_alive(pid)).then_some(()));
 }
 
-/// A process that is killed when this is dropped.
+/// A process that is killed on drop.
 struct Orphan(u32);
 
 impl Drop for Orphan {
@@ -60,7 +56,7 @@ impl Drop for Orphan {
 }
 
 impl Orphan {
-    /// Its files are closed one after the other, and all of them when it has ended.
+    /// Waits for its end, as only then all of its files are closed.
     fn end(self) {
         let pid = self.0;
         drop(self);
@@ -138,7 +134,7 @@ fn a_worker_that_executes_another_program_is_dead() {
         (name == "cat\n").then_some(())
     };
     wait_for("another program", PATIENCE, || is_other(pid));
-    // The kernel closes the files of the former program when the new one begins to run, after it has its name.
+    // The kernel changes the name of the process first, and then closes the files of the former program.
     let is_dead = |dir: &TestDir| (state(dir.path()) == Liveness::Dead).then_some(());
     wait_for("death", PATIENCE, || is_dead(&dir));
     worker.end();
@@ -148,7 +144,7 @@ fn a_worker_that_executes_another_program_is_dead() {
     wait_for("death", PATIENCE, || is_dead(&dir));
 }
 
-/// Of ours they do not: `fork::a_dead_parent_is_detected_although_its_child_lives`.
+/// A fork with handlers closes the files of multiprom: `fork::a_dead_parent_is_detected_although_its_child_lives`.
 #[test]
 fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     let dir = TestDir::new("clone");
@@ -162,8 +158,8 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     assert_eq!(state(dir.path()), Liveness::Dead);
 
     let dir = TestDir::new("fork-python");
-    let Some((mut worker, outcome)) = python(dir.path(), "fork") else { return };
-    let child = Orphan(outcome.parse().unwrap());
+    let Some((mut worker, child)) = python(dir.path(), "fork") else { return };
+    let child = Orphan(child.parse().unwrap());
     worker.signal("KILL");
     worker.wait();
     assert_eq!(state(dir.path()), Liveness::Alive);
@@ -171,17 +167,9 @@ fn children_that_keep_the_files_of_their_parent_open_keep_it_alive() {
     assert_eq!(state(dir.path()), Liveness::Dead);
 }
 
-/// `unshare` into a pid namespace of its own, and the worker that obeys in it.
+/// A worker in a new pid namespace.
 fn in_namespace(dir: &Path) -> Option<ControlledWorker> {
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !is_root() || !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        skip("a pid namespace needs root");
-        return None;
-    }
-    let program = survivor("commands", dir);
-    let mut command = Command::new("unshare");
-    command.args(options).arg(program.get_program()).args(program.get_args());
-    Some(ControlledWorker::start(&mut command))
+    Some(ControlledWorker::start(&mut in_pid_namespace(&survivor("commands", dir))?))
 }
 
 #[test]
@@ -232,7 +220,7 @@ fn a_host_that_closed_all_descriptors_is_alive_where_the_mapping_keeps_the_lock(
     dirs.extend(tmpfs.iter().map(|mount| mount.directory("app")));
     let disk = TestDir::new("lose");
     if multiprom::Compactor::is_liveness_unreliable(disk.path()) {
-        skip("on overlayfs it looks dead");
+        skip("the temporary directory is on overlayfs, where such a host looks dead");
     } else {
         dirs.push(disk.path().to_owned());
     }
@@ -251,7 +239,7 @@ fn readers_do_not_make_a_dead_writer_look_alive() {
     let dir = TestDir::new("readers");
     own(dir.path()).end();
     python(dir.path(), "hold");
-    wait_for("ends", PATIENCE, || {
+    wait_for("end of all writers", PATIENCE, || {
         let files = list_files(dir.path()).unwrap();
         files.iter().all(|file| file.liveness == Liveness::Dead).then_some(())
     });
@@ -330,14 +318,14 @@ fn another_user_relies_on_locks_and_reports_files_without_one_as_unknown() {
         let (kind, wanted) = match id.split_once('-') {
             Some((process, _)) if process == pid.to_string() => (0, &["dead"][..]),
             Some(_) => (1, &["alive"][..]),
-            // A lease that the kernel refuses to strangers before it looks for writers.
+            // The kernel may refuse a lease to other users before it checks for writers.
             None => (2, &["unknown", "alive"][..]),
         };
         counts[kind] += 1;
         assert!(wanted.iter().any(|wanted| state == wanted), "{line}");
     }
     assert!(counts[0] == 8 && counts[1] == 8 && (counts[2] > 0) == python.is_some(), "{counts:?}");
-    // What is unknown counts as alive; a free lock hides live gauges.
+    // Unknown files count as alive; a free lock hides live gauges.
     let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir).uid(NOBODY).gid(NOBODY));
     assert_eq!(outcome.stdout.matches("level_liveall{").count(), 1, "{}", outcome.stdout);
     assert_eq!(outcome.stdout.contains("py_queue_livesum"), python.is_some(), "{}", outcome.stdout);
@@ -367,7 +355,7 @@ fn mark_process_dead_spares_a_new_worker_with_the_same_pid() {
     for _ in 0..2 {
         mark(&["4711".to_owned(), living.to_string()]);
         let files = list_files(dir).unwrap();
-        // Of the first its only live gauge.
+        // Only the live gauge of the first worker is removed.
         assert_eq!(files.len(), before - 1, "{files:#?}");
         assert_eq!(value(&merged(dir), "level_liveall{pid=\"4711\"}"), 1.0);
         assert_eq!(sum(dir, "plain_total"), 2.0);
@@ -379,7 +367,7 @@ fn mark_process_dead_spares_a_new_worker_with_the_same_pid() {
         mark(&[living.to_string()]);
         let is_same_id = |id: &str| id == living.to_string();
         let files = list_files(dir).unwrap();
-        let live = |mode: Option<&str>| mode.is_some_and(|mode| mode.starts_with("live"));
+        let live = |mode: Option<GaugeMode>| mode.is_some_and(GaugeMode::is_live);
         assert!(!files.iter().any(|file| is_same_id(&file.id) && live(file.mode)), "{files:#?}");
     }
     second.end();

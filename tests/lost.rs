@@ -1,4 +1,4 @@
-//! Directories and files that vanish under a worker, and workers that let go of their files.
+//! Directories and files that are removed while a worker uses them, and workers that release their files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +13,7 @@ use crate::support::process::PATIENCE;
 use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
 use crate::support::wait_for;
 
-/// Everything that `record` records, after `count` times; `gauge` is what the gauges were set to last.
+/// Asserts the merged values after `count` calls of `record`; `gauge` is the last value of the gauges.
 #[track_caller]
 fn assert_recorded(dir: &Path, count: u32, gauge: u32, recent: f64) {
     assert_merged(&merged(dir), count, gauge, recent, &["level_all", "level_liveall"]);
@@ -65,7 +65,7 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
     list_files(dir).unwrap().into_iter().map(|file| file.path).collect()
 }
 
-/// A worker that has recorded five times into `app` below the directory.
+/// A worker that has recorded five times into `app` in the directory.
 fn started(parent: &Path) -> (PathBuf, ControlledWorker) {
     let dir = parent.join("app");
     fs::create_dir(&dir).unwrap();
@@ -84,12 +84,12 @@ fn end(worker: ControlledWorker, lines: usize) {
 
 #[test]
 fn all_files_are_rewritten_when_their_directory_is_removed_and_recreated() {
-    assert_written_anew(TestDir::new("recreated").path());
-    mount::each().for_each(|mount| assert_written_anew(mount.path()));
+    assert_rewritten(TestDir::new("recreated").path());
+    mount::each().for_each(|mount| assert_rewritten(mount.path()));
 }
 
 #[track_caller]
-fn assert_written_anew(parent: &Path) {
+fn assert_rewritten(parent: &Path) {
     let (dir, mut worker) = started(parent);
     fs::remove_dir_all(&dir).unwrap();
     worker.execute("record");
@@ -168,7 +168,7 @@ fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
     let parent = TestDir::new("time");
     let (dir, mut worker) = started(parent.path());
     let mut other = ControlledWorker::new(&dir);
-    // The other one is registered first and set last.
+    // The other worker registers first and sets its gauge last.
     other.execute("record");
     worker.execute("recent 40");
     let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -180,7 +180,7 @@ fn the_time_of_a_most_recent_gauge_survives_the_loss_of_its_file() {
     assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
     fs::remove_dir_all(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
-    // The older value is written anew after the newer one, and stays the older one.
+    // The older value is rewritten after the newer one, and keeps its older time.
     other.execute("series a");
     worker.execute("series b");
     assert_eq!(value(&merged(&dir), "level_mostrecent"), 50.0);
@@ -215,7 +215,7 @@ fn series_created_while_the_directory_is_missing_are_written_when_it_reappears()
     let mut worker = ControlledWorker::new(&dir);
     worker.execute("record");
     fs::remove_dir_all(&dir).unwrap();
-    // It goes into the file of summaries, which has no name any more.
+    // It is written to the file of summaries, which has no name any more.
     worker.execute("summary unseen");
     fs::create_dir(&dir).unwrap();
     worker.execute("series back");
@@ -258,7 +258,7 @@ fn files_whose_descriptors_the_host_closed_are_rewritten_and_released() {
     assert_recorded(&dir, 6, 6, 6.0);
     assert_eq!(crate::support::survivor::sum(&dir, "labelled_total"), 6.0 + 500.0 + 1.0);
     assert_files(&dir, FILES);
-    // A file with a lost descriptor again, which `close` must let go of as well.
+    // `close` must also release a file whose descriptor the host has closed.
     worker.execute("lose");
     worker.execute("many 500");
     assert_files(&dir, FILES + 1);
@@ -283,7 +283,7 @@ fn files_look_dead_after_close_and_keep_their_values() {
     assert_eq!(dead(&before), FILES, "{:#?}", list_files(dir.path()));
     let of = |name| value(&merged(dir.path()), name);
     assert_eq!((of("plain_total"), of("sizes_count"), of("times_sum")), (5.0, 5.0, 5.0));
-    // Twice is no error.
+    // A second close is no error.
     worker.execute("close");
     worker.execute("record");
     let after = list_files(dir.path()).unwrap();

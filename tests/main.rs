@@ -1,4 +1,4 @@
-//! Integration tests: real files, real processes, foreign judges.
+//! Integration tests with real files, real processes, and other parsers and collectors as references.
 
 mod abandoned;
 mod alerts;
@@ -13,6 +13,7 @@ mod descriptors;
 mod differential;
 mod dir_owner;
 mod expositions;
+mod features;
 mod fork;
 mod fork_matrix;
 mod gunicorn;

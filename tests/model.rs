@@ -1,4 +1,4 @@
-//! Random sequences of operations against a plain model, and every prefix of the files they leave.
+//! Random sequences of operations, compared with a model; and truncated copies of the files that they write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::support::TestDir;
 use crate::support::samples::own_samples;
-use crate::threads::PLACES;
+use crate::threads::INDEXES;
 
 const CASES: u32 = 64;
 const BOUNDS: [f64; 2] = [1.0, 2.0];
@@ -35,7 +35,7 @@ const KINDS: [Kind; 6] = [
 ];
 
 impl Kind {
-    /// What the name of the file begins with.
+    /// The prefix of the file name.
     fn prefix(self) -> String {
         match self {
             Kind::Counter => "counter_".to_owned(),
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Entries of one series.
+    /// The number of entries of one series.
     fn entries(self) -> usize {
         match self {
             Kind::Counter | Kind::Gauge(_) => 1,
@@ -57,16 +57,16 @@ impl Kind {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Registers a metric, with one label or none.
+    /// Registers a metric, with or without a label.
     Register { kind: usize, labelled: bool },
     /// Records into one of the metrics, with one of the label values.
     Record { metric: usize, label: usize, value: f64 },
-    /// Compares.
+    /// Compares the merged values with the model.
     Check,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Exact in binary, and so are their sums.
+    // Quarters and their sums are exact in binary.
     let value = prop_oneof![
         8 => (-8_i8..40).prop_map(|quarters| f64::from(quarters) / 4.0),
         1 => prop::sample::select(vec![f64::NAN, 1e15, 1.0]),
@@ -137,9 +137,9 @@ struct Series {
     metric: usize,
     kind: Kind,
     label: Option<String>,
-    /// Of a gauge, whether it was set.
+    /// Whether a gauge was set.
     is_set: bool,
-    /// The total, the gauge's value, or the sum.
+    /// The total of a counter, the value of a gauge, or the sum of observations.
     value: f64,
     observed: Vec<f64>,
 }
@@ -170,7 +170,7 @@ impl Series {
         let count = self.observed.len() as f64;
         match self.kind {
             Kind::Counter => put("_total", None, self.value),
-            // One that was never set has no say in the maximum.
+            // A gauge that was never set does not count in the maximum.
             Kind::Gauge(GaugeMode::Max) if !self.is_set => {}
             Kind::Gauge(GaugeMode::All) => {
                 put("", Some(("pid", std::process::id().to_string())), self.value);
@@ -192,7 +192,7 @@ impl Series {
     }
 }
 
-/// All series in the order in which they were made.
+/// All series in the order of their creation.
 #[derive(Default)]
 struct Model {
     metrics: Vec<(Kind, bool)>,
@@ -243,7 +243,7 @@ fn check(dir: &Path, model: &Model) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Where the entries of a file of ours end, the header first.
+/// The ends of the header and of all entries of a series file.
 fn entry_ends(bytes: &[u8]) -> Vec<usize> {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let mut ends = vec![8];
@@ -254,7 +254,7 @@ fn entry_ends(bytes: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// Cuts a file of the directory and compares what is read of it with the series that were made first.
+/// Truncates a file of the directory and compares its values with the series that were created first.
 fn check_cut(dir: &Path, model: &Model, kind: Kind, at: usize) -> Result<(), TestCaseError> {
     let files = list_files(dir).unwrap();
     let names = files.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap());
@@ -286,10 +286,10 @@ fn check_cut(dir: &Path, model: &Model, kind: Kind, at: usize) -> Result<(), Tes
         left -= series.kind.entries();
         series.lines(&mut expected);
     }
-    prop_assert_eq!(left, 0, "entries of no series");
+    prop_assert_eq!(left, 0, "more entries than series");
     let mut found = found(copy.path());
     if let Some(partial) = partial {
-        // Of a series that is cut in two only what has an entry is there.
+        // A series whose entries are truncated is exported in part.
         let name = format!("m{}_", partial.metric);
         found.retain(|(found, labels, _)| {
             !(found.starts_with(&name) && labels.get("label") == partial.label.as_ref())
@@ -308,8 +308,8 @@ proptest! {
         labels in prop::collection::vec(any::<String>(), 1..5),
         cuts in prop::collection::vec(any::<usize>(), 4),
     ) {
-        // A thread that owns no cells now and takes a place later has two entries for a series.
-        let places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        // A thread that has no index at first and gets one later has two entries for a series.
+        let indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = TestDir::new("model");
         let backend = Backend::directory(dir.path()).unwrap();
         let registry = Registry::builder().backend(backend).build().unwrap();
@@ -331,7 +331,7 @@ proptest! {
                 Step::Check => check(dir.path(), &model)?,
             }
         }
-        drop(places);
+        drop(indexes);
         check(dir.path(), &model)?;
         for kind in KINDS {
             for cut in &cuts {

@@ -1,4 +1,4 @@
-//! Readers that neither own the files nor have CAP_LEASE: the kernel grants them no lease.
+//! Readers that neither own the files nor have CAP_LEASE, so that the kernel grants them no lease.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use multiprom::{Liveness, list_files};
+use multiprom::{GaugeMode, Liveness, list_files};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::{Outcome, PATIENCE, Running, is_alive, run, signal};
+use crate::support::process::{
+    Outcome, PATIENCE, Running, can_unshare_pids, is_alive, run, signal, unshare_pids,
+};
 use crate::support::survivor::{ControlledWorker, merged, sum, survivor, value};
 use crate::support::{self, TestDir, multiprom, root, skip, wait_for};
 
@@ -20,16 +22,16 @@ const WORKER: u32 = 1000;
 /// The user of a reader in the workers' group.
 const READER: u32 = 1001;
 
-/// What root has in a container by default. CAP_LEASE is not among it.
+/// The default capabilities of root in a container. CAP_LEASE is not among them.
 const CONTAINER: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
                          +net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
 
-/// Who reads.
+/// The identity of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     /// Root in a container.
     ContainerRoot,
-    /// The same without CAP_SETUID.
+    /// Root in a container without CAP_SETUID.
     WithoutSetuid,
     /// A user of the workers' group.
     Group,
@@ -38,7 +40,7 @@ enum Reader {
 }
 
 impl Reader {
-    /// `multiprom` with arguments that are separated by spaces, and a directory.
+    /// `multiprom` with arguments separated by spaces, and a directory.
     fn command(self, arguments: &str, dir: &Path) -> Command {
         let options: Vec<String> = match self {
             Reader::ContainerRoot => confined(CONTAINER),
@@ -71,13 +73,13 @@ fn as_user(user: u32) -> Vec<String> {
     vec!["setpriv".to_owned(), user, group, "--clear-groups".to_owned()]
 }
 
-/// The command that leaves root some capabilities.
+/// The command that restricts root to some capabilities.
 fn confined(capabilities: &str) -> Vec<String> {
     let set = |name: &str| format!("--{name}={capabilities}");
     vec!["setpriv".to_owned(), set("bounding-set"), set("inh-caps")]
 }
 
-/// A directory of the workers' user that its group may read, or `None` where these tests cannot be run.
+/// A directory of the workers' user that its group can read, or `None` if these tests cannot run here.
 fn directory(name: &str) -> Option<TestDir> {
     let dir = TestDir::in_memory(name);
     chown(dir.path(), Some(WORKER), Some(WORKER)).ok()?;
@@ -99,7 +101,7 @@ fn directory(name: &str) -> Option<TestDir> {
     Some(dir)
 }
 
-/// A worker of another user whose files the group may read, that has recorded.
+/// A worker of another user that has recorded, and whose files the group can read.
 fn worker(dir: &Path) -> ControlledWorker {
     let mut command = survivor("commands", dir);
     command.args(["-", "group"]).uid(WORKER).gid(WORKER);
@@ -108,11 +110,11 @@ fn worker(dir: &Path) -> ControlledWorker {
     worker
 }
 
-/// How many files a worker has.
+/// Number of files of a worker.
 const FILES: usize = 8;
 
-/// A process of the Python client that has recorded, whose files belong to another user. It runs as root, as its
-/// interpreter may be where others cannot reach it.
+/// A process of the Python client that has recorded, and whose files belong to another user. It runs as root, as other
+/// users may not have access to the interpreter.
 fn python(dir: &Path) -> Option<Running> {
     let mut program = support::python("newest")?;
     program.arg(root().join("tests/python/counting.py")).arg(dir).args(["2", "hold"]);
@@ -130,7 +132,7 @@ fn kill(program: &mut Running) {
     program.wait();
 }
 
-/// The number of series of a name.
+/// The number of series with a name.
 fn series(text: &str, name: &str) -> usize {
     text.lines().filter(|line| line.starts_with(&format!("{name}{{"))).count()
 }
@@ -139,17 +141,17 @@ fn files(text: &str, state: &str) -> f64 {
     value(text, &format!("multiprom_files{{state=\"{state}\"}}"))
 }
 
-/// The lines of a log that say that liveness is unknown.
+/// The log lines about unknown liveness.
 fn unknown_lines(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains("cannot tell whether")).collect()
 }
 
-/// The log of a program, once it has a text: it is collected as it comes.
+/// Waits for `text` in the log of a program; returns the log.
 fn log_with(program: &Running, text: &str) -> String {
     wait_for(text, PATIENCE, || Some(program.stderr()).filter(|log| log.contains(text)))
 }
 
-/// What a table of `ls` has in the column STATE, for files of our own.
+/// The column STATE in a table of `ls`, for files of multiprom.
 fn states(table: &str) -> Vec<&str> {
     let own = table.lines().skip(1).filter(|line| line.contains(" own "));
     own.map(|line| line.split_whitespace().nth(3).unwrap()).collect()
@@ -183,7 +185,7 @@ fn root_of_a_container_detects_dead_workers_of_another_user_and_compacts_their_f
     assert_eq!((sum_of(&text, "plain_total"), files(&text, "dead")), (3.0, 0.0));
     assert_eq!(sum_of(&text, "py_jobs_total"), sum(dir, "py_jobs_total"));
     assert_eq!(server.stderr(), format!("multiprom: serving {url}\n"));
-    assert_is_itself_again(server.id());
+    assert_identity_is_restored(server.id());
 
     kill(&mut living.program);
     server.signal("TERM");
@@ -194,8 +196,8 @@ fn root_of_a_container_detects_dead_workers_of_another_user_and_compacts_their_f
     assert!(list_files(dir).unwrap().is_empty());
 }
 
-/// Each thread of a process accesses files as root, and the one that takes leases takes no signals.
-fn assert_is_itself_again(pid: u32) {
+/// Asserts that each thread of a process accesses files as root, and that the thread that takes leases blocks signals.
+fn assert_identity_is_restored(pid: u32) {
     let mut lease_threads = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -206,7 +208,7 @@ fn assert_is_itself_again(pid: u32) {
         assert_eq!(field("Uid:"), ["0"; 4], "{status}");
         if field("Name:") == ["multiprom-lease"] {
             lease_threads += 1;
-            // All but SIGKILL, SIGSTOP and those that the C library keeps for itself.
+            // All signals but SIGKILL, SIGSTOP and those that the C library reserves.
             let blocked = u64::from_str_radix(&field("SigBlk:")[0], 16).unwrap();
             assert_eq!(!blocked & !(0b11 << 31), (1 << 8) | (1 << 18), "{status}");
         }
@@ -230,9 +232,9 @@ fn leases_taken_as_the_owner_end_at_once_and_keep_the_parent_death_signal() {
     for _ in 0..3 {
         assert_eq!(files(&scrape(&url), "dead") as usize, 3 * FILES);
     }
-    assert_is_itself_again(server);
+    assert_identity_is_restored(server);
     for file in list_files(dir).unwrap() {
-        // It would wait for a lease that is left, or fail.
+        // If a lease were still held, this would wait or fail.
         let opened = fs::OpenOptions::new().write(true).open(&file.path);
         assert!(opened.is_ok(), "{opened:?}");
     }
@@ -252,7 +254,7 @@ fn root_of_a_container_marks_no_living_process_dead() {
     kill(&mut python);
     let live_gauges = || {
         let files = list_files(dir).unwrap();
-        files.iter().filter(|file| file.mode.is_some_and(|mode| mode.starts_with("live"))).count()
+        files.iter().filter(|file| file.mode.is_some_and(GaugeMode::is_live)).count()
     };
     assert_eq!(live_gauges(), 2);
     assert_eq!(mark().status, 0);
@@ -270,7 +272,7 @@ fn a_reader_of_the_group_hides_live_gauges_with_free_locks_and_reports_unknown_f
     kill(&mut first.program);
     let text = scrape(&url);
     assert_eq!(series(&text, "level_liveall"), 1, "{text}");
-    // Of other files it is asked every five seconds.
+    // The locks of other files are checked every five seconds.
     wait_for("death of all files", PATIENCE, || {
         let text = scrape(&url);
         assert_eq!(files(&text, "unknown"), 0.0);
@@ -286,7 +288,7 @@ fn a_reader_of_the_group_hides_live_gauges_with_free_locks_and_reports_unknown_f
     assert_eq!((series(&text, "level_liveall"), files(&text, "unknown")), (0, 0.0), "{text}");
     assert_eq!(unknown_lines(&server.stderr()), [""; 0]);
 
-    // A reader that never saw a lock of this directory held.
+    // This reader has never seen a held lock in the directory.
     let outcome = Reader::Group.run("dump", dir);
     assert_eq!(series(&outcome.stdout, "level_liveall"), 0, "{}", outcome.stdout);
     assert_eq!(files(&outcome.stdout, "unknown"), 16.0);
@@ -329,7 +331,7 @@ fn a_free_lock_permits_compaction_and_reset_only_where_another_lock_is_held() {
 
     kill(&mut worker(dir).program);
     let mut server = reader.serve("--reset", dir);
-    // The archive, and the files of the one that has ended.
+    // The reset has removed the archive and the files of the ended worker.
     assert_eq!(sum_of(&scrape(&server.url()), "plain_total"), 2.0);
     assert_eq!(unknown_lines(&server.stderr()), [""; 0]);
     drop(server);
@@ -381,7 +383,7 @@ fn children_of_a_clone_and_of_a_fork_without_handlers_keep_their_parent_alive_by
     }
 }
 
-/// A worker that writes through an overlay, and the upper directory of it.
+/// A worker that writes through an overlay, and the path of its directory in the upper directory.
 fn in_overlay(dir: &Path) -> Option<(ControlledWorker, PathBuf)> {
     let [lower, upper, work, point] = ["lower", "upper", "work", "point"].map(|it| dir.join(it));
     for path in [&lower, &upper, &work, &point] {
@@ -412,7 +414,7 @@ fn in_overlay(dir: &Path) -> Option<(ControlledWorker, PathBuf)> {
 fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers() {
     let Some(dir) = directory("overlay") else { return };
     let Some((mut worker, app)) = in_overlay(dir.path()) else { return };
-    // Locks are those of the overlay. Leases show that the file below it is open.
+    // The locks are on files of the overlay. Leases show that the file in the upper directory is open.
     let state = |reader: Reader| reader.run("ls", &app).stdout;
     assert_eq!(states(&state(Reader::ContainerRoot)), ["alive"; FILES]);
     assert_eq!(states(&state(Reader::WithoutSetuid)), ["unknown"; FILES]);
@@ -424,9 +426,9 @@ fn readers_of_the_upper_directory_of_an_overlay_remove_nothing_of_living_workers
     let url = server.url();
     assert_eq!(sum_of(&scrape(&url), "plain_total"), 1.0);
     assert_eq!(files(&scrape(&url), "unknown") as usize, FILES);
-    // A file that changes shows that its free lock means nothing.
+    // A file that changes although its lock is free shows that locks are not visible here.
     let mut recorded = 1.0;
-    wait_for("live gauges of the living", PATIENCE, || {
+    wait_for("live gauges of the living worker", PATIENCE, || {
         worker.execute("record");
         recorded += 1.0;
         let text = scrape(&url);
@@ -451,13 +453,13 @@ fn a_held_lock_of_one_writer_is_no_proof_that_a_writer_without_a_visible_lock_is
     let mut recent = 0;
     while compactor.is_running() {
         recent += 1;
-        assert!(recent < 1_000, "the command does not end");
+        assert!(recent < 1_000, "the command does not exit");
         hidden.execute(&format!("recent {recent}"));
         std::thread::park_timeout(Duration::from_millis(20));
     }
     let output = compactor.end();
-    let outcome = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(outcome, "0 files compacted, 8 left because their writers may live\n");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "0 files compacted, 8 left because their writers may live\n");
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("changes although its lock is free"), "{log}");
     assert_eq!(list_files(&app).unwrap().len(), 2 * FILES);
@@ -492,14 +494,13 @@ fn root_of_a_user_namespace_relies_on_locks_and_reports_unknown_files() {
 fn root_of_a_container_compacts_files_of_two_pid_namespaces() {
     let Some(dir) = directory("pid-namespaces") else { return };
     let dir = dir.path();
-    let options = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !succeeds("unshare", &[&options[..], &["true"]].concat()) {
-        return skip("no pid namespaces here");
+    if !can_unshare_pids() {
+        return skip("no pid namespace can be created here");
     }
     let start = || {
         let program = survivor("commands", dir);
-        let mut command = Command::new("unshare");
-        command.args(options).args(as_user(WORKER));
+        let mut command = unshare_pids();
+        command.args(as_user(WORKER));
         command.arg(program.get_program()).args(program.get_args()).args(["-", "group"]);
         let mut worker = ControlledWorker::start(&mut command);
         worker.execute("record");

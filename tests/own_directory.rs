@@ -5,7 +5,8 @@ use multiprom::{
     Registry,
 };
 
-use crate::support::TestDir;
+use crate::support::mount::Mount;
+use crate::support::{TestDir, example, skip};
 
 fn in_memory() -> Registry {
     Registry::builder().backend(Backend::in_memory()).build().unwrap()
@@ -98,4 +99,59 @@ fn a_registry_that_contains_itself_behind_another_collector_is_exported_once() {
     Counter::builder("hits", "Hits.").register(&registry).unwrap().inc();
     registry.register(Wrapped(registry.clone())).unwrap();
     assert_eq!(samples(&registry), ["hits_total 1"]);
+}
+
+#[test]
+fn a_page_has_each_series_once_while_series_wait_and_are_written() {
+    let dir = TestDir::new("merged");
+    let output =
+        example("test-merged").env("PROMETHEUS_MULTIPROC_DIR", dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_tour_prints_the_same_in_memory_and_in_a_directory() {
+    let dir = TestDir::new("tour");
+    let in_memory = example("tour").output().unwrap();
+    let in_directory =
+        example("tour").env("PROMETHEUS_MULTIPROC_DIR", dir.path()).output().unwrap();
+    for output in [&in_memory, &in_directory] {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8(in_memory.stdout).unwrap();
+    assert_eq!(text, String::from_utf8(in_directory.stdout).unwrap());
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() > 0);
+    let error = "metric `shop_requests`: it has no label `status`; its labels are `method`, `code`";
+    assert!(text.starts_with(error), "{text}");
+    for sample in [
+        "busy 1",
+        "hits_total 2",
+        "latency_seconds_sum{route=\"/\"} 0.5",
+        "queue_depth{queue=\"mail\"} 3",
+        "shop_requests_total{code=\"200\",method=\"GET\",zone=\"eu\"} 3",
+        "shop_rows_total{zone=\"eu\"} 4",
+        "shop_upload_size_bytes_bucket{tier=\"gold\",zone=\"eu\",le=\"1024.0\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample}: {text}");
+    }
+}
+
+#[test]
+fn registering_statics_reports_a_directory_that_is_missing_or_not_writable() {
+    let dir = TestDir::new("unusable");
+    let error = |path: &std::path::Path| {
+        let output = example("tour").env("PROMETHEUS_MULTIPROC_DIR", path).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = dir.path().join("missing");
+    let text = error(&missing);
+    assert!(text.contains(&missing.display().to_string()), "{text}");
+    assert!(text.contains("No such file or directory"), "{text}");
+    // Also for root.
+    let Some(mount) = Mount::tmpfs("ro") else {
+        return skip("a read-only tmpfs cannot be mounted here");
+    };
+    let text = error(mount.path());
+    assert!(text.contains("Read-only file system"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes us, and its tool judges our text.
+//! A real Prometheus scrapes multiprom, and promtool checks its text.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::support::process::{PATIENCE, Running};
 use crate::support::prometheus::{api, is_installed, prometheus, value};
 use crate::support::{TestDir, example, multiprom, output_of, wait_for, zoo};
 
-/// What each worker counts.
+/// The number of jobs that each worker counts.
 const JOBS: [u32; 4] = [5, 70, 1100, 13];
 
-/// A server whose workers have counted `JOBS`, all at the same time.
+/// A server whose workers have counted `JOBS` concurrently.
 fn served(dir: &Path) -> (Running, String) {
     let mut workers: Vec<_> = JOBS
         .iter()
@@ -65,7 +65,7 @@ fn prometheus_scrapes_the_exporter_and_sums_the_counts_of_all_workers() {
         assert_eq!(known, Some(wanted), "{types}");
     }
 
-    // What is counted later arrives with the next scrape.
+    // Later counts arrive with the next scrape.
     output_of(example("test-counting").arg(dir.path()).arg("100"));
     wait_for("the later sum", PATIENCE, || {
         let sum_now = value(&url, "sum(jobs_total)").unwrap();
@@ -76,7 +76,7 @@ fn prometheus_scrapes_the_exporter_and_sums_the_counts_of_all_workers() {
     assert!(prometheus.end().status.success());
 }
 
-/// What a registry shows of the zoo when a scraper asks for a format.
+/// Serves the zoo in a format; returns the address.
 fn zoo_in(format: Format) -> String {
     let page =
         Exposition::encode(&zoo::registry(true), Negotiated::new(format, Escaping::Underscores));
@@ -88,14 +88,19 @@ fn prometheus_reads_the_same_samples_from_each_format() {
     if !is_installed("prometheus") {
         return;
     }
-    // The first negotiates: Prometheus asks for protobuf where it may read native histograms.
+    // The first target negotiates: Prometheus requests protobuf if native histograms are enabled.
     let exporter = Exporter::builder(zoo::registry(true));
     let exporter = exporter.listen("127.0.0.1:0".parse().unwrap()).start().unwrap();
-    let asked = exporter.url().strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let negotiated =
+        exporter.url().strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let (text, openmetrics) = (zoo_in(Format::Text), zoo_in(Format::OpenMetrics));
     let protobuf = zoo_in(Format::Protobuf);
-    let targets =
-        [("asked", asked), ("protobuf", &protobuf), ("openmetrics", &openmetrics), ("text", &text)];
+    let targets = [
+        ("negotiated", negotiated),
+        ("protobuf", &protobuf),
+        ("openmetrics", &openmetrics),
+        ("text", &text),
+    ];
     let home = TestDir::new("formats");
     let features = "--enable-feature=native-histograms,exemplar-storage";
     let (prometheus, url) = prometheus(home.path(), &targets, &[features]);
@@ -129,7 +134,7 @@ fn prometheus_reads_the_same_samples_from_each_format() {
             assert_eq!(value(&url, &query), Some(number), "{query}");
         }
     }
-    for job in ["asked", "protobuf"] {
+    for job in ["negotiated", "protobuf"] {
         for (selector, count, sum) in [
             ("zoo_native{kind=\"one\",", 10.0, 3.5),
             ("zoo_native{kind=\"both\",", 18.0, 3.5),
@@ -156,7 +161,7 @@ fn prometheus_reads_the_same_samples_from_each_format() {
     };
     let jobs = targets.map(|(job, _)| job);
     let with_exemplar: Vec<&str> = jobs.into_iter().filter(has_exemplar).collect();
-    assert_eq!(with_exemplar, ["asked", "protobuf", "openmetrics"]);
+    assert_eq!(with_exemplar, ["negotiated", "protobuf", "openmetrics"]);
     let metadata = api(&url, "targets/metadata?metric=zoo_read_bytes");
     let units = metadata["data"].as_array().unwrap().iter().map(|target| &target["unit"]);
     assert!(units.into_iter().any(|unit| unit == "bytes"), "{metadata}");
@@ -179,16 +184,16 @@ fn promtool_accepts_the_text_of_multiprom() {
     assert_eq!(promtool(text.as_bytes()), (Some(0), String::new()));
 }
 
-/// Exit status and words of `promtool check metrics`: 1 for what it cannot read, 3 for what it would name
-/// otherwise.
+/// Exit status and output of `promtool check metrics`. Status 1 reports input that it cannot parse, status 3 names that
+/// it does not recommend.
 fn promtool(text: &[u8]) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     tool.stdin.take().unwrap().write_all(text).unwrap();
     let output = tool.wait_with_output().unwrap();
-    let outcome = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(outcome).unwrap())
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 #[test]
@@ -199,9 +204,9 @@ fn promtool_reads_every_type_in_every_escaping_that_it_supports() {
     let registry = zoo::registry(true);
     for escaping in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
         let text = Exposition::encode(&registry, Negotiated::new(Format::Text, escaping)).body;
-        let (status, outcome) = promtool(&text);
-        assert_eq!(status, Some(3), "{outcome}");
+        let (status, report) = promtool(&text);
+        assert_eq!(status, Some(3), "{report}");
         let is_about_names = |line: &str| !line.contains("error") && !line.contains("duplicate");
-        assert!(outcome.lines().all(is_about_names), "{outcome}");
+        assert!(report.lines().all(is_about_names), "{report}");
     }
 }

@@ -1,4 +1,4 @@
-//! The README keeps its word.
+//! The README: its example, its lists of commands and gauge modes, and the test names in `docs/`.
 
 use std::fs;
 

@@ -1,5 +1,4 @@
-//! Recording in the middle of the library: by signal handlers, allocators, and functions of the program that the library
-//! calls.
+//! Recording while the library runs: by signal handlers, and by functions of the program that the library calls.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +54,11 @@ fn the_process_id_function_may_record_and_wait_for_threads_that_record() {
     let before = calls.load(Ordering::Relaxed);
     counted.with(["outside"]).inc();
     counted.with(["inside"]).inc();
-    assert_eq!(calls.load(Ordering::Relaxed), before + 1, "it is called once in a process");
+    assert_eq!(
+        calls.load(Ordering::Relaxed),
+        before + 1,
+        "the function is called once per process"
+    );
     let merged = merged(dir.path());
     for (place, count) in [("outside", 1.0), ("inside", 2.0), ("beside", 1.0)] {
         assert_eq!(value(&merged, &format!("counted_total{{place=\"{place}\"}}")), count);
@@ -66,7 +69,7 @@ fn the_process_id_function_may_record_and_wait_for_threads_that_record() {
 }
 
 #[test]
-fn a_function_for_the_process_id_that_panics_later_leaves_the_pid() {
+fn the_pid_is_used_if_the_process_id_function_panics_later() {
     let dir = TestDir::new("unnamed");
     let calls = AtomicUsize::new(0);
     let options = DirectoryOptions::new().process_id(move || {

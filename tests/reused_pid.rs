@@ -1,8 +1,8 @@
-//! A worker of the Python client whose pid comes back while the old file of that pid is retired and compacted.
+//! A worker of the Python client reuses a pid while the old file of that pid is retired and compacted.
 //!
-//! The compactor is stopped before each of its system calls. There the worker, the unchanged client, takes
-//! some of its steps: it opens the file, asks for its size, maps it, reads it, counts, ends. It takes the others
-//! when the pass is over. Whatever the order, each count is there once.
+//! The compactor is stopped before each of its system calls. There the worker, the unmodified client, takes some of its
+//! steps: it opens the file, reads its size, maps it, counts, closes it. It takes the other steps when the pass is over.
+//! In every order, each count must be merged once.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,17 +18,17 @@ use crate::support::process::PATIENCE;
 use crate::support::stepped::Stepped;
 use crate::support::{TestDir, example, python, root, wait_for};
 
-/// The steps of a worker, by what it does next.
+/// The steps of a worker.
 const STEPS: [&str; 6] = ["open", "fstat", "mmap", "inc", "close", "end"];
 
-/// How many steps have been taken when the count is in the file, and when the worker has the file no more.
+/// Number of completed steps when the count is in the file, and when the worker has closed the file.
 const COUNTED: usize = 4;
 const ENDED: usize = 5;
 
-/// Longer than files stay retired.
+/// Longer than the grace period of retired files.
 const GRACE: Duration = Duration::from_millis(3_100);
 
-/// The Python program that has all workers, each in a thread of its own.
+/// The Python program that runs each worker in a thread of its own.
 struct Workers {
     program: Child,
     commands: ChildStdin,
@@ -39,10 +39,10 @@ struct Workers {
 struct Worker {
     number: usize,
     thread: String,
-    /// Steps that have been taken.
+    /// Number of steps that have begun.
     taken: usize,
-    /// The kernel holds the last one up.
-    is_held_up: bool,
+    /// Whether the last step is blocked by the kernel.
+    is_blocked: bool,
 }
 
 impl Workers {
@@ -61,12 +61,12 @@ impl Workers {
         self.begun += 1;
         let (number, thread) = (self.begun, String::new());
         writeln!(self.commands, "begin {number} {}", dir.display()).unwrap();
-        let mut worker = Worker { number, thread, taken: 0, is_held_up: true };
+        let mut worker = Worker { number, thread, taken: 0, is_blocked: true };
         self.listen(&mut worker);
         worker
     }
 
-    /// Waits until a worker has taken its step, or is held up by a lease.
+    /// Waits until a worker has completed its step, or is blocked by a lease.
     fn listen(&self, worker: &mut Worker) {
         let tasks = format!("/proc/{}/task", self.program.id());
         wait_for("step of a worker", PATIENCE, || {
@@ -75,35 +75,35 @@ impl Workers {
                 let number = worker.number.to_string();
                 assert_eq!(words[..2], [&number, STEPS[worker.taken]], "{line}");
                 words[2].clone_into(&mut worker.thread);
-                worker.is_held_up = false;
+                worker.is_blocked = false;
                 return Some(());
             }
             let path = format!("{tasks}/{}/wchan", worker.thread);
             let is_waiting = fs::read_to_string(path).is_ok_and(|it| it.contains("break_lease"));
-            (is_waiting && worker.is_held_up).then_some(())
+            (is_waiting && worker.is_blocked).then_some(())
         });
     }
 
-    /// Takes steps until as many are taken, or one is held up.
+    /// Takes steps until `until` steps have begun, or one is blocked.
     fn go(&mut self, worker: &mut Worker, until: usize) {
-        while worker.taken < until && !worker.is_held_up {
+        while worker.taken < until && !worker.is_blocked {
             writeln!(self.commands, "step {}", worker.number).unwrap();
             worker.taken += 1;
-            worker.is_held_up = true;
+            worker.is_blocked = true;
             self.listen(worker);
         }
     }
 
-    /// Takes all steps that are left: nobody holds a worker up any more.
+    /// Takes all remaining steps, when no lease blocks the worker any more.
     fn finish(&mut self, worker: &mut Worker) {
-        if worker.is_held_up {
+        if worker.is_blocked {
             wait_for("end of the lease", PATIENCE, || {
                 self.listen(worker);
-                (!worker.is_held_up).then_some(())
+                (!worker.is_blocked).then_some(())
             });
         }
         self.go(worker, ENDED);
-        assert_eq!((worker.taken, worker.is_held_up), (ENDED, false));
+        assert_eq!((worker.taken, worker.is_blocked), (ENDED, false));
     }
 }
 
@@ -114,7 +114,7 @@ impl Drop for Workers {
     }
 }
 
-/// How many were counted.
+/// The merged count.
 fn count(dir: &Path) -> f64 {
     let merged = Registry::new();
     merged.register(MultiProcessCollector::new(dir).unwrap()).unwrap();
@@ -123,7 +123,7 @@ fn count(dir: &Path) -> f64 {
     sum_of(&text, "again_total")
 }
 
-/// A directory with the file of a process that has counted to 1 and ended.
+/// A directory with the file of an ended process that has counted 1.
 fn with_old_file(base: &Path, name: &str, old: &Path) -> std::path::PathBuf {
     let dir = base.join(name);
     fs::create_dir(&dir).unwrap();
@@ -134,14 +134,14 @@ fn with_old_file(base: &Path, name: &str, old: &Path) -> std::path::PathBuf {
 #[track_caller]
 fn assert_count(dir: &Path, workers: &[Option<&Worker>], when: &str) {
     let counted =
-        |worker: &Worker| worker.taken > COUNTED || (worker.taken == COUNTED && !worker.is_held_up);
+        |worker: &Worker| worker.taken > COUNTED || (worker.taken == COUNTED && !worker.is_blocked);
     let counted = workers.iter().flatten().filter(|worker| counted(worker)).count();
     let wanted = 1.0 + counted as f64;
     assert_eq!(count(dir), wanted, "{}: {when}", dir.display());
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "the number of orders is shown")]
+#[allow(clippy::print_stderr, reason = "prints the number of orders")]
 fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
     let Some(mut workers) = Workers::start() else {
         return;
@@ -163,7 +163,7 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
 
     // While the file is retired: some steps before a call, the others after the pass.
     let mut retired = Vec::new();
-    let mut held_up = 0;
+    let mut blocked = 0;
     for stop in 0..stops {
         for steps in 1..=ENDED {
             let dir = with_old_file(base.path(), &format!("retire-{stop}-{steps}"), &old);
@@ -172,12 +172,12 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
                 if at == stop {
                     let worker = worker.insert(workers.begin(&dir));
                     workers.go(worker, steps);
-                    held_up += u32::from(worker.is_held_up);
+                    blocked += u32::from(worker.is_blocked);
                     assert_count(&dir, &[Some(worker)], "in the pass");
                 }
             });
             let Some(mut worker) = worker else { continue };
-            if !worker.is_held_up {
+            if !worker.is_blocked {
                 assert_count(&dir, &[Some(&worker)], "after the pass");
             }
             workers.finish(&mut worker);
@@ -185,15 +185,15 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
             retired.push(dir);
         }
     }
-    // And while it is absorbed: the worker has opened it just before it was retired.
+    // While the file is absorbed: the worker opened it just before it was retired.
     let mut opened = Vec::new();
-    // A child of another test may have a copy of the descriptor that a file was written by, until it becomes
-    // its program: then the file is not dead, and another one is taken.
+    // A child of another test may have a copy of the descriptor that a file was written with, until it executes its
+    // program. Then the file does not look dead, and another file is used.
     for number in 0.. {
         if opened.len() == 2 * MOST_STOPS {
             break;
         }
-        assert!(number < 4 * MOST_STOPS, "files that nobody writes are not retired");
+        assert!(number < 4 * MOST_STOPS, "files without writers are not retired");
         let dir = with_old_file(base.path(), &format!("absorb-{number}"), &old);
         let mut worker = None;
         compactor.command(&dir, |at, _| {
@@ -205,7 +205,7 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
         opened.extend(worker.map(|worker| (dir, worker)));
     }
     let since = Instant::now();
-    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+    wait_for("end of the grace period", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
 
     let stops_later = compactor.command(&dry, |_, _| ());
     assert_eq!(count(&dry), 1.0);
@@ -227,7 +227,7 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
             if at == stop {
                 workers.go(&mut worker, steps);
                 assert_count(&dir, &[Some(&worker)], "in the later pass");
-                // A third one begins under the name that is free now.
+                // A third worker begins with the name, which is free now.
                 let begun = workers.begin(&dir);
                 workers.go(next.insert(begun), COUNTED);
                 assert_count(&dir, &[Some(&worker), next.as_ref()], "in the later pass");
@@ -243,9 +243,9 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
         compactor.command(&dir, |_, _| ());
         assert_eq!(count(&dir), all, "{} compacted", dir.display());
     }
-    assert!(held_up > 0, "no open met a lease");
-    eprintln!("{orders} orders, in {held_up} of which an open waited for a lease");
+    assert!(blocked > 0, "no open was blocked by a lease");
+    eprintln!("{orders} orders, in {blocked} of which an open waited for a lease");
 }
 
-/// More than the calls of a pass that absorbs.
+/// Upper bound for the calls of a pass that absorbs a file.
 const MOST_STOPS: usize = 80;

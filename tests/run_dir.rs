@@ -1,4 +1,4 @@
-//! The directory of `run`: which one it is, and what is logged about it.
+//! The directory of `run`: its choice, its reset, its lock, and the log lines about it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,25 +7,27 @@ use std::process::Command;
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::is_root;
-use crate::support::process::{Outcome, Running, is_alive, run, signal};
+use crate::support::process::{
+    Outcome, Running, can_unshare_pids, is_alive, run, signal, unshare_pids,
+};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, skip};
 
 const VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
 
-/// What a script does until its standard input ends.
+/// A shell command that waits for the end of standard input.
 const STAY: &str = "{ read line; true; }";
 
-/// What a launcher locks in its directory.
+/// The lock file of launchers.
 const LOCK_NAME: &str = ".multiprom-run.lock";
 
-/// A launcher with flags, of a shell script.
+/// A launcher with flags that runs a shell script.
 fn launcher(flags: &[&str], script: &str) -> Command {
     let mut command = multiprom();
     command.args(["run", "--listen", "127.0.0.1:0"]).args(flags).args(["--", "sh", "-c", script]);
     command
 }
 
-/// A shell script of a launcher: a worker counts some jobs in the directory.
+/// A shell script in which a worker counts `jobs`, followed by the commands `then`.
 fn counting(jobs: u32, then: &str) -> String {
     let worker = example("test-counting").get_program().to_str().unwrap().to_owned();
     format!("'{worker}' \"$PROMETHEUS_MULTIPROC_DIR\" {jobs} && echo counted && {then}")
@@ -35,13 +37,13 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The line of a launcher about its directory.
-fn directory_line(outcome: &str) -> &str {
-    let line = outcome.lines().find_map(|line| line.strip_prefix("multiprom: directory "));
-    line.unwrap_or_else(|| panic!("no line about the directory: {outcome}"))
+/// The log line of a launcher about its directory.
+fn directory_line(log: &str) -> &str {
+    let line = log.lines().find_map(|line| line.strip_prefix("multiprom: directory "));
+    line.unwrap_or_else(|| panic!("no line about the directory: {log}"))
 }
 
-/// What `dump` sums up in a directory.
+/// The merged number of jobs in a directory.
 fn jobs_in(dir: &Path) -> f64 {
     sum_of(&output_of(multiprom().args(["dump", "--dir"]).arg(dir)), "jobs_total")
 }
@@ -77,7 +79,7 @@ fn the_directory_of_the_environment_is_the_default_and_is_not_reset() {
         start(&[], &counting(2, "true"));
         start(&["--keep-files"], "true");
         assert_eq!(jobs_in(&dir), 7.0);
-        // A flag that names another directory leaves this one alone.
+        // If a flag names another directory, this one is not used.
         let other = base.path().join("other");
         assert_eq!(start(&["--dir", text(&other)], &counting(1, "true")).status, 0);
         assert_eq!((jobs_in(&dir), jobs_in(&other)), (7.0, 1.0));
@@ -162,7 +164,7 @@ fn a_private_directory_on_disk_is_reported_with_the_reason() {
     assert!(line.contains(reason) && line.contains("Read-only file system"), "{line}");
 }
 
-/// The labels `directory` of an exposition.
+/// The values of the label `directory` in an exposition.
 fn labels(text: &str) -> Vec<&str> {
     let values = text.lines().filter_map(|line| line.split_once("directory=\""));
     let mut values: Vec<&str> = values.filter_map(|(_, rest)| rest.split('"').next()).collect();
@@ -192,7 +194,7 @@ fn the_label_directory_is_the_same_after_a_restart() {
     }
 }
 
-/// A launcher that has a worker count 5 jobs and then stays, with nothing compacted.
+/// A launcher without compaction, in which a worker has counted 5 jobs, and which runs until its standard input ends.
 fn staying(dir: &Path, flags: &[&str]) -> (Running, String) {
     let flags = [&["--dir", text(dir), "--compact", "off"], flags].concat();
     let mut running = Running::start(&mut launcher(&flags, &counting(5, STAY)));
@@ -258,10 +260,10 @@ fn a_run_inside_a_run_records_into_the_directory_of_the_outer_one() {
     let url = outer.url();
     assert_eq!(outer.line_after("counted "), "0");
     assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
-    let outcome = outer.stderr();
-    let lines: Vec<&str> = outcome.lines().filter(|line| line.contains("directory `")).collect();
-    assert_eq!(lines.len(), 2, "{outcome}");
-    assert!(lines[1].ends_with(", shared with another `multiprom run`"), "{outcome}");
+    let log = outer.stderr();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("directory `")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines[1].ends_with(", shared with another `multiprom run`"), "{log}");
     end(outer);
 }
 
@@ -304,7 +306,7 @@ fn the_lock_file_is_not_read_as_a_series_file() {
 fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
     let dir = TestDir::new("unlocked");
     output_of(example("test-counting").arg(dir.path()).arg("5"));
-    // What is locked must be a plain file.
+    // The lock file must be a regular file.
     fs::create_dir(dir.path().join(LOCK_NAME)).unwrap();
     let start = |flags: &[&str]| {
         run(&mut launcher(&[&["--dir", text(dir.path())], flags].concat(), "echo started"))
@@ -322,15 +324,14 @@ fn a_directory_that_cannot_be_locked_is_used_but_not_reset() {
 #[test]
 fn process_1_of_a_container_serves_a_directory_of_its_own() {
     let unshare = || {
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        let mut command = unshare_pids();
         command.env_remove(VARIABLES[0]).env_remove(VARIABLES[1]);
         command
     };
-    if run(unshare().arg("true")).status != 0 {
-        return skip("no pid namespace can be made here");
+    if !can_unshare_pids() {
+        return skip("no pid namespace can be created here");
     }
-    // Both have process id 1, and share the memory of this machine.
+    // Both launchers have pid 1, and share `/dev/shm`.
     let mut containers: Vec<Running> = (0..2)
         .map(|_| {
             let then =

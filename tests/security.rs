@@ -1,11 +1,11 @@
-//! Directories that others can reach into.
+//! Directories that other users can write to.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use multiprom::list_files;
+use multiprom::{MetricType, list_files};
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
@@ -30,7 +30,7 @@ fn a_program_with_raised_privileges_ignores_the_variable() {
         fs::read_dir(&files).unwrap().count()
     };
     assert_eq!(run(0o4755), 0, "a file was written");
-    // The same program without the bit does.
+    // The same program without the setuid bit uses the variable.
     assert!(run(0o755) > 0);
 }
 
@@ -43,14 +43,15 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
     let mut other = ControlledWorker::new(elsewhere.path());
     other.execute("record");
     let files = list_files(elsewhere.path()).unwrap();
-    let target = &files.iter().find(|file| file.metric_type == Some("counter")).unwrap().path;
+    let target =
+        &files.iter().find(|file| file.metric_type == Some(MetricType::Counter)).unwrap().path;
     let at = |number: u32| dir.path().join(format!("counter_{number}-0000000a.db"));
     symlink(target, at(1)).unwrap();
     fs::hard_link(target, at(2)).unwrap();
     fs::create_dir(at(3)).unwrap();
     assert!(succeeds("mkfifo", &[at(4).to_str().unwrap()]));
     let mut count = 4;
-    // Reading from this one gives zeros without end.
+    // Reading from this device returns zeros without end.
     if is_root() && succeeds("mknod", &[at(5).to_str().unwrap(), "c", "1", "5"]) {
         count = 5;
     } else {
@@ -71,7 +72,7 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
         |reason| value(&text, &format!("multiprom_file_errors_total{{reason=\"{reason}\"}}"));
     assert_eq!((skipped("open"), skipped("linked")), (1.0, 1.0));
     assert_eq!(skipped("not_regular"), count as f64 - 2.0);
-    // The writer goes on beside them.
+    // The writer is not affected.
     worker.execute("record");
     assert_eq!(value(&merged(dir.path()), "plain_total"), 2.0);
     worker.end();
@@ -79,7 +80,7 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
 }
 
 #[test]
-fn thousands_of_foreign_files_disturb_no_writer() {
+fn thousands_of_unrelated_files_do_not_affect_a_writer() {
     let dir = TestDir::new("foreign");
     let mut worker = ControlledWorker::new(dir.path());
     let pid = worker.program.id();

@@ -1,6 +1,6 @@
-//! Clients that read slowly or not at all, send half of a request, or only connect: others are served as if there were none.
+//! Clients that read slowly or not at all, send half of a request, or only connect do not block other clients.
 //!
-//! The bounds on time are promises, and many times what they take; `docs/reliability.md` has measured figures.
+//! The bounds on time are promises, many times longer than scrapes take; `docs/reliability.md` has measured values.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,13 +14,13 @@ use crate::support::http::{Connection, sum_of};
 use crate::support::process::Running;
 use crate::support::{SetOnDrop, TestDir, multiprom, wait_for};
 
-/// How long a scrape may take. Without limits it was 12 s to 75 s under these attacks.
+/// Limit for a scrape. Without the limits of the server, scrapes took 12 s to 75 s in these tests.
 const MAX_TIME: Duration = Duration::from_secs(5);
-/// How much the memory of the exporter may grow, in KiB.
+/// Limit for the growth of the exporter's memory, in KiB.
 const MAX_GROWTH: u64 = 32 * 1024;
-/// Makes about 20 MB of text.
+/// About 20 MB of text.
 const SERIES: usize = 2_000;
-/// Makes about 60 MB of text, several times what all responses together may take.
+/// About 60 MB of text, several times the memory limit of all responses together.
 const MANY_SERIES: usize = 6_000;
 const FILLER_LEN: usize = 10_000;
 const REQUEST_AND_CLOSE: &[u8] =
@@ -29,13 +29,13 @@ const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
 const OLD_REQUEST: &[u8] = b"GET /metrics HTTP/1.0\r\nHost: test\r\n\r\n";
 const HALF_HEAD: &[u8] = b"GET /metrics HTTP/1.1\r\nHo";
 
-/// A server of series with about 10 KB each.
+/// A server of series with about 10 KB of text each.
 struct Served {
     _dir: TestDir,
     server: Running,
     url: String,
     series: usize,
-    /// The most memory before the attack, in KiB.
+    /// Peak memory before the test, in KiB.
     memory: u64,
 }
 
@@ -52,7 +52,7 @@ impl Served {
         registry.close();
         let mut command = multiprom();
         command.args(["serve", "--compact", "off", "--listen", "127.0.0.1:0", "--dir"]);
-        // Long lines of few series cost little time where nothing is optimized.
+        // Few series with long lines, as merging many series is slow in a debug build.
         command.arg(dir.path()).args(["--label", &format!("filler={}", "x".repeat(FILLER_LEN))]);
         let mut server = Running::start(&mut command);
         let url = server.url();
@@ -69,7 +69,7 @@ impl Served {
         format!("/proc/{}/{file}", self.server.id())
     }
 
-    /// The most memory since it was looked at first, in KiB.
+    /// Peak memory since it was reset, in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(self.proc("status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -83,22 +83,22 @@ impl Served {
         body
     }
 
-    /// Connections that have sent something.
-    fn attackers(&self, count: usize, sent: &[u8]) -> Vec<TcpStream> {
+    /// Opens connections and sends `sent` on each.
+    fn connect(&self, count: usize, sent: &[u8]) -> Vec<TcpStream> {
         let address = self.url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
-        let attacker = |_| {
+        let client = |_| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(sent).unwrap();
             stream
         };
-        (0..count).map(attacker).collect()
+        (0..count).map(client).collect()
     }
 
-    /// Scrapes that begin now are served in time, and take no more memory than they may.
+    /// Asserts that scrapes are served within the limits of time and memory.
     fn assert_serves(&self) {
         for _ in 0..2 {
             let start = Instant::now();
-            let mut stream = self.attackers(1, REQUEST_AND_CLOSE).pop().unwrap();
+            let mut stream = self.connect(1, REQUEST_AND_CLOSE).pop().unwrap();
             stream.set_read_timeout(Some(2 * MAX_TIME)).unwrap();
             let mut response = Vec::new();
             stream.read_to_end(&mut response).unwrap();
@@ -113,7 +113,7 @@ impl Served {
         assert!(grown < MAX_GROWTH, "memory grew by {grown} KiB");
     }
 
-    /// How many connections were dropped for a reason.
+    /// The number of connections dropped for a reason.
     fn dropped(&self, reason: &str) -> f64 {
         let name = format!("multiprom_http_connections_dropped_total{{reason=\"{reason}\"}}");
         sum_of(&self.scrape(), &name)
@@ -123,7 +123,7 @@ impl Served {
 #[test]
 fn clients_that_read_a_byte_a_second_do_not_block_others() {
     let served = Served::start("trickle", SERIES);
-    let mut trickling = served.attackers(60, REQUEST);
+    let mut trickling = served.connect(60, REQUEST);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _ending = SetOnDrop(&is_over);
@@ -144,7 +144,7 @@ fn clients_that_read_a_byte_a_second_do_not_block_others() {
 fn clients_that_do_not_read_do_not_block_others_at_any_length() {
     for (series, request) in [(SERIES, REQUEST), (MANY_SERIES, REQUEST), (SERIES, OLD_REQUEST)] {
         let served = Served::start("unread", series);
-        let _attackers = served.attackers(64, request);
+        let _clients = served.connect(64, request);
         served.assert_serves();
     }
 }
@@ -153,7 +153,7 @@ fn clients_that_do_not_read_do_not_block_others_at_any_length() {
 fn connections_without_a_complete_request_do_not_block_others() {
     for sent in [&b""[..], HALF_HEAD] {
         let served = Served::start("incomplete", 10);
-        let _attackers = served.attackers(300, sent);
+        let _clients = served.connect(300, sent);
         served.assert_serves();
         assert!(served.dropped("limit") >= 300.0 - 256.0);
     }
@@ -162,9 +162,9 @@ fn connections_without_a_complete_request_do_not_block_others() {
 #[test]
 fn all_slow_clients_together_do_not_block_others() {
     let served = Served::start("together", SERIES);
-    let _half = served.attackers(256, HALF_HEAD);
-    let _unread = served.attackers(64, REQUEST);
-    let _idle = served.attackers(64, b"");
+    let _half = served.connect(256, HALF_HEAD);
+    let _unread = served.connect(64, REQUEST);
+    let _idle = served.connect(64, b"");
     served.assert_serves();
 }
 
@@ -175,7 +175,7 @@ fn the_longest_idle_connection_is_closed_for_a_new_one() {
     assert_eq!(first.request("GET", "/-/healthy", "").status, 200);
     let mut second = Connection::open(&served.url).unwrap();
     assert_eq!(second.request("GET", "/-/healthy", "").status, 200);
-    let _others = served.attackers(254, b"");
+    let _others = served.connect(254, b"");
     served.scrape();
     assert!(first.is_closed());
     assert_eq!(second.request("GET", "/-/healthy", "").status, 200);
@@ -186,7 +186,7 @@ fn an_aborted_response_never_looks_complete() {
     let served = Served::start("broken", MANY_SERIES);
     let mut slow = Connection::open(&served.url).unwrap();
     slow.send(REQUEST).unwrap();
-    // It has more than there is room for, and may stay only as long as nobody else asks.
+    // Its body exceeds the memory limit, so the response is aborted when another client needs memory.
     wait_for("response", MAX_TIME, || (served.dropped("memory") > 0.0).then_some(()));
     assert!(slow.answer(false).is_err());
 }
@@ -198,6 +198,8 @@ fn a_too_long_http_1_0_body_is_refused_with_the_reason() {
     old.send(OLD_REQUEST).unwrap();
     let response = old.answer(false).unwrap();
     assert_eq!(response.status, 503);
-    assert_eq!(response.body, "more than 16777216 bytes: too much for HTTP/1.0, use HTTP/1.1\n");
+    let expected =
+        "the exposition has more than 16777216 bytes, the limit for HTTP/1.0: use HTTP/1.1\n";
+    assert_eq!(response.body, expected);
     served.scrape();
 }

@@ -1,4 +1,4 @@
-//! Workers without space: full disks and limits cost series their place in the files, and nothing else.
+//! Full disks and limits: series that do not fit are kept in memory and counted, and everything else is stored.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,10 +12,9 @@ use multiprom::{
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
+use crate::support::process::NOBODY;
 use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, survivor, value};
 use crate::support::{TestDir, assert_success, example, skip};
-
-const NOBODY: u32 = 65534;
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();
@@ -23,7 +22,7 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// What was recorded before there was trouble is exact, and what did not fit is counted once for each series.
+/// Asserts that values recorded before the failure are exact, and that each series that did not fit is counted once.
 #[track_caller]
 fn assert_survived(dir: &Path, output: &Output, reason: &str) {
     let lines = log_lines(output);
@@ -47,7 +46,7 @@ fn assert_survived(dir: &Path, output: &Output, reason: &str) {
     let kept = merged.lines().filter(|line| line.starts_with("filling_total{")).count();
     let dropped = format!("multiprom_dropped_series_total{{reason=\"{reason}\"}}");
     assert!(kept > 0, "nothing was kept");
-    // One of the recordings was before the first series.
+    // The first recording was before the first series.
     assert_eq!(kept as f64 + value(&merged, &dropped), recorded - 1.0);
 }
 
@@ -72,7 +71,7 @@ fn values_are_stored_on_a_full_disk_also_after_writeback() {
         }
         let mut worker = ControlledWorker::new(&dir);
         worker.execute("many 800");
-        // What was left of the last step of growth.
+        // Fill the space that the last growth of the files has left.
         mount.fill_up();
         assert_stored(&mount, &dir, worker);
     }
@@ -85,8 +84,8 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// A worker that has found room for some of 800 series goes on with all of them; what is in files is stored
-/// whenever its pages were written back.
+/// Records into all 800 series of a worker, some of which are in files. Asserts that values in files are stored also after
+/// their pages were written back.
 fn assert_stored(mount: &Mount, dir: &Path, mut worker: ControlledWorker) {
     for _ in 0..3 {
         mount.sync();
@@ -119,7 +118,7 @@ fn a_disk_that_is_full_before_the_first_sample_gets_no_file() {
     }
 }
 
-/// Tried with the quotas that need no package: users' on a tmpfs, and those of btrfs.
+/// Uses the quotas that need no package: user quotas on a tmpfs, and quotas of btrfs.
 #[test]
 fn an_exhausted_quota_is_handled_like_a_full_disk() {
     let mounts = [Mount::tmpfs_with_quota(320 * 1024), Mount::btrfs_with_quota(320 * 1024)];
@@ -180,7 +179,7 @@ fn mappings_are_smaller_if_memory_is_locked() {
     if !is_root() {
         return skip("only root can give up the right to lock all memory");
     }
-    // Root may lock more than its limit, so that every segment fits.
+    // Root can lock more memory than the limit, so that every segment fits.
     for user in [NOBODY, 0] {
         let dir = TestDir::new("locked-memory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -193,7 +192,8 @@ fn mappings_are_smaller_if_memory_is_locked() {
     }
 }
 
-/// Whatever did not fit, the process went on, and what is in the files is right.
+/// Asserts that the process has continued, that the values in files are correct, and that missing series are counted for
+/// `reason`.
 #[track_caller]
 fn assert_or_dropped_as(dir: &Path, output: &Output, reason: &str) {
     let merged = merged(dir);
@@ -218,7 +218,7 @@ fn a_process_without_free_descriptors_records_and_uses_files_again_later() {
     for series in ["plain_total", "sizes_count", "times_sum", "level_sum"] {
         assert_eq!(value(&merged, series), recorded, "{series}");
     }
-    // They waited on the heap.
+    // These series waited on the heap.
     assert_eq!(value(&merged, "without_count"), 1.0);
     assert_eq!(value(&merged, "later_count"), 1.0);
     for what in ["dropped", "recovered"] {
@@ -290,7 +290,7 @@ fn without_fallocate_space_is_reserved_by_writing_zeros() {
     assert!(merged(&dir).contains("multiprom_dropped_series_total{reason=\"space\"}"));
 }
 
-/// Nothing that was recorded is lost but what did not fit, and every file is as long as what it has reserved.
+/// Asserts that only series that did not fit are missing, and that all files are reserved to their length.
 #[track_caller]
 fn assert_zeros_reserved(dir: &Path, output: &Output) {
     let merged = merged(dir);

@@ -1,4 +1,4 @@
-//! Answers that are sent while they are gathered.
+//! Responses that are sent while they are gathered.
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,23 +13,23 @@ use crate::support::http::{Connection, Response, get};
 use crate::support::process::Running;
 use crate::support::{example, wait_for};
 
-/// More than sockets hold on their way.
+/// Samples whose text exceeds the buffers of sockets.
 const HUGE: usize = 20_000;
-/// What is longer is sent in chunks.
+/// Longer bodies are sent in chunks.
 const MAX_WHOLE_LEN: usize = 320 * 1024;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gives many samples under a lock, as a collector may.
+/// Gathers many samples under a lock, as a collector may.
 #[derive(Clone, Default)]
 struct Samples(Arc<State>);
 
 #[derive(Default)]
 struct State {
     lock: Mutex<()>,
-    /// Scrapes that have begun.
+    /// Number of scrapes that have begun.
     begun: AtomicUsize,
     count: AtomicUsize,
-    /// Panics after the last sample.
+    /// Whether to panic after the last sample.
     is_failing: AtomicBool,
 }
 
@@ -71,7 +71,7 @@ fn open(exporter: &Exporter) -> Connection {
     Connection::open(exporter.url()).unwrap()
 }
 
-fn unpacked(response: &Response) -> Vec<u8> {
+fn decompressed(response: &Response) -> Vec<u8> {
     let mut plain = Vec::new();
     match response.header("content-encoding") {
         None => return response.bytes.clone(),
@@ -96,7 +96,7 @@ fn bodies_of_every_length_arrive_complete_in_every_coding() {
             let header = format!("Accept-Encoding: {coding}\r\n");
             let response = connection.request("GET", "/metrics", &header);
             assert_eq!(response.status, 200);
-            assert!(unpacked(&response) == whole, "{count} samples, {coding}");
+            assert!(decompressed(&response) == whole, "{count} samples, {coding}");
             let is_streamed = response.header("transfer-encoding").is_some();
             assert_eq!(is_streamed, response.header("content-length").is_none());
             assert_eq!(
@@ -126,7 +126,7 @@ fn head_sends_the_headers_of_get_without_a_body() {
         let header = format!("Accept-Encoding: {coding}\r\n");
         let head = connection.request("HEAD", "/metrics", &header);
         assert_eq!((head.status, head.bytes.len()), (200, 0));
-        // The connection is at the next answer.
+        // The next response follows on the connection.
         let response = connection.request("GET", "/metrics", &header);
         for name in ["content-type", "content-encoding", "vary"] {
             assert_eq!(head.header(name), response.header(name), "{name}");
@@ -137,7 +137,7 @@ fn head_sends_the_headers_of_get_without_a_body() {
 
 #[test]
 fn a_client_that_does_not_read_blocks_no_other_and_gets_the_whole_body_later() {
-    // What sockets do not hold fits into memory.
+    // The part that does not fit into socket buffers fits into the memory limit.
     let samples = Samples::new(HUGE / 2);
     let exporter = samples.start();
     let mut slow = open(&exporter);
@@ -172,7 +172,7 @@ fn a_failed_gatherer_never_yields_a_complete_response() {
     let exporter = samples.start();
     for coding in ["identity", "gzip", "zstd"] {
         let header = format!("Host: test\r\nAccept-Encoding: {coding}\r\n\r\n");
-        // Before anything is sent there is an answer that says so.
+        // Before any byte is sent, the response has status 500.
         samples.0.count.store(1, Ordering::Relaxed);
         let mut connection = open(&exporter);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
@@ -180,7 +180,7 @@ fn a_failed_gatherer_never_yields_a_complete_response() {
         samples.0.count.store(2 * HUGE, Ordering::Relaxed);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
         assert!(connection.answer(false).is_err(), "{coding}");
-        // Where the end of the connection is the end of the body, nothing is sent before all is there.
+        // If the end of the connection is the end of the body, nothing is sent before the body is complete.
         let mut connection = open(&exporter);
         connection.send(format!("GET /metrics HTTP/1.0\r\n{header}").as_bytes()).unwrap();
         assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
@@ -189,7 +189,7 @@ fn a_failed_gatherer_never_yields_a_complete_response() {
 
 #[test]
 fn a_gatherer_that_hangs_blocks_no_later_request() {
-    /// Hangs in the first scrape, until it is let go.
+    /// Hangs in the first scrape, until the lock is released.
     struct Hanging(AtomicUsize, Mutex<()>);
 
     impl Gatherer for &Hanging {
@@ -226,7 +226,7 @@ fn an_exporter_that_stops_completes_responses_in_progress() {
     connection.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     samples.wait_for_scrape();
     let stopping = std::thread::spawn(move || exporter.stop());
-    // Longer than what is gathered may take on its way, shorter than gathering may.
+    // Longer than the limit for sending a gathered body, shorter than the limit for gathering.
     std::thread::park_timeout(Duration::from_millis(1500));
     drop(lock);
     assert!(connection.answer(false).unwrap().bytes == whole);
@@ -243,12 +243,12 @@ fn a_scrape_takes_about_a_megabyte_whatever_its_length() {
         let url = server.line_after("serving ");
         let header = format!("Accept-Encoding: {coding}\r\n");
         let bodies = std::thread::scope(|scope| {
-            // Requests for the same would be gathered together.
+            // Equal requests would share one gathering.
             let (url, header) = (&url, &header);
             let scrape = |number| {
                 let path = format!("/metrics?name[]=series&name[]={number}");
                 let response = Connection::open(url).unwrap().request("GET", &path, header);
-                unpacked(&response).len()
+                decompressed(&response).len()
             };
             let scrapes: Vec<_> =
                 (0..SCRAPES).map(|number| scope.spawn(move || scrape(number))).collect();
@@ -256,7 +256,7 @@ fn a_scrape_takes_about_a_megabyte_whatever_its_length() {
         });
         assert!(bodies.iter().all(|len| *len > 4_000_000), "{bodies:?}");
         let grown: u64 = server.line_after("bytes ").parse().unwrap();
-        // A quarter is for the threads that gather, and for what allocators keep.
+        // A quarter more, for the threads that gather and for memory that allocators keep.
         assert!(grown < SCRAPES * 5 * 256 * 1024, "{coding}: {grown} bytes");
         drop(server.stdin());
         assert!(server.end().status.success());

@@ -1,5 +1,5 @@
-//! Supervisors with the recipes of `examples/`: a worker's live gauges leave and its counters stay, with the
-//! hook and without.
+//! Supervisors with the recipes of `examples/`: a worker's live gauges disappear and its counters stay, with and without
+//! the hook.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, is_asleep, run, signal};
 use crate::support::prometheus::is_installed;
+use crate::support::sites::{packages, recipe};
 use crate::support::{TestDir, multiprom, python, root, skip, wait_for};
 
 const WORKERS: usize = 2;
@@ -19,11 +20,7 @@ enum Hook {
     Without,
 }
 
-fn recipe(name: &str) -> PathBuf {
-    root().join("examples").join(name)
-}
-
-/// What a supervisor runs in: the directory, and the path on which hooks find the command.
+/// Sets the environment of a supervisor: the directory, and the path on which hooks find the command.
 fn prepare<'a>(command: &'a mut Command, dir: &Path, python: &Command) -> &'a mut Command {
     let below = |program: &Command| Path::new(program.get_program()).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -32,7 +29,7 @@ fn prepare<'a>(command: &'a mut Command, dir: &Path, python: &Command) -> &'a mu
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PROMETHEUS_MULTIPROC_DIR", dir)
 }
 
-/// An exporter of a directory, which leaves the files of the Python client where they are.
+/// An exporter of a directory, which does not compact files of the Python client.
 fn exporter(dir: &Path) -> (Running, String) {
     let mut command = multiprom();
     let mut server =
@@ -41,8 +38,8 @@ fn exporter(dir: &Path) -> (Running, String) {
     (server, url)
 }
 
-/// Asks the site until all of its workers have answered; how often it was asked, and who they are.
-fn ask_all(url: &str, requests: &mut u32) -> Vec<u32> {
+/// Sends requests until all workers have responded; returns their pids and adds the number of requests to `requests`.
+fn request_all(url: &str, requests: &mut u32) -> Vec<u32> {
     let mut pids = BTreeSet::new();
     wait_for("responses of all workers", PATIENCE, || {
         let url = format!("{url}/pid");
@@ -61,10 +58,17 @@ fn live_gauge(dir: &Path, pid: u32) -> PathBuf {
     dir.join(format!("gauge_livesum_{pid}.db"))
 }
 
-/// Ends a worker of a site by a signal; the files of its live gauges go where a hook is seen to run.
-fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook: Hook) {
+/// Ends a worker of a site by a signal. Asserts that its live gauges disappear, and that their files are removed only by
+/// a hook.
+fn assert_live_gauges_disappear(
+    site: &str,
+    metrics: &str,
+    dir: &Path,
+    signal_name: &str,
+    hook: Hook,
+) {
     let mut requests = sum_of(&scrape(metrics), "app_requests_total") as u32;
-    let pids = ask_all(site, &mut requests);
+    let pids = request_all(site, &mut requests);
     let ended = pids[0];
     assert!(live_gauge(dir, ended).exists());
     // NOTE: uWSGI runs no hook in a worker that has sent a response and is not yet idle again.
@@ -76,7 +80,7 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
         assert_eq!(sum_of(&text, "app_requests_total"), f64::from(requests), "{text}");
         assert_eq!(sum_of(&text, "app_alive"), WORKERS as f64, "{text}");
     };
-    ask_all(site, &mut requests);
+    request_all(site, &mut requests);
     assert_exact(requests);
     match hook {
         Hook::With => wait_for("end of the live gauge", PATIENCE, || {
@@ -84,12 +88,12 @@ fn assert_leaves(site: &str, metrics: &str, dir: &Path, signal_name: &str, hook:
         }),
         Hook::Without => assert!(live_gauge(dir, ended).exists()),
     }
-    ask_all(site, &mut requests);
+    request_all(site, &mut requests);
     assert_exact(requests);
 }
 
 #[test]
-fn workers_of_gunicorn_leave_with_its_hook_and_without() {
+fn live_gauges_of_gunicorn_workers_disappear_with_and_without_the_hook() {
     let Some(python) = python("newest") else { return };
     for hook in [Hook::With, Hook::Without] {
         let dir = TestDir::new("gunicorn");
@@ -104,28 +108,26 @@ fn workers_of_gunicorn_leave_with_its_hook_and_without() {
         let mut site = Running::start(&mut command);
         let line = site.line_after("Listening at: ");
         let url = line.split(' ').next().unwrap();
-        assert_leaves(url, &metrics, dir.path(), "KILL", hook);
+        assert_live_gauges_disappear(url, &metrics, dir.path(), "KILL", hook);
         site.signal("TERM");
         site.end();
     }
 }
 
 #[test]
-fn workers_of_uwsgi_leave_with_its_hook_and_without() {
-    let Some(python) = python("newest") else { return };
+fn live_gauges_of_uwsgi_workers_disappear_with_and_without_the_hook() {
+    let (Some(python), Some(packages)) = (python("newest"), packages("newest")) else { return };
     if !is_installed("uwsgi_python3") {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
-    // Only a worker that ends in order runs the hook.
+    // Only a worker that exits normally runs the hook.
     for (hook, signal) in [(Hook::With, "INT"), (Hook::Without, "INT"), (Hook::Without, "KILL")] {
         let dir = TestDir::new("uwsgi");
         let (_exporter, metrics) = exporter(dir.path());
         let mut command = Command::new("uwsgi_python3");
         prepare(&mut command, dir.path(), &python).arg("--ini").arg(recipe("uwsgi.ini"));
         command.args(["--module", "app:application", "--http-socket", "127.0.0.1:0"]);
-        command.args(["--processes", &WORKERS.to_string(), "--pythonpath", packages.trim()]);
+        command.args(["--processes", &WORKERS.to_string(), "--pythonpath"]).arg(&packages);
         command.arg("--pythonpath").arg(root().join("tests/python"));
         command.arg("--pythonpath").arg(root().join("examples"));
         if hook == Hook::With {
@@ -135,14 +137,14 @@ fn workers_of_uwsgi_leave_with_its_hook_and_without() {
         let line = site.line_after("bound to TCP address ");
         let url = format!("http://{}", line.split(' ').next().unwrap());
         wait_for("a worker", PATIENCE, || get(&url).ok());
-        assert_leaves(&url, &metrics, dir.path(), signal, hook);
+        assert_live_gauges_disappear(&url, &metrics, dir.path(), signal, hook);
         site.signal("TERM");
         site.end();
     }
 }
 
 #[test]
-fn processes_of_supervisord_leave_with_its_listener_and_without() {
+fn live_gauges_of_supervisord_processes_disappear_with_and_without_the_listener() {
     let Some(python) = python("supervisor") else { return };
     for hook in [Hook::With, Hook::Without] {
         let (dir, home) = (TestDir::new("supervised"), TestDir::new("supervisord"));
@@ -175,7 +177,7 @@ fn processes_of_supervisord_leave_with_its_listener_and_without() {
         let pid = names.iter().find_map(|it| it.strip_prefix("counter_")?.strip_suffix(".db"));
         let pid: u32 = pid.unwrap().parse().unwrap();
         signal(pid, "KILL");
-        // Another takes its place.
+        // Another process replaces it.
         counted(5.0 * (WORKERS + 1) as f64);
         match hook {
             Hook::With => wait_for("end of the live gauge", PATIENCE, || {
@@ -196,7 +198,7 @@ fn systemd_accepts_the_unit() {
     }
     let dir = TestDir::new("unit");
     let text = fs::read_to_string(recipe("app.service")).unwrap();
-    // The programs of the recipe are where this machine has them.
+    // Use the path of the tested program.
     let command = multiprom();
     let text = text.replace("/usr/bin/multiprom", command.get_program().to_str().unwrap());
     assert!(text.contains(command.get_program().to_str().unwrap()));
@@ -204,7 +206,7 @@ fn systemd_accepts_the_unit() {
     fs::write(&unit, text).unwrap();
     let outcome = run(Command::new("systemd-analyze").arg("verify").arg(&unit));
     if outcome.stderr.contains("Failed to") && !outcome.stderr.contains("app.service") {
-        return skip(&format!("systemd-analyze cannot work here: {}", outcome.stderr.trim()));
+        return skip(&format!("systemd-analyze does not work here: {}", outcome.stderr.trim()));
     }
     assert_eq!(
         (outcome.status, outcome.stderr.contains("app.service")),

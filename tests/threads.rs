@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, list_files};
+use multiprom::{
+    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
+};
 
 use crate::support::TestDir;
 use crate::support::samples::own_samples;
 
-/// Entries that a series may have: one of each owner, and one that is shared.
+/// Most entries of a series: one per owner, and a shared one.
 const MAX_ENTRIES: usize = 17;
 
-/// Held by tests that take all the places of owners, and by those that need one.
-pub static PLACES: Mutex<()> = Mutex::new(());
+/// Held by tests that use all indexes of threads, and by tests that need an index.
+pub static INDEXES: Mutex<()> = Mutex::new(());
 
 fn registry(dir: &TestDir) -> Registry {
     let backend = Backend::directory(dir.path()).unwrap();
@@ -32,15 +34,16 @@ fn values(dir: &Path) -> BTreeMap<String, f64> {
     own_samples(dir).0.into_iter().map(line).collect()
 }
 
-/// Entries of all files of a type.
-fn entries(dir: &Path, metric_type: &str) -> usize {
+use multiprom::{
+    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
+};
     let files = list_files(dir).unwrap();
     assert!(files.iter().all(|file| file.error.is_none()), "{files:?}");
     let files = files.iter().filter(|file| file.metric_type == Some(metric_type));
     files.map(|file| file.entries).sum()
 }
 
-/// Runs `work` in threads that begin at the same moment.
+/// Runs `work` in threads that start at the same time.
 fn at_once(threads: usize, work: impl Fn(usize) + Sync) {
     let barrier = Barrier::new(threads);
     thread::scope(|scope| {
@@ -58,7 +61,7 @@ fn at_once(threads: usize, work: impl Fn(usize) + Sync) {
 fn sixty_four_threads_at_once_lose_nothing() {
     const THREADS: usize = 64;
     const TURNS: usize = 2_000;
-    let _places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = TestDir::new("threads");
     let registry = registry(&dir);
     let ones = Counter::builder("ones", "By one.").register(&registry).unwrap();
@@ -98,10 +101,10 @@ fn sixty_four_threads_at_once_lose_nothing() {
     }
     assert_eq!((ones.get(), halves.get()), (all, all / 2.0));
     assert_eq!((sizes.get_count() as f64, sizes.get_sum()), (all, all * 1.5));
-    assert!(entries(dir.path(), "counter") <= 4 * MAX_ENTRIES);
-    assert!(entries(dir.path(), "histogram") <= 4 * MAX_ENTRIES);
-    assert!(entries(dir.path(), "summary") <= 2 * MAX_ENTRIES);
-    assert_eq!(entries(dir.path(), "gauge"), 1);
+    assert!(entries(dir.path(), MetricType::Counter) <= 4 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Histogram) <= 4 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Summary) <= 2 * MAX_ENTRIES);
+    assert_eq!(entries(dir.path(), MetricType::Gauge), 1);
 }
 
 #[test]
@@ -112,19 +115,19 @@ fn five_thousand_threads_in_turn_share_a_few_entries() {
         thread::spawn(move || counter.inc()).join().unwrap();
     }
     assert_eq!(values(dir.path())["jobs_total"], 5_000.0);
-    assert!(entries(dir.path(), "counter") <= MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= MAX_ENTRIES);
 }
 
 #[test]
 fn waves_of_threads_reuse_cells_without_a_loss() {
     const WAVES: usize = 60;
     const THREADS: usize = 40;
-    let _places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = TestDir::new("waves");
     let registry = registry(&dir);
     let counter = Counter::builder("jobs", "J.").register(&registry).unwrap();
     let sizes = Histogram::builder("sizes", "S.").buckets([1.0]).register(&registry).unwrap();
-    // Ends of different lives: some hand over while others go on.
+    // Threads with different lifetimes: some return their index while others continue.
     let next = AtomicUsize::new(0);
     at_once(THREADS, |_| {
         while next.fetch_add(1, Ordering::Relaxed) < WAVES * THREADS {
@@ -144,8 +147,8 @@ fn waves_of_threads_reuse_cells_without_a_loss() {
     let found = values(dir.path());
     assert_eq!(found["jobs_total"], all);
     assert_eq!(found["sizes_count"], found["sizes_sum"] * 2.0);
-    assert!(entries(dir.path(), "counter") <= MAX_ENTRIES);
-    assert!(entries(dir.path(), "histogram") <= 3 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Histogram) <= 3 * MAX_ENTRIES);
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn a_thread_that_panics_under_guards_leaves_everything_usable() {
 #[test]
 fn recordings_in_destructors_of_thread_local_values_count() {
     const THREADS: usize = 200;
-    /// Records when it is dropped: into a series that the thread has recorded into before, and a new one.
+    /// Records on drop: into a series that the thread has recorded into before, and into a new one.
     struct Last(Counter, Counter);
     impl Drop for Last {
         fn drop(&mut self) {
@@ -203,7 +206,7 @@ fn recordings_in_destructors_of_thread_local_values_count() {
     let known = Counter::builder("known", "K.").register(&registry).unwrap();
     let unknown = Counter::builder("unknown", "U.").register(&registry).unwrap();
     let run = move || {
-        // The one is dropped after the library's own thread-local value, the other before it.
+        // The first is dropped after the library's own thread-local value, the second before it.
         EARLY.set(Some(Last(known, unknown)));
         known.inc();
         LATE.set(Some(Last(known, unknown)));
@@ -214,11 +217,11 @@ fn recordings_in_destructors_of_thread_local_values_count() {
     let found = values(dir.path());
     assert_eq!(found["known_total"], (THREADS * 21) as f64);
     assert_eq!(found["unknown_total"], (THREADS * 10) as f64);
-    assert!(entries(dir.path(), "counter") <= 2 * MAX_ENTRIES);
+    assert!(entries(dir.path(), MetricType::Counter) <= 2 * MAX_ENTRIES);
 }
 
 #[test]
-fn everything_that_threads_make_at_once_is_found_afterwards() {
+fn concurrent_registrations_and_new_series_are_all_exported() {
     const THREADS: usize = 8;
     const TURNS: usize = 60;
     let dir = TestDir::new("makers");
@@ -228,14 +231,14 @@ fn everything_that_threads_make_at_once_is_found_afterwards() {
     let sizes = sizes.register(&registry).unwrap();
     at_once(THREADS, |thread| {
         for turn in 0..TURNS {
-            // One that all threads want, and one of this thread's own.
+            // A family that all threads register, and one that only this thread registers.
             let common = Counter::builder(format!("common_{turn}"), "C.");
             common.get_or_register(&registry).unwrap().inc();
             let own = Counter::builder(format!("own_{thread}_{turn}"), "O.");
             own.register(&registry).unwrap().inc();
             sets.with([&format!("{turn}-{:x<1000}", "")]).inc();
             sizes.with([&format!("{thread}-{turn}-{:x<1000}", "")]).observe(1.0);
-            // A name that is taken is refused to all but one.
+            // Only one thread can register this name.
             let taken = Counter::builder(format!("taken_{turn}"), "T.").register(&registry);
             let _ = taken.map(|counter| counter.inc());
         }
@@ -257,7 +260,7 @@ fn everything_that_threads_make_at_once_is_found_afterwards() {
     }
     let found = found.keys().filter(|name| name.contains("_total") || name.contains("_count"));
     assert_eq!(found.count(), names.len());
-    // The same from memory, through the registry.
+    // The registry renders the same series.
     let text = registry.render(None).to_string();
     assert_eq!(text.lines().filter(|line| line.starts_with("own_")).count(), THREADS * TURNS);
 }

@@ -1,4 +1,4 @@
-//! Series that are first recorded when they cannot be written: they are in the files as soon as they can be, once.
+//! Series that cannot be written at their first recording: they are written later, exactly once.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::support::process::PATIENCE;
 use crate::support::survivor::{ControlledWorker, log_lines, merged, printed, value};
 use crate::support::{TestDir, assert_success, example, skip, wait_for};
 
-/// Runs a scenario to its end; it logs that many lines.
+/// Runs a scenario to its end; asserts the number of log lines.
 #[track_caller]
 fn run(scenario: &str, dir: &std::path::Path, lines: usize) -> std::process::Output {
     let mut command = example("test-waiting");
@@ -22,7 +22,7 @@ fn run(scenario: &str, dir: &std::path::Path, lines: usize) -> std::process::Out
 fn series_created_during_a_long_fork_are_written_after_it() {
     let dir = TestDir::new("slow-fork");
     let output = run("slow-fork", dir.path(), 1);
-    // In milliseconds. One recording waits for the fork, and no other does.
+    // In milliseconds. Only one recording waits for the fork.
     assert!(printed(&output, "longest") < 2_500.0, "{output:?}");
 }
 
@@ -70,9 +70,9 @@ fn series_created_on_a_full_disk_are_written_when_space_is_free() {
     for series in ["level_min", "level_sum", "level_mostrecent"] {
         assert_eq!(value(&merged, series), f64::from(count), "{series}");
     }
-    let told =
+    let series =
         |what: &str| value(&merged, &format!("multiprom_{what}_series_total{{reason=\"space\"}}"));
-    assert_eq!((told("dropped"), told("recovered")), (9.0, 9.0));
+    assert_eq!((series("dropped"), series("recovered")), (9.0, 9.0));
     worker.execute("record");
     worker.execute(&format!("check {}", count + 1));
     assert_eq!(log_lines(&worker.end()).len(), 1);

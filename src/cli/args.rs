@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::new_dir::{NewDir, Owner, parse_permissions};
+use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
@@ -73,7 +73,7 @@ pub(super) struct MergeArguments {
     /// Merge gauges whose whole name matches REGEX by MODE instead of their own mode (repeatable)
     #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
     pub(super) gauge_mode: Vec<(Pattern, GaugeMode)>,
-    /// Merge gauges of the mode all, the default of clients, by MODE; liveall exports living processes only
+    /// Merge gauges of the mode all, the default of client libraries, by MODE; liveall exports living processes only
     #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
     pub(super) default_gauge_mode: Option<GaugeMode>,
     /// Export only families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
@@ -87,8 +87,8 @@ pub(super) struct MergeArguments {
     /// Add a label to every merged series (repeatable)
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
-    /// Accept a directory on any file system, also on untested ones without the guarantees of the documentation;
-    /// exporters then compact nothing without --compact
+    /// Accept directories on untested file systems, for which the documented guarantees may not hold; exporters then
+    /// compact nothing unless --compact is set
     #[arg(long)]
     pub(super) any_file_system: bool,
     /// Name of the label that distinguishes processes in the modes all and liveall
@@ -100,7 +100,7 @@ pub(super) struct MergeArguments {
 /// The files that an exporter compacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompactMode {
-    /// Files of multiprom and of the Python client, whose own collector must not read the directory then
+    /// Files of multiprom and of the Python client; the Python client's own collector must then not read the directory
     All,
     /// Files of multiprom only, for applications that serve metrics by the Python client's collector
     Own,
@@ -142,7 +142,7 @@ pub(super) struct DemoWorkerArguments {
 pub(super) struct NewDirArguments {
     /// Owner of a directory that is created, for servers that start as root and change their user
     #[arg(long, value_name = "USER[:GROUP]")]
-    pub(super) dir_owner: Option<Owner>,
+    pub(super) dir_owner: Option<DirOwner>,
     /// Permissions of a directory that is created, in octal [default: 700]
     #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
     pub(super) dir_mode: Option<u32>,
@@ -337,7 +337,7 @@ pub(super) struct LsArguments {
     /// Multiprocess directory; by default $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
-    /// One JSON object per file
+    /// Print one JSON object per file
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{self, CheckArguments};
-use super::{print, print_message};
+use super::output::{print, print_message};
 use crate::error::{Error, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::place;

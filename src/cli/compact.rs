@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
-use super::{owner, print, print_message};
+use super::output::{print, print_message};
+use super::owner;
 use crate::error::Result;
 use crate::multiproc::{
     CompactFiles, Compaction, Compactor, CompactorBuilder, clear_directory_by,

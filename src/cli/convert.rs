@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{ConvertArguments, LintArguments};
-use super::print;
+use super::output::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
 use crate::model::{
     FamilyMetadata, FamilySink, Gatherer as _, MetricType, NativeHistogram, Sample, SampleKind,
 };
-use crate::parse::{Families, Family, OwnedSample, ParseError, Parser, Syntax, lint};
+use crate::parse::{Families, OwnedFamily, OwnedSample, ParseError, Parser, Syntax, lint};
 
 /// The exit status for a valid exposition with problems, as in promtool.
 const LINT_FOUND: u8 = 3;
@@ -38,14 +38,14 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
         _ => ("output", None),
     };
     if let Some(syntax) = syntax {
-        let (mut given, mut kept) = (Count(0), Count(0));
-        families.gather(&mut given);
+        let (mut written, mut kept) = (SampleCount(0), SampleCount(0));
+        families.gather(&mut written);
         Parser::new(syntax, &body[..])
             .read_into(&mut kept)
             .map_err(|error| error.in_source(output))?;
-        if kept.0 < given.0 {
-            let lost = given.0 - kept.0;
-            let message = format!("{lost} of {} samples do not fit into the format", given.0);
+        if kept.0 < written.0 {
+            let lost = written.0 - kept.0;
+            let message = format!("{lost} of {} samples do not fit into the format", written.0);
             return Err(Error::at(ErrorKind::Exposition, output, message));
         }
     }
@@ -56,11 +56,12 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<ExitCode> {
 /// Turns gauges `x_created` of a counter, histogram or summary `x`, which the Python client writes in text, into
 /// its start timestamps: OpenMetrics reserves that name for them.
 fn with_created(families: Families) -> Families {
-    let name = |family: &Family| format!("{}{}", family.name, SampleKind::Created.suffix());
-    let has_times = |family: &&Family| family.metric_type.has(SampleKind::Created);
+    let name = |family: &OwnedFamily| format!("{}{}", family.name, SampleKind::Created.suffix());
+    let has_times = |family: &&OwnedFamily| family.metric_type.has(SampleKind::Created);
     let owners: HashSet<String> = families.0.iter().filter(has_times).map(name).collect();
-    let is_time =
-        |family: &Family| family.metric_type == MetricType::Gauge && owners.contains(&family.name);
+    let is_time = |family: &OwnedFamily| {
+        family.metric_type == MetricType::Gauge && owners.contains(&family.name)
+    };
     let (times, mut kept): (Vec<_>, Vec<_>) = families.0.into_iter().partition(is_time);
     let mut times: HashMap<String, Vec<OwnedSample>> =
         times.into_iter().map(|family| (family.name, family.samples)).collect();
@@ -98,9 +99,9 @@ fn with_source<T>(
 }
 
 /// Counts samples and native histograms.
-struct Count(usize);
+struct SampleCount(usize);
 
-impl FamilySink for Count {
+impl FamilySink for SampleCount {
     fn family(&mut self, _head: &FamilyMetadata<'_>) {}
 
     fn sample(&mut self, _sample: &Sample<'_>) {

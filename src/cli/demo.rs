@@ -12,11 +12,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::{CompactMode, DemoArguments, Keep, KeepDeadArguments};
+use super::compact;
 use super::demo_worker::ROUTES;
+use super::exporting::ExportedRegistry;
 use super::new_dir::NewDir;
+use super::output::print;
 use super::private_dir::PrivateDir;
 use super::signals::{self, Signal, Signals};
-use super::{compact, print, serve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collector as _, FamilyMetadata, FamilySink, Sample};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
@@ -41,7 +43,7 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;
-    let exporter = serve::start(builder, compactor.as_ref(), &arguments.listen)?;
+    let exporter = ExportedRegistry::new(builder, compactor.as_ref())?.listen(&arguments.listen)?;
     let _compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     let failed = |error| Error::new(ErrorKind::Io, error);
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
@@ -232,24 +234,24 @@ fn request(address: SocketAddr, route: &str) -> std::io::Result<()> {
 /// The sum of the requests that all workers, living and dead, have counted.
 fn counted_requests(dir: &Path) -> f64 {
     #[derive(Default)]
-    struct Sum {
-        is_ours: bool,
+    struct RequestSum {
+        is_requested: bool,
         total: f64,
     }
 
-    impl FamilySink for Sum {
+    impl FamilySink for RequestSum {
         fn family(&mut self, head: &FamilyMetadata<'_>) {
-            self.is_ours = head.name == "demo_requests";
+            self.is_requested = head.name == "demo_requests";
         }
 
         fn sample(&mut self, sample: &Sample<'_>) {
-            if self.is_ours {
+            if self.is_requested {
                 self.total += sample.value;
             }
         }
     }
 
-    let mut sum = Sum::default();
+    let mut sum = RequestSum::default();
     if let Ok(collector) = MultiProcessCollector::new(dir) {
         collector.collect(&mut sum);
     }

@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
-use super::patterns::EndOfPage;
-use super::serve::Merging;
-use super::{check_output, serve};
+use super::merging::{Merging, configure, report_problem};
+use super::output::check_output;
+use super::patterns::UnusedPatternReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::multiproc::MultiProcessCollector;
@@ -27,9 +27,9 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
         builder = builder.file(file);
     }
     let registry = Registry::new();
-    let Merging { builder, patterns } = serve::configure(builder, arguments.merge);
-    registry.register(builder.on_problem(serve::report_problem).build()?)?;
-    registry.register(EndOfPage(patterns))?;
+    let Merging { builder, patterns } = configure(builder, arguments.merge);
+    registry.register(builder.on_problem(report_problem).build()?)?;
+    registry.register(UnusedPatternReport(patterns))?;
     let mut out = io::stdout().lock();
     check_output(
         Exposition::write(&registry, arguments.format.format(), &mut out)

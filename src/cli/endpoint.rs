@@ -5,8 +5,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::args::ListenArguments;
-use super::print_message;
-use super::serve::{self, Page};
+use super::exporting::ExportedRegistry;
+use super::output::print_message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
 
@@ -32,11 +32,11 @@ pub(super) enum Endpoint {
 
 impl Endpoint {
     pub(super) fn open(
-        page: Page,
+        exported: ExportedRegistry,
         listen: &ListenArguments,
         listening: Listening,
     ) -> Result<Endpoint> {
-        let error = match serve::listen(&page, listen) {
+        let error = match exported.listen(listen) {
             Ok(exporter) => return Ok(Endpoint::Open(exporter)),
             Err(error) => error,
         };
@@ -47,7 +47,7 @@ impl Endpoint {
         let (stop, stopped) = mpsc::channel();
         let retry = move || {
             while stopped.recv_timeout(RETRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if let Ok(exporter) = serve::listen(&page, &listen) {
+                if let Ok(exporter) = exported.listen(&listen) {
                     print_message(&format_args!("serving {}", exporter.url()));
                     return Some(exporter);
                 }

@@ -4,11 +4,13 @@ use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
 use super::args::{self, LsArguments};
-use super::{owner, print, print_message};
+use super::output::{print, print_message};
+use super::owner;
 use crate::error::Result;
 use crate::file::key::push_string;
 use crate::model::clock;
-use crate::multiproc::{ArchiveInfo, FileInfo, inspect_archive, list_files_by};
+use crate::model::{GaugeMode, MetricType};
+use crate::multiproc::{ArchiveInfo, FileInfo, FileLayout, inspect_archive, list_files_by};
 
 const HEADINGS: [&str; 8] = ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"];
 
@@ -42,11 +44,11 @@ fn row(file: &FileInfo) -> [String; 8] {
         file.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     };
     [
-        or_dash(file.metric_type),
-        or_dash(file.mode),
+        or_dash(file.metric_type.map(MetricType::as_str)),
+        or_dash(file.mode.map(GaugeMode::as_str)),
         id,
         file.liveness.to_string(),
-        or_dash(file.layout),
+        or_dash(file.layout.map(FileLayout::as_str)),
         file.entries.to_string(),
         file.used.to_string(),
         file.len.to_string(),
@@ -125,12 +127,12 @@ fn json(file: &FileInfo) -> Vec<u8> {
     let mut object = Object::begin();
     object
         .text("path", Some(&file.path.to_string_lossy()))
-        .text("type", file.metric_type)
-        .text("mode", file.mode)
+        .text("type", file.metric_type.map(MetricType::as_str))
+        .text("mode", file.mode.map(GaugeMode::as_str))
         .text("id", Some(&file.id))
         .text("state", Some(&file.liveness.to_string()))
         .value("retired", file.is_retired)
-        .text("layout", file.layout)
+        .text("layout", file.layout.map(FileLayout::as_str))
         .text("error", file.error.as_ref().map(|it| format!("{it:#}")).as_deref())
         .value("entries", file.entries)
         .value("used", file.used)

@@ -13,9 +13,12 @@ mod demo;
 mod demo_worker;
 mod dump;
 mod endpoint;
+mod exporting;
 mod ls;
 mod mark_dead;
+mod merging;
 mod new_dir;
+mod output;
 mod owner;
 mod patterns;
 mod private_dir;
@@ -25,15 +28,13 @@ mod run_lock;
 mod serve;
 mod signals;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 
-use crate::error::{Error, ErrorKind};
-use crate::logging;
+use crate::error::ErrorKind;
 use args::{Arguments, Command};
+use output::{SlowReader, print_message, set_slow_reader};
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
     };
     let serves =
         matches!(arguments.command, Command::Demo(_) | Command::Run(_) | Command::Serve(_));
-    IS_PATIENT.store(!serves, Ordering::Relaxed);
+    set_slow_reader(if serves { SlowReader::Drop } else { SlowReader::Wait });
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorker(arguments) => demo_worker::run(&arguments),
@@ -81,35 +82,4 @@ fn print_usage(error: &clap::Error) -> ExitCode {
     let message: Vec<&str> = message.map(str::trim).collect();
     print_message(&message.join(" "));
     ExitCode::from(2)
-}
-
-/// Whether a message may wait for a slow reader of standard error.
-static IS_PATIENT: AtomicBool = AtomicBool::new(true);
-
-/// Writes one line to standard error, with the causes of an error. Commands that serve drop the line instead of waiting.
-fn print_message(message: &dyn std::fmt::Display) {
-    if IS_PATIENT.load(Ordering::Relaxed) {
-        // OK because there is no other place to report it.
-        let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
-    } else {
-        logging::write_line(message);
-    }
-}
-
-/// Writes to standard output.
-fn print(bytes: &[u8]) -> crate::Result<()> {
-    let mut out = io::stdout().lock();
-    check_output(out.write_all(bytes).and_then(|()| out.flush()))
-}
-
-/// Converts the result of writing to standard output. A closed pipe, as after `head`, counts as success; an
-/// error of a collector is returned unchanged.
-fn check_output(written: io::Result<()>) -> crate::Result<()> {
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let other = |error| Error::at(ErrorKind::Io, "standard output", error);
-            Err(error.downcast::<Error>().unwrap_or_else(other))
-        }
-        _ => Ok(()),
-    }
 }

@@ -22,16 +22,16 @@ const PERMISSION_BITS: u32 = 0o7777;
 /// The owner of a directory, parsed from `USER[:GROUP]` with names or ids. Without a group, a user name implies
 /// the primary group of the user, and a user id leaves the group unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct DirOwner {
     pub(super) user: u32,
     group: Option<u32>,
     text: String,
 }
 
-impl FromStr for Owner {
+impl FromStr for DirOwner {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<Owner, String> {
+    fn from_str(text: &str) -> std::result::Result<DirOwner, String> {
         let (user_name, group_name) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
@@ -54,7 +54,7 @@ impl FromStr for Owner {
                     .ok_or_else(|| format!("there is no group `{name}`"))?,
             }),
         };
-        Ok(Owner { user, group, text: text.to_owned() })
+        Ok(DirOwner { user, group, text: text.to_owned() })
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) fn parse_permissions(text: &str) -> std::result::Result<u32, String> 
 /// Owner and permissions of a directory that is created; by default only its creator may use it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NewDir {
-    pub(super) owner: Option<Owner>,
+    pub(super) owner: Option<DirOwner>,
     pub(super) mode: Option<u32>,
 }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn owners_are_parsed_from_names_and_from_ids() {
-        let owner = |text: &str| text.parse::<Owner>().map(|owner| (owner.user, owner.group));
+        let owner = |text: &str| text.parse::<DirOwner>().map(|owner| (owner.user, owner.group));
         assert_eq!(owner("root").unwrap(), (0, Some(0)));
         assert_eq!(owner("root:7").unwrap(), (0, Some(7)));
         assert_eq!(owner("7:root").unwrap(), (7, Some(0)));

@@ -33,10 +33,10 @@ pub(super) fn prober() -> Prober {
 }
 
 #[derive(Debug, Default)]
-struct Lease(Mutex<State>);
+struct Lease(Mutex<LeaseState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LeaseState {
     thread: LeaseThread,
     /// Users that the thread cannot act for, without CAP_SETUID or because the user namespace lacks them.
     refused: HashSet<u32>,

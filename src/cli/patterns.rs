@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use regex::Regex;
 
-use super::print_message;
+use super::output::print_message;
 use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType};
 
 /// The prefix of the names of multiprom's own metrics.
@@ -152,12 +152,12 @@ fn names(name: &str, metric_type: MetricType) -> Vec<String> {
 }
 
 /// Omits the excluded families of a collector.
-pub(super) struct Kept<C> {
+pub(super) struct FilteredCollector<C> {
     pub(super) collector: C,
     pub(super) patterns: Arc<Patterns>,
 }
 
-impl<C: Collector> Collector for Kept<C> {
+impl<C: Collector> Collector for FilteredCollector<C> {
     fn collect(&self, out: &mut dyn FamilySink) {
         let is_kept = |name: &str, metric_type| self.patterns.keeps(name, metric_type);
         self.collector.collect(&mut FilteredSink::new(out, is_kept));
@@ -166,9 +166,9 @@ impl<C: Collector> Collector for Kept<C> {
 
 /// Reports unused patterns. It is the last collector of a registry, so that all families of the exposition were
 /// compared before, and exports nothing.
-pub(super) struct EndOfPage(pub(super) Arc<Patterns>);
+pub(super) struct UnusedPatternReport(pub(super) Arc<Patterns>);
 
-impl Collector for EndOfPage {
+impl Collector for UnusedPatternReport {
     fn collect(&self, _: &mut dyn FamilySink) {
         self.0.report();
     }

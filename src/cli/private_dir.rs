@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::new_dir::{NewDir, open_directory};
+use super::output::print_message;
+use super::owner;
 use super::run_lock::{self, LOCK_NAME, RunLock};
-use super::{owner, print_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
 use crate::file::sys::{self, random_u32};

@@ -12,11 +12,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use super::args::RunArguments;
-use super::compact::UncompactedHint;
+use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
+use super::exporting::ExportedRegistry;
+use super::merging::configure;
+use super::output::print_message;
 use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
-use super::{compact, print_message, serve};
 use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
@@ -34,16 +36,16 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
-    let builder = serve::configure(builder, arguments.merge.clone());
+    let merging = configure(builder, arguments.merge.clone());
     let dirs = std::slice::from_ref(&dir);
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let hint = UncompactedHint::new(dirs, flag, usual, compactor.as_ref());
-    let page = serve::page(builder, compactor.as_ref())?;
+    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
-    let endpoint = Endpoint::open(page, &arguments.listen, listening)?;
+    let endpoint = Endpoint::open(exported, &arguments.listen, listening)?;
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
     endpoint.report();

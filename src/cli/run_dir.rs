@@ -6,27 +6,28 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompactMode, RunArguments};
+use super::compact;
 use super::new_dir::NewDir;
+use super::output::print_message;
 use super::private_dir::{self, PrivateDir};
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
-use super::{compact, print_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::multiprocess_dir;
 use crate::file::place;
 
 /// How the directory was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum DirOrigin {
     Flag,
     Environment,
     Private,
 }
 
-impl Origin {
+impl DirOrigin {
     /// Adds to an error that the directory comes from the environment, as the command line does not contain it.
     fn name_in(self, error: Error) -> Error {
         match self {
-            Origin::Environment => {
+            DirOrigin::Environment => {
                 let message = format!(
                     "{error:#}: it comes from $PROMETHEUS_MULTIPROC_DIR, set --dir to use another one"
                 );
@@ -39,17 +40,17 @@ impl Origin {
 
 /// Whether the values of ended processes are kept at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Earlier {
+enum EndedValues {
     Kept,
-    Forgotten,
+    Removed,
 }
 
 /// A directory that is ready for a command.
 pub(super) struct RunDir {
     path: PathBuf,
     label: String,
-    origin: Origin,
-    earlier: Earlier,
+    origin: DirOrigin,
+    earlier: EndedValues,
     /// Why a private directory is not in memory.
     not_in_memory: Option<Error>,
     /// Removed on drop. It has its own lock.
@@ -67,19 +68,19 @@ impl RunDir {
         private_dir::remove_abandoned();
         let new_dir = arguments.new_dir.to_create();
         let (dir, origin) = match (&arguments.dir, multiprocess_dir()) {
-            (Some(dir), _) => (dir.clone(), Origin::Flag),
-            (None, Some(dir)) => (PathBuf::from(dir), Origin::Environment),
+            (Some(dir), _) => (dir.clone(), DirOrigin::Flag),
+            (None, Some(dir)) => (PathBuf::from(dir), DirOrigin::Environment),
             (None, None) => return RunDir::private(&new_dir),
         };
         let earlier = match origin {
-            Origin::Flag if !arguments.keep_files => Earlier::Forgotten,
-            _ if arguments.reset => Earlier::Forgotten,
-            _ => Earlier::Kept,
+            DirOrigin::Flag if !arguments.keep_files => EndedValues::Removed,
+            _ if arguments.reset => EndedValues::Removed,
+            _ => EndedValues::Kept,
         };
         new_dir.create(&dir).map_err(|error| origin.name_in(error))?;
         let lock = match earlier {
-            Earlier::Forgotten => reset(&dir, origin)?,
-            Earlier::Kept => match RunLock::lock_shared(&dir) {
+            EndedValues::Removed => reset(&dir, origin)?,
+            EndedValues::Kept => match RunLock::lock_shared(&dir) {
                 // Another `run` has removed it as abandoned in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     new_dir.create(&dir)?;
@@ -99,8 +100,8 @@ impl RunDir {
     fn private(new_dir: &NewDir) -> Result<RunDir> {
         let (private, not_in_memory) = PrivateDir::create(new_dir)?;
         let path = absolute(private.path())?;
-        let (label, origin) = (PrivateDir::LABEL.to_owned(), Origin::Private);
-        let (earlier, private) = (Earlier::Forgotten, Some(private));
+        let (label, origin) = (PrivateDir::LABEL.to_owned(), DirOrigin::Private);
+        let (earlier, private) = (EndedValues::Removed, Some(private));
         Ok(RunDir { path, label, origin, earlier, lock: None, not_in_memory, _private: private })
     }
 
@@ -118,26 +119,26 @@ impl RunDir {
     /// which the Python client's own collector may read too.
     pub(super) fn usual_compaction(&self) -> CompactMode {
         match self.origin {
-            Origin::Flag | Origin::Private => CompactMode::All,
-            Origin::Environment => CompactMode::Own,
+            DirOrigin::Flag | DirOrigin::Private => CompactMode::All,
+            DirOrigin::Environment => CompactMode::Own,
         }
     }
 
     /// Logs the directory, and whether it was reset.
     pub(super) fn report(&self) {
         let origin = match self.origin {
-            Origin::Flag => "from --dir",
-            Origin::Environment => "from $PROMETHEUS_MULTIPROC_DIR",
-            Origin::Private => "private",
+            DirOrigin::Flag => "from --dir",
+            DirOrigin::Environment => "from $PROMETHEUS_MULTIPROC_DIR",
+            DirOrigin::Private => "private",
         };
         let earlier = match (self.origin, self.earlier) {
-            (Origin::Private, _) => "",
-            (Origin::Flag, Earlier::Forgotten) => {
+            (DirOrigin::Private, _) => "",
+            (DirOrigin::Flag, EndedValues::Removed) => {
                 ", reset (--keep-files keeps the values of ended processes)"
             }
-            (Origin::Environment, Earlier::Forgotten) => ", reset",
-            (Origin::Flag, Earlier::Kept) => ", not reset",
-            (Origin::Environment, Earlier::Kept) => {
+            (DirOrigin::Environment, EndedValues::Removed) => ", reset",
+            (DirOrigin::Flag, EndedValues::Kept) => ", not reset",
+            (DirOrigin::Environment, EndedValues::Kept) => {
                 ", not reset (--reset removes the values of ended processes)"
             }
         };
@@ -163,7 +164,7 @@ impl RunDir {
 }
 
 /// Resets a directory that no other `run` uses, and then holds its shared lock.
-fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
+fn reset(dir: &Path, origin: DirOrigin) -> Result<io::Result<(RunLock, Others)>> {
     let failed = |error: io::Error| {
         let message = format!("`{LOCK_NAME}` cannot be locked: {error}");
         Error::at(ErrorKind::Directory, dir, message)
@@ -175,7 +176,7 @@ fn reset(dir: &Path, origin: Origin) -> Result<io::Result<(RunLock, Others)>> {
         }
         Ok(None) => {
             let remedy = match origin {
-                Origin::Environment => "or omit --reset",
+                DirOrigin::Environment => "or omit --reset",
                 _ => "set another --dir, or share this one with --keep-files",
             };
             let message = format!(

@@ -28,8 +28,8 @@ pub(super) const LOCK_NAME: &str = ".multiprom-run.lock";
 const PRIVATE_MARK: &str = "private directory of multiprom, given to user ";
 
 /// How long a `run` that resets nothing waits for a reset by another one.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(10);
+const RESET_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The lock, which is released on drop.
 pub(super) struct RunLock {
@@ -85,9 +85,9 @@ impl RunLock {
 
     /// Takes the shared lock.
     ///
-    /// Fails with `WouldBlock` if another `run` holds the exclusive lock for longer than [`PATIENCE`].
+    /// Fails with `WouldBlock` if another `run` holds the exclusive lock for longer than [`RESET_TIMEOUT`].
     pub(super) fn lock_shared(dir: &Path) -> io::Result<(RunLock, Others)> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RESET_TIMEOUT;
         loop {
             if let Some(lock) = RunLock::try_exclusive(dir)? {
                 return Ok((lock.downgrade()?, Others::None));
@@ -98,13 +98,13 @@ impl RunLock {
                 return Ok((lock, Others::Some));
             }
             if Instant::now() >= deadline {
-                let seconds = PATIENCE.as_secs();
+                let seconds = RESET_TIMEOUT.as_secs();
                 let message = format!(
                     "another `multiprom run` has been resetting it for more than {seconds} s"
                 );
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
             }
-            thread::sleep(PAUSE);
+            thread::sleep(RETRY_INTERVAL);
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         let first = RunLock::try_exclusive(&dir).unwrap().unwrap();
         thread::scope(|scope| {
             let joining = scope.spawn(|| RunLock::lock_shared(&dir).unwrap());
-            thread::sleep(5 * PAUSE);
+            thread::sleep(5 * RETRY_INTERVAL);
             assert!(!joining.is_finished());
             let first = first.downgrade().unwrap();
             assert_eq!(joining.join().unwrap().1, Others::Some);

@@ -2,21 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::args::{self, CompactMode, ListenArguments, MergeArguments, ServeArguments};
-use super::compact::UncompactedHint;
-use super::patterns::{EndOfPage, Kept, Patterns};
+use super::args::{self, CompactMode, ServeArguments};
+use super::compact::{self, UncompactedHint};
+use super::exporting::ExportedRegistry;
+use super::merging::configure;
+use super::output::print_message;
 use super::signals::{Signal, Signals};
-use super::{compact, owner, print_message};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
-use crate::http::{Exporter, ExporterMetrics};
-use crate::multiproc::{
-    Compactor, MultiProcessCollector, MultiProcessCollectorBuilder, ProblemLog,
-};
-use crate::registry::Registry;
+use crate::multiproc::MultiProcessCollector;
 
 /// Interval at which `--wait` checks for directories.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
@@ -40,8 +36,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
-    let builder = configure(builder, arguments.merge);
-    let exporter = start(builder, compactor.as_ref(), &arguments.listen)?;
+    let merging = configure(builder, arguments.merge);
+    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let exporter = exported.listen(&arguments.listen)?;
     print_message(&format_args!("serving {}", exporter.url()));
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     while signals.wait_for(hint.check()).is_none() {}
@@ -66,103 +63,4 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Starts an exporter of a collector and of the metrics of a compactor.
-pub(super) fn start(
-    merging: impl Into<Merging>,
-    compactor: Option<&Compactor>,
-    listen: &ListenArguments,
-) -> Result<Exporter> {
-    self::listen(&page(merging, compactor)?, listen)
-}
-
-/// The builder of a collector, and the patterns that it was configured with.
-pub(super) struct Merging {
-    pub(super) builder: MultiProcessCollectorBuilder,
-    pub(super) patterns: Arc<Patterns>,
-}
-
-impl From<MultiProcessCollectorBuilder> for Merging {
-    fn from(builder: MultiProcessCollectorBuilder) -> Merging {
-        Merging { builder, patterns: Arc::default() }
-    }
-}
-
-/// A registry with a collector and the metrics of a compactor and of the exporter.
-pub(super) fn page(merging: impl Into<Merging>, compactor: Option<&Compactor>) -> Result<Page> {
-    let Merging { builder, patterns } = merging.into();
-    // `multiprom_file_errors_total` counts every occurrence.
-    let log = Mutex::new(ProblemLog::default());
-    let builder = builder.on_problem(move |error| {
-        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-    });
-    let registry = Registry::new();
-    registry.register(builder.map_files()?.build()?)?;
-    if let Some(compactor) = compactor {
-        let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
-        registry.register(Kept { collector, patterns })?;
-    }
-    let metrics = ExporterMetrics::default();
-    registry.register(Kept { collector: metrics.clone(), patterns: Arc::clone(&patterns) })?;
-    registry.register(EndOfPage(patterns))?;
-    Ok(Page { registry, metrics })
-}
-
-/// What an exporter serves.
-#[derive(Clone)]
-pub(super) struct Page {
-    registry: Registry,
-    /// The metrics of the exporter itself, which are in the registry.
-    metrics: ExporterMetrics,
-}
-
-/// Starts an exporter of a page.
-pub(super) fn listen(page: &Page, listen: &ListenArguments) -> Result<Exporter> {
-    Exporter::builder(page.registry.clone())
-        .listen(listen.listen.clone())
-        .telemetry_path(&listen.telemetry_path)
-        .metrics(&page.metrics)
-        .start()
-}
-
-/// Reports each problem each time it occurs.
-pub(super) fn report_problem(error: &Error) {
-    print_message(error);
-}
-
-/// Applies the options of the merge.
-pub(super) fn configure(
-    mut builder: MultiProcessCollectorBuilder,
-    merge: MergeArguments,
-) -> Merging {
-    let MergeArguments {
-        gauge_mode,
-        default_gauge_mode,
-        include,
-        exclude,
-        labels,
-        any_file_system,
-        pid_label,
-    } = merge;
-    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
-    if let Some(mode) = default_gauge_mode {
-        builder = builder.default_gauge_mode(mode);
-    }
-    if any_file_system {
-        builder = builder.any_file_system();
-    }
-    for (name, value) in labels {
-        builder = builder.label(name, value);
-    }
-    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
-    if patterns.are_filtering() {
-        let patterns = Arc::clone(&patterns);
-        builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
-    }
-    if patterns.have_modes() {
-        let patterns = Arc::clone(&patterns);
-        builder = builder.gauge_mode(move |name| patterns.mode(name));
-    }
-    Merging { builder, patterns }
 }

@@ -70,17 +70,6 @@ impl Layout {
     const fn stride(self) -> Stride {
         if self.has_time() { Stride::Wide } else { Stride::Narrow }
     }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Layout::L0 => "L0",
-            Layout::L1 => "L1",
-            Layout::L2 => "L2",
-            Layout::L3 => "L3",
-            Layout::Own => "own",
-            Layout::Empty => "empty",
-        }
-    }
 }
 
 /// The words of 8 bytes after a key.
@@ -252,10 +241,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) time: Option<f64>,
 }
 
-/// Splits the next entry off `rest`, which starts at an entry and ends at `used`.
-fn split_entry(rest: &[u8], stride: Stride) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
+/// Splits the next entry off `rest`, which starts at an entry and ends at `used`. The limit on keys is for the detection of
+/// the layout: entries with checksums need none.
+fn split_entry(
+    rest: &[u8],
+    stride: Stride,
+    max_key_len: usize,
+) -> Option<(Entry<'_>, [u8; CHECKSUM_LEN], &[u8])> {
     let key_len = u32::from_le_bytes(*rest.first_chunk::<KEY_LEN_LEN>()?) as usize;
-    if key_len == 0 || key_len > MAX_KEY_LEN {
+    if key_len == 0 || key_len > max_key_len {
         return None;
     }
     let key_end = KEY_LEN_LEN + key_len;
@@ -354,7 +348,9 @@ impl<'a> Entries<'a> {
 
     fn next_own(&mut self) -> Result<Entry<'a>, LayoutError> {
         let offset = self.offset();
-        let Some((mut entry, check, rest)) = split_entry(self.rest, Stride::Wide) else {
+        let Some((mut entry, check, rest)) =
+            split_entry(self.rest, Stride::Wide, MAX_FILE_LEN as usize)
+        else {
             return Err(LayoutError::EntryTruncated { offset });
         };
         if check != UNCHECKED && check != checksum(entry.key) {
@@ -383,7 +379,7 @@ impl<'a> Iterator for Entries<'a> {
             }
             return Some(result);
         }
-        let (entry, _, rest) = split_entry(self.rest, self.layout.stride())?;
+        let (entry, _, rest) = split_entry(self.rest, self.layout.stride(), MAX_KEY_LEN)?;
         self.rest = rest;
         Some(Ok(entry))
     }
@@ -398,7 +394,7 @@ fn detect_python(body: &[u8]) -> Result<Layout, LayoutError> {
     let brackets = |key: &[u8]| key.first() == Some(&b'[') && key.last() == Some(&b']');
     let arity =
         |entry: Option<(Entry<'_>, _, _)>| entry.and_then(|(entry, ..)| key::arity(entry.key));
-    let first = arity(split_entry(body, Stride::Narrow));
+    let first = arity(split_entry(body, Stride::Narrow, MAX_KEY_LEN));
     let narrow = walk(body, Stride::Narrow, &brackets);
     let wide = walk(body, Stride::Wide, &brackets);
     let is_wide = match (narrow, wide) {
@@ -425,7 +421,7 @@ fn walk(body: &[u8], stride: Stride, key_fits: &dyn Fn(&[u8]) -> bool) -> Result
     let mut rest = body;
     while !rest.is_empty() {
         let offset = HEADER_LEN + body.len() - rest.len();
-        let (entry, check, after) = split_entry(rest, stride).ok_or(offset)?;
+        let (entry, check, after) = split_entry(rest, stride, MAX_KEY_LEN).ok_or(offset)?;
         if check != UNCHECKED || !key_fits(entry.key) {
             return Err(offset);
         }

@@ -36,6 +36,8 @@ pub(crate) mod reader;
 #[cfg(target_os = "linux")]
 pub(crate) mod sys;
 #[cfg(target_os = "linux")]
+pub(crate) mod unwritten;
+#[cfg(target_os = "linux")]
 pub(crate) mod words;
 #[cfg(target_os = "linux")]
 pub(crate) mod write_error;

@@ -154,13 +154,9 @@ impl SeriesWriter {
         entries: &[NewEntry<'_>],
         room: Room,
     ) -> Result<Vec<SampleCells>, WriteError> {
-        let mut end = self.used;
-        for entry in entries {
-            if entry.key.len() > MAX_KEY_LEN {
-                return Err(WriteError::KeyTooLong { len: entry.key.len() });
-            }
-            end += entry_len(entry.key.len()) as u64;
-        }
+        SeriesWriter::check_keys(entries)?;
+        let new = entries.iter().map(|entry| entry_len(entry.key.len()) as u64);
+        let end = self.used + new.sum::<u64>();
         self.reserve(match room {
             Room::Ordinary => end + RESERVE_LEN,
             Room::Last => end,
@@ -180,6 +176,14 @@ impl SeriesWriter {
         self.map.publish(end as u32);
         self.used = end;
         Ok(cells)
+    }
+
+    /// Checks that no key is longer than the format allows.
+    pub(crate) fn check_keys(entries: &[NewEntry<'_>]) -> Result<(), WriteError> {
+        match entries.iter().map(|entry| entry.key.len()).find(|len| *len > MAX_KEY_LEN) {
+            Some(len) => Err(WriteError::KeyTooLong { len }),
+            None => Ok(()),
+        }
     }
 
     /// Whether the file is no longer in its directory. Looks it up by name, as the host may have closed the

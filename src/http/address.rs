@@ -1,4 +1,4 @@
-//! Addresses to listen on.
+//! Addresses that an exporter listens on.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,12 +6,13 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
 
-/// Where an exporter listens: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
+/// The address that an exporter listens on: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// A TCP address; port 0 picks a free one.
+    /// A TCP address: `HOST:PORT`, or `:PORT` for all interfaces, by IPv6 and IPv4, or by IPv4 if the kernel has no IPv6.
+    /// Port 0 selects a free port.
     Tcp(String),
-    /// The path of a Unix socket, which is created.
+    /// The path of a Unix socket, which is created, and removed when the exporter stops.
     Unix(PathBuf),
 }
 
@@ -30,12 +31,11 @@ impl FromStr for ListenAddress {
             Error::new(ErrorKind::Usage, message)
         };
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        // `parse` would take a sign.
+        // `u16::from_str` accepts a sign.
         let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number || port.parse::<u16>().is_err() {
             return Err(refuse());
         }
-        let host = if host.is_empty() { "[::]" } else { host };
         Ok(ListenAddress::Tcp(format!("{host}:{port}")))
     }
 }
@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_in_their_four_forms() {
-        let read = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string());
-        assert_eq!(read("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
-        assert_eq!(read(":0").unwrap(), "[::]:0");
-        assert_eq!(read("8080").unwrap(), "[::]:8080");
-        assert_eq!(read("unix:/run/m.sock").unwrap(), "unix:/run/m.sock");
+    fn addresses_are_parsed_in_their_four_forms() {
+        let parsed = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string());
+        assert_eq!(parsed("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
+        assert_eq!(parsed(":0").unwrap(), ":0");
+        assert_eq!(parsed("8080").unwrap(), ":8080");
+        assert_eq!(parsed("unix:/run/m.sock").unwrap(), "unix:/run/m.sock");
         for bad in ["", "host", "70000", "+80", "host:", "host:+80", "host:99999", "unix:"] {
-            assert_eq!(read(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
+            assert_eq!(parsed(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Bodies of responses: what is short is sent whole and with its length, the rest while it is gathered.
+//! Bodies of responses. A short body is sent whole, with its length; a longer one in chunks while it is gathered.
 //!
-//! Of a response that is being sent there are in memory what is encoded and not yet handed on, the chunk that is being
-//! filled, the chunks in the queue, and the one that is being written.
+//! A response in progress holds in memory the encoder's buffer, the chunk that is being filled, the chunks in the queue,
+//! and the chunk that is being written.
 
 use std::io::{self, Write};
 use std::mem;
@@ -11,51 +11,51 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Bytes, Frame, SizeHint};
 
-use super::compress::Coding;
+use super::coding::Coding;
 use super::connection::Connection;
 use super::queue::{Data, Receiver, Sender};
-use super::wanted::Framing;
+use super::request::Framing;
 
-/// The longest body, in bytes, that is sent whole, or as the first chunk. One that is gathered by then wakes the
-/// connection once, which is most of what sending costs.
+/// The maximum length in bytes of a body that is sent whole, and of the first chunk of a longer one. A body that is sent
+/// whole wakes the connection's thread once, and waking is the largest part of the cost of sending.
 pub(super) const MAX_WHOLE_LEN: usize = 320 * 1024;
-/// The most, in bytes, of each chunk that follows.
+/// The maximum length in bytes of every later chunk.
 const MAX_CHUNK_LEN: usize = 128 * 1024;
 
 /// The body of a response.
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     content: Content,
-    /// Told when everything was passed on to be written.
+    /// Notified when hyper has taken the whole body.
     connection: Arc<Connection>,
 }
 
 enum Content {
     Whole(Bytes),
-    /// With its length, where it is known.
+    /// The receiver, and the length if it is known.
     Queued(Receiver, Option<u64>),
 }
 
-impl Body {
-    pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> Body {
-        Body { content: Content::Whole(bytes), connection }
+impl ResponseBody {
+    pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> ResponseBody {
+        ResponseBody { content: Content::Whole(bytes), connection }
     }
 
     pub(super) fn queued(
         receiver: Receiver,
         len: Option<u64>,
         connection: Arc<Connection>,
-    ) -> Body {
-        Body { content: Content::Queued(receiver, len), connection }
+    ) -> ResponseBody {
+        ResponseBody { content: Content::Queued(receiver, len), connection }
     }
 }
 
-impl Drop for Body {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.connection.body_taken();
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for ResponseBody {
     type Data = Data;
     type Error = io::Error;
 
@@ -86,13 +86,13 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Writes a body. Dropped without [`finish`](BodyWriter::finish), it leaves a broken one, or none where
-/// nothing was sent of it.
+/// Writes a body in chunks. If it is dropped without [`finish`](BodyWriter::finish), the body is truncated, or absent if
+/// no chunk was sent.
 pub(super) struct BodyWriter {
     sender: Sender,
     coding: Option<Coding>,
     chunk: Vec<u8>,
-    /// How long the current chunk may become.
+    /// The maximum length of the current chunk.
     max_len: usize,
 }
 
@@ -105,20 +105,20 @@ impl BodyWriter {
         BodyWriter { sender, coding: None, chunk: Vec::new(), max_len }
     }
 
-    /// The same, for bytes that are compressed.
+    /// Declares that the bytes are compressed.
     pub(super) fn coding(mut self, coding: Coding) -> BodyWriter {
         self.coding = Some(coding);
         self
     }
 
-    /// Fails when no client is left.
+    /// Sends the rest and completes the body. Fails if no client is left.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.sender.finish(mem::take(&mut self.chunk).into(), self.coding)
     }
 
     fn send_chunk(&mut self) -> io::Result<()> {
         self.max_len = MAX_CHUNK_LEN;
-        // Without room to spare, which would not be counted.
+        // Allocated with exactly this capacity: excess capacity would not count towards the limit of queued bytes.
         let chunk = mem::replace(&mut self.chunk, Vec::with_capacity(MAX_CHUNK_LEN));
         self.sender.send(chunk.into(), self.coding)
     }
@@ -134,7 +134,7 @@ impl Write for BodyWriter {
         Ok(bytes.len())
     }
 
-    /// Chunks are sent when they are full.
+    /// Does nothing: chunks are sent when they are full.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -142,9 +142,9 @@ impl Write for BodyWriter {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::compress;
+    use super::super::coding::CodingChoice;
     use super::super::queue::{Failure, Head, Queues, Running, Start};
-    use super::super::wanted::Wanted;
+    use super::super::request::ExpositionRequest;
     use super::*;
     use crate::exposition::Format;
     use hyper::body::{Body as _, Buf as _};
@@ -155,14 +155,14 @@ pub(super) mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
-    /// A gathering that has begun, its writer, and the end of the only connection that wants it.
+    /// Begins a gathering; returns it with its writer and the receiver of its only client.
     pub(in crate::http) fn begin(framing: Framing) -> (Running, BodyWriter, Receiver) {
-        let (format, choice) = (Format::Text.into(), compress::choose(""));
-        let wanted = Wanted { format, choice, names: None, framing };
+        let (format, choice) = (Format::Text.into(), CodingChoice::new(""));
+        let request = ExpositionRequest { format, choice, names: None, framing };
         let queues = Arc::new(Queues::default());
-        let (receiver, start) = queues.join(wanted, Connection::new(Arc::default()));
+        let (receiver, start) = Receiver::join(&queues, request, Connection::new(Arc::default()));
         assert_eq!(start, Start::Now);
-        let running = queues.begin(receiver.gathering()).unwrap();
+        let running = Running::begin(&queues, receiver.gathering()).unwrap();
         let writer = BodyWriter::new(running.sender(), framing);
         (running, writer, receiver)
     }
@@ -171,9 +171,9 @@ pub(super) mod tests {
         block_on(poll_fn(|context| receiver.poll_head(context)))
     }
 
-    /// Everything that a connection would send.
+    /// The bytes that a connection would send.
     pub(in crate::http) fn collect(receiver: Receiver, head: Head) -> io::Result<Vec<u8>> {
-        let mut body = Body::queued(receiver, head.len, Connection::new(Arc::default()));
+        let mut body = ResponseBody::queued(receiver, head.len, Connection::new(Arc::default()));
         let mut bytes = Vec::new();
         while let Some(frame) = block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
         {
@@ -190,7 +190,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_fits_into_a_chunk_is_sent_whole_and_the_rest_in_chunks() {
+    fn a_body_that_fits_into_the_first_chunk_is_sent_whole_and_a_longer_one_in_chunks() {
         for len in [0, 1, MAX_WHOLE_LEN, MAX_WHOLE_LEN + 1, 10 * MAX_WHOLE_LEN, 1_000_000] {
             let (running, mut writer, receiver) = begin(Framing::Chunked);
             let writing = thread::spawn(move || {
@@ -207,7 +207,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_body_whose_length_must_be_known_is_sent_when_it_is_whole() {
+    fn a_body_whose_length_must_be_known_is_sent_when_it_is_complete() {
         let (running, mut writer, receiver) = begin(Framing::Length);
         writer.write_all(&numbers(1_000_000)).unwrap();
         let context = Context::from_waker(std::task::Waker::noop());
@@ -220,7 +220,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_gathering_that_ends_early_leaves_no_body_or_a_broken_one() {
+    fn a_gathering_that_ends_early_leaves_no_body_or_a_truncated_one() {
         for framing in [Framing::Chunked, Framing::Length] {
             let (running, mut writer, receiver) = begin(framing);
             writer.write_all(&numbers(MAX_WHOLE_LEN)).unwrap();
@@ -235,7 +235,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_client_that_is_gone_ends_the_writing_at_the_next_chunk() {
+    fn a_client_that_goes_away_ends_the_writing_at_the_next_chunk() {
         let (_running, mut writer, receiver) = begin(Framing::Chunked);
         drop(receiver);
         assert!(writer.write_all(&numbers(MAX_WHOLE_LEN)).is_ok());

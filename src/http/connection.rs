@@ -1,4 +1,4 @@
-//! One connection: what it is doing, how long that may take, and which one is closed for another.
+//! The state of one connection, its timeouts, and how dispensable it is at the connection limit.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::dropped::{Dropped, Reason};
+use super::dropped::{DropReason, Dropped};
 
-/// How long a connection may stay idle. Above the usual scrape intervals, so that scrapers keep their connections.
+/// How long a connection may be idle: longer than the usual scrape intervals, so that scrapers keep their connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long the head of a request may take from its first byte: it fits into a few packets.
+/// How long the head of a request may take from its first byte on. It fits into a few packets.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a response may take, from the end of the request's head until the kernel has its last byte. Scrape timeouts are
-/// shorter: one that takes longer is of no use, and its memory may be needed.
+/// How long a response may take, from the end of the request's head until the kernel has its last byte. Scrape timeouts
+/// are shorter: a longer response is of no use, and its memory may be needed for others.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing of a request has arrived.
+    /// No byte of the next request has arrived.
     Idle,
-    /// A part of a request's head has arrived.
+    /// A part of the request's head has arrived.
     Head,
-    /// A request has arrived, and its response is not written yet.
+    /// The request has arrived, and its response is not completely written.
     Response,
 }
 
@@ -34,13 +34,13 @@ struct Activity {
     phase: Phase,
     /// When the phase began.
     since: Instant,
-    /// Whether something arrived since the last request.
+    /// Whether bytes have arrived since the last request.
     has_unread: bool,
-    /// Whether all of the response was passed on to be written.
+    /// Whether hyper has taken the whole body of the response.
     is_body_taken: bool,
-    /// How much of the response was written, in bytes.
+    /// The number of bytes of the response that are written.
     written: u64,
-    /// Whether a write waits for the client.
+    /// Whether a write waits for the client to read.
     is_blocked: bool,
 }
 
@@ -51,29 +51,29 @@ impl Activity {
     }
 }
 
-/// What of a connection its task, the threads that gather for it and the accepting task share.
+/// The state of a connection, shared by its task, the threads that gather for it, and the accepting task.
 #[derive(Debug)]
 pub(super) struct Connection {
     activity: Mutex<Activity>,
-    /// Whether its response is being gathered or waits for that.
+    /// Whether a gathering for it is pending or running.
     is_gathering: AtomicBool,
-    /// Whether the response is broken off.
-    is_broken_off: AtomicBool,
+    /// Whether the response is aborted.
+    is_aborted: AtomicBool,
     closing: Notify,
     dropped: Arc<Dropped>,
 }
 
-/// How dispensable a connection is; the most dispensable one is closed for another: the longest idle one, then the
-/// oldest unfinished head, then the slowest reader, then the oldest response of which nothing waits to be read.
+/// How dispensable a connection is. At the connection limit the maximum is closed: the longest idle connection, else the
+/// oldest incomplete head, else the slowest reader, else the oldest response that does not wait for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Dispensability {
-    /// For so long.
+    /// The age of the response.
     Response(Duration),
-    /// With so much time for each KiB.
+    /// The time that the client has taken per KiB.
     Blocked(Duration),
-    /// For so long.
+    /// The age of the head.
     Head(Duration),
-    /// For so long.
+    /// The idle time.
     Idle(Duration),
 }
 
@@ -90,7 +90,7 @@ impl Connection {
         Arc::new(Connection {
             activity: Mutex::new(activity),
             is_gathering: AtomicBool::new(false),
-            is_broken_off: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
             closing: Notify::new(),
             dropped,
         })
@@ -100,7 +100,7 @@ impl Connection {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that bytes arrived.
+    /// Records that bytes have arrived.
     pub(super) fn received(&self) {
         let mut activity = self.activity();
         activity.has_unread = true;
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// Notes that a request is complete.
+    /// Records that a request is complete.
     pub(super) fn begin_response(&self) {
         let mut activity = self.activity();
         activity.enter(Phase::Response);
@@ -119,24 +119,24 @@ impl Connection {
         activity.is_blocked = false;
     }
 
-    /// Notes that the rest of the response was passed on to be written.
+    /// Records that hyper has taken the whole body.
     pub(super) fn body_taken(&self) {
         self.activity().is_body_taken = true;
     }
 
-    /// Notes that bytes were written.
+    /// Records that bytes were written.
     pub(super) fn wrote(&self, count: usize) {
         let mut activity = self.activity();
         activity.written += count as u64;
         activity.is_blocked = false;
     }
 
-    /// Notes that a write waits for the client.
+    /// Records that a write waits for the client to read.
     pub(super) fn blocked(&self) {
         self.activity().is_blocked = true;
     }
 
-    /// Notes that everything that was passed on is written.
+    /// Records that all bytes that hyper has taken are written.
     pub(super) fn flushed(&self) {
         let mut activity = self.activity();
         activity.is_blocked = false;
@@ -146,24 +146,29 @@ impl Connection {
         }
     }
 
-    /// Notes that a response is gathered from now on, or no longer.
-    pub(super) fn set_gathering(&self, is_gathering: bool) {
-        self.is_gathering.store(is_gathering, Ordering::Relaxed);
+    /// Records that the connection has joined a gathering.
+    pub(super) fn begin_gathering(&self) {
+        self.is_gathering.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a response is being gathered or waits for that.
+    /// Records that the gathering has ended.
+    pub(super) fn end_gathering(&self) {
+        self.is_gathering.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a gathering for it is pending or running.
     pub(super) fn is_gathering(&self) -> bool {
         self.is_gathering.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a request that is not answered whole.
+    /// Whether there is a request whose response is not completely written.
     pub(super) fn is_responding(&self) -> bool {
         self.activity().phase == Phase::Response
     }
 
-    /// Whether what is left of a response must not be sent any more.
-    pub(super) fn is_broken_off(&self) -> bool {
-        self.is_broken_off.load(Ordering::Relaxed)
+    /// Whether the rest of the response must not be sent.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Relaxed)
     }
 
     pub(super) fn dispensability(&self, now: Instant) -> Dispensability {
@@ -180,16 +185,16 @@ impl Connection {
         }
     }
 
-    /// Has the connection's task close it.
-    pub(super) fn drop_for(&self, reason: Reason) {
+    /// Makes the connection's task close it, and counts the reason.
+    pub(super) fn drop_for(&self, reason: DropReason) {
         self.dropped.count(reason);
-        let is_broken_off = self.activity().phase == Phase::Response;
-        self.is_broken_off.store(is_broken_off, Ordering::Relaxed);
+        let is_aborted = self.activity().phase == Phase::Response;
+        self.is_aborted.store(is_aborted, Ordering::Relaxed);
         self.closing.notify_one();
     }
 
-    /// Waits until it is to be closed: because another thread says so, or because a phase takes too long. A change of
-    /// phase must be followed by a poll of this.
+    /// Waits until the connection is to be closed: by [`drop_for`](Connection::drop_for), or because a phase takes too
+    /// long. It must be polled after each change of the phase.
     pub(super) async fn closed(&self) {
         let mut closing = pin!(self.closing.notified());
         let mut timer = pin!(tokio::time::sleep(IDLE_TIMEOUT));
@@ -202,7 +207,7 @@ impl Connection {
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
             }
-            // It is set later when it fires early only, as each scrape has several phases.
+            // A later deadline is set only when the timer fires, as each scrape goes through several phases.
             while timer.as_mut().poll(context).is_ready() {
                 if deadline <= tokio::time::Instant::now() {
                     return Poll::Ready(reason);
@@ -216,13 +221,14 @@ impl Connection {
         }
     }
 
-    /// When the phase must be over, and why the connection is dropped if it is not; idle ones just end.
-    fn deadline(&self) -> (Instant, Option<Reason>) {
+    /// When the phase must be over, and the reason for which the connection is counted as dropped if it is not. Idle
+    /// connections are closed without being counted.
+    fn deadline(&self) -> (Instant, Option<DropReason>) {
         let activity = self.activity();
         let (limit, reason) = match activity.phase {
             Phase::Idle => (IDLE_TIMEOUT, None),
-            Phase::Head => (HEAD_TIMEOUT, Some(Reason::Head)),
-            Phase::Response => (RESPONSE_TIMEOUT, Some(Reason::Time)),
+            Phase::Head => (HEAD_TIMEOUT, Some(DropReason::Head)),
+            Phase::Response => (RESPONSE_TIMEOUT, Some(DropReason::Time)),
         };
         (activity.since + limit, reason)
     }
@@ -233,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_connections_are_closed_first_then_heads_then_the_slowest_reader() {
+    fn idle_connections_are_closed_first_then_incomplete_heads_then_the_slowest_reader() {
         let connections: Vec<_> = (0..6).map(|_| Connection::new(Arc::default())).collect();
         let [responding, quick, slow, head, idle, longest_idle] = &connections[..] else {
             unreachable!()
@@ -251,17 +257,17 @@ mod tests {
         let now = Instant::now() + Duration::from_secs(10);
         let mut sorted: Vec<_> = connections.iter().collect();
         sorted.sort_by_key(|connection| connection.dispensability(now));
-        let wanted = [responding, quick, slow, head, idle, longest_idle];
-        assert!(sorted.iter().zip(wanted).all(|(one, other)| Arc::ptr_eq(one, other)));
+        let expected = [responding, quick, slow, head, idle, longest_idle];
+        assert!(sorted.iter().zip(expected).all(|(one, other)| Arc::ptr_eq(one, other)));
     }
 
     #[test]
     fn a_phase_that_takes_too_long_closes_the_connection() {
         type Begin = fn(&Connection);
-        let phases: [(Begin, Duration, Option<Reason>); 3] = [
+        let phases: [(Begin, Duration, Option<DropReason>); 3] = [
             (|_| {}, IDLE_TIMEOUT, None),
-            (Connection::received, HEAD_TIMEOUT, Some(Reason::Head)),
-            (Connection::begin_response, RESPONSE_TIMEOUT, Some(Reason::Time)),
+            (Connection::received, HEAD_TIMEOUT, Some(DropReason::Head)),
+            (Connection::begin_response, RESPONSE_TIMEOUT, Some(DropReason::Time)),
         ];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for (begin, limit, reason) in phases {
@@ -277,15 +283,15 @@ mod tests {
             activity.since = activity.since.checked_sub(limit).unwrap();
             drop(activity);
             assert!(wait(Duration::from_secs(20)));
-            assert_eq!(connection.is_broken_off(), reason == Some(Reason::Time));
-            for other in [Reason::Head, Reason::Time] {
+            assert_eq!(connection.is_aborted(), reason == Some(DropReason::Time));
+            for other in [DropReason::Head, DropReason::Time] {
                 assert_eq!(dropped.get(other), u64::from(reason == Some(other)));
             }
         }
     }
 
     #[test]
-    fn a_connection_is_idle_again_when_its_response_is_written() {
+    fn a_connection_is_idle_after_its_response_is_written() {
         let connection = Connection::new(Arc::default());
         let phase = || connection.activity().phase;
         connection.received();
@@ -297,7 +303,7 @@ mod tests {
         assert_eq!(phase(), Phase::Response);
         connection.flushed();
         assert_eq!(phase(), Phase::Idle);
-        // A client may send the next request before it has the response.
+        // A client may send the next request before it has received the response.
         connection.received();
         connection.begin_response();
         connection.received();

@@ -1,4 +1,4 @@
-//! The connections of an exporter: at most so many, of which the most dispensable one is closed for a new one.
+//! The connections of an exporter. At the limit, the most dispensable one is closed for a new one.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,43 +11,43 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{mpsc, watch};
 
 use super::connection::Connection;
-use super::dropped::{Dropped, Reason};
+use super::dropped::{DropReason, Dropped};
 use super::handler::Handler;
-use super::listener::{Listener, poll_accept};
+use super::listener::{ListeningSocket, poll_accept};
 use super::stream::{ClientStream, Socket, WINDOW};
 use crate::background::ClosedInChildren;
 
-/// The most connections at once.
+/// The maximum number of connections.
 const MAX_CONNECTIONS: usize = 256;
-/// The most of a request's head, in bytes.
+/// The maximum length of a request's head, in bytes.
 const MAX_HEAD_LEN: usize = 16 * 1024;
-/// How long responses may take when the exporter stops.
+/// How long responses that are being gathered may still take when the exporter stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to hand over its last response when the exporter stops.
+/// How long a gathered response may still take to be written when the exporter stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to wait after a failure to accept, such as too many open files.
+/// The pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Connections {
     handler: Arc<Handler>,
     dropped: Arc<Dropped>,
-    open: Arc<Open>,
-    /// Tells every connection that the exporter stops.
+    open: Arc<OpenConnections>,
+    /// Notifies every connection that the exporter stops.
     stopping: watch::Sender<()>,
-    /// Each connection has a copy of the first; the second sees when there is none any more.
+    /// Each connection holds a clone of the sender; the receiver detects when the last one is dropped.
     running: (mpsc::Sender<()>, mpsc::Receiver<()>),
 }
 
-/// Those that are not to be closed.
+/// The connections that have not been told to close.
 #[derive(Default)]
-struct Open(Mutex<Vec<Arc<Connection>>>);
+struct OpenConnections(Mutex<Vec<Arc<Connection>>>);
 
-impl Open {
+impl OpenConnections {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection, and has another one closed if there are too many.
+    /// Adds a connection. At the limit, closes the most dispensable one.
     fn add(&self, connection: Arc<Connection>) {
         let mut open = self.lock();
         if open.len() >= MAX_CONNECTIONS {
@@ -55,7 +55,7 @@ impl Open {
             let all = open.iter().enumerate();
             let first = all.max_by_key(|(_, connection)| connection.dispensability(now));
             if let Some((at, _)) = first {
-                open.swap_remove(at).drop_for(Reason::Limit);
+                open.swap_remove(at).drop_for(DropReason::Limit);
             }
         }
         open.push(connection);
@@ -63,7 +63,7 @@ impl Open {
 
     fn remove(&self, connection: &Arc<Connection>) {
         let mut open = self.lock();
-        if let Some(at) = open.iter().position(|known| Arc::ptr_eq(known, connection)) {
+        if let Some(at) = open.iter().position(|open| Arc::ptr_eq(open, connection)) {
             open.swap_remove(at);
         }
     }
@@ -80,8 +80,8 @@ impl Connections {
         }
     }
 
-    /// Accepts for ever.
-    pub(super) async fn accept_all<L: Listener<Stream: Socket>>(&self, listener: &L) {
+    /// Accepts connections; never returns.
+    pub(super) async fn accept_all<L: ListeningSocket<Stream: Socket>>(&self, listener: &L) {
         loop {
             let Ok(socket) = poll_fn(|context| poll_accept(listener, context)).await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -100,7 +100,7 @@ impl Connections {
         }
     }
 
-    /// Ends the connections, and waits for those that are responding.
+    /// Ends the connections, after the responses that are in progress.
     pub(super) async fn stop(self) {
         self.stopping.send_replace(());
         let (running, mut ended) = self.running;
@@ -109,7 +109,7 @@ impl Connections {
     }
 }
 
-/// Runs one connection until its client or another connection ends it, or the exporter stops.
+/// Serves one connection until its client ends it, it is dropped, or the exporter stops.
 async fn run<S: Socket>(
     socket: ClosedInChildren<S>,
     connection: &Arc<Connection>,
@@ -123,20 +123,20 @@ async fn run<S: Socket>(
     let stream = ClientStream::new(socket, Arc::clone(connection), WINDOW);
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The connection has its own limits.
+        // `Connection::closed` has the timeouts.
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_LEN)
         .serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http);
     tokio::select! {
-        // In this order: what the first does may change how long the second waits.
+        // In this order: the first branch may change the phase, on which the timeouts of the second depend.
         biased;
-        // OK because a connection that breaks concerns its client only.
+        // OK because a failed connection affects only its client.
         _ = http.as_mut() => return,
         () = connection.closed() => return,
         _ = stopping.changed() => {}
     }
-    // A client that has not sent a whole request may never do so, and is not waited for.
+    // A client that has not sent a complete request may never do so.
     if !connection.is_responding() {
         return;
     }

@@ -1,62 +1,43 @@
 //! Counts of connections that the exporter drops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::model::own_metrics::{HTTP_CONNECTIONS_DROPPED, OwnCounters};
 use crate::model::{Collector, FamilySink};
 
-/// Why a connection is dropped.
+/// Why a connection is dropped: the index of a value of the label `reason` of `multiprom_http_connections_dropped_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The head of a request takes too long.
+pub(super) enum DropReason {
+    /// The head of the request takes too long.
     Head,
-    /// The connection is the idlest one when a new one needs its place.
+    /// The connection is the most dispensable one at the connection limit.
     Limit,
-    /// The response is the furthest behind when the memory for responses is used up.
+    /// The response is slow and has the most queued bytes when the memory for responses is used up.
     Memory,
     /// The client reads too slowly.
     Slow,
-    /// The response takes too long in all.
+    /// The response takes too long in total.
     Time,
 }
 
-impl Reason {
-    const ALL: [Reason; 5] =
-        [Reason::Head, Reason::Limit, Reason::Memory, Reason::Slow, Reason::Time];
-
-    /// The label value of `multiprom_http_connections_dropped_total`.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Reason::Head => "head",
-            Reason::Limit => "limit",
-            Reason::Memory => "memory",
-            Reason::Slow => "slow",
-            Reason::Time => "time",
-        }
-    }
-}
-
-/// Counted over the life of an exporter, by [`Reason::ALL`].
+/// Counted over the life of an exporter, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Dropped([AtomicU64; Reason::ALL.len()]);
+pub(super) struct Dropped(OwnCounters<{ HTTP_CONNECTIONS_DROPPED.values().len() }>);
 
 impl Dropped {
-    pub(super) fn count(&self, reason: Reason) {
-        if let Some(at) = Reason::ALL.iter().position(|known| *known == reason) {
-            self.0[at].fetch_add(1, Ordering::Relaxed);
-        }
+    pub(super) fn count(&self, reason: DropReason) {
+        self.0.add(reason as usize, 1);
     }
 
     #[cfg(test)]
-    pub(super) fn get(&self, reason: Reason) -> u64 {
-        let at = Reason::ALL.iter().position(|known| *known == reason).unwrap();
-        self.0[at].load(Ordering::Relaxed)
+    pub(super) fn get(&self, reason: DropReason) -> u64 {
+        self.0.get(reason as usize)
     }
 }
 
-/// What exporters count about themselves: `multiprom_http_connections_dropped_total{reason}`.
+/// The metrics of an exporter about itself: `multiprom_http_connections_dropped_total{reason}`.
 ///
-/// It is part of the exposition when it is registered.
+/// To export them, register them and pass them to [`ExporterBuilder::metrics`](super::ExporterBuilder::metrics).
 ///
 /// ```
 /// use multiprom::{Registry, http::{Exporter, ExporterMetrics}};
@@ -73,11 +54,19 @@ pub struct ExporterMetrics(pub(super) Arc<Dropped>);
 
 impl Collector for ExporterMetrics {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let help = "Connections that the exporter dropped, by reason.";
-        let mut family = out.counter("multiprom_http_connections_dropped_total", help);
-        for (reason, count) in Reason::ALL.iter().zip(&self.0.0) {
-            let count = count.load(Ordering::Relaxed);
-            family.sample(&[("reason", reason.as_str())], count as f64);
-        }
+        HTTP_CONNECTIONS_DROPPED.write_all(out, self.0.0.counts());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_label_value_of_its_name() {
+        let reasons = [DropReason::Head, DropReason::Limit, DropReason::Memory, DropReason::Slow, DropReason::Time];
+        let values = reasons.map(|reason| HTTP_CONNECTIONS_DROPPED.values()[reason as usize]);
+        assert_eq!(values, ["head", "limit", "memory", "slow", "time"]);
+        assert_eq!(HTTP_CONNECTIONS_DROPPED.values().len(), reasons.len());
     }
 }

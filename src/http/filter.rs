@@ -1,4 +1,4 @@
-//! `?name[]=...`: only the samples of these names.
+//! The query parameter `name[]`, which selects samples by name.
 
 use crate::error::Error;
 use crate::model::{
@@ -6,8 +6,8 @@ use crate::model::{
     SampleKind,
 };
 
-/// The values of the parameter `name[]`, if there are any.
-pub(super) fn wanted_names(query: Option<&str>) -> Option<Vec<String>> {
+/// The values of the parameter `name[]`, sorted; `None` if there are none.
+pub(super) fn requested_names(query: Option<&str>) -> Option<Vec<String>> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let values = pairs.filter(|(name, _)| decode(name) == "name[]").map(|(_, value)| decode(value));
     let mut names: Vec<String> = values.collect();
@@ -16,7 +16,7 @@ pub(super) fn wanted_names(query: Option<&str>) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// Decodes one side of a pair as browsers encode forms; what is no escape stays.
+/// Decodes a name or a value of `application/x-www-form-urlencoded`. An invalid escape is literal text.
 ///
 /// See: <https://url.spec.whatwg.org/#application/x-www-form-urlencoded>
 fn decode(text: &str) -> String {
@@ -40,7 +40,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a gatherer has under some names: those of samples, `jobs_total` or `size_bytes_bucket`, before any
+/// The samples of a gatherer that have one of these names, such as `jobs_total` or `size_bytes_bucket`, before
 /// escaping. A native histogram has the name of its family.
 pub(super) struct Filtered<'a> {
     pub(super) source: &'a dyn Gatherer,
@@ -49,7 +49,7 @@ pub(super) struct Filtered<'a> {
 
 impl Gatherer for Filtered<'_> {
     fn gather(&self, out: &mut dyn FamilySink) {
-        self.source.gather(&mut Filter {
+        self.source.gather(&mut NameFilter {
             out,
             names: self.names,
             suffixes: Vec::new(),
@@ -59,16 +59,18 @@ impl Gatherer for Filtered<'_> {
     }
 }
 
-struct Filter<'a> {
+struct NameFilter<'a> {
     out: &'a mut dyn FamilySink,
     names: &'a [String],
-    /// What comes after the name of the family in the names that are wanted.
+    /// The suffixes of the requested names that begin with the name of the family.
     suffixes: Vec<&'a str>,
+    /// The metadata of the family, if it has requested samples.
     head: Option<OwnedHead>,
+    /// Whether the metadata was written.
     is_begun: bool,
 }
 
-/// A head that waits for the first sample.
+/// The metadata of a family, which is written before the first requested sample.
 struct OwnedHead {
     name: String,
     help: String,
@@ -76,8 +78,8 @@ struct OwnedHead {
     metric_type: MetricType,
 }
 
-impl Filter<'_> {
-    /// Whether samples with this suffix are wanted; begins the family with the first.
+impl NameFilter<'_> {
+    /// Whether samples with this suffix are requested. Writes the metadata before the first one.
     fn admits(&mut self, suffix: &str) -> bool {
         if !self.suffixes.contains(&suffix) {
             return false;
@@ -91,7 +93,7 @@ impl Filter<'_> {
     }
 }
 
-impl FamilySink for Filter<'_> {
+impl FamilySink for NameFilter<'_> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
         let suffixes = self.names.iter().filter_map(|name| name.strip_prefix(head.name));
         self.suffixes.clear();
@@ -149,13 +151,13 @@ mod tests {
     }
 
     fn filtered(query: &str) -> String {
-        let names = wanted_names(Some(query)).unwrap();
+        let names = requested_names(Some(query)).unwrap();
         let source = Filtered { source: &Three, names: &names };
         Exposition::encode(&source, Format::Text).to_string()
     }
 
     #[test]
-    fn families_without_such_samples_are_left_out_whole() {
+    fn families_without_requested_samples_are_omitted() {
         assert_eq!(
             filtered("name[]=a_total&name%5b%5D=b&name[]=none"),
             "# HELP a_total A.\n# TYPE a_total counter\na_total 1\n\
@@ -174,13 +176,13 @@ mod tests {
     #[test]
     fn other_queries_filter_nothing() {
         for query in ["", "name=a", "name[]", "name[0]=a", "&&=", "%"] {
-            assert_eq!(wanted_names(Some(query)), None, "{query}");
+            assert_eq!(requested_names(Some(query)), None, "{query}");
         }
-        assert_eq!(wanted_names(None), None);
+        assert_eq!(requested_names(None), None);
     }
 
     #[test]
-    fn escapes_are_decoded_and_what_is_none_stays() {
+    fn escapes_are_decoded_and_invalid_ones_are_literal() {
         for (text, plain) in [
             ("a%2Eb+c", "a.b c"),
             ("%e6%97%a5", "\u{65e5}"),
@@ -195,8 +197,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_query_is_answered(query: String) {
-            wanted_names(Some(&query));
+        fn no_query_makes_the_parser_panic(query: String) {
+            requested_names(Some(&query));
         }
     }
 }

@@ -11,34 +11,34 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::body::{Body, BodyWriter};
-use super::compress;
+use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
+use super::encode::encode;
 use super::filter::Filtered;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
-use super::wanted::Wanted;
+use super::request::ExpositionRequest;
 use crate::model::Gatherer;
 
-/// What is served, and where.
+/// The source, the path and the queues of an exporter.
 pub(super) struct Handler {
     pub(super) source: Box<dyn Gatherer + Send + Sync>,
     pub(super) telemetry_path: String,
     pub(super) queues: Arc<Queues>,
 }
 
-/// The path that says that the exporter runs, as in Prometheus itself.
+/// The path of the health check, as in Prometheus.
 const HEALTH_PATH: &str = "/-/healthy";
 
-/// How long a request waits for the end of a gathering for the same exposition that has begun before it. One that takes
-/// longer may hang, or wait for a lock; then both run.
-const SHARING_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request waits for the end of a running gathering for the same exposition. A gathering that takes longer may
+/// hang or wait for a lock; the next one then runs beside it.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
 
 impl Handler {
     pub(super) async fn respond(
         self: Arc<Handler>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Result<Response<ResponseBody>, Infallible> {
         let plain = |status, text: Bytes| plain(status, text, &connection);
         let path = request.uri().path();
         let is_telemetry = path == self.telemetry_path;
@@ -53,12 +53,12 @@ impl Handler {
         if !is_telemetry {
             return Ok(plain(StatusCode::OK, "healthy\n".into()));
         }
-        let wanted = Wanted::new(&request);
-        let content_type = wanted.format.content_type();
-        let (receiver, start) = self.queues.join(wanted, Arc::clone(&connection));
+        let request = ExpositionRequest::new(&request);
+        let content_type = request.format.content_type();
+        let (receiver, start) = Receiver::join(&self.queues, request, Arc::clone(&connection));
         Ok(match self.begin(&receiver, start).await {
             Ok(head) => {
-                let body = Body::queued(receiver, head.len, Arc::clone(&connection));
+                let body = ResponseBody::queued(receiver, head.len, Arc::clone(&connection));
                 metrics(content_type, head, body)
             }
             Err(Failure::Source(None)) => {
@@ -70,14 +70,14 @@ impl Handler {
             }
             Err(Failure::TooLong) => {
                 let text = format!(
-                    "more than {MAX_QUEUED_LEN} bytes: too much for HTTP/1.0, use HTTP/1.1\n"
+                    "the exposition has more than {MAX_QUEUED_LEN} bytes, the limit for HTTP/1.0: use HTTP/1.1\n"
                 );
                 plain(StatusCode::SERVICE_UNAVAILABLE, text.into())
             }
         })
     }
 
-    /// Has the gathering begin, and waits until its body does.
+    /// Starts the gathering, if another request does not, and waits until its body begins.
     async fn begin(
         self: &Arc<Handler>,
         receiver: &Receiver,
@@ -86,10 +86,10 @@ impl Handler {
         let head = poll_fn(|context| receiver.poll_head(context));
         if start == Start::Later {
             let mut head = std::pin::pin!(head);
-            if let Ok(head) = tokio::time::timeout(SHARING_PATIENCE, head.as_mut()).await {
+            if let Ok(head) = tokio::time::timeout(MAX_TURN_WAIT, head.as_mut()).await {
                 return head;
             }
-            // OK because a gathering begins once.
+            // OK because `Running::begin` begins a gathering only once.
             self.start(receiver.gathering());
             return head.await;
         }
@@ -100,35 +100,35 @@ impl Handler {
     fn start(self: &Arc<Handler>, gathering: u64) {
         let handler = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            if let Some(running) = handler.queues.begin(gathering) {
+            if let Some(running) = Running::begin(&handler.queues, gathering) {
                 handler.run(running);
             }
         });
     }
 
-    /// Gathers, and has the next gathering for the same exposition begin.
+    /// Runs a gathering, then starts the next one for the same exposition.
     fn run(self: &Arc<Handler>, mut running: Running) {
-        let wanted = Arc::clone(running.wanted());
-        let body = BodyWriter::new(running.sender(), wanted.framing);
-        // What a panic leaves behind in the source is the source's to bear, as in any thread.
-        let result = catch_unwind(AssertUnwindSafe(|| self.gather(&wanted, body)));
+        let request = Arc::clone(running.request());
+        let body = BodyWriter::new(running.sender(), request.framing);
+        // Unwind safety is left to the source, as for a panic in any of its threads.
+        let result = catch_unwind(AssertUnwindSafe(|| self.gather(&request, body)));
         if let Ok(Err(error)) = result {
             running.fail(Failure::new(&error));
         }
         drop(running);
-        if let Some(next) = self.queues.successor(&wanted) {
+        if let Some(next) = self.queues.successor(&request) {
             self.start(next);
         }
     }
 
-    fn gather(&self, wanted: &Wanted, body: BodyWriter) -> io::Result<()> {
+    fn gather(&self, request: &ExpositionRequest, body: BodyWriter) -> io::Result<()> {
         let source = self.source.as_ref();
-        match &wanted.names {
+        match &request.names {
             Some(names) => {
                 let source = Filtered { source, names };
-                compress::write(&source, wanted.format, wanted.choice, body)
+                encode(&source, request.format, request.choice, body)
             }
-            None => compress::write(source, wanted.format, wanted.choice, body),
+            None => encode(source, request.format, request.choice, body),
         }
     }
 }
@@ -137,7 +137,7 @@ const fn header(text: &'static str) -> hyper::header::HeaderValue {
     hyper::header::HeaderValue::from_static(text)
 }
 
-fn metrics(content_type: &'static str, head: Head, body: Body) -> Response<Body> {
+fn metrics(content_type: &'static str, head: Head, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, header(content_type));
     if let Some(coding) = head.coding {
@@ -147,8 +147,8 @@ fn metrics(content_type: &'static str, head: Head, body: Body) -> Response<Body>
     response
 }
 
-fn plain(status: StatusCode, text: Bytes, connection: &Arc<Connection>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(text, Arc::clone(connection)));
+fn plain(status: StatusCode, text: Bytes, connection: &Arc<Connection>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(text, Arc::clone(connection)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, const { header("text/plain; charset=utf-8") });
     response

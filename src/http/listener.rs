@@ -1,4 +1,4 @@
-//! Sockets that are listened on.
+//! Listening sockets.
 
 use std::fs;
 use std::io;
@@ -15,44 +15,63 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::address::ListenAddress;
 use crate::background::{ClosedInChildren, no_forks, set_backlog};
 
-/// How many TCP connections may wait to be accepted. The standard library has 128: of a burst of more the kernel drops
-/// some, which clients repeat after a second.
+/// The number of TCP connections that may wait to be accepted. The standard library uses 128; of a larger burst the kernel
+/// drops some, which clients retry only after a second.
 const BACKLOG: i32 = 1024;
 
-/// A socket on which clients can connect. Forked children close it: else its port would be taken, and clients that
-/// connect would wait in vain, for as long as a child lives.
-pub(super) enum Bound {
+/// A listening socket. Forked children close it; otherwise the port would stay in use, and clients that connect would
+/// wait in vain, for as long as a child lives.
+pub(super) enum BoundSocket {
     Tcp(ClosedInChildren<StdTcpListener>),
     Unix(ClosedInChildren<StdUnixListener>),
 }
 
-impl Bound {
+impl BoundSocket {
     /// Binds an address. Returns the socket, the URL to scrape, and the file of a Unix socket.
     pub(super) fn new(
         address: &ListenAddress,
         telemetry_path: &str,
-    ) -> io::Result<(Bound, String, Option<SocketFile>)> {
+    ) -> io::Result<(BoundSocket, String, Option<SocketFile>)> {
         let no_forks = no_forks();
         match address {
             ListenAddress::Tcp(address) => {
-                let listener = ClosedInChildren::new(StdTcpListener::bind(address)?, &no_forks);
+                let listener = ClosedInChildren::new(bind_tcp(address)?, &no_forks);
                 set_backlog(listener.as_fd(), BACKLOG)?;
                 listener.set_nonblocking(true)?;
                 let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
-                Ok((Bound::Tcp(listener), url, None))
+                Ok((BoundSocket::Tcp(listener), url, None))
             }
             ListenAddress::Unix(path) => {
                 let listener = ClosedInChildren::new(bind_unix(path)?, &no_forks);
                 let file = SocketFile::find(path)?;
                 listener.set_nonblocking(true)?;
                 let url = format!("unix:{}", path.display());
-                Ok((Bound::Unix(listener), url, Some(file)))
+                Ok((BoundSocket::Unix(listener), url, Some(file)))
             }
         }
     }
 }
 
-/// Takes the place of a socket on which no process listens any more, and of nothing else.
+/// Binds `HOST:PORT`, or all interfaces for `:PORT`: `[::]`, which also accepts IPv4, or `0.0.0.0` if the kernel has no
+/// IPv6.
+fn bind_tcp(address: &str) -> io::Result<StdTcpListener> {
+    bind_with(address, |address| StdTcpListener::bind(address))
+}
+
+fn bind_with<T>(address: &str, bind: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
+    let Some(port) = address.strip_prefix(':') else {
+        return bind(address);
+    };
+    match bind(&format!("[::]:{port}")) {
+        // NOTE: socket(2) fails in this way if the kernel has no IPv6, as with `ipv6.disable=1`.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            bind(&format!("0.0.0.0:{port}"))
+        }
+        result => result,
+    }
+}
+
+/// Binds a Unix socket. A socket file on which no process listens is replaced; any other file is an error.
 fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
     match StdUnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -67,13 +86,13 @@ fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
     }
 }
 
-/// The file of a Unix socket. It is removed when this is dropped, unless another exporter has its path by then.
+/// The file of a Unix socket. It is removed when this is dropped, unless another exporter has replaced it.
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: FileIdentity,
 }
 
-/// Device, inode and, where the file system has it, the time of creation: inode numbers are used again.
+/// Device, inode number and, if the file system has it, creation time: inode numbers are reused.
 type FileIdentity = (u64, u64, Option<SystemTime>);
 
 fn identity(path: &Path) -> io::Result<FileIdentity> {
@@ -95,14 +114,14 @@ impl Drop for SocketFile {
     }
 }
 
-/// A listening socket in the runtime.
-pub(super) trait Listener {
+/// A listening socket of the runtime.
+pub(super) trait ListeningSocket {
     type Stream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
 }
 
-impl Listener for TcpListener {
+impl ListeningSocket for TcpListener {
     type Stream = TcpStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
@@ -110,7 +129,7 @@ impl Listener for TcpListener {
     }
 }
 
-impl Listener for UnixListener {
+impl ListeningSocket for UnixListener {
     type Stream = UnixStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
@@ -118,8 +137,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// Accepts a connection that forked children close. Forks wait for the moment between the two.
-pub(super) fn poll_accept<L: Listener<Stream: AsFd>>(
+/// Accepts a connection, which forked children close. Forks are delayed until it is registered.
+pub(super) fn poll_accept<L: ListeningSocket<Stream: AsFd>>(
     listener: &L,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<ClosedInChildren<L::Stream>>> {
@@ -132,13 +151,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_interfaces_are_bound_by_ipv4_without_ipv6() {
+        let bind = |address: &str, ipv6: Option<i32>| {
+            bind_with(address, |tried| match ipv6 {
+                Some(error) if tried.starts_with("[::]") => {
+                    Err(io::Error::from_raw_os_error(error))
+                }
+                _ => Ok(tried.to_owned()),
+            })
+        };
+        assert_eq!(bind(":80", None).unwrap(), "[::]:80");
+        assert_eq!(bind(":80", Some(libc::EAFNOSUPPORT)).unwrap(), "0.0.0.0:80");
+        // A port that is in use, and an address that names IPv6, have no fallback.
+        for (address, error) in [(":80", libc::EADDRINUSE), ("[::]:80", libc::EAFNOSUPPORT)] {
+            assert_eq!(bind(address, Some(error)).unwrap_err().raw_os_error(), Some(error));
+        }
+    }
+
+    #[test]
     fn the_socket_of_a_successor_is_not_removed() {
         let path = std::env::temp_dir().join(format!("multiprom-socket-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let address = ListenAddress::Unix(path.clone());
-        let (bound, _, file) = Bound::new(&address, "/metrics").unwrap();
+        let (bound, _, file) = BoundSocket::new(&address, "/metrics").unwrap();
         drop(bound);
-        let (successor, _, other_file) = Bound::new(&address, "/metrics").unwrap();
+        let (successor, _, other_file) = BoundSocket::new(&address, "/metrics").unwrap();
         drop(file);
         assert!(StdUnixStream::connect(&path).is_ok());
         drop(other_file);

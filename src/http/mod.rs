@@ -1,31 +1,36 @@
-//! The exporter: answers scrapes over HTTP/1.1.
+//! The exporter: serves scrapes over HTTP/1.1.
 //!
-//! It runs on a thread of its own and needs no runtime from the host. Each scrape gathers anew; a
-//! gatherer that panics costs that scrape, which is answered with status 500, or broken off where it has begun.
+//! An [`Exporter`] runs on a thread of its own and needs no async runtime of the host program. Every scrape gathers
+//! anew. If a gatherer panics, the response has status 500, or is aborted if it has already begun.
 //!
-//! Responses of more than 320 KiB are sent while they are gathered, and requests for the same exposition that come at the same
-//! time share one gathering. Clients that read slowly hold up nobody: sources wait for them for a quarter of a second in
-//! all; then the rest is gathered into memory, 16 MiB for all responses together, beyond which the response that is
-//! furthest behind is broken off if others wait. A client that reads less than 128 KiB in 15 seconds, or takes 120 seconds for
-//! a response, is dropped. At 256 connections the idlest one is closed for a new one.
-//! [`ExporterMetrics`] counts them.
+//! `Accept` selects the [format](crate::exposition::negotiate), `Accept-Encoding` gzip or (with the feature `zstd`) zstd,
+//! and `?name[]=NAME` the samples of a name, before any escaping.
 //!
-//! `Accept` picks the [format](crate::exposition::negotiate), `Accept-Encoding` gzip or zstd, `?name[]=NAME` the samples
-//! of some names, which are those before any escaping.
+//! # Slow clients and limits
+//!
+//! Responses of more than 320 KiB are sent while they are gathered. Simultaneous requests for the same exposition share
+//! one gathering. Slow clients do not delay other scrapes: gatherings wait for clients for at most a quarter of a second
+//! in total, and then queue the rest of the response in memory. All queued responses together take at most 16 MiB; if
+//! other clients wait at this limit, the slow response with the most queued bytes is aborted.
+//!
+//! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections
+//! the one that has been idle for the longest time is closed for a new one. [`ExporterMetrics`] counts dropped
+//! connections.
 
 mod address;
 mod body;
-mod compress;
+mod coding;
 mod connection;
 mod connections;
 mod dropped;
+mod encode;
 mod filter;
 mod handler;
 mod listener;
 mod queue;
+mod request;
 mod server;
 mod stream;
-mod wanted;
 
 pub use address::ListenAddress;
 pub use dropped::ExporterMetrics;

@@ -1,4 +1,4 @@
-//! Listens, and runs the connections.
+//! The exporter: its threads, its socket, and how it starts and stops.
 
 use std::io;
 use std::mem;
@@ -12,21 +12,21 @@ use super::address::ListenAddress;
 use super::connections::Connections;
 use super::dropped::{Dropped, ExporterMetrics};
 use super::handler::Handler;
-use super::listener::{Bound, SocketFile};
+use super::listener::{BoundSocket, SocketFile};
 use super::queue::Queues;
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
-/// Threads that gather.
+/// The maximum number of threads that gather.
 const MAX_GATHERING: usize = 8;
-/// How long threads that gather may take when the exporter has stopped.
+/// How long gathering threads may still run when the exporter has stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An exporter that runs in the background until it is stopped or dropped.
 ///
-/// It is that of the process that started it: a forked child has neither its threads nor its sockets, and a child
-/// that drops its copy stops nothing. All signals are blocked in its threads, on which sources are gathered.
+/// It belongs to the process that started it: a forked child has neither its threads nor its sockets, and dropping the
+/// child's copy stops nothing. All signals are blocked in its threads, which gather the sources.
 ///
 /// ```
 /// use multiprom::{Registry, http::Exporter};
@@ -44,7 +44,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter of one gatherer, usually a [`Registry`](crate::Registry).
+    /// A builder of an exporter of `source`, usually a [`Registry`](crate::Registry).
     pub fn builder(source: impl Gatherer + Send + Sync + 'static) -> ExporterBuilder {
         ExporterBuilder {
             source: Box::new(source),
@@ -54,12 +54,12 @@ impl Exporter {
         }
     }
 
-    /// What to scrape, with the port that was picked; `unix:PATH` for a Unix socket.
+    /// The URL to scrape, with the port that was selected; `unix:PATH` for a Unix socket.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Stops accepting, and waits for the requests that are being answered, 5 seconds at most.
+    /// Stops accepting, and waits for the responses that are in progress, for at most 5 seconds.
     pub fn stop(mut self) {
         self.end();
     }
@@ -69,14 +69,15 @@ impl Exporter {
             return;
         };
         if !thread.is_here() {
-            // The parent's: the file, and the runtime that a message would wake, whose locks may be held.
+            // The socket file belongs to the parent. So does the runtime, whose locks may be held: a message would wake
+            // it.
             mem::forget((self.socket.take(), self.stop.take()));
             return;
         }
-        // While the socket is open, its file is no other one that has the same inode number.
+        // The file is removed while the socket is open, so that its inode number cannot have been reused.
         drop(self.socket.take());
         if let Some(stop) = self.stop.take() {
-            // OK because a server that has ended already needs no stopping.
+            // OK because sending fails only if the server has already ended.
             let _ = stop.send(());
         }
         thread.join();
@@ -89,8 +90,8 @@ impl Drop for Exporter {
     }
 }
 
-/// Sets up an [`Exporter`].
-#[must_use = "an exporter begins with `start`"]
+/// Configures an [`Exporter`].
+#[must_use = "an exporter is started by `start`"]
 pub struct ExporterBuilder {
     source: Box<dyn Gatherer + Send + Sync>,
     listen: ListenAddress,
@@ -99,19 +100,19 @@ pub struct ExporterBuilder {
 }
 
 impl ExporterBuilder {
-    /// Where to listen; `127.0.0.1:9464` by default.
+    /// Sets the address to listen on; `127.0.0.1:9464` by default.
     pub fn listen(mut self, address: ListenAddress) -> ExporterBuilder {
         self.listen = address;
         self
     }
 
-    /// The path of the exposition; `/metrics` by default.
+    /// Sets the path of the exposition; `/metrics` by default.
     pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
         self.telemetry_path = path.into();
         self
     }
 
-    /// Has the exporter count what it drops in these metrics; otherwise nobody sees it.
+    /// Counts dropped connections in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> ExporterBuilder {
         self.dropped = Arc::clone(&metrics.0);
         self
@@ -121,9 +122,8 @@ impl ExporterBuilder {
     ///
     /// # Errors
     ///
-    /// Of kind [`Listen`](ErrorKind::Listen) where the address cannot be bound,
-    /// [`Usage`](ErrorKind::Usage) for a path without a leading slash, and [`Io`](ErrorKind::Io) where no
-    /// thread can be started.
+    /// Of kind [`Listen`](ErrorKind::Listen) if the address cannot be bound, [`Usage`](ErrorKind::Usage) if the path has
+    /// no leading slash, and [`Io`](ErrorKind::Io) if no thread can be started.
     pub fn start(self) -> Result<Exporter> {
         if !self.telemetry_path.starts_with('/') {
             let message = format!("telemetry path `{}` must begin with /", self.telemetry_path);
@@ -134,7 +134,7 @@ impl ExporterBuilder {
             Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
         };
         let (bound, url, socket) =
-            Bound::new(&self.listen, &self.telemetry_path).map_err(refuse)?;
+            BoundSocket::new(&self.listen, &self.telemetry_path).map_err(refuse)?;
         let failed = |error| Error::new(ErrorKind::Io, error);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -158,17 +158,17 @@ impl ExporterBuilder {
     }
 }
 
-async fn serve(bound: Bound, connections: Connections, stopped: oneshot::Receiver<()>) {
+async fn serve(bound: BoundSocket, connections: Connections, stopped: oneshot::Receiver<()>) {
     let accepting = async {
-        // A listener that the runtime refuses leaves an exporter that answers nothing until it is
-        // stopped; both calls fail only without a reactor, and one is running here.
+        // If `from_std` fails, the exporter accepts nothing until it is stopped. It fails only without a reactor, and one
+        // is running here.
         match bound {
-            Bound::Tcp(listener) => {
+            BoundSocket::Tcp(listener) => {
                 if let Ok(listener) = listener.try_map(TcpListener::from_std) {
                     connections.accept_all(&*listener).await;
                 }
             }
-            Bound::Unix(listener) => {
+            BoundSocket::Unix(listener) => {
                 if let Ok(listener) = listener.try_map(UnixListener::from_std) {
                     connections.accept_all(&*listener).await;
                 }

@@ -1,4 +1,4 @@
-//! The stream of a connection: its client must read at a least rate, and what it does is noted.
+//! The stream of a connection, which enforces a minimum rate of reading and records the progress.
 
 use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream as StdTcpStream;
@@ -13,45 +13,46 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
-use super::dropped::Reason;
+use super::dropped::DropReason;
 use crate::background::{ClosedInChildren, no_forks};
 
-/// How long a client may take to read [`MIN_WINDOW_LEN`] from when it is first waited for. The kernel tells of room when a third
-/// of its buffer is free, and frees it by packets of up to 64 KiB, so a shorter window would be no measure.
+/// How long a client may take to read [`MIN_WINDOW_LEN`], from the first write that waits for it. The kernel reports room
+/// when a third of its buffer is free, and frees the buffer in packets of up to 64 KiB, so a shorter window would not
+/// measure the rate.
 pub(super) const WINDOW: Duration = Duration::from_secs(15);
-/// The least that a client must read in a window, in bytes: 8.5 KiB/s. At that rate no response of more than
-/// 1 MiB would be complete within [`RESPONSE_TIMEOUT`](super::connection), and shorter ones fit into the kernel's buffer.
+/// The minimum number of bytes that a client must read in a window: 8.5 KiB/s. At this rate no response of more than
+/// 1 MiB would be complete within the response timeout, and shorter ones fit into the kernel's buffer.
 const MIN_WINDOW_LEN: usize = 128 * 1024;
 
-/// A socket of a client.
+/// A socket that is connected to a client.
 pub(super) trait Socket: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
-    /// Has the kernel throw away what is not sent when the socket is closed, and tell the client that it is.
+    /// Makes closing the socket discard unsent bytes and reset the connection.
     fn discard_unsent(&self);
 }
 
 impl Socket for TcpStream {
     fn discard_unsent(&self) {
-        // NOTE: the kernel keeps up to 4 MiB for each closed socket until the client has read them.
-        // OK because the older name of `set_zero_linger` does the same, and nothing waits where the time is zero.
+        // NOTE: the kernel otherwise keeps up to 4 MiB for each closed socket until the client has read them.
+        // OK because `set_zero_linger` does the same, and closing does not wait if the time is zero.
         #[allow(
             deprecated,
-            reason = "the new name is not in every version of tokio that is allowed"
+            reason = "`set_zero_linger` is missing in older versions of tokio that are allowed"
         )]
         let _ = self.set_linger(Some(Duration::ZERO));
     }
 }
 
 impl Socket for UnixStream {
-    /// What is not read goes with the client's end.
+    /// Does nothing: the kernel frees unread bytes when the client closes its end.
     fn discard_unsent(&self) {}
 }
 
-/// A stream on which a write fails when its client reads too slowly.
+/// A stream whose writes fail if the client reads too slowly.
 pub(super) struct ClientStream<S: Socket> {
     socket: ClosedInChildren<S>,
     connection: Arc<Connection>,
     window_duration: Duration,
-    /// How much was written in the current window; `None` outside of one.
+    /// The number of bytes written in the current window; `None` outside of a window.
     window: Option<usize>,
     /// The end of the current window.
     end: Pin<Box<Sleep>>,
@@ -67,7 +68,7 @@ impl<S: Socket> ClientStream<S> {
         ClientStream { socket, connection, window_duration, window: None, end }
     }
 
-    /// What a write comes to that may wait no longer than the current window. `bytes` are what was to be written.
+    /// Limits how long a write of `bytes` may be pending to the end of the current window.
     fn limited(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -93,11 +94,11 @@ impl<S: Socket> ClientStream<S> {
                 return Ok(count);
             }
             if count == bytes.len() {
-                // There may be more room than there was to write.
+                // Room may be left, so the rate is unknown.
                 self.window = None;
                 return Ok(count);
             }
-            self.connection.drop_for(Reason::Slow);
+            self.connection.drop_for(DropReason::Slow);
             Err(io::ErrorKind::TimedOut.into())
         }))
     }
@@ -108,14 +109,14 @@ impl<S: Socket> ClientStream<S> {
         self.window = total.filter(|total| *total < MIN_WINDOW_LEN);
     }
 
-    /// Writes into what room there is.
+    /// Writes as much as the kernel's buffer has room for, also if it has not reported any.
     ///
-    /// NOTE: Linux tells of room when a third of the buffer is free, which may be more than a megabyte; a client that
-    /// reads slowly has made room long before.
+    /// NOTE: Linux reports room when a third of the buffer is free, which may be more than a megabyte; a slow client has
+    /// made some room long before.
     /// See: `sk_stream_write_space` in `net/core/stream.c`.
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let _no_forks = no_forks();
-        // OK because the system call is the same for every kind of socket.
+        // OK because writing is the same system call for all kinds of sockets.
         let mut socket = StdTcpStream::from(self.socket.as_fd().try_clone_to_owned()?);
         socket.write(bytes)
     }
@@ -123,7 +124,7 @@ impl<S: Socket> ClientStream<S> {
 
 impl<S: Socket> Drop for ClientStream<S> {
     fn drop(&mut self) {
-        if self.connection.is_broken_off() {
+        if self.connection.is_aborted() {
             self.socket.discard_unsent();
         }
     }
@@ -168,7 +169,7 @@ impl<S: Socket> AsyncWrite for ClientStream<S> {
         self.socket.is_write_vectored()
     }
 
-    /// Called when everything is written that there is so far.
+    /// Called when all bytes so far are written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.window = None;
         self.connection.flushed();
@@ -189,7 +190,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(50);
 
-    /// Runs with a connection whose buffer is full, and its client.
+    /// Runs a test with a connection whose buffer is full, and its client.
     fn with_full_buffer(run: impl AsyncFnOnce(ClientStream<UnixStream>, StdUnixStream)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -212,7 +213,7 @@ mod tests {
         poll_fn(|context| Poll::Ready(Pin::new(&mut *stream).poll_write(context, b"x"))).await
     }
 
-    /// Reads so many pieces of 4 KiB.
+    /// Reads `pieces` times 4 KiB.
     fn read(client: &mut StdUnixStream, pieces: usize) {
         for _ in 0..pieces {
             client.read_exact(&mut [0; 4096]).unwrap();
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_nothing_ends_the_writing() {
+    fn a_write_fails_if_the_client_reads_nothing_in_a_window() {
         with_full_buffer(async |mut stream, _client| {
             let error = write(&mut stream, b"x").await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -228,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_too_little_in_a_window_ends_the_writing() {
+    fn a_write_fails_if_the_client_reads_too_little_in_a_window() {
         with_full_buffer(async |mut stream, mut client| {
-            // Less than there is to write, and less than it must take.
+            // Less than is to be written, and less than the minimum.
             read(&mut client, 4);
             let error = write(&mut stream, &vec![0; MIN_WINDOW_LEN]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -238,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_makes_room_for_everything_is_waited_for() {
+    fn a_write_continues_if_the_client_makes_room_for_all_of_it() {
         with_full_buffer(async |mut stream, mut client| {
             for _ in 0..3 {
-                // Too little for the kernel to tell of it.
+                // Too little for the kernel to report room.
                 read(&mut client, 1);
                 assert_eq!(write(&mut stream, &[0; 4096]).await.unwrap(), 4096);
             }
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn each_window_has_the_whole_time() {
+    fn each_window_has_its_full_duration() {
         with_full_buffer(async |mut stream, mut client| {
             assert!(poll_write(&mut stream).await.is_pending());
             client.set_nonblocking(true).unwrap();

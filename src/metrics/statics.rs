@@ -45,6 +45,8 @@ use crate::store::set_once::SetOnce;
 /// count(&hits);
 /// assert_eq!(HITS.get(), 3.0);
 /// ```
+// The slot comes first, as its value does in it.
+#[repr(C)]
 pub struct Static<T: Declared> {
     slot: SetOnce<T>,
     name: &'static str,

@@ -13,6 +13,8 @@ mod mode;
 pub(crate) mod name;
 mod native;
 pub(crate) mod number;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
+pub(crate) mod own_metrics;
 mod rendered;
 mod sample_names;
 mod unit;

@@ -1,5 +1,5 @@
-//! A collector that has seen a directory before gives what a new one gives, whatever happened in between; and what
-//! it gives is a valid exposition, whatever is in the directory.
+//! Property test: a collector with a cache exports the same as a new one, after any sequence of events in a directory. The
+//! exposition is valid whatever the directory holds.
 
 use std::collections::HashSet;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::file::name::{FileKind, WriterId};
 use crate::file::writer::{FileAccess, Room, SeriesWriter};
 use crate::model::{Collector as _, FamilyIndex, FamilyMetadata, FamilySink, GaugeMode, Sample};
 
-/// Something that happens to a directory.
+/// An event in a directory.
 #[derive(Clone, Debug)]
 enum Event {
     /// A worker appends entries with these names and values.
@@ -33,11 +33,11 @@ enum Event {
         entry: usize,
         value: f64,
     },
-    /// A worker lets go of its files.
+    /// A worker closes its files.
     End {
         worker: usize,
     },
-    /// The Python client writes a file with these names and values, in place of what has its name.
+    /// The Python client writes a file with these names and values. It replaces a file of the same name.
     Python {
         dir: usize,
         pid: usize,
@@ -62,7 +62,7 @@ enum Event {
         dir: usize,
         all: bool,
     },
-    /// Nothing, for long enough that files count as settled.
+    /// Nothing happens for so long that files count as settled.
     Rest,
 }
 
@@ -102,7 +102,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 1..14)
 }
 
-/// The key of one of twelve series, which differ by kind; some have help texts of their own.
+/// The key of one of twelve series per kind. Some have help texts of their own.
 fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
     // Some gauges and counters have the names of samples of other families.
     let suffix = match kind {
@@ -128,7 +128,7 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
         }
         FileKind::Gauge(_) => family.clone(),
     };
-    // Families of one name and several types clash, and there help texts do.
+    // Families with one name and several types conflict, and so do their help texts.
     let family_name = if name.is_multiple_of(5) { family } else { format!("{kind}_{family}") };
     let sample = sample.replacen(&format!("family{}{suffix}", name % 3), &family_name, 1);
     let help = if name.is_multiple_of(4) { "Some." } else { "Other." };
@@ -138,12 +138,12 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
 }
 
 /// A file of a worker, with the cells of its entries.
-type Written = (SeriesWriter, Vec<SampleCells>);
+type WorkerFile = (SeriesWriter, Vec<SampleCells>);
 
 struct World {
     dirs: [PathBuf; DIRS],
     /// By worker and kind.
-    writers: Vec<Vec<Option<Written>>>,
+    writers: Vec<Vec<Option<WorkerFile>>>,
     ids: u32,
 }
 
@@ -167,13 +167,13 @@ impl World {
         self.files().into_iter().nth(file)
     }
 
-    fn happen(&mut self, event: &Event) {
+    fn apply(&mut self, event: &Event) {
         match event {
             Event::Record { worker, kind, entries } => {
                 let slot = &mut self.writers[*worker][*kind];
                 if slot.is_none() {
                     self.ids += 1;
-                    // The names of the first two are equal, in two directories.
+                    // The first two workers have equal names, in two directories.
                     let (dir, process) = (&self.dirs[worker % DIRS], worker / DIRS);
                     let mut id = WriterId::new(&process.to_string(), self.ids);
                     let writer =
@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// A file that no writer of this test has mapped: those would fault.
+    /// A file that no writer of this test has mapped: a truncation would raise SIGBUS in the writer.
     fn python(&self, file: usize) -> Option<PathBuf> {
         let is_own = |path: &Path| path.to_str().is_some_and(|path| path.contains('-'));
         let path = self.pick(file)?;
@@ -281,23 +281,24 @@ enum Flags {
     Label,
     /// A label of series is that of processes.
     PidLabel,
-    /// All gauges are shown by process.
+    /// All gauges are exported by process.
     Mode,
 }
 
-/// What a collector gives, and what it skips.
-struct Watch {
+/// A collector, and the problems that it reports.
+struct Observed {
     collector: MultiProcessCollector,
     problems: Arc<Mutex<Vec<String>>>,
 }
 
-impl Watch {
-    fn new(dirs: &[PathBuf], flags: Flags) -> Watch {
+impl Observed {
+    fn new(dirs: &[PathBuf], flags: Flags) -> Observed {
         let problems = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&problems);
+        let reported = Arc::clone(&problems);
         let builder = MultiProcessCollector::builder();
         let builder = dirs.iter().fold(builder, MultiProcessCollectorBuilder::directory);
-        let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+        let builder =
+            builder.on_problem(move |error| reported.lock().unwrap().push(error.to_string()));
         let builder = match flags {
             Flags::None => builder,
             Flags::Mapped => builder.map_files().unwrap(),
@@ -305,36 +306,36 @@ impl Watch {
             Flags::PidLabel => builder.pid_label("label"),
             Flags::Mode => builder.gauge_mode(|_| Some(GaugeMode::All)),
         };
-        Watch { collector: builder.build().unwrap(), problems }
+        Observed { collector: builder.build().unwrap(), problems }
     }
 
-    fn look(&self) -> (Vec<String>, Vec<String>) {
-        let mut page = Page::default();
+    fn scrape(&self) -> (Vec<String>, Vec<String>) {
+        let mut page = CheckedPage::default();
         self.collector.collect(&mut page);
-        // Behind the merged families come those of the collector, with ages and counts of errors.
+        // The collector's own metrics follow the merged families. They include ages and error counts.
         let end = page.lines.iter().position(|line| line.contains("\"multiprom_")).unwrap();
         page.lines.truncate(end);
         (page.lines, std::mem::take(&mut self.problems.lock().unwrap()))
     }
 }
 
-/// What a collector gives; checks that no series is repeated, and that no two families have a name in common.
+/// The exported lines. Checks that no series is repeated, and that no two families have a name in common.
 #[derive(Default)]
-struct Page {
+struct CheckedPage {
     lines: Vec<String>,
     families: FamilyIndex<()>,
     family: String,
     series: HashSet<String>,
 }
 
-/// A label value without what tells equal processes from one another, which depends on who was there first.
+/// A label value without the parts that distinguish equal processes, which depend on the order in which they were seen.
 fn process_of(value: &str) -> &str {
     let value = value.rsplit('/').next().unwrap_or(value);
     let value = value.split('#').next().unwrap_or(value);
     value.split('-').next().unwrap_or(value)
 }
 
-impl FamilySink for Page {
+impl FamilySink for CheckedPage {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
         let is_free = !self.families.find_colliding(head.name, head.metric_type, |_, _, ()| true);
         assert!(is_free, "{head:?} after {:#?}", self.lines);
@@ -354,14 +355,14 @@ impl FamilySink for Page {
 }
 
 proptest! {
-    // More of them in `scripts/soak`.
+    // `scripts/soak` runs more cases.
     #[test]
-    fn what_is_known_gives_what_a_new_collector_gives(
+    fn a_cached_scrape_exports_what_a_new_collector_exports(
         events in events(),
         flags in proptest::sample::select(vec![Flags::Label, Flags::PidLabel, Flags::Mode]),
     ) {
         let dirs = ["a", "b"].map(|name| {
-            let name = format!("multiprom-histories-{}-{name}", std::process::id());
+            let name = format!("multiprom-cached-scrapes-{}-{name}", std::process::id());
             std::env::temp_dir().join(name)
         });
         for dir in &dirs {
@@ -369,15 +370,15 @@ proptest! {
             fs::create_dir(dir).unwrap();
         }
         let mut world = World::new(dirs.clone());
-        let known = [Flags::None, Flags::Mapped, flags].map(|flags| Watch::new(&dirs, flags));
+        let cached = [Flags::None, Flags::Mapped, flags].map(|flags| Observed::new(&dirs, flags));
         for event in &events {
-            world.happen(event);
-            let new = Watch::new(&dirs, Flags::None).look();
-            for known in &known[..2] {
-                prop_assert_eq!(known.look(), new.clone(), "after {:?}", event);
+            world.apply(event);
+            let new = Observed::new(&dirs, Flags::None).scrape();
+            for collector in &cached[..2] {
+                prop_assert_eq!(collector.scrape(), new.clone(), "after {:?}", event);
             }
-            let new = Watch::new(&dirs, flags).look();
-            prop_assert_eq!(known[2].look(), new, "after {:?} with {:?}", event, flags);
+            let new = Observed::new(&dirs, flags).scrape();
+            prop_assert_eq!(cached[2].scrape(), new, "after {:?} with {:?}", event, flags);
         }
     }
 }

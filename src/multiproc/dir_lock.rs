@@ -1,8 +1,8 @@
 //! The lock that one compactor of a directory holds at a time.
 //!
-//! It is a lock on the directory itself: one on a file in it could be removed, and two compactors would hold
-//! two files. Everything that a compactor opens, renames and removes is named relative to the directory that
-//! it has locked, so that a directory that takes its place is not touched.
+//! The directory itself is locked: a lock file in it could be removed, and two compactors would lock two files. A compactor
+//! names everything that it opens, renames and removes relative to the locked directory, so it never changes a
+//! directory that has replaced it.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +11,10 @@ use std::path::Path;
 use crate::background::{ClosedInChildren, no_forks};
 use crate::file::place;
 
-/// Held until it is dropped.
+/// The lock on a directory, held until it is dropped.
 pub(super) struct CompactorLock {
-    /// A child that is forked in the middle of a pass closes its copy, which would keep the lock when this process
-    /// is killed.
+    /// A child that is forked during a pass closes its copy, which would otherwise hold the lock after this process is
+    /// killed.
     dir: ClosedInChildren<File>,
 }
 
@@ -25,7 +25,7 @@ impl CompactorLock {
         Ok(CompactorLock { dir })
     }
 
-    /// Takes the lock alone; `None` where another compactor or a reader has it.
+    /// Takes the lock exclusively; `None` if another compactor or a reader holds it.
     pub(super) fn try_take(dir: &Path) -> io::Result<Option<CompactorLock>> {
         let lock = CompactorLock::open(dir)?;
         match fs2::FileExt::try_lock_exclusive(&*lock.dir) {
@@ -35,14 +35,15 @@ impl CompactorLock {
         }
     }
 
-    /// Keeps compactors away, if it can be done at once: one that was stopped would be waited for in vain.
+    /// Locks compactors out; `None` if one holds the lock. Does not wait, because a compactor that is stopped would never
+    /// release it.
     pub(super) fn try_share(dir: &Path) -> Option<CompactorLock> {
         let lock = CompactorLock::open(dir).ok()?;
         fs2::FileExt::try_lock_shared(&*lock.dir).ok()?;
         Some(lock)
     }
 
-    /// The directory that is locked, whatever has its path by now.
+    /// The locked directory. Another one may have its path now.
     pub(super) fn dir(&self) -> &File {
         &self.dir
     }
@@ -50,7 +51,7 @@ impl CompactorLock {
 
 impl Drop for CompactorLock {
     fn drop(&mut self) {
-        // The child of a raw `clone` may have a copy of the descriptor. OK because closing it unlocks else.
+        // Needed if the child of a raw `clone` has a copy of the descriptor. OK because otherwise closing unlocks.
         let _ = fs2::FileExt::unlock(&*self.dir);
     }
 }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_compactor_or_many_readers_have_the_lock() {
+    fn one_compactor_or_many_readers_hold_the_lock() {
         let dir = std::env::temp_dir().join(format!("multiprom-lock-dir-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir).unwrap();

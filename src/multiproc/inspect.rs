@@ -1,100 +1,43 @@
-//! The files of a multiprocess directory.
+//! Describes the files of a multiprocess directory, for tools.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fmt;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::archive_file::ArchiveFile;
+use super::listing::{ListedIn, retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
-use super::skipped::UNKNOWN_NAME;
+use super::skipped::{SkipCause, UNKNOWN_NAME};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::archive::RETIRED_DIR;
+use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR};
+use crate::file::layout::Layout;
 use crate::file::name::{FileName, IdKind};
-use crate::file::place::{self, PlaceError};
+use crate::file::place;
 use crate::file::reader::{self, Reader};
-use crate::model::GaugeMode;
+use crate::model::{GaugeMode, MetricType};
 
-/// The names that may be those of series files, in order: they end in `.db` and are not hidden.
-pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let bytes = name.as_bytes();
-        if bytes.ends_with(b".db") && !bytes.starts_with(b".") {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    // One that goes and comes again while the directory is read may be listed twice.
-    names.dedup();
-    Ok(names)
-}
-
-/// The same of the directory for retired files, which may be missing, and is not followed where it is a link.
-pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
-    match fs::symlink_metadata(retired) {
-        Ok(metadata) if metadata.is_dir() => match series_names(retired) {
-            // A reset has removed it in between.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            names => names,
-        },
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// What directories are called in labels: by their paths, and no two alike, although paths need not be UTF-8.
-pub(super) fn names(dirs: &[PathBuf]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::with_capacity(dirs.len());
-    for dir in dirs {
-        let path = dir.display().to_string();
-        let numbered = (2..).map(|number| format!("{path}#{number}"));
-        let mut free = std::iter::once(path.clone()).chain(numbered);
-        names.extend(free.find(|name| !names.contains(name)));
-    }
-    names
-}
-
-/// Whether a directory may be on a file system on which nothing was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileSystems {
-    Supported,
-    Any,
-}
-
-/// Checks that a path is a directory that can be listed.
-pub(super) fn check(dir: &Path, allowed: FileSystems) -> Result<()> {
-    let missing = |error| Error::at(ErrorKind::Directory, dir, error);
-    fs::read_dir(dir).map(drop).map_err(missing)?;
-    match place::check(dir) {
-        Err(cause @ PlaceError::FileSystem(_)) if allowed == FileSystems::Supported => {
-            Err(Error::at(ErrorKind::Unsupported, dir, cause))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What is known of one file of a multiprocess directory.
+/// A series file of a multiprocess directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FileInfo {
     /// The path.
     pub path: PathBuf,
-    /// `counter`, `gauge`, `histogram` or `summary`; `None` where the name is not that of a series
-    /// file.
-    pub metric_type: Option<&'static str>,
-    /// The gauge mode.
-    pub mode: Option<&'static str>,
-    /// Which process wrote it: the pid, or what the writer uses in its place.
+    /// The type of the metrics in the file; `None` if the name is not that of a series file.
+    pub metric_type: Option<MetricType>,
+    /// The mode of the gauges in the file.
+    pub mode: Option<GaugeMode>,
+    /// The process that wrote the file: its pid, or the name that it has chosen.
     pub id: String,
     /// Whether it is a file of the Python client that waits for its compaction.
     pub is_retired: bool,
     /// Whether that process lives.
     pub liveness: Liveness,
-    /// `own`, `L0` to `L3` for the layouts of the Python client, or `empty`; `None` where it cannot be
-    /// read.
-    pub layout: Option<&'static str>,
-    /// Entries that can be read.
+    /// The layout of the entries; `None` if the file cannot be read.
+    pub layout: Option<FileLayout>,
+    /// How many entries can be read.
     pub entries: usize,
     /// Bytes in use.
     pub used: u64,
@@ -104,40 +47,89 @@ pub struct FileInfo {
     pub error: Option<Error>,
 }
 
-/// Looks at every series file of a multiprocess directory, in the order of names, retired ones last.
+/// The layout of the entries in a series file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileLayout {
+    /// The file has no entries yet.
+    Empty,
+    /// That of the Python client up to 0.3.1.
+    L0,
+    /// That of the Python client from 0.4.0 to 0.15.0.
+    L1,
+    /// That of the Python client 0.16.0 and 0.17.
+    L2,
+    /// That of the Python client since 0.18.0.
+    L3,
+    /// That of this crate.
+    Own,
+}
+
+impl FileLayout {
+    fn new(layout: Layout) -> FileLayout {
+        match layout {
+            Layout::Empty => FileLayout::Empty,
+            Layout::L0 => FileLayout::L0,
+            Layout::L1 => FileLayout::L1,
+            Layout::L2 => FileLayout::L2,
+            Layout::L3 => FileLayout::L3,
+            Layout::Own => FileLayout::Own,
+        }
+    }
+
+    /// `own`, `empty`, or `L0` to `L3`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FileLayout::Empty => "empty",
+            FileLayout::L0 => "L0",
+            FileLayout::L1 => "L1",
+            FileLayout::L2 => "L2",
+            FileLayout::L3 => "L3",
+            FileLayout::Own => "own",
+        }
+    }
+}
+
+impl fmt::Display for FileLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Describes every series file of a multiprocess directory, in the order of names, retired files last.
 ///
 /// # Errors
 ///
-/// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed. Files that cannot be
-/// read are in the list.
+/// Of kind [`Directory`](ErrorKind::Directory) if the directory cannot be listed. A file that cannot be read is in the
+/// list, with its error.
 pub fn list_files(dir: &Path) -> Result<Vec<FileInfo>> {
     list_files_by(dir, &mut Prober::default())
 }
 
-/// The same, where the prober may have more ways to ask.
+/// The same with a given prober, which may take leases in ways of its own.
 pub(crate) fn list_files_by(dir: &Path, prober: &mut Prober) -> Result<Vec<FileInfo>> {
     let failed = |dir: &Path, error| Error::at(ErrorKind::Directory, dir, error);
     let mut reader = Reader::default();
     let mut files = Vec::new();
     let names = series_names(dir).map_err(|error| failed(dir, error))?;
     prober.enter(dir, &place::open(dir).map_err(|error| failed(dir, error))?);
-    let mut list = |dir: &Path, names: &[OsString], is_retired| {
+    let mut list = |dir: &Path, names: &[OsString], listed_in| {
         let paths = names.iter().map(|name| dir.join(name));
-        files.extend(paths.filter_map(|it| inspect(it, is_retired, &mut reader, prober)));
+        files.extend(paths.filter_map(|it| inspect(it, listed_in, &mut reader, prober)));
     };
-    list(dir, &names, false);
+    list(dir, &names, ListedIn::Main);
     let retired = dir.join(RETIRED_DIR);
     let names = retired_names(&retired).map_err(|error| failed(&retired, error))?;
-    list(&retired, &names, true);
+    list(&retired, &names, ListedIn::Retired);
     Ok(files)
 }
 
-/// Looks at one series file, whose name tells what it holds.
+/// Describes one series file. Its name determines what it holds.
 ///
 /// # Errors
 ///
-/// Of kind [`SeriesFile`](ErrorKind::SeriesFile) where there is no such file. What is wrong with a file is
-/// told in [`FileInfo::error`].
+/// Of kind [`SeriesFile`](ErrorKind::SeriesFile) if there is no such file. An invalid file is no error:
+/// [`FileInfo::error`] describes the problem.
 pub fn inspect_file(path: impl AsRef<Path>) -> Result<FileInfo> {
     let path = path.as_ref();
     let mut prober = Prober::default();
@@ -148,26 +140,27 @@ pub fn inspect_file(path: impl AsRef<Path>) -> Result<FileInfo> {
     if let Ok(handle) = place::open(dir) {
         prober.enter(dir, &handle);
     }
-    inspect(path.to_owned(), false, &mut Reader::default(), &mut prober).ok_or_else(|| {
+    let info = inspect(path.to_owned(), ListedIn::Main, &mut Reader::default(), &mut prober);
+    info.ok_or_else(|| {
         let missing = io::Error::from(io::ErrorKind::NotFound);
         Error::at(ErrorKind::SeriesFile, path, missing)
     })
 }
 
-/// `None` for a file that was removed meanwhile.
+/// `None` for a file that was removed in between.
 fn inspect(
     path: PathBuf,
-    is_retired: bool,
+    listed_in: ListedIn,
     reader: &mut Reader,
     prober: &mut Prober,
 ) -> Option<FileInfo> {
     let name = path.file_name().and_then(OsStr::to_str).map(str::to_owned);
     let parsed = name.as_deref().and_then(FileName::parse);
     let mut info = FileInfo {
-        metric_type: parsed.map(|name| name.kind.metric_type().as_str()),
-        mode: parsed.and_then(|name| name.kind.mode()).map(GaugeMode::as_str),
+        metric_type: parsed.map(|name| name.kind.metric_type()),
+        mode: parsed.and_then(|name| name.kind.mode()),
         id: parsed.map_or_else(String::new, |name| name.writer(IdKind::Unique).to_owned()),
-        is_retired,
+        is_retired: listed_in == ListedIn::Retired,
         liveness: Liveness::Unknown,
         layout: None,
         entries: 0,
@@ -189,7 +182,7 @@ fn inspect(
     match read.and_then(|snapshot| Ok((snapshot.used, snapshot.entries()?))) {
         Ok((used, entries)) => {
             info.used = u64::from(used);
-            info.layout = Some(entries.layout().as_str());
+            info.layout = Some(FileLayout::new(entries.layout()));
             for entry in entries {
                 match entry {
                     Ok(_) => info.entries += 1,
@@ -200,8 +193,8 @@ fn inspect(
             }
             let id = parsed.map_or(IdKind::Chosen, |name| reader::id_kind(name, &file));
             let name = name.as_deref().unwrap_or_default();
-            let proof = Proof::of(id, is_retired);
-            info.liveness = prober.ask(name, &file, proof, Freshness::Recent).liveness();
+            let proof = Proof::of(id, listed_in);
+            info.liveness = prober.probe(name, &file, proof, Freshness::Recent).liveness();
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
     }
@@ -209,4 +202,89 @@ fn inspect(
         info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, UNKNOWN_NAME));
     }
     Some(info)
+}
+
+/// The archive of a multiprocess directory.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ArchiveInfo {
+    /// The path.
+    pub path: PathBuf,
+    /// How often the archive was written.
+    pub generation: u64,
+    /// When it was written last, in seconds since the Unix epoch.
+    pub written: f64,
+    /// How many entries can be read.
+    pub series: usize,
+    /// How many ended processes have gauges of mode `all` in it.
+    pub processes: usize,
+    /// The files whose values it holds and that still existed when it was written.
+    pub sources: Vec<String>,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Why the archive, or a part of it, cannot be read.
+    pub error: Option<Error>,
+}
+
+impl ArchiveInfo {
+    fn read(&mut self, archive: Archive<'_>) -> std::result::Result<(), ArchiveError> {
+        self.generation = archive.generation;
+        self.written = archive.written;
+        self.sources = archive.sources().map(str::to_owned).collect();
+        let mut ended = HashSet::new();
+        for section in archive.sections() {
+            let section = section?;
+            if section.ended > 0.0 {
+                ended.insert(section.name.process(IdKind::Unique));
+            }
+            self.processes = ended.len();
+            for entry in section.entries {
+                entry.map_err(|error| ArchiveError::EntryMalformed { error })?;
+                self.series += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Describes the archive of a multiprocess directory and checks each of its entries; `None` if there is no archive.
+///
+/// # Errors
+///
+/// Of kind [`SeriesFile`](ErrorKind::SeriesFile) if the archive cannot be opened. An invalid archive is no error:
+/// [`ArchiveInfo::error`] describes the problem.
+pub fn inspect_archive(dir: impl AsRef<Path>) -> Result<Option<ArchiveInfo>> {
+    let path = ArchiveFile::path(dir.as_ref());
+    let mut info = ArchiveInfo {
+        path,
+        generation: 0,
+        written: 0.0,
+        series: 0,
+        processes: 0,
+        sources: Vec::new(),
+        len: 0,
+        error: None,
+    };
+    match ArchiveFile::open(dir.as_ref()) {
+        Ok(None) => return Ok(None),
+        Ok(Some(archive)) => {
+            info.len = archive.len();
+            if let Err(error) = archive.decode().and_then(|archive| info.read(archive)) {
+                info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
+            }
+        }
+        Err(cause) => {
+            let is_invalid = match &cause {
+                SkipCause::Archive(_) => true,
+                SkipCause::Read(error) => error.is_no_file(),
+                _ => false,
+            };
+            let error = Error::at(ErrorKind::SeriesFile, &info.path, cause);
+            if !is_invalid {
+                return Err(error);
+            }
+            info.error = Some(error);
+        }
+    }
+    Ok(Some(info))
 }

@@ -3,18 +3,19 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::listing::ListedIn;
 use crate::file::name::IdKind;
 
 /// Whether the writer of a series file lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Liveness {
-    /// Its lock is held, or the file is open for writing.
+    /// The lock of the writer is held, or the file is open for writing.
     Alive,
-    /// Neither is the case. To a reader that the kernel grants no lease, which is one that neither owns the
-    /// file nor has CAP_LEASE, a free lock is enough once it has seen the lock of another writer in the
-    /// directory held.
+    /// The lock is free and no process has the file open for writing. A reader that neither owns the file nor has CAP_LEASE
+    /// cannot check the second condition: for it a free lock is enough once it has seen a held lock in the directory.
     Dead,
-    /// The kernel does not say. The file is neither compacted nor removed, and counts as that of a living
+    /// The kernel does not show it. The file is neither compacted nor removed, and counts as that of a living
     /// writer, except that the live gauges of a file of this crate whose lock is free are left out.
     Unknown,
 }
@@ -29,36 +30,36 @@ impl fmt::Display for Liveness {
     }
 }
 
-/// What proves the death of a file's writer.
+/// What proves that the writer of a file is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// A free lock and a read lease; the lock alone where no lease can be obtained. For files of multiprom, which
-    /// are locked before they have their name.
+    /// A free lock and a read lease, or the lock alone if no lease can be obtained: for files of multiprom, which are
+    /// locked before they get their name.
     LockAndLease,
-    /// A read lease, and nothing less: for files of the Python client, which takes no lock.
+    /// A read lease: for files of the Python client, which takes no lock, and for retired files.
     Lease,
 }
 
 impl Proof {
-    /// For a file whose id is of this kind, under the name that its writer gave it or under that of a retired file.
-    pub(super) fn of(id: IdKind, is_retired: bool) -> Proof {
-        match id {
-            IdKind::Unique if !is_retired => Proof::LockAndLease,
+    /// The proof for a file with an id of this kind.
+    pub(super) fn of(id: IdKind, listed_in: ListedIn) -> Proof {
+        match (id, listed_in) {
+            (IdKind::Unique, ListedIn::Main) => Proof::LockAndLease,
             _ => Proof::Lease,
         }
     }
 }
 
-/// What a [`Prober`](super::prober::Prober) found out about the writer of a file.
+/// What the kernel shows about the writer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Alive,
     /// Proven by a lease.
     Dead,
-    /// No lease can be obtained; the lock is free, in a directory where other locks are seen. Since when this
-    /// reader has seen the lock free and the file unchanged.
+    /// No lease can be obtained. The lock is free, in a directory in which a held lock was seen. The instant says since
+    /// when this reader has seen the lock free and the file unchanged.
     Released(Instant),
-    /// No lease can be obtained; the lock is free, in a directory where no lock was ever seen.
+    /// No lease can be obtained. The lock is free, in a directory in which no held lock was ever seen.
     Unlocked,
     Unknown,
 }

@@ -1,11 +1,11 @@
-//! Marks processes as dead: their live gauges leave the merge.
+//! Marks processes as dead: removes their live gauges.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::inspect::{retired_names, series_names};
+use super::listing::{ListedIn, retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,27 +18,26 @@ use crate::model::GaugeMode;
 
 /// Removes the live gauges of a process that has ended, as the Python client's function does.
 ///
-/// Acts on the files of this pid and no other, and on no file whose writer lives: a new process with the
-/// same pid is not harmed. Calling it again, or from two places at once, is no error. Nobody has to call it
-/// for this crate's collector, which sees the end of a process by itself; the Python client's does not.
+/// Removes files of this pid only, and none whose writer lives: a new process with the same pid is not affected. Calling
+/// it again, or from two places at once, is no error. This crate's collector does not need the call, because it
+/// detects the end of a process itself; that of the Python client does.
 ///
 /// # Errors
 ///
-/// Of kind [`Directory`](ErrorKind::Directory) where the directory cannot be listed, and
-/// [`SeriesFile`](ErrorKind::SeriesFile) where a file cannot be removed; the other files are removed all
-/// the same.
+/// Of kind [`Directory`](ErrorKind::Directory) if the directory cannot be listed, and of kind
+/// [`SeriesFile`](ErrorKind::SeriesFile) if a file cannot be removed. The other files are removed nevertheless.
 pub fn mark_process_dead(dir: impl AsRef<Path>, pid: u32) -> Result<()> {
     mark_process_dead_by(dir.as_ref(), pid, &mut Prober::default())
 }
 
-/// The same, where the prober may have more ways to ask.
+/// The same with a given prober, which may take leases in ways of its own.
 pub(crate) fn mark_process_dead_by(dir: &Path, pid: u32, prober: &mut Prober) -> Result<()> {
     let pid = pid.to_string();
     remove_live_gauges(dir, |path, process, proof| process == pid && !is_alive(path, proof, prober))
 }
 
-/// Removes the live gauges of every process that is proven dead: for a supervisor that is told of no
-/// pid.
+/// Removes the live gauges of every process that is proven dead: for a supervisor that does not learn the pids of
+/// ended processes.
 ///
 /// # Errors
 ///
@@ -50,8 +49,8 @@ pub fn mark_dead_processes(dir: impl AsRef<Path>) -> Result<()> {
     remove_live_gauges(dir, |path, _, proof| is_dead(path, proof, &mut prober))
 }
 
-/// Whether the writer of a file is known to live: by its lock, or by its lease where there is no lock. Of a
-/// file that cannot be asked for the supervisor's word holds.
+/// Whether the kernel shows that the writer of a file lives: by its lock, or for files without locks by a lease. If the
+/// kernel shows nothing, the caller's statement that the process is dead counts.
 fn is_alive(path: &Path, proof: Proof, prober: &Prober) -> bool {
     reader::open(path).is_ok_and(|file| match proof {
         Proof::LockAndLease => !lock::probe(&file).is_ok_and(|state| state == LockState::Free),
@@ -62,7 +61,7 @@ fn is_alive(path: &Path, proof: Proof, prober: &Prober) -> bool {
 fn is_dead(path: &Path, proof: Proof, prober: &mut Prober) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     reader::open(path).is_ok_and(|file| {
-        prober.ask(name, &file, proof, Freshness::Now).liveness() == Liveness::Dead
+        prober.probe(name, &file, proof, Freshness::Now).liveness() == Liveness::Dead
     })
 }
 
@@ -71,19 +70,20 @@ fn is_dead(path: &Path, proof: Proof, prober: &mut Prober) -> bool {
 pub(crate) fn has_only_dead_writers(dir: &Path, prober: &mut Prober) -> io::Result<bool> {
     let retired = dir.join(RETIRED_DIR);
     prober.enter(dir, &place::open(dir)?);
-    let mut are_dead = |dir: &Path, names: &[OsString], is_retired: bool| {
+    let mut are_dead = |dir: &Path, names: &[OsString], listed_in: ListedIn| {
         names.iter().all(|name| {
             let path = dir.join(name);
             let name = name.to_str().and_then(FileName::parse);
             let id = name.map_or(IdKind::Chosen, |name| id_kind(&path, name));
-            is_dead(&path, Proof::of(id, is_retired), prober)
+            is_dead(&path, Proof::of(id, listed_in), prober)
         })
     };
     let names = series_names(dir)?;
-    Ok(are_dead(dir, &names, false) && are_dead(&retired, &retired_names(&retired)?, true))
+    Ok(are_dead(dir, &names, ListedIn::Main)
+        && are_dead(&retired, &retired_names(&retired)?, ListedIn::Retired))
 }
 
-/// Counts files of processes of the Python client that are proven dead, up to a limit.
+/// Counts the files of dead processes of the Python client, up to a limit.
 #[cfg(feature = "cli")]
 pub(crate) fn count_dead_python_files(dir: &Path, limit: usize, prober: &mut Prober) -> usize {
     let Ok(handle) = place::open(dir) else {
@@ -99,7 +99,7 @@ pub(crate) fn count_dead_python_files(dir: &Path, limit: usize, prober: &mut Pro
     paths.filter(|path| is_dead(path, Proof::Lease, prober)).take(limit).count()
 }
 
-/// Whether the id of a file was drawn by this crate. Of a file that cannot be read its form decides.
+/// Whether this crate has drawn the id of a file. If the file cannot be read, the form of the id decides.
 fn id_kind(path: &Path, name: FileName<'_>) -> IdKind {
     match reader::open(path) {
         Ok(file) => reader::id_kind(name, &file),
@@ -108,15 +108,15 @@ fn id_kind(path: &Path, name: FileName<'_>) -> IdKind {
     }
 }
 
-/// Removes the files of live gauges for which `is_due` holds of their path, their process and what proves that
-/// their writer is dead; returns the first failure after all were tried.
+/// Removes the files of live gauges for which `is_due` returns `true`; it gets the path, the process and the proof of
+/// death that the file needs. Returns the first failure after all files were tried.
 fn remove_live_gauges(
     dir: &Path,
     mut is_due: impl FnMut(&Path, &str, Proof) -> bool,
 ) -> Result<()> {
     let names = series_names(dir).map_err(|error| Error::at(ErrorKind::Directory, dir, error))?;
     let mut result = Ok(());
-    let mut remove = |dir: &Path, names: &[OsString], is_retired: bool| {
+    let mut remove = |dir: &Path, names: &[OsString], listed_in: ListedIn| {
         for name in names {
             let path = dir.join(name);
             let Some(name) = name.to_str().and_then(FileName::parse) else {
@@ -126,8 +126,11 @@ fn remove_live_gauges(
             if !is_live_gauge {
                 continue;
             }
-            let id = if is_retired { IdKind::Unique } else { id_kind(&path, name) };
-            if !is_due(&path, name.process(id), Proof::of(id, is_retired)) {
+            let id = match listed_in {
+                ListedIn::Main => id_kind(&path, name),
+                ListedIn::Retired => IdKind::Unique,
+            };
+            if !is_due(&path, name.process(id), Proof::of(id, listed_in)) {
                 continue;
             }
             match fs::remove_file(&path) {
@@ -138,10 +141,10 @@ fn remove_live_gauges(
             }
         }
     };
-    remove(dir, &names, false);
-    // A process may have taken up its file while it was retired.
+    remove(dir, &names, ListedIn::Main);
+    // A process may have resumed its file just when it was retired.
     let retired = dir.join(RETIRED_DIR);
-    remove(&retired, &retired_names(&retired).unwrap_or_default(), true);
+    remove(&retired, &retired_names(&retired).unwrap_or_default(), ListedIn::Retired);
     result
 }
 
@@ -153,7 +156,7 @@ mod tests {
     use crate::file::writer::{FileAccess, SeriesWriter, draw_id};
 
     #[test]
-    fn only_live_gauges_of_that_pid_go_and_none_whose_writer_lives() {
+    fn only_live_gauges_of_that_pid_are_removed_and_none_whose_writer_lives() {
         let dir = std::env::temp_dir().join(format!("multiprom-dead-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
@@ -174,7 +177,7 @@ mod tests {
                 "counter_7.db",
                 "gauge_all_7.db",
                 "gauge_livemax_7-",
-                // Of the process `7-deadbeef` of the Python client.
+                // The file of a Python process that has chosen the id `7-deadbeef`.
                 "gauge_livesum_7-deadbeef.db",
                 "gauge_livesum_77.db",
             ];

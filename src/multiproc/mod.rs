@@ -1,15 +1,20 @@
 //! The reading half: merges the series files of a multiprocess directory.
 //!
-//! [`MultiProcessCollector`] lists the directory at each scrape, reads every file in the order of
-//! names and adds up what belongs together, by the rules of the Python client with the differences that
-//! `docs/design.md` lists. Whatever a file holds costs at most that file.
+//! [`MultiProcessCollector`] lists the directory at each scrape, reads every file in the order of names and merges equal
+//! series by the rules of the Python client; `docs/design.md` lists the differences. A damaged or invalid file is
+//! skipped and reported, and everything else is exported.
 
+mod archive_file;
+mod builder;
 #[cfg(test)]
 mod cache_equivalence;
 mod collector;
 mod compact;
 mod dir_lock;
+mod directory;
+mod fast_map;
 mod inspect;
+mod listing;
 mod liveness;
 mod mark_dead;
 mod merge;
@@ -20,7 +25,8 @@ mod self_metrics;
 mod skipped;
 mod timed_lock;
 
-pub use collector::{MultiProcessCollector, MultiProcessCollectorBuilder};
+pub use builder::MultiProcessCollectorBuilder;
+pub use collector::MultiProcessCollector;
 #[cfg(feature = "cli")]
 pub(crate) use compact::clear_directory_by;
 pub use compact::{
@@ -28,7 +34,7 @@ pub use compact::{
 };
 #[cfg(feature = "cli")]
 pub(crate) use inspect::list_files_by;
-pub use inspect::{FileInfo, inspect_file, list_files};
+pub use inspect::{ArchiveInfo, FileInfo, FileLayout, inspect_archive, inspect_file, list_files};
 pub use liveness::Liveness;
 #[cfg(feature = "cli")]
 pub(crate) use mark_dead::{count_dead_python_files, has_only_dead_writers, mark_process_dead_by};
@@ -37,4 +43,3 @@ pub use mark_dead::{mark_dead_processes, mark_process_dead};
 pub(crate) use prober::{OwnerLease, Prober};
 #[cfg(feature = "cli")]
 pub(crate) use problem_log::ProblemLog;
-pub use read::cached_archive::{ArchiveInfo, inspect_archive};

@@ -1,14 +1,14 @@
-//! Asks the kernel whether writers live, and remembers what a single question cannot show.
+//! Asks the kernel whether writers live, and stores the findings that one query cannot provide.
 //!
-//! Two proofs show a death: the lock of the writer is free, and a read lease is granted. The kernel grants
-//! leases to the owner of a file and to CAP_LEASE only. A process that is neither has two other ways:
+//! A writer is dead if its lock is free and a read lease is granted. The kernel grants leases only to the owner of a file
+//! and to CAP_LEASE. A process that is neither has two other ways:
 //!
-//! - The command takes the lease under the owner's user id, where it may change to that ([`OwnerLease`]).
-//! - Of a file of multiprom the lock alone shows the death. But a free lock is also what a reader sees of every
-//!   writer whose locks it cannot see at all: one that writes through an overlay whose upper directory is read,
-//!   or in another kernel. So a free lock hides live gauges, which come back if it was wrong, and permits to
-//!   compact or remove a file only where the lock of another writer of the directory was seen held. A file that
-//!   changes although its lock is free shows that locks prove nothing in its directory.
+//! - The command takes the lease under the owner's user id, if it may change to that ([`OwnerLease`]).
+//! - For a file of multiprom the lock alone shows that the writer is dead. But to a reader that cannot see locks at all
+//!   every lock looks free: the writer writes through an overlay whose upper directory is read, or in another kernel. So a
+//!   free lock hides live gauges, which is undone if it was wrong, but a file is compacted or removed only if the
+//!   lock of another writer in the directory was seen held. A file that changes although its lock is free shows that
+//!   locks prove nothing in its directory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::inspect::series_names;
+use super::listing::series_names;
 use super::liveness::{Proof, Verdict};
 use crate::file::layout::{Header, MAGIC, WORD_LEN};
 use crate::file::lock::{self, LockState, WriteState};
@@ -28,115 +28,114 @@ use crate::file::reader::{self, Reader};
 use crate::file::sys::{self, Identity};
 use crate::file::words::bytes_of;
 
-/// How long a finding is used again where nothing irreversible depends on it.
+/// How long a finding is reused if nothing irreversible depends on it.
 pub(super) const VALIDITY: Duration = Duration::from_secs(5);
 
-/// How long findings about files are kept that nobody asks about any more.
-const KEPT: Duration = Duration::from_secs(600);
+/// How long the findings about a file are kept after the last query.
+const RETENTION: Duration = Duration::from_secs(600);
 
-/// How much of a file is compared with what it was.
+/// How many bytes of a file are compared with its former content.
 const COMPARED_LEN: u32 = 4096;
 
-/// What the kernel shows in place of an owner that the user namespace lacks, unless it is set up otherwise.
+/// The user id that the kernel shows for an owner that the user namespace lacks, by default.
 const OVERFLOW_USER: u32 = 65534;
 
-/// Takes a lease in the name of a file's owner, where this process may not in its own.
+/// Takes leases under the user id of the owner of a file, if this process cannot take them as itself.
 pub(crate) trait OwnerLease: Debug + Send + Sync {
-    /// Asks whether anybody has a regular file open for writing.
+    /// Whether a process has a regular file open for writing.
     fn writers(&self, file: &File, owner: u32) -> WriteState;
 }
 
-/// Whether a finding may be used again.
+/// How old a finding may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// For [`VALIDITY`].
+    /// At most [`VALIDITY`].
     Recent,
-    /// Files are removed on the strength of it.
+    /// New, because files are removed if it says that the writer is dead.
     Now,
 }
 
-/// Asks whether writers live. Each collector and compactor has one of its own.
+/// Asks the kernel whether writers live. Each collector and compactor has its own prober.
 #[derive(Default)]
 pub(crate) struct Prober {
     owner_lease: Option<Arc<dyn OwnerLease>>,
-    dirs: Vec<Directory>,
-    /// Which of them is asked about.
+    dirs: Vec<ProbedDirectory>,
+    /// The index of the directory whose files are probed.
     current: usize,
     reader: Reader,
 }
 
-/// What a free lock in a directory is worth.
+/// Whether a free lock in a directory proves anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Locks {
-    /// No lock was seen held: there may be no living writer, or locks cannot be seen.
+enum LockVisibility {
+    /// No held lock was seen: there may be no living writer, or locks cannot be seen.
     Unseen,
-    /// A lock was seen held.
+    /// A held lock was seen.
     Seen,
     /// A file changed although its lock was free. This is final.
     Contradicted,
 }
 
-struct Directory {
+struct ProbedDirectory {
     path: PathBuf,
     identity: Option<Identity>,
-    locks: Locks,
-    /// When all files were last searched for a lock that is held.
+    locks: LockVisibility,
+    /// When all files were last searched for a held lock.
     searched: Option<Instant>,
-    /// Findings about files of which no lease could be obtained, by name.
+    /// Findings about files on which no lease could be obtained, by name.
     findings: HashMap<Box<str>, Finding>,
     pruned: Instant,
     /// Owners of files whose writers' liveness is unknown.
-    unknown: BTreeMap<u32, Unknown>,
-    /// The file that changed although its lock was free, until it is reported.
+    unknown: BTreeMap<u32, UnknownWriters>,
+    /// The file that has changed although its lock was free, until it is reported.
     contradiction: Option<Box<str>>,
 }
 
-/// What was found out about a file of which this process itself could not obtain a lease.
+/// A finding about a file on which this process itself could not obtain a lease.
 #[derive(Clone, Copy)]
 struct Finding {
     at: Instant,
-    /// By the owner's lease.
+    /// The result of a lease under the owner's user id.
     writers: WriteState,
-    /// Of files of multiprom whose lock is free.
-    released: Option<Released>,
+    /// Set for files of multiprom whose lock is free.
+    released: Option<ReleasedLock>,
 }
 
 #[derive(Clone, Copy)]
-struct Released {
+struct ReleasedLock {
     since: Instant,
     /// The checksum of the first bytes of the file.
     content: u32,
 }
 
 /// Why the liveness of an owner's writers is unknown.
-struct Unknown {
+struct UnknownWriters {
     writers: WriteState,
     is_reported: bool,
 }
 
 impl Prober {
-    /// Has leases taken in the name of the owners of files too.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "of the command"))]
+    /// Also takes leases under the user ids of the owners of files.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
     pub(crate) fn set_owner_lease(&mut self, lease: Arc<dyn OwnerLease>) {
         self.owner_lease = Some(lease);
     }
 
-    /// Says of which directory files are asked about from now on.
+    /// Selects the directory whose files are probed next.
     pub(super) fn enter(&mut self, path: &Path, handle: &File) {
         let identity = sys::identity(handle.as_raw_fd());
-        let known = self.dirs.iter().position(|dir| *dir.path == *path);
-        self.current = known.unwrap_or(self.dirs.len());
+        let found = self.dirs.iter().position(|dir| *dir.path == *path);
+        self.current = found.unwrap_or(self.dirs.len());
         match self.dirs.get_mut(self.current) {
-            Some(known) if known.identity == identity => known.prune(),
-            Some(other) => *other = Directory::new(path, identity),
-            None => self.dirs.push(Directory::new(path, identity)),
+            Some(dir) if dir.identity == identity => dir.prune(),
+            Some(replaced) => *replaced = ProbedDirectory::new(path, identity),
+            None => self.dirs.push(ProbedDirectory::new(path, identity)),
         }
     }
 
-    /// Asks about a file of the directory that is open read-only, by its name, which is unique for ever if it is
-    /// that of a file of multiprom. Nobody is delayed by it but a writer that opens the file in the same
-    /// microsecond.
-    pub(super) fn ask(
+    /// Asks whether the writer of an open file in the directory lives. `name` is the file name; a name of multiprom is
+    /// never reused. The query delays only a writer that opens the file in the same microsecond.
+    pub(super) fn probe(
         &mut self,
         name: &str,
         file: &File,
@@ -156,12 +155,12 @@ impl Prober {
         match lock::writers(file) {
             WriteState::Written => Verdict::Alive,
             WriteState::Unwritten => Verdict::Dead,
-            refusal => self.ask_otherwise(name, file, proof, freshness, refusal),
+            refusal => self.probe_without_lease(name, file, proof, freshness, refusal),
         }
     }
 
-    /// Compares all files of the directory whose lock was free with what they were. Otherwise one could be removed
-    /// before another is found to have changed.
+    /// Compares all files whose lock was free with their former content. Without this, a file could be removed before
+    /// another one is found to have changed.
     pub(super) fn compare_released(&mut self, handle: &File) {
         let Some(dir) = self.dirs.get(self.current) else {
             return;
@@ -180,16 +179,16 @@ impl Prober {
         }
     }
 
-    /// Reports, once for each owner in each directory, what stays unknown and why.
+    /// The lines to log: for each owner in each directory once, whose liveness is unknown and why.
     pub(crate) fn unreported(&mut self) -> Vec<String> {
-        self.dirs.iter_mut().flat_map(Directory::unreported).collect()
+        self.dirs.iter_mut().flat_map(ProbedDirectory::unreported).collect()
     }
 
-    /// Whether a file is open for writing: as far as leases show it.
+    /// Whether a process has a file open for writing, as far as leases show it.
     pub(super) fn writers(&self, file: &File) -> WriteState {
         match lock::writers(file) {
             WriteState::Refused => self.writers_by_owner(file),
-            known => known,
+            state => state,
         }
     }
 
@@ -202,15 +201,15 @@ impl Prober {
 
     fn see_lock(&mut self) {
         if let Some(dir) = self.dirs.get_mut(self.current)
-            && dir.locks == Locks::Unseen
+            && dir.locks == LockVisibility::Unseen
         {
-            dir.locks = Locks::Seen;
+            dir.locks = LockVisibility::Seen;
         }
     }
 
-    /// Goes the other ways, where this process cannot obtain a lease.
+    /// Decides by the other ways if this process cannot obtain a lease.
     #[cold]
-    fn ask_otherwise(
+    fn probe_without_lease(
         &mut self,
         name: &str,
         file: &File,
@@ -224,7 +223,7 @@ impl Prober {
         };
         let before = dir.findings.get(name).copied();
         let is_valid = |finding: &Finding| {
-            // No process ever opens a file of multiprom for writing again.
+            // A file of multiprom is never opened for writing again.
             let is_final = proof == Proof::LockAndLease && finding.writers == WriteState::Unwritten;
             let is_recent = now.duration_since(finding.at) < VALIDITY;
             freshness == Freshness::Recent && (is_recent || is_final)
@@ -232,26 +231,26 @@ impl Prober {
         let finding = match before.filter(is_valid) {
             Some(recent) => recent,
             None => {
-                let finding = self.find_out(file, proof, refusal, now);
-                self.note(name, finding, before)
+                let finding = self.investigate(file, proof, refusal, now);
+                self.store(name, finding, before)
             }
         };
         match (finding.writers, finding.released) {
             (WriteState::Written, _) => Verdict::Alive,
             (WriteState::Unwritten, _) => Verdict::Dead,
             (_, Some(released)) => match self.locks(now) {
-                Locks::Seen => Verdict::Released(released.since),
-                Locks::Unseen => {
+                LockVisibility::Seen => Verdict::Released(released.since),
+                LockVisibility::Unseen => {
                     self.unknown(file, finding.writers);
                     Verdict::Unlocked
                 }
-                Locks::Contradicted => self.unknown(file, finding.writers),
+                LockVisibility::Contradicted => self.unknown(file, finding.writers),
             },
             (writers, None) => self.unknown(file, writers),
         }
     }
 
-    fn find_out(
+    fn investigate(
         &mut self,
         file: &File,
         proof: Proof,
@@ -262,25 +261,25 @@ impl Prober {
             WriteState::Refused => self.writers_by_owner(file),
             other => other,
         };
-        let is_answered = matches!(writers, WriteState::Written | WriteState::Unwritten);
+        let is_decided = matches!(writers, WriteState::Written | WriteState::Unwritten);
         let released = match proof {
-            Proof::LockAndLease if !is_answered => self.content(file),
+            Proof::LockAndLease if !is_decided => self.content(file),
             _ => None,
         };
-        let released = released.map(|content| Released { since: now, content });
+        let released = released.map(|content| ReleasedLock { since: now, content });
         Finding { at: now, writers, released }
     }
 
-    /// The checksum of the first bytes of a file of multiprom. The name alone may be one that a process of the
-    /// Python client chose, which has no lock.
+    /// The checksum of the first bytes of a file of multiprom. `None` for other files: a process of the Python client, which
+    /// takes no lock, may have chosen a name of the same form.
     fn content(&mut self, file: &File) -> Option<u32> {
         let words = self.reader.read_words(file, 0..COMPARED_LEN / WORD_LEN as u32).ok()?;
         let is_own = words.first().is_some_and(|word| Header::decode(*word).magic == MAGIC);
         is_own.then(|| crc32fast::hash(bytes_of(words)))
     }
 
-    /// Remembers a finding, and compares it with the one before.
-    fn note(&mut self, name: &str, mut finding: Finding, before: Option<Finding>) -> Finding {
+    /// Stores a finding, and compares it with the one before.
+    fn store(&mut self, name: &str, mut finding: Finding, before: Option<Finding>) -> Finding {
         let Some(dir) = self.dirs.get_mut(self.current) else {
             return finding;
         };
@@ -297,16 +296,16 @@ impl Prober {
         finding
     }
 
-    /// What a free lock is worth in the directory. While no lock was seen held all files are searched for one.
-    fn locks(&mut self, now: Instant) -> Locks {
+    /// Whether a free lock proves anything in the directory. Until a held lock was seen, all files are searched for one.
+    fn locks(&mut self, now: Instant) -> LockVisibility {
         let Some(dir) = self.dirs.get_mut(self.current) else {
-            return Locks::Unseen;
+            return LockVisibility::Unseen;
         };
         let is_due = dir.searched.is_none_or(|at| now.duration_since(at) >= VALIDITY);
-        if dir.locks == Locks::Unseen && is_due {
+        if dir.locks == LockVisibility::Unseen && is_due {
             dir.searched = Some(now);
             if dir.has_held_lock() {
-                dir.locks = Locks::Seen;
+                dir.locks = LockVisibility::Seen;
             }
         }
         dir.locks
@@ -314,22 +313,22 @@ impl Prober {
 
     #[cold]
     fn unknown(&mut self, file: &File, writers: WriteState) -> Verdict {
-        // A directory or a device in the place of a series file is reported as such.
+        // A directory or a device with the name of a series file is reported elsewhere.
         if let (Some(dir), Ok(stat)) = (self.dirs.get_mut(self.current), sys::stat(file))
             && stat.is_file()
         {
-            dir.unknown.entry(stat.owner).or_insert(Unknown { writers, is_reported: false });
+            dir.unknown.entry(stat.owner).or_insert(UnknownWriters { writers, is_reported: false });
         }
         Verdict::Unknown
     }
 }
 
-impl Directory {
-    fn new(path: &Path, identity: Option<Identity>) -> Directory {
-        Directory {
+impl ProbedDirectory {
+    fn new(path: &Path, identity: Option<Identity>) -> ProbedDirectory {
+        ProbedDirectory {
             path: path.to_owned(),
             identity,
-            locks: Locks::Unseen,
+            locks: LockVisibility::Unseen,
             searched: None,
             findings: HashMap::new(),
             pruned: Instant::now(),
@@ -339,20 +338,20 @@ impl Directory {
     }
 
     fn prune(&mut self) {
-        if !self.findings.is_empty() && self.pruned.elapsed() >= KEPT {
+        if !self.findings.is_empty() && self.pruned.elapsed() >= RETENTION {
             self.findings.retain(|_, finding| finding.at >= self.pruned);
             self.pruned = Instant::now();
         }
     }
 
     fn contradict(&mut self, name: &str) {
-        if self.locks != Locks::Contradicted {
-            self.locks = Locks::Contradicted;
+        if self.locks != LockVisibility::Contradicted {
+            self.locks = LockVisibility::Contradicted;
             self.contradiction = Some(name.into());
         }
     }
 
-    /// Whether a lock is seen held on any file of multiprom.
+    /// Whether any file of multiprom has a held lock.
     fn has_held_lock(&self) -> bool {
         let (Ok(dir), Ok(names)) = (place::open(&self.path), series_names(&self.path)) else {
             return false;
@@ -372,7 +371,7 @@ impl Directory {
         if let Some(name) = self.contradiction.take() {
             lines.push(format!(
                 "directory `{dir}`: `{name}` changes although its lock is free: its writer uses another mount or \
-                 another kernel, whose locks are not seen here"
+                 another kernel, whose locks are not visible here"
             ));
         }
         for (owner, unknown) in &mut self.unknown {

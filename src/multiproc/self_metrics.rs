@@ -1,95 +1,113 @@
-//! What a directory tells of itself, as metrics.
+//! The metrics that a collector exports about itself and its directories.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::collector::DirectoryLabels;
-use super::inspect;
-use super::read::dir_scan::{ArchiveFigures, Census};
+use super::directory::{self, DirectoryLabels};
+use super::merge::conflict::ConflictReason;
+use super::read::stats::{ArchiveStats, DirectoryStats};
+use super::skipped::SkipReason;
 use crate::file::place;
+use crate::model::own_metrics::{
+    ARCHIVE_AGE, ARCHIVE_BYTES, ARCHIVE_GENERATION, ARCHIVE_SERIES, BUCKET_CONFLICTS,
+    DIRECTORY_FREE_BYTES, DIRECTORY_ON_DISK, FILE_ERRORS, FILES, MERGE_CONFLICTS, OwnCounters,
+    OwnMetric,
+};
 use crate::model::{FamilySink, clock};
 
-/// Gives the figures of directories, which were read in this order.
-pub(super) fn emit(
+/// What a collector counts over its life, at each scrape.
+#[derive(Debug)]
+pub(super) struct ScrapeCounters {
+    skipped: OwnCounters<{ FILE_ERRORS.values().len() }>,
+    /// Histogram families whose processes had different bounds.
+    bucket_conflicts: AtomicU64,
+    conflicts: OwnCounters<{ MERGE_CONFLICTS.values().len() }>,
+}
+
+impl ScrapeCounters {
+    pub(super) fn new() -> ScrapeCounters {
+        ScrapeCounters {
+            skipped: OwnCounters::new(),
+            bucket_conflicts: AtomicU64::new(0),
+            conflicts: OwnCounters::new(),
+        }
+    }
+
+    pub(super) fn count_skipped(&self, reason: SkipReason) {
+        self.skipped.add(reason as usize, 1);
+    }
+
+    pub(super) fn count_bucket_conflicts(&self, families: u64) {
+        self.bucket_conflicts.fetch_add(families, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_conflict(&self, reason: ConflictReason) {
+        self.conflicts.add(reason as usize, 1);
+    }
+
+    pub(super) fn write(&self, out: &mut dyn FamilySink) {
+        FILE_ERRORS.write_all(out, self.skipped.counts());
+        BUCKET_CONFLICTS.write(out, self.bucket_conflicts.load(Ordering::Relaxed) as f64);
+        MERGE_CONFLICTS.write_all(out, self.conflicts.counts());
+    }
+}
+
+/// Writes the metrics of directories, with their stats in the same order.
+pub(super) fn write_directories(
     dirs: &[PathBuf],
     labels: &DirectoryLabels,
-    censuses: &[Census],
+    stats: &[DirectoryStats],
     out: &mut dyn FamilySink,
 ) {
     if dirs.is_empty() {
         return;
     }
-    let sum = |of: fn(&Census) -> u64| censuses.iter().map(of).sum::<u64>() as f64;
-    let mut files = out.gauge("multiprom_files", "Series files, by whether their writer lives.");
-    files.sample(&[("state", "alive")], sum(|census| census.alive));
-    files.sample(&[("state", "dead")], sum(|census| census.dead));
-    files.sample(&[("state", "unknown")], sum(|census| census.unknown));
+    let sum = |files: fn(&DirectoryStats) -> u64| stats.iter().map(files).sum::<u64>();
+    let liveness = [sum(|it| it.alive), sum(|it| it.dead), sum(|it| it.unknown)];
+    FILES.write_all(out, liveness.into_iter());
     let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
-    let names: Vec<String> = dirs.iter().zip(inspect::names(dirs)).map(label).collect();
+    let names: Vec<String> = dirs.iter().zip(directory::names(dirs)).map(label).collect();
+    let archives: Vec<(&str, ArchiveStats)> = names
+        .iter()
+        .zip(stats)
+        .filter_map(|(name, stats)| Some((name.as_str(), stats.archive?)))
+        .collect();
     let now = clock::now();
-    let of_archives = |figure: fn(&ArchiveFigures) -> f64| -> Vec<(&str, f64)> {
-        let archives = names.iter().zip(censuses);
-        archives
-            .filter_map(|(dir, it)| Some((dir.as_str(), figure(it.archive.as_ref()?))))
-            .collect()
+    let mut write_archives = |metric: &OwnMetric, value: &dyn Fn(&ArchiveStats) -> f64| {
+        let mut family = metric.begin(out);
+        for (name, archive) in &archives {
+            family.sample(&[("directory", name)], value(archive));
+        }
     };
-    let written = of_archives(|archive| archive.written);
-    for (name, help, figures) in [
-        (
-            "multiprom_archive_generation",
-            "How often the archive was written.",
-            of_archives(|archive| archive.generation as f64),
-        ),
-        (
-            "multiprom_archive_bytes",
-            "Size of the archive.",
-            of_archives(|archive| archive.bytes as f64),
-        ),
-        (
-            "multiprom_archive_series",
-            "Entries of the archive.",
-            of_archives(|archive| archive.series as f64),
-        ),
-        (
-            "multiprom_archive_age_seconds",
-            "Time since the archive was written.",
-            written.iter().map(|(dir, written)| (*dir, (now - written).max(0.0))).collect(),
-        ),
-    ] {
-        if figures.is_empty() {
-            continue;
-        }
-        let mut family = out.gauge(name, help);
-        for (dir, figure) in figures {
-            family.sample(&[("directory", dir)], figure);
-        }
+    if !archives.is_empty() {
+        write_archives(&ARCHIVE_GENERATION, &|archive| archive.generation as f64);
+        write_archives(&ARCHIVE_BYTES, &|archive| archive.bytes as f64);
+        write_archives(&ARCHIVE_SERIES, &|archive| archive.series as f64);
+        write_archives(&ARCHIVE_AGE, &|archive| (now - archive.written).max(0.0));
     }
-    let places: Vec<Option<Place>> = dirs.iter().map(|dir| Place::of(dir)).collect();
-    let help = "Space that is left on the file system of the directory.";
-    let mut family = out.gauge("multiprom_directory_free_bytes", help);
-    for (dir, place) in names.iter().zip(&places) {
-        if let Some(place) = place {
-            family.sample(&[("directory", dir)], place.free_bytes as f64);
-        }
+    let disks = dirs.iter().map(|dir| DiskInfo::read(dir));
+    let disks: Vec<(&str, DiskInfo)> =
+        names.iter().zip(disks).filter_map(|(name, disk)| Some((name.as_str(), disk?))).collect();
+    let mut family = DIRECTORY_FREE_BYTES.begin(out);
+    for (name, disk) in &disks {
+        family.sample(&[("directory", name)], disk.free_bytes as f64);
     }
-    let help = "Whether the directory is on a disk, where a snapshot with a full disk, a failing device or a \
-                frozen file system can end or stop its writers.";
-    let mut family = out.gauge("multiprom_directory_on_disk", help);
-    for (dir, place) in names.iter().zip(&places) {
-        if let Some(place) = place {
-            let labels = [("directory", dir.as_str()), ("file_system", place.file_system)];
-            family.sample(&labels, f64::from(u8::from(place.file_system != "tmpfs")));
-        }
+    let mut family = DIRECTORY_ON_DISK.begin(out);
+    for (name, disk) in &disks {
+        let labels = [("directory", *name), ("file_system", disk.file_system)];
+        family.sample(&labels, f64::from(u8::from(disk.file_system != "tmpfs")));
     }
 }
 
-struct Place {
+/// The file system of a directory.
+struct DiskInfo {
     file_system: &'static str,
     free_bytes: u64,
 }
 
-impl Place {
-    fn of(dir: &Path) -> Option<Place> {
+impl DiskInfo {
+    fn read(dir: &Path) -> Option<DiskInfo> {
         let free_bytes = fs2::available_space(dir).ok()?;
-        Some(Place { file_system: place::file_system_name(dir)?, free_bytes })
+        Some(DiskInfo { file_system: place::file_system_name(dir)?, free_bytes })
     }
 }

@@ -1,4 +1,4 @@
-//! What was skipped, and how it is counted.
+//! Files, entries and directories that a scrape skips.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use crate::file::key::KeyError;
 use crate::file::layout::LayoutError;
 use crate::file::reader::ReadError;
 
-/// The label value of `multiprom_file_errors_total`.
+/// Why something was skipped, as `multiprom_file_errors_total` counts it: the index of a value of its label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Reason {
+pub(super) enum SkipReason {
     Directory,
     Name,
     Open,
@@ -27,47 +27,11 @@ pub(super) enum Reason {
     Archive,
 }
 
-impl Reason {
-    pub(super) const ALL: [Reason; 13] = [
-        Reason::Directory,
-        Reason::Name,
-        Reason::Open,
-        Reason::NotRegular,
-        Reason::Linked,
-        Reason::Empty,
-        Reason::Truncated,
-        Reason::Header,
-        Reason::Layout,
-        Reason::Checksum,
-        Reason::Key,
-        Reason::Sample,
-        Reason::Archive,
-    ];
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Reason::Directory => "directory",
-            Reason::Name => "name",
-            Reason::Open => "open",
-            Reason::NotRegular => "not_regular",
-            Reason::Linked => "linked",
-            Reason::Empty => "empty",
-            Reason::Truncated => "truncated",
-            Reason::Header => "header",
-            Reason::Layout => "layout",
-            Reason::Checksum => "checksum",
-            Reason::Key => "key",
-            Reason::Sample => "sample",
-            Reason::Archive => "archive",
-        }
-    }
-}
-
 pub(super) const UNKNOWN_NAME: &str = "the name is not that of a series file";
 
 /// Why a file, an entry or a directory was skipped.
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum SkipCause {
     Directory(std::io::Error),
     UnknownName,
     Read(ReadError),
@@ -75,10 +39,10 @@ pub(super) enum Cause {
     Key(KeyProblem),
     Archive(ArchiveError),
     /// The archive was replaced during each of many attempts to read it together with the files.
-    ArchiveMoving,
+    ArchiveReplaced,
 }
 
-/// Why the entries with some key cannot be used.
+/// Why entries with a key cannot be used.
 #[derive(Clone, Debug)]
 pub(super) enum KeyProblem {
     Malformed(KeyError),
@@ -89,44 +53,44 @@ pub(super) enum KeyProblem {
     },
 }
 
-impl Cause {
-    pub(super) fn reason(&self) -> Reason {
+impl SkipCause {
+    pub(super) fn reason(&self) -> SkipReason {
         match self {
-            Cause::Directory(_) => Reason::Directory,
-            Cause::UnknownName => Reason::Name,
-            Cause::Read(ReadError::Open(_) | ReadError::Read(_)) => Reason::Open,
-            Cause::Read(ReadError::NotRegular) => Reason::NotRegular,
-            Cause::Read(ReadError::Linked) => Reason::Linked,
-            Cause::Read(ReadError::Empty) => Reason::Empty,
-            Cause::Read(ReadError::Layout(error)) | Cause::Entry(error) => match error {
+            SkipCause::Directory(_) => SkipReason::Directory,
+            SkipCause::UnknownName => SkipReason::Name,
+            SkipCause::Read(ReadError::Open(_) | ReadError::Read(_)) => SkipReason::Open,
+            SkipCause::Read(ReadError::NotRegular) => SkipReason::NotRegular,
+            SkipCause::Read(ReadError::Linked) => SkipReason::Linked,
+            SkipCause::Read(ReadError::Empty) => SkipReason::Empty,
+            SkipCause::Read(ReadError::Layout(error)) | SkipCause::Entry(error) => match error {
                 LayoutError::HeaderTruncated { .. }
                 | LayoutError::UsedPastEnd { .. }
-                | LayoutError::EntryTruncated { .. } => Reason::Truncated,
+                | LayoutError::EntryTruncated { .. } => SkipReason::Truncated,
                 LayoutError::UsedInvalid { .. }
                 | LayoutError::UsedTooLarge { .. }
                 | LayoutError::VersionUnknown { .. }
-                | LayoutError::MagicUnknown => Reason::Header,
-                LayoutError::LayoutUnknown { .. } => Reason::Layout,
-                LayoutError::ChecksumMismatch { .. } => Reason::Checksum,
+                | LayoutError::MagicUnknown => SkipReason::Header,
+                LayoutError::LayoutUnknown { .. } => SkipReason::Layout,
+                LayoutError::ChecksumMismatch { .. } => SkipReason::Checksum,
             },
-            Cause::Key(KeyProblem::Malformed(_)) => Reason::Key,
-            Cause::Key(KeyProblem::Sample { .. }) => Reason::Sample,
-            Cause::Archive(_) | Cause::ArchiveMoving => Reason::Archive,
+            SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
+            SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
+            SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for SkipCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Directory(_) => f.write_str("cannot be read"),
-            Cause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
-            Cause::Read(error) => write!(f, "skipped: {error}"),
-            Cause::Entry(error) => write!(f, "skipped from there on: {error}"),
-            Cause::Key(problem) => write!(f, "entry skipped: {problem}"),
-            Cause::Archive(error) => write!(f, "skipped: {error}"),
-            Cause::ArchiveMoving => {
-                f.write_str("replaced again and again while it was read: totals may be off")
+            SkipCause::Directory(error) => error.fmt(f),
+            SkipCause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
+            SkipCause::Read(error) => write!(f, "skipped: {error}"),
+            SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
+            SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),
+            SkipCause::Archive(error) => write!(f, "skipped: {error}"),
+            SkipCause::ArchiveReplaced => {
+                f.write_str("replaced during each attempt to read it: totals may be wrong")
             }
         }
     }
@@ -137,54 +101,85 @@ impl fmt::Display for KeyProblem {
         match self {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
-                write!(f, "`{sample}` is no sample of the family `{family}`")
+                write!(f, "`{sample}` is not a sample of the family `{family}`")
             }
         }
     }
 }
 
-impl std::error::Error for Cause {
+impl std::error::Error for SkipCause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Cause::Directory(error) => Some(error),
-            Cause::Read(error) => error.source(),
+            SkipCause::Directory(error) => Some(error),
+            SkipCause::Read(error) => Some(error),
+            SkipCause::Entry(error) => Some(error),
+            SkipCause::Key(KeyProblem::Malformed(error)) => Some(error),
+            SkipCause::Archive(error) => Some(error),
             _ => None,
         }
     }
 }
 
-/// What was skipped in one scrape: of each file at most one of each reason.
+/// What one scrape has skipped. Each reason is kept once per path.
 #[derive(Default)]
-pub(super) struct Problems {
-    found: Vec<(PathBuf, Cause)>,
+pub(super) struct Skipped {
+    items: Vec<(PathBuf, SkipCause)>,
 }
 
-impl Problems {
-    pub(super) fn add(&mut self, path: &Path, cause: Cause) {
-        let known = self.found.iter().rev().take_while(|(other, _)| other == path);
-        if !known.into_iter().any(|(_, other)| other.reason() == cause.reason()) {
-            self.found.push((path.to_owned(), cause));
+impl Skipped {
+    pub(super) fn add(&mut self, path: &Path, cause: SkipCause) {
+        let mut same_path = self.items.iter().rev().take_while(|(other, _)| other == path);
+        if !same_path.any(|(_, other)| other.reason() == cause.reason()) {
+            self.items.push((path.to_owned(), cause));
         }
     }
 
-    /// The error of a directory whose archive this release cannot read. Without the archive its totals would
-    /// fall.
+    /// The error that fails the scrape if this release cannot read an archive: without it totals would fall.
     pub(super) fn unsupported_archive(&self) -> Option<Error> {
-        let found = self.found.iter().find_map(|(path, cause)| match cause {
-            Cause::Archive(error @ ArchiveError::VersionUnknown { .. }) => Some((path, *error)),
+        let found = self.items.iter().find_map(|(path, cause)| match cause {
+            SkipCause::Archive(error @ ArchiveError::VersionUnknown { .. }) => Some((path, *error)),
             _ => None,
         });
-        found.map(|(path, error)| Error::at(ErrorKind::Unsupported, path, Cause::Archive(error)))
+        found
+            .map(|(path, error)| Error::at(ErrorKind::Unsupported, path, SkipCause::Archive(error)))
     }
 
-    pub(super) fn into_errors(self) -> impl Iterator<Item = (Reason, Error)> {
-        self.found.into_iter().map(|(path, cause)| {
+    pub(super) fn into_errors(self) -> impl Iterator<Item = (SkipReason, Error)> {
+        self.items.into_iter().map(|(path, cause)| {
             let reason = cause.reason();
             let kind = match reason {
-                Reason::Directory => ErrorKind::Directory,
+                SkipReason::Directory => ErrorKind::Directory,
                 _ => ErrorKind::SeriesFile,
             };
             (reason, Error::at(kind, path, cause))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::own_metrics::FILE_ERRORS;
+
+    #[test]
+    fn each_reason_has_the_label_value_of_its_name() {
+        let reasons = [
+            SkipReason::Directory,
+            SkipReason::Name,
+            SkipReason::Open,
+            SkipReason::NotRegular,
+            SkipReason::Linked,
+            SkipReason::Empty,
+            SkipReason::Truncated,
+            SkipReason::Header,
+            SkipReason::Layout,
+            SkipReason::Checksum,
+            SkipReason::Key,
+            SkipReason::Sample,
+            SkipReason::Archive,
+        ];
+        let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));
+        assert_eq!(values, reasons.map(|reason| format!("{reason:?}").to_lowercase()));
+        assert_eq!(FILE_ERRORS.values().len(), reasons.len());
     }
 }

@@ -1,80 +1,89 @@
-//! Something that scrapes use in turn.
+//! A lock that serializes scrapes and passes. Waiting is limited, and a forked child never waits.
 
 use std::ops::{Deref, DerefMut};
 use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// How long a scrape waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a thread waits for the lock.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// A value for one scrape at a time, which a forked child never waits for.
+/// A value that one thread at a time uses.
 ///
-/// In a child whose parent was scraping the value is taken for ever, by a thread that is not there.
-pub(super) struct Turns<T> {
+/// If the process forks while the value is locked, it stays locked in the child, because the thread that would release
+/// it does not exist there.
+pub(super) struct TimedLock<T> {
     value: Mutex<T>,
-    /// Held for moments, to wait and to be woken.
-    gate: Mutex<()>,
-    freed: Condvar,
-    /// The process that made it.
+    /// Held briefly, by threads that begin to wait and by the thread that wakes them.
+    waiters: Mutex<()>,
+    released: Condvar,
+    /// The process that has created the lock.
     process: u32,
 }
 
-impl<T: Default> Default for Turns<T> {
-    fn default() -> Turns<T> {
-        let (value, gate, freed) = (Mutex::default(), Mutex::default(), Condvar::new());
-        Turns { value, gate, freed, process: process::id() }
+impl<T: Default> Default for TimedLock<T> {
+    fn default() -> TimedLock<T> {
+        let (value, waiters, released) = (Mutex::default(), Mutex::default(), Condvar::new());
+        TimedLock { value, waiters, released, process: process::id() }
     }
 }
 
-impl<T: Default> Turns<T> {
-    /// Waits for the value; `None` where another scrape does not give it back, or never will.
-    pub(super) fn take_turn(&self) -> Option<Turn<'_, T>> {
-        let is_forked = process::id() != self.process;
-        if let Some(turn) = self.try_take(is_forked) {
-            return Some(turn);
+/// Which process uses a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    Creator,
+    ForkedChild,
+}
+
+impl<T: Default> TimedLock<T> {
+    /// Waits for the lock. `None` if another thread does not release it in time, or if it is locked in a forked child.
+    pub(super) fn acquire(&self) -> Option<TimedGuard<'_, T>> {
+        let is_creator = process::id() == self.process;
+        let user = if is_creator { User::Creator } else { User::ForkedChild };
+        if let Some(guard) = self.try_acquire(user) {
+            return Some(guard);
         }
-        if is_forked {
+        if user == User::ForkedChild {
             return None;
         }
         let begin = Instant::now();
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // OK because who gives it back goes through the gate before it wakes others.
-            if let Some(turn) = self.try_take(is_forked) {
-                return Some(turn);
+            // OK because the thread that releases the value locks `waiters` before it wakes others.
+            if let Some(guard) = self.try_acquire(user) {
+                return Some(guard);
             }
-            let left = PATIENCE.checked_sub(begin.elapsed())?;
-            let waited = self.freed.wait_timeout(gate, left);
-            gate = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let left = MAX_WAIT.checked_sub(begin.elapsed())?;
+            let waited = self.released.wait_timeout(waiters, left);
+            waiters = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn try_take(&self, is_forked: bool) -> Option<Turn<'_, T>> {
+    fn try_acquire(&self, user: User) -> Option<TimedGuard<'_, T>> {
         let value = match self.value.try_lock() {
             Ok(value) => value,
             Err(TryLockError::WouldBlock) => return None,
             Err(TryLockError::Poisoned(poisoned)) => {
-                // Nobody knows what a panic has left.
+                // A panic may have left the value in any state.
                 let mut value = poisoned.into_inner();
                 *value = T::default();
                 self.value.clear_poison();
                 value
             }
         };
-        let bell = || Bell { gate: &self.gate, freed: &self.freed };
-        Some(Turn { value, _bell: (!is_forked).then(bell) })
+        let wakeup = || Wakeup { waiters: &self.waiters, released: &self.released };
+        Some(TimedGuard { value, _wakeup: (user == User::Creator).then(wakeup) })
     }
 }
 
-/// The value, until it is given back.
-pub(super) struct Turn<'t, T> {
+/// The locked value.
+pub(super) struct TimedGuard<'t, T> {
     value: MutexGuard<'t, T>,
     // Dropped after the value, in the order of the fields.
-    _bell: Option<Bell<'t>>,
+    _wakeup: Option<Wakeup<'t>>,
 }
 
-impl<T> Deref for Turn<'_, T> {
+impl<T> Deref for TimedGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -82,22 +91,22 @@ impl<T> Deref for Turn<'_, T> {
     }
 }
 
-impl<T> DerefMut for Turn<'_, T> {
+impl<T> DerefMut for TimedGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
-/// Wakes the next scrape when it is dropped.
-struct Bell<'t> {
-    gate: &'t Mutex<()>,
-    freed: &'t Condvar,
+/// Wakes the next thread when it is dropped.
+struct Wakeup<'t> {
+    waiters: &'t Mutex<()>,
+    released: &'t Condvar,
 }
 
-impl Drop for Bell<'_> {
+impl Drop for Wakeup<'_> {
     fn drop(&mut self) {
-        drop(self.gate.lock());
-        self.freed.notify_one();
+        drop(self.waiters.lock());
+        self.released.notify_one();
     }
 }
 
@@ -108,43 +117,43 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn scrapes_take_turns() {
-        let turns = Turns::<u64>::default();
+    fn one_thread_at_a_time_has_the_lock() {
+        let lock = TimedLock::<u64>::default();
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let mut turn = turns.take_turn().unwrap();
-                        let before = *turn;
+                        let mut guard = lock.acquire().unwrap();
+                        let before = *guard;
                         thread::yield_now();
-                        *turn = before + 1;
+                        *guard = before + 1;
                     }
                 });
             }
         });
-        assert_eq!(*turns.take_turn().unwrap(), 1600);
+        assert_eq!(*lock.acquire().unwrap(), 1600);
     }
 
     #[test]
-    fn a_forked_child_waits_for_nobody() {
-        let turns = Turns::<u64> { process: process::id() + 1, ..Turns::default() };
-        let turn = turns.take_turn().unwrap();
-        let gate = turns.gate.lock().unwrap();
-        assert!(turns.take_turn().is_none());
-        drop(turn);
-        assert!(turns.take_turn().is_some());
-        drop(gate);
+    fn a_forked_child_does_not_wait() {
+        let lock = TimedLock::<u64> { process: process::id() + 1, ..TimedLock::default() };
+        let guard = lock.acquire().unwrap();
+        let waiters = lock.waiters.lock().unwrap();
+        assert!(lock.acquire().is_none());
+        drop(guard);
+        assert!(lock.acquire().is_some());
+        drop(waiters);
     }
 
     #[test]
-    fn after_a_panic_everything_is_learnt_anew() {
-        let turns = Turns::<u64>::default();
+    fn a_panic_resets_the_value() {
+        let lock = TimedLock::<u64>::default();
         let panicking = || {
-            let mut turn = turns.take_turn().unwrap();
-            *turn = 7;
-            panic!("a sink fails with {}", *turn);
+            let mut guard = lock.acquire().unwrap();
+            *guard = 7;
+            panic!("a sink fails with {}", *guard);
         };
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
-        assert_eq!(*turns.take_turn().unwrap(), 0);
+        assert_eq!(*lock.acquire().unwrap(), 0);
     }
 }

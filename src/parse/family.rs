@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::quality::RandomState;
 
+use super::exemplar::{OwnedExemplar, borrowed, owned};
 use super::native::OwnedNativeHistogram;
 use crate::model::{
     Exemplar, FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, Sample, SampleKind,
@@ -12,7 +13,7 @@ use crate::model::{
 
 /// A metric family with its samples.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Family {
+pub struct OwnedFamily {
     /// The name, without `_total` of a counter and without `_info` of an info.
     pub name: String,
     /// The help text; may be empty.
@@ -29,7 +30,7 @@ pub struct Family {
 }
 
 /// An element of a family.
-enum Item<S, N> {
+enum FamilyItem<S, N> {
     Sample(S),
     Native(N),
 }
@@ -40,21 +41,21 @@ fn interleaved<S, N>(
     samples: impl IntoIterator<Item = S>,
     natives: impl IntoIterator<Item = N>,
     after: impl Fn(&N) -> usize,
-) -> impl Iterator<Item = Item<S, N>> {
+) -> impl Iterator<Item = FamilyItem<S, N>> {
     let mut samples = samples.into_iter();
     let mut natives = natives.into_iter().peekable();
     let mut yielded = 0;
     std::iter::from_fn(move || {
         if let Some(native) = natives.next_if(|native| after(native) <= yielded) {
-            return Some(Item::Native(native));
+            return Some(FamilyItem::Native(native));
         }
         yielded += 1;
-        let sample = samples.next().map(Item::Sample);
-        sample.or_else(|| natives.next().map(Item::Native))
+        let sample = samples.next().map(FamilyItem::Sample);
+        sample.or_else(|| natives.next().map(FamilyItem::Native))
     })
 }
 
-/// One sample of a [`Family`].
+/// One sample of a [`OwnedFamily`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSample {
     /// The part of the metric that the sample is; it decides the suffix of the sample's name.
@@ -69,28 +70,7 @@ pub struct OwnedSample {
     pub exemplar: Option<OwnedExemplar>,
 }
 
-/// An exemplar of an [`OwnedSample`] or an [`OwnedNativeHistogram`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct OwnedExemplar {
-    /// The labels, such as the id of a trace.
-    pub labels: Vec<(String, String)>,
-    /// The observed value.
-    pub value: f64,
-    /// The time of the observation, in seconds since the Unix epoch.
-    pub timestamp: Option<f64>,
-}
-
-impl OwnedExemplar {
-    pub(super) fn copy(exemplar: &Exemplar<'_>) -> OwnedExemplar {
-        OwnedExemplar {
-            labels: owned(exemplar.labels),
-            value: exemplar.value,
-            timestamp: exemplar.timestamp,
-        }
-    }
-}
-
-impl Family {
+impl OwnedFamily {
     /// The metadata of the family.
     pub fn head(&self) -> FamilyMetadata<'_> {
         FamilyMetadata {
@@ -116,8 +96,8 @@ impl Family {
         let mut keys: Vec<usize> = Vec::with_capacity(self.samples.len());
         for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
             let (labels, has_state) = match item {
-                Item::Sample(sample) => (&sample.labels, sample.kind == SampleKind::State),
-                Item::Native(native) => (&native.labels, false),
+                FamilyItem::Sample(sample) => (&sample.labels, sample.kind == SampleKind::State),
+                FamilyItem::Native(native) => (&native.labels, false),
             };
             let is_state = |name: &str| has_state && name == family;
             let mut key: Vec<_> = labels.iter().filter(|(name, _)| !is_state(name)).collect();
@@ -134,11 +114,11 @@ impl Family {
             let (mut samples, mut natives) = (Vec::new(), Vec::new());
             for (key, item) in keyed {
                 match item {
-                    Item::Sample(sample) => {
+                    FamilyItem::Sample(sample) => {
                         keys.push(key);
                         samples.push(sample);
                     }
-                    Item::Native(native) => {
+                    FamilyItem::Native(native) => {
                         let after = samples.len();
                         natives.push(OwnedNativeHistogram { after, ..native });
                     }
@@ -159,8 +139,8 @@ impl Family {
         sink.family(&self.head());
         for item in interleaved(&self.samples, &self.native_histograms, |native| native.after) {
             match item {
-                Item::Sample(sample) => sample.emit(sink),
-                Item::Native(native) => native.emit(sink),
+                FamilyItem::Sample(sample) => sample.emit(sink),
+                FamilyItem::Native(native) => native.emit(sink),
             }
         }
     }
@@ -184,7 +164,7 @@ impl OwnedSample {
 
 /// The families of an exposition as a [`Gatherer`], which an encoder can render.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Families(pub Vec<Family>);
+pub struct Families(pub Vec<OwnedFamily>);
 
 impl Gatherer for Families {
     fn gather(&self, out: &mut dyn FamilySink) {
@@ -201,12 +181,13 @@ impl Families {
     /// A family of unknown type without samples contributes only its help text to the family of the same name,
     /// if there is one. Families of equal name but different types remain separate.
     pub fn joined(self) -> Families {
-        let is_bare = |piece: &Family| piece.is_empty() && piece.metric_type == MetricType::Unknown;
+        let is_bare =
+            |piece: &OwnedFamily| piece.is_empty() && piece.metric_type == MetricType::Unknown;
         let typed: HashSet<String, RandomState> =
-            self.0.iter().filter(|piece| !is_bare(piece)).map(Family::text_name).collect();
+            self.0.iter().filter(|piece| !is_bare(piece)).map(OwnedFamily::text_name).collect();
         let mut help: HashMap<String, String, RandomState> = HashMap::default();
         let mut places: HashMap<(String, MetricType), usize, RandomState> = HashMap::default();
-        let mut joined: Vec<Family> = Vec::new();
+        let mut joined: Vec<OwnedFamily> = Vec::new();
         for piece in self.0 {
             let name = piece.text_name();
             if is_bare(&piece) && typed.contains(&name) {
@@ -268,46 +249,28 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
     });
 }
 
-pub(super) fn borrowed(labels: &[(String, String)]) -> Vec<(&str, &str)> {
-    labels.iter().map(|(name, value)| (&**name, &**value)).collect()
-}
-
-/// Calls `f` with the exemplars, borrowed.
-pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], f: impl FnOnce(&[Exemplar<'_>])) {
-    let labels: Vec<_> = exemplars.iter().map(|exemplar| borrowed(&exemplar.labels)).collect();
-    let mut all = Vec::with_capacity(exemplars.len());
-    for (exemplar, labels) in exemplars.iter().zip(&labels) {
-        all.push(Exemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp });
-    }
-    f(&all);
-}
-
-pub(super) fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
-    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
 /// A sink that collects owned families.
 #[derive(Default)]
 pub(super) struct Collected {
-    complete: VecDeque<Family>,
-    current: Option<Family>,
+    complete: VecDeque<OwnedFamily>,
+    current: Option<OwnedFamily>,
 }
 
 impl Collected {
     /// The next complete family.
-    pub(super) fn next(&mut self) -> Option<Family> {
+    pub(super) fn next(&mut self) -> Option<OwnedFamily> {
         self.complete.pop_front()
     }
 
     /// The family that is still being collected, complete at the end of the exposition.
-    pub(super) fn last(&mut self) -> Option<Family> {
+    pub(super) fn last(&mut self) -> Option<OwnedFamily> {
         self.current.take()
     }
 }
 
 impl FamilySink for Collected {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        let next = Family {
+        let next = OwnedFamily {
             name: head.name.to_owned(),
             help: head.help.to_owned(),
             unit: head.unit.to_owned(),

@@ -19,7 +19,9 @@ use std::io::BufRead;
 
 use foldhash::quality::RandomState;
 
-use super::{Families, Family, OwnedSample, ParseError, Parser, Syntax};
+use super::error::ParseError;
+use super::family::{Families, OwnedFamily, OwnedSample};
+use super::parser::{Parser, Syntax};
 use crate::model::{MetricType, SampleKind};
 
 /// A violation of a lint rule by a valid exposition.
@@ -107,7 +109,7 @@ pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, Parse
     Ok(problems)
 }
 
-fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
+fn check_unique(family: &OwnedFamily, problems: &mut Vec<Problem>) {
     let mut seen: HashSet<_, RandomState> = HashSet::default();
     for sample in &family.samples {
         let mut labels: Vec<_> = sample.labels.iter().collect();
@@ -124,7 +126,7 @@ fn check_unique(family: &Family, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_name(name: &str, family: &Family, report: &mut impl FnMut(String)) {
+fn check_name(name: &str, family: &OwnedFamily, report: &mut impl FnMut(String)) {
     if family.help.is_empty() {
         report("no help text".to_owned());
     }
@@ -180,7 +182,7 @@ fn kinds(metric_type: MetricType) -> (bool, bool) {
     (is_histogram, metric_type == MetricType::Summary)
 }
 
-fn check_labels(family: &Family, report: &mut impl FnMut(String)) {
+fn check_labels(family: &OwnedFamily, report: &mut impl FnMut(String)) {
     let (is_histogram, is_summary) = kinds(family.metric_type);
     for (name, _) in family.samples.iter().flat_map(|sample| &sample.labels) {
         if is_camel_case(name) {
@@ -199,7 +201,7 @@ fn check_labels(family: &Family, report: &mut impl FnMut(String)) {
 }
 
 /// Checks that buckets are cumulative, the last one is `+Inf`, and its value equals the count.
-fn check_histograms(family: &Family, report: &mut impl FnMut(String)) {
+fn check_histograms(family: &OwnedFamily, report: &mut impl FnMut(String)) {
     if !kinds(family.metric_type).0 {
         return;
     }

@@ -1,9 +1,9 @@
 //! Owned native histograms.
 
-use super::family::{OwnedExemplar, borrowed, borrowed_exemplars, owned};
+use super::exemplar::{OwnedExemplar, borrowed, borrowed_exemplars, owned};
 use crate::model::{BucketSpan, Exemplar, FamilySink, NativeBuckets, NativeHistogram};
 
-/// A native histogram of a [`Family`](super::Family).
+/// A native histogram of a [`OwnedFamily`](super::OwnedFamily).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedNativeHistogram {
     /// The number of samples of the family that precede it in the exposition. The last of these are its

@@ -6,15 +6,17 @@
 use std::io::BufRead;
 
 use super::error::{Fault, truncated};
+use super::limits::Limits;
 use super::lines::{FaultAt, Lines};
-use super::scan::{Cursor, Dialect, SampleParts, is_name_byte, unescape};
+use super::sample_form::SampleForm;
+use super::scan::{Cursor, Dialect, QuoteEscapes, SampleParts, is_name_byte, unescape};
+use super::sink::{Sink, Step, with_labels};
 use super::strict::{ClaimedNames, FamilyRules, SampleView};
-use super::{Limits, Sink, Step};
-use crate::model::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
+use crate::model::{Exemplar, FamilyMetadata, MetricType, Sample};
 
 /// The family that is being parsed.
 #[derive(Default)]
-struct Current {
+struct OpenMetricsFamily {
     name: String,
     help: Option<String>,
     unit: Option<String>,
@@ -25,13 +27,16 @@ struct Current {
     len: usize,
 }
 
-impl Current {
+impl OpenMetricsFamily {
     fn metric_type(&self) -> MetricType {
         self.metric_type.unwrap_or(MetricType::Unknown)
     }
 
     fn start(&mut self, name: &str) {
-        *self = Current { name: std::mem::take(&mut self.name), ..Current::default() };
+        *self = OpenMetricsFamily {
+            name: std::mem::take(&mut self.name),
+            ..OpenMetricsFamily::default()
+        };
         self.name.clear();
         self.name.push_str(name);
     }
@@ -40,7 +45,7 @@ impl Current {
 /// The state of the parser between two lines.
 #[derive(Default)]
 pub(super) struct OpenMetricsState {
-    current: Current,
+    current: OpenMetricsFamily,
     rules: FamilyRules,
     names: ClaimedNames,
     parts: SampleParts,
@@ -150,7 +155,7 @@ impl OpenMetricsState {
                 if self.current.help.is_some() {
                     return repeated();
                 }
-                unescape(text, true, self.current.help.insert(String::new()));
+                unescape(text, QuoteEscapes::Resolved, self.current.help.insert(String::new()));
             }
             "UNIT" => {
                 if self.current.unit.is_some() {
@@ -226,24 +231,24 @@ impl OpenMetricsState {
         sink: &mut Sink<'_>,
     ) -> Result<(), FaultAt> {
         let name = parts.text(line, parts.name);
-        let kind = match kind_of(&self.current, name) {
-            Some(kind) => kind,
+        let form = match SampleForm::new(&self.current.name, self.current.metric_type(), name) {
+            Some(form) => form,
             None => {
                 self.end_family(limits, sink)?;
                 self.start_family(name, 0)?;
-                Kind::Value
+                SampleForm::Value
             }
         };
         self.begin(limits, sink)?;
         let view = SampleView { line, parts };
-        let (part, extra) = view.part(kind, &self.current.name)?;
+        let (part, extra) = view.part(form, &self.current.name)?;
         self.rules.check(&view, part, extra)?;
         let mut sample = Sample::new(part, &[], parts.value);
         sample.timestamp = parts.timestamp;
-        super::with_labels(line, parts, &parts.labels, extra, |labels| {
+        with_labels(line, parts, &parts.labels, extra, |labels| {
             if parts.has_exemplar {
                 let exemplar = &parts.exemplar;
-                super::with_labels(line, parts, &exemplar.labels, None, |exemplar_labels| {
+                with_labels(line, parts, &exemplar.labels, None, |exemplar_labels| {
                     let exemplar = Exemplar {
                         labels: exemplar_labels,
                         value: exemplar.value,
@@ -256,62 +261,6 @@ impl OpenMetricsState {
             }
         });
         Ok(())
-    }
-}
-
-/// The kind of a sample, as its name and the type of its family determine it.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Total,
-    Created,
-    Value,
-    Count,
-    Sum,
-    Bucket,
-    Quantile,
-    GaugeCount,
-    GaugeSum,
-    Info,
-    State,
-}
-
-/// The kind of a sample, or `None` if it belongs to another family.
-fn kind_of(current: &Current, name: &str) -> Option<Kind> {
-    let suffix = name.strip_prefix(current.name.as_str()).filter(|_| !current.name.is_empty())?;
-    Some(match (current.metric_type(), suffix) {
-        (MetricType::Counter, "_total") => Kind::Total,
-        (MetricType::Counter | MetricType::Histogram | MetricType::Summary, "_created") => {
-            Kind::Created
-        }
-        (MetricType::Gauge | MetricType::Unknown, "") => Kind::Value,
-        (MetricType::Histogram | MetricType::Summary, "_count") => Kind::Count,
-        (MetricType::Histogram | MetricType::Summary, "_sum") => Kind::Sum,
-        (MetricType::Histogram | MetricType::GaugeHistogram, "_bucket") => Kind::Bucket,
-        (MetricType::GaugeHistogram, "_gcount") => Kind::GaugeCount,
-        (MetricType::GaugeHistogram, "_gsum") => Kind::GaugeSum,
-        (MetricType::Summary, "") => Kind::Quantile,
-        (MetricType::Info, "_info") => Kind::Info,
-        (MetricType::StateSet, "") => Kind::State,
-        _ => return None,
-    })
-}
-
-impl Kind {
-    /// The part of the metric; `number` is the value of `le` or `quantile`.
-    pub(super) fn part(self, number: f64) -> SampleKind {
-        match self {
-            Kind::Total => SampleKind::Total,
-            Kind::Created => SampleKind::Created,
-            Kind::Value => SampleKind::Value,
-            Kind::Count => SampleKind::Count,
-            Kind::Sum => SampleKind::Sum,
-            Kind::Bucket => SampleKind::Bucket(number),
-            Kind::Quantile => SampleKind::Quantile(number),
-            Kind::GaugeCount => SampleKind::GaugeCount,
-            Kind::GaugeSum => SampleKind::GaugeSum,
-            Kind::Info => SampleKind::Info,
-            Kind::State => SampleKind::State,
-        }
     }
 }
 

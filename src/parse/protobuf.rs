@@ -9,10 +9,11 @@
 use std::io::BufRead;
 
 use super::error::{Fault, truncated};
+use super::limits::Limits;
 use super::lines::{FaultAt, Lines};
-use super::protobuf_native::NativeFields;
-use super::wire::Message;
-use super::{Limits, Sink, Step};
+use super::protobuf_native::{CountEncoding, NativeFields};
+use super::sink::{Sink, Step};
+use super::wire::WireMessage;
 use crate::model::{Exemplar, FamilyMetadata, MetricType, NativeHistogram, Sample, SampleKind};
 
 /// Parses one message.
@@ -24,7 +25,7 @@ pub(super) fn step<R: BufRead>(
     if !lines.advance_message()? {
         return Ok(Step::End);
     }
-    emit_family(Message::new(lines.bytes()), limits, sink)?;
+    emit_family(WireMessage::new(lines.bytes()), limits, sink)?;
     Ok(Step::More)
 }
 
@@ -43,7 +44,11 @@ fn value_field(metric_type: MetricType) -> u64 {
     }
 }
 
-fn emit_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Result<(), FaultAt> {
+fn emit_family(
+    message: WireMessage<'_>,
+    limits: &Limits,
+    sink: &mut Sink<'_>,
+) -> Result<(), FaultAt> {
     let (mut name, mut help, mut unit) = ("", "", "");
     let mut metric_type = MetricType::Counter;
     // The metadata fields may follow the metrics, so the message is read twice.
@@ -83,11 +88,11 @@ fn emit_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
     Ok(())
 }
 
-type Labels<'a> = Vec<(&'a str, &'a str)>;
+type LabelPairs<'a> = Vec<(&'a str, &'a str)>;
 
 fn label<'a>(
-    mut message: Message<'a>,
-    labels: &mut Labels<'a>,
+    mut message: WireMessage<'a>,
+    labels: &mut LabelPairs<'a>,
     max_labels: usize,
 ) -> Result<(), FaultAt> {
     let (mut name, mut label_value) = ("", "");
@@ -116,7 +121,7 @@ fn label<'a>(
 const MAX_EXACT_SECONDS: u64 = 9_000_000;
 
 /// A `google.protobuf.Timestamp`, in seconds.
-fn seconds(mut message: Message<'_>) -> Result<f64, FaultAt> {
+fn seconds(mut message: WireMessage<'_>) -> Result<f64, FaultAt> {
     let (mut seconds, mut nanoseconds) = (0i64, 0i32);
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {
@@ -134,14 +139,18 @@ fn seconds(mut message: Message<'_>) -> Result<f64, FaultAt> {
 
 /// An exemplar that owns its list of labels.
 struct ExemplarFields<'a> {
-    labels: Labels<'a>,
+    labels: LabelPairs<'a>,
     value: f64,
     timestamp: Option<f64>,
 }
 
 impl<'a> ExemplarFields<'a> {
-    fn read(mut message: Message<'a>, max_labels: usize) -> Result<ExemplarFields<'a>, FaultAt> {
-        let mut exemplar = ExemplarFields { labels: Labels::new(), value: 0.0, timestamp: None };
+    fn read(
+        mut message: WireMessage<'a>,
+        max_labels: usize,
+    ) -> Result<ExemplarFields<'a>, FaultAt> {
+        let mut exemplar =
+            ExemplarFields { labels: LabelPairs::new(), value: 0.0, timestamp: None };
         while let Some((number, field)) = message.field()? {
             match (number, field.message(), field.double()) {
                 (1, Some(pair), _) => label(pair, &mut exemplar.labels, max_labels)?,
@@ -160,7 +169,7 @@ impl<'a> ExemplarFields<'a> {
 
 /// Writes the samples of one metric, which share labels and timestamp, to the sink.
 struct MetricEmitter<'a, 's, 'k> {
-    labels: Labels<'a>,
+    labels: LabelPairs<'a>,
     timestamp: Option<f64>,
     max_labels: usize,
     sink: &'k mut Sink<'s>,
@@ -177,7 +186,7 @@ impl<'a> MetricEmitter<'a, '_, '_> {
         &mut self,
         kind: SampleKind,
         value: f64,
-        exemplar: Option<Message<'a>>,
+        exemplar: Option<WireMessage<'a>>,
     ) -> Result<(), FaultAt> {
         let Some(message) = exemplar else {
             self.emit(kind, value);
@@ -193,13 +202,14 @@ impl<'a> MetricEmitter<'a, '_, '_> {
 }
 
 fn emit_metric(
-    metric: Message<'_>,
+    metric: WireMessage<'_>,
     metric_type: MetricType,
     limits: &Limits,
     sink: &mut Sink<'_>,
 ) -> Result<(), FaultAt> {
     let max_labels = limits.labels;
-    let mut emitter = MetricEmitter { labels: Labels::new(), timestamp: None, max_labels, sink };
+    let mut emitter =
+        MetricEmitter { labels: LabelPairs::new(), timestamp: None, max_labels, sink };
     let mut found = None;
     let mut fields = metric;
     while let Some((number, value)) = fields.field()? {
@@ -229,7 +239,7 @@ fn emit_metric(
 }
 
 fn emit_value(
-    mut message: Message<'_>,
+    mut message: WireMessage<'_>,
     emitter: &mut MetricEmitter<'_, '_, '_>,
 ) -> Result<(), FaultAt> {
     let mut value = 0.0;
@@ -243,7 +253,7 @@ fn emit_value(
 }
 
 fn emit_counter<'a>(
-    mut message: Message<'a>,
+    mut message: WireMessage<'a>,
     emitter: &mut MetricEmitter<'a, '_, '_>,
 ) -> Result<(), FaultAt> {
     let (mut value, mut exemplar, mut created) = (0.0, None, None);
@@ -267,7 +277,7 @@ fn emit_created(created: Option<f64>, emitter: &mut MetricEmitter<'_, '_, '_>) {
 }
 
 fn emit_summary(
-    message: Message<'_>,
+    message: WireMessage<'_>,
     emitter: &mut MetricEmitter<'_, '_, '_>,
 ) -> Result<(), FaultAt> {
     let (mut count, mut sum, mut created) = (None, None, None);
@@ -307,7 +317,7 @@ fn emit_summary(
 /// Emits the buckets in the order of the message, a missing bucket `+Inf`, sum and count, and then the native
 /// histogram.
 fn emit_histogram<'a>(
-    message: Message<'a>,
+    message: WireMessage<'a>,
     [count_part, sum_part]: [SampleKind; 2],
     emitter: &mut MetricEmitter<'a, '_, '_>,
 ) -> Result<(), FaultAt> {
@@ -352,7 +362,8 @@ fn emit_histogram<'a>(
         return Ok(());
     }
     let exemplars: Vec<Exemplar<'_>> = exemplars.iter().map(ExemplarFields::borrow).collect();
-    native.read(message, has_float_count, |native| {
+    let total = if has_float_count { CountEncoding::Float } else { CountEncoding::Integer };
+    native.read(message, total, |native| {
         let histogram = NativeHistogram {
             count: count_or_zero,
             sum: sum_or_zero,
@@ -367,7 +378,7 @@ fn emit_histogram<'a>(
 
 /// Emits a bucket. Returns whether it is the bucket `+Inf`.
 fn emit_bucket<'a>(
-    message: Message<'a>,
+    message: WireMessage<'a>,
     emitter: &mut MetricEmitter<'a, '_, '_>,
 ) -> Result<bool, FaultAt> {
     let (mut count, mut count_float, mut bound, mut exemplar) = (0.0, 0.0, 0.0, None);

@@ -5,7 +5,7 @@
 
 use super::lines::FaultAt;
 use super::native::OwnedNativeBuckets;
-use super::wire::{Message, Value};
+use super::wire::{Value, WireMessage};
 use crate::model::{BucketSpan, NativeHistogram};
 
 /// The fields read so far.
@@ -17,6 +17,13 @@ pub(super) struct NativeFields {
     zero_count_float: f64,
     negative: Side,
     positive: Side,
+}
+
+/// How a message encodes the counts of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CountEncoding {
+    Integer,
+    Float,
 }
 
 #[derive(Default)]
@@ -56,20 +63,22 @@ impl NativeFields {
             || self.zero_count_float != 0.0
     }
 
-    /// Calls `emit` with the histogram, in which count, sum, exemplars and times are not set.
+    /// Calls `emit` with the histogram, in which count, sum, exemplars and times are not set. `total` is the encoding of its
+    /// total count.
     pub(super) fn read(
         self,
-        message: Message<'_>,
-        is_float: bool,
+        message: WireMessage<'_>,
+        total: CountEncoding,
         emit: impl FnOnce(NativeHistogram<'_>),
     ) -> Result<(), FaultAt> {
-        let is_float = is_float
+        let is_float = total == CountEncoding::Float
             || self.zero_count_float != 0.0
             || !self.negative.counts.is_empty()
             || !self.positive.counts.is_empty();
         let zero_count = if is_float { self.zero_count_float } else { self.zero_count as f64 };
-        let negative = self.negative.read(message, is_float)?;
-        let mut positive = self.positive.read(message, is_float)?;
+        let counts = if is_float { CountEncoding::Float } else { CountEncoding::Integer };
+        let negative = self.negative.read(message, counts)?;
+        let mut positive = self.positive.read(message, counts)?;
         let is_marked = positive.spans == [BucketSpan::default()] && negative.spans.is_empty();
         if is_marked && self.zero_threshold == 0.0 && zero_count == 0.0 {
             // An empty span only marks the histogram as native.
@@ -114,9 +123,13 @@ impl Side {
         Ok(())
     }
 
-    fn read(self, message: Message<'_>, is_float: bool) -> Result<OwnedNativeBuckets, FaultAt> {
+    fn read(
+        self,
+        message: WireMessage<'_>,
+        encoding: CountEncoding,
+    ) -> Result<OwnedNativeBuckets, FaultAt> {
         let Side { spans, deltas, counts } = self;
-        if is_float {
+        if encoding == CountEncoding::Float {
             return Ok(OwnedNativeBuckets { spans, counts });
         }
         let mut counts = Vec::with_capacity(deltas.len());
@@ -134,7 +147,7 @@ impl Side {
     }
 }
 
-fn span(mut message: Message<'_>) -> Result<BucketSpan, FaultAt> {
+fn span(mut message: WireMessage<'_>) -> Result<BucketSpan, FaultAt> {
     let mut span = BucketSpan::default();
     while let Some((number, value)) = message.field()? {
         match (number, value.integer()) {

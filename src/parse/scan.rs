@@ -124,9 +124,17 @@ impl<'a> Cursor<'a> {
         self.fail(Fault::Expected(what))
     }
 
-    /// An unquoted name: `[a-zA-Z_:][a-zA-Z0-9_:]*`, or the same without colons.
-    fn bare_name(&mut self, colons: bool, what: &'static str) -> Result<Span, FaultAt> {
-        let is_part = |byte| is_name_byte(byte) || (colons && byte == b':');
+    /// An unquoted metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+    fn metric_name(&mut self) -> Result<Span, FaultAt> {
+        self.bare_name("a metric name", |byte| is_name_byte(byte) || byte == b':')
+    }
+
+    /// An unquoted name of bytes that satisfy `is_part`, without a digit at the start.
+    fn bare_name(
+        &mut self,
+        what: &'static str,
+        is_part: impl Fn(u8) -> bool,
+    ) -> Result<Span, FaultAt> {
         if !self.peek().is_some_and(|byte| is_part(byte) && !byte.is_ascii_digit()) {
             return self.expected(what);
         }
@@ -159,7 +167,7 @@ impl<'a> Cursor<'a> {
             return Ok(Span { start, end, is_unescaped: false });
         }
         let from = unescaped.len();
-        unescape(&self.line[start..end], true, unescaped);
+        unescape(&self.line[start..end], QuoteEscapes::Resolved, unescaped);
         Ok(Span { start: from, end: unescaped.len(), is_unescaped: true })
     }
 
@@ -175,7 +183,7 @@ impl<'a> Cursor<'a> {
                 unescaped.push_str(&self.line[span.start..span.end]);
             }
         } else {
-            let span = self.bare_name(true, "a metric name")?;
+            let span = self.metric_name()?;
             unescaped.push_str(&self.line[span.start..span.end]);
         }
         Ok(())
@@ -204,7 +212,7 @@ impl<'a> Cursor<'a> {
         let is_lenient = dialect == Dialect::Text;
         let has_bare_name = self.peek() != Some(b'{');
         if has_bare_name {
-            *name = self.bare_name(true, "a metric name")?;
+            *name = self.metric_name()?;
             if is_lenient {
                 self.skip_blanks();
             }
@@ -287,7 +295,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// Consumes the closing brace or the comma after a label. Returns whether it was the brace.
-    fn ends_labels(&mut self, is_lenient: bool) -> Result<bool, FaultAt> {
+    fn ends_labels(&mut self, dialect: Dialect) -> Result<bool, FaultAt> {
+        let is_lenient = dialect == Dialect::Text;
         if is_lenient {
             self.skip_blanks();
         }
@@ -329,7 +338,7 @@ impl<'a> Cursor<'a> {
             if name.start == name.end {
                 return Err((at, Fault::Expected("a metric name")));
             }
-            if self.ends_labels(is_lenient)? {
+            if self.ends_labels(dialect)? {
                 return Ok(());
             }
         } else if self.eat(b'}') {
@@ -347,7 +356,7 @@ impl<'a> Cursor<'a> {
                 }
                 name
             } else {
-                self.bare_name(false, "a label name")?
+                self.bare_name("a label name", is_name_byte)?
             };
             skip(self);
             if !self.eat(b'=') {
@@ -375,16 +384,23 @@ impl<'a> Cursor<'a> {
                 return Err((at, Fault::Syntax(message)));
             }
             labels.push((name, value));
-            if self.ends_labels(is_lenient)? {
+            if self.ends_labels(dialect)? {
                 return Ok(());
             }
         }
     }
 }
 
-/// Appends `text` to `out` and resolves the escapes `\\`, `\n` and, if `quotes` is set, `\"`. Any other backslash
+/// Whether `\"` is an escape. The help texts of the text format have no quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QuoteEscapes {
+    Literal,
+    Resolved,
+}
+
+/// Appends `text` to `out` and resolves the escapes `\\`, `\n` and, depending on `quotes`, `\"`. Any other backslash
 /// is literal.
-pub(super) fn unescape(text: &str, quotes: bool, out: &mut String) {
+pub(super) fn unescape(text: &str, quotes: QuoteEscapes, out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
@@ -392,7 +408,7 @@ pub(super) fn unescape(text: &str, quotes: bool, out: &mut String) {
         let resolved = match after.as_bytes().first() {
             Some(b'\\') => Some('\\'),
             Some(b'n') => Some('\n'),
-            Some(b'"') if quotes => Some('"'),
+            Some(b'"') if quotes == QuoteEscapes::Resolved => Some('"'),
             _ => None,
         };
         match resolved {

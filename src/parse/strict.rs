@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use super::error::{Fault, truncated};
 use super::lines::FaultAt;
 use super::number::parse_f64;
-use super::openmetrics::Kind;
+use super::sample_form::SampleForm;
 use super::scan::SampleParts;
 use crate::model::{MAX_EXEMPLAR_CHARS, MetricType, SampleKind};
 
@@ -73,13 +73,13 @@ impl<'a> SampleView<'a> {
     /// The part of the metric that the sample is, and the index of its label `le` or `quantile`.
     pub(super) fn part(
         &self,
-        kind: Kind,
+        form: SampleForm,
         family: &str,
     ) -> Result<(SampleKind, Option<usize>), FaultAt> {
-        let name = match kind {
-            Kind::Bucket => "le",
-            Kind::Quantile => "quantile",
-            _ => return self.plain_part(kind, family),
+        let name = match form {
+            SampleForm::Bucket => "le",
+            SampleForm::Quantile => "quantile",
+            _ => return self.plain_part(form, family),
         };
         let Some(index) = self.position(name) else {
             return Err((0, rule(format!("the sample has no label `{name}`"))));
@@ -91,15 +91,19 @@ impl<'a> SampleView<'a> {
         if number == f64::INFINITY && text != "+Inf" {
             return Err((0, rule("positive infinity must be spelled `+Inf`")));
         }
-        if matches!(kind, Kind::Quantile) && !(0.0..=1.0).contains(&number) {
+        if matches!(form, SampleForm::Quantile) && !(0.0..=1.0).contains(&number) {
             return Err((0, rule("a quantile must be between 0 and 1")));
         }
-        Ok((kind.part(number), Some(index)))
+        Ok((form.part(number), Some(index)))
     }
 
-    fn plain_part(&self, kind: Kind, family: &str) -> Result<(SampleKind, Option<usize>), FaultAt> {
-        let part = kind.part(0.0);
-        if matches!(kind, Kind::State) && self.position(family).is_none() {
+    fn plain_part(
+        &self,
+        form: SampleForm,
+        family: &str,
+    ) -> Result<(SampleKind, Option<usize>), FaultAt> {
+        let part = form.part(0.0);
+        if matches!(form, SampleForm::State) && self.position(family).is_none() {
             return Err((0, rule(format!("the state has no label `{}`", truncated(family)))));
         }
         Ok((part, None))

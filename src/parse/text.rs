@@ -8,15 +8,16 @@ use std::io::BufRead;
 use foldhash::quality::RandomState;
 
 use super::error::{Fault, truncated};
+use super::limits::Limits;
 use super::lines::{FaultAt, Lines};
 use super::number::parse_f64;
-use super::scan::{Cursor, Dialect, SampleParts, unescape};
-use super::{Limits, Sink, Step};
+use super::scan::{Cursor, Dialect, QuoteEscapes, SampleParts, unescape};
+use super::sink::{Sink, Step, with_labels};
 use crate::model::{FamilyMetadata, MetricType, Sample, SampleKind};
 
 /// The family that is being parsed.
 #[derive(Default)]
-struct Current {
+struct TextFamily {
     /// The name as written, usually with `_total` for a counter.
     name: String,
     help: String,
@@ -25,7 +26,7 @@ struct Current {
     is_begun: bool,
 }
 
-impl Current {
+impl TextFamily {
     fn begin(&mut self, sink: &mut Sink<'_>) {
         if self.is_begun || self.name.is_empty() {
             return;
@@ -51,7 +52,7 @@ impl Current {
 /// The state of the parser between two lines.
 #[derive(Default)]
 pub(super) struct TextState {
-    current: Current,
+    current: TextFamily,
     /// The types of earlier families, by name: more of their samples may follow.
     types: HashMap<Box<str>, MetricType, RandomState>,
     /// The length of these names in bytes.
@@ -133,7 +134,7 @@ impl TextState {
         }
         if is_help {
             self.current.help.clear();
-            unescape(cursor.rest(), false, &mut self.current.help);
+            unescape(cursor.rest(), QuoteEscapes::Literal, &mut self.current.help);
         } else {
             self.current.metric_type = metric_type;
         }
@@ -172,7 +173,7 @@ impl TextState {
         }
         let (kind, extra) = found.unwrap_or((SampleKind::Value, None));
         self.current.begin(sink);
-        super::with_labels(line, parts, &parts.labels, extra, |labels| {
+        with_labels(line, parts, &parts.labels, extra, |labels| {
             let mut sample = Sample::new(kind, labels, parts.value);
             sample.timestamp = parts.timestamp;
             sink.sample(&sample);
@@ -183,7 +184,7 @@ impl TextState {
 
 /// Stores the type of the current family before another one begins, if the limits allow it.
 fn remember(
-    current: &Current,
+    current: &TextFamily,
     types: &mut HashMap<Box<str>, MetricType, RandomState>,
     types_len: &mut usize,
     limits: &Limits,
@@ -203,7 +204,7 @@ fn remember(
 ///
 /// `None` if the sample belongs to another family.
 fn part_of(
-    current: &Current,
+    current: &TextFamily,
     name: &str,
     line: &str,
     parts: &SampleParts,

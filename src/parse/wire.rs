@@ -14,21 +14,21 @@ pub(super) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32,
-    Bytes(Message<'a>),
+    Bytes(WireMessage<'a>),
 }
 
 /// The bytes of a message, string or packed field, and their offset in the outermost message.
 #[derive(Clone, Copy)]
-pub(super) struct Message<'a> {
+pub(super) struct WireMessage<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
 const MAX_VARINT_LEN: usize = 10;
 
-impl<'a> Message<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Message<'a> {
-        Message { bytes, offset: 0 }
+impl<'a> WireMessage<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> WireMessage<'a> {
+        WireMessage { bytes, offset: 0 }
     }
 
     pub(super) fn fail<T>(self, what: &str) -> Result<T, FaultAt> {
@@ -90,7 +90,7 @@ impl<'a> Message<'a> {
             2 => {
                 let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
                 let offset = self.offset;
-                Value::Bytes(Message { bytes: self.take(len)?, offset })
+                Value::Bytes(WireMessage { bytes: self.take(len)?, offset })
             }
             5 => {
                 self.take(4)?;
@@ -120,7 +120,7 @@ impl<'a> Value<'a> {
     }
 
     /// The bytes of a string or a nested message.
-    pub(super) fn message(self) -> Option<Message<'a>> {
+    pub(super) fn message(self) -> Option<WireMessage<'a>> {
         match self {
             Value::Bytes(message) => Some(message),
             _ => None,
@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn fields_are_decoded_and_truncated_messages_are_errors() {
-        let mut message = Message::new(b"\x08\x96\x01\x12\x02hi\x19\0\0\0\0\0\0\xf0\x3f\x25abcd");
+        let mut message =
+            WireMessage::new(b"\x08\x96\x01\x12\x02hi\x19\0\0\0\0\0\0\xf0\x3f\x25abcd");
         let (number, value) = message.field().unwrap().unwrap();
         assert_eq!((number, value.integer()), (1, Some(150)));
         let (number, value) = message.field().unwrap().unwrap();
@@ -146,7 +147,7 @@ mod tests {
 
         let too_long = [0xFF; 11];
         for bytes in [&b"\x08"[..], b"\x12\x05hi", b"\x19\0", b"\x25a", b"\x0b", &too_long] {
-            assert!(Message::new(bytes).field().is_err(), "{bytes:?}");
+            assert!(WireMessage::new(bytes).field().is_err(), "{bytes:?}");
         }
     }
 }

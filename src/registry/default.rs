@@ -1,11 +1,10 @@
 //! The default registry, which statics register with.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::{Backend, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::log_line;
 use crate::model::LabelSet;
+use crate::model::own_metrics::{OwnCounters, REGISTRATION_ERRORS};
 use crate::store::fork::StaticRef;
 
 static DEFAULT: StaticRef<Registry> = StaticRef::empty();
@@ -38,23 +37,47 @@ fn install(backend: Backend) -> &'static Registry {
     DEFAULT.set_once(Box::leak(Box::new(new)))
 }
 
-/// The label values of `multiprom_registration_errors_total`.
-const REASONS: [&str; 4] = ["name", "labels", "collision", "backend"];
+/// Why a static is not registered: the index of a value of the label `reason` of `multiprom_registration_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RegistrationFailure {
+    Name,
+    Labels,
+    Collision,
+    Backend,
+}
 
-static FAILED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
+static FAILED: OwnCounters<{ REGISTRATION_ERRORS.values().len() }> = OwnCounters::new();
 
 /// Tells that a static records into memory of its own: once per static, as it does not try again.
 pub(crate) fn registration_failed(name: &str, error: &Error) {
-    let at = match error.kind() {
-        ErrorKind::InvalidName => 0,
-        ErrorKind::InvalidLabels | ErrorKind::InvalidBuckets => 1,
-        ErrorKind::AlreadyRegistered => 2,
-        _ => 3,
+    let failure = match error.kind() {
+        ErrorKind::InvalidName => RegistrationFailure::Name,
+        ErrorKind::InvalidLabels | ErrorKind::InvalidBuckets => RegistrationFailure::Labels,
+        ErrorKind::AlreadyRegistered => RegistrationFailure::Collision,
+        _ => RegistrationFailure::Backend,
     };
-    FAILED[at].fetch_add(1, Ordering::Relaxed);
+    FAILED.add(failure as usize, 1);
     log_line(&format_args!("metric `{name}` is not exported: {error:#}"));
 }
 
-pub(super) fn registration_errors() -> impl Iterator<Item = (&'static str, u64)> {
-    REASONS.into_iter().zip(FAILED.iter().map(|count| count.load(Ordering::Relaxed)))
+pub(super) fn registration_errors() -> impl Iterator<Item = u64> {
+    FAILED.counts()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_the_label_value_of_its_name() {
+        let failures = [
+            RegistrationFailure::Name,
+            RegistrationFailure::Labels,
+            RegistrationFailure::Collision,
+            RegistrationFailure::Backend,
+        ];
+        let values = failures.map(|failure| REGISTRATION_ERRORS.values()[failure as usize]);
+        assert_eq!(values, ["name", "labels", "collision", "backend"]);
+        assert_eq!(REGISTRATION_ERRORS.values().len(), failures.len());
+    }
 }

@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, RECOVERED_SERIES, REGISTRATION_ERRORS,
+    REPEATED_FAMILIES,
+};
 use crate::model::{
     Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet,
     MetricType, NativeHistogram, RenderedLabels, Sample, SampleKind,
@@ -292,41 +296,14 @@ impl Registry {
     /// Writes the metrics of multiprom itself that are not 0. Those of a directory that a collector reads are in its
     /// files.
     fn collect_own(&self, out: &mut dyn FamilySink, is_in_directory: bool) {
-        let help = "Statics that could not be registered and are not exported.";
-        let failed = default::registration_errors();
-        collect_by_reason(out, "multiprom_registration_errors_total", help, failed);
+        REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
         if is_in_directory {
             return;
         }
-        let help = "Series of this process that did not get into a series file when they were first recorded.";
-        collect_by_reason(out, "multiprom_dropped_series_total", help, dropped_series());
-        let help = "Series of this process that were dropped and got into a series file later.";
-        collect_by_reason(out, "multiprom_recovered_series_total", help, recovered_series());
-        if lost_files() > 0 {
-            let help = "Series files that were removed while their process was recording.";
-            out.counter("multiprom_files_lost_total", help).sample(&[], lost_files() as f64);
-        }
-        if ignored_recordings() > 0 {
-            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            let mut family = out.counter("multiprom_ignored_recordings_total", help);
-            family.sample(&[], ignored_recordings() as f64);
-        }
-    }
-}
-
-/// A counter by reason, without the reasons that nothing was counted for.
-fn collect_by_reason(
-    out: &mut dyn FamilySink,
-    name: &str,
-    help: &str,
-    counts: impl Iterator<Item = (&'static str, u64)>,
-) {
-    let mut counts = counts.filter(|(_, count)| *count > 0).peekable();
-    if counts.peek().is_some() {
-        let mut family = out.counter(name, help);
-        for (reason, count) in counts {
-            family.sample(&[("reason", reason)], count as f64);
-        }
+        DROPPED_SERIES.write_all_nonzero(out, dropped_series());
+        RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
+        FILES_LOST.write_nonzero(out, lost_files());
+        IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
     }
 }
 
@@ -360,12 +337,7 @@ impl Gatherer for Registry {
         };
         let mut once = self.once(out);
         self.collect_once(&mut once);
-        let repeated = self.repeated();
-        if repeated > 0 {
-            let help = "Families left out because an earlier one has one of their names.";
-            let out: &mut dyn FamilySink = &mut once;
-            out.counter("multiprom_repeated_families_total", help).sample(&[], repeated as f64);
-        }
+        REPEATED_FAMILIES.write_nonzero(&mut once, self.repeated());
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::dropped::{self, Fate};
@@ -16,6 +16,7 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
+use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::SampleCells;
@@ -23,10 +24,14 @@ use crate::file::forks::{self, ForkWait};
 use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
-use crate::file::sys::Identity;
+use crate::file::sys::{self, Identity};
+use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging::{self, log_line};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
+};
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -41,6 +46,9 @@ pub(crate) struct DirectoryStore {
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
+    /// Held by scrapes of this process, which read what is in files and then what is not, and by what moves series from
+    /// one to the other, which never waits for it.
+    moving: PerProcess<RwLock<()>>,
 }
 
 /// The files and series of one process.
@@ -65,6 +73,8 @@ struct Files {
     own: FastHashMap<(&'static str, &'static str), OwnCounter>,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
+    /// Series that cannot be in a file.
+    unwritable: Vec<UnwritableSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
@@ -91,14 +101,20 @@ impl DirectoryStore {
         // Absolute, as programs may change their working directory.
         let path =
             fs::canonicalize(path).map_err(|error| unusable(path, PlaceError::Open(error)))?;
-        Ok(Box::leak(Box::new(DirectoryStore { path, ..store })))
+        Ok(DirectoryStore { path, ..store }.leak())
     }
 
     /// Accepts a directory that cannot be used yet. Series wait until it can.
     pub(crate) fn open_later(path: &Path, options: DirectoryOptions) -> &'static DirectoryStore {
         forks::watch_forks();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Box::leak(Box::new(DirectoryStore::new(&path, options)))
+        DirectoryStore::new(&path, options).leak()
+    }
+
+    fn leak(self) -> &'static DirectoryStore {
+        let store = Box::leak(Box::new(self));
+        add_writer(store);
+        store
     }
 
     fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
@@ -111,6 +127,7 @@ impl DirectoryStore {
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
             retry: Retry::new(),
+            moving: PerProcess::new(),
         }
     }
 
@@ -118,13 +135,14 @@ impl DirectoryStore {
         &self.path
     }
 
-    /// Checks the directory, unless an earlier check has found it usable.
+    /// Checks that files can be created in the directory now. Its file system is checked until that succeeds.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_path(&self.path)
     }
 
     fn check_path(&self, path: &Path) -> Result<()> {
-        self.check_usable(path).map_err(|cause| unusable(path, cause))
+        let writable = || sys::check_writable(path).map_err(PlaceError::Open);
+        self.check_usable(path).and_then(|()| writable()).map_err(|cause| unusable(path, cause))
     }
 
     fn check_usable(&self, path: &Path) -> Result<(), PlaceError> {
@@ -138,6 +156,10 @@ impl DirectoryStore {
         }
         self.is_checked.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn moving(&self) -> &'static RwLock<()> {
+        self.moving.get_or_create(|| RwLock::new(()))
     }
 
     fn files(&self) -> MutexGuard<'static, Files> {
@@ -229,7 +251,25 @@ impl DirectoryStore {
         for series in gauges {
             series.gate.close();
         }
-        *files = Files { waiting, ..Files::default() };
+        let unwritable = std::mem::take(&mut files.unwritable);
+        let unwritable = unwritable.into_iter().filter(|series| series.kind.mode().is_none());
+        *files = Files { waiting, unwritable: unwritable.collect(), ..Files::default() };
+    }
+}
+
+impl Unwritten for DirectoryStore {
+    fn directory(&self) -> Option<Identity> {
+        place::identity(&self.path)
+    }
+
+    fn hold(&self) -> RwLockReadGuard<'static, ()> {
+        self.moving().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> Vec<UnwrittenFile> {
+        self.prepare();
+        let mut files = DirectoryStore::files(self);
+        files.unwritten(self)
     }
 }
 
@@ -284,14 +324,15 @@ impl Files {
         if is_dropped {
             self.count_dropped(store, error);
         }
-        if !error.is_transient() {
-            return Opened { cells, gate: None };
-        }
-        let gate = &*Box::leak(Box::new(Gate::new()));
         let mut keys = Keys::default();
         for entry in entries {
             keys.push(|bytes| bytes.extend_from_slice(entry.key));
         }
+        if !error.is_transient() {
+            self.unwritable.push(UnwritableSeries { kind, keys, cells: cells.clone() });
+            return Opened { cells, gate: None };
+        }
+        let gate = &*Box::leak(Box::new(Gate::new()));
         let reason = is_dropped.then(|| error.reason());
         self.waiting.push(WaitingSeries { kind, keys, cells: cells.clone(), gate, reason });
         store.retry.schedule();
@@ -306,6 +347,8 @@ impl Files {
         entries: &[NewEntry<'_>],
         room: Room,
     ) -> Result<Vec<SampleCells>, WriteError> {
+        // A series that waited with such a key would keep those behind it waiting.
+        SeriesWriter::check_keys(entries)?;
         if let Some(&at) = self.current.get(&kind) {
             let (_, writer) = &mut self.writers[at];
             match writer.append_all(entries, room) {
@@ -359,8 +402,7 @@ impl Files {
     fn refresh(&mut self, store: &DirectoryStore) {
         let ignored = dropped::take_ignored_recordings();
         if ignored > 0 {
-            let help = "Recordings that interrupted multiprom in the same thread and were ignored.";
-            self.count_own(store, ("multiprom_ignored_recordings", ""), help, ignored as f64);
+            self.count_own(store, &IGNORED_RECORDINGS, "", ignored as f64);
         }
         let has_failed = self.creation.last().is_some();
         if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
@@ -418,12 +460,41 @@ impl Files {
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
         dropped::count_lost_files(count, &store.path);
-        let help = "Series files that were removed while their process was recording.";
-        self.count_own(store, ("multiprom_files_lost", ""), help, count as f64);
+        self.count_own(store, &FILES_LOST, "", count as f64);
+    }
+
+    /// The series and counters that are in no file, as files with the id of this process.
+    fn unwritten(&mut self, store: &DirectoryStore) -> Vec<UnwrittenFile> {
+        let unwritten = |counter: &OwnCounter| counter.cells.is_none() && counter.unwritten > 0.0;
+        let has_counters = self.own.values().any(unwritten);
+        if self.waiting.is_empty() && self.unwritable.is_empty() && !has_counters {
+            return Vec::new();
+        }
+        // OK because nothing is recorded in a process whose id cannot be drawn.
+        let Ok(id) = self.id(store) else {
+            return Vec::new();
+        };
+        let counters = self.own.iter().filter(|(_, counter)| unwritten(counter));
+        let counters = counters
+            .map(|(id, counter)| (own_key(*id, counter.help), counter.unwritten))
+            .collect::<Vec<_>>();
+        unwritten::files(&id, &self.waiting, &self.unwritable, &counters)
+    }
+
+    /// The id of this process in the names of its files.
+    fn id(&mut self, store: &DirectoryStore) -> Result<String, WriteError> {
+        let id = match &mut self.id {
+            Some(id) => id,
+            none => none.insert(draw_id(&store.process_name()?)?),
+        };
+        Ok(id.as_str().to_owned())
     }
 
     /// Writes as many waiting series to files as possible.
     fn write_waiting(&mut self, store: &DirectoryStore) {
+        let Ok(_moving) = store.moving().try_write() else {
+            return store.retry.schedule();
+        };
         let mut failed: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
         for series in std::mem::take(&mut self.waiting) {
@@ -446,6 +517,7 @@ impl Files {
         } else {
             store.retry.schedule();
         }
+        drop(_moving);
         self.write_own_counters(store);
     }
 
@@ -463,8 +535,7 @@ impl Files {
         }
         if let Some(reason) = series.reason {
             dropped::count_recovered(reason);
-            let help = "Series of this process that were dropped and got into a series file later.";
-            self.count_own(store, ("multiprom_recovered_series", reason), help, 1.0);
+            self.count_own(store, &RECOVERED_SERIES, reason, 1.0);
         }
     }
 
@@ -474,20 +545,19 @@ impl Files {
         let message = format_args!("directory `{dir}`: {causes}");
         let fate = if error.is_transient() { Fate::Waits } else { Fate::StaysInMemory };
         dropped::count(error.reason(), fate, &message);
-        let help = "Series of this process that did not get into a series file when they were first recorded.";
-        self.count_own(store, ("multiprom_dropped_series", error.reason()), help, 1.0);
+        self.count_own(store, &DROPPED_SERIES, error.reason(), 1.0);
     }
 
     /// Adds to a counter of multiprom itself.
     fn count_own(
         &mut self,
         store: &DirectoryStore,
-        id: (&'static str, &'static str),
-        help: &'static str,
+        metric: &'static OwnMetric,
+        reason: &'static str,
         amount: f64,
     ) {
-        let counter = self.own.entry(id).or_default();
-        counter.help = help;
+        let counter = self.own.entry((metric.family_name(), reason)).or_default();
+        counter.help = metric.help();
         match counter.cells {
             Some(cells) => cells.value.add(amount),
             None => {
@@ -500,6 +570,9 @@ impl Files {
     /// Writes entries for the amounts that are not in a file yet. If that fails it is retried, and the process itself
     /// exports the counters.
     fn write_own_counters(&mut self, store: &DirectoryStore) {
+        let Ok(_moving) = store.moving().try_write() else {
+            return;
+        };
         let unwritten: Vec<_> = self
             .own
             .iter()
@@ -507,10 +580,7 @@ impl Files {
             .map(|(id, counter)| (*id, counter.help, counter.unwritten))
             .collect();
         for ((name, reason), help, value) in unwritten {
-            let mut text = Vec::new();
-            let sample = [name, "_total"].concat();
-            let label = (!reason.is_empty()).then_some(("reason", reason));
-            key::encode(&mut text, name, &sample, label.into_iter(), help);
+            let text = own_key((name, reason), help);
             let entry = NewEntry { key: &text, value, time: 0.0 };
             if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last)
                 && let Some(counter) = self.own.get_mut(&(name, reason))
@@ -520,4 +590,13 @@ impl Files {
             }
         }
     }
+}
+
+/// The key of a counter of multiprom itself, with its name and the label `reason`.
+fn own_key((name, reason): (&str, &str), help: &str) -> Vec<u8> {
+    let mut key = Vec::new();
+    let sample = [name, "_total"].concat();
+    let label = (!reason.is_empty()).then_some(("reason", reason));
+    key::encode(&mut key, name, &sample, label.into_iter(), help);
+    key
 }

@@ -5,18 +5,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logging::log_line;
+use crate::model::own_metrics::{DROPPED_SERIES, OwnCounters, RECOVERED_SERIES};
 
-/// The label values of `multiprom_dropped_series_total`.
-const REASONS: [&str; 8] =
-    ["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
-
-static DROPPED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
+static DROPPED: OwnCounters<{ DROPPED_SERIES.values().len() }> = OwnCounters::new();
 
 /// The dropped series that were written later.
-static RECOVERED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
+static RECOVERED: OwnCounters<{ RECOVERED_SERIES.values().len() }> = OwnCounters::new();
 
 fn position(reason: &str) -> usize {
-    REASONS.iter().position(|&each| each == reason).unwrap_or(REASONS.len() - 1)
+    let reasons = DROPPED_SERIES.values();
+    reasons.iter().position(|&other| other == reason).unwrap_or(reasons.len() - 1)
 }
 
 /// What happens to a series that could not be written.
@@ -28,8 +26,7 @@ pub(super) enum Fate {
 
 /// Counts a series that stays on the heap.
 pub(super) fn count(reason: &'static str, fate: Fate, message: &dyn fmt::Display) {
-    // ORDERING: relaxed, a statistic.
-    if DROPPED[position(reason)].fetch_add(1, Ordering::Relaxed) > 0 {
+    if DROPPED.add(position(reason), 1) > 0 {
         return;
     }
     match fate {
@@ -39,14 +36,16 @@ pub(super) fn count(reason: &'static str, fate: Fate, message: &dyn fmt::Display
             ));
         }
         Fate::StaysInMemory => {
-            log_line(&format_args!("{message}; the series stays in memory and is not exported"));
+            log_line(&format_args!(
+                "{message}; the series stays in memory, and no other process can export it"
+            ));
         }
     }
 }
 
 /// Counts a dropped series that was written later.
 pub(super) fn count_recovered(reason: &'static str) {
-    RECOVERED[position(reason)].fetch_add(1, Ordering::Relaxed);
+    RECOVERED.add(position(reason), 1);
 }
 
 static IGNORED_RECORDINGS: AtomicU64 = AtomicU64::new(0);
@@ -87,11 +86,11 @@ pub(crate) fn lost_files() -> u64 {
 }
 
 /// Returns, by reason, how many series of this process could not be written when they were first recorded.
-pub(crate) fn dropped_series() -> impl Iterator<Item = (&'static str, u64)> {
-    REASONS.into_iter().zip(DROPPED.iter().map(|count| count.load(Ordering::Relaxed)))
+pub(crate) fn dropped_series() -> impl Iterator<Item = u64> {
+    DROPPED.counts()
 }
 
 /// Returns, by reason, how many of those were written later.
-pub(crate) fn recovered_series() -> impl Iterator<Item = (&'static str, u64)> {
-    REASONS.into_iter().zip(RECOVERED.iter().map(|count| count.load(Ordering::Relaxed)))
+pub(crate) fn recovered_series() -> impl Iterator<Item = u64> {
+    RECOVERED.counts()
 }

@@ -24,6 +24,8 @@ mod split;
 mod sync;
 pub(crate) mod thread;
 #[cfg(target_os = "linux")]
+mod unwritten;
+#[cfg(target_os = "linux")]
 mod waiting;
 
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::fork::SlowPath;
 
 /// A value that is set at most once and never changes after that. Read by any thread, set under the lock of the slow path.
+// The value comes first: a reference to the struct is one to the value, which saves an instruction.
+#[repr(C)]
 pub(crate) struct SetOnce<T> {
+    value: UnsafeCell<MaybeUninit<T>>,
     /// Written after the value.
     is_set: AtomicBool,
-    value: UnsafeCell<MaybeUninit<T>>,
 }
 
 impl<T: Copy> SetOnce<T> {
     /// Creates it without a value.
     pub(crate) const fn empty() -> SetOnce<T> {
-        SetOnce { is_set: AtomicBool::new(false), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        SetOnce { value: UnsafeCell::new(MaybeUninit::uninit()), is_set: AtomicBool::new(false) }
     }
 
     /// Returns the value, if it is set.

@@ -89,7 +89,7 @@ impl<C: Sync> Split<C> {
     /// Returns the cells that the thread with this token owns, if it has recorded here.
     #[inline]
     pub(crate) fn owned(&'static self, token: Token) -> Option<&'static C> {
-        let first = self.first.get(token.bits());
+        let first = self.first.get(token.tag());
         if first.is_some() {
             return first;
         }
@@ -132,7 +132,7 @@ impl<C: Sync> Split<C> {
         let Some(token) = token else {
             return Claimed::Shared(slot.set_once(leak(cells)));
         };
-        Claimed::Owned(match self.first.fill(token.bits(), cells, lock) {
+        Claimed::Owned(match self.first.fill(token.tag(), cells, lock) {
             Ok(first) => slot.set_once(first),
             Err(cells) => {
                 let cells = slot.set_once(leak(cells));

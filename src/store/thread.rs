@@ -9,19 +9,19 @@
 //! may take its index first. Words of the parent's other threads are never used in the child.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::fork::{self, Inside, PerProcess};
+use super::fork::{self, AtomicTag, Inside, PerProcess, Tag};
 use super::owners::{MAX_OWNERS, Owners};
 
 /// The word of all threads that own no index.
-static NO_OWNER: AtomicU64 = AtomicU64::new(0);
+static NO_OWNER: AtomicTag = AtomicTag::new();
 /// The word of threads whose thread-local values are being dropped. They take no index any more.
-static ENDED: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicTag = AtomicTag::new();
 
 thread_local! {
-    static WORD: Cell<&'static AtomicU64> = const { Cell::new(&NO_OWNER) };
+    static WORD: Cell<&'static AtomicTag> = const { Cell::new(&NO_OWNER) };
     static END: End = const { End };
 }
 
@@ -30,41 +30,41 @@ static OWNERS: PerProcess<Owners> = PerProcess::new();
 /// The index of the first word that no thread of this process or of its ancestors has had.
 static NEXT_WORD: AtomicUsize = AtomicUsize::new(0);
 /// The words of threads of this process that have ended.
-static FREE_WORDS: PerProcess<Mutex<Vec<&'static AtomicU64>>> = PerProcess::new();
+static FREE_WORDS: PerProcess<Mutex<Vec<&'static AtomicTag>>> = PerProcess::new();
 
-fn free_words() -> MutexGuard<'static, Vec<&'static AtomicU64>> {
+fn free_words() -> MutexGuard<'static, Vec<&'static AtomicTag>> {
     let words = FREE_WORDS.get_or_create(|| Mutex::new(Vec::new()));
     words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a word that no other thread has. Returns `None` after many generations of forks.
-fn take_word() -> Option<&'static AtomicU64> {
+fn take_word() -> Option<&'static AtomicTag> {
     let free = free_words().pop();
     free.or_else(|| fork::owner_word(NEXT_WORD.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Identifies a thread that owns an index in one process. 0 identifies none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token(u64);
+pub(crate) struct Token(Tag);
 
 impl Token {
     fn new(epoch: u64, index: usize) -> Token {
-        Token(epoch * MAX_OWNERS as u64 + index as u64)
+        Token(Tag::new(epoch * MAX_OWNERS as u64 + index as u64))
     }
 
     /// Returns the index; any value if the token is 0.
     #[inline]
     pub(super) fn index(self) -> usize {
-        self.0 as usize % MAX_OWNERS
+        self.0.bits() as usize % MAX_OWNERS
     }
 
     #[inline]
     pub(super) fn epoch(self) -> u64 {
-        self.0 / MAX_OWNERS as u64
+        self.0.bits() / MAX_OWNERS as u64
     }
 
     #[inline]
-    pub(super) fn bits(self) -> u64 {
+    pub(super) fn tag(self) -> Tag {
         self.0
     }
 }
@@ -75,7 +75,7 @@ struct End;
 impl Drop for End {
     fn drop(&mut self) {
         let word = WORD.replace(&ENDED);
-        let token = Token(word.swap(0, Ordering::Relaxed));
+        let token = Token(word.swap(Tag::new(0), Ordering::Relaxed));
         if token.epoch() == fork::epoch() {
             OWNERS.get_or_create(Owners::new).release(token.index());
         }

@@ -1,4 +1,4 @@
-//! An archive that is damaged costs itself, and nothing else; it is set aside and kept.
+//! A damaged archive is skipped, set aside and kept; everything else is served.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -14,7 +14,7 @@ use crate::support::process::{PATIENCE, Running, run};
 use crate::support::survivor;
 use crate::support::{TestDir, multiprom, skip, wait_for};
 
-/// How an archive is damaged: what it is called, the change, the reason that counts it.
+/// A kind of damage: its description, the change, and the reason that the error is counted for.
 type Damage = (&'static str, fn(&Path), &'static str);
 
 const DAMAGES: [Damage; 16] = [
@@ -51,7 +51,7 @@ fn cut(path: &Path, len: usize) {
     fs::write(path, &bytes[..len]).unwrap();
 }
 
-/// Changes bytes and makes the checksum right again, as a bug or an attacker would.
+/// Overwrites bytes and updates the checksum, as a bug or an attacker could.
 fn resealed(path: &Path, at: usize, with: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at..at + with.len()].copy_from_slice(with);
@@ -61,7 +61,7 @@ fn resealed(path: &Path, at: usize, with: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Where the last section begins: 16 bytes before its name.
+/// The offset of the last section, 16 bytes before its name.
 fn last_section(path: &Path) -> usize {
     let bytes = fs::read(path).unwrap();
     let mut at = 32 + u64::from_le_bytes(bytes[24..32].try_into().unwrap()) as usize;
@@ -75,7 +75,7 @@ fn last_section(path: &Path) -> usize {
     }
 }
 
-/// A link to the archive that would be good.
+/// Replaces the archive by a symbolic link to it.
 fn link(path: &Path) {
     let elsewhere = path.with_extension("elsewhere");
     fs::rename(path, &elsewhere).unwrap();
@@ -92,7 +92,7 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// A directory with 3 jobs in a damaged archive, and 4 in files.
+/// A directory with 3 jobs in a damaged archive, and 4 jobs in files.
 fn damaged(damage: fn(&Path)) -> TestDir {
     let dir = TestDir::new("damaged");
     count(dir.path(), 3);
@@ -102,7 +102,7 @@ fn damaged(damage: fn(&Path)) -> TestDir {
     dir
 }
 
-/// The names that damaged archives were given.
+/// The damaged archives that were set aside.
 fn set_aside(dir: &Path) -> Vec<PathBuf> {
     let names = names_in(dir).into_iter().filter(|name| name.starts_with("archive.bad."));
     names.map(|name| dir.join(name)).collect()
@@ -123,7 +123,7 @@ fn a_damaged_archive_is_skipped_and_set_aside_by_the_compactor() {
             outcome.stderr
         );
         assert!(outcome.stderr.contains(&named), "{what}: {}", outcome.stderr);
-        // Whole sections before the damage may be given.
+        // Complete sections before the damage may be exported.
         assert!(sum_of(&outcome.stdout, "jobs_total") >= 4.0, "{what}");
         let errors = format!("multiprom_file_errors_total{{reason=\"{reason}\"}}");
         assert_eq!(sum_of(&outcome.stdout, &errors), 1.0, "{what}");
@@ -183,7 +183,7 @@ fn an_exporter_sets_a_damaged_archive_aside_and_logs_it_once() {
     assert_eq!(stderr.matches("renamed to `archive.bad.").count(), 1, "{stderr}");
 }
 
-/// Nothing outside of the directory is removed, and nothing in it that is no series file.
+/// Only series files in the directory are removed.
 #[test]
 fn sources_that_are_no_series_files_of_the_directory_are_not_removed() {
     let parent = TestDir::new("elsewhere");
@@ -248,7 +248,7 @@ fn the_mode_of_an_archive_permits_only_what_all_sources_permit() {
     fs::set_permissions(path.join(narrow), Permissions::from_mode(0o640)).unwrap();
     compact(path);
     assert_eq!(mode(), 0o640);
-    // What was narrow once stays so.
+    // Later archives do not permit more.
     count(path, 1);
     set_all(0o666);
     compact(path);

@@ -1,4 +1,4 @@
-//! What is kept of processes that have ended, and what goes with them.
+//! The values of ended processes that an archive keeps.
 
 use std::fs;
 use std::path::Path;
@@ -16,22 +16,22 @@ use crate::support::process::PATIENCE;
 use crate::support::samples::{Line, is_near, python_samples};
 use crate::support::{self, TestDir, example, output_of, root, wait_for};
 
-/// Compares two merges. No digit of a total may change, of gauges the order of additions may change the last.
+/// Asserts that two merges are equal. Totals must have the same bits; gauges may differ by rounding.
 #[track_caller]
-fn assert_alike(ours: &[Line], theirs: &[Line]) {
+fn assert_alike(own: &[Line], reference: &[Line]) {
     let key = |line: &Line| {
         (line.name.clone(), line.labels.clone(), line.metric_type.clone(), line.help.clone())
     };
-    assert_eq!(ours.len(), theirs.len());
-    for (ours, theirs) in ours.iter().zip(theirs) {
-        let is_gauge = ours.metric_type == "gauge";
+    assert_eq!(own.len(), reference.len());
+    for (own, reference) in own.iter().zip(reference) {
+        let is_gauge = own.metric_type == "gauge";
         let is_same_number =
-            ours.bits == theirs.bits || (is_gauge && is_near(ours.value(), theirs.value()));
-        assert!(key(ours) == key(theirs) && is_same_number, "{ours:?}, not {theirs:?}");
+            own.bits == reference.bits || (is_gauge && is_near(own.value(), reference.value()));
+        assert!(key(own) == key(reference) && is_same_number, "{own:?}, not {reference:?}");
     }
 }
 
-/// Waits until the kernel says of all files that their writers have ended.
+/// Waits until the writers of all files are dead.
 fn wait_for_deaths(dir: &Path) {
     wait_for("end of all writers", PATIENCE, || {
         let files = list_files(dir).unwrap();
@@ -39,7 +39,7 @@ fn wait_for_deaths(dir: &Path) {
     });
 }
 
-/// Workers with odd labels and values, and means, that have ended.
+/// Runs workers with unusual labels and values, and gauges of averages, to their end.
 fn generation(dir: &Path, from: u32) {
     for index in from..from + 3 {
         output_of(example("test-worker").arg(dir).arg(index.to_string()));
@@ -54,7 +54,7 @@ fn generation(dir: &Path, from: u32) {
     wait_for_deaths(dir);
 }
 
-/// A total that falls by its last digit is taken for a restart of everything.
+/// Prometheus treats a total that decreases by its last digit as a counter reset.
 #[test]
 fn totals_are_bit_identical_whichever_processes_have_ended() {
     let (dir, other) = (TestDir::new("digits"), TestDir::new("digits"));
@@ -96,7 +96,7 @@ fn compaction_does_not_change_merged_values_of_any_type_or_mode() {
     assert_only_archive(path);
     assert_alike(&merged(path), &first);
 
-    // The second one is merged with the first, by its files and by its archive.
+    // The second generation is merged with the first one, as files and as an archive.
     generation(path, 4);
     count_in_python(path, 6);
     let second = merged(path);
@@ -114,7 +114,7 @@ fn a_compacted_directory_is_merged_like_one_that_was_never_compacted() {
     generation(dir.path(), 0);
     let (_parent, compacted) = copy_of(dir.path(), "compacted");
     compact(&compacted);
-    // The same files join both.
+    // Both directories get the same additional files.
     let more = TestDir::new("more");
     generation(more.path(), 4);
     for dir in [dir.path(), &compacted] {
@@ -125,7 +125,7 @@ fn a_compacted_directory_is_merged_like_one_that_was_never_compacted() {
     }
     compact(&compacted);
     let alike = |lines: Vec<Line>| -> Vec<Line> {
-        // Of equal times the first file's value is shown, and files come in another order.
+        // If times are equal, the value of the first file is exported, and the order of files differs.
         lines.into_iter().filter(|line| !line.name.contains("mostrecent")).collect()
     };
     assert_alike(&alike(merged(&compacted)), &alike(merged(dir.path())));
@@ -143,13 +143,13 @@ fn gauges_of_ended_processes_are_kept_for_the_configured_time() {
     }
     compact(path);
     assert_eq!((of_all(path), processes(path)), (3, 3));
-    // By now they have ended, all of them, and nothing else is forgotten.
+    // Only the values of single processes are dropped.
     assert_eq!(compact_with("--keep-dead 0", path).status, 0);
     assert_eq!((of_all(path), processes(path)), (0, 0));
     let lines = merged(path);
     assert_eq!((value(&lines, "jobs_total"), value(&lines, "queue_max_ratio")), (6.0, 3.0));
     assert_eq!((value(&lines, "queue_sum_ratio"), value(&lines, "queue_min_ratio")), (6.0, 1.0));
-    // Those that end now are not taken up first.
+    // Gauges of processes that end now are not archived first.
     count(path, 4);
     assert_eq!(of_all(path), 1);
     assert_eq!(compact_with("--keep-dead 0", path).status, 0);
@@ -204,7 +204,7 @@ fn compaction_of_own_files_keeps_those_of_the_python_client_for_its_collector() 
     let (lines, _) = python_samples(&output_of(&mut collect));
     assert_eq!(value(&lines, "py_jobs_total"), 5.0);
     assert!(lines.iter().all(|line| line.name != "jobs_total"));
-    // The library leaves them alone too, unless it is told.
+    // The library keeps the files of the Python client too, unless `CompactFiles::All` is set.
     let run = |files| Compactor::builder().directory(path).files(files).build().unwrap().run();
     assert_eq!(run(CompactFiles::Own).unwrap().retired, 0);
     assert_eq!(names_in(path).len(), python.len() + 1);

@@ -1,4 +1,4 @@
-//! The compactor is killed at every call that changes something, and each of its calls fails once.
+//! The compactor is killed at every system call that changes something, and each of its calls fails once.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::support::mount::succeeds;
 use crate::support::samples::{Line, assert_same};
 use crate::support::{TestDir, multiprom, skip};
 
-/// The calls that change what other processes see, and those that wait. A kill between two of them is one
-/// before the second. With `MULTIPROM_COMPACTION_CALLS=all` there is a kill at every call.
+/// The calls whose effects other processes can observe, and the calls that wait. A kill between two of them has the same
+/// effect as a kill before the second. With `MULTIPROM_COMPACTION_CALLS=all` there is a kill at every call.
 const CALLS: &str = "?mkdirat,?fallocate,?ftruncate,?write,?fchmod,?fchown,?fsync,?fdatasync,?renameat,\
                      ?renameat2,?unlinkat,?flock,?clock_nanosleep";
 
-/// How each call fails.
+/// The error of each call.
 const FAILURES: [(&str, &str); 15] = [
     ("openat", "EMFILE"),
     ("mkdirat", "ENOSPC"),
@@ -37,10 +37,10 @@ const FAILURES: [(&str, &str); 15] = [
     ("getdents64", "EIO"),
 ];
 
-/// How many runs there are at a time, for most wait for as long as files stay retired.
+/// Number of concurrent runs. Most runs wait until the grace period of retired files is over.
 const AT_A_TIME: usize = 24;
 
-/// A directory in which there is something to do at every step of a pass, and what is merged from it.
+/// A directory with work for every step of a pass, and its merged samples.
 struct Scene {
     dir: TestDir,
     truth: Vec<Line>,
@@ -50,7 +50,7 @@ impl Scene {
     fn new() -> Scene {
         let dir = TestDir::new("scene");
         let path = dir.path();
-        // An archive, and files that it holds: as after a kill before they were removed.
+        // An archive and some of its sources, as after a kill before all sources were removed.
         count(path, 3);
         let (_parent, before) = copy_of(path, "before");
         compact(path);
@@ -58,7 +58,7 @@ impl Scene {
         {
             move_into(&before.join(name), path);
         }
-        // What a kill while an archive is written leaves.
+        // A staging file, as after a kill while an archive was written.
         fs::write(path.join(".archive.0badcafe.new"), "MPARCH").unwrap();
         count(path, 4);
         let has_python = count_in_python(path, 8).is_some();
@@ -75,10 +75,10 @@ impl Scene {
         Scene { dir, truth }
     }
 
-    /// How often the compactor makes each of the calls that are to fail.
+    /// The number of times that the compactor makes each call in [`FAILURES`].
     fn counts(&self, trace: &Path) -> [usize; FAILURES.len()] {
         let (_parent, dir) = copy_of(self.dir.path(), "counts");
-        // A failure that never comes.
+        // The injected failure never occurs.
         let output = traced("all", "error=EIO:when=65535", trace, &dir).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = fs::read_to_string(trace).unwrap();
@@ -89,14 +89,14 @@ impl Scene {
         })
     }
 
-    /// Runs the compactor on a copy, and gives how that ended; whatever happened, all totals are exact, and
-    /// the next compactor completes what was begun.
+    /// Runs the compactor on a copy and returns its output. Asserts that all totals are exact, and that the next pass
+    /// completes the work.
     fn run(&self, what: &str, calls: &str, inject: &str, trace: &Path) -> Output {
         let (_parent, dir) = copy_of(self.dir.path(), "run");
         let output = traced(calls, inject, trace, &dir).output().unwrap();
-        let at_once = format!("{what}, at once");
+        let at_once = format!("{what}, before another pass");
         assert_same(&at_once, &by_process(merged(&dir)), &by_process(self.truth.clone()));
-        // Where nothing happened nothing is left to do.
+        // If the pass was complete, there is nothing left to do.
         let is_done = output.status.success() && names_in(&dir) == ["archive.multiprom", "retired"];
         if !is_done || !names_in(&dir.join("retired")).is_empty() {
             compact(&dir);
@@ -107,8 +107,8 @@ impl Scene {
     }
 }
 
-/// Where one of a dead process's files went into the archive and another could not be opened, its gauges are
-/// shown by a whole id for as long.
+/// Replaces whole ids in the label `pid` by the pid. As long as one file of a dead process is in the archive and another
+/// one could not be opened, its gauges are exported with the whole id.
 fn by_process(mut lines: Vec<Line>) -> Vec<Line> {
     for pid in lines.iter_mut().filter_map(|line| line.labels.get_mut("pid")) {
         pid.truncate(pid.find('-').unwrap_or(pid.len()));
@@ -121,7 +121,7 @@ fn move_into(file: &Path, dir: &Path) {
     assert!(succeeds("mv", &[file.to_str().unwrap(), dir.to_str().unwrap()]));
 }
 
-/// Retires the counters of the Python process, as a pass that was killed then.
+/// Retires the counter file of the Python process, as a pass that was killed afterwards.
 fn retire_one(dir: &Path) {
     let is_python = |name: &&String| name.starts_with("counter_") && !name.contains('-');
     let names = names_in(dir);
@@ -131,7 +131,7 @@ fn retire_one(dir: &Path) {
     fs::rename(dir.join(name), dir.join("retired").join(unique)).unwrap();
 }
 
-/// The compactor under strace, with what it does to it; its calls go to a file.
+/// The compactor under strace, which injects signals or errors and writes the calls to a file.
 fn traced(calls: &str, inject: &str, trace: &Path, dir: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(trace);
@@ -153,8 +153,8 @@ fn can_trace() -> bool {
     works
 }
 
-/// Runs a job with each number from 1 on, some at a time, until one finds nothing more to do; the number
-/// of those that did.
+/// Runs `job` with the numbers from 1 on, several at once, until one returns false. Returns the count of the jobs that
+/// returned true.
 fn for_each_number(at_a_time: usize, job: impl Fn(usize) -> bool + Sync) -> usize {
     let (next, is_over) = (AtomicUsize::new(1), AtomicBool::new(false));
     let last = AtomicUsize::new(usize::MAX);
@@ -186,7 +186,7 @@ fn totals_are_exact_if_a_compactor_is_killed_at_any_call() {
         let inject = format!("signal=KILL:when={number}");
         let what = format!("kill {number}");
         let output = scene.run(&what, calls, &inject, Path::new("/dev/null"));
-        // strace ends as what it traces ends.
+        // strace exits in the same way as the traced process.
         let is_killed = output.status.code().is_none();
         assert!(is_killed || output.status.success(), "{output:?}");
         is_killed
@@ -216,7 +216,7 @@ fn totals_are_exact_if_any_call_of_a_compactor_fails() {
         let inject = format!("error={error}:when={number}");
         let what = format!("{call} {number} gives {error}");
         let output = scene.run(&what, call, &inject, &trace);
-        // 127: the program did not even start.
+        // 127: the program could not be started.
         let status = output.status.code();
         assert!(matches!(status, Some(0 | 1 | 127)), "{what}: {output:?}");
         let is_injected = fs::read_to_string(&trace).unwrap().contains("(INJECTED)");

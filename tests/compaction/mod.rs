@@ -1,4 +1,4 @@
-//! What dead processes have recorded becomes one archive, and stays exact whatever happens meanwhile.
+//! Compaction: the files of dead processes become one archive, and all totals stay exact.
 
 mod damaged;
 mod kept;
@@ -22,12 +22,12 @@ use crate::support::{self, TestDir, example, multiprom, output_of, root};
 /// The name of the archive.
 const ARCHIVE: &str = "archive.multiprom";
 
-/// What a process that counted `jobs` leaves: a file of each type and gauge mode.
+/// Runs a process that counts `jobs`, and leaves a file of each type and gauge mode.
 fn count(dir: &Path, jobs: u32) {
     output_of(example("test-counting").arg(dir).arg(jobs.to_string()));
 }
 
-/// The same, of the real Python client. `None` where it is missing, which is then said.
+/// Like [`count`], by the real Python client. Returns `None` if it is missing, which is reported.
 fn count_in_python(dir: &Path, jobs: u32) -> Option<()> {
     output_of(&mut counting_in_python(dir, jobs)?);
     Some(())
@@ -40,18 +40,18 @@ fn counting_in_python(dir: &Path, jobs: u32) -> Option<Command> {
     Some(python)
 }
 
-/// What a directory is merged to, and what is wrong with it.
+/// The merged samples of a directory, and the reported problems.
 fn merge(dir: &Path) -> (Vec<Line>, Vec<String>) {
     let problems: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&problems);
+    let reported = Arc::clone(&problems);
     let builder = MultiProcessCollector::builder().directory(dir);
-    let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+    let builder = builder.on_problem(move |error| reported.lock().unwrap().push(error.to_string()));
     let (lines, _) = samples_of(&builder.build().unwrap());
     let problems = problems.lock().unwrap().clone();
     (lines, problems)
 }
 
-/// What a directory is merged to, in which nothing may be wrong.
+/// The merged samples of a directory without problems.
 #[track_caller]
 fn merged(dir: &Path) -> Vec<Line> {
     let (lines, problems) = merge(dir);
@@ -59,7 +59,7 @@ fn merged(dir: &Path) -> Vec<Line> {
     lines
 }
 
-/// The value of the only sample of a name.
+/// The value of the only sample with a name.
 #[track_caller]
 fn value(lines: &[Line], name: &str) -> f64 {
     let found: Vec<&Line> = lines.iter().filter(|line| line.name == name).collect();
@@ -67,21 +67,21 @@ fn value(lines: &[Line], name: &str) -> f64 {
     found[0].value()
 }
 
-/// `compact` with flags that are separated by spaces.
+/// Runs `compact` with flags separated by spaces.
 fn compact_with(flags: &str, dir: &Path) -> Outcome {
     let mut command = multiprom();
     command.arg("compact").args(flags.split_whitespace()).arg("--dir").arg(dir);
     run(&mut command)
 }
 
-/// Compacts everything, which must succeed without a message.
+/// Compacts all files, which must succeed without a message.
 #[track_caller]
 fn compact(dir: &Path) {
     let outcome = compact_with("", dir);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
 }
 
-/// A copy of a directory, made by another process: no child of this one has its files open.
+/// A copy of a directory, made by another process, so that no child of this process has its files open.
 fn copy_of(dir: &Path, name: &str) -> (TestDir, PathBuf) {
     let parent = TestDir::new(name);
     let copy = parent.path().join("copy");
@@ -97,7 +97,7 @@ fn names_in(dir: &Path) -> Vec<String> {
     names
 }
 
-/// The archive is whole and all that there is: no source, no retired file, nothing unfinished.
+/// Asserts that the directory has a valid archive and no other file: no source, no retired file, no staging file.
 #[track_caller]
 fn assert_only_archive(dir: &Path) {
     let names: Vec<String> = names_in(dir).into_iter().filter(|name| name != "retired").collect();

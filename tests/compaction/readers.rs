@@ -1,4 +1,4 @@
-//! Several read a directory while processes come and go in it and two compactors compete.
+//! Several readers of a directory, while processes start and end in it and two compactors compete.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,12 +18,12 @@ use crate::support::{SetOnDrop, TestDir, multiprom, output_of};
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
 const READERS: usize = 3;
 
-/// How much was recorded at least, by processes that have ended, and at most, by all that were started.
+/// Lower and upper bounds of the total: the values of processes that have ended, and of all that were started.
 #[derive(Default)]
 struct Truth {
     least: AtomicU64,
     most: AtomicU64,
-    /// The highest total that anybody has read.
+    /// The highest total that any reader has read.
     seen: AtomicU64,
 }
 
@@ -34,7 +34,7 @@ impl Truth {
         self.least.fetch_add(jobs, Ordering::SeqCst);
     }
 
-    /// Reads a total, which is what was recorded, and nobody who began later reads less.
+    /// Reads a total; asserts that it is within the bounds and not less than a total that was read before this began.
     fn check(&self, who: &str, read: impl FnOnce() -> f64) {
         let least = self.least.load(Ordering::SeqCst).max(self.seen.load(Ordering::SeqCst));
         let total = read() as u64;
@@ -44,7 +44,7 @@ impl Truth {
     }
 }
 
-/// Repeats until the time is over, which it also is when one panics.
+/// Repeats `what` until the time is over, or another thread panics.
 fn repeat(is_over: &AtomicBool, mut what: impl FnMut()) {
     let _ending = SetOnDrop(is_over);
     loop {
@@ -59,19 +59,20 @@ fn total(lines: &[Line], name: &str) -> f64 {
     lines.iter().filter(|line| line.name == name).map(Line::value).sum()
 }
 
-fn read_on(dir: &Path, own: &Truth, python: &Truth, is_over: &AtomicBool) {
+fn read_repeatedly(dir: &Path, own: &Truth, python: &Truth, is_over: &AtomicBool) {
     let problems: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&problems);
+    let reported = Arc::clone(&problems);
     let builder = MultiProcessCollector::builder().directory(dir);
-    let builder = builder.on_problem(move |error| told.lock().unwrap().push(error.to_string()));
+    let builder = builder.on_problem(move |error| reported.lock().unwrap().push(error.to_string()));
     let collector = builder.build().unwrap();
     repeat(is_over, || {
         own.check("a collector", || {
             let (lines, _) = samples_of(&collector);
             total(&lines, "jobs_total")
         });
-        python
-            .check("a collector, of Python", || total(&samples_of(&collector).0, "py_jobs_total"));
+        python.check("a collector, Python counters", || {
+            total(&samples_of(&collector).0, "py_jobs_total")
+        });
     });
     let problems = problems.lock().unwrap();
     assert!(problems.is_empty(), "{problems:#?}");
@@ -86,7 +87,7 @@ fn totals_never_decrease_while_processes_end_and_compactors_compete() {
     let compactor = Compactor::builder().directory(dir).files(CompactFiles::All).build().unwrap();
     thread::scope(|scope| {
         for _ in 0..READERS {
-            scope.spawn(|| read_on(dir, &own, &python, &is_over));
+            scope.spawn(|| read_repeatedly(dir, &own, &python, &is_over));
         }
         scope.spawn(|| {
             repeat(&is_over, || {

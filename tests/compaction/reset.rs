@@ -1,4 +1,4 @@
-//! A reset forgets what dead processes have recorded in one step.
+//! A reset removes the values of all dead processes in one step.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::support::samples::Line;
 use crate::support::{SetOnDrop, TestDir, example, multiprom, wait_for};
 
 const RESETS: usize = 12;
-/// Jobs of the processes that have ended.
+/// Jobs of ended processes.
 const DEAD: f64 = 3.0 + 4.0 + 5.0;
 
-/// An archive, files of ours, files of the Python client, and one of a process that lives.
+/// A directory with an archive, files of multiprom, files of the Python client, and a living process.
 fn scene() -> (TestDir, Running) {
     let dir = TestDir::new("reset");
     count(dir.path(), 3);
@@ -42,7 +42,7 @@ fn totals(dir: &Path) -> [f64; 2] {
 #[test]
 fn a_reader_sees_a_reset_as_one_step() {
     let (dir, living) = scene();
-    // The living one's files in the copies belong to nobody.
+    // The copies of its files have no writer.
     drop(living);
     for _ in 0..RESETS {
         let (_parent, copy) = copy_of(dir.path(), "reset-copy");
@@ -79,7 +79,7 @@ fn a_reset_keeps_files_of_living_processes_and_unrelated_files() {
     let names = names_in(dir.path());
     assert_eq!(names.len(), 13 + 1, "{names:?}");
     assert!(names.contains(&"notes".to_owned()));
-    // Again, with nothing to do.
+    // A second reset has nothing to do.
     clear_directory(dir.path()).unwrap();
     assert_eq!(names_in(dir.path()), names);
     drop(living.stdin());

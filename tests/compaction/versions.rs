@@ -1,4 +1,4 @@
-//! An archive that another release wrote is left alone, and nothing is served or compacted without it.
+//! An archive of another version is not changed, and nothing is served or compacted without it.
 
 use std::fs;
 use std::path::Path;
@@ -10,17 +10,17 @@ use crate::support::http::{Connection, sum_of};
 use crate::support::process::{PATIENCE, Running, run};
 use crate::support::{TestDir, multiprom, wait_for};
 
-/// What the message says to an operator.
+/// The part of the message that names the versions.
 const MESSAGE: &str = "archive version is 02, this release of multiprom reads 01";
 
-/// Everything in a directory, by name, without the file that launchers lock.
+/// The contents of all files in a directory, without the lock file of launchers.
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let read = |name: String| (name.clone(), fs::read(dir.join(name)).unwrap());
     names_in(dir).into_iter().filter(|name| name != ".multiprom-run.lock").map(read).collect()
 }
 
-/// A directory with 3 jobs in an archive of version 02, of which nothing but the magic is as in version 01, and
-/// 4 jobs in files. Also returns the bytes of the archive in version 01.
+/// A directory with 3 jobs in an archive of version 02, which has only the magic in common with version 01, and 4 jobs in
+/// files. Also returns the archive in version 01.
 fn newer_archive() -> (TestDir, Vec<u8>) {
     let dir = TestDir::new("version");
     count(dir.path(), 3);
@@ -69,7 +69,7 @@ fn scrapes_return_500_with_the_reason_until_the_archive_can_be_read() {
     command.args(["serve", "--compact", "own", "--listen", "127.0.0.1:0", "--dir"]).arg(path);
     let mut server = Running::start(&mut command);
     let url = server.url();
-    wait_for("the compactor to say why", PATIENCE, || {
+    wait_for("the log line of the compactor", PATIENCE, || {
         let line = format!("cannot compact: {}", path.join(ARCHIVE).display());
         server.stderr().replace('`', "").contains(&line).then_some(())
     });
@@ -97,7 +97,7 @@ fn the_library_returns_an_error_instead_of_decreased_totals() {
     registry.register(MultiProcessCollector::new(path).unwrap()).unwrap();
     let error = registry.try_render(None).unwrap_err();
     assert_eq!((error.kind(), error.path()), (ErrorKind::Unsupported, Some(&*path.join(ARCHIVE))));
-    // Without a way to fail, no family is better than one with a wrong total.
+    // `render` cannot return an error: it exports no family rather than a wrong total.
     let text = registry.render(None).to_string();
     assert!(!text.contains("jobs_total"), "{text}");
     assert_eq!(sum_of(&text, "multiprom_file_errors_total{reason=\"archive\"}"), 2.0);

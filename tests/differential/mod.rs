@@ -1,4 +1,4 @@
-//! The same directory, merged by the Python client and by us: the same samples.
+//! The Python client and multiprom merge the same directory into the same samples.
 
 mod python_reads_rust;
 mod rust_reads_python;

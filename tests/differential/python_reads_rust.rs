@@ -1,4 +1,4 @@
-//! Directories that our library wrote.
+//! Directories written by multiprom.
 
 use std::path::Path;
 
@@ -18,7 +18,8 @@ fn record(dir: &Path) {
     }
 }
 
-/// What the newest Python client makes of a directory, with our pids as we show them.
+/// The samples that the newest Python client merges from a directory. Ids of multiprom are shortened to pids, as
+/// multiprom exports them.
 fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
     let mut collect = support::python("newest")?;
     let printed = output_of(collect.arg(root().join("tests/python/collect.py")).arg(dir));
@@ -38,11 +39,11 @@ fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
 fn the_python_client_merges_every_type_and_mode_of_multiprom_alike() {
     let dir = TestDir::new("rust");
     record(dir.path());
-    let Some(theirs) = collected_by_python(dir.path()) else { return };
-    let (ours, families) = own_samples(dir.path());
+    let Some(reference) = collected_by_python(dir.path()) else { return };
+    let (own, families) = own_samples(dir.path());
     assert_eq!(families.len(), 27);
-    assert_same("written by us", &ours, &theirs);
-    let total = ours.iter().find(|line| line.name == "requests_total").unwrap();
+    assert_same("written by multiprom", &own, &reference);
+    let total = own.iter().find(|line| line.name == "requests_total").unwrap();
     assert!((total.value() - 10.4).abs() < 1e-9);
 }
 
@@ -74,6 +75,6 @@ fn an_unset_gauge_changes_the_minimum_in_the_python_client_only() {
     }
     let value = |lines: &[Line]| lines.iter().map(Line::value).collect::<Vec<_>>();
     assert_eq!(value(&own_samples(dir.path()).0), [5.0]);
-    let Some(theirs) = collected_by_python(dir.path()) else { return };
-    assert_eq!(value(&theirs), [0.0]);
+    let Some(reference) = collected_by_python(dir.path()) else { return };
+    assert_eq!(value(&reference), [0.0]);
 }

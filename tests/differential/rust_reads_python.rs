@@ -1,4 +1,4 @@
-//! Directories that the Python client wrote.
+//! Directories written by the Python client.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,25 +7,25 @@ use std::path::Path;
 use crate::support::samples::{Line, assert_same, own_samples, python_samples, rounded_once};
 use crate::support::{self, TestDir, multiprom, output_of, root};
 
-/// Compares our merge of a directory with what a Python program printed.
+/// Compares multiprom's merge of a directory with the samples that a Python program printed.
 #[track_caller]
 fn assert_merged_alike(what: &str, dir: &Path, printed: &str) {
-    let (ours, our_families) = own_samples(dir);
-    let (theirs, their_families) = python_samples(printed);
-    let theirs = rounded_once(theirs, &ours);
-    assert_eq!(our_families, their_families, "{what}: families");
-    // NaN never hides a number here, and in the Python client it depends on the order of files.
+    let (own, own_families) = own_samples(dir);
+    let (reference, reference_families) = python_samples(printed);
+    let reference = rounded_once(reference, &own);
+    assert_eq!(own_families, reference_families, "{what}: families");
+    // In multiprom, NaN never hides a number. In the Python client, that depends on the order of files.
     let order_dependent: BTreeSet<&str> =
-        theirs.iter().filter(|line| line.is_order_dependent).map(|line| &*line.family).collect();
+        reference.iter().filter(|line| line.is_order_dependent).map(|line| &*line.family).collect();
     let comparable = |lines: &[Line]| -> Vec<Line> {
         let is_comparable = |line: &&Line| !order_dependent.contains(&*line.family);
         lines.iter().filter(is_comparable).cloned().collect()
     };
-    assert_same(what, &comparable(&ours), &comparable(&theirs));
-    for line in theirs.iter().filter(|line| line.is_order_dependent && !line.value().is_nan()) {
-        let same = |ours: &&Line| ours.name == line.name && ours.labels == line.labels;
-        let ours = ours.iter().find(same).unwrap();
-        assert!(!ours.value().is_nan(), "{what}: a number is hidden by NaN in {line:?}");
+    assert_same(what, &comparable(&own), &comparable(&reference));
+    for line in reference.iter().filter(|line| line.is_order_dependent && !line.value().is_nan()) {
+        let same = |own: &&Line| own.name == line.name && own.labels == line.labels;
+        let own = own.iter().find(same).unwrap();
+        assert!(!own.value().is_nan(), "{what}: a number is hidden by NaN in {line:?}");
     }
 }
 
@@ -103,11 +103,11 @@ fn sixty_random_directories_are_merged_as_release_0_8_0_merges_them() {
     random_directories_are_merged_alike("0.8.0", "2", "60");
 }
 
-/// Our exposition, read by the Python client's parser, gives what its collector gives.
+/// Asserts that the Python client parses multiprom's exposition into the merged samples.
 fn exposition_is_parsed(format: &str, parser: &str) {
     let Some(mut parse) = support::python("newest") else { return };
     let dir = root().join("multiproc-fixtures/0.26.0");
-    // Counters of NaN and negative bounds are no OpenMetrics, and the parser is strict.
+    // OpenMetrics does not allow counters of NaN and sums with negative bounds, and the parser is strict.
     let exclude = "odd_counts|offset|render_seconds|with_nan";
     let mut dump = multiprom();
     dump.args(["dump", "--format", format, "--exclude", exclude]);
@@ -122,7 +122,7 @@ fn exposition_is_parsed(format: &str, parser: &str) {
         let is_excluded = |line: &Line| exclude.split('|').any(|name| line.family == name);
         let own = |line: &Line| line.family.starts_with("multiprom_");
         let lines = lines.into_iter().filter(|line| !is_excluded(line) && !own(line));
-        // The parsers strip help texts, name counters in their own way, and read `-0` as the integer 0.
+        // The parsers strip help texts, name counters differently, and read `-0` as the integer 0.
         let plain = |mut line: Line| {
             if line.value() == 0.0 {
                 line.bits = 0;

@@ -1,4 +1,4 @@
-//! The rules of the merge where processes disagree: every page stays valid, and no value is lost without a word.
+//! The rules of the merge if processes disagree: every page is valid, and no value is lost without a report.
 
 mod modes;
 mod names;
@@ -15,8 +15,8 @@ use std::process::Command;
 use crate::support::process::{Outcome, run};
 use crate::support::{self, TestDir, multiprom, output_of, root, skip};
 
-/// Has processes of the Python client record, each an identifier and statements. `None` where the client is
-/// missing, which is then said.
+/// Runs processes of the Python client, each with an id and statements. Returns `None` if the client is missing, which is
+/// reported.
 fn record(dir: &Path, processes: &[(&str, &str)]) -> Option<()> {
     let mut python = support::python("newest")?;
     python.arg(root().join("tests/python/record.py")).arg(dir);
@@ -27,7 +27,7 @@ fn record(dir: &Path, processes: &[(&str, &str)]) -> Option<()> {
     Some(())
 }
 
-/// `dump` of directories, with flags that are separated by spaces.
+/// Runs `dump` with flags separated by spaces.
 fn dump(dirs: &[&Path], flags: &str) -> Outcome {
     let mut command = multiprom();
     command.arg("dump").args(flags.split_whitespace());
@@ -39,18 +39,18 @@ fn dump(dirs: &[&Path], flags: &str) -> Outcome {
     outcome
 }
 
-/// The samples of a page in the text format, but for the exporter's own.
+/// The samples of a page in the text format, without those of the exporter itself.
 fn samples(page: &str) -> Vec<&str> {
     page.lines().filter(|line| !line.starts_with('#') && !line.starts_with("multiprom_")).collect()
 }
 
-/// What `dump` shows of directories, which every judge must accept: promtool, the parsers of the Python client, and
-/// ours, strict in OpenMetrics. No series is repeated.
+/// Runs `dump`. Asserts that no series is repeated, and that all parsers accept the output: promtool, those of the Python
+/// client, and multiprom's, which is strict in OpenMetrics.
 #[track_caller]
-fn judged(dirs: &[&Path], flags: &str) -> Outcome {
+fn dump_checked(dirs: &[&Path], flags: &str) -> Outcome {
     let outcome = dump(dirs, flags);
     assert_no_series_is_repeated(&outcome.stdout);
-    let scratch = TestDir::new("judged");
+    let scratch = TestDir::new("dump_checked");
     let page = |format: &str| {
         let path = scratch.path().join(format);
         std::fs::write(&path, dump(dirs, &format!("{flags} --format {format}")).stdout).unwrap();
@@ -70,7 +70,7 @@ fn judged(dirs: &[&Path], flags: &str) -> Outcome {
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(File::open(&text).unwrap());
     match promtool.output() {
-        // 3: there is something to improve.
+        // Status 3 reports recommendations.
         Ok(output) => assert!(
             matches!(output.status.code(), Some(0 | 3)),
             "{}\n{}",
@@ -82,7 +82,7 @@ fn judged(dirs: &[&Path], flags: &str) -> Outcome {
     outcome
 }
 
-/// Checks that a page in the text format shows each series once, and each family under one type.
+/// Asserts that a page in the text format has each series once, and one type per family.
 #[track_caller]
 fn assert_no_series_is_repeated(page: &str) {
     let mut seen = HashSet::new();

@@ -1,15 +1,15 @@
-//! Gauges that processes have in different modes.
+//! Gauges that processes declare in different modes.
 
 use multiprom::{Backend, Gauge, GaugeMode, Registry};
 
-use super::{judged, record, samples};
+use super::{dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::Running;
 use crate::support::{TestDir, multiprom, output_of};
 
 const REASON: &str = "multiprom_merge_conflicts_total{reason=\"mode\"}";
 
-const SAID: &str = "multiprom: gauge `level` has several modes (all, sum): it is merged by sum";
+const REPORT: &str = "multiprom: gauge `level` has several modes (all, sum): it is merged by sum";
 
 fn set(mode: &str, value: u32) -> String {
     format!("Gauge('level', 'L.', multiprocess_mode='{mode}', registry=None).set({value})")
@@ -21,23 +21,26 @@ fn a_gauge_in_two_modes_is_merged_by_the_mode_that_sorts_last_and_is_reported() 
         let (dir, second) = (TestDir::in_memory("modes"), TestDir::in_memory("modes"));
         let (all, sum) = ((all, &*set("all", 2)), (sum, &*set("sum", 3)));
         let Some(()) = record(dir.path(), &[all, sum]) else { return };
-        let outcome = judged(&[dir.path()], "");
-        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 5"], SAID));
+        let outcome = dump_checked(&[dir.path()], "");
+        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 5"], REPORT));
         assert_eq!(sum_of(&outcome.stdout, REASON), 1.0);
-        // In whichever directory, and in the archive.
+        // In one or two directories, and in the archive.
         let Some(()) = record(second.path(), &[all]) else { return };
-        let outcome = judged(&[dir.path(), second.path()], "");
-        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 7"], SAID));
+        let outcome = dump_checked(&[dir.path(), second.path()], "");
+        assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 7"], REPORT));
         output_of(multiprom().args(["compact", "--dir"]).arg(dir.path()));
         assert!(dir.path().join("archive.multiprom").exists());
         for dirs in [[dir.path(), second.path()], [second.path(), dir.path()]] {
-            let outcome = judged(&dirs, "");
-            assert_eq!((samples(&outcome.stdout), outcome.stderr.trim()), (vec!["level 7"], SAID));
+            let outcome = dump_checked(&dirs, "");
+            assert_eq!(
+                (samples(&outcome.stdout), outcome.stderr.trim()),
+                (vec!["level 7"], REPORT)
+            );
         }
-        // Where a mode is asked for, nothing is in doubt.
-        let outcome = judged(&[second.path()], "--gauge-mode level=max");
+        // If a flag sets the mode, there is no conflict.
+        let outcome = dump_checked(&[second.path()], "--gauge-mode level=max");
         assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (vec!["level 2"], ""));
-        let outcome = judged(&[dir.path(), second.path()], "--gauge-mode level=sum");
+        let outcome = dump_checked(&[dir.path(), second.path()], "--gauge-mode level=sum");
         assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (vec!["level 7"], ""));
         assert_eq!(sum_of(&outcome.stdout, REASON), 0.0);
     }
@@ -69,6 +72,6 @@ fn several_modes_of_a_gauge_are_reported_once_and_merged_alike_in_any_order_of_p
     }
     server.signal("TERM");
     let stderr = String::from_utf8(server.end().stderr).unwrap();
-    let outcome: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
-    assert_eq!(outcome, [SAID], "{stderr}");
+    let reports: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
+    assert_eq!(reports, [REPORT], "{stderr}");
 }

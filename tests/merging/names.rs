@@ -1,8 +1,8 @@
-//! Families of different processes that have the name of a sample in common.
+//! Families of different processes whose sample names collide.
 
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Registry};
 
-use super::{judged, record, samples};
+use super::{dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::{TestDir, multiprom, output_of, wait_for};
@@ -23,8 +23,8 @@ const SHOWN: [&str; 6] = [
     "single_total 1",
 ];
 
-/// What is said of [`OTHERS`] beside [`COUNTERS`].
-const SAID: &str =
+/// The reports about [`OTHERS`] if [`COUNTERS`] exist.
+const REPORTS: &str =
     "multiprom: counter `bar_count` is left out: it has a name in common with histogram `bar`
 multiprom: gauge `bar_sum` is left out: it has a name in common with histogram `bar`
 multiprom: gauge `foo_total` is left out: it has a name in common with counter `foo`
@@ -36,12 +36,12 @@ fn the_choice_between_colliding_families_does_not_depend_on_the_order_of_process
         let dir = TestDir::in_memory("names");
         let processes = [(ids[0], COUNTERS), (ids[1], OTHERS)];
         let Some(()) = record(dir.path(), &processes) else { return };
-        let outcome = judged(&[dir.path()], "");
-        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (SHOWN.to_vec(), SAID));
+        let outcome = dump_checked(&[dir.path()], "");
+        assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (SHOWN.to_vec(), REPORTS));
         let counted = sum_of(&outcome.stdout, "multiprom_merge_conflicts_total{reason=\"name\"}");
         assert_eq!(counted, 3.0);
-        // A family that is not asked for hides no other one.
-        let outcome = judged(&[dir.path()], "--exclude foo|bar");
+        // An excluded family does not hide another one.
+        let outcome = dump_checked(&[dir.path()], "--exclude foo|bar");
         let wanted = ["bar_count_total 1", "bar_sum 3", "foo_total 7", "single_total 1"];
         assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
     }
@@ -56,7 +56,7 @@ Summary('jobs', 'S.', registry=None).observe(2)";
     let Some(()) = record(dir.path(), &[("1", statements), ("2", later)]) else { return };
     let wanted = ["jobs_sum 2", "jobs_count 1"];
     let shown = |what: &str| {
-        let outcome = judged(&[dir.path()], "");
+        let outcome = dump_checked(&[dir.path()], "");
         assert_eq!(samples(&outcome.stdout), wanted, "{what}");
         assert_eq!(outcome.stderr.lines().count(), 2, "{what}: {}", outcome.stderr);
     };
@@ -98,6 +98,6 @@ fn collisions_are_reported_once_counted_at_each_scrape_and_stable_when_processes
     });
     server.signal("TERM");
     let stderr = String::from_utf8(server.end().stderr).unwrap();
-    let outcome: Vec<&str> = stderr.lines().filter(|line| line.contains("left out")).collect();
-    assert_eq!(outcome, SAID.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
+    let reports: Vec<&str> = stderr.lines().filter(|line| line.contains("left out")).collect();
+    assert_eq!(reports, REPORTS.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
 }

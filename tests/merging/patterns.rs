@@ -1,8 +1,8 @@
-//! Families that are selected by patterns of their names.
+//! Selection of families by patterns.
 
 use std::path::Path;
 
-use super::{dump, judged, record, samples};
+use super::{dump, dump_checked, record, samples};
 use crate::support::http::scrape;
 use crate::support::process::Running;
 use crate::support::{TestDir, multiprom, output_of};
@@ -18,7 +18,7 @@ fn recorded() -> Option<TestDir> {
     Some(dir)
 }
 
-/// The names of the families that `dump` shows, as the text format names them.
+/// The names of the families that `dump` exports, in the text format.
 fn families(dir: &Path, flags: &str) -> Vec<String> {
     let outcome = dump(&[dir], flags);
     assert_eq!(outcome.stderr, "", "{flags}");
@@ -42,7 +42,7 @@ fn patterns_match_the_names_of_families_and_of_their_samples_and_repeat() {
     ] {
         assert_eq!(families(dir.path(), flags), shown, "{flags}");
     }
-    judged(&[dir.path()], "--include req_total");
+    dump_checked(&[dir.path()], "--include req_total");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn metrics_of_multiprom_are_omitted_only_if_they_are_excluded() {
     assert_eq!(page, "# HELP req_total R.\n# TYPE req_total counter\nreq_total 1\n");
     let page = dump(&[dir.path()], "--exclude multiprom_files").stdout;
     assert!(!page.contains("multiprom_files{") && page.contains("multiprom_file_errors_total{"));
-    // This includes those of the compactor.
+    // The pattern also excludes metrics of the compactor.
     let mut server = multiprom();
     server.args(["serve", "--exclude", "multiprom_.*", "--compact", "own"]);
     server.args(["--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
@@ -79,14 +79,14 @@ fn a_pattern_that_has_matched_no_family_is_reported_once() {
         "--gauge-mode",
         "levels=sum",
     ];
-    let outcome =
+    let report =
         |name, pattern| format!("multiprom: {name} `{pattern}` has matched no family so far");
     let wanted = [
-        outcome("--include", "rek_total"),
-        outcome("--exclude", "eq.*"),
+        report("--include", "rek_total"),
+        report("--exclude", "eq.*"),
         // This gauge is not included.
-        outcome("--gauge-mode", "level"),
-        outcome("--gauge-mode", "levels"),
+        report("--gauge-mode", "level"),
+        report("--gauge-mode", "levels"),
     ];
     let stderr = dump(&[dir.path()], &flags[..8].join(" ")).stderr;
     assert_eq!(stderr.lines().collect::<Vec<_>>(), wanted[..2]);

@@ -1,4 +1,4 @@
-//! By what processes are shown in the modes that show each by itself.
+//! The label `pid` of gauges whose mode exports each process.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use multiprom::{
     list_files,
 };
 
-use super::{judged, record, samples};
+use super::{dump_checked, record, samples};
 use crate::support::process::{PATIENCE, run};
 use crate::support::{TestDir, multiprom, wait_for};
 
-/// Longer than files stay retired.
+/// Longer than the grace period of retired files.
 const GRACE: Duration = Duration::from_millis(3_100);
 
 #[test]
@@ -28,16 +28,16 @@ Gauge('l', 'L.', multiprocess_mode='livesum', registry=None).set({value})"
     let processes = [("job-deadbeef", &*one), ("job-0badcafe", &*two)];
     let Some(()) = record(dir.path(), &processes) else { return };
     let wanted = ["g{pid=\"job-0badcafe\"} 2", "g{pid=\"job-deadbeef\"} 1"];
-    assert_eq!(samples(&judged(&[dir.path()], "").stdout), wanted);
-    // Also when only one of them is there, and when both have been retired and archived.
+    assert_eq!(samples(&dump_checked(&[dir.path()], "").stdout), wanted);
+    // Also if only one of them exists, and if both have been retired and archived.
     let (alone, other) = (TestDir::in_memory("alone"), "gauge_all_job-deadbeef.db");
     std::fs::copy(dir.path().join(other), alone.path().join(other)).unwrap();
-    assert_eq!(samples(&judged(&[alone.path()], "").stdout), [wanted[1]]);
+    assert_eq!(samples(&dump_checked(&[alone.path()], "").stdout), [wanted[1]]);
     for _ in 0..2 {
         let mut compact = multiprom();
         let outcome = run(compact.arg("compact").arg("--dir").arg(dir.path()));
         assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
-        assert_eq!(samples(&judged(&[dir.path()], "").stdout), wanted);
+        assert_eq!(samples(&dump_checked(&[dir.path()], "").stdout), wanted);
     }
     assert!(dir.path().join("archive.multiprom").exists());
 }
@@ -54,7 +54,7 @@ fn mark_process_dead_ignores_ids_that_begin_with_the_pid() {
     assert_eq!(names, ["gauge_livesum_7-deadbeef.db"]);
 }
 
-/// What an exporter shows that has seen the directory before.
+/// The samples of an exporter that has cached the directory.
 fn shown(exporter: &Registry) -> Vec<String> {
     let page = exporter.render(None).to_string();
     let mut samples: Vec<String> = samples(&page).into_iter().map(str::to_owned).collect();
@@ -78,24 +78,24 @@ fn a_series_keeps_its_pid_label_when_a_pid_of_the_python_client_is_reused() {
     let compactor = Compactor::builder().directory(dir.path()).files(CompactFiles::All);
     let compactor = compactor.build().unwrap();
     assert_eq!(shown(&exporter), ["g{pid=\"2\"} 1"]);
-    // Retired, and then used again.
+    // The file is retired, and the pid is reused.
     assert_eq!(compactor.run().unwrap().retired, 1);
     assert_eq!(shown(&exporter), ["g{pid=\"2\"} 1"]);
     record(dir.path(), &[("2", &set(5))]).unwrap();
     let wanted = ["g{pid=\"2\"} 1", "g{pid=\"2#2\"} 5"];
     assert_eq!(shown(&exporter), wanted);
     let since = Instant::now();
-    wait_for("end of the grace", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
+    wait_for("end of the grace period", PATIENCE, || (since.elapsed() > GRACE).then_some(()));
     // The first is archived, and the second is retired.
     let done = compactor.run().unwrap();
     assert_eq!((done.files, done.retired), (1, 1));
     assert_eq!(shown(&exporter), wanted);
-    // The second is archived without having been seen retired, while a third one begins.
+    // The exporter does not read the second file before it is archived and a third process has started.
     compactor.run_to_end().unwrap();
     record(dir.path(), &[("2", &set(9))]).unwrap();
     let wanted = ["g{pid=\"2\"} 1", "g{pid=\"2#2\"} 5", "g{pid=\"2#3\"} 9"];
     assert_eq!(shown(&exporter), wanted);
-    judged(&[dir.path()], "");
+    dump_checked(&[dir.path()], "");
 }
 
 #[test]
@@ -133,5 +133,5 @@ fn a_series_keeps_its_pid_label_while_writers_of_one_pid_start_and_end() {
         assert_eq!(ids().len(), files - 1);
         assert_eq!(shown(&exporter), wanted);
     }
-    judged(&[dir.path()], "");
+    dump_checked(&[dir.path()], "");
 }

@@ -1,4 +1,4 @@
-//! Random directories in which processes disagree on everything.
+//! Random directories whose processes disagree about types, modes and labels.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use super::assert_no_series_is_repeated;
 use crate::support::{self, TestDir, output_of, root, skip};
 
-/// How many directories are made.
+/// Number of directories.
 const DIRECTORIES: usize = 80;
 
-/// Ways to merge, of which each gives a series other labels.
+/// Options of the collector, each of which changes the labels of series.
 const FLAGS: [fn(MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder; 4] = [
     |builder| builder,
     |builder| builder.label("env", "x").label("site", "a"),
@@ -25,7 +25,7 @@ const FLAGS: [fn(MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder; 
     |builder| builder.gauge_mode(|_| Some(GaugeMode::All)),
 ];
 
-/// The files of two directories, as text and as OpenMetrics.
+/// The merged files of two directories, as text and as OpenMetrics.
 fn pages(
     dirs: &[PathBuf],
     flags: fn(MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder,
@@ -38,8 +38,8 @@ fn pages(
     [Format::Text, Format::OpenMetrics].map(|it| Exposition::encode(&registry, it).to_string())
 }
 
-/// What the Python client says of documents.
-fn judged_by_python(parser: &str, documents: &[String], scratch: &Path) {
+/// Asserts that the Python client parses all documents.
+fn assert_python_accepts(parser: &str, documents: &[String], scratch: &Path) {
     let Some(mut python) = support::python("newest") else { return };
     let file = scratch.join(parser);
     fs::write(&file, json!(documents).to_string()).unwrap();
@@ -52,12 +52,12 @@ fn judged_by_python(parser: &str, documents: &[String], scratch: &Path) {
     assert_eq!(verdicts.lines().count(), documents.len());
 }
 
-fn judged_by_promtool(page: &Path) {
+fn assert_promtool_accepts(page: &Path) {
     let mut promtool = Command::new("promtool");
     match promtool.args(["check", "metrics"]).stdin(fs::File::open(page).unwrap()).output() {
         Ok(output) => {
-            let outcome = String::from_utf8_lossy(&output.stderr);
-            assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {outcome}", page.display());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {stderr}", page.display());
         }
         Err(_) => skip("promtool is not installed"),
     }
@@ -91,9 +91,9 @@ fn no_exposition_of_a_random_directory_repeats_a_series_and_every_parser_accepts
         }
         let page = dir.path().join("page");
         fs::write(&page, &texts[texts.len() - FLAGS.len()]).unwrap();
-        judged_by_promtool(&page);
+        assert_promtool_accepts(&page);
     }
     assert!(conflicts.iter().all(|count| *count > 20), "{conflicts:?}");
-    judged_by_python("text", &texts, dir.path());
-    judged_by_python("openmetrics", &openmetrics, dir.path());
+    assert_python_accepts("text", &texts, dir.path());
+    assert_python_accepts("openmetrics", &openmetrics, dir.path());
 }

@@ -1,4 +1,4 @@
-//! Series that would be repeated, or counted twice.
+//! Files and series that occur more than once.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use multiprom::{CompactFiles, Compactor, MultiProcessCollector};
 
-use super::{assert_no_series_is_repeated, dump, judged, record, samples};
+use super::{assert_no_series_is_repeated, dump, dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Running, run};
 use crate::support::samples::{Line, samples_of};
@@ -28,7 +28,7 @@ fn a_directory_that_is_listed_twice_under_any_names_counts_once() {
     let (all, some) = (base.path().join("*"), base.path().join("d?"));
     let wanted = ["jobs_total 5", "level 2"];
     let dirs = [&dir, &dir, &slash, &link, &up, &all, &some].map(|dir| &**dir);
-    assert_eq!(samples(&judged(&dirs, "").stdout), wanted);
+    assert_eq!(samples(&dump_checked(&dirs, "").stdout), wanted);
     let checked = |dirs: &[&Path]| {
         let mut check = multiprom();
         check.arg("check");
@@ -39,7 +39,7 @@ fn a_directory_that_is_listed_twice_under_any_names_counts_once() {
     };
     assert_eq!(checked(&dirs), checked(&[&dir]));
 
-    // An exporter sees where links lead at each scrape.
+    // An exporter resolves links at each scrape.
     let other = TestDir::in_memory("twice");
     record(other.path(), &[("8", "Counter('jobs', 'J.', registry=None).inc(30)")]).unwrap();
     let mut server = multiprom();
@@ -99,7 +99,7 @@ fn totals_are_exact_if_a_compactor_lists_a_directory_twice() {
     );
 }
 
-/// The conflicts that a page counts for a reason.
+/// The number of conflicts that a page reports for a reason.
 fn conflicts(page: &str, reason: &str) -> f64 {
     sum_of(page, &format!("multiprom_merge_conflicts_total{{reason=\"{reason}\"}}"))
 }
@@ -115,7 +115,7 @@ fn equal_pids_in_two_directories_are_exported_with_their_directories() {
     let Some(()) = record(a.path(), &[("7", &set(1)), ("8", &set(2))]) else { return };
     record(b.path(), &[("7", &set(3))]).unwrap();
     let in_dir = |dir: &TestDir| format!("{}/7", dir.path().display());
-    let outcome = judged(&[a.path(), b.path()], "");
+    let outcome = dump_checked(&[a.path(), b.path()], "");
     let wanted = [
         format!("g{{l=\"x\",pid=\"{}\"}} 1", in_dir(&a)),
         "g{l=\"x\",pid=\"8\"} 2".to_owned(),
@@ -125,7 +125,7 @@ fn equal_pids_in_two_directories_are_exported_with_their_directories() {
         (samples(&outcome.stdout), &*outcome.stderr),
         (wanted.iter().map(|it| &**it).collect(), "")
     );
-    // Also where the files are named one by one, in whichever way.
+    // Also if the files are passed one by one, by different paths.
     let mut dump = multiprom();
     dump.current_dir(a.path()).args(["dump", "./gauge_all_7.db", "gauge_all_8.db"]);
     let outcome = run(dump.arg(b.path().join("gauge_all_7.db")));
@@ -144,14 +144,14 @@ Gauge('h', 'H.', multiprocess_mode='all', registry=None).set(4)";
     let Some(()) = record(dir.path(), &[("7", statements)]) else { return };
     let wanted = ["g{pid=\"7\"} 2", "h{pid=\"7\"} 4"];
     let shown = |dir: &Path| {
-        let outcome = judged(&[dir], "--gauge-mode g=all");
+        let outcome = dump_checked(&[dir], "--gauge-mode g=all");
         assert_eq!(samples(&outcome.stdout), wanted, "{}", outcome.stderr);
-        let told =
+        let report =
             "multiprom: gauge `g` has several values of one process in a series: the last is shown";
-        assert_eq!((outcome.stderr.trim(), conflicts(&outcome.stdout, "series")), (told, 1.0));
+        assert_eq!((outcome.stderr.trim(), conflicts(&outcome.stdout, "series")), (report, 1.0));
     };
     shown(dir.path());
-    // While the files are retired too, each of which gets a name of its own.
+    // Also while the files are retired, each under a name of its own.
     let compactor = Compactor::builder().directory(dir.path()).files(CompactFiles::All);
     assert_eq!(compactor.build().unwrap().run().unwrap().retired, 2);
     shown(dir.path());
@@ -176,7 +176,7 @@ for mode in 'sum', 'min', 'max', 'mostrecent', 'all':
     let Some(()) = record(dir.path(), &[("1", &without), ("2", &with), ("3", &other)]) else {
         return;
     };
-    let outcome = judged(&[dir.path()], "--label env=x");
+    let outcome = dump_checked(&[dir.path()], "--label env=x");
     assert_eq!(outcome.stderr, "");
     let of_x = |name: &str| -> Vec<String> {
         let lines = samples(&outcome.stdout).into_iter();
@@ -196,7 +196,7 @@ for mode in 'sum', 'min', 'max', 'mostrecent', 'all':
         assert_eq!(of_x(&format!("g_{mode}")), [format!("g_{mode}{{}} {value}")]);
     }
     assert_eq!(of_x("g_all"), ["g_all{,pid=\"1\"} 1", "g_all{,pid=\"2\"} 2"]);
-    // All is there, and what has another value of the label is by itself.
+    // No value is lost, and series with another value of the label are separate.
     let total = sum_of(&outcome.stdout, "c_total") + sum_of(&outcome.stdout, "g_all");
     assert_eq!(total, 14.0);
 }
@@ -207,8 +207,8 @@ fn one_process_with_and_without_the_added_label_exports_one_value_and_is_reporte
     let statements = "Gauge('g', 'G.', multiprocess_mode='all', registry=None).set(1)
 Gauge('g', 'G.', ['env'], multiprocess_mode='all', registry=None).labels('x').set(2)";
     let Some(()) = record(dir.path(), &[("7", statements)]) else { return };
-    assert_eq!(samples(&judged(&[dir.path()], "").stdout).len(), 2);
-    let outcome = judged(&[dir.path()], "--label env=x");
+    assert_eq!(samples(&dump_checked(&[dir.path()], "").stdout).len(), 2);
+    let outcome = dump_checked(&[dir.path()], "--label env=x");
     assert_eq!(samples(&outcome.stdout), ["g{env=\"x\",pid=\"7\"} 2"]);
     assert_eq!(conflicts(&outcome.stdout, "series"), 1.0);
     assert!(outcome.stderr.contains("several values of one process"), "{}", outcome.stderr);
@@ -227,7 +227,7 @@ g.labels('b').set(2)"
     let statements = ["all", "sum"].map(|mode| ["pid", "worker"].map(|label| set(mode, label)));
     let statements = statements.concat().join("\n");
     let Some(()) = record(dir.path(), &[("7", &statements)]) else { return };
-    let outcome = judged(&[dir.path()], "");
+    let outcome = dump_checked(&[dir.path()], "");
     let wanted = [
         "all_pid{exported_pid=\"a\",pid=\"7\"} 1",
         "all_pid{exported_pid=\"b\",pid=\"7\"} 2",
@@ -239,7 +239,7 @@ g.labels('b').set(2)"
         "sum_worker{worker=\"b\"} 2",
     ];
     assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
-    let outcome = judged(&[dir.path()], "--pid-label worker --include all_.*");
+    let outcome = dump_checked(&[dir.path()], "--pid-label worker --include all_.*");
     let wanted = [
         "all_pid{pid=\"a\",worker=\"7\"} 1",
         "all_pid{pid=\"b\",worker=\"7\"} 2",
@@ -247,13 +247,13 @@ g.labels('b').set(2)"
         "all_worker{exported_worker=\"b\",worker=\"7\"} 2",
     ];
     assert_eq!((samples(&outcome.stdout), &*outcome.stderr), (wanted.to_vec(), ""));
-    // The other name may be taken as well.
+    // The other name may be in use as well.
     let dir = TestDir::in_memory("pid");
     let both =
         "g = Gauge('g', 'G.', ['pid'], multiprocess_mode='all', registry=None).labels('a').set(1)
 g = Gauge('g', 'G.', ['exported_pid'], multiprocess_mode='all', registry=None).labels('a').set(2)";
     record(dir.path(), &[("7", both)]).unwrap();
-    let outcome = judged(&[dir.path()], "--label exported_exported_pid=z");
+    let outcome = dump_checked(&[dir.path()], "--label exported_exported_pid=z");
     let wanted = [
         "g{exported_exported_pid=\"z\",exported_pid=\"a\",pid=\"7\"} 2",
         "g{exported_exported_exported_pid=\"a\",exported_exported_pid=\"z\",pid=\"7\"} 1",

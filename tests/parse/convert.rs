@@ -204,8 +204,8 @@ fn lint_reports_the_same_problems_as_promtool() {
     }
     let mut found = 0;
     for page in LINTED {
-        let ours = lint(page);
-        let theirs =
+        let own = lint(page);
+        let reference =
             run_with_input(Command::new("promtool").args(["check", "metrics"]), page.as_bytes());
         let sorted = |text: &str| {
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
@@ -214,9 +214,9 @@ fn lint_reports_the_same_problems_as_promtool() {
             lines.dedup();
             lines
         };
-        assert_eq!(sorted(&ours.stdout), sorted(&theirs.stderr), "{page}");
-        assert_eq!(ours.status, theirs.status, "{page}");
-        found += usize::from(ours.status == 3);
+        assert_eq!(sorted(&own.stdout), sorted(&reference.stderr), "{page}");
+        assert_eq!(own.status, reference.status, "{page}");
+        found += usize::from(own.status == 3);
     }
     assert_eq!(found, 16);
 }

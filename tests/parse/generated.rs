@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use multiprom::exposition::Format;
 use multiprom::parse::{
-    Families, Family, OwnedExemplar, OwnedNativeBuckets, OwnedNativeHistogram, OwnedSample,
+    Families, OwnedExemplar, OwnedFamily, OwnedNativeBuckets, OwnedNativeHistogram, OwnedSample,
 };
 use multiprom::{BucketSpan, MetricType, SampleKind};
 
@@ -203,7 +203,7 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
         .boxed()
 }
 
-fn family(index: usize, metric_type: MetricType, naming: Naming) -> BoxedStrategy<Family> {
+fn family(index: usize, metric_type: MetricType, naming: Naming) -> BoxedStrategy<OwnedFamily> {
     let help = prop_oneof![Just(String::new()), text()];
     (help, word(naming), any::<bool>())
         .prop_flat_map(move |(help, word, has_unit)| {
@@ -224,7 +224,7 @@ fn joined(
     (name, help, unit): (String, String, String),
     metric_type: MetricType,
     metrics: Vec<Metric>,
-) -> Family {
+) -> OwnedFamily {
     let (mut samples, mut native_histograms) = (Vec::<OwnedSample>::new(), Vec::new());
     let mut seen = Vec::new();
     for (of_metric, native) in metrics {
@@ -247,7 +247,7 @@ fn joined(
             OwnedNativeHistogram { after, count, sum, ..native }
         }));
     }
-    Family { name, help, unit, metric_type, samples, native_histograms }
+    OwnedFamily { name, help, unit, metric_type, samples, native_histograms }
 }
 
 /// Count and sum of the last metric, as protobuf represents them.
@@ -281,7 +281,7 @@ pub fn representable(format: Format, families: &Families) -> Families {
 }
 
 /// Converts infos and state sets to gauges.
-fn as_gauge(mut family: Family) -> Family {
+fn as_gauge(mut family: OwnedFamily) -> OwnedFamily {
     if family.metric_type == MetricType::Info {
         family.name.push_str("_info");
     }
@@ -292,7 +292,7 @@ fn as_gauge(mut family: Family) -> Family {
     family
 }
 
-fn representable_in_text(family: Family) -> Vec<Family> {
+fn representable_in_text(family: OwnedFamily) -> Vec<OwnedFamily> {
     let mut family = as_gauge(family);
     family.unit.clear();
     family.native_histograms.clear();
@@ -316,13 +316,13 @@ fn representable_in_text(family: Family) -> Vec<Family> {
             .collect();
         let name = format!("{}{}", family.name, kind.suffix());
         let metric_type = MetricType::Gauge;
-        found.push(Family { name, metric_type, samples, ..family.clone() });
+        found.push(OwnedFamily { name, metric_type, samples, ..family.clone() });
     }
     found.insert(0, family);
     found
 }
 
-fn representable_in_openmetrics(mut family: Family) -> Family {
+fn representable_in_openmetrics(mut family: OwnedFamily) -> OwnedFamily {
     family.native_histograms.clear();
     if family.metric_type == MetricType::Histogram {
         // A sum that is NaN is omitted with its count.
@@ -347,7 +347,7 @@ fn representable_in_openmetrics(mut family: Family) -> Family {
     family
 }
 
-fn representable_in_protobuf(family: Family) -> Option<Family> {
+fn representable_in_protobuf(family: OwnedFamily) -> Option<OwnedFamily> {
     let mut family = as_gauge(family);
     let parts = match family.metric_type {
         MetricType::Histogram => [SampleKind::Sum, SampleKind::Count],

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use multiprom::SampleKind;
-use multiprom::parse::{Family, OwnedSample, ParseErrorKind};
+use multiprom::parse::{OwnedFamily, OwnedSample, ParseErrorKind};
 
 use super::convert::run_with_input;
 use super::{openmetrics, text};
@@ -164,7 +164,7 @@ fn labels_of(labels: &[(String, String)]) -> BTreeMap<String, String> {
     labels.iter().cloned().collect()
 }
 
-fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
+fn our_sample(family: &OwnedFamily, sample: &OwnedSample) -> Value {
     let mut labels = json!(labels_of(&sample.labels));
     match sample.kind {
         SampleKind::Bucket(bound) => labels["le"] = number(bound),
@@ -186,8 +186,8 @@ fn our_sample(family: &Family, sample: &OwnedSample) -> Value {
 }
 
 /// Families of multiprom's parsers, in a form that can be compared.
-fn own_samples(families: &[Family]) -> Vec<Value> {
-    let one = |family: &Family| {
+fn own_samples(families: &[OwnedFamily]) -> Vec<Value> {
+    let one = |family: &OwnedFamily| {
         let samples: Vec<_> = family.samples.iter().map(|s| our_sample(family, s)).collect();
         json!([family.name, family.metric_type.as_str(), family.unit, family.help, samples])
     };
@@ -270,9 +270,9 @@ fn the_openmetrics_parser_agrees_with_the_strict_python_parser() {
                 valid += 1;
                 // NOTE: prometheus_client 0.26 loses samples of a second point of a metric.
                 if !page.contains("p_count 4 2") {
-                    let (ours, theirs) =
+                    let (own, reference) =
                         (own_samples(&families), python_samples(&verdict["families"]));
-                    assert_eq!(first_points(ours), theirs, "{page}");
+                    assert_eq!(first_points(own), reference, "{page}");
                 }
             }
             (Err(_), Some(_)) => invalid += 1,
@@ -305,9 +305,9 @@ fn the_text_parser_reads_the_same_samples_as_the_python_parser() {
     for (page, verdict) in documents.iter().zip(&verdicts) {
         let (Ok(families), None) = (text(page), verdict.get("error")) else { continue };
         valid += 1;
-        let (ours, theirs) =
+        let (own, reference) =
             (samples(&own_samples(&families)), samples(&python_samples(&verdict["families"])));
-        assert_eq!(ours, theirs, "{page}");
+        assert_eq!(own, reference, "{page}");
     }
     assert!(valid > 900, "{valid}");
 }
@@ -453,8 +453,8 @@ fn serve_pages() -> String {
 
 #[test]
 fn ambiguous_text_is_accepted_if_prometheus_or_promtool_accepts_it() {
-    for (page, ours, _) in AMBIGUOUS {
-        assert_eq!(text(page).is_ok(), ours, "{page}");
+    for (page, own, _) in AMBIGUOUS {
+        assert_eq!(text(page).is_ok(), own, "{page}");
     }
     if !is_installed("prometheus") {
         return;
@@ -475,9 +475,9 @@ fn ambiguous_text_is_accepted_if_prometheus_or_promtool_accepts_it() {
     });
     for target in health {
         let at: usize = target["labels"]["job"].as_str().unwrap().parse().unwrap();
-        let (page, ours, theirs) = AMBIGUOUS[at];
-        assert_eq!(target["health"] == "up", theirs, "{page}: {target}");
-        if ours && !theirs {
+        let (page, own, reference) = AMBIGUOUS[at];
+        assert_eq!(target["health"] == "up", reference, "{page}: {target}");
+        if own && !reference {
             let output = run_with_input(
                 Command::new("promtool").args(["check", "metrics"]),
                 page.as_bytes(),

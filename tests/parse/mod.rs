@@ -9,15 +9,15 @@ mod protobuf_parser;
 mod round_trip;
 mod text_rules;
 
-use multiprom::parse::{Family, Limits, ParseError, Parser};
+use multiprom::parse::{Limits, OwnedFamily, ParseError, Parser};
 
 /// Parses a text exposition.
-fn text(page: &str) -> Result<Vec<Family>, ParseError> {
+fn text(page: &str) -> Result<Vec<OwnedFamily>, ParseError> {
     Parser::text(page.as_bytes()).collect()
 }
 
 /// Parses an OpenMetrics exposition.
-fn openmetrics(page: &str) -> Result<Vec<Family>, ParseError> {
+fn openmetrics(page: &str) -> Result<Vec<OwnedFamily>, ParseError> {
     Parser::openmetrics(page.as_bytes()).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The protobuf parser, with messages that the tests encode themselves.
 
-use multiprom::parse::{Family, ParseError, Parser};
+use multiprom::parse::{OwnedFamily, ParseError, Parser};
 use multiprom::{MetricType, SampleKind};
 
 use super::SMALL;
@@ -70,7 +70,7 @@ pub(super) fn family(name: &str, metric_type: i64, metric: &Message) -> Message 
     new().text(1, name).text(2, "Help.").int(3, metric_type).message(4, metric)
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Family>, ParseError> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<OwnedFamily>, ParseError> {
     Parser::protobuf(bytes).collect()
 }
 

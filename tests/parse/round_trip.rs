@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
-use multiprom::parse::{Families, Family, OwnedSample, Parser, Syntax};
+use multiprom::parse::{Families, OwnedFamily, OwnedSample, Parser, Syntax};
 use multiprom::{MetricType, SampleKind};
 
 use super::generated::{Naming, families, representable};
@@ -117,7 +117,8 @@ fn every_character_round_trips_in_label_values_and_help() {
             let labels = vec![("x".to_owned(), text.clone())];
             let sample = OwnedSample { labels, ..value(1.0) };
             let help = text.clone();
-            let families = Families(vec![Family { help, samples: vec![sample], ..gauge("g") }]);
+            let families =
+                Families(vec![OwnedFamily { help, samples: vec![sample], ..gauge("g") }]);
             check(&families, Escaping::AllowUtf8)
                 .unwrap_or_else(|error| panic!("{text:?}: {error}"));
         }
@@ -134,10 +135,17 @@ fn value(value: f64) -> OwnedSample {
     }
 }
 
-fn gauge(name: &str) -> Family {
+fn gauge(name: &str) -> OwnedFamily {
     let [help, unit] = ["", ""].map(str::to_owned);
     let (name, metric_type) = (name.to_owned(), MetricType::Gauge);
-    Family { name, help, unit, metric_type, samples: Vec::new(), native_histograms: Vec::new() }
+    OwnedFamily {
+        name,
+        help,
+        unit,
+        metric_type,
+        samples: Vec::new(),
+        native_histograms: Vec::new(),
+    }
 }
 
 const SYNTAXES: [Syntax; 3] = [Syntax::Text, Syntax::OpenMetrics, Syntax::Protobuf];

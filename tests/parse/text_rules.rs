@@ -1,12 +1,12 @@
 //! The rules of the text parser: the input that it accepts, as Prometheus does, and the errors.
 
 use multiprom::MetricType;
-use multiprom::parse::{Family, ParseErrorKind, Parser};
+use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 
 use super::{SMALL, text};
 
 /// Renders one line for each family and sample.
-fn render(families: &[Family]) -> Vec<String> {
+fn render(families: &[OwnedFamily]) -> Vec<String> {
     let mut lines = Vec::new();
     for family in families {
         lines.push(format!("{} {} {:?}", family.metric_type, family.name, family.help));

@@ -97,7 +97,7 @@ impl Parent {
         if way == Way::Spawn {
             let mut child = program(then).spawn().expect("a program");
             if then == Then::End {
-                assert!(child.wait().expect("it is our child").success());
+                assert!(child.wait().expect("the status of a child").success());
             }
             return child.id();
         }
@@ -176,7 +176,7 @@ fn work(registry: &Registry, state: &str, turn: u32) {
         "registering" => register(&format!("busy_{}", turn % 300)).inc(),
         "labels" => with_set(&turn.to_string()),
         "growing" => with_set(&format!("{}-{:x<8000}", turn % 400, "")),
-        "births" => {
+        "creations" => {
             // Each type and mode has its own file; the first files are created while children are.
             register("busy").inc();
             let modes = GaugeMode::ALL;
@@ -211,7 +211,7 @@ fn main() -> multiprom::Result<()> {
     let counted = Counter::builder("counted", "Counted.").labels(["x"]).register(&registry)?;
     let parent = Parent { registry, counted };
     let (is_new, is_quiet) = (state == "nothing", state == "nothing" || state == "files");
-    if !is_new && state != "births" {
+    if !is_new && state != "creations" {
         parent.record(1.0);
         Histogram::builder("sizes", "Sizes.").register(&parent.registry)?.observe(1.0);
         Gauge::builder("level", "Level.").register(&parent.registry)?.set(1.0);
@@ -254,7 +254,7 @@ fn main() -> multiprom::Result<()> {
         stop.store(true, Ordering::Relaxed);
         late
     });
-    parent.record(if is_new || state == "births" { 2.0 } else { 1.0 });
+    parent.record(if is_new || state == "creations" { 2.0 } else { 1.0 });
     let child = if way == Way::Spawn { 0.0 } else { CHILD };
     println!("ready {} {late} {child} {}", std::process::id(), done.into_inner());
     std::io::stdout().flush().expect("the test reads");

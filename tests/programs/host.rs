@@ -7,6 +7,8 @@
 
 #[path = "../support/fork.rs"]
 mod fork;
+#[path = "../support/seccomp.rs"]
+mod seccomp;
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -20,6 +22,7 @@ use std::path::Path;
 use multiprom::{Backend, Counter, Family, Gauge, Histogram, Registry, Result, set_log_hook};
 
 use fork::{in_child, limit_time, wait};
+use seccomp::deny;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,24 +41,6 @@ fn main() -> Result<()> {
 
 fn check(result: libc::c_int) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Makes a system call fail in this process from now on.
-fn deny(call: libc::c_long, errno: libc::c_int) {
-    const LOAD_CALL: libc::sock_filter = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
-    const ALLOW: libc::sock_filter =
-        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
-    let is_call = libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: call as u32 };
-    let k = libc::SECCOMP_RET_ERRNO | errno as u32;
-    let fail = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k };
-    let mut filter = [LOAD_CALL, is_call, fail, ALLOW];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
-    // SAFETY: the program is valid and lives through the call.
-    check(unsafe {
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
-    });
 }
 
 fn registry(dir: &str) -> Result<Registry> {

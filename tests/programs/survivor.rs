@@ -7,6 +7,8 @@
 
 #[path = "../support/fork.rs"]
 mod fork;
+#[path = "../support/seccomp.rs"]
+mod seccomp;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -25,6 +27,7 @@ use multiprom::{
 };
 
 use fork::{in_child, raw_clone, wait};
+use seccomp::deny;
 
 /// Length of label values, so that few series fill a file.
 const LONG: usize = 200;
@@ -44,7 +47,7 @@ fn main() -> Result<()> {
         "dup-over" => dup_over(dir, Path::new(&rest[0])),
         "commands" => commands(dir, rest),
         "reuse" => reuse(dir),
-        "births" => births(dir, count()),
+        "creations" => creations(dir, count()),
         "denied" => denied(dir, count(), &rest[1..]),
         other => panic!("unknown scenario {other}"),
     }
@@ -421,26 +424,6 @@ fn reuse(dir: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a system call fail from now on, in this thread and those that it starts.
-fn deny(number: libc::c_long, error: libc::c_int) {
-    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const SKIP_UNLESS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
-    let mut steps = [
-        step(LOAD_NUMBER, 0, 0),
-        step(SKIP_UNLESS, 1, number as u32),
-        step(RETURN, 0, libc::SECCOMP_RET_ERRNO | error as u32),
-        step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the filter is valid, and the kernel copies it.
-    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) });
-}
-
 /// The number of mappings of this process.
 fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").expect("maps").lines().count()
@@ -508,7 +491,7 @@ extern "C" fn prepare_slowly() {
 
 /// Creates COUNT directories below DIR with three files each, while another thread forks children that live as long as
 /// the standard input is open, and that could inherit descriptors of files that are just being created.
-fn births(dir: &str, count: u32) -> Result<()> {
+fn creations(dir: &str, count: u32) -> Result<()> {
     // SAFETY: the handler may run at any fork, and is never unloaded.
     check(unsafe { libc::pthread_atfork(Some(prepare_slowly), None, None) });
     // The first backend installs the fork handlers.
@@ -531,15 +514,15 @@ fn births(dir: &str, count: u32) -> Result<()> {
             let path = format!("{dir}/{number:04}");
             fs::create_dir(&path).expect("create");
             let registry = registry(&path)?;
-            Counter::builder("born_total", "Born.").register(&registry)?.inc();
-            Summary::builder("born_size", "Born.").register(&registry)?.observe(1.0);
-            Gauge::builder("born_level", "Born.").register(&registry)?.set(1.0);
+            Counter::builder("created_total", "Created.").register(&registry)?.inc();
+            Summary::builder("created_size", "Created.").register(&registry)?.observe(1.0);
+            Gauge::builder("created_level", "Created.").register(&registry)?.set(1.0);
             Ok(())
         });
         forks_on.store(false, Ordering::Relaxed);
         result
     })?;
-    println!("born {count}");
+    println!("finished {count}");
     std::io::stdout().flush().expect("the test reads");
     // The children read the same input.
     let _ = std::io::stdin().lock().lines().next();

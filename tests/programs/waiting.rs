@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use multiprom::{
     Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Result,
-    Static, Summary, default_registry,
+    Static, Summary, default_registry, list_files,
 };
 
 use fork::{in_child, wait};
@@ -92,9 +92,13 @@ fn registry(dir: &Path) -> Result<Registry> {
     Registry::builder().backend(Backend::directory(dir)?).build()
 }
 
-/// Merges the directory. The closure returns the sum of the samples with a name, or `None` if there are none.
+/// Merges the files of the directory, without the series of this process that are in no file. The closure returns the sum of
+/// the samples with a name, or `None` if there are none.
 fn merged(dir: &Path) -> impl Fn(&str) -> Option<f64> {
-    let text = MultiProcessCollector::new(dir).and_then(|collector| {
+    let files = list_files(dir).unwrap_or_default();
+    let collector = MultiProcessCollector::builder();
+    let collector = files.iter().fold(collector, |collector, file| collector.file(&file.path));
+    let text = collector.build().and_then(|collector| {
         let registry = Registry::builder().backend(Backend::in_memory()).build()?;
         registry.register(collector)?;
         Ok(registry.render(None).to_string())

@@ -1,8 +1,8 @@
-"""Says which lines are of the grammar of OpenMetrics.
+"""Checks lines against the grammar of OpenMetrics.
 
 usage: abnf_judge.py LINES
 
-LINES holds a JSON list of lines with their line feeds. Prints a JSON list of true and false.
+LINES is a file with a JSON list of lines, including their line feeds. Prints a JSON list of booleans.
 """
 
 import json
@@ -15,7 +15,7 @@ GRAMMAR = pathlib.Path(__file__).with_name('openmetrics.abnf')
 
 
 class OpenMetrics(Rule):
-    """The rules of the file beside this one."""
+    """The rules in GRAMMAR."""
 
 
 def is_line(text):

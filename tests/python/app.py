@@ -1,8 +1,7 @@
-"""A small WSGI application that uses the unchanged Python client.
+"""A small WSGI application that uses the unmodified Python client.
 
-Run with gunicorn from this directory, as app:application. GET /pid answers with
-the id of the worker that handles it, GET /die kills that worker, and anything else is
-answered with ok.
+Run it with gunicorn from this directory, as app:application. GET /pid returns the pid
+of the worker, GET /die kills the worker, and any other request returns ok.
 """
 
 import os
@@ -12,10 +11,10 @@ import time
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter('app_requests_total', 'Requests handled', ['path'])
-LATENCY = Histogram('app_latency_seconds', 'Time to answer')
+LATENCY = Histogram('app_latency_seconds', 'Time of a request')
 INPROGRESS = Gauge('app_inprogress', 'Requests being handled', multiprocess_mode='livesum')
-LAST = Gauge('app_last_request_timestamp_seconds', 'When a worker handled a request last')
-ALIVE = Gauge('app_alive', 'Workers that live', multiprocess_mode='livesum')
+LAST = Gauge('app_last_request_timestamp_seconds', 'Time of the last request of a worker')
+ALIVE = Gauge('app_alive', 'Living workers', multiprocess_mode='livesum')
 
 
 def application(environ, start_response):

@@ -1,7 +1,7 @@
 """The application of app.py for ASGI servers.
 
-Run with uvicorn from this directory, as asgi:application. GET /pid answers with the id of the worker that
-handles it, anything else with ok.
+Run it with uvicorn from this directory, as asgi:application. GET /pid returns the pid of the worker, and any other
+request returns ok.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A Celery application that counts its tasks, with a broker in the directory of CELERY_DIR.
 
-main() sends as many tasks as the first argument says, waits for their results and prints the ids of the
-processes that ran them, one line each.
+main() sends the number of tasks in its first argument, waits for their results and prints the pids that ran them,
+one per line.
 """
 
 import os
@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 HOME = os.environ['CELERY_DIR']
 TASKS = Counter('celery_tasks_total', 'Tasks run', ['name'])
 DURATION = Histogram('celery_task_duration_seconds', 'Time of a task')
-ALIVE = Gauge('celery_alive', 'Processes that live', multiprocess_mode='livesum')
+ALIVE = Gauge('celery_alive', 'Living processes', multiprocess_mode='livesum')
 
 app = Celery('celery_app', broker='filesystem://', backend='file://' + os.path.join(HOME, 'results'))
 app.conf.update(

@@ -1,9 +1,9 @@
-"""Short workers of the Python client, forked from one parent as gunicorn forks its own.
+"""Short-lived workers of the Python client, forked from one parent like those of gunicorn.
 
 usage: churn.py DIR PER_MINUTE
 
-Forks until its standard input ends, then prints what the workers have counted, as JSON. In a pid
-namespace of its own it has the kernel give the pids of workers that have just ended to new ones.
+Forks until its standard input ends, then prints the counts of the workers, as JSON. In its own
+pid namespace it makes the kernel assign pids of workers that have just ended to new workers.
 """
 
 import json
@@ -18,7 +18,7 @@ KILLED_OF = 10
 
 
 def choose_next_pid(rng):
-    """Has the kernel give a pid out of few, where it lets us."""
+    """Makes the kernel assign one of few pids to the next process, if that is permitted."""
     last = 1 + (rng.randrange(8) if rng.random() < 0.5 else rng.randrange(800))
     try:
         with open('/proc/sys/kernel/ns_last_pid', 'w') as file:
@@ -37,7 +37,7 @@ def work(metrics, jobs):
 
 
 def spawn(metrics, jobs, is_killed):
-    """One life of one worker, which has counted its jobs when this returns."""
+    """Runs one worker; it has counted its jobs when this returns."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -64,7 +64,7 @@ def main():
     metrics = (
         Counter('python_jobs_total', 'Jobs done.', ['parity'], registry=None),
         Histogram('python_size', 'Sizes.', buckets=[10, 100], registry=None),
-        Gauge('python_busy', 'Leaves.', multiprocess_mode='livesum', registry=None),
+        Gauge('python_busy', 'Disappears.', multiprocess_mode='livesum', registry=None),
         Gauge('python_highest', 'Stays.', multiprocess_mode='max', registry=None),
     )
     rng = random.Random(1)

@@ -1,4 +1,4 @@
-"""Prints what the installed prometheus_client makes of a multiprocess directory.
+"""Merges a multiprocess directory with the installed prometheus_client and prints the result.
 
 usage: collect.py DIR [jsonl|text|openmetrics]
 
@@ -9,7 +9,7 @@ read in the order of their names. Works with every release since 0.3.1.
 A jsonl object has the members family, type, help, name, labels and value (a hex
 float, nan, inf or -inf). A family without samples is one object whose name is
 null. Families of a min or max gauge mode with a NaN among their inputs also have
-"nan_minmax": true, because the client's result then depends on file order.
+"nan_minmax": true, because the client's result then depends on the order of files.
 """
 
 import glob
@@ -34,7 +34,7 @@ def client_modules():
 
 
 class SortedGlob:
-    """Stands in for the glob module, with results in name order."""
+    """Replaces the glob module; results are sorted by name."""
 
     @staticmethod
     def glob(pattern):
@@ -57,7 +57,7 @@ def raw_entries(path):
 
 
 def nan_minmax_families(directory):
-    """Names of the families whose min or max gauges have a NaN input."""
+    """Returns the names of the families whose min or max gauges have a NaN input."""
     names = set()
     for path in SortedGlob.glob(os.path.join(directory, '*.db')):
         parts = os.path.basename(path).split('_')
@@ -69,7 +69,7 @@ def nan_minmax_families(directory):
 
 
 def line(family, sample, nan_minmax=False):
-    """One line of the jsonl format; sample is None for an empty family."""
+    """Returns one line of the jsonl format; sample is None for an empty family."""
     record = {
         'family': family.name,
         'type': family.type,
@@ -88,7 +88,7 @@ def line(family, sample, nan_minmax=False):
 
 
 def family_lines(families, nan_minmax=()):
-    """The jsonl lines of an iterable of metric families."""
+    """Returns the jsonl lines of an iterable of metric families."""
     lines = []
     for family in families:
         marked = family.name in nan_minmax
@@ -98,20 +98,20 @@ def family_lines(families, nan_minmax=()):
 
 
 def collector(directory, registry=None):
-    """The release's collector over a directory, with a fixed file order."""
+    """Returns the release's collector of a directory, with a fixed order of files."""
     _, multiprocess = client_modules()
     multiprocess.glob = SortedGlob
     return multiprocess.MultiProcessCollector(registry, directory)
 
 
 def directory_lines(directory):
-    """The jsonl lines the release gives for a directory."""
+    """Returns the jsonl lines that the release merges from a directory."""
     families = list(collector(directory).collect())
     return family_lines(families, nan_minmax_families(directory))
 
 
 def exposition(directory, openmetrics):
-    """The release's own exposition of a directory, as bytes."""
+    """Returns the release's own exposition of a directory, as bytes."""
     client, _ = client_modules()
     if openmetrics:
         from prometheus_client.openmetrics.exposition import generate_latest

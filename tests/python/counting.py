@@ -1,11 +1,11 @@
-"""Records N jobs into DIR with the installed prometheus_client, and ends.
+"""Records N jobs into DIR with the installed prometheus_client, and exits.
 
 usage: counting.py DIR N [hold | fork | exec]
 
-With hold it prints ready when it has recorded, and lives until its standard
-input ends. With fork it forks a child first, which lives until it is killed and
-whose id follows ready; with exec it becomes another program then. Metrics are those of tests/programs/counting.rs with py_ before them,
-one gauge for each of some modes.
+With hold it prints ready after it has recorded, and lives until its standard input
+ends. With fork it also forks a child, which lives until it is killed and whose pid
+follows ready. With exec it executes another program after ready. The metrics are those
+of tests/programs/counting.rs with the prefix py_, and one gauge for each mode in MODES.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A Flask application with prometheus-flask-exporter.
 
-Run with gunicorn from this directory, as flask_app:app. GET /pid answers with the id of the worker that handles
-it, /items/ID with ok, and /fail fails.
+Run it with gunicorn from this directory, as flask_app:app. GET /pid returns the pid of the worker, /items/ID returns
+ok, and /fail raises an exception.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Says of each document what the Python client's parsers make of it.
+"""Parses documents with the Python client's parsers.
 
 usage: judge.py text|openmetrics FILE
 
-FILE holds a JSON list of documents. Prints one JSON line each: {"error": ...}, or {"families": [...]} with
+FILE has a JSON list of documents. Prints one JSON line per document: {"error": ...}, or {"families": [...]} with
 [name, type, unit, help, [[sample, labels, value, timestamp, exemplar], ...]]; numbers are Python's repr.
 """
 

@@ -1,10 +1,9 @@
-"""Opens files of the unchanged Python client one step at a time.
+"""Runs workers of the unmodified Python client step by step.
 
 usage: opener.py
 
-Commands come by standard input: `begin N DIR` starts worker N, which calls itself process 77 in DIR;
-`step N` lets it take its next step. Before each step it prints `N STEP TID`, and at its end `N end TID`.
-A step that the kernel holds up is reported when it is over.
+Reads commands from standard input: `begin N DIR` starts worker N, which uses the process id 77 in DIR;
+`step N` lets it take its next step. Before each step, worker N prints `N STEP TID`, and at its end `N end TID`.
 """
 
 import builtins
@@ -33,7 +32,7 @@ def paused(step, function):
 
 
 class Shim:
-    """A module of which one function pauses."""
+    """A wrapper of a module in which one function pauses."""
 
     def __init__(self, module, name):
         self._module = module

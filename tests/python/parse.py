@@ -2,8 +2,8 @@
 
 usage: parse.py text|openmetrics
 
-Prints one JSON object per sample, in the format of collect.py. On a parse error
-prints the error on standard error and exits 1. Needs a current release.
+Prints one JSON object per sample, in the format of collect.py. On a parse error it
+prints the error to standard error and exits with status 1. Needs a current release.
 """
 
 import sys
@@ -19,7 +19,7 @@ def main():
     else:
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
     try:
-        # Decoded by hand: text mode would translate carriage returns.
+        # Decode the bytes here, as text mode would translate carriage returns.
         document = sys.stdin.buffer.read().decode('utf-8')
         lines = family_lines(parse(document))
     except Exception as error:

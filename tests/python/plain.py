@@ -1,4 +1,4 @@
-"""A WSGI application without metrics. GET /pid answers with the id of the worker that handles it."""
+"""A WSGI application without metrics. Every request returns the pid of the worker."""
 
 import os
 

@@ -2,21 +2,21 @@
 
 usage: random_dirs.py [--clashes] [--tame] [--utf8-names] OUT SEED COUNT
 
-Creates OUT/0000, OUT/0001, ... each with .db files and an expected.jsonl holding
-what the client's own collector makes of them (format: see collect.py). The same
-seed and release give the same files, byte for byte: the clock behind mostrecent
-gauges is simulated. All processes of a directory are value classes with their own
-process identifier inside this one process.
+Creates OUT/0000, OUT/0001, ... each with .db files and an expected.jsonl with the
+samples that the client's own collector merges from them (format: see collect.py).
+The same seed and release create the same bytes, as the clock of mostrecent gauges
+is simulated. All processes of a directory are value classes with their own process
+id in this one process.
 
 A directory has 1 to 5 processes. A process sometimes forks, sometimes ends and is
-restarted under the same identifier, and is sometimes marked dead. Help texts and
-histogram bounds sometimes differ between processes.
+restarted with the same id, and is sometimes marked dead. Help texts and histogram
+bounds sometimes differ between processes.
 
---clashes     families of one name with several types, gauge modes or label names, families
-              with the names of samples of others, and labels pid and env; few different pids
---tame        nothing that strict OpenMetrics parsers reject: negative or NaN counters,
-              counts and sums, negative bounds, label names that begin with an underscore
---utf8-names  metric and label names beyond the classic character set (newest only)
+--clashes     families with one name and several types, gauge modes or label names, families
+              with names of samples of other families, labels pid and env, and few pids
+--tame        only values and names that strict OpenMetrics parsers accept: no negative or NaN
+              counters, counts and sums, negative bounds, or label names that begin with _
+--utf8-names  metric and label names with any characters (newest release only)
 """
 
 import argparse
@@ -39,7 +39,7 @@ ALPHABET = 'abcXYZ019 _-.,:/\\"\'\n\t\r{}=#\u00e9\u00df\u4e2d\u0416\u2028\u00a0\
 
 
 class Clock:
-    """The simulated time, which may stand still or step back."""
+    """The simulated time, which can stand still or step back."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -104,7 +104,7 @@ def random_bounds(rng, tame):
 
 
 class Family:
-    """What one family looks like in every process of a directory."""
+    """One family and its variations in the processes of a directory."""
 
     def __init__(self, rng, number, modes, tame, utf8_names):
         self.type = rng.choice(TYPES)
@@ -120,7 +120,7 @@ class Family:
         self.unit = rng.choice(('', '', '', 'seconds', 'bytes'))
         self.help = random_help(rng)
         self.tame = tame
-        # Declared everywhere but never updated.
+        # The family is declared in all processes, but never updated.
         self.idle = rng.random() < 0.1
         self.bounds = random_bounds(rng, tame)
         self.same_bounds = rng.random() < 0.7
@@ -179,10 +179,10 @@ class Family:
         return random_value(rng)
 
     def update(self, rng, metric):
-        """Does one random operation."""
+        """Performs one random operation."""
         if self.label_names:
             values = dict(zip(self.label_names, rng.choice(self.children)))
-            # The parent's names may be in another order than ours.
+            # The parent may have the names in another order than this process.
             metric = metric.labels(*(values[name] for name in metric._labelnames))
             if rng.random() < 0.1:
                 return
@@ -205,7 +205,7 @@ class Family:
 
 
 def run_process(rng, client, values, identifier, families, fork_to):
-    """One life of one process."""
+    """Runs one process from start to end."""
     current = [identifier]
     values.ValueClass = values.MultiProcessValue(lambda: current[0])
     metrics = []
@@ -248,7 +248,7 @@ def write_directory(rng, client, multiprocess, values, directory, options):
             seen.append(fork_to)
     if rng.random() < 0.3:
         multiprocess.mark_process_dead(rng.choice(seen), directory)
-    # Closes the files of the processes: nothing else refers to them.
+    # Close the files of the processes, to which nothing refers any more.
     getattr(values, '_multi_process_cleanups', []).clear()
     values.ValueClass = None
     gc.collect()
@@ -270,7 +270,7 @@ def main():
     from prometheus_client import values
     out = os.path.abspath(options.out)
     for number in range(options.count):
-        # Each directory has its own seed, so that one can be made again alone.
+        # Each directory has its own seed, so that a single one can be recreated.
         rng = random.Random('%d/%d' % (options.seed, number))
         clock.rng, clock.now = rng, 1.7e9
         directory = os.path.join(out, '%04d' % number)

@@ -1,8 +1,8 @@
-"""Records into a multiprocess directory under a chosen process identifier, and ends.
+"""Records into a multiprocess directory with chosen process ids, and exits.
 
 usage: record.py DIR ID STATEMENTS [ID STATEMENTS]...
 
-Each ID is a process of its own: its STATEMENTS run with the names of prometheus_client and record into its files.
+Executes STATEMENTS with the names of prometheus_client for each ID; they record into the files of that id.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A Starlette application with starlette_exporter.
 
-Run with uvicorn from this directory, as starlette_app:app. GET /pid answers with the id of the worker that
-handles it, /items/ID with ok, and /fail fails.
+Run it with uvicorn from this directory, as starlette_app:app. GET /pid returns the pid of the worker, /items/ID
+returns ok, and /fail raises an exception.
 """
 
 import os

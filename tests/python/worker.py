@@ -2,11 +2,11 @@
 
 usage: worker.py [--dead] DIR
 
-Four processes import the client on their own and run the workload; a fifth is
-forked from the last of them after its metrics exist, which makes the client copy
-every key into new files. All five live at the same time, so their ids differ.
-With --dead the third process is marked dead after it ends. Prints the process ids
-as a JSON list, in that order. Works with every release since 0.3.1.
+Four processes import the client and run the workload; a fifth is forked from the last
+of them after its metrics exist, so that the client copies every key into new files.
+All five live at the same time, so their ids differ. With --dead the third process is
+marked dead after its end. Prints the process ids as a JSON list, in that order. Works
+with every release since 0.3.1.
 """
 
 import json
@@ -17,7 +17,7 @@ PROCESSES = 4
 
 
 def work(index, ready, gate):
-    """The body of one process; returns the ids it adds."""
+    """Runs one process; writes the pids that it adds to ready."""
     import prometheus_client
     from workload import run
     run(prometheus_client, index)
@@ -34,7 +34,7 @@ def work(index, ready, gate):
             raise RuntimeError('the forked child failed')
         pids.append(child)
     os.write(ready, json.dumps(pids).encode() + b'\n')
-    # Returns at end of file, when the parent has heard from every process.
+    # This returns at the end of file, when the parent has read from every process.
     os.read(gate, 1)
 
 

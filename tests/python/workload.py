@@ -1,8 +1,8 @@
-"""A fixed set of metrics and updates that reaches every corner of the format.
+"""A fixed set of metrics and updates that covers the whole format.
 
-Used by worker.py and by the fixture generator. Every metric type and gauge mode
-the installed release has, the label values and the values that are awkward to
-write, in a form all releases since 0.3.1 accept.
+Used by worker.py and by the fixture generator. Has every metric type and gauge mode
+of the installed release, and label values and values that are difficult to encode,
+in a form that all releases since 0.3.1 accept.
 """
 
 ODD_LABEL_VALUES = [
@@ -39,13 +39,13 @@ ODD_HELP = 'A "quoted" back\\slash,\na second line and \u00fcn\u00efcode \U0001f
 
 
 def gauge_modes(client):
-    """The gauge modes of the installed release, sorted."""
+    """Returns the sorted gauge modes of the installed release."""
     gauge = getattr(client.Gauge, '__wrapped__', client.Gauge)
     return sorted(gauge._MULTIPROC_MODES)
 
 
 def run(client, index):
-    """Creates the metrics and does the updates of the process number index."""
+    """Creates the metrics and makes the updates of the process with this index."""
     first = index == 0
     _counters(client, index, first)
     _summaries(client, index, first)
@@ -125,7 +125,7 @@ def _gauges(client, index, first):
             'odd_' + mode, 'Odd values in mode ' + mode, ['value', 'source'],
             registry=None, multiprocess_mode=mode)
         for number, name in enumerate(sorted(ODD_VALUES)):
-            # NaN makes the result of min and max depend on the file order.
+            # With NaN, the result of min and max depends on the order of files.
             if name == 'nan' and mode.endswith(('min', 'max')):
                 continue
             if number % 2 == index % 2 or first:

@@ -1,4 +1,4 @@
-//! The steps of `docs/containers.md`, as written: users, capabilities, volumes and commands come from there.
+//! The steps of `docs/containers.md`, with the users, capabilities, volumes and commands that are written there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::process::{PATIENCE, Running, signal};
 use crate::support::sites::{Requests, programs};
 use crate::support::{TestDir, output_of, python, root, wait_for};
 
-/// The blocks of the page in a language.
+/// The code blocks of the page in a language.
 fn blocks(language: &str) -> Vec<String> {
     let page = fs::read_to_string(root().join("docs/containers.md")).unwrap();
     let begin = format!("\n```{language}\n");
@@ -36,7 +36,7 @@ fn words(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
-/// What a page says of one container.
+/// The description of one container in the page.
 struct Container {
     user: User,
     command: Vec<String>,
@@ -54,7 +54,7 @@ struct Sidecar {
     app: Container,
     exporter: Container,
     mount_point: String,
-    /// Options of the tmpfs.
+    /// Mount options of the tmpfs.
     volume: String,
     health: Option<String>,
 }
@@ -91,7 +91,7 @@ fn kubernetes() -> Sidecar {
         },
         exporter: Container { user, command: words(&exporter["command"]), environment: Vec::new() },
         mount_point: mounts[0].to_owned(),
-        // As the kubelet makes it: for everybody, new files of the group.
+        // As the kubelet creates it: writable for all, and new files belong to the group.
         volume: format!("size={size}m,mode=2777,gid={}", context["fsGroup"]),
         health: Some(format!(
             "http://127.0.0.1:{}{}",
@@ -126,7 +126,7 @@ fn compose() -> Sidecar {
     }
 }
 
-/// The number of workers that a command asks for.
+/// The number of workers in a command line.
 fn workers(command: &[String]) -> usize {
     let at = command.iter().position(|word| word == "--workers").unwrap();
     command[at + 1].parse().unwrap()
@@ -135,9 +135,9 @@ fn workers(command: &[String]) -> usize {
 const SITE: &str = "http://127.0.0.1:8000";
 const METRICS: &str = "http://127.0.0.1:9464/metrics";
 
-/// Asserts what is counted; of the workers that have answered so many live.
+/// Asserts that each acknowledged request is counted, and that the live gauges show `alive` workers.
 fn assert_counted(metrics: &str, requests: &Requests, alive: usize) {
-    wait_for("live gauges of the living", PATIENCE, || {
+    wait_for("live gauges of the living workers", PATIENCE, || {
         let text = scrape(metrics);
         assert_eq!(sum_of(&text, "app_requests_total"), f64::from(requests.acknowledged), "{text}");
         assert_eq!(sum_of(&text, "app_latency_seconds_count"), f64::from(requests.acknowledged));
@@ -151,7 +151,7 @@ fn kill_one() {
     assert!(get(&format!("{SITE}/die")).is_err());
 }
 
-/// Waits until all workers answer, and one after another was killed.
+/// Waits until all workers have responded, kills one, and waits for the response of its replacement.
 fn kill_and_replace(requests: &mut Requests, workers: usize) {
     requests.send_until(SITE, workers, &BTreeSet::new());
     let before = requests.pids.clone();
@@ -159,7 +159,7 @@ fn kill_and_replace(requests: &mut Requests, workers: usize) {
     requests.send_until(SITE, 1, &before);
 }
 
-fn end_in_order(container: Running) {
+fn terminate(container: Running) {
     signal(process_1(&container), "TERM");
     let output = container.end();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -182,13 +182,13 @@ fn one_container_is_served_by_its_process_1() {
         kill_and_replace(&mut requests, workers);
         assert_counted(METRICS, &requests, workers);
     });
-    end_in_order(running);
+    terminate(running);
     let left = fs::read_dir(pod.path("/dev/shm")).unwrap().count();
-    assert_eq!(left, 0, "the directory is left");
+    assert_eq!(left, 0, "the directory was not removed");
 }
 
-/// Plays the life of a pod: a worker is killed, and the application is restarted.
-fn play(sidecar: &Sidecar) {
+/// Runs a pod in which a worker is killed and the application is restarted.
+fn run_pod(sidecar: &Sidecar) {
     let Some(programs) = programs("sites") else { return };
     let Some(pod) = Pod::start(&sidecar.mount_point, &sidecar.volume, &programs) else { return };
     let mut exporter = sidecar.exporter.start(&pod);
@@ -197,7 +197,7 @@ fn play(sidecar: &Sidecar) {
     let volume = pod.path(&sidecar.mount_point);
     let mut requests = Requests::default();
     for _ in 0..2 {
-        // Of a restarted container the ids are those of before.
+        // A restarted container reuses the pids.
         requests.pids.clear();
         let mut app = sidecar.app.start(&pod);
         app.line_after("Listening at: ");
@@ -210,7 +210,7 @@ fn play(sidecar: &Sidecar) {
         });
         assert!(*requests.pids.first().unwrap() < 20, "{requests:?}");
         assert_eq!(requests.failed, 0);
-        end_in_order(app);
+        terminate(app);
         pod.inside(|| assert_counted(METRICS, &requests, 0));
     }
     assert_volume_has_room(&volume);
@@ -221,10 +221,10 @@ fn play(sidecar: &Sidecar) {
         names.into_iter().all(is_archive).then_some(())
     });
     pod.inside(|| assert_counted(METRICS, &requests, 0));
-    end_in_order(exporter);
+    terminate(exporter);
 }
 
-/// Asserts that the files take no more than a tenth of the volume.
+/// Asserts that the files take less than a tenth of the volume.
 fn assert_volume_has_room(volume: &Path) {
     let files = fs::read_dir(volume).unwrap().filter_map(|entry| entry.unwrap().metadata().ok());
     let used: u64 = files.filter(fs::Metadata::is_file).map(|file| file.blocks() * 512).sum();
@@ -233,46 +233,46 @@ fn assert_volume_has_room(volume: &Path) {
 }
 
 #[test]
-fn the_sidecar_of_the_kubernetes_pod_counts_exactly_over_restarts_of_the_application() {
+fn the_kubernetes_sidecar_counts_exactly_across_restarts_of_the_application() {
     if programs("sites").is_some() {
-        play(&kubernetes());
+        run_pod(&kubernetes());
     }
 }
 
 #[test]
-fn the_sidecar_of_the_compose_file_counts_exactly_over_restarts_of_the_application() {
+fn the_compose_sidecar_counts_exactly_across_restarts_of_the_application() {
     if programs("sites").is_some() {
-        play(&compose());
+        run_pod(&compose());
     }
 }
 
-/// What an exporter makes of a worker that has ended.
+/// How an exporter sees a worker that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    Seen,
-    /// The live gauges stay, and the page has files in the state unknown.
+    Detected,
+    /// Its live gauges stay, and its files are reported as unknown.
     Unknown,
 }
 
-/// The rows of the table in the page, by who the exporter runs as.
+/// The rows of the table in the page: users of the exporter.
 const EXPORTERS: [(&str, User, End); 5] = [
-    ("the owner", User { uid: 1000, gid: 1000, capabilities: "-all" }, End::Seen),
+    ("the owner", User { uid: 1000, gid: 1000, capabilities: "-all" }, End::Detected),
     (
         "root with CAP_LEASE",
         User { uid: 0, gid: 0, capabilities: "-all,+lease,+dac_override" },
-        End::Seen,
+        End::Detected,
     ),
     (
         "root as container runtimes start it",
         User { uid: 0, gid: 0, capabilities: DEFAULT_CAPABILITIES },
-        End::Seen,
+        End::Detected,
     ),
     ("root without capabilities", User { uid: 0, gid: 0, capabilities: "-all" }, End::Unknown),
     ("another user", User { uid: 2000, gid: 2000, capabilities: "-all" }, End::Unknown),
 ];
 
 #[test]
-fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
+fn exporters_of_every_user_count_exactly_and_report_unknown_files() {
     let Some(programs) = programs("sites") else { return };
     let sidecar = kubernetes();
     let Some(pod) = Pod::start(&sidecar.mount_point, &sidecar.volume, &programs) else { return };
@@ -282,7 +282,7 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
     let mut requests = Requests::default();
     pod.inside(|| {
         requests.send_until(SITE, workers, &BTreeSet::new());
-        // The worker that takes its place has not answered, and has no live gauge.
+        // Its replacement has not responded, and has no live gauge.
         kill_one();
     });
     let pages = || {
@@ -293,7 +293,7 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
             let mut exporter = Running::start(&mut pod.container(user, &command, &[]));
             let url = exporter.url();
             let text = pod.inside(|| scrape(&url));
-            end_in_order(exporter);
+            terminate(exporter);
             assert_eq!(
                 sum_of(&text, "app_requests_total"),
                 f64::from(requests.acknowledged),
@@ -305,16 +305,16 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
         })
     };
     for (name, end, alive, unknown) in pages() {
-        let is_seen = alive == (workers - 1) as f64;
+        let is_detected = alive == (workers - 1) as f64;
         let is_unknown = alive == workers as f64 && unknown > 0.0;
         let is_expected = match end {
-            End::Seen => is_seen,
+            End::Detected => is_detected,
             End::Unknown => is_unknown,
         };
         assert!(is_expected, "{name}: {alive} shown as alive, {unknown} files unknown");
     }
 
-    // A hook removes the live gauges for all of them.
+    // After the hook has removed the live gauges, all exporters show the same.
     let owner = sidecar.app.user;
     let command = |words: &str| {
         let words: Vec<&str> = words.split(' ').chain([&*sidecar.mount_point]).collect();
@@ -327,10 +327,10 @@ fn exporters_of_every_user_count_exactly_and_show_what_they_cannot_know() {
     for (name, _, alive, _) in pages() {
         assert_eq!(alive, (workers - 1) as f64, "{name}");
     }
-    end_in_order(app);
+    terminate(app);
 }
 
-/// The value of a sample by its name and labels.
+/// The value of a series, or 0 if it does not exist.
 fn sum_of_line(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())

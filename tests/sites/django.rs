@@ -1,24 +1,13 @@
 //! A Django site and its management commands, which run while the site serves.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use super::{WORKERS, is_whole_matrix, launcher};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
-use crate::support::sites::{Requests, programs, python_environment};
+use crate::support::sites::{Requests, directory_of, programs, python_environment};
 use crate::support::{output_of, root, wait_for};
-
-/// The multiprocess directory in the environment of a process.
-fn directory_of(pid: u32) -> PathBuf {
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let mut dirs = variables
-        .filter_map(|each| each.strip_prefix("PROMETHEUS_MULTIPROC_DIR=").map(PathBuf::from));
-    dirs.next().unwrap()
-}
 
 #[test]
 fn management_commands_are_counted_after_their_end() {

@@ -60,14 +60,14 @@ fn compare(server: &[&str], below: &str, mark: &str, families: &[&str]) {
     let mut exporter = multiprom();
     exporter.args(["serve", "--listen", "127.0.0.1:0", "--compact", "off", "--dir"]);
     let mut exporter = Running::start(exporter.arg(dir.path()));
-    let ours = parsed(&scrape(&exporter.url()));
+    let own = parsed(&scrape(&exporter.url()));
     let mut collect = python("sites").unwrap();
     collect.arg(root().join("tests/python/collect.py")).arg(dir.path()).arg("text");
-    let theirs = rounded_once(parsed(&output_of(&mut collect)), &ours);
-    assert_same(server[0], &ours, &theirs);
+    let reference = rounded_once(parsed(&output_of(&mut collect)), &own);
+    assert_same(server[0], &own, &reference);
     for family in families {
-        let values = ours.iter().filter(|line| line.family == *family && line.value() > 0.0);
-        assert!(values.count() > 0, "{family} has no samples: {ours:#?}");
+        let values = own.iter().filter(|line| line.family == *family && line.value() > 0.0);
+        assert!(values.count() > 0, "{family} has no samples: {own:#?}");
     }
     exporter.signal("TERM");
     exporter.end();

@@ -8,10 +8,10 @@ use std::process::Command;
 
 use crate::support::http::{get, scrape, sum_of};
 use crate::support::pod::{Pod, User, process_1};
-use crate::support::process::{PATIENCE, Running, run, signal};
+use crate::support::process::{PATIENCE, Running, signal};
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{Requests, programs, recipe};
-use crate::support::{TestDir, output_of, python, root, wait_for};
+use crate::support::sites::{Requests, packages, programs, recipe};
+use crate::support::{TestDir, output_of, root, wait_for};
 
 const SITE: &str = "http://127.0.0.1:8000";
 const METRICS: &str = "http://127.0.0.1:9464/metrics";
@@ -66,7 +66,7 @@ fn the_commands_of_the_readme_for_a_python_site_work() {
         let Some(pod) = Pod::start("/run/unused", "size=1m", &programs) else { return };
         let mut running = None;
         for line in block.lines() {
-            if line == "cargo install --path ." {
+            if line == "cargo install multiprom --features cli" {
                 // OK because the program under test is on the path.
                 continue;
             }
@@ -150,12 +150,10 @@ fn the_command_of_the_systemd_unit_serves_the_site() {
 
 #[test]
 fn the_recipe_for_uwsgi_serves_the_site() {
-    let Some(python) = python("newest") else { return };
+    let Some(packages) = packages("newest") else { return };
     if !is_installed("uwsgi_python3") {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(Command::new(python.get_program()).args(["-c", script])).stdout;
     // The Debian package names the server with the plugin `uwsgi_python3`.
     let bin = TestDir::new("bin");
     let program = bin.path().join("uwsgi");
@@ -164,7 +162,7 @@ fn the_recipe_for_uwsgi_serves_the_site() {
     let adapt = |command: &mut Command| {
         let path = command.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value));
         let path = format!("{}:{}", bin.path().display(), path.unwrap().unwrap().display());
-        command.env("PATH", path).env("PYTHONPATH", packages.trim());
+        command.env("PATH", path).env("PYTHONPATH", &packages);
     };
     run_recipe("uwsgi.ini", "newest", "app.py", adapt, || drop(assert_served()));
 }

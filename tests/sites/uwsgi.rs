@@ -5,22 +5,19 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::{Event, Site, WORKERS, is_whole_matrix, launcher, replace_workers};
-use crate::support::process::run;
 use crate::support::prometheus::is_installed;
-use crate::support::sites::{programs, recipe};
-use crate::support::{TestDir, python, root};
+use crate::support::sites::{packages, programs, recipe};
+use crate::support::{TestDir, root};
 
 fn run_scenario(event: Event, flags: &[&str]) {
-    let (Some(programs), Some(mut python)) = (programs("newest"), python("newest")) else { return };
+    let (Some(programs), Some(packages)) = (programs("newest"), packages("newest")) else { return };
     if !is_installed("uwsgi_python3") {
         return;
     }
-    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
-    let packages = run(python.args(["-c", script])).stdout;
     let mut command: Command = launcher(&programs);
     command.arg("uwsgi_python3").args(flags);
     command.args(["--module", "app:application", "--http-socket", "127.0.0.1:0"]);
-    command.args(["--processes", &WORKERS.to_string(), "--pythonpath", packages.trim()]);
+    command.args(["--processes", &WORKERS.to_string(), "--pythonpath"]).arg(packages);
     command.arg("--pythonpath").arg(root().join("tests/python")).arg("--disable-logging");
     // HUP would re-execute uWSGI, which searches its inherited sockets by name and does not find 127.0.0.1:0.
     let home = TestDir::new("uwsgi");

@@ -1,4 +1,4 @@
-//! Forked children. The programs in `tests/programs` include this file by `#[path]`.
+//! Forked children. The programs in `tests/programs` and `compare` include this file by `#[path]`.
 #![allow(dead_code, reason = "each program uses a part of it")]
 #![allow(unsafe_code, reason = "fork, wait and exit")]
 

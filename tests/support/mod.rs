@@ -49,6 +49,41 @@ fn fresh(mut command: Command) -> Command {
     command
 }
 
+/// Starts a command as on a kernel without IPv6: a seccomp filter makes socket(2) fail with EAFNOSUPPORT.
+pub fn without_ipv6(command: &mut Command) {
+    const SYSTEM_CALL: u32 = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    // On little-endian machines, the lower half of the first argument: the address family.
+    const FAMILY: u32 = std::mem::offset_of!(libc::seccomp_data, args) as u32;
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const JUMP: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let step = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let denied = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32;
+    let mut filter = [
+        step(LOAD, 0, SYSTEM_CALL),
+        step(JUMP, 3, libc::SYS_socket as u32),
+        step(LOAD, 0, FAMILY),
+        step(JUMP, 1, libc::AF_INET6 as u32),
+        step(RETURN, 0, denied),
+        step(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program =
+            libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        if result != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        let mode = libc::SECCOMP_MODE_FILTER;
+        // SAFETY: `program` points to a valid filter, which the kernel copies.
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure only makes async-signal-safe calls and allocates nothing.
+    unsafe { command.pre_exec(install) };
+}
+
 /// An example program, from the target directory of the tests.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();

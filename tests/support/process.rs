@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::wait_for;
+use super::{skip, wait_for};
 
 /// Limit for the start or the end of a program.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -191,6 +191,33 @@ pub fn run(command: &mut Command) -> Outcome {
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }
+}
+
+/// The uid and gid of the user `nobody`.
+pub const NOBODY: u32 = 65534;
+
+/// `unshare` into a new pid namespace. The caller appends the program.
+pub fn unshare_pids() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+}
+
+/// Whether this process can create pid namespaces.
+pub fn can_unshare_pids() -> bool {
+    let status = unshare_pids().arg("true").stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A program in a new pid namespace. Returns `None` if that cannot be created: the test is then counted as skipped.
+pub fn in_pid_namespace(program: &Command) -> Option<Command> {
+    if !can_unshare_pids() {
+        skip("no pid namespace can be created here");
+        return None;
+    }
+    let mut command = unshare_pids();
+    command.arg(program.get_program()).args(program.get_args());
+    Some(command)
 }
 
 /// Whether a process exists and is not a zombie.

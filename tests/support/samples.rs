@@ -175,32 +175,32 @@ pub fn parse_hex(text: &str) -> f64 {
 
 /// Asserts that multiprom's samples equal those of the Python client; prints the first differences.
 #[track_caller]
-pub fn assert_same(what: &str, ours: &[Line], theirs: &[Line]) {
+pub fn assert_same(what: &str, own: &[Line], reference: &[Line]) {
     let only = |these: &[Line], those: &[Line]| -> Vec<Line> {
         let those: BTreeSet<&Line> = those.iter().collect();
         these.iter().filter(|line| !those.contains(line)).take(8).cloned().collect()
     };
-    let (only_ours, only_theirs) = (only(ours, theirs), only(theirs, ours));
+    let (only_own, only_reference) = (only(own, reference), only(reference, own));
     assert!(
-        ours.len() == theirs.len() && only_ours.is_empty() && only_theirs.is_empty(),
-        "{what}: {} samples of multiprom, {} of the other\nonly multiprom: {only_ours:#?}\nonly the other: {only_theirs:#?}",
-        ours.len(),
-        theirs.len(),
+        own.len() == reference.len() && only_own.is_empty() && only_reference.is_empty(),
+        "{what}: {} samples of multiprom, {} of the other\nonly multiprom: {only_own:#?}\nonly the other: {only_reference:#?}",
+        own.len(),
+        reference.len(),
     );
 }
 
 /// Replaces totals of the Python client by multiprom's if they differ only by rounding: the Python client rounds a total
 /// at each addition, multiprom once.
-pub fn rounded_once(theirs: Vec<Line>, ours: &[Line]) -> Vec<Line> {
+pub fn rounded_once(reference: Vec<Line>, own: &[Line]) -> Vec<Line> {
     let key = |line: &Line| (line.metric_type.clone(), line.name.clone(), line.labels.clone());
-    let ours: BTreeMap<_, f64> = ours.iter().map(|line| (key(line), line.value())).collect();
-    let rounded = |line: Line| match ours.get(&key(&line)) {
-        Some(our) if line.metric_type != "gauge" && is_near(*our, line.value()) => {
-            Line { bits: bits_of(*our), ..line }
+    let own: BTreeMap<_, f64> = own.iter().map(|line| (key(line), line.value())).collect();
+    let rounded = |line: Line| match own.get(&key(&line)) {
+        Some(own) if line.metric_type != "gauge" && is_near(*own, line.value()) => {
+            Line { bits: bits_of(*own), ..line }
         }
         _ => line,
     };
-    theirs.into_iter().map(rounded).collect()
+    reference.into_iter().map(rounded).collect()
 }
 
 /// Whether two numbers are equal except for rounding in the last digits.

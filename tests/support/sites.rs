@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use super::http::{Response, get};
 use super::process::PATIENCE;
-use super::{multiprom, python, root, wait_for};
+use super::{multiprom, output_of, python, root, wait_for};
 
 /// A file of `examples/`.
 pub fn recipe(name: &str) -> PathBuf {
@@ -22,6 +23,21 @@ pub fn recipe(name: &str) -> PathBuf {
 /// The directory with the programs of a Python environment, or `None` if it is missing.
 pub fn programs(environment: &str) -> Option<PathBuf> {
     Some(Path::new(python(environment)?.get_program()).parent().unwrap().to_owned())
+}
+
+/// The directory with the packages of a Python environment, or `None` if it is missing.
+pub fn packages(environment: &str) -> Option<PathBuf> {
+    let script = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    Some(output_of(python(environment)?.args(["-c", script])).trim().into())
+}
+
+/// The multiprocess directory in the environment of a process.
+pub fn directory_of(pid: u32) -> PathBuf {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let mut dirs = variables
+        .filter_map(|each| each.strip_prefix("PROMETHEUS_MULTIPROC_DIR=").map(PathBuf::from));
+    dirs.next().unwrap()
 }
 
 /// The directory of the `multiprom` command.

@@ -1,9 +1,12 @@
 //! Calls that name a file relative to an open directory.
 #![expect(unsafe_code, reason = "system calls")]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use super::call::{c_string, check};
 
@@ -27,6 +30,25 @@ pub(crate) fn open_at(
     let fd = check(result)?;
     // SAFETY: openat returned this descriptor, which has no other owner.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Returns the error of a directory in which this process cannot create files.
+///
+/// NOTE: kernels before 5.8 and some sandboxes do not have the call that regards the effective user. It is not known then
+/// whether the directory is writable, and no error is returned. See: access(2), AT_EACCESS.
+pub(crate) fn check_writable(dir: &Path) -> io::Result<()> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    // SAFETY: the path is a C string that lives through the call.
+    let result = unsafe {
+        libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS)
+    };
+    match check(result) {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => Ok(()),
+            _ => Err(error),
+        },
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Links a file from `O_TMPFILE` to a name. The error for a taken name is `AlreadyExists`.

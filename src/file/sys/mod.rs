@@ -10,7 +10,9 @@ mod space;
 mod stat;
 mod users;
 
-pub(crate) use at::{Taken, link_at, make_dir_at, open_at, remove_dir_at, rename_at, unlink_at};
+pub(crate) use at::{
+    Taken, check_writable, link_at, make_dir_at, open_at, remove_dir_at, rename_at, unlink_at,
+};
 pub(super) use call::check;
 pub(crate) use limits::{
     descriptor_limit, is_address_space_limited, page_len, raise_descriptor_limit,

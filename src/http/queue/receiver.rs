@@ -1,4 +1,4 @@
-//! The connections: their ends of the queues.
+//! The side of the connections: joining a gathering and taking its chunks.
 
 use std::io;
 use std::sync::Arc;
@@ -7,32 +7,65 @@ use std::time::Instant;
 
 use hyper::body::{Buf, Bytes};
 
-use super::Queues;
-use super::state::{End, Failure, Gathering, Head, Phase, State};
+use super::shared::Queues;
+use super::state::{BodyEnd, Failure, Gathering, GatheringPhase, Head, QueueState};
+use crate::http::connection::Connection;
+use crate::http::request::ExpositionRequest;
 
-/// The place of a connection in a gathering, which it leaves when this is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) queues: Arc<Queues>,
-    pub(super) gathering: u64,
-    pub(super) delivery: u64,
+/// What the caller of [`Receiver::join`] has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Start {
+    /// Start a thread that begins the gathering.
+    Now,
+    /// Nothing: a thread was already started, or will be at the end of the running gathering for the same exposition.
+    Later,
 }
 
-impl Drop for Place {
+/// The delivery of a gathering to one connection, which ends when this is dropped.
+#[derive(Debug)]
+struct Subscription {
+    queues: Arc<Queues>,
+    gathering: u64,
+    delivery: u64,
+}
+
+impl Drop for Subscription {
     fn drop(&mut self) {
         let removed = self.queues.lock().remove((self.gathering, self.delivery));
         if removed.is_some() {
-            self.queues.changed.notify_all();
+            self.queues.wake_senders();
         }
     }
 }
 
-/// The end that a connection takes chunks from.
+/// The end of a queue from which a connection takes chunks.
 #[derive(Debug)]
-pub(in crate::http) struct Receiver(pub(super) Arc<Place>);
+pub(in crate::http) struct Receiver(Arc<Subscription>);
 
 impl Receiver {
-    /// The gathering that it is a part of.
+    /// Adds a request to the gathering for its exposition that has not begun yet, or to a new one.
+    pub(in crate::http) fn join(
+        queues: &Arc<Queues>,
+        request: ExpositionRequest,
+        connection: Arc<Connection>,
+    ) -> (Receiver, Start) {
+        connection.begin_gathering();
+        let mut state = queues.lock();
+        let is_first = !state.has_any(&request);
+        let pending = state.pending(&request);
+        let start = if is_first { Start::Now } else { Start::Later };
+        let gathering = pending.unwrap_or_else(|| state.add_gathering(request));
+        let delivery = state.add_delivery(gathering, connection);
+        let is_blocked = state.blocked > 0;
+        drop(state);
+        if is_blocked {
+            queues.wake_senders();
+        }
+        let subscription = Subscription { queues: Arc::clone(queues), gathering, delivery };
+        (Receiver(Arc::new(subscription)), start)
+    }
+
+    /// The id of the gathering.
     pub(in crate::http) fn gathering(&self) -> u64 {
         self.0.gathering
     }
@@ -45,7 +78,9 @@ impl Receiver {
         };
         match (gathering.head, &gathering.phase) {
             (Some(head), _) => Poll::Ready(Ok(head)),
-            (None, Phase::Ended(End::Broken(failure))) => Poll::Ready(Err(failure.clone())),
+            (None, GatheringPhase::Ended(BodyEnd::Truncated(failure))) => {
+                Poll::Ready(Err(failure.clone()))
+            }
             _ => {
                 gathering.deliveries[at].waker = Some(context.waker().clone());
                 Poll::Pending
@@ -53,32 +88,33 @@ impl Receiver {
         }
     }
 
-    /// The next chunk; `None` after the last one of a whole body, an error after that of a broken one.
+    /// The next chunk. After the last one, `None` for a complete body and an error for a truncated one.
     pub(in crate::http) fn poll_next(
         &self,
         context: &Context<'_>,
     ) -> Poll<Option<io::Result<Data>>> {
-        let broken = |why| Poll::Ready(Some(Err(io::Error::other(why))));
+        let truncated = |why| Poll::Ready(Some(Err(io::Error::other(why))));
         let mut state = self.0.queues.lock();
         let Some((gathering, at)) = self.find(&mut state) else {
-            return broken("the response is broken off");
+            return truncated("the response is aborted");
         };
         let delivery = &mut gathering.deliveries[at];
         if let Some(bytes) = gathering.chunks.get((delivery.next - gathering.first) as usize) {
             delivery.next += 1;
             let (bytes, len) = (bytes.clone(), bytes.len());
-            // A sender that waits is woken to fill the whole queue: waking it costs more than what it does.
+            // The sender is woken only when the queue is empty, and then fills it: waking a thread costs more than
+            // queueing a chunk.
             let is_drained = gathering.ahead() == 0;
             drop(state);
             if is_drained {
-                self.0.queues.changed.notify_all();
+                self.0.queues.wake_senders();
             }
-            let written = Some(Written { place: Arc::clone(&self.0), len });
-            return Poll::Ready(Some(Ok(Data { bytes, written })));
+            let in_flight = Some(InFlight { subscription: Arc::clone(&self.0), len });
+            return Poll::Ready(Some(Ok(Data { bytes, in_flight })));
         }
         match gathering.phase {
-            Phase::Ended(End::Whole) => Poll::Ready(None),
-            Phase::Ended(End::Broken(_)) => broken("gathering failed"),
+            GatheringPhase::Ended(BodyEnd::Complete) => Poll::Ready(None),
+            GatheringPhase::Ended(BodyEnd::Truncated(_)) => truncated("gathering failed"),
             _ => {
                 delivery.waker = Some(context.waker().clone());
                 Poll::Pending
@@ -86,19 +122,19 @@ impl Receiver {
         }
     }
 
-    /// Whether a whole body was taken.
+    /// Whether all chunks of a complete body were taken.
     pub(in crate::http) fn is_at_end(&self) -> bool {
         let mut state = self.0.queues.lock();
         self.find(&mut state).is_some_and(|(gathering, at)| {
-            let is_whole = matches!(gathering.phase, Phase::Ended(End::Whole));
-            is_whole && gathering.deliveries[at].next == gathering.end()
+            let is_complete = matches!(gathering.phase, GatheringPhase::Ended(BodyEnd::Complete));
+            is_complete && gathering.deliveries[at].next == gathering.end()
         })
     }
 
-    /// The gathering and the index of its delivery, unless that is broken off.
-    fn find<'s>(&self, state: &'s mut State) -> Option<(&'s mut Gathering, usize)> {
+    /// The gathering and the index of the delivery; `None` if the response was aborted.
+    fn find<'s>(&self, state: &'s mut QueueState) -> Option<(&'s mut Gathering, usize)> {
         let gathering = state.gatherings.get_mut(&self.0.gathering)?;
-        let at = gathering.deliveries.iter().position(|known| known.id == self.0.delivery)?;
+        let at = gathering.deliveries.iter().position(|found| found.id == self.0.delivery)?;
         Some((gathering, at))
     }
 }
@@ -108,12 +144,12 @@ impl Receiver {
 pub(in crate::http) struct Data {
     bytes: Bytes,
     #[expect(dead_code, reason = "acts when it is dropped")]
-    written: Option<Written>,
+    in_flight: Option<InFlight>,
 }
 
 impl From<Bytes> for Data {
     fn from(bytes: Bytes) -> Data {
-        Data { bytes, written: None }
+        Data { bytes, in_flight: None }
     }
 }
 
@@ -131,21 +167,22 @@ impl Buf for Data {
     }
 }
 
-/// Notes that a chunk is written when it is dropped. The connection keeps its place for as long.
+/// A chunk that is being written; dropping it records that the chunk is written. It keeps the subscription alive.
 #[derive(Debug)]
-struct Written {
-    place: Arc<Place>,
+struct InFlight {
+    subscription: Arc<Subscription>,
     len: usize,
 }
 
-impl Drop for Written {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.place.queues.lock();
-        let Some(gathering) = state.gatherings.get_mut(&self.place.gathering) else {
+        let Subscription { queues, gathering, delivery } = &*self.subscription;
+        let mut state = queues.lock();
+        let Some(gathering) = state.gatherings.get_mut(gathering) else {
             return;
         };
         let mut deliveries = gathering.deliveries.iter_mut();
-        let Some(delivery) = deliveries.find(|known| known.id == self.place.delivery) else {
+        let Some(delivery) = deliveries.find(|found| found.id == *delivery) else {
             return;
         };
         delivery.written += 1;
@@ -157,7 +194,7 @@ impl Drop for Written {
         let is_blocked = state.blocked > 0;
         drop(state);
         if is_blocked {
-            self.place.queues.changed.notify_all();
+            queues.wake_senders();
         }
     }
 }

@@ -1,45 +1,52 @@
-//! Tests of the queues of an exporter.
+//! Tests of the queues.
 
 use super::sender::{CHECK_INTERVAL, MAX_AHEAD};
-use super::state::{MAX_LAG, MAX_PATIENCE, Patience};
+use super::state::{MAX_LAG, MAX_WAIT, WaitBudget};
 use super::*;
 use crate::exposition::Format;
-use crate::http::compress;
+use crate::http::coding::CodingChoice;
+use crate::http::connection::Connection;
 use crate::http::dropped::Dropped;
-use crate::http::wanted::Framing;
+use crate::http::request::{ExpositionRequest, Framing};
 use hyper::body::{Buf as _, Bytes};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHUNK_LEN: usize = 128 * 1024;
-/// Chunks that reach the limit of all responses.
+/// The number of chunks that fill the queues.
 const MAX_CHUNKS: usize = MAX_QUEUED_LEN / CHUNK_LEN;
 
-fn wanted(name: &str) -> Wanted {
-    let (format, choice) = (Format::Text.into(), compress::choose(""));
-    Wanted { format, choice, names: Some(vec![name.to_owned()]), framing: Framing::Chunked }
+fn request(name: &str) -> ExpositionRequest {
+    let (format, choice) = (Format::Text.into(), CodingChoice::new(""));
+    ExpositionRequest {
+        format,
+        choice,
+        names: Some(vec![name.to_owned()]),
+        framing: Framing::Chunked,
+    }
 }
 
-/// An exporter's queues.
+/// The queues of an exporter, and its counts of dropped connections.
 #[derive(Default)]
-struct Exporter {
-    queues: Arc<Queues>,
+struct TestQueues {
+    inner: Arc<Queues>,
     dropped: Arc<Dropped>,
 }
 
-impl Exporter {
+impl TestQueues {
     fn join(&self, name: &str) -> (Receiver, Start) {
-        self.queues.join(wanted(name), Connection::new(Arc::clone(&self.dropped)))
+        Receiver::join(&self.inner, request(name), Connection::new(Arc::clone(&self.dropped)))
     }
 
     fn begin(&self, receiver: &Receiver) -> Running {
-        self.queues.begin(receiver.gathering()).unwrap()
+        Running::begin(&self.inner, receiver.gathering()).unwrap()
     }
 
-    /// A gathering that has begun for one client.
+    /// Begins a gathering for one client.
     fn start(&self, name: &str) -> (Receiver, Running) {
         let (receiver, start) = self.join(name);
         assert_eq!(start, Start::Now);
@@ -48,12 +55,12 @@ impl Exporter {
     }
 
     fn len(&self) -> usize {
-        self.queues.lock().len
+        self.inner.lock().len
     }
 
-    /// Leaves no patience.
-    fn lose_patience(&self) {
-        self.queues.lock().patience = Patience { left: Duration::ZERO, at: Instant::now() };
+    /// Uses up the wait budget.
+    fn use_up_budget(&self) {
+        self.inner.lock().budget = WaitBudget { left: Duration::ZERO, at: Instant::now() };
     }
 }
 
@@ -65,7 +72,7 @@ fn next(receiver: &Receiver) -> Poll<Option<io::Result<Data>>> {
     receiver.poll_next(&Context::from_waker(Waker::noop()))
 }
 
-/// The next chunk, when it is there.
+/// Waits for the next chunk.
 fn taken(receiver: &Receiver) -> Option<io::Result<Data>> {
     loop {
         if let Poll::Ready(data) = next(receiver) {
@@ -89,8 +96,8 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn a_gathering_keeps_pace_with_its_client() {
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     let sender = running.sender();
     let sending = thread::spawn(move || {
         for number in 0..=99 {
@@ -101,99 +108,99 @@ fn a_gathering_keeps_pace_with_its_client() {
     });
     for number in 0..=100 {
         assert_eq!(take_number(&receiver), number);
-        // Those ahead, the last one, which may be sent at once, and the one that is being sent.
-        assert!(exporter.len() <= (MAX_AHEAD as usize + 2) * CHUNK_LEN);
+        // The chunks ahead, the last one, which does not wait, and the one that is being sent.
+        assert!(queues.len() <= (MAX_AHEAD as usize + 2) * CHUNK_LEN);
     }
     assert!(receiver.is_at_end() && taken(&receiver).is_none());
     sending.join().unwrap();
-    assert_eq!(exporter.len(), 0);
+    assert_eq!(queues.len(), 0);
 }
 
 #[test]
-fn a_gathering_without_patience_queues_everything_up_to_the_limit() {
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+fn a_gathering_queues_chunks_up_to_the_limit_when_the_wait_budget_is_used_up() {
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     let begin = Instant::now();
     let sender = running.sender();
     for number in 0..MAX_CHUNKS - 1 {
         sender.send(chunk(number as u8), None).unwrap();
     }
-    // The patience is for all chunks together.
-    assert!(begin.elapsed() >= MAX_PATIENCE);
+    // The budget covers all chunks together.
+    assert!(begin.elapsed() >= MAX_WAIT);
     sender.finish(chunk(0), None).unwrap();
     drop(running);
-    assert_eq!(exporter.len(), MAX_QUEUED_LEN);
+    assert_eq!(queues.len(), MAX_QUEUED_LEN);
     assert_eq!((0..MAX_CHUNKS).filter_map(|_| taken(&receiver)).count(), MAX_CHUNKS);
     assert!(receiver.is_at_end());
 }
 
 #[test]
-fn patience_is_shared_and_comes_back_slowly() {
+fn the_wait_budget_regains_a_fraction_of_the_elapsed_time() {
     let start = Instant::now();
-    let mut patience = Patience { left: MAX_PATIENCE, at: start };
-    patience.spend(MAX_PATIENCE * 2);
-    assert_eq!(patience.left(start), Duration::ZERO);
-    assert_eq!(patience.left(start + Duration::from_secs(2)), Duration::from_millis(100));
-    assert_eq!(patience.left(start + Duration::from_secs(3600)), MAX_PATIENCE);
+    let mut budget = WaitBudget { left: MAX_WAIT, at: start };
+    budget.spend(MAX_WAIT * 2);
+    assert_eq!(budget.left(start), Duration::ZERO);
+    assert_eq!(budget.left(start + Duration::from_secs(2)), Duration::from_millis(100));
+    assert_eq!(budget.left(start + Duration::from_secs(3600)), MAX_WAIT);
 }
 
 #[test]
-fn requests_that_wait_for_the_same_share_one_gathering() {
-    let exporter = Exporter::default();
-    let (first, running) = exporter.start("a");
-    let (second, start) = exporter.join("a");
+fn pending_requests_for_the_same_exposition_share_one_gathering() {
+    let queues = TestQueues::default();
+    let (first, running) = queues.start("a");
+    let (second, start) = queues.join("a");
     assert_eq!(start, Start::Later);
-    let (third, start) = exporter.join("a");
+    let (third, start) = queues.join("a");
     assert_eq!((start, third.gathering()), (Start::Later, second.gathering()));
-    let (other, start) = exporter.join("b");
+    let (other, start) = queues.join("b");
     assert_eq!(start, Start::Now);
     assert_ne!(other.gathering(), second.gathering());
     running.sender().finish(chunk(1), None).unwrap();
-    let wanted = Arc::clone(running.wanted());
+    let request = Arc::clone(running.request());
     drop(running);
-    assert_eq!(exporter.queues.successor(&wanted), Some(second.gathering()));
-    let running = exporter.begin(&second);
-    assert!(exporter.queues.begin(second.gathering()).is_none());
-    assert_eq!(exporter.queues.successor(&wanted), None);
+    assert_eq!(queues.inner.successor(&request), Some(second.gathering()));
+    let running = queues.begin(&second);
+    assert!(Running::begin(&queues.inner, second.gathering()).is_none());
+    assert_eq!(queues.inner.successor(&request), None);
     running.sender().finish(chunk(2), None).unwrap();
     drop(running);
-    // The bytes are there once.
-    assert_eq!(exporter.len(), 2 * CHUNK_LEN);
+    // Both responses share the bytes.
+    assert_eq!(queues.len(), 2 * CHUNK_LEN);
     assert_eq!(take_number(&first), 1);
     assert_eq!((take_number(&second), take_number(&third)), (2, 2));
-    assert_eq!(exporter.len(), 0);
+    assert_eq!(queues.len(), 0);
 }
 
 #[test]
-fn a_gathering_that_nobody_waits_for_any_more_does_not_begin() {
-    let exporter = Exporter::default();
-    let (receiver, _) = exporter.join("a");
+fn a_gathering_whose_clients_have_gone_away_does_not_begin() {
+    let queues = TestQueues::default();
+    let (receiver, _) = queues.join("a");
     let id = receiver.gathering();
     drop(receiver);
-    assert!(exporter.queues.begin(id).is_none());
-    assert!(exporter.queues.lock().gatherings.is_empty());
+    assert!(Running::begin(&queues.inner, id).is_none());
+    assert!(queues.inner.lock().gatherings.is_empty());
 }
 
 #[test]
 fn bytes_count_until_they_are_written() {
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     running.sender().finish(chunk(1), None).unwrap();
     drop(running);
     let data = taken(&receiver).unwrap().unwrap();
     assert!(receiver.is_at_end());
     // The body is dropped when its last chunk is taken.
     drop(receiver);
-    assert_eq!(exporter.len(), CHUNK_LEN);
+    assert_eq!(queues.len(), CHUNK_LEN);
     drop(data);
-    assert_eq!(exporter.len(), 0);
-    assert!(exporter.queues.lock().gatherings.is_empty());
+    assert_eq!(queues.len(), 0);
+    assert!(queues.inner.lock().gatherings.is_empty());
 }
 
-/// Fills the queues with one response, most of which is not read. The client holds the one chunk that it has begun.
-fn full(exporter: &Exporter) -> (Receiver, Data) {
-    exporter.lose_patience();
-    let (receiver, running) = exporter.start("slow");
+/// Fills the queues with one response, of which the client has taken only the first chunk.
+fn full(queues: &TestQueues) -> (Receiver, Data) {
+    queues.use_up_budget();
+    let (receiver, running) = queues.start("slow");
     for _ in 1..MAX_CHUNKS {
         running.sender().send(chunk(7), None).unwrap();
     }
@@ -203,10 +210,10 @@ fn full(exporter: &Exporter) -> (Receiver, Data) {
 }
 
 #[test]
-fn the_response_that_is_furthest_behind_is_broken_off_at_the_limit() {
-    let exporter = Exporter::default();
-    let (slow, held) = full(&exporter);
-    let (quick, running) = exporter.start("quick");
+fn the_slow_response_with_the_most_queued_bytes_is_aborted_at_the_limit() {
+    let queues = TestQueues::default();
+    let (slow, held) = full(&queues);
+    let (quick, running) = queues.start("quick");
     let sender = running.sender();
     let sending = thread::spawn(move || {
         for number in 0..250 {
@@ -217,18 +224,18 @@ fn the_response_that_is_furthest_behind_is_broken_off_at_the_limit() {
     });
     assert!((0..=250).all(|number| take_number(&quick) == number));
     sending.join().unwrap();
-    // It does not look whole.
+    // The truncated body does not look complete.
     assert!(!slow.is_at_end());
     assert!(taken(&slow).unwrap().is_err());
     drop(held);
-    assert_eq!(exporter.len(), 0);
+    assert_eq!(queues.len(), 0);
 }
 
 #[test]
-fn at_the_limit_a_gathering_waits_for_its_client_if_nobody_else_waits() {
-    let exporter = Exporter::default();
-    exporter.lose_patience();
-    let (receiver, running) = exporter.start("a");
+fn at_the_limit_a_gathering_waits_for_its_client_if_no_other_client_waits() {
+    let queues = TestQueues::default();
+    queues.use_up_budget();
+    let (receiver, running) = queues.start("a");
     let sender = running.sender();
     let sending = thread::spawn(move || {
         for number in 0..3 * MAX_CHUNKS {
@@ -237,10 +244,10 @@ fn at_the_limit_a_gathering_waits_for_its_client_if_nobody_else_waits() {
         sender.finish(chunk(99), None).unwrap();
         drop(running);
     });
-    wait_until("the limit", || exporter.queues.lock().blocked == 1);
-    // As if the client had read nothing for longer than it may when somebody waits.
-    let mut state = exporter.queues.lock();
-    for delivery in state.gatherings.values_mut().flat_map(|known| &mut known.deliveries) {
+    wait_until("the limit", || queues.inner.lock().blocked == 1);
+    // Pretend that the client has read nothing for longer than it may while other clients wait.
+    let mut state = queues.inner.lock();
+    for delivery in state.gatherings.values_mut().flat_map(|gathering| &mut gathering.deliveries) {
         delivery.progress = delivery.progress.checked_sub(2 * MAX_LAG).unwrap();
         assert!(delivery.lag(Instant::now()) >= 2 * MAX_LAG);
     }
@@ -248,37 +255,37 @@ fn at_the_limit_a_gathering_waits_for_its_client_if_nobody_else_waits() {
     thread::park_timeout(5 * CHECK_INTERVAL);
     for number in 0..3 * MAX_CHUNKS {
         assert_eq!(take_number(&receiver), number as u8);
-        assert!(exporter.len() <= MAX_QUEUED_LEN);
+        assert!(queues.len() <= MAX_QUEUED_LEN);
     }
     assert_eq!(take_number(&receiver), 99);
     sending.join().unwrap();
 }
 
 #[test]
-fn at_the_limit_a_slow_response_is_broken_off_when_a_request_comes() {
-    let exporter = Exporter::default();
-    exporter.lose_patience();
-    let (slow, running) = exporter.start("slow");
+fn at_the_limit_a_slow_response_is_aborted_when_a_request_arrives() {
+    let queues = TestQueues::default();
+    queues.use_up_budget();
+    let (slow, running) = queues.start("slow");
     let sender = running.sender();
     let sending = thread::spawn(move || {
         let result = (0..3 * MAX_CHUNKS).try_for_each(|_| sender.send(chunk(1), None));
         drop(running);
         result.map_err(|error| error.kind())
     });
-    wait_until("the limit", || exporter.queues.lock().blocked == 1);
-    let (_other, _) = exporter.join("other");
+    wait_until("the limit", || queues.inner.lock().blocked == 1);
+    let (_other, _) = queues.join("other");
     assert_eq!(sending.join().unwrap(), Err(io::ErrorKind::BrokenPipe));
     assert!(taken(&slow).unwrap().is_err());
-    assert_eq!(exporter.len(), 0);
+    assert_eq!(queues.len(), 0);
 }
 
 #[test]
-fn a_client_that_reads_holds_up_nobody_when_others_of_its_gathering_do_not() {
-    let exporter = Exporter::default();
-    exporter.lose_patience();
-    let (first, _) = exporter.join("a");
-    let others: Vec<_> = (0..20).map(|_| exporter.join("a").0).collect();
-    let running = exporter.begin(&first);
+fn clients_that_do_not_read_do_not_delay_another_client_of_their_gathering() {
+    let queues = TestQueues::default();
+    queues.use_up_budget();
+    let (first, _) = queues.join("a");
+    let others: Vec<_> = (0..20).map(|_| queues.join("a").0).collect();
+    let running = queues.begin(&first);
     let sender = running.sender();
     let sending = thread::spawn(move || {
         for number in 0..200 {
@@ -293,11 +300,11 @@ fn a_client_that_reads_holds_up_nobody_when_others_of_its_gathering_do_not() {
 }
 
 #[test]
-fn a_body_that_must_be_whole_and_is_longer_than_the_limit_fails() {
-    let exporter = Exporter::default();
-    let wanted = Wanted { framing: Framing::Length, ..wanted("a") };
-    let (receiver, _) = exporter.queues.join(wanted, Connection::new(Arc::default()));
-    let mut running = exporter.begin(&receiver);
+fn a_body_without_chunks_that_exceeds_the_limit_fails() {
+    let queues = TestQueues::default();
+    let request = ExpositionRequest { framing: Framing::Length, ..request("a") };
+    let (receiver, _) = Receiver::join(&queues.inner, request, Connection::new(Arc::default()));
+    let mut running = queues.begin(&receiver);
     let sender = running.sender();
     let error = (0..=MAX_CHUNKS).try_for_each(|_| sender.send(chunk(1), None)).unwrap_err();
     running.fail(Failure::new(&error));
@@ -307,9 +314,9 @@ fn a_body_that_must_be_whole_and_is_longer_than_the_limit_fails() {
 }
 
 #[test]
-fn a_sender_that_waits_fails_when_its_client_goes_away() {
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+fn a_waiting_sender_fails_when_its_client_goes_away() {
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     let sender = running.sender();
     for number in 0..MAX_AHEAD {
         sender.send(chunk(number as u8), None).unwrap();
@@ -317,15 +324,15 @@ fn a_sender_that_waits_fails_when_its_client_goes_away() {
     let sending = thread::spawn(move || sender.send(chunk(9), None).map_err(|error| error.kind()));
     drop(receiver);
     assert_eq!(sending.join().unwrap(), Err(io::ErrorKind::BrokenPipe));
-    assert_eq!(exporter.len(), 0);
+    assert_eq!(queues.len(), 0);
     drop(running);
-    assert!(exporter.queues.lock().gatherings.is_empty());
+    assert!(queues.inner.lock().gatherings.is_empty());
 }
 
 #[test]
-fn a_gathering_that_panics_leaves_a_broken_body() {
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+fn a_gathering_that_panics_truncates_the_body() {
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     running.sender().send(chunk(1), None).unwrap();
     let panicking = thread::spawn(move || {
         let _running = running;
@@ -338,7 +345,7 @@ fn a_gathering_that_panics_leaves_a_broken_body() {
 }
 
 #[test]
-fn a_receiver_that_waits_is_woken_by_the_head_a_chunk_and_the_end() {
+fn a_waiting_receiver_is_woken_by_the_head_by_a_chunk_and_by_the_end() {
     #[derive(Default)]
     struct Counting(AtomicUsize);
 
@@ -352,8 +359,8 @@ fn a_receiver_that_waits_is_woken_by_the_head_a_chunk_and_the_end() {
     let woken = || counting.0.load(Ordering::Relaxed);
     let waker = Waker::from(Arc::clone(&counting));
     let context = Context::from_waker(&waker);
-    let exporter = Exporter::default();
-    let (receiver, running) = exporter.start("a");
+    let queues = TestQueues::default();
+    let (receiver, running) = queues.start("a");
     assert!(receiver.poll_head(&context).is_pending());
     running.sender().send(chunk(1), None).unwrap();
     assert_eq!(woken(), 1);

@@ -1,80 +1,77 @@
-//! Merges the entries of dead writers, key by key, into what an archive holds.
-
-use std::collections::HashMap;
+//! Folds the entries of dead writers into the content of an archive.
 
 use crate::file::archive::{Archive, ArchiveBuilder, ArchiveError};
 use crate::file::key;
 use crate::file::layout::{Entries, Layout, LayoutError};
 use crate::file::name::{FileKind, FileName};
 use crate::model::{GaugeMode, LabelSet};
-use crate::multiproc::merge::exact_sum::Sum;
-use crate::multiproc::merge::key_table::Targets;
+use crate::multiproc::fast_map::FastMap;
+use crate::multiproc::merge::exact_sum::ExactSum;
+use crate::multiproc::merge::key_table::KeyTable;
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
-/// Stands for a process in the names of sections that are of many.
+/// The id in the names of sections of many processes.
 const MANY: &str = "archive";
 
-/// The time of a gauge that was set, of a file that does not say when. 0 would mean never.
-const SOME_TIME: f64 = f64::MIN_POSITIVE;
+/// The time of a gauge that was set, from a file without times: 0 would mean that it was never set.
+const UNKNOWN_TIME: f64 = f64::MIN_POSITIVE;
 
-/// How much of an archive was taken over.
+/// How much of an archive was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum KeptSections {
     All,
     Some,
 }
 
-/// The content of an archive to be.
+/// The content of the next archive.
 #[derive(Default)]
 pub(super) struct Fold {
-    sections: Vec<Section>,
-    by_name: Map<(FileKind, Box<str>), usize>,
+    sections: Vec<FoldedSection>,
+    by_name: FastMap<(FileKind, Box<str>), usize>,
 }
 
-struct Section {
+struct FoldedSection {
     kind: FileKind,
     id: Box<str>,
-    /// Unix seconds; 0 where it is of many processes.
+    /// Unix seconds; 0 in a section of many processes.
     ended: f64,
-    /// The bytes of keys, and the series that they name.
-    targets: Targets<usize>,
-    by_series: Map<Box<[u8]>, usize>,
-    entries: Vec<Folded>,
+    /// From the bytes of keys to indices of entries.
+    keys: KeyTable<usize>,
+    /// From normalized keys to indices of entries.
+    by_series: FastMap<Box<[u8]>, usize>,
+    entries: Vec<FoldedEntry>,
 }
 
-struct Folded {
-    /// As the first file has it.
+struct FoldedEntry {
+    /// The key as it is in the first file.
     key: Box<[u8]>,
-    /// Of what is not added up, one value.
-    value: Sum,
+    /// A sum; a single value if the mode does not add up.
+    value: ExactSum,
     time: f64,
 }
 
 impl Fold {
-    /// Takes over what an archive holds, but for processes that ended too long ago.
+    /// Adds the sections of an archive, except those of processes that ended too long ago.
     pub(super) fn add_archive(
         &mut self,
         archive: Archive<'_>,
         is_kept: impl Fn(f64) -> bool,
-    ) -> Result<Kept, ArchiveError> {
-        let mut kept = Kept::All;
+    ) -> Result<KeptSections, ArchiveError> {
+        let mut kept = KeptSections::All;
         for section in archive.sections() {
             let section = section?;
             if section.ended > 0.0 && !is_kept(section.ended) {
-                kept = Kept::Some;
+                kept = KeptSections::Some;
                 continue;
             }
             let at = self.section(section.name.kind, section.name.id, section.ended);
-            let how = Combine { kind: section.name.kind, is_archived: true };
+            let rule = CombineRule { kind: section.name.kind, is_archived: true };
             // OK because the archive has a checksum of its own.
-            let _ = self.sections[at].add(section.entries, how);
+            let _ = self.sections[at].add(section.entries, rule);
         }
         Ok(kept)
     }
 
-    /// Adds the file of a writer that ended, as far as anything of it is kept. A damaged one is not added
-    /// at all.
+    /// Adds the file of a dead writer, except live gauges. Adds nothing of a damaged file.
     pub(super) fn add_file(
         &mut self,
         name: FileName<'_>,
@@ -87,17 +84,17 @@ impl Fold {
             Some(GaugeMode::All) => self.section(name.kind, name.id, now),
             _ => self.section(name.kind, MANY, 0.0),
         };
-        self.sections[at].add(entries, Combine { kind: name.kind, is_archived: false })
+        self.sections[at].add(entries, CombineRule { kind: name.kind, is_archived: false })
     }
 
     fn section(&mut self, kind: FileKind, id: &str, ended: f64) -> usize {
         *self.by_name.entry((kind, id.into())).or_insert_with(|| {
-            self.sections.push(Section {
+            self.sections.push(FoldedSection {
                 kind,
                 id: id.into(),
                 ended,
-                targets: Targets::default(),
-                by_series: Map::default(),
+                keys: KeyTable::default(),
+                by_series: FastMap::default(),
                 entries: Vec::new(),
             });
             self.sections.len() - 1
@@ -115,38 +112,38 @@ impl Fold {
         for section in &self.sections {
             let name = FileName { kind: section.kind, id: &section.id };
             let entries = section.entries.iter();
-            let is_total = section.kind.mode().is_none();
-            let entries = entries.flat_map(|entry| entry.entries(is_total));
+            let entries = entries.flat_map(|entry| entry.entries(section.kind));
             builder.section(name, section.ended, entries);
         }
         builder.finish()
     }
 }
 
-impl Folded {
-    /// What the archive has of it: of a total that one number cannot hold a second one, which readers add too.
-    fn entries(&self, is_total: bool) -> impl Iterator<Item = (&[u8], f64, f64)> {
+impl FoldedEntry {
+    /// The entries in the archive. If one value cannot represent a total exactly, a second entry has the rest, which
+    /// readers add.
+    fn entries(&self, kind: FileKind) -> impl Iterator<Item = (&[u8], f64, f64)> {
         let (value, rest) = self.value.parts();
         let entry = move |value| (&*self.key, value, self.time);
-        let is_second = is_total && rest != 0.0;
-        std::iter::once(entry(value)).chain(is_second.then(|| entry(rest)))
+        let has_rest = kind.mode().is_none() && rest != 0.0;
+        std::iter::once(entry(value)).chain(has_rest.then(|| entry(rest)))
     }
 }
 
-impl Section {
-    fn add(&mut self, mut entries: Entries<'_>, how: Combine) -> Result<(), LayoutError> {
-        let tells_unset = entries.layout() == Layout::Own;
-        self.targets.begin_at(0);
+impl FoldedSection {
+    fn add(&mut self, mut entries: Entries<'_>, rule: CombineRule) -> Result<(), LayoutError> {
+        let layout = entries.layout();
+        self.keys.expect_from(0);
         loop {
-            let (entry, at) = match self.targets.next(&mut entries) {
-                Some(known) => known,
+            let (entry, at) = match self.keys.next_expected(&mut entries) {
+                Some(found) => found,
                 None => match entries.next() {
                     None => return Ok(()),
                     Some(entry) => {
                         let entry = entry?;
-                        let at = self.targets.find(&entry).unwrap_or_else(|| {
+                        let at = self.keys.find(&entry).unwrap_or_else(|| {
                             let at = self.series(entry.key);
-                            self.targets.insert(&entry, at);
+                            self.keys.insert(&entry, at);
                             at
                         });
                         (entry, at)
@@ -154,11 +151,12 @@ impl Section {
                 },
             };
             let time = entry.time.unwrap_or(0.0);
-            how.combine(&mut self.entries[at], entry.value, how.time(time, tells_unset));
+            rule.combine(&mut self.entries[at], entry.value, rule.time(time, layout));
         }
     }
 
-    /// The series that a key names, however it is spelled. A key that cannot be read stays as it is.
+    /// The index of the series that a key names; different spellings of a key name one series. A key that cannot be parsed is
+    /// kept unchanged.
     fn series(&mut self, bytes: &[u8]) -> usize {
         let mut name = Vec::new();
         match key::decode(bytes) {
@@ -172,58 +170,58 @@ impl Section {
         *self.by_series.entry(name.into()).or_insert_with(|| {
             let mut key = bytes.to_vec();
             key.resize(key.len().next_multiple_of(8), b' ');
-            entries.push(Folded { key: key.into(), value: Sum::default(), time: 0.0 });
+            entries.push(FoldedEntry { key: key.into(), value: ExactSum::default(), time: 0.0 });
             entries.len() - 1
         })
     }
 }
 
-/// How the values of one series from several files become one.
+/// How the values of one series from several files are combined.
 #[derive(Clone, Copy)]
-struct Combine {
+struct CombineRule {
     kind: FileKind,
-    /// Of means the archive has the sum as value and the number of processes as time.
+    /// Whether the values are from an archive, where a mean has the sum as value and the number of processes as time.
     is_archived: bool,
 }
 
-impl Combine {
-    /// The time of an entry, or what stands for it: 0 means of a gauge that it was never set.
-    fn time(self, time: f64, tells_unset: bool) -> f64 {
+impl CombineRule {
+    /// The time of an entry, with a substitute if the file has no times: 0 means that a gauge was never set.
+    fn time(self, time: f64, layout: Layout) -> f64 {
         match self.kind.mode() {
             None | Some(GaugeMode::MostRecent) => time,
-            Some(_) if tells_unset || time != 0.0 => time,
-            Some(_) => SOME_TIME,
+            Some(_) if layout == Layout::Own || time != 0.0 => time,
+            Some(_) => UNKNOWN_TIME,
         }
     }
 
-    fn combine(self, known: &mut Folded, value: f64, time: f64) {
+    fn combine(self, entry: &mut FoldedEntry, value: f64, time: f64) {
         let Some(mode) = self.kind.mode() else {
-            known.value.add(value);
-            known.time = earlier(known.time, time);
+            entry.value.add(value);
+            entry.time = earlier(entry.time, time);
             return;
         };
-        let former = known.value.value();
-        let is_nothing = known.time == 0.0 || former.is_nan();
+        let former = entry.value.value();
+        let is_unset = entry.time == 0.0 || former.is_nan();
         if time == 0.0 && mode != GaugeMode::Sum {
             return;
         }
         match mode {
-            GaugeMode::Sum => known.value.add(value),
+            GaugeMode::Sum => entry.value.add(value),
             GaugeMode::Avg => {
-                known.value.add(value);
-                known.time += if self.is_archived { time } else { 1.0 };
+                entry.value.add(value);
+                entry.time += if self.is_archived { time } else { 1.0 };
                 return;
             }
-            GaugeMode::Min if !(is_nothing || value < former) => {}
-            GaugeMode::Max if !(is_nothing || value > former) => {}
-            GaugeMode::MostRecent if time <= known.time => {}
-            _ => known.value = Sum::of(value),
+            GaugeMode::Min if !(is_unset || value < former) => {}
+            GaugeMode::Max if !(is_unset || value > former) => {}
+            GaugeMode::MostRecent if time <= entry.time => {}
+            _ => entry.value = ExactSum::of(value),
         }
-        known.time = known.time.max(time);
+        entry.time = entry.time.max(time);
     }
 }
 
-/// The earlier of two times of which 0 is unknown.
+/// The earlier of two times; 0 is an unknown time.
 fn earlier(a: f64, b: f64) -> f64 {
     if a == 0.0 || (b != 0.0 && b < a) { b } else { a }
 }
@@ -248,7 +246,7 @@ mod tests {
         Entries::detect(Header::new((HEADER_LEN + bytes.len()) as u32), bytes).unwrap()
     }
 
-    /// Folds files in two steps, with an archive in between, and gives what the second one holds.
+    /// Folds files in two steps with an archive in between. Returns the values and times in the second archive.
     fn fold(mode: GaugeMode, files: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let name = FileName { kind: FileKind::Gauge(mode), id: "7-0000000a" };
         let (first, second) = files.split_at(files.len() / 2);
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mode_folds_as_it_merges() {
+    fn each_mode_folds_values_as_a_scrape_merges_them() {
         let files = [(3.0, 2.0), (f64::NAN, 1.0), (0.0, 0.0), (1.0, 9.0), (8.0, 4.0), (2.0, 9.0)];
         for (mode, folded) in [
             (GaugeMode::Min, vec![(1.0, 9.0)]),
@@ -280,9 +278,9 @@ mod tests {
         }
         let numbers = [(3.0, 2.0), (1.0, 9.0), (0.0, 0.0), (8.0, 4.0)];
         assert_eq!(fold(GaugeMode::Sum, &numbers), [(12.0, 9.0)]);
-        // Of means, how many were set.
+        // A mean has the number of processes that have set it as time.
         assert_eq!(fold(GaugeMode::Avg, &numbers), [(12.0, 3.0)]);
-        // The same process twice, as a worker of the Python client that resumed its file.
+        // The same process twice: a worker of the Python client has resumed its file.
         assert_eq!(fold(GaugeMode::All, &numbers[..1]), [(3.0, 2.0)]);
     }
 
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_ended_too_long_ago_are_left_out_and_others_never() {
+    fn only_processes_that_ended_too_long_ago_are_left_out() {
         let mut fold = Fold::default();
         let all = FileKind::Gauge(GaugeMode::All);
         for (id, ended) in [("7-0000000a", 10.0), ("8-0000000b", 20.0)] {

@@ -1,94 +1,92 @@
-//! What keys stand for: families, label sets and the numbers that their values are added to.
+//! The families and label sets of all keys, and the sum or gauge that each key resolves to.
 //!
-//! A key is parsed once in the life of a collector, however many files have it. The tables do not depend on
-//! the order in which keys are met: what depends on the order of files is found out anew at each scrape.
+//! A key is parsed once in the life of a collector, however many files have it. The catalog does not depend on the
+//! order of files; what does is determined at each scrape.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::hash_index::Index;
-use super::key_table::{Targets, make_room};
+use super::hash_index::HashIndex;
+use super::key_table::{KeyTable, reserve_lean};
 use crate::file::key::{self, Key};
+use crate::file::map::fetch;
 use crate::file::name::FileKind;
 use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
+use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::skipped::KeyProblem;
-use crate::prefetch::prefetch;
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+/// The id of a sum or of a gauge. Sums and gauges are counted separately, from 1: so `Option<ValueId>` takes 4 bytes.
+pub(crate) type ValueId = NonZeroU32;
 
-/// The number of a sum or of a gauge. They begin at 1, so that one that may be missing takes no more room.
-pub(crate) type Number = NonZeroU32;
+/// The position of a help text among those of a family, from 1.
+pub(super) type HelpId = NonZeroU32;
 
-/// Where the value of an entry goes.
+/// What the value of an entry is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
-    /// It is added to the sum with this number.
-    Sum(Number),
-    /// It contributes to the gauge with this number.
-    Gauge(Number),
-    /// Nowhere: it is derived from others when it is exported.
+pub(crate) enum Destination {
+    Sum(ValueId),
+    Gauge(ValueId),
+    /// Nothing: the sample is derived from others when it is exported.
     Ignored,
-    /// Nowhere: the key cannot be used, for the problem with this number.
+    /// Nothing: the key cannot be used. The index is that of its problem.
     Unusable(u32),
 }
 
-/// How many groups ahead of the current one are fetched, and their labels.
+/// How many groups ahead of the current one are prefetched, and then their labels.
 const GROUPS_AHEAD: usize = 16;
 const LABELS_AHEAD: usize = 8;
 
-/// What a key stands for.
+/// What a key resolves to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) goal: Goal,
-    /// Of no family where the key is unusable.
-    pub(crate) family: u32,
-    /// Its help text, among those of the family, counted from 1.
-    pub(crate) help: Option<Number>,
+pub(crate) struct ResolvedKey {
+    pub(super) destination: Destination,
+    /// The index of the family; `u32::MAX` if the key cannot be used.
+    pub(super) family: u32,
+    pub(super) help: Option<HelpId>,
 }
 
-/// A family of one name and one type. Files may have another one of the name with another type.
-pub(crate) struct Family {
+/// A family of one name and type. Files may have another family with the same name and another type.
+pub(crate) struct MergedFamily {
     pub(crate) name: Box<str>,
     pub(crate) metric_type: MetricType,
-    /// The families that have a name in common with this one and take precedence over it.
+    /// The indices of the families that have a name in common with this one and take precedence over it.
     rivals: Vec<u32>,
     helps: Vec<Box<str>>,
     groups: Vec<Group>,
-    by_labels: Index,
-    /// The groups in the order of their labels, as far as they are sorted.
+    by_labels: HashIndex,
+    /// The indices of the groups in the order of their labels. Groups that were added since the last sort are missing.
     order: Vec<u32>,
-    /// The names of all labels, in order.
+    /// The sorted names of all labels.
     label_names: Vec<Box<str>>,
-    /// Whether a label has a name that formats show in different ways.
-    has_other_names: bool,
+    /// Whether a label has a name that depends on the format or on the escaping scheme.
+    has_escaped_names: bool,
 }
 
-/// The samples of one label set, as numbers of sums and gauges.
+/// The samples of one label set, as ids of sums and gauges.
 pub(crate) struct Group {
     pub(crate) labels: KeptLabels,
-    /// By rising bound; what is counted in each bucket alone.
-    #[expect(clippy::box_collection, reason = "most groups have none")]
-    buckets: Option<Box<Vec<(f64, Number)>>>,
+    /// By rising bound. Counts are not cumulative.
+    #[expect(clippy::box_collection, reason = "most groups have no buckets")]
+    buckets: Option<Box<Vec<(f64, ValueId)>>>,
     /// The total of a counter, or the value of a gauge.
-    pub(crate) value: Option<Number>,
-    pub(crate) count: Option<Number>,
-    pub(crate) sum: Option<Number>,
+    pub(crate) value: Option<ValueId>,
+    pub(crate) count: Option<ValueId>,
+    pub(crate) sum: Option<ValueId>,
 }
 
-/// All keys that were met.
+/// The keys, families and label sets of all files.
 #[derive(Default)]
-pub(crate) struct Tables {
-    pub(crate) families: Vec<Family>,
+pub(crate) struct Catalog {
+    pub(crate) families: Vec<MergedFamily>,
     by_name: FamilyIndex<u32>,
-    targets: Map<MetricType, Targets<Target>>,
-    /// What is wrong with keys that cannot be used.
-    pub(crate) unusable: Vec<KeyProblem>,
+    keys: FastMap<MetricType, KeyTable<ResolvedKey>>,
+    /// Why keys cannot be used.
+    pub(super) key_problems: Vec<KeyProblem>,
     sums: u32,
     gauges: u32,
 }
 
-/// Which part of its metric a key is.
+/// Which sample of its metric a key names.
 enum KeyPart {
     Value,
     Count,
@@ -97,44 +95,44 @@ enum KeyPart {
     Ignored,
 }
 
-impl Tables {
-    /// How long tables of sums and of gauges are.
+impl Catalog {
+    /// The lengths of tables of sums and of gauges, with an unused element 0.
     pub(crate) fn lens(&self) -> (usize, usize) {
         (self.sums as usize + 1, self.gauges as usize + 1)
     }
 
     /// The keys of a type.
-    pub(crate) fn targets(&self, metric_type: MetricType) -> Option<&Targets<Target>> {
-        self.targets.get(&metric_type)
+    pub(super) fn keys(&self, metric_type: MetricType) -> Option<&KeyTable<ResolvedKey>> {
+        self.keys.get(&metric_type)
     }
 
-    /// The keys of a type, to be put back.
-    pub(crate) fn take_targets(&mut self, metric_type: MetricType) -> Targets<Target> {
-        self.targets.remove(&metric_type).unwrap_or_default()
+    /// Takes the keys of a type out; [`put_keys`](Catalog::put_keys) puts them back.
+    pub(super) fn take_keys(&mut self, metric_type: MetricType) -> KeyTable<ResolvedKey> {
+        self.keys.remove(&metric_type).unwrap_or_default()
     }
 
-    pub(crate) fn put_targets(&mut self, metric_type: MetricType, targets: Targets<Target>) {
-        self.targets.insert(metric_type, targets);
+    pub(super) fn put_keys(&mut self, metric_type: MetricType, keys: KeyTable<ResolvedKey>) {
+        self.keys.insert(metric_type, keys);
     }
 
-    /// Finds out what a key stands for.
-    pub(crate) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> Target {
+    /// Parses a key, and adds its family and label set if they are new.
+    pub(super) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> ResolvedKey {
         let key = key::decode(bytes).map_err(KeyProblem::Malformed);
-        key.and_then(|key| self.target(kind, &key)).unwrap_or_else(|problem| {
-            self.unusable.push(problem);
-            let goal = Goal::Unusable(self.unusable.len() as u32 - 1);
-            Target { goal, family: u32::MAX, help: None }
+        key.and_then(|key| self.resolve_parsed(kind, &key)).unwrap_or_else(|problem| {
+            self.key_problems.push(problem);
+            let destination = Destination::Unusable(self.key_problems.len() as u32 - 1);
+            ResolvedKey { destination, family: u32::MAX, help: None }
         })
     }
 
-    fn target(&mut self, kind: FileKind, key: &Key<'_>) -> Result<Target, KeyProblem> {
+    fn resolve_parsed(&mut self, kind: FileKind, key: &Key<'_>) -> Result<ResolvedKey, KeyProblem> {
         let metric_type = kind.metric_type();
         let foreign = |key: &Key<'_>| KeyProblem::Sample {
             family: key.family.to_string(),
             sample: key.sample.to_string(),
         };
-        // NOTE: the Python client up to 0.3.1 keeps `_total` in the family's name, or leaves it out of
-        // the sample's.
+        // NOTE: the Python client up to 0.3.1 keeps `_total` in the name of the family, or omits it from that of
+        // the sample.
         let name = match metric_type {
             MetricType::Counter => key.family.strip_suffix("_total").unwrap_or(&key.family),
             _ => &key.family,
@@ -144,7 +142,7 @@ impl Tables {
             (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
                 KeyPart::Value
             }
-            // The bucket `+Inf` of such a histogram would have two labels of this name.
+            // The bucket `+Inf` of such a histogram would have two labels `le`.
             (MetricType::Histogram, Some("_sum" | "_count"))
                 if labels.iter().any(|(name, _)| *name == "le") =>
             {
@@ -165,19 +163,19 @@ impl Tables {
         let (sums, gauges) = (&mut self.sums, &mut self.gauges);
         let family = &mut self.families[at as usize];
         let help = key.help.as_ref().map(|help| family.help(help));
-        let mut sum = |slot: &mut Option<Number>| *slot.get_or_insert_with(|| next(sums));
-        let goal = match kind {
-            KeyPart::Ignored => Goal::Ignored,
+        let mut sum = |id: &mut Option<ValueId>| *id.get_or_insert_with(|| next_id(sums));
+        let destination = match kind {
+            KeyPart::Ignored => Destination::Ignored,
             KeyPart::Value if metric_type == MetricType::Gauge => {
                 let gauge = &mut family.group(&labels).value;
-                Goal::Gauge(*gauge.get_or_insert_with(|| next(gauges)))
+                Destination::Gauge(*gauge.get_or_insert_with(|| next_id(gauges)))
             }
-            KeyPart::Value => Goal::Sum(sum(&mut family.group(&labels).value)),
-            KeyPart::Count => Goal::Sum(sum(&mut family.group(&labels).count)),
-            KeyPart::Sum => Goal::Sum(sum(&mut family.group(&labels).sum)),
-            KeyPart::Bucket(bound) => Goal::Sum(family.group(&labels).bucket(bound, sums)),
+            KeyPart::Value => Destination::Sum(sum(&mut family.group(&labels).value)),
+            KeyPart::Count => Destination::Sum(sum(&mut family.group(&labels).count)),
+            KeyPart::Sum => Destination::Sum(sum(&mut family.group(&labels).sum)),
+            KeyPart::Bucket(bound) => Destination::Sum(family.group(&labels).bucket(bound, sums)),
         };
-        Ok(Target { goal, family: at, help })
+        Ok(ResolvedKey { destination, family: at, help })
     }
 
     fn family(&mut self, name: &str, metric_type: MetricType) -> u32 {
@@ -185,22 +183,22 @@ impl Tables {
             return *at;
         }
         let at = self.families.len() as u32;
-        let mut new = Family {
+        let mut new = MergedFamily {
             name: name.into(),
             metric_type,
             rivals: Vec::new(),
             helps: Vec::new(),
             groups: Vec::new(),
-            by_labels: Index::default(),
+            by_labels: HashIndex::default(),
             order: Vec::new(),
             label_names: Vec::new(),
-            has_other_names: false,
+            has_escaped_names: false,
         };
         let families = &mut self.families;
-        self.by_name.find_colliding(name, metric_type, |_, _, number| {
-            let other = &mut families[*number as usize];
+        self.by_name.find_colliding(name, metric_type, |_, _, index| {
+            let other = &mut families[*index as usize];
             if other.precedence() < new.precedence() {
-                new.add_rival(*number);
+                new.add_rival(*index);
             } else {
                 other.add_rival(at);
             }
@@ -212,7 +210,7 @@ impl Tables {
     }
 }
 
-/// Labels sorted by name; of those with one name the last wins.
+/// Labels sorted by name. The last of several labels with one name wins.
 fn sorted<'k>(labels: &'k [(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(&'k str, &'k str)> {
     let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(labels.len());
     for (name, value) in labels {
@@ -230,17 +228,17 @@ fn sorted<'k>(labels: &'k [(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(&'k str, &'k s
     sorted
 }
 
-/// Takes the next number.
-fn next(count: &mut u32) -> Number {
+/// Increments a count of ids; returns the new id.
+fn next_id(count: &mut u32) -> NonZeroU32 {
     *count += 1;
     // OK because 2^32 series do not fit into memory.
-    Number::new(*count).unwrap_or(Number::MAX)
+    NonZeroU32::new(*count).unwrap_or(NonZeroU32::MAX)
 }
 
-impl Family {
-    /// Of families with a name in common that with the lowest value is exported. Names and types alone decide, so
-    /// that it stays the same when processes come and go. Gauges are last, because they may disappear with their
-    /// processes, and what they hide would come and go with them.
+impl MergedFamily {
+    /// Of families with a name in common the one with the lowest value is exported. It depends on names and types only,
+    /// so it stays the same when processes start and end. Gauges are last: they may disappear with their processes,
+    /// and a family that they suppressed would appear and disappear with them.
     pub(crate) fn precedence(&self) -> (u8, &str) {
         let of_type = match self.metric_type {
             MetricType::Histogram => 0,
@@ -251,46 +249,46 @@ impl Family {
         (of_type, &self.name)
     }
 
-    fn add_rival(&mut self, number: u32) {
-        if !self.rivals.contains(&number) {
-            self.rivals.push(number);
+    fn add_rival(&mut self, index: u32) {
+        if !self.rivals.contains(&index) {
+            self.rivals.push(index);
         }
     }
 
-    /// The numbers of the families that take precedence over this one where they are exported too.
+    /// The indices of the families that take precedence over this one if they are exported.
     pub(crate) fn rivals(&self) -> impl Iterator<Item = usize> {
-        self.rivals.iter().map(|number| *number as usize)
+        self.rivals.iter().map(|index| *index as usize)
     }
 
-    /// Puts the groups in the order of their labels.
+    /// Sorts the groups by their labels.
     pub(crate) fn sort(&mut self) {
         if self.order.len() < self.groups.len() {
             let new = self.order.len() as u32..self.groups.len() as u32;
-            make_room(&mut self.order, new.len());
+            reserve_lean(&mut self.order, new.len());
             self.order.extend(new);
             self.order.sort_by_key(|at| &self.groups[*at as usize].labels);
         }
     }
 
-    /// The groups, in order after [`sort`](Family::sort). That is not the order in which they are in memory: those
-    /// that come soon are fetched, and then their labels.
+    /// The groups in the order of the last [`sort`](MergedFamily::sort). This is not their order in memory, so groups that
+    /// come soon are prefetched, and then their labels.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         let group = |at: &u32| &self.groups[*at as usize];
-        self.order.iter().enumerate().map(move |(number, at)| {
-            if let Some(ahead) = self.order.get(number + GROUPS_AHEAD) {
-                prefetch(group(ahead));
+        self.order.iter().enumerate().map(move |(position, at)| {
+            if let Some(ahead) = self.order.get(position + GROUPS_AHEAD) {
+                fetch(group(ahead));
             }
-            let near = self.order.get(number + LABELS_AHEAD).map(group);
+            let near = self.order.get(position + LABELS_AHEAD).map(group);
             if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
-                prefetch(labels.as_str().as_ptr());
+                fetch(labels.as_str().as_ptr());
             }
             group(at)
         })
     }
 
-    /// Whether rendered labels show what any format would show.
+    /// Whether rendered labels are the same in all formats and escaping schemes.
     pub(crate) fn is_rendered(&self) -> bool {
-        !self.has_other_names
+        !self.has_escaped_names
     }
 
     /// Whether a series of the family has a label of this name.
@@ -298,17 +296,17 @@ impl Family {
         self.label_names.binary_search_by(|other| (**other).cmp(name)).is_ok()
     }
 
-    pub(crate) fn help_text(&self, help: Number) -> &str {
+    pub(crate) fn help_text(&self, help: HelpId) -> &str {
         &self.helps[help.get() as usize - 1]
     }
 
-    fn help(&mut self, help: &str) -> Number {
-        let known = self.helps.iter().position(|known| **known == *help);
-        let mut count = known.unwrap_or(self.helps.len()) as u32;
-        if known.is_none() {
+    fn help(&mut self, help: &str) -> HelpId {
+        let found = self.helps.iter().position(|other| **other == *help);
+        let mut before = found.unwrap_or(self.helps.len()) as u32;
+        if found.is_none() {
             self.helps.push(help.into());
         }
-        next(&mut count)
+        next_id(&mut before)
     }
 
     fn group(&mut self, pairs: &[(&str, &str)]) -> &mut Group {
@@ -329,8 +327,8 @@ impl Family {
                     self.label_names.insert(at, (*name).into());
                 }
             }
-            self.has_other_names |= !labels.has_plain_names();
-            make_room(&mut self.groups, 1);
+            self.has_escaped_names |= !labels.has_plain_names();
+            reserve_lean(&mut self.groups, 1);
             self.groups.push(Group { labels, buckets: None, value: None, count: None, sum: None });
             at
         });
@@ -339,17 +337,17 @@ impl Family {
 }
 
 impl Group {
-    pub(crate) fn buckets(&self) -> &[(f64, Number)] {
+    pub(crate) fn buckets(&self) -> &[(f64, ValueId)] {
         self.buckets.as_ref().map_or(&[], |buckets| buckets)
     }
 
-    fn bucket(&mut self, bound: f64, sums: &mut u32) -> Number {
+    fn bucket(&mut self, bound: f64, sums: &mut u32) -> ValueId {
         let buckets = self.buckets.get_or_insert_default();
-        // OK because bounds are no NaN, and -0 and 0 are told apart as labels tell them apart.
+        // OK because no bound is NaN, and labels distinguish -0 from 0 as well.
         match buckets.binary_search_by(|(other, _)| other.total_cmp(&bound)) {
             Ok(at) => buckets[at].1,
             Err(at) => {
-                buckets.insert(at, (bound, next(sums)));
+                buckets.insert(at, (bound, next_id(sums)));
                 buckets[at].1
             }
         }

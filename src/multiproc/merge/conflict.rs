@@ -1,37 +1,41 @@
-//! What processes disagree on: which families are exported, and what is reported of the others.
+//! Which families are exported if processes disagree on them, and how that is reported.
 
 use std::fmt;
 
-use super::catalog::Family;
+use super::catalog::MergedFamily;
 use super::state::Merge;
 use crate::error::{Error, ErrorKind};
 use crate::model::{GaugeMode, MetricType};
 
-/// A family on which processes disagree. One is counted at each scrape.
+/// A family on which processes disagree. Each scrape counts and reports it.
 #[derive(Debug)]
 pub(crate) enum Conflict {
-    /// It is left out, because another family has one of its names.
-    Name { family: Named, other: Named },
-    /// It is merged by the last of its modes, as no rule names another.
+    /// The family is left out, because another one has a name in common with it.
+    Name { family: TypedName, other: TypedName },
+    /// The gauge has several modes, and is merged by the last one because no rule names another.
     Mode { family: String, modes: Vec<GaugeMode> },
-    /// A process has several values for one series, of which one is shown.
+    /// A process has several values for one series. One of them is exported.
     Series { family: String },
 }
 
-/// A family by its type and name.
+/// The type and name of a family.
 #[derive(Debug)]
-pub(crate) struct Named(MetricType, String);
+pub(crate) struct TypedName(MetricType, String);
+
+/// Why a conflict is counted: the index of a value of the label `reason` of `multiprom_merge_conflicts_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConflictReason {
+    Name,
+    Mode,
+    Series,
+}
 
 impl Conflict {
-    /// The values of the label `reason` of `multiprom_merge_conflicts_total`.
-    pub(crate) const REASONS: [&'static str; 3] = ["name", "mode", "series"];
-
-    /// Which of the reasons it is.
-    pub(crate) fn reason(&self) -> usize {
+    pub(crate) fn reason(&self) -> ConflictReason {
         match self {
-            Conflict::Name { .. } => 0,
-            Conflict::Mode { .. } => 1,
-            Conflict::Series { .. } => 2,
+            Conflict::Name { .. } => ConflictReason::Name,
+            Conflict::Mode { .. } => ConflictReason::Mode,
+            Conflict::Series { .. } => ConflictReason::Series,
         }
     }
 
@@ -61,43 +65,44 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
-impl fmt::Display for Named {
+impl fmt::Display for TypedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}`", self.0, self.1)
     }
 }
 
-impl Named {
-    fn new(family: &Family) -> Named {
-        Named(family.metric_type, family.name.to_string())
+impl TypedName {
+    fn new(family: &MergedFamily) -> TypedName {
+        TypedName(family.metric_type, family.name.to_string())
     }
 }
 
 impl Merge {
-    /// The numbers of the families that are exported, by name, with their groups in order; and the conflicts among
-    /// the families of this scrape that are kept. A rule may name the mode of a gauge.
+    /// Sorts the groups of all families. Returns the indices of the exported families, sorted by name, and the conflicts
+    /// among the families that the filter keeps. `has_rule` says whether a rule names the mode of a gauge.
     pub(crate) fn exported(
         &mut self,
-        is_kept: impl Fn(&Family) -> bool,
-        has_rule: impl Fn(&Family) -> bool,
+        is_kept: impl Fn(&MergedFamily) -> bool,
+        has_rule: impl Fn(&MergedFamily) -> bool,
     ) -> (Vec<usize>, Vec<Conflict>) {
-        let mut is_exported = Vec::with_capacity(self.tables.families.len());
+        let mut is_exported = Vec::with_capacity(self.catalog.families.len());
         let mut contested = Vec::new();
-        for (at, family) in self.tables.families.iter_mut().enumerate() {
+        for (at, family) in self.catalog.families.iter_mut().enumerate() {
             family.sort();
             is_exported.push(self.families[at].scrape == self.scrape && is_kept(family));
             if is_exported[at] && family.rivals().next().is_some() {
                 contested.push(at);
             }
         }
-        let families = &self.tables.families;
-        // Whether a family is exported is known when it is known of all that take precedence over it.
+        let families = &self.catalog.families;
+        // Whether a family is exported depends only on those that take precedence over it.
         contested.sort_unstable_by_key(|at| families[*at].precedence());
         let mut conflicts = Vec::new();
         for at in contested {
             if let Some(other) = families[at].rivals().find(|rival| is_exported[*rival]) {
                 is_exported[at] = false;
-                let (family, other) = (Named::new(&families[at]), Named::new(&families[other]));
+                let (family, other) =
+                    (TypedName::new(&families[at]), TypedName::new(&families[other]));
                 conflicts.push(Conflict::Name { family, other });
             }
         }
@@ -111,5 +116,19 @@ impl Merge {
             }
         }
         (exported, conflicts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::own_metrics::MERGE_CONFLICTS;
+
+    #[test]
+    fn each_reason_has_the_label_value_of_its_name() {
+        let reasons = [ConflictReason::Name, ConflictReason::Mode, ConflictReason::Series];
+        let values = reasons.map(|reason| MERGE_CONFLICTS.values()[reason as usize]);
+        assert_eq!(values, ["name", "mode", "series"]);
+        assert_eq!(MERGE_CONFLICTS.values().len(), reasons.len());
     }
 }

@@ -1,35 +1,35 @@
-//! Gives merged families to a sink.
+//! Writes merged families to a sink.
 
 use std::collections::HashMap;
 
-use super::catalog::{Family, Group, Number};
+use super::catalog::{Group, MergedFamily, ValueId};
 use super::conflict::Conflict;
 use super::gauge::{Contribution, Reduced, reduce};
-use super::process_labels::Labelling;
+use super::process_labels::SourceLabels;
+use super::settings::MergeSettings;
 use super::state::Merge;
 use crate::model::{
     FamilyMetadata, FamilySink, GaugeMode, MetricType, RenderedLabels, Sample, SampleKind,
 };
-use crate::multiproc::collector::Settings;
 
-/// The help text of a family whose files have none, which is what the Python client says then.
+/// The help text of a family whose files have none. It is that of the Python client.
 const NO_HELP: &str = "Multiprocess metric";
 
-/// What the name of a label begins with whose place the process has taken, as in Prometheus.
+/// Prefix of a label whose name the label of the process takes, as in Prometheus.
 const EXPORTED_PREFIX: &str = "exported_";
 
-/// Gives families to `out`, by their numbers. Returns the conflicts that show only in the values.
+/// Writes the families with these indices to `out`. Returns the conflicts that only the values show.
 pub(crate) fn emit(
     merge: &Merge,
     exported: &[usize],
-    settings: &Settings,
-    processes: &Labelling,
+    settings: &MergeSettings,
+    processes: &SourceLabels,
     out: &mut dyn FamilySink,
 ) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
-    let mut shown = ShownProcesses::new(merge, processes);
+    let mut shown = PerProcessValues::new(merge, processes);
     for at in exported {
-        let family = &merge.tables.families[*at];
+        let family = &merge.catalog.families[*at];
         let is_gauge = family.metric_type == MetricType::Gauge;
         let rule = settings.gauge_mode.as_ref().filter(|_| is_gauge);
         let mode = rule.and_then(|rule| rule(&family.name));
@@ -43,7 +43,7 @@ pub(crate) fn emit(
             family.metric_type,
         );
         out.family(&head);
-        let mut emission = Emission {
+        let mut emitter = FamilyEmitter {
             merge,
             settings,
             metric_type: family.metric_type,
@@ -54,17 +54,17 @@ pub(crate) fn emit(
             has_conflict: false,
             out,
         };
-        emission.family(family);
-        if emission.has_conflict {
+        emitter.family(family);
+        if emitter.has_conflict {
             conflicts.push(Conflict::Series { family: family.name.to_string() });
         }
     }
     conflicts
 }
 
-/// The name that a label of the series gets whose place the process takes; `None` where they have no such label. No
-/// series of the family has a label of that name, so that no two become one.
-fn moved_label(family: &Family, settings: &Settings) -> Option<String> {
+/// The new name of the label of series that has the name of the process label; `None` if no series has that label. No
+/// series of the family has a label with the new name, so all series stay distinct.
+fn moved_label(family: &MergedFamily, settings: &MergeSettings) -> Option<String> {
     if !family.has_label(&settings.pid_label) {
         return None;
     }
@@ -75,29 +75,29 @@ fn moved_label(family: &Family, settings: &Settings) -> Option<String> {
     Some(name)
 }
 
-/// A family on its way out.
-struct Emission<'a, 's> {
+/// Writes one family.
+struct FamilyEmitter<'a, 's> {
     merge: &'a Merge,
-    settings: &'a Settings,
+    settings: &'a MergeSettings,
     metric_type: MetricType,
     mode: GaugeMode,
-    /// Whether labels are shown as they were rendered.
+    /// Whether rendered labels are passed on unchanged.
     is_rendered: bool,
     moved_label: Option<String>,
-    shown: &'s mut ShownProcesses<'a>,
+    shown: &'s mut PerProcessValues<'a>,
     has_conflict: bool,
     out: &'s mut dyn FamilySink,
 }
 
-/// The labels of a group on their way out.
-enum Labels<'a> {
+/// The labels of a series.
+enum SeriesLabels<'a> {
     Rendered(RenderedLabels<'a>),
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
-impl<'a> Emission<'a, '_> {
-    /// Gives all series. Groups that added labels make equal are one series.
-    fn family(&mut self, family: &'a Family) {
+impl<'a> FamilyEmitter<'a, '_> {
+    /// Writes all series. Groups that added labels make equal are merged into one series.
+    fn family(&mut self, family: &'a MergedFamily) {
         if !self.settings.labels.iter().any(|(name, _)| family.has_label(name)) {
             return family.groups().for_each(|group| self.series(&[group]));
         }
@@ -114,32 +114,32 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sample(&mut self, labels: &Labels<'_>, kind: SampleKind, value: f64) {
+    fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
         match labels {
-            Labels::Rendered(labels) => self.out.rendered(kind, *labels, value),
-            Labels::Pairs(labels) => self.out.sample(&Sample::new(kind, labels, value)),
+            SeriesLabels::Rendered(labels) => self.out.rendered(kind, *labels, value),
+            SeriesLabels::Pairs(labels) => self.out.sample(&Sample::new(kind, labels, value)),
         }
     }
 
-    /// The labels of a series, which all of its groups become.
-    fn labels(&self, groups: &[&'a Group]) -> Labels<'a> {
+    /// The labels of a series, which are those of any of its groups.
+    fn labels(&self, groups: &[&'a Group]) -> SeriesLabels<'a> {
         let rendered = groups[0].labels.rendered().filter(|_| self.is_rendered);
-        rendered.map_or_else(|| Labels::Pairs(self.pairs(groups[0])), Labels::Rendered)
+        rendered.map_or_else(|| SeriesLabels::Pairs(self.pairs(groups[0])), SeriesLabels::Rendered)
     }
 
-    /// The labels of a group with those that all merged series get.
+    /// The labels of a group and the added labels that it does not have.
     fn pairs(&self, group: &'a Group) -> Vec<(&'a str, &'a str)> {
         let mut pairs = Vec::new();
         group.labels.push_pairs(&mut pairs);
         for (name, value) in &self.settings.labels {
-            if let Err(at) = place_of(&pairs, name) {
+            if let Err(at) = position_of(&pairs, name) {
                 pairs.insert(at, (name, value));
             }
         }
         pairs
     }
 
-    /// Gives a series, which mostly is one group.
+    /// Writes a series, which mostly is one group.
     fn series(&mut self, groups: &[&'a Group]) {
         match self.metric_type {
             MetricType::Gauge => self.gauge(groups),
@@ -160,19 +160,19 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sum(&self, groups: &[&Group], number: impl Fn(&Group) -> Option<Number>) -> Option<f64> {
+    fn sum(&self, groups: &[&Group], id: impl Fn(&Group) -> Option<ValueId>) -> Option<f64> {
         match groups {
-            [group] => self.merge.sum(number(group)),
-            _ => self.merge.sum_of(groups.iter().filter_map(|group| number(group))),
+            [group] => self.merge.sum(id(group)),
+            _ => self.merge.sum_of(groups.iter().filter_map(|group| id(group))),
         }
     }
 
     fn gauge(&mut self, groups: &[&'a Group]) {
         let mut together = Vec::new();
         let contributions = match groups {
-            [group] => self.merge.gauge(group.value),
+            [group] => self.merge.contributions(group.value),
             _ => {
-                let all = groups.iter().flat_map(|group| self.merge.gauge(group.value));
+                let all = groups.iter().flat_map(|group| self.merge.contributions(group.value));
                 together.extend(all.copied());
                 together.sort_by_key(|each: &Contribution| each.source);
                 &together
@@ -185,12 +185,12 @@ impl<'a> Emission<'a, '_> {
                 self.has_conflict |= self.shown.show(&values);
                 let mut labels: Vec<(&str, &str)> = self.pairs(groups[0]);
                 let pid_label = &*self.settings.pid_label;
-                if let (Some(name), Ok(at)) = (&self.moved_label, place_of(&labels, pid_label)) {
+                if let (Some(name), Ok(at)) = (&self.moved_label, position_of(&labels, pid_label)) {
                     let (_, value) = labels.remove(at);
-                    let at = place_of(&labels, name).unwrap_or_else(|at| at);
+                    let at = position_of(&labels, name).unwrap_or_else(|at| at);
                     labels.insert(at, (name, value));
                 }
-                let at = place_of(&labels, pid_label).unwrap_or_else(|at| at);
+                let at = position_of(&labels, pid_label).unwrap_or_else(|at| at);
                 labels.insert(at, (pid_label, ""));
                 for shown in &self.shown.values {
                     labels[at].1 = self.shown.label(shown);
@@ -207,8 +207,7 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    /// Buckets add up from the smallest bound on; the bucket `+Inf`, which every histogram has, is the
-    /// count.
+    /// Writes cumulative buckets. Every histogram gets the bucket `+Inf`, which equals the count.
     fn buckets(&mut self, groups: &[&'a Group], buckets: impl Iterator<Item = (f64, f64)>) {
         let labels = self.labels(groups);
         let sum = self.sum(groups, |group| group.sum);
@@ -232,48 +231,50 @@ impl<'a> Emission<'a, '_> {
     }
 }
 
-/// The processes whose values one series has, each under a label value of its own.
-struct ShownProcesses<'a> {
+/// The values of one series, each under the distinct label value of its process.
+struct PerProcessValues<'a> {
     merge: &'a Merge,
-    processes: &'a Labelling,
-    values: Vec<Shown>,
-    /// For each label value the last series that had it, and where in the values.
-    places: Vec<(u64, u32)>,
+    processes: &'a SourceLabels,
+    values: Vec<ProcessValue>,
+    /// For each label value the last series that had it, and its index in `values`.
+    last_uses: Vec<(u64, u32)>,
+    /// How many series there were so far.
     series: u64,
 }
 
-struct Shown {
+struct ProcessValue {
     source: u32,
     value: f64,
-    /// In place of the label value of the source.
+    /// Replaces the label value of the source.
     label: Option<String>,
 }
 
-impl<'a> ShownProcesses<'a> {
-    fn new(merge: &'a Merge, processes: &'a Labelling) -> ShownProcesses<'a> {
-        let places = vec![(0, 0); processes.labels.len()];
-        ShownProcesses { merge, processes, values: Vec::new(), places, series: 0 }
+impl<'a> PerProcessValues<'a> {
+    fn new(merge: &'a Merge, processes: &'a SourceLabels) -> PerProcessValues<'a> {
+        let last_uses = vec![(0, 0); processes.labels.len()];
+        PerProcessValues { merge, processes, values: Vec::new(), last_uses, series: 0 }
     }
 
-    /// Takes the values of a series. Returns whether a process has several: the last one is shown then.
+    /// Replaces the values by those of another series. Returns whether a process has several values: then the last one is
+    /// shown.
     fn show(&mut self, values: &[(u32, f64)]) -> bool {
         self.series += 1;
         self.values.clear();
         let mut has_conflict = false;
         for &(source, value) in values {
-            let place = &mut self.places[self.processes.by_source[source as usize] as usize];
-            if place.0 != self.series {
-                *place = (self.series, self.values.len() as u32);
-                self.values.push(Shown { source, value, label: None });
+            let last_use = &mut self.last_uses[self.processes.by_source[source as usize] as usize];
+            if last_use.0 != self.series {
+                *last_use = (self.series, self.values.len() as u32);
+                self.values.push(ProcessValue { source, value, label: None });
                 continue;
             }
-            let other = &mut self.values[place.1 as usize];
+            let other = &mut self.values[last_use.1 as usize];
             let sources = &self.merge.sources;
             let (one, two) = (&sources[source as usize], &sources[other.source as usize]);
-            // Files of one mode with different ids are of two processes, of which one took over files of the other.
+            // Files of one mode with different ids belong to two processes: one has taken over files of the other.
             if one.mode == two.mode && one.id != two.id {
                 let label = Some(self.free_label(source));
-                self.values.push(Shown { source, value, label });
+                self.values.push(ProcessValue { source, value, label });
             } else {
                 has_conflict = true;
                 (other.source, other.value) = (source, value);
@@ -282,12 +283,12 @@ impl<'a> ShownProcesses<'a> {
         has_conflict
     }
 
-    fn label<'s>(&'s self, shown: &'s Shown) -> &'s str {
-        let number = self.processes.by_source[shown.source as usize];
-        shown.label.as_deref().unwrap_or(&self.processes.labels[number as usize])
+    fn label<'s>(&'s self, shown: &'s ProcessValue) -> &'s str {
+        let index = self.processes.by_source[shown.source as usize];
+        shown.label.as_deref().unwrap_or(&self.processes.labels[index as usize])
     }
 
-    /// A label value for a source that no process has.
+    /// A label value for a source that no other process has.
     fn free_label(&self, source: u32) -> String {
         let id = &*self.merge.sources[source as usize].id;
         let is_taken = |label: &str| {
@@ -300,7 +301,7 @@ impl<'a> ShownProcesses<'a> {
     }
 }
 
-/// Where the label of a name is, or would be.
-fn place_of(labels: &[(&str, &str)], name: &str) -> Result<usize, usize> {
+/// The index of the label with a name, or where it would be inserted.
+fn position_of(labels: &[(&str, &str)], name: &str) -> Result<usize, usize> {
     labels.binary_search_by(|(other, _)| (*other).cmp(name))
 }

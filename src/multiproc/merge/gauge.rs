@@ -1,19 +1,19 @@
-//! How the values of one gauge series from many processes become one.
+//! Reduces the values of a gauge series from many processes to those that are exported.
 
-use crate::file::sys::Identity;
+use super::source::{Source, SourceState};
 use crate::model::GaugeMode;
 
 /// One process's value of a gauge series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contribution {
-    /// Which of the sources of the scrape it is from.
+    /// The index of the source among those of the scrape.
     pub(crate) source: u32,
     pub(crate) value: f64,
-    /// When it was set, where the most recent counts.
+    /// When it was set, in Unix seconds; used by the modes mostrecent.
     pub(crate) time: f64,
-    /// Whether it is the sum of many processes, as many as the time says: where the mean counts.
+    /// Whether it is a sum, of as many processes as `time` says: archives store means like this.
     pub(crate) is_sum: bool,
-    /// Declared and never set, as far as the file can tell.
+    /// Whether it was declared and never set, if the layout of the file shows that.
     pub(crate) is_unset: bool,
 }
 
@@ -23,21 +23,21 @@ impl Contribution {
     }
 }
 
-/// The modes that files have for one gauge family.
+/// The modes of the files with one gauge family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Modes(u16);
+pub(crate) struct ModeSet(u16);
 
-impl Modes {
+impl ModeSet {
     pub(crate) fn insert(&mut self, mode: GaugeMode) {
         self.0 |= 1 << mode as u16;
     }
 
-    /// Whether processes disagree.
+    /// Whether there are several modes.
     pub(crate) fn are_several(self) -> bool {
         !self.0.is_power_of_two() && self.0 != 0
     }
 
-    /// The modes by their names.
+    /// The modes, sorted by name.
     pub(crate) fn by_name(self) -> Vec<GaugeMode> {
         let is_in = |mode: &GaugeMode| self.0 & 1 << *mode as u16 != 0;
         let mut modes: Vec<GaugeMode> = GaugeMode::ALL.into_iter().filter(is_in).collect();
@@ -45,66 +45,26 @@ impl Modes {
         modes
     }
 
-    /// The mode that decides: the one whose name is last. It is that of the last file in the order of names, which
-    /// begin with the mode; the Python client takes that of the file that it reads last.
+    /// The mode that decides: the last one by name. File names begin with the mode, so it is also the mode of the last
+    /// file in the order of names. The Python client takes the mode of the file that it reads last.
     pub(crate) fn deciding(self) -> Option<GaugeMode> {
         self.by_name().pop()
     }
 }
 
-/// Where contributions are from.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    /// The number of the directory.
-    pub(crate) dir: u32,
-    pub(crate) id: Box<str>,
-    /// How much of the id is the name of the process: all of it, if the writer chose it.
-    pub(crate) process_len: usize,
-    /// Of the file.
-    pub(crate) mode: GaugeMode,
-    /// Whether the id was given when the file was retired: those of one process differ.
-    pub(crate) is_retired: bool,
-    /// Whether it is what an archive holds of one process.
-    pub(crate) is_archived: bool,
-    /// Of a file in a directory that is read as a whole.
-    pub(crate) identity: Option<Identity>,
-    pub(crate) state: SourceState,
-}
-
-impl Source {
-    /// The name of the process.
-    pub(crate) fn process(&self) -> &str {
-        &self.id[..self.process_len]
-    }
-
-    /// Whether no other writer ever has the id.
-    pub(crate) fn has_unique_id(&self) -> bool {
-        self.process_len < self.id.len()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SourceState {
-    /// Its writer lives, or nobody can tell.
-    Live,
-    Dead,
-    /// The archive, where many dead processes are one, by this mode and no other.
-    Merged(GaugeMode),
-}
-
-/// What a gauge series is exported as.
+/// The exported values of a gauge series.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reduced {
     Nothing,
     One(f64),
-    /// The values of these sources, each by itself.
+    /// One value for each of these sources.
     PerSource(Vec<(u32, f64)>),
 }
 
-/// Applies a mode. Contributions come in the order of file names, the archive's last, which settles ties.
+/// Applies a mode. Contributions are in the order of file names, those of the archive last; the first one wins a tie.
 ///
-/// A gauge that was never set takes no part in the minimum, the maximum, the mean and the most recent
-/// value; NaN hides no number in minimum and maximum.
+/// Minimum, maximum, mean and most recent value ignore gauges that were never set. Minimum and maximum ignore NaN if
+/// there is a number.
 pub(crate) fn reduce(
     mode: GaugeMode,
     contributions: &[Contribution],
@@ -142,7 +102,7 @@ pub(crate) fn reduce(
         GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
             let mut newest: Option<&Contribution> = None;
             for contribution in set() {
-                if contribution.time > newest.map_or(0.0, |known| known.time) {
+                if contribution.time > newest.map_or(0.0, |newest| newest.time) {
                     newest = Some(contribution);
                 }
             }
@@ -167,7 +127,7 @@ mod tests {
         (0..).zip(values).map(each).collect()
     }
 
-    fn of_seven(state: SourceState) -> Source {
+    fn source_with(state: SourceState) -> Source {
         Source {
             dir: 0,
             id: "7".into(),
@@ -180,13 +140,13 @@ mod tests {
         }
     }
 
-    /// Of processes that live.
+    /// Reduces the values of processes that live.
     fn reduce(mode: GaugeMode, contributions: &[Contribution]) -> Reduced {
-        super::reduce(mode, contributions, &[const { SourceState::Live }; 9].map(of_seven))
+        super::reduce(mode, contributions, &[const { SourceState::Live }; 9].map(source_with))
     }
 
     #[test]
-    fn live_modes_leave_out_the_dead_and_no_mode_takes_many_for_one() {
+    fn live_modes_leave_out_dead_processes_and_a_merged_section_counts_in_its_own_mode_only() {
         use SourceState::{Dead, Live, Merged};
         let mut values = contributions(&[(3.0, 2.0), (1.0, 5.0), (8.0, 5.0)]);
         (values[2].time, values[2].is_sum) = (4.0, true);
@@ -200,20 +160,20 @@ mod tests {
             (GaugeMode::LiveAll, Reduced::PerSource([(0, 3.0)].into())),
         ] {
             let by = if mode.is_live() { GaugeMode::All } else { mode };
-            let sources = [Live, Dead, Merged(by)].map(of_seven);
+            let sources = [Live, Dead, Merged(by)].map(source_with);
             let mut values = values.clone();
             values.truncate(if mode.is_per_process() { 2 } else { 3 });
             assert_eq!(super::reduce(mode, &values, &sources), reduced, "{mode}");
         }
-        let sources = [Live, Dead, Merged(GaugeMode::Max)].map(of_seven);
+        let sources = [Live, Dead, Merged(GaugeMode::Max)].map(source_with);
         assert_eq!(super::reduce(GaugeMode::Sum, &values, &sources), Reduced::One(4.0));
         assert_eq!(super::reduce(GaugeMode::LiveSum, &values[1..2], &sources), Reduced::Nothing);
     }
 
     #[test]
-    fn of_several_modes_that_decides_whose_file_names_are_last() {
+    fn of_several_modes_the_one_whose_file_names_are_last_decides() {
         for one in GaugeMode::ALL {
-            let mut modes = Modes::default();
+            let mut modes = ModeSet::default();
             assert_eq!((modes.deciding(), modes.are_several()), (None, false));
             modes.insert(one);
             assert_eq!((modes.deciding(), modes.are_several()), (Some(one), false));
@@ -234,7 +194,7 @@ mod tests {
             (GaugeMode::Min, 1.0),
             (GaugeMode::LiveMax, 3.0),
             (GaugeMode::Sum, 6.0),
-            // Of equal times the first file's value.
+            // With equal times the value of the first file wins.
             (GaugeMode::MostRecent, 1.0),
         ] {
             assert_eq!(reduce(mode, &values), Reduced::One(value), "{mode}");
@@ -244,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_never_hides_a_number() {
+    fn nan_is_ignored_if_there_is_a_number() {
         for values in [[f64::NAN, 1.0, 2.0], [1.0, f64::NAN, 2.0], [1.0, 2.0, f64::NAN]] {
             let values = contributions(&values.map(|value| (value, 1.0)));
             assert_eq!(reduce(GaugeMode::Min, &values), Reduced::One(1.0));
@@ -255,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_that_was_never_set_takes_no_part_where_it_would_mislead() {
+    fn a_gauge_that_was_never_set_does_not_change_min_max_and_mostrecent() {
         let mut values = contributions(&[(0.0, 0.0), (5.0, 1.0)]);
         values[0].is_unset = true;
         assert_eq!(reduce(GaugeMode::Min, &values), Reduced::One(5.0));

@@ -1,4 +1,4 @@
-//! Numbers by what they stand for, in 8 bytes each: what they stand for is kept elsewhere, once.
+//! A hash table of indices, with 8 bytes per slot. The keys themselves are stored elsewhere, once.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 
@@ -6,25 +6,25 @@ use foldhash::fast::RandomState;
 
 /// An open-addressed table, at most three quarters full.
 #[derive(Default)]
-pub(crate) struct Index {
+pub(crate) struct HashIndex {
     hasher: RandomState,
-    /// Hash and number plus one; 0 where nothing is.
+    /// Hash and index plus one; 0 in an empty slot.
     slots: Vec<u64>,
     len: usize,
 }
 
-/// Slots of the first table.
+/// Length of the first table.
 const FIRST_LEN: usize = 8;
 
-impl Index {
-    /// The hash of what a number stands for.
+impl HashIndex {
+    /// The hash of a key.
     pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(bytes);
         (hasher.finish() >> 32) as u32
     }
 
-    /// The number with this hash for which `is_it` holds.
+    /// The index with this hash for which `is_it` returns `true`.
     pub(crate) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
@@ -32,21 +32,21 @@ impl Index {
         let mut at = self.start(hash);
         loop {
             let slot = self.slots[at];
-            let number = (slot as u32).checked_sub(1)?;
-            if (slot >> 32) as u32 == hash && is_it(number) {
-                return Some(number);
+            let index = (slot as u32).checked_sub(1)?;
+            if (slot >> 32) as u32 == hash && is_it(index) {
+                return Some(index);
             }
             at = self.next(at);
         }
     }
 
-    /// Adds a number that is not in the table.
-    pub(crate) fn insert(&mut self, hash: u32, number: u32) {
+    /// Adds an index that is not in the table.
+    pub(crate) fn insert(&mut self, hash: u32, index: u32) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
         self.len += 1;
-        self.put(u64::from(hash) << 32 | u64::from(number + 1));
+        self.put(u64::from(hash) << 32 | u64::from(index + 1));
     }
 
     fn put(&mut self, slot: u64) {
@@ -63,7 +63,7 @@ impl Index {
         former.into_iter().filter(|slot| *slot != 0).for_each(|slot| self.put(slot));
     }
 
-    /// Where a hash is looked for first: hashes are spread over any number of slots by their upper bits.
+    /// The slot at which the search for a hash begins. The upper bits spread hashes over any number of slots.
     fn start(&self, hash: u32) -> usize {
         ((u64::from(hash) * self.slots.len() as u64) >> 32) as usize
     }
@@ -78,28 +78,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_found_while_the_table_grows() {
-        let mut index = Index::default();
-        for number in 0..5_000u32 {
-            let hash = index.hash(&number.to_le_bytes());
-            assert_eq!(index.find(hash, |other| other == number), None);
-            index.insert(hash, number);
+    fn every_index_is_found_while_the_table_grows() {
+        let mut table = HashIndex::default();
+        for index in 0..5_000u32 {
+            let hash = table.hash(&index.to_le_bytes());
+            assert_eq!(table.find(hash, |other| other == index), None);
+            table.insert(hash, index);
         }
-        for number in 0..5_000u32 {
-            let hash = index.hash(&number.to_le_bytes());
-            assert_eq!(index.find(hash, |other| other == number), Some(number));
+        for index in 0..5_000u32 {
+            let hash = table.hash(&index.to_le_bytes());
+            assert_eq!(table.find(hash, |other| other == index), Some(index));
         }
-        assert!(index.slots.len() <= 5_000 * 2);
+        assert!(table.slots.len() <= 5_000 * 2);
     }
 
     #[test]
-    fn numbers_of_one_hash_are_told_apart() {
-        let mut index = Index::default();
-        (0..20).for_each(|number| index.insert(u32::MAX, number));
-        assert!(
-            (0..20).all(|number| index.find(u32::MAX, |other| other == number) == Some(number))
-        );
-        assert_eq!(index.find(u32::MAX, |other| other == 20), None);
-        assert_eq!(index.find(7, |_| true), None);
+    fn indices_with_equal_hashes_are_distinguished() {
+        let mut table = HashIndex::default();
+        (0..20).for_each(|index| table.insert(u32::MAX, index));
+        assert!((0..20).all(|index| table.find(u32::MAX, |other| other == index) == Some(index)));
+        assert_eq!(table.find(u32::MAX, |other| other == 20), None);
+        assert_eq!(table.find(7, |_| true), None);
     }
 }

@@ -1,13 +1,20 @@
 //! Merges the values of many series files into families.
+//!
+//! `apply` adds the entries of one file to the sums and gauges of `state`. It finds out by `key_table` and `catalog`
+//! what each entry is added to, and records that in a `plan` for later scrapes. `conflict` then selects the families to
+//! export, and `emit` writes them to a sink.
 
+mod apply;
 pub(super) mod catalog;
 pub(super) mod conflict;
 pub(super) mod emit;
 pub(super) mod exact_sum;
-pub(super) mod gauge;
+mod gauge;
 mod hash_index;
 pub(super) mod key_table;
 pub(super) mod plan;
 pub(super) mod process_labels;
+pub(super) mod settings;
+pub(super) mod source;
 pub(super) mod state;
 mod value_refs;

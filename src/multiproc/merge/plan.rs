@@ -1,28 +1,29 @@
-//! Where the values of files are, and what they are added to.
+//! Plans: the result of parsing the entries of a file.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use super::catalog::{Number, Target};
-use super::value_refs::Slots;
+use super::catalog::{HelpId, ResolvedKey};
+use super::value_refs::ValueRefs;
 use crate::file::layout::Layout;
 use crate::model::MetricType;
 
-/// What is known of a file's entries. Files of one program are alike, and share it.
+/// The result of parsing the entries of a file. Files of processes that run the same program mostly have equal
+/// plans, and share one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
-    pub(crate) metric_type: MetricType,
-    pub(crate) layout: Layout,
-    pub(crate) slots: Slots,
-    /// Entries that were looked at.
-    pub(crate) entries: usize,
-    /// The families of its entries, each with the first help text that it has there.
-    pub(crate) families: Vec<(u32, Option<Number>)>,
-    /// Problems of keys, each once.
-    pub(crate) unusable: Vec<u32>,
-    /// The number of its first key, where all others follow in the order of their numbers.
-    pub(crate) run: Option<u32>,
+    pub(super) metric_type: MetricType,
+    pub(super) layout: Layout,
+    pub(super) values: ValueRefs,
+    /// How many entries were parsed.
+    pub(crate) entry_count: usize,
+    /// The families of the entries, each with its first help text in the file.
+    pub(super) families: Vec<(u32, Option<HelpId>)>,
+    /// The indices of the problems of keys that cannot be used, without repetitions.
+    pub(super) key_problems: Vec<u32>,
+    /// The index of the first key in the key table, if the other keys follow it in the order of the table.
+    pub(super) first_key: Option<u32>,
 }
 
 impl Plan {
@@ -30,140 +31,140 @@ impl Plan {
         Plan {
             metric_type: MetricType::Unknown,
             layout: Layout::Empty,
-            slots: Slots::default(),
-            entries: 0,
+            values: ValueRefs::default(),
+            entry_count: 0,
             families: Vec::new(),
-            unusable: Vec::new(),
-            run: Some(0),
+            key_problems: Vec::new(),
+            first_key: Some(0),
         }
     }
 
-    /// Begins another one, in the same memory.
-    pub(crate) fn begin(&mut self, metric_type: MetricType, layout: Layout) {
-        (self.metric_type, self.layout, self.run) = (metric_type, layout, Some(0));
-        self.slots.clear();
-        self.entries = 0;
+    /// Empties the plan for another file, and keeps its memory.
+    pub(super) fn reset(&mut self, metric_type: MetricType, layout: Layout) {
+        (self.metric_type, self.layout, self.first_key) = (metric_type, layout, Some(0));
+        self.values.clear();
+        self.entry_count = 0;
         self.families.clear();
-        self.unusable.clear();
+        self.key_problems.clear();
     }
 
-    /// The number of the key that would follow in the order of numbers.
-    pub(crate) fn next_in_run(&self) -> u32 {
-        self.run.map_or(0, |first| first + self.entries as u32)
+    /// The index of the key that follows in the order of the key table.
+    pub(super) fn next_in_run(&self) -> u32 {
+        self.first_key.map_or(0, |first| first + self.entry_count as u32)
     }
 
-    /// Notes that the next key, behind which this one is expected, had to be looked for.
-    pub(crate) fn note_jump(&mut self, expected: u32) {
-        if self.entries == 0 {
-            self.run = Some(expected - 1);
+    /// Notes that the next key was not the expected one and had to be looked up. `expected` is the index behind it.
+    pub(super) fn note_lookup(&mut self, expected: u32) {
+        if self.entry_count == 0 {
+            self.first_key = Some(expected - 1);
         } else if self.next_in_run() + 1 != expected {
-            self.run = None;
+            self.first_key = None;
         }
     }
 
-    pub(crate) fn note_family(&mut self, target: Target) {
-        if target.family == u32::MAX {
+    pub(super) fn note_family(&mut self, key: ResolvedKey) {
+        if key.family == u32::MAX {
             return;
         }
-        match self.families.iter_mut().rfind(|(family, _)| *family == target.family) {
-            Some((_, help)) => *help = help.or(target.help),
-            None => self.families.push((target.family, target.help)),
+        match self.families.iter_mut().rfind(|(family, _)| *family == key.family) {
+            Some((_, help)) => *help = help.or(key.help),
+            None => self.families.push((key.family, key.help)),
         }
     }
 }
 
-/// The plans of all files, each once, and which of them the current scrape has followed.
+/// The plans of all files without repetitions, and which of them the current scrape has applied.
 #[derive(Default)]
-pub(crate) struct Plans {
-    /// By the hash of their slots.
-    known: HashMap<u64, Arc<Plan>, foldhash::fast::RandomState>,
-    /// The one of the file before, which the next one mostly has too.
+pub(super) struct PlanCache {
+    /// By the hash of their values.
+    by_hash: HashMap<u64, Arc<Plan>, foldhash::fast::RandomState>,
+    /// The plan of the file before, which the next file mostly has too.
     last: Option<Arc<Plan>>,
-    /// An empty one, for its memory.
+    /// A plan that is not in use, for its memory.
     spare: Option<Plan>,
-    /// Of each file that sums are from.
-    followed: Vec<Arc<Plan>>,
-    /// What was followed when it was last counted: how many files have each plan.
-    settled: Vec<(Arc<Plan>, u32)>,
+    /// One element for each file of this scrape that is not a gauge file.
+    applied: Vec<Arc<Plan>>,
+    /// How many files had each plan at the last count.
+    file_counts: Vec<(Arc<Plan>, u32)>,
 }
 
-impl Plans {
-    pub(crate) fn take_spare(&mut self) -> Plan {
+impl PlanCache {
+    pub(super) fn take_spare(&mut self) -> Plan {
         self.spare.take().unwrap_or_else(Plan::new)
     }
 
     /// The plan of the file before.
-    pub(crate) fn last(&self) -> Option<Arc<Plan>> {
+    pub(super) fn last(&self) -> Option<Arc<Plan>> {
         self.last.clone()
     }
 
-    /// Notes that a file has this plan, which is kept once.
-    pub(crate) fn share(&mut self, plan: Plan) -> Arc<Plan> {
+    /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
+    pub(super) fn share(&mut self, plan: Plan) -> Arc<Plan> {
         let is_last = self.last.as_ref().is_some_and(|last| **last == plan);
         let shared = match &self.last {
             Some(last) if is_last => Arc::clone(last),
-            _ => self.find_or_keep(&plan),
+            _ => self.find_or_insert(&plan),
         };
         self.spare = Some(plan);
-        self.follow(&shared);
+        self.note_applied(&shared);
         self.last = Some(Arc::clone(&shared));
         shared
     }
 
-    fn find_or_keep(&mut self, plan: &Plan) -> Arc<Plan> {
-        let hash = self.known.hasher().hash_one(&plan.slots);
-        if let Some(known) = self.known.get(&hash).filter(|known| ***known == *plan) {
-            return Arc::clone(known);
+    fn find_or_insert(&mut self, plan: &Plan) -> Arc<Plan> {
+        let hash = self.by_hash.hasher().hash_one(&plan.values);
+        if let Some(cached) = self.by_hash.get(&hash).filter(|cached| ***cached == *plan) {
+            return Arc::clone(cached);
         }
         let mut plan = plan.clone();
-        plan.slots.shrink();
+        plan.values.shrink();
         let shared = Arc::new(plan);
-        self.known.insert(hash, Arc::clone(&shared));
+        self.by_hash.insert(hash, Arc::clone(&shared));
         shared
     }
 
     /// Notes that a file has this plan.
-    pub(crate) fn follow(&mut self, plan: &Arc<Plan>) {
+    pub(super) fn note_applied(&mut self, plan: &Arc<Plan>) {
         if plan.metric_type != MetricType::Gauge {
-            self.followed.push(Arc::clone(plan));
+            self.applied.push(Arc::clone(plan));
         }
     }
 
-    /// Takes back what was noted of the last file, which has this plan.
-    pub(crate) fn unfollow(&mut self, plan: &Plan) {
+    /// Undoes the note of the last file, which has this plan.
+    pub(super) fn retract_last(&mut self, plan: &Plan) {
         if plan.metric_type != MetricType::Gauge {
-            self.followed.pop();
+            self.applied.pop();
         }
     }
 
-    /// Begins to note from the start.
-    pub(crate) fn restart(&mut self) {
-        self.followed.clear();
+    /// Undoes all notes of this scrape.
+    pub(super) fn clear_applied(&mut self) {
+        self.applied.clear();
     }
 
-    /// Counts what was followed. `false` where it is as it was.
-    pub(crate) fn settle(&mut self) -> bool {
-        self.followed.sort_unstable_by_key(Arc::as_ptr);
-        let runs = self.followed.chunk_by(Arc::ptr_eq).map(|run| (&run[0], run.len() as u32));
-        let settled = self.settled.iter().map(|(plan, files)| (plan, *files));
+    /// Counts the files of each plan. Returns whether the counts have changed.
+    pub(super) fn recount(&mut self) -> bool {
+        self.applied.sort_unstable_by_key(Arc::as_ptr);
+        let runs = self.applied.chunk_by(Arc::ptr_eq).map(|run| (&run[0], run.len() as u32));
+        let counts = self.file_counts.iter().map(|(plan, files)| (plan, *files));
         let is_same = |((one, files), (other, others)): ((&Arc<Plan>, _), (&Arc<Plan>, _))| {
             Arc::ptr_eq(one, other) && files == others
         };
-        if runs.clone().count() == self.settled.len() && runs.clone().zip(settled).all(is_same) {
+        if runs.clone().count() == self.file_counts.len() && runs.clone().zip(counts).all(is_same) {
             return false;
         }
-        self.settled = runs.map(|(plan, files)| (Arc::clone(plan), files)).collect();
+        self.file_counts = runs.map(|(plan, files)| (Arc::clone(plan), files)).collect();
         true
     }
 
-    /// Each plan that was followed, and by how many files.
-    pub(crate) fn settled(&self) -> impl Iterator<Item = &(Arc<Plan>, u32)> {
-        self.settled.iter()
+    /// Each plan with the number of its files at the last count.
+    pub(super) fn file_counts(&self) -> impl Iterator<Item = &(Arc<Plan>, u32)> {
+        self.file_counts.iter()
     }
 
-    /// Forgets the plans that no file has.
-    pub(crate) fn forget_unused(&mut self) {
+    /// Removes the plans that no file has.
+    pub(super) fn drop_unused(&mut self) {
         self.last = None;
-        self.known.retain(|_, plan| Arc::strong_count(plan) > 1);
+        self.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
     }
 }

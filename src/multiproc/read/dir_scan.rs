@@ -1,284 +1,229 @@
-//! Reads a directory as it is at one moment, while files are written, retired and compacted.
+//! Reads a directory at one moment, while files are written, retired and compacted.
 //!
-//! The archive is read first: files that it lists are skipped, for it holds what is in them. Then come the
-//! series files, then the retired ones: a file that is retired meanwhile is seen in one of the two places, or
-//! in both, where it counts once. At the end the archive must still be the one that was read; else files may
-//! have gone into the one of now, and everything is read again.
+//! The archive is read first; files that it lists are skipped, because it holds their values. The series files follow,
+//! then the retired files. A file that is retired in between is seen in one of the two directories, or in both, where it
+//! counts once. At the end the archive must still be the one that was read; otherwise files may have moved into
+//! its successor, and everything is read again.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::iter::Peekable;
 use std::path::Path;
 
-use super::cached_archive::{ArchiveFile, KnownArchive};
-use super::cached_file::{Candidate, Found, Known, Tools};
+use super::add_file::add_file;
+use super::cached_archive::CachedArchive;
+use super::cached_file::CachedFile;
+use super::candidate::Candidate;
+use super::context::ReadContext;
+use super::locate::{Located, locate};
+use super::stats::DirectoryStats;
 use crate::file::archive::RETIRED_DIR;
 use crate::file::name::{FileName, IdKind};
 use crate::file::place;
-use crate::file::sys::{self, Identity, Stat};
-use crate::multiproc::inspect::{retired_names, series_names};
-use crate::multiproc::liveness::Liveness;
-use crate::multiproc::merge::state::Place;
-use crate::multiproc::skipped::Cause;
+use crate::file::sys::Identity;
+use crate::multiproc::archive_file::ArchiveFile;
+use crate::multiproc::listing::{CachedListing, ListedIn, retired_names, retired_source};
+use crate::multiproc::skipped::SkipCause;
 
-/// What became of one attempt.
+/// Whether a read has seen the directory at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Attempt {
+pub(crate) enum Consistency {
     Consistent,
-    /// A compactor came in between.
-    Moved,
+    /// A compactor has replaced the archive, or a file was truncated: the directory must be read again.
+    Disturbed,
 }
 
-/// Whether live gauges of dead processes are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeadGauges {
-    Skipped,
-    /// Another mode than that of their files may count them.
-    Read,
-}
-
-/// What a directory has besides samples.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Census {
-    pub(crate) alive: u64,
-    pub(crate) dead: u64,
-    pub(crate) unknown: u64,
-    pub(crate) archive: Option<ArchiveFigures>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ArchiveFigures {
-    pub(crate) generation: u64,
-    /// Unix seconds.
-    pub(crate) written: f64,
-    pub(crate) bytes: u64,
-    pub(crate) series: u64,
-}
-
-impl Census {
-    fn count(&mut self, liveness: Liveness) {
-        match liveness {
-            Liveness::Alive => self.alive += 1,
-            Liveness::Dead => self.dead += 1,
-            Liveness::Unknown => self.unknown += 1,
-        }
-    }
-}
-
-/// What is known of a directory.
+/// What earlier scrapes have read of a directory.
 #[derive(Default)]
-pub(crate) struct KnownDirectory {
-    listing: Option<Listing>,
-    files: KnownFiles,
-    retired: KnownFiles,
-    archive: Option<KnownArchive>,
+pub(crate) struct CachedDirectory {
+    listing: Option<CachedListing>,
+    files: CachedFiles,
+    retired: CachedFiles,
+    archive: Option<CachedArchive>,
 }
 
-/// What is known of files, in the order of their names.
-type KnownFiles = Vec<Box<Known>>;
+/// Cache entries in the order of file names.
+type CachedFiles = Vec<Box<CachedFile>>;
 
-/// The names of a directory, which are the same until the directory is changed.
-struct Listing {
-    /// Whether it is the one of the scrape before.
-    is_same: bool,
-    stat: Stat,
-    /// Whether it was then that a later change would be seen.
-    is_settled: bool,
-    names: Vec<OsString>,
-}
-
-impl Listing {
-    /// The names that are in a directory now.
-    fn look(dir: &Path, handle: &File, known: Option<Listing>) -> io::Result<Listing> {
-        let stat = sys::stat(handle)?;
-        match known {
-            Some(known) if known.stat == stat && known.is_settled => {
-                Ok(Listing { is_same: true, ..known })
-            }
-            _ => {
-                let is_settled = stat.is_settled();
-                let names = series_names(dir)?;
-                Ok(Listing { is_same: false, stat, is_settled, names })
-            }
-        }
-    }
-}
-
-/// Adds everything in a directory to a merge, in the order of names, the archive last.
+/// Adds everything in a directory to the merge, in the order of names, the archive last.
 pub(crate) fn read_directory(
-    tools: &mut Tools<'_>,
+    context: &mut ReadContext<'_>,
     dir: &Path,
-    known: &mut KnownDirectory,
-) -> (Attempt, Census) {
-    let mut census = Census::default();
+    cached: &mut CachedDirectory,
+) -> (Consistency, DirectoryStats) {
+    let mut stats = DirectoryStats::default();
     let archive_path = ArchiveFile::path(dir);
-    let before = match KnownArchive::look(dir, known.archive.take()) {
+    let before = match CachedArchive::refresh(cached.archive.take(), dir) {
         Ok(archive) => {
-            known.archive = archive;
-            known.archive.as_ref().map(KnownArchive::identity)
+            cached.archive = archive;
+            cached.archive.as_ref().map(CachedArchive::identity)
         }
         Err(cause) => {
-            tools.merge.problems.add(&archive_path, cause);
+            context.merge.skipped.add(&archive_path, cause);
             place::identity(&archive_path)
         }
     };
     let handle = match place::open(dir) {
         Ok(handle) => handle,
         Err(error) => {
-            tools.merge.problems.add(dir, Cause::Directory(error));
-            *known = KnownDirectory::default();
-            return (Attempt::Consistent, census);
+            context.merge.skipped.add(dir, SkipCause::Directory(error));
+            *cached = CachedDirectory::default();
+            return (Consistency::Consistent, stats);
         }
     };
-    tools.prober.enter(dir, &handle);
-    known.listing = match Listing::look(dir, &handle, known.listing.take()) {
+    context.prober.enter(dir, &handle);
+    cached.listing = match CachedListing::refresh(cached.listing.take(), dir, &handle) {
         Ok(listing) => Some(listing),
         Err(error) => {
-            tools.merge.problems.add(dir, Cause::Directory(error));
+            context.merge.skipped.add(dir, SkipCause::Directory(error));
             None
         }
     };
-    let (names, is_same_listing) = known
+    let (names, is_listing_unchanged) = cached
         .listing
         .as_ref()
-        .map_or((&[][..], false), |listing| (&listing.names, listing.is_same));
+        .map_or((&[][..], false), |listing| (listing.names(), listing.is_unchanged()));
     let retired_dir = dir.join(RETIRED_DIR);
-    let absorbed = known.archive.as_ref().map(KnownArchive::sources);
-    let census_of = &mut census;
-    let (seen, moved) = (Vec::new(), false);
-    let mut scan = Scan { tools, is_same_listing, absorbed, census: census_of, seen, moved };
-    known.files = scan.add_files((dir, &handle), names, std::mem::take(&mut known.files));
-    known.retired = match retired_names(&retired_dir) {
-        Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut known.retired)),
+    let mut scan = DirScan {
+        context,
+        is_listing_unchanged,
+        archived: cached.archive.as_ref().map(CachedArchive::sources),
+        stats: &mut stats,
+        seen: Vec::new(),
+        has_truncated: false,
+    };
+    cached.files = scan.add_files((dir, &handle), names, std::mem::take(&mut cached.files));
+    cached.retired = match retired_names(&retired_dir) {
+        Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut cached.retired)),
         Err(error) => {
-            scan.tools.merge.problems.add(&retired_dir, Cause::Directory(error));
-            KnownFiles::default()
+            scan.context.merge.skipped.add(&retired_dir, SkipCause::Directory(error));
+            CachedFiles::default()
         }
     };
-    let has_moved = scan.moved;
-    if let Some(archive) = &mut known.archive {
-        census.archive = archive.add(tools.merge, dir);
+    let has_truncated = scan.has_truncated;
+    if let Some(archive) = &mut cached.archive {
+        stats.archive = archive.add(context.merge, dir);
     }
-    // OK because an archive that cannot be asked for is still there.
+    // OK because an archive whose state cannot be read still exists.
     let now = place::find(&archive_path).unwrap_or(before);
-    let is_consistent = now == before && !has_moved;
-    (if is_consistent { Attempt::Consistent } else { Attempt::Moved }, census)
+    let is_consistent = now == before && !has_truncated;
+    (if is_consistent { Consistency::Consistent } else { Consistency::Disturbed }, stats)
 }
 
-struct Scan<'a, 't> {
-    tools: &'a mut Tools<'t>,
-    is_same_listing: bool,
-    /// What the archive holds.
-    absorbed: Option<&'a HashSet<Box<str>>>,
-    census: &'a mut Census,
-    /// The files that were read under their first name.
+/// One read of a directory in progress.
+struct DirScan<'a, 't> {
+    context: &'a mut ReadContext<'t>,
+    is_listing_unchanged: bool,
+    /// The sources of the archive.
+    archived: Option<&'a HashSet<Box<str>>>,
+    stats: &'a mut DirectoryStats,
+    /// The files that were read under the names that their writers chose.
     seen: Vec<(Identity, &'a str)>,
-    /// Whether a file ended before what it had held.
-    moved: bool,
+    has_truncated: bool,
 }
 
-impl<'a> Scan<'a, '_> {
+impl<'a> DirScan<'a, '_> {
     fn add_files(
         &mut self,
         (dir, handle): (&Path, &File),
         names: &'a [OsString],
-        known: KnownFiles,
-    ) -> KnownFiles {
-        let mut known = known.into_iter().peekable();
-        let mut now = KnownFiles::with_capacity(names.len());
+        cached: CachedFiles,
+    ) -> CachedFiles {
+        let mut cached = cached.into_iter().peekable();
+        let mut next = CachedFiles::with_capacity(names.len());
         for name in names {
             let Some((text, parsed)) = self.parse(dir, name) else {
                 continue;
             };
-            if self.is_absorbed(text) {
+            if self.is_archived(text) {
                 continue;
             }
             let candidate = Candidate {
                 dir: handle,
                 dir_path: dir,
-                is_same_listing: self.is_same_listing,
+                is_listing_unchanged: self.is_listing_unchanged,
                 text,
                 name: parsed,
-                place: Place::File,
+                listed_in: ListedIn::Main,
             };
-            let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
+            let entry = take(&mut cached, text);
+            let Some(located) = locate(self.context, &candidate, entry) else {
                 continue;
             };
-            self.seen.push((found.stat.identity, text));
-            now.extend(self.add(&candidate, found));
+            self.seen.push((located.stat.identity, text));
+            next.extend(self.add(&candidate, located));
         }
-        now
+        next
     }
 
-    fn add_retired(&mut self, dir: &Path, names: &[OsString], known: KnownFiles) -> KnownFiles {
-        let mut known = known.into_iter().peekable();
-        let mut now = KnownFiles::default();
+    fn add_retired(&mut self, dir: &Path, names: &[OsString], cached: CachedFiles) -> CachedFiles {
+        let mut cached = cached.into_iter().peekable();
+        let mut next = CachedFiles::default();
         let handle = match names {
-            [] => return now,
+            [] => return next,
             _ => place::open(dir),
         };
         let Ok(handle) = handle else {
-            return now;
+            return next;
         };
         let seen: HashMap<Identity, &str> = self.seen.drain(..).collect();
         for name in names {
             let Some((text, parsed)) = self.parse(dir, name) else {
                 continue;
             };
-            if self.is_absorbed(&retired_name(text)) {
+            if self.is_archived(&retired_source(text)) {
                 continue;
             }
             let candidate = Candidate {
                 dir: &handle,
                 dir_path: dir,
-                is_same_listing: false,
+                is_listing_unchanged: false,
                 text,
                 name: parsed,
-                place: Place::Retired,
+                listed_in: ListedIn::Retired,
             };
-            let Some(found) = self.tools.find(&candidate, take(&mut known, text)) else {
+            let entry = take(&mut cached, text);
+            let Some(located) = locate(self.context, &candidate, entry) else {
                 continue;
             };
             let former = FileName { kind: parsed.kind, id: parsed.process(IdKind::Unique) };
             let former = former.to_string();
-            // It was retired after it had been read.
-            if seen.get(&found.stat.identity) == Some(&former.as_str()) {
+            // The file was retired after it had been read under its former name.
+            if seen.get(&located.stat.identity) == Some(&former.as_str()) {
                 continue;
             }
-            now.extend(self.add(&candidate, found));
+            next.extend(self.add(&candidate, located));
         }
-        now
+        next
     }
 
-    fn is_absorbed(&self, name: &str) -> bool {
-        self.absorbed.is_some_and(|absorbed| absorbed.contains(name))
+    fn is_archived(&self, name: &str) -> bool {
+        self.archived.is_some_and(|archived| archived.contains(name))
     }
 
+    /// The parts of a file name; `None` if it is not that of a series file, which is reported.
     fn parse<'n>(&mut self, dir: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
         let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
         if parsed.is_none() {
-            self.tools.merge.problems.add(&dir.join(name), Cause::UnknownName);
+            self.context.merge.skipped.add(&dir.join(name), SkipCause::UnknownName);
         }
         parsed
     }
 
-    fn add(&mut self, file: &Candidate<'_>, found: Found) -> Option<Box<Known>> {
-        let added = self.tools.add(file, found)?;
-        self.census.count(added.verdict.liveness());
-        self.moved |= added.is_truncated;
-        added.known
+    fn add(&mut self, candidate: &Candidate<'_>, located: Located) -> Option<Box<CachedFile>> {
+        let added = add_file(self.context, candidate, located)?;
+        self.stats.count(added.verdict.liveness());
+        self.has_truncated |= added.is_truncated;
+        added.cached
     }
 }
 
-/// Takes what is known of a file out of a list in the order of names, where names are asked for in that order.
-fn take(known: &mut Peekable<impl Iterator<Item = Box<Known>>>, name: &str) -> Option<Box<Known>> {
-    while known.next_if(|known| *known.name < *name).is_some() {}
-    known.next_if(|known| *known.name == *name)
-}
-
-/// The name of a retired file among the sources of an archive.
-pub(crate) fn retired_name(name: &str) -> String {
-    [RETIRED_DIR, "/", name].concat()
+/// Takes the entry of a file out of a list in the order of names. Names must be asked for in that order.
+fn take(
+    cached: &mut Peekable<impl Iterator<Item = Box<CachedFile>>>,
+    name: &str,
+) -> Option<Box<CachedFile>> {
+    while cached.next_if(|entry| *entry.name < *name).is_some() {}
+    cached.next_if(|entry| *entry.name == *name)
 }

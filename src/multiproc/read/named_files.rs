@@ -1,22 +1,23 @@
-//! Series files that are named one by one, in place of a directory or beside one.
+//! Series files that are named one by one, in place of a directory or in addition to one.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::cached_file;
+use super::parse_file::parse_file;
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::Identity;
-use crate::multiproc::merge::gauge::SourceState;
-use crate::multiproc::merge::state::{Merge, Origin, Place};
-use crate::multiproc::skipped::Cause;
+use crate::multiproc::listing::ListedIn;
+use crate::multiproc::merge::source::{FileOrigin, SourceState, StoredIn};
+use crate::multiproc::merge::state::Merge;
+use crate::multiproc::skipped::SkipCause;
 
 /// The named files of a scrape. They count whether or not their writers live.
 pub(crate) struct NamedFiles {
-    /// The directories that are read completely.
-    whole: Vec<Identity>,
-    /// The directories of the files so far, with their numbers.
+    /// The directories that are read as a whole.
+    whole_dirs: Vec<Identity>,
+    /// The directories of the files so far, with their indices.
     dirs: HashMap<Identity, u32>,
     /// The files so far.
     seen: HashSet<Identity>,
@@ -29,28 +30,37 @@ pub(crate) fn parent(file: &Path) -> &Path {
 
 impl NamedFiles {
     pub(crate) fn new(dirs: &[PathBuf]) -> NamedFiles {
-        let whole = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
-        NamedFiles { whole, dirs: HashMap::new(), seen: HashSet::new() }
+        let whole_dirs = dirs.iter().filter_map(|dir| place::identity(dir)).collect();
+        NamedFiles { whole_dirs, dirs: HashMap::new(), seen: HashSet::new() }
     }
 
-    /// Adds a file of a directory with this number, unless it was added before under this or another name.
-    pub(crate) fn add(&mut self, merge: &mut Merge, reader: &mut Reader, path: &Path, number: u32) {
+    /// Adds a file in the directory with this index. A file that was added before, by this or another name, is
+    /// skipped.
+    pub(crate) fn add(
+        &mut self,
+        merge: &mut Merge,
+        reader: &mut Reader,
+        path: &Path,
+        dir_index: u32,
+    ) {
         let file = path.file_name().and_then(|name| name.to_str());
         let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-            return merge.problems.add(path, Cause::UnknownName);
+            return merge.skipped.add(path, SkipCause::UnknownName);
         };
         let dir = path.parent().unwrap_or(path);
         let found = place::identity(parent(path));
-        if found.is_some_and(|found| self.whole.contains(&found)) {
+        if found.is_some_and(|found| self.whole_dirs.contains(&found)) {
             return;
         }
-        merge.dir = found.map_or(number, |found| *self.dirs.entry(found).or_insert(number));
-        let (state, place, identity) = (SourceState::Live, Place::File, None);
-        let origin = Origin { dir, file, name, identity, state, place };
+        merge.dir = found.map_or(dir_index, |found| *self.dirs.entry(found).or_insert(dir_index));
+        let (state, stored_in) = (SourceState::Live, StoredIn::File(ListedIn::Main));
+        let origin = FileOrigin { dir, file, name, identity: None, state, stored_in };
         match reader::open(path) {
             Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
-            Ok(file) => cached_file::learn(merge, reader, &origin, &file),
-            Err(error) => merge.problems.add(path, Cause::Read(error)),
+            Ok(file) => {
+                parse_file(merge, reader, &origin, &file, None);
+            }
+            Err(error) => merge.skipped.add(path, SkipCause::Read(error)),
         }
     }
 }

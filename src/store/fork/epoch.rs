@@ -10,13 +10,15 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use super::tagged::{AtomicTag, Tag};
+
 /// The memory that the kernel wipes in a child.
 #[repr(C, align(64))]
 struct Page {
     /// 0 until this process has drawn its epoch.
     epoch: AtomicU64,
     /// The token of one thread each; 0 if the thread owns nothing. Written by that thread. See `thread`.
-    owners: [AtomicU64; MAX_WORDS],
+    owners: [AtomicTag; MAX_WORDS],
 }
 
 /// A process uses up to sixteen words, and its children use those after them.
@@ -24,7 +26,7 @@ const MAX_WORDS: usize = 2000;
 
 impl Page {
     const fn new() -> Page {
-        Page { epoch: AtomicU64::new(0), owners: [const { AtomicU64::new(0) }; MAX_WORDS] }
+        Page { epoch: AtomicU64::new(0), owners: [const { AtomicTag::new() }; MAX_WORDS] }
     }
 }
 
@@ -51,7 +53,7 @@ pub(super) fn seen_epoch() -> u64 {
 }
 
 /// Returns a word for the token of a thread. It is 0 in a forked child.
-pub(in crate::store) fn owner_word(index: usize) -> Option<&'static AtomicU64> {
+pub(in crate::store) fn owner_word(index: usize) -> Option<&'static AtomicTag> {
     page().owners.get(index)
 }
 
@@ -124,7 +126,7 @@ fn use_heap_page() {
 #[cfg(unix)]
 extern "C" fn wipe() {
     page().epoch.store(0, Ordering::Relaxed);
-    page().owners.iter().for_each(|owner| owner.store(0, Ordering::Relaxed));
+    page().owners.iter().for_each(|owner| owner.store(Tag::new(0), Ordering::Relaxed));
 }
 
 fn publish_page(page: *mut Page) -> bool {

@@ -17,6 +17,6 @@ pub(super) use epoch::owner_word;
 pub(crate) use per_process::PerProcess;
 pub use slow_path::{Inside, SlowPath};
 pub(crate) use slow_path::{enter, is_inside, lock};
-pub(crate) use tagged::Tagged;
+pub(crate) use tagged::{AtomicTag, Tag, Tagged};
 
 pub(crate) use crate::fork_safe::{AppendList, StaticRef};

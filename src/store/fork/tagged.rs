@@ -7,14 +7,53 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::slow_path::SlowPath;
 
+/// Bits by which a value is found: any but those of [`NO_TAG`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u64);
+
+/// The tag while there is no value. No [`Tag`] has its highest bit.
+const NO_TAG: u64 = u64::MAX;
+
+impl Tag {
+    /// Creates a tag from 63 bits.
+    pub(crate) const fn new(bits: u64) -> Tag {
+        Tag(bits & !(1 << 63))
+    }
+
+    #[inline]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// A tag that threads share, at first 0.
+#[repr(transparent)]
+pub(crate) struct AtomicTag(AtomicU64);
+
+impl AtomicTag {
+    pub(crate) const fn new() -> AtomicTag {
+        AtomicTag(AtomicU64::new(0))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> Tag {
+        Tag(self.0.load(order))
+    }
+
+    pub(crate) fn store(&self, tag: Tag, order: Ordering) {
+        self.0.store(tag.0, order);
+    }
+
+    pub(crate) fn swap(&self, tag: Tag, order: Ordering) -> Tag {
+        Tag(self.0.swap(tag.0, order))
+    }
+}
+
 /// A value that is stored in place once, and a tag that is set after it.
 pub(crate) struct Tagged<T> {
     tag: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
 }
-
-/// The tag while there is no value.
-const NO_TAG: u64 = u64::MAX;
 
 impl<T: Sync> Tagged<T> {
     pub(crate) const fn empty() -> Tagged<T> {
@@ -22,14 +61,14 @@ impl<T: Sync> Tagged<T> {
         Tagged { tag: AtomicU64::new(NO_TAG), value }
     }
 
-    /// Returns the value if it has this tag. `NO_TAG` matches nothing.
+    /// Returns the value if it has this tag.
     #[inline]
-    pub(crate) fn get(&self, tag: u64) -> Option<&T> {
+    pub(crate) fn get(&self, tag: Tag) -> Option<&T> {
         // ORDERING: acquire, pairs with the release in `fill`, after the value was written.
-        if self.tag.load(Ordering::Acquire) == tag && tag != NO_TAG {
+        if self.tag.load(Ordering::Acquire) == tag.0 {
             let value = self.value.get().cast::<T>();
-            // SAFETY: the tag was stored after the value, which is never written again. `MaybeUninit<T>` has the
-            // layout of `T`.
+            // SAFETY: the tag is not `NO_TAG`, so it was stored after the value, which is never written again.
+            // `MaybeUninit<T>` has the layout of `T`.
             Some(unsafe { &*value })
         } else {
             None
@@ -39,19 +78,22 @@ impl<T: Sync> Tagged<T> {
     /// Returns the value, whatever its tag is.
     #[inline]
     pub(crate) fn any(&self) -> Option<&T> {
-        self.get(self.tag.load(Ordering::Relaxed))
+        match self.tag.load(Ordering::Relaxed) {
+            NO_TAG => None,
+            tag => self.get(Tag(tag)),
+        }
     }
 
     /// Stores a value if there is none yet. Otherwise returns it as the error.
-    pub(crate) fn fill(&self, tag: u64, value: T, _lock: &SlowPath) -> Result<&T, T> {
-        if self.tag.load(Ordering::Relaxed) != NO_TAG || tag == NO_TAG {
+    pub(crate) fn fill(&self, tag: Tag, value: T, _lock: &SlowPath) -> Result<&T, T> {
+        if self.tag.load(Ordering::Relaxed) != NO_TAG {
             return Err(value);
         }
         let slot = self.value.get();
         // SAFETY: no thread reads the value before the tag is set, and the lock excludes other writers.
         let value = unsafe { (*slot).write(value) };
         // ORDERING: release, after the value.
-        self.tag.store(tag, Ordering::Release);
+        self.tag.store(tag.0, Ordering::Release);
         Ok(value)
     }
 }

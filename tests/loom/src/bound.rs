@@ -1,7 +1,7 @@
-//! Addresses that are published, and count in one process.
+//! Addresses that are published, and are valid in one process.
 //!
-//! Mirrors `StaticRef` in `fork_safe`, and `Bound` in `store/fork`. An address is an index into values that are
-//! filled in relaxed, which promises as little as plain memory does.
+//! Mirrors `StaticRef` in `fork_safe` and `Bound` in `store/fork`. An address is an index into values that are stored
+//! relaxed, which orders as little as stores to plain memory.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use loom::thread;
 
 use crate::model;
 
-/// What a value holds once it is made.
-const MADE: u64 = 7;
+/// An initialized value.
+const INITIALIZED: u64 = 7;
 /// The null address.
 const NULL: usize = 0;
 
@@ -23,14 +23,18 @@ impl Values {
         Values((0..len).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Fills a value in and gives its address.
-    fn make(&self, at: usize) -> usize {
-        self.0[at - 1].store(MADE, Ordering::Relaxed);
+    /// Initializes a value; returns its address.
+    fn init(&self, at: usize) -> usize {
+        self.0[at - 1].store(INITIALIZED, Ordering::Relaxed);
         at
     }
 
     fn check(&self, address: usize) {
-        assert_eq!(self.0[address - 1].load(Ordering::Relaxed), MADE, "a value is not whole");
+        assert_eq!(
+            self.0[address - 1].load(Ordering::Relaxed),
+            INITIALIZED,
+            "a value is incomplete"
+        );
     }
 }
 
@@ -50,7 +54,7 @@ impl StaticRef {
         self.0.store(address, Ordering::Release);
     }
 
-    /// `set_once`, whose orderings are these two.
+    /// `set_once`, with these orderings.
     fn set_once_with(&self, address: usize, success: Ordering, failure: Ordering) -> usize {
         match self.0.compare_exchange(NULL, address, success, failure) {
             Ok(_) => address,
@@ -59,7 +63,7 @@ impl StaticRef {
     }
 }
 
-/// `Bound`, with the current epoch beside it: the process is the child already.
+/// `Bound` in the child, with the epoch of the process that has set it.
 struct Bound {
     epoch: AtomicU64,
     value: StaticRef,
@@ -69,7 +73,7 @@ const PARENT: u64 = 1;
 const CHILD: u64 = 2;
 
 impl Bound {
-    /// As the child finds it, with what its parent has set.
+    /// The state in the child, with the value of its parent.
     fn inherited(address: usize) -> Bound {
         let bound = Bound { epoch: AtomicU64::new(PARENT), value: StaticRef::empty() };
         bound.value.set(address);
@@ -85,7 +89,7 @@ impl Bound {
         self.epoch.store(CHILD, Ordering::Release);
     }
 
-    /// As `set`, in the wrong order.
+    /// Like `set`, in the wrong order.
     fn set_epoch_first(&self, address: usize) {
         self.epoch.store(CHILD, Ordering::Release);
         self.value.set(address);
@@ -96,7 +100,7 @@ fn set_once_in_two_threads(success: Ordering, failure: Ordering) {
     model(move || {
         let shared = Arc::new((Values::new(2), StaticRef::empty()));
         let set = move |(values, published): &(Values, StaticRef), at| {
-            let address = published.set_once_with(values.make(at), success, failure);
+            let address = published.set_once_with(values.init(at), success, failure);
             values.check(address);
             address
         };
@@ -110,19 +114,19 @@ fn set_once_in_two_threads(success: Ordering, failure: Ordering) {
         let seen = published.get();
         seen.inspect(|&address| values.check(address));
         let held: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        assert_eq!(held[0], held[1], "both hold the first one's");
+        assert_eq!(held[0], held[1], "both threads hold the first address");
         assert_eq!(published.get(), Some(held[0]));
-        assert!(seen.is_none_or(|address| address == held[0]), "it changes no more");
+        assert!(seen.is_none_or(|address| address == held[0]), "the address does not change");
     });
 }
 
 fn bind_and_read(set: fn(&Bound, usize)) {
     model(move || {
         let values = Values::new(2);
-        let bound = Bound::inherited(values.make(1));
+        let bound = Bound::inherited(values.init(1));
         let shared = Arc::new((values, bound));
         let own = shared.clone();
-        let writer = thread::spawn(move || set(&own.1, own.0.make(2)));
+        let writer = thread::spawn(move || set(&own.1, own.0.init(2)));
         let (values, bound) = &*shared;
         for _ in 0..2 {
             if let Some(address) = bound.get_in(CHILD) {
@@ -141,13 +145,13 @@ fn all_threads_see_the_same_address_and_a_complete_value() {
 }
 
 #[test]
-#[should_panic(expected = "a value is not whole")]
+#[should_panic(expected = "a value is incomplete")]
 fn setting_an_address_without_release_shows_an_incomplete_value() {
     set_once_in_two_threads(Ordering::Acquire, Ordering::Acquire);
 }
 
 #[test]
-#[should_panic(expected = "a value is not whole")]
+#[should_panic(expected = "a value is incomplete")]
 fn losing_the_race_without_acquire_shows_an_incomplete_value() {
     set_once_in_two_threads(Ordering::AcqRel, Ordering::Relaxed);
 }

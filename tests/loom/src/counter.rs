@@ -1,7 +1,7 @@
-//! The cells of a counter, and what readers see of them while threads record.
+//! The cells of a counter, and their values in readers while threads record.
 //!
 //! Mirrors `Cell` in `file/cell.rs`, `CounterCells`, `add_claimed` and `total` in
-//! `metrics/counter.rs`, and the places of `Split` in `store/split.rs`.
+//! `metrics/counter.rs`, and the slots of `Split` in `store/split.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Plain, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use crate::indexes::Indexes;
 use crate::owners::{MAX_OWNERS, Owners};
 use crate::{model, model_bounded};
 
-/// What loom reports where a total lacks something.
+/// The message of a total that is too low.
 pub(crate) const LOST: &str = "an increment is lost";
 
 /// `Cell`.
@@ -94,7 +94,7 @@ impl Counter {
         Arc::new(Counter { owners: Owners::with_free(free), owned, shared: Cell::new() })
     }
 
-    /// What a thread records in its life: 1, into cells of its own if it can. Says if it could.
+    /// Records 1 as a thread that then ends. Returns whether it had cells of its own.
     fn record(&self) -> bool {
         match self.owners.take() {
             Some(index) => {
@@ -121,7 +121,7 @@ fn a_reader_never_sees_more_than_was_counted_and_all_of_it_in_the_end() {
     let seen_sharing = sharing.clone();
     model_bounded(2, move || {
         let counter = Counter::with_free(2);
-        // Not an atomic of the model: how many increments have begun at this moment of the run.
+        // Not an atomic of the model: the number of increments that have begun in this execution.
         let begun = Arc::new(Plain::new(0));
         let threads: Vec<_> = (0..3)
             .map(|_| {
@@ -138,11 +138,11 @@ fn a_reader_never_sees_more_than_was_counted_and_all_of_it_in_the_end() {
         assert!(first <= begun.load(SeqCst) as f64, "more than was counted");
         let second = counter.total();
         assert!(second <= begun.load(SeqCst) as f64, "more than was counted");
-        assert!(first <= second, "a total falls");
+        assert!(first <= second, "a total decreases");
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(counter.total(), 3.0, "{LOST}");
     });
-    assert!(seen_sharing.load(SeqCst) > 0, "in some run a thread finds no index");
+    assert!(seen_sharing.load(SeqCst) > 0, "in some execution a thread gets no index");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is recorded through a gate is moved once: `store/gate.rs`.
+//! Recordings through a gate are moved exactly once: `store/gate.rs`.
 
 use std::sync::Arc;
 
@@ -50,17 +50,17 @@ macro_rules! gates {
 
 gates!(Gate, without_acquire::gate::Gate, without_release::gate::Gate);
 
-/// Who moves the cell looks whether somebody is inside, or does not.
+/// Whether the thread that moves the cell checks for recordings in progress.
 #[derive(Clone, Copy, PartialEq)]
 enum Mover {
-    Looks,
-    Rushes,
+    Checks,
+    Ignores,
 }
 
-/// Two threads record, one of them twice, while a third one moves what is in the cell, as `Files::place_waiting` does.
+/// Two threads record, one of them twice, while a third one moves the value of the cell, as `Files::place_waiting` does.
 fn record_and_move<G: Gated>(mover: Mover) {
     model_bounded(3, move || {
-        // What waits, and what is in the file.
+        // The gate, the waiting value, and the value in the file.
         let shared = Arc::new((G::new(), AtomicU64::new(0), AtomicU64::new(0)));
         let threads: Vec<_> = (1..=2)
             .map(|times| {
@@ -78,7 +78,7 @@ fn record_and_move<G: Gated>(mover: Mover) {
             .collect();
         let (gate, waiting, placed) = &*shared;
         gate.close();
-        let is_moved = mover == Mover::Rushes || gate.is_empty();
+        let is_moved = mover == Mover::Ignores || gate.is_empty();
         if is_moved {
             placed.fetch_add(waiting.load(Ordering::Relaxed), Ordering::Relaxed);
         } else {
@@ -87,29 +87,29 @@ fn record_and_move<G: Gated>(mover: Mover) {
         assert_eq!(gate.is_closed(), is_moved);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let left = if is_moved { 0 } else { waiting.load(Ordering::Relaxed) };
-        assert_eq!(placed.load(Ordering::Relaxed) + left, 3, "something is lost");
+        assert_eq!(placed.load(Ordering::Relaxed) + left, 3, "a value is lost");
     });
 }
 
 #[test]
 fn recordings_through_a_gate_are_moved_exactly_once() {
-    record_and_move::<Gate>(Mover::Looks);
+    record_and_move::<Gate>(Mover::Checks);
 }
 
 #[test]
-#[should_panic(expected = "something is lost")]
+#[should_panic(expected = "a value is lost")]
 fn a_mover_that_ignores_recordings_in_progress_loses_values() {
-    record_and_move::<Gate>(Mover::Rushes);
+    record_and_move::<Gate>(Mover::Ignores);
 }
 
 #[test]
-#[should_panic(expected = "something is lost")]
+#[should_panic(expected = "a value is lost")]
 fn leaving_a_gate_without_release_loses_values() {
-    record_and_move::<without_release::gate::Gate>(Mover::Looks);
+    record_and_move::<without_release::gate::Gate>(Mover::Checks);
 }
 
 #[test]
-#[should_panic(expected = "something is lost")]
+#[should_panic(expected = "a value is lost")]
 fn reading_the_count_of_a_gate_without_acquire_loses_values() {
-    record_and_move::<without_acquire::gate::Gate>(Mover::Looks);
+    record_and_move::<without_acquire::gate::Gate>(Mover::Checks);
 }

@@ -1,4 +1,4 @@
-//! How one thread takes cells over from another: `store/owners.rs` with the cells of a counter.
+//! How cells pass from one thread to another: `store/owners.rs` with the cells of a counter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Plain, Ordering::SeqCst};
@@ -11,8 +11,8 @@ use crate::indexes::Indexes;
 use crate::owners::Owners;
 use crate::{model, without_acquire, without_release};
 
-/// Two threads want the one index that is free, `work` with what it owns, and give it back. One that
-/// gets none says so by `otherwise`. Gives how many runs handed the index over.
+/// Two threads take the only free index, call `work`, and return the index. A thread that gets no index calls
+/// `otherwise`. Returns the number of executions in which both threads had the index.
 fn hand_over<O: Indexes, T: Send + Sync + 'static>(
     make: fn() -> T,
     work: fn(&T),
@@ -47,7 +47,7 @@ fn hand_over<O: Indexes, T: Send + Sync + 'static>(
     handed_over.load(SeqCst)
 }
 
-/// Two increments in each thread, in the cells or beside them.
+/// Two increments in each thread, in the owned cells or in the shared one.
 fn count_in_both<O: Indexes>() -> u64 {
     hand_over::<O, _>(
         || (CounterCells::new(), Cell::new()),
@@ -60,11 +60,11 @@ fn count_in_both<O: Indexes>() -> u64 {
     )
 }
 
-/// Memory that is no atomic: loom reports two accesses that nothing orders.
+/// Memory that is not atomic: loom reports unordered accesses.
 struct Memory(UnsafeCell<()>);
 
-#[expect(unsafe_code, reason = "loom checks at run time what this promises")]
-// SAFETY: all access is by `write`, and loom fails the test where two of them are not ordered.
+#[expect(unsafe_code, reason = "loom checks this promise at run time")]
+// SAFETY: all access is by `write`, and loom fails the test if two of them are not ordered.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -79,12 +79,12 @@ fn write_in_both<O: Indexes>() -> u64 {
 
 #[test]
 fn the_next_owner_continues_from_the_last_value() {
-    assert!(count_in_both::<Owners>() > 0, "in some run the index is handed over");
+    assert!(count_in_both::<Owners>() > 0, "in some execution both threads have the index");
 }
 
 #[test]
 fn stores_of_the_previous_owner_happen_before_the_next_owner() {
-    assert!(write_in_both::<Owners>() > 0, "in some run the index is handed over");
+    assert!(write_in_both::<Owners>() > 0, "in some execution both threads have the index");
 }
 
 #[test]

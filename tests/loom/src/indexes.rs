@@ -1,4 +1,4 @@
-//! Who gets which index: `store/owners.rs`.
+//! The assignment of indexes to threads: `store/owners.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ pub(crate) trait Indexes: Send + Sync + 'static {
     fn take(&self) -> Option<usize>;
     fn release(&self, index: usize);
 
-    /// All indexes but the last `free` ones are taken.
+    /// The state in which all indexes but the last `free` ones are taken.
     fn with_free(free: usize) -> Arc<Self>
     where
         Self: Sized,
@@ -69,7 +69,7 @@ fn every_index_is_assigned_at_most_once() {
 fn two_threads_never_own_one_index_at_the_same_time() {
     model_bounded(3, || {
         let owners = Owners::with_free(2);
-        // Not an atomic of the model: it tells who owns what at this moment of the run.
+        // Not an atomic of the model: which indexes are owned in this execution.
         let owned: Arc<[AtomicBool; MAX_OWNERS]> = Arc::default();
         let own = {
             let owned = owned.clone();

@@ -1,11 +1,11 @@
-//! The protocols between threads, run by loom in every order that the memory model allows.
+//! The protocols between threads, run by loom in every execution that the memory model allows.
 //!
-//! `store/owners.rs` and `store/gate.rs` are the files of the library itself, built with loom's atomics. What holds addresses
-//! or mapped memory is modelled with indexes in their place: the same steps in the same order with the
-//! same orderings. Each model names the source that it mirrors, and changes together with it.
+//! `store/owners.rs` and `store/gate.rs` are the files of the library itself, compiled with loom's atomics. Code with
+//! addresses or mapped memory is modelled with indexes instead: the same steps in the same order with the same orderings.
+//! Each model names the source that it mirrors, and changes together with it.
 //!
-//! A test with `should_panic` runs a protocol with one step made wrong. It shows that the test beside
-//! it would see that mistake.
+//! A test with `should_panic` runs a protocol with one mistake. It shows that the test of the correct protocol would find
+//! that mistake.
 #![cfg(test)]
 #![deny(unsafe_code)]
 
@@ -24,18 +24,17 @@ mod gate;
 #[path = "../../../src/store/owners.rs"]
 mod owners;
 
-/// What they import.
+/// The module that these files import.
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
 }
 
-/// Runs `check` in all orders.
+/// Runs `check` in all executions.
 fn model(check: impl Fn() + Send + Sync + 'static) {
     run(None, check);
 }
 
-/// Runs `check` in all orders with up to `preemptions` switches away from a thread that could go on.
-/// A switch at the end of a thread is none of them.
+/// Runs `check` in all executions with up to `preemptions` switches away from a runnable thread.
 fn model_bounded(preemptions: usize, check: impl Fn() + Send + Sync + 'static) {
     run(Some(preemptions), check);
 }

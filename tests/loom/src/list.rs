@@ -1,4 +1,4 @@
-//! The list that only grows: `AppendList` in `fork_safe/append_list.rs`. The address of a node is its index.
+//! The append-only list: `AppendList` in `fork_safe/append_list.rs`. The address of a node is its index.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model_bounded;
 const NULL: usize = 0;
 
 struct Node {
-    /// Filled in relaxed, which promises as little as plain memory does.
+    /// Stored relaxed, which orders as little as a store to plain memory.
     value: AtomicU64,
     next: AtomicUsize,
 }
@@ -21,7 +21,7 @@ struct List {
     near_end: AtomicUsize,
     /// The memory of the nodes; each is used by one push.
     nodes: Vec<Node>,
-    /// How a node is linked: `AcqRel` in the source.
+    /// The ordering with which a node is linked: `AcqRel` in the source.
     link: Ordering,
 }
 
@@ -36,7 +36,7 @@ impl List {
         address.checked_sub(1).map(|at| &self.nodes[at])
     }
 
-    /// Appends the node of this address; its value is the same number.
+    /// Appends the node at this address; its value is the same number.
     fn push(&self, address: usize) {
         self.nodes[address - 1].value.store(address as u64, Ordering::Relaxed);
         let near_end = self.near_end.load(Ordering::Acquire);
@@ -60,12 +60,12 @@ impl List {
             Some(node.value.load(Ordering::Relaxed))
         });
         let values: Vec<_> = values.collect();
-        assert!(values.iter().all(|&value| value != 0), "a node is not whole");
+        assert!(values.iter().all(|&value| value != 0), "a node is incomplete");
         values
     }
 }
 
-/// Two threads push two values each; a third one reads. Each thread's values are in its own order.
+/// Two threads push two values each, and a third one reads. The values of each thread must be in its order.
 fn push_and_read(link: Ordering) {
     model_bounded(3, move || {
         let list = Arc::new(List::new(4, link));
@@ -78,7 +78,7 @@ fn push_and_read(link: Ordering) {
         let early = list.read();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let all = list.read();
-        assert!(all.starts_with(&early), "what is appended stays in its place");
+        assert!(all.starts_with(&early), "appended values keep their position");
         let own = |thread: [u64; 2]| all.iter().filter(move |value| thread.contains(value));
         assert!(own([1, 2]).eq(&[1, 2]) && own([3, 4]).eq(&[3, 4]), "{all:?}");
         assert_eq!(all.len(), 4);
@@ -91,7 +91,7 @@ fn threads_that_append_at_once_lose_nothing_and_keep_their_order() {
 }
 
 #[test]
-#[should_panic(expected = "a node is not whole")]
+#[should_panic(expected = "a node is incomplete")]
 fn linking_a_node_without_release_shows_an_incomplete_node() {
     push_and_read(Ordering::Acquire);
 }

@@ -1,8 +1,8 @@
-//! How an entry of a series file becomes visible.
+//! The publication of an entry in a series file.
 //!
-//! Mirrors `SeriesWriter::append` in `file/writer.rs` with `write` and `publish` in `file/write_map.rs`. The
-//! bytes of an entry are words here, written relaxed, which promises as little as plain bytes do. A
-//! reader in another process reads through the kernel; this one has the acquire in its place.
+//! Mirrors `SeriesWriter::append` in `file/writer.rs` with `write` and `publish` in `file/write_map.rs`. The bytes of an entry
+//! are words here, stored relaxed, which orders as little as stores of plain bytes. A reader in another process reads
+//! through the kernel; the reader of this model uses an acquire load instead.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl File {
         let used = self.used.load(Ordering::Acquire) as usize;
         assert_eq!(used % ENTRY_WORDS, 0);
         let whole = self.words[..used].iter().all(|word| word.load(Ordering::Relaxed) == 1);
-        assert!(whole, "an entry is not whole");
+        assert!(whole, "an entry is incomplete");
     }
 }
 
@@ -68,7 +68,7 @@ fn an_entry_is_complete_once_used_covers_it() {
 }
 
 #[test]
-#[should_panic(expected = "an entry is not whole")]
+#[should_panic(expected = "an entry is incomplete")]
 fn storing_used_before_the_entry_shows_an_incomplete_entry() {
     append_and_read(|file, entry| {
         file.publish(entry, Ordering::Release);
@@ -77,7 +77,7 @@ fn storing_used_before_the_entry_shows_an_incomplete_entry() {
 }
 
 #[test]
-#[should_panic(expected = "an entry is not whole")]
+#[should_panic(expected = "an entry is incomplete")]
 fn storing_used_relaxed_shows_an_incomplete_entry() {
     append_and_read(|file, entry| {
         file.write(entry);

@@ -1,4 +1,4 @@
-//! The protocols where release is relaxed.
+//! The protocols with release replaced by relaxed.
 #![expect(clippy::duplicate_mod, reason = "the same source with other orderings")]
 
 #[path = "../../../src/store/gate.rs"]
@@ -9,7 +9,7 @@ pub(crate) mod owners;
 mod sync {
     pub(super) use loom::sync::atomic::AtomicU64;
 
-    /// Stands in for the enum: its names, with other meanings.
+    /// Replaces the enum: the same names with other orderings.
     #[expect(non_snake_case, non_upper_case_globals, reason = "named as in the enum")]
     pub(super) mod Ordering {
         use loom::sync::atomic::Ordering as Real;

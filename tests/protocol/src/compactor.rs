@@ -1,10 +1,12 @@
-//! The compactor: everything that ended goes into one archive.
+//! The compactor, which moves the files of ended processes into one archive.
 
 use crate::reader::Phase as Reading;
-use crate::state::{Archive, Broken, Config, Mistake, PID, Place, Set, State, Steps, Total, Who};
+use crate::state::{
+    Archive, Broken, Config, Location, Mistake, PID, Process, Set, State, Steps, Total,
+};
 use crate::worker::{Own, Python};
 
-/// What a compactor does next.
+/// The next action of a compactor.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) enum Phase {
     #[default]
@@ -13,21 +15,21 @@ pub(crate) enum Phase {
     Read,
     /// Unlinks the sources of the archive.
     Pending,
-    /// Asks whether the Python file in the directory is dead.
+    /// Proves that the writer of the Python file in the directory is dead.
     Prove,
-    /// Retires it.
+    /// Retires the file.
     Retire,
     /// Lists the directory and `retired/`.
     List,
-    /// Asks whether a file is dead; of a retired one, whether its grace period is over.
+    /// Proves that the writer of a file is dead, or checks the grace period of a retired file.
     Examine,
-    /// Asks whether the retired file is dead.
+    /// Proves that the writer of the retired file is dead.
     ProveAgain,
-    /// Reads what it absorbs.
+    /// Reads the files that it absorbs.
     Absorb,
     Verify,
     Commit,
-    /// Unlinks what it has absorbed.
+    /// Unlinks the absorbed files.
     Unlink,
 }
 
@@ -36,11 +38,11 @@ pub(crate) struct Compactor {
     phase: Phase,
     /// The lock file that it has locked.
     lock: u8,
-    /// Names that this phase still has to deal with, the lowest first.
+    /// Names that this phase still has to process, the lowest first.
     todo: Set,
     /// Listed sources that still exist.
     kept: Set,
-    /// What it absorbs.
+    /// Names of the files that it absorbs.
     chosen: Set,
     total: Total,
 }
@@ -61,7 +63,7 @@ impl Compactor {
 }
 
 pub(crate) fn steps(number: u8, state: &State, config: &Config, steps: &mut Steps<'_>) {
-    steps.who = Who::Compactor(number);
+    steps.process = Process::Compactor(number);
     Run { number, state: *state, config, steps }.run();
 }
 
@@ -73,7 +75,7 @@ struct Run<'a, 'b> {
 }
 
 impl Run<'_, '_> {
-    /// The first step pushed is the one that gets on with the work.
+    /// The first step is the one without failure.
     fn run(mut self) {
         let before = self.state;
         match self.compactor().phase {
@@ -111,8 +113,7 @@ impl Run<'_, '_> {
         self.config.makes(mistake)
     }
 
-    /// Takes the lock without waiting. An idle compactor has no state, so which of several starts
-    /// first makes no difference.
+    /// Takes the lock without waiting. Idle compactors have no state, so only the first one starts.
     fn idle(mut self) {
         let state = &self.state;
         let lock = state.lock_file;
@@ -177,7 +178,7 @@ impl Run<'_, '_> {
 
     fn retire(&mut self) {
         if let Some(inode) = self.state.pid_file(self.config) {
-            self.state.put(inode, Place::Retired);
+            self.state.put(inode, Location::Retired);
         }
         self.go(Phase::List);
         self.push("retires", Some(PID));
@@ -222,8 +223,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Whether the first of the two questions about a retired file keeps it where it is. A grace
-    /// period is over when no open that has found the old name is between its two steps.
+    /// Whether the first of the two checks keeps a retired file. The grace period is over when no process that has found
+    /// the old name is between the two steps of its open.
     fn waits(&self, inode: u8) -> bool {
         if self.makes(Mistake::ProofBeforeGrace) {
             !self.state.is_dead(inode, self.config)
@@ -307,7 +308,7 @@ impl Run<'_, '_> {
         self.state.archive = Archive { total: compactor.total, sources };
         for reader in &mut self.state.readers {
             if reader.phase != Reading::Idle {
-                // The number of the archive before is free again, and the next archive gets it.
+                // The inode number of the previous archive is free, and the next archive reuses it.
                 reader.moved = !(reader.moved && not_held);
             }
         }
@@ -341,8 +342,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// What is wrong after one more compaction of a directory where all workers have ended: the archive
-/// has everything then, and no file is left.
+/// The property that is violated after one more compaction when all workers have ended: the archive must have everything,
+/// and no file may be left.
 pub(crate) fn broken_at_the_end(state: &State, config: &Config) -> Option<Broken> {
     let own = &state.own[..usize::from(config.own)];
     let quiet = own.iter().all(|own| *own == Own::Dead)
@@ -354,13 +355,13 @@ pub(crate) fn broken_at_the_end(state: &State, config: &Config) -> Option<Broken
     }
     let (mut last, mut next) = (*state, Vec::new());
     loop {
-        steps(0, &last, config, &mut Steps { who: Who::Compactor(0), into: &mut next });
+        steps(0, &last, config, &mut Steps { process: Process::Compactor(0), into: &mut next });
         last = next.first()?.state;
         next.clear();
         if last.compactors[0].is_idle() {
             break;
         }
     }
-    let emptied = last.places.iter().all(|place| *place == Place::Nowhere);
+    let emptied = last.locations.iter().all(|location| *location == Location::Nowhere);
     last.broken(config).or_else(|| (!emptied).then_some(Broken::NotEmptied))
 }

@@ -1,4 +1,4 @@
-//! The protocol as it is, in several small directories.
+//! The protocol without mistakes, in several small directories.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ fn holds(name: &str, config: &Config) {
 
 #[test]
 fn own_files_are_counted_once() {
-    holds("two files of ours", &Config { own: 2, own_increments: 2, ..BASE });
+    holds("two own files", &Config { own: 2, own_increments: 2, ..BASE });
 }
 
 #[test]
@@ -36,12 +36,12 @@ fn a_pid_is_reused_at_any_moment() {
 #[test]
 fn a_pid_is_reused_beside_an_own_file() {
     let config = Config { pythons: 2, attempts: 1, ..BASE };
-    holds("a pid twice and a file of ours", &config);
+    holds("a pid twice and an own file", &config);
 }
 
 #[test]
 fn files_that_cannot_be_proven_read_or_unlinked_count_once() {
-    holds("failures, ours", &Config { own: 2, may_fail: true, ..BASE });
+    holds("failures, own", &Config { own: 2, may_fail: true, ..BASE });
     holds("failures, Python", &Config { own: 0, pythons: 2, may_fail: true, ..BASE });
     let config = Config { pythons: 1, may_fail: true, attempts: 1, ..BASE };
     holds("failures, both", &config);
@@ -50,7 +50,7 @@ fn files_that_cannot_be_proven_read_or_unlinked_count_once() {
 #[test]
 fn two_scrapes_run_beside_one_compactor() {
     let config = Config { readers: 2, own_increments: 2, attempts: 1, ..BASE };
-    holds("two readers, ours", &config);
+    holds("two readers, own", &config);
     let config = Config { own: 0, pythons: 1, readers: 2, attempts: 1, ..BASE };
     holds("two readers, Python", &config);
 }
@@ -64,7 +64,7 @@ fn two_compactors_run_beside_one_scrape() {
 #[test]
 fn a_compactor_whose_lock_file_was_removed_gives_up() {
     let config = Config { own: 2, compactors: 2, attempts: 1, lock_removed: true, ..BASE };
-    holds("lock file removed, ours", &config);
+    holds("lock file removed, own", &config);
     let config =
         Config { own: 0, pythons: 2, compactors: 2, readers: 0, lock_removed: true, ..BASE };
     holds("lock file removed, Python", &config);

@@ -1,25 +1,22 @@
-//! Compaction, checked in every state that workers, compactors and readers of one directory can
-//! reach.
+//! A model of compaction, checked in every state that workers, compactors and readers of one directory can reach.
 //!
-//! A step of a model is one system call on the directory, or the decision between two of them.
-//! Steps of all processes are interleaved in every way (`search.rs`), each process can end after
-//! each step, and a compactor or a scrape begins anew at any time and as often as it likes.
+//! A step is one system call on the directory, or the decision between two calls. The steps of all processes are
+//! interleaved in every way (`search.rs`). Each process can be killed after each step, and a compactor or a scrape can
+//! start again at any time, any number of times.
 //!
-//! What is checked (`Broken` in `state.rs`):
+//! The checked properties (`Broken` in `state.rs`):
 //!
-//! - A finished scrape has of each file at least what was counted in it before the scrape began,
-//!   and no more than at its end. From this follows that totals never go down: what a scrape has
-//!   was counted before it ended, so a scrape that begins later, by whomever, has it too.
-//! - In every state the archive and the files that it does not list hold each increment once. A
-//!   crash leaves the directory in one of these states.
-//! - The file of a worker that lives always has a name.
-//! - Once all workers have ended, one more compaction puts everything into the archive and leaves
-//!   no file.
+//! - A finished scrape has at least the increments that each file had before the scrape began, and no more than the file
+//!   has at the end of the scrape. So totals never decrease: the increments in a scrape were recorded before its end, so
+//!   a scrape that begins later, by any reader, has them too.
+//! - In every state, the archive and the files that it does not list have each increment once. A crash leaves the
+//!   directory in one of these states.
+//! - The file of a living worker always has a name.
+//! - When all workers have ended, one more compaction moves everything into the archive and leaves no file.
 //!
-//! `correct.rs` has the protocol, `mistakes.rs` the same with one step made wrong, where the check
-//! must find what breaks. Inode numbers stand for files held open: one that a reader has read in
-//! the same attempt is not given to another file, as only a commit lets a file go, and a commit
-//! starts the attempt over.
+//! `correct.rs` runs the protocol. `mistakes.rs` runs it with one mistake, and asserts which property is violated. Inode
+//! numbers represent open files: the number of a file that a reader has read in the current attempt is not reused, as
+//! only a commit releases a file, and a commit restarts the attempt.
 #![cfg(test)]
 #![forbid(unsafe_code)]
 

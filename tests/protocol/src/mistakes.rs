@@ -1,9 +1,9 @@
-//! The protocol with one step made wrong: what breaks, by the fewest steps.
+//! The protocol with one mistake: the violated property, and the shortest sequence of steps to it.
 
 use crate::search::search;
 use crate::state::{BASE, Broken, Config, Mistake};
 
-/// Checks that `mistake` is found, and prints how it breaks.
+/// Asserts that `mistake` violates the property `broken`; prints the steps.
 #[track_caller]
 fn breaks(mistake: Mistake, config: &Config, broken: Broken) {
     let config = Config { mistake: Some(mistake), ..*config };
@@ -12,7 +12,7 @@ fn breaks(mistake: Mistake, config: &Config, broken: Broken) {
     assert_eq!(violation.broken, broken, "{}", violation.trace);
 }
 
-/// One file of ours.
+/// One own file.
 const OWN: Config = BASE;
 
 /// Two processes with one pid.
@@ -112,7 +112,7 @@ fn a_lock_file_that_is_not_verified_loses_counts() {
     breaks(Mistake::LockNotVerified, &config, Broken::Lost);
 }
 
-/// A limit of the protocol: no step verifies the lock file and commits at once.
+/// A limit of a protocol with a lock file: no system call verifies the lock file and commits in one step.
 #[test]
 fn a_lock_file_removed_just_before_the_commit_loses_counts() {
     let config = Config { own: 2, compactors: 2, readers: 0, lock_removed: true, ..OWN };

@@ -1,19 +1,21 @@
-//! A scrape. It takes no lock until its attempts are used up.
+//! A scrape, which takes no lock until its attempts are used up.
 
-use crate::state::{Broken, Config, Mistake, PID, PID_AGAIN, Place, Set, State, Steps, Total, Who};
+use crate::state::{
+    Broken, Config, Location, Mistake, PID, PID_AGAIN, Process, Set, State, Steps, Total,
+};
 
-/// What a reader does next.
+/// The next action of a reader.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) enum Phase {
     #[default]
     Idle,
-    /// Takes the lock, shared.
+    /// Takes the shared lock.
     Lock,
     /// Opens the archive.
     Archive,
     /// Lists the directory.
     List,
-    /// Opens and reads what it has listed.
+    /// Opens and reads the listed files.
     Main,
     ListRetired,
     Retired,
@@ -24,22 +26,22 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Reader {
     pub(crate) phase: Phase,
-    /// Whether the path of the archive leads to another one than this reader has open.
+    /// Whether the path of the archive names another archive than the one that this reader has open.
     pub(crate) moved: bool,
     attempt: u8,
     /// The lock file that it has locked.
     lock: Option<u8>,
-    /// Names that a slow listing has not come to yet.
+    /// Names that a slow listing has not reached yet.
     unlisted: Set,
-    /// Names that are listed and still to be read.
+    /// Names that are listed and not yet read.
     names: Set,
-    /// The inode that the pid had when the listing came to it.
+    /// The inode of the pid when the listing reached it.
     pid_inode: Option<u8>,
     /// Inodes read in the directory.
     read: Set,
-    /// Names that the archive has.
+    /// Names that the archive lists.
     skipped: Set,
-    /// What was counted when the scrape began.
+    /// The recorded increments when the scrape began.
     before: Total,
     total: Total,
 }
@@ -51,7 +53,7 @@ impl Reader {
 }
 
 pub(crate) fn steps(number: u8, state: &State, config: &Config, steps: &mut Steps<'_>) {
-    steps.who = Who::Reader(number);
+    steps.process = Process::Reader(number);
     let mut scrape = Scrape { number, state: *state, config, steps };
     match scrape.reader().phase {
         Phase::Idle | Phase::Archive => scrape.open_archive(),
@@ -82,7 +84,7 @@ impl Scrape<'_, '_> {
         self.config.makes(mistake)
     }
 
-    /// An idle reader has no state, so which of several begins first makes no difference.
+    /// Idle readers have no state, so only the first one starts.
     fn open_archive(mut self) {
         if self.reader().phase == Phase::Idle {
             let before = &self.state.readers[..usize::from(self.number)];
@@ -111,7 +113,7 @@ impl Scrape<'_, '_> {
             let reader = self.reader();
             reader.lock = Some(lock);
             reader.phase = Phase::Archive;
-            self.push("takes the lock, shared", None);
+            self.push("takes the shared lock", None);
         }
     }
 
@@ -140,7 +142,7 @@ impl Scrape<'_, '_> {
         self.push(if main { "lists the directory" } else { "lists `retired/`" }, None);
     }
 
-    /// The listing comes to each name at some moment, and has it if it exists at that moment.
+    /// The listing reaches each name at some moment, and contains it if it exists at that moment.
     fn list_slowly(mut self) {
         let (before, present) = (self.state, self.present());
         let pid_inode = before.pid_file(self.config);
@@ -199,11 +201,11 @@ impl Scrape<'_, '_> {
         let before = self.state;
         let once = !self.makes(Mistake::NoCountingOnce);
         let main = self.reader().phase == Phase::Main;
-        let place = if main { Place::Main } else { Place::Retired };
+        let location = if main { Location::Main } else { Location::Retired };
         for name in self.reader().names.iter() {
             self.state = before;
             let inode = if name >= PID_AGAIN { before.pid_file(self.config) } else { Some(name) };
-            let inode = inode.filter(|&inode| before.place(inode) == place);
+            let inode = inode.filter(|&inode| before.location(inode) == location);
             let reader = self.reader();
             reader.names.remove(name);
             let does = match inode {
@@ -235,12 +237,12 @@ impl Scrape<'_, '_> {
             *reader = Reader { before: reader.before, lock: reader.lock, ..Reader::default() };
             reader.phase = if used_up && !locked { Phase::Lock } else { Phase::Archive };
             reader.attempt = if used_up { config.attempts - 1 } else { config.attempts.min(1) };
-            self.push("sees that the archive has moved and starts over", None);
+            self.push("sees that the archive was replaced and starts over", None);
             return;
         }
         let mut total = reader.total;
         if last {
-            // A Python file read in the directory has its pid for a name, which is not listed.
+            // The name of a Python file read in the directory is its pid, which is not listed as a source.
             for inode in archive.sources.iter() {
                 if inode < config.own || !reader.read.has(inode) {
                     total.clear(inode);

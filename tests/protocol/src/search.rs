@@ -1,22 +1,22 @@
-//! Every state that can be reached, the nearest first.
+//! Breadth-first search of all reachable states.
 
 use std::hash::{Hash, Hasher};
 
-use crate::state::{Broken, Config, Mistake, Next, State, Steps, Who};
+use crate::state::{Broken, Config, Mistake, Next, Process, State, Steps};
 use crate::worker::Python;
 use crate::{compactor, reader, worker};
 
-/// Twice what the largest model here has.
+/// Twice the number of states of the largest model.
 const MAX_STATES: usize = 4_000_000;
 
-/// What went wrong, and the fewest steps to it.
+/// A violated property, and the shortest sequence of steps to it.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) broken: Broken,
     pub(crate) trace: String,
 }
 
-/// Goes through all states. Gives their number.
+/// Visits all states; returns their number.
 pub(crate) fn search(config: &Config) -> Result<usize, Violation> {
     let python = Python::None { to_come: config.pythons };
     let first = State { python, ..State::default() };
@@ -43,7 +43,7 @@ pub(crate) fn search(config: &Config) -> Result<usize, Violation> {
 }
 
 fn successors(state: &State, config: &Config, next: &mut Vec<Next>) {
-    let mut steps = Steps { who: Who::Somebody, into: next };
+    let mut steps = Steps { process: Process::Other, into: next };
     for number in 0..config.own {
         worker::own_steps(number, state, config, &mut steps);
     }
@@ -57,18 +57,17 @@ fn successors(state: &State, config: &Config, next: &mut Vec<Next>) {
     let verified = state.compactors.iter().any(|compactor| compactor.has_verified());
     let may_remove = !verified || config.makes(Mistake::LockRemovedAfterVerification);
     if config.lock_removed && state.lock_file == 0 && may_remove {
-        steps.who = Who::Somebody;
+        steps.process = Process::Other;
         let state = State { lock_file: 1, ..*state };
-        steps.push("removes the lock file and creates another one", None, state);
+        steps.push("replaces the lock file", None, state);
     }
 }
 
-/// States in the order in which they were found, with the one that each was found from, and a table
-/// to find them in.
+/// States in the order of their discovery, the predecessor of each, and a hash table of them.
 struct States {
     list: Vec<State>,
     from: Vec<u32>,
-    /// Open addressing: numbers of states plus one.
+    /// Open addressing; a slot holds the index of a state plus one.
     table: Vec<u32>,
 }
 
@@ -94,7 +93,7 @@ impl States {
         true
     }
 
-    /// Where the state is, or would be.
+    /// The slot of a state, or the slot where it would be inserted.
     fn slot(&self, state: &State) -> usize {
         let mut hasher = WordHasher(0);
         state.hash(&mut hasher);
@@ -117,7 +116,7 @@ impl States {
         }
     }
 
-    /// The steps from the first state to the one at `last`.
+    /// The steps from the first state to the one with index `last`.
     fn trace(&self, last: usize, config: &Config) -> String {
         let mut path = vec![last];
         while path[path.len() - 1] != 0 {
@@ -135,7 +134,7 @@ impl States {
     }
 }
 
-/// Multiplies and rotates. States are small and no attacker chooses them.
+/// A fast hash for small states that are not chosen by an attacker.
 struct WordHasher(u64);
 
 impl Hasher for WordHasher {

@@ -1,4 +1,4 @@
-//! The directory and the processes around it, in few bytes.
+//! The state of the directory and of all processes, in few bytes.
 
 use std::fmt;
 
@@ -6,19 +6,18 @@ use crate::compactor::Compactor;
 use crate::reader::Reader;
 use crate::worker::{Own, Python};
 
-/// Files there can be, each an inode. The first are of our writers, the others of the Python
+/// Number of files, each of which is an inode. The first ones belong to multiprom's writers, the others to the Python
 /// client.
 pub(crate) const MAX_INODES: u8 = 4;
 
-/// The name of the Python worker's file in the directory: its pid. A bit beyond those of unique
-/// names.
+/// The name of the Python worker's file in the directory, which is its pid. It follows the numbers of unique names.
 pub(crate) const PID: u8 = 7;
 
-/// The same name in one listing again, where a file of that name went and another came meanwhile.
+/// The same name a second time in one listing: the file was removed and another one was created meanwhile.
 pub(crate) const PID_AGAIN: u8 = 6;
 
-/// A set of names, or of inodes. Names other than the pid belong to one inode for ever and have its
-/// number: of ours the name in the directory, of a Python file the one in `retired/`.
+/// A set of names or inodes. A name other than the pid belongs to one inode only and has its number: for multiprom's
+/// files the name in the directory, for Python files the name in `retired/`.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Set(u8);
 
@@ -64,7 +63,7 @@ impl FromIterator<u8> for Set {
     }
 }
 
-/// A total that tells how much of each inode is in it: four bits each.
+/// A total with the increments of each inode, four bits per inode.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Total(u16);
 
@@ -87,15 +86,15 @@ impl Total {
         self.0 &= !(0xf << (4 * inode));
     }
 
-    /// Whether each inode has at least as much as in `other`.
+    /// Whether each inode has at least as many increments as in `other`.
     pub(crate) fn covers(self, other: Self) -> bool {
         (0..MAX_INODES).all(|inode| self.of(inode) >= other.of(inode))
     }
 }
 
-/// Where the name of an inode is.
+/// The directory that has the name of an inode.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     #[default]
     Nowhere,
     Main,
@@ -110,11 +109,11 @@ pub(crate) struct Archive {
 
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct State {
-    /// What was counted in each inode, also after its last name is gone.
+    /// The increments of each inode, also after its last name was removed.
     pub(crate) counted: Total,
-    pub(crate) places: [Place; MAX_INODES as usize],
+    pub(crate) locations: [Location; MAX_INODES as usize],
     pub(crate) archive: Archive,
-    /// Which inode has the name of the lock file. 1 once somebody has removed the first one.
+    /// The inode of the lock file: 1 after the first one was removed.
     pub(crate) lock_file: u8,
     pub(crate) own: [Own; 2],
     pub(crate) python: Python,
@@ -122,28 +121,28 @@ pub(crate) struct State {
     pub(crate) readers: [Reader; 2],
 }
 
-/// How large a model is, and what is wrong in it.
+/// The size of a model, and its mistake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     pub(crate) own: u8,
     pub(crate) own_increments: u8,
-    /// Processes with one pid, one after the other.
+    /// Number of processes with one pid, one after the other.
     pub(crate) pythons: u8,
     pub(crate) python_increments: u8,
     pub(crate) compactors: u8,
     pub(crate) readers: u8,
-    /// Attempts of a scrape before it takes the compactors' lock.
+    /// Number of attempts of a scrape before it takes the compactors' lock.
     pub(crate) attempts: u8,
-    /// Files come and go while a directory is listed; otherwise listing is one step.
+    /// Whether files are created and removed while a directory is listed. Otherwise listing is one step.
     pub(crate) slow_listing: bool,
-    /// A file may be left out, as one that cannot be proven dead or read, or unlinked.
+    /// Whether a proof of death, a read or an unlink can fail.
     pub(crate) may_fail: bool,
-    /// Somebody removes the lock file.
+    /// Whether the lock file is removed.
     pub(crate) lock_removed: bool,
     pub(crate) mistake: Option<Mistake>,
 }
 
-/// A file of ours, a compactor and a reader.
+/// One file of multiprom, one compactor and one reader.
 pub(crate) const BASE: Config = Config {
     own: 1,
     own_increments: 1,
@@ -166,21 +165,21 @@ impl Config {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mistake {
-    /// Sources are unlinked before the archive that has them is published.
+    /// Sources are unlinked before the archive that contains them is published.
     UnlinkBeforePublish,
-    /// A Python file is not retired but archived by its pid.
+    /// A Python file is not retired but archived under its pid.
     ReusableName,
-    /// A reader does not look whether the archive has moved.
+    /// A reader does not check whether the archive was replaced.
     NoSecondLook,
     /// A reader reads the archive once, after the files.
     ArchiveLast,
-    /// A reader compares inode numbers of archives that it does not hold open.
+    /// A reader compares inode numbers of archives without holding them open.
     ArchiveNotHeld,
-    /// A reader that gives up retrying accepts what it has.
+    /// A reader whose attempts are used up accepts its result without the lock.
     NoLockAtLast,
     NoCompactorLock,
     NoGracePeriod,
-    /// Nobody asks again whether a retired file is dead.
+    /// A retired file is not proven dead again.
     NoSecondProof,
     /// The second proof is taken before the grace period is over.
     ProofBeforeGrace,
@@ -188,10 +187,10 @@ pub(crate) enum Mistake {
     RetiredFirst,
     /// A reader counts an inode under each of its names.
     NoCountingOnce,
-    /// A reader opens a name as often as a listing has it.
+    /// A reader opens a name as often as it is listed.
     NamesTwice,
     SourcesNotListed,
-    /// Sources of the archive before are neither unlinked nor listed again.
+    /// Sources of the previous archive are neither unlinked nor listed again.
     PendingDropped,
     /// Sources that could not be unlinked are not listed again.
     FailedUnlinkDropped,
@@ -202,45 +201,45 @@ pub(crate) enum Mistake {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Broken {
-    /// A scrape lacks what was counted before it began.
+    /// A scrape lacks increments that were recorded before it began.
     Missed,
-    /// A scrape has more than was counted.
+    /// A scrape has more increments than were recorded.
     Exceeded,
     /// The archive and the files that it does not list lack increments.
     Lost,
-    /// The archive and the files that it does not list have increments twice.
+    /// The archive and the files that it does not list have an increment twice.
     Twice,
-    /// A worker that lives counts in a file without a name.
+    /// A living worker records into a file without a name.
     Unlinked,
     /// A compaction after the end of all workers leaves files.
     NotEmptied,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Who {
+pub(crate) enum Process {
     Own(u8),
     Python,
     Compactor(u8),
     Reader(u8),
-    Somebody,
+    Other,
 }
 
-/// One step, for people.
+/// The description of one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) who: Who,
+    pub(crate) process: Process,
     pub(crate) does: &'static str,
     pub(crate) name: Option<u8>,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.who {
-            Who::Own(number) => write!(f, "worker {number} of ours")?,
-            Who::Python => write!(f, "Python worker with pid p")?,
-            Who::Compactor(number) => write!(f, "compactor {number}")?,
-            Who::Reader(number) => write!(f, "reader {number}")?,
-            Who::Somebody => write!(f, "somebody")?,
+        match self.process {
+            Process::Own(number) => write!(f, "worker {number}")?,
+            Process::Python => write!(f, "Python worker with pid p")?,
+            Process::Compactor(number) => write!(f, "compactor {number}")?,
+            Process::Reader(number) => write!(f, "reader {number}")?,
+            Process::Other => write!(f, "another process")?,
         }
         write!(f, " {}", self.does)?;
         match self.name {
@@ -251,7 +250,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What can come after a state.
+/// A successor of a state.
 #[derive(Debug)]
 pub(crate) struct Next {
     pub(crate) step: Step,
@@ -259,9 +258,9 @@ pub(crate) struct Next {
     pub(crate) broken: Option<Broken>,
 }
 
-/// Collects what one process can do in a state.
+/// Collects the possible steps of one process in a state.
 pub(crate) struct Steps<'a> {
-    pub(crate) who: Who,
+    pub(crate) process: Process,
     pub(crate) into: &'a mut Vec<Next>,
 }
 
@@ -277,42 +276,42 @@ impl Steps<'_> {
         state: State,
         broken: Option<Broken>,
     ) {
-        self.into.push(Next { step: Step { who: self.who, does, name }, state, broken });
+        self.into.push(Next { step: Step { process: self.process, does, name }, state, broken });
     }
 }
 
 impl State {
-    pub(crate) fn place(&self, inode: u8) -> Place {
-        self.places[usize::from(inode)]
+    pub(crate) fn location(&self, inode: u8) -> Location {
+        self.locations[usize::from(inode)]
     }
 
-    pub(crate) fn put(&mut self, inode: u8, place: Place) {
-        self.places[usize::from(inode)] = place;
+    pub(crate) fn put(&mut self, inode: u8, location: Location) {
+        self.locations[usize::from(inode)] = location;
     }
 
-    /// The inode that the pid names.
+    /// The inode whose name is the pid.
     pub(crate) fn pid_file(&self, config: &Config) -> Option<u8> {
-        (config.own..MAX_INODES).find(|&inode| self.place(inode) == Place::Main)
+        (config.own..MAX_INODES).find(|&inode| self.location(inode) == Location::Main)
     }
 
     pub(crate) fn main_names(&self, config: &Config) -> Set {
-        let own = (0..config.own).filter(|&inode| self.place(inode) == Place::Main);
+        let own = (0..config.own).filter(|&inode| self.location(inode) == Location::Main);
         own.chain(self.pid_file(config).map(|_| PID)).collect()
     }
 
     pub(crate) fn retired_names(&self) -> Set {
-        (0..MAX_INODES).filter(|&inode| self.place(inode) == Place::Retired).collect()
+        (0..MAX_INODES).filter(|&inode| self.location(inode) == Location::Retired).collect()
     }
 
     pub(crate) fn unlink(&mut self, name: u8, config: &Config) {
         let inode = if name == PID { self.pid_file(config) } else { Some(name) };
         if let Some(inode) = inode {
-            self.put(inode, Place::Nowhere);
+            self.put(inode, Location::Nowhere);
         }
     }
 
-    /// Whether a lease would be granted: nobody has the file open for writing. Our writers hold it
-    /// open and locked until they end, so for their files this stands for both proofs.
+    /// Whether a lease would be granted, as no process has the file open for writing. Multiprom's writers keep their files
+    /// open and locked until they end, so for their files this represents both proofs.
     pub(crate) fn is_dead(&self, inode: u8, config: &Config) -> bool {
         if inode < config.own {
             !self.own[usize::from(inode)].lives()
@@ -321,16 +320,16 @@ impl State {
         }
     }
 
-    /// What holds in every state.
+    /// The property that this state violates.
     pub(crate) fn broken(&self, config: &Config) -> Option<Broken> {
         let mut total = self.archive.total;
         for inode in 0..MAX_INODES {
-            let place = self.place(inode);
-            if place == Place::Nowhere && !self.is_dead(inode, config) {
+            let location = self.location(inode);
+            if location == Location::Nowhere && !self.is_dead(inode, config) {
                 return Some(Broken::Unlinked);
             }
-            let name = if inode >= config.own && place == Place::Main { PID } else { inode };
-            if place != Place::Nowhere && !self.archive.sources.has(name) {
+            let name = if inode >= config.own && location == Location::Main { PID } else { inode };
+            if location != Location::Nowhere && !self.archive.sources.has(name) {
                 total.add(inode, self.counted.of(inode));
             }
         }

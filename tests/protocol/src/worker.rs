@@ -1,13 +1,13 @@
-//! Workers: each counts in its file and ends at any moment.
+//! Workers: each increments its file, and can end at any moment.
 
-use crate::state::{Config, Place, State, Steps, Who};
+use crate::state::{Config, Location, Process, State, Steps};
 
-/// One of our writers. Its file is born with its name, locked and open, in one step; lock and
-/// descriptor go together when it ends. The field says how much it still counts.
+/// A writer of multiprom. Its file is created with its name, locked and open, in one step; lock and descriptor are
+/// released together at its end. The field is the number of remaining increments.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) enum Own {
     #[default]
-    Unborn,
+    NotStarted,
     Alive(u8),
     Dead,
 }
@@ -18,15 +18,14 @@ impl Own {
     }
 }
 
-/// The process that has the pid, and how many are still to come. It resumes the file that the pid
-/// names, or creates it. Opening takes two steps: the name is found, then the inode is open for
-/// writing.
+/// The process with the pid, and the number of processes that follow it. It resumes the file whose name is the pid, or
+/// creates it. Opening takes two steps: the name is found, then the inode is open for writing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Python {
     None {
         to_come: u8,
     },
-    /// Nobody can see this yet.
+    /// No other process can observe this yet.
     Found {
         inode: u8,
         to_come: u8,
@@ -55,13 +54,13 @@ impl Python {
 }
 
 pub(crate) fn own_steps(number: u8, state: &State, config: &Config, steps: &mut Steps<'_>) {
-    steps.who = Who::Own(number);
+    steps.process = Process::Own(number);
     let mut next = *state;
     let own = &mut next.own[usize::from(number)];
     match *own {
-        Own::Unborn => {
+        Own::NotStarted => {
             *own = Own::Alive(config.own_increments);
-            next.put(number, Place::Main);
+            next.put(number, Location::Main);
             steps.push("creates", Some(number), next);
         }
         Own::Alive(left) => {
@@ -78,17 +77,17 @@ pub(crate) fn own_steps(number: u8, state: &State, config: &Config, steps: &mut 
 }
 
 pub(crate) fn python_steps(state: &State, config: &Config, steps: &mut Steps<'_>) {
-    steps.who = Who::Python;
+    steps.process = Process::Python;
     let mut next = *state;
     match state.python {
         Python::None { to_come: 0 } => (),
         Python::None { to_come } => {
             let (inode, does) = match state.pid_file(config) {
                 Some(inode) => (inode, "starts and finds its name at inode"),
-                // Each process creates one file at most, so this number was not used before.
+                // Each process creates at most one file, so this number is new.
                 None => (config.own + to_come - 1, "starts and creates its name at inode"),
             };
-            next.put(inode, Place::Main);
+            next.put(inode, Location::Main);
             next.python = Python::Found { inode, to_come: to_come - 1 };
             steps.push(does, Some(inode), next);
         }

@@ -1,4 +1,4 @@
-"""GET /pid answers with the id of the worker that handles it, /items/ID with ok, and /fail fails."""
+"""GET /pid returns the pid of the worker, /items/ID returns ok, and /fail raises an exception."""
 
 import os
 

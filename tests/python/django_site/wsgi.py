@@ -1,4 +1,4 @@
-"""Run with gunicorn from this directory, as wsgi:application."""
+"""Run it with gunicorn from this directory, as wsgi:application."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Does jobs and counts them."""
+"""Runs jobs and counts them."""
 
 from django.core.management.base import BaseCommand
 

@@ -1,64 +1,22 @@
-//! `serve` over HTTP, with good clients and bad ones.
+//! Requests to `serve`: paths, formats, compression, selection by name, invalid requests.
 
-use std::fs;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
+use multiprom::parse::{OwnedFamily, Parser};
 use multiprom::{Backend, Counter, Registry};
 
-use multiprom::parse::{Family, Parser};
-
-use crate::support::http::{Connection, scrape, sum_of};
-use crate::support::process::{PATIENCE, Running, Unread, run, signal};
-use crate::support::{TestDir, example, multiprom, output_of, root, skip, wait_for};
+use super::Served;
+use crate::support::http::{scrape, sum_of};
+use crate::support::skip;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The header that Prometheus 3 sends.
 const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
     application/openmetrics-text;version=0.0.1;q=0.5,\
     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-
-/// A server of a directory in which 5 jobs were counted.
-struct Served {
-    dir: TestDir,
-    server: Running,
-    url: String,
-}
-
-impl Served {
-    fn start(name: &str, flags: &[&str]) -> Served {
-        let dir = TestDir::new(name);
-        output_of(example("test-counting").arg(dir.path()).arg("5"));
-        let mut command = multiprom();
-        command.args(["serve", "--dir"]).arg(dir.path());
-        let mut server = Running::start(command.args(["--listen", "127.0.0.1:0"]).args(flags));
-        let url = server.url();
-        Served { dir, server, url }
-    }
-
-    fn connect(&self) -> Connection {
-        Connection::open(&self.url).unwrap()
-    }
-
-    fn stop(self) {
-        stop(self.server);
-    }
-}
-
-/// Ends a server by SIGTERM, which must be good, quick, and say nothing more.
-fn stop(server: Running) {
-    let start = Instant::now();
-    server.signal("TERM");
-    let output = server.end();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(start.elapsed().as_secs_f64() < 2.0, "stopped after {:?}", start.elapsed());
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(output.stdout.is_empty());
-}
 
 #[test]
 fn one_connection_serves_many_requests_of_every_kind() {
@@ -67,7 +25,7 @@ fn one_connection_serves_many_requests_of_every_kind() {
     let answer = connection.request("GET", "/metrics", "");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
     assert!(answer.body.contains("\njobs_total 5\n"));
-    // But for the digits of free space.
+    // The number of digits of the free space may differ.
     let len = answer.body.len();
     let head = connection.request("HEAD", "/metrics", "");
     assert_eq!((head.status, head.header("content-type")), (200, Some(TEXT)));
@@ -92,7 +50,7 @@ fn one_connection_serves_many_requests_of_every_kind() {
 }
 
 #[test]
-fn each_scrape_shows_what_was_recorded_before_it() {
+fn each_scrape_includes_everything_recorded_before_it() {
     let served = Served::start("fresh", &[]);
     let backend = Backend::directory(served.dir.path()).unwrap();
     let registry = Registry::builder().backend(backend).build().unwrap();
@@ -107,7 +65,7 @@ fn each_scrape_shows_what_was_recorded_before_it() {
 }
 
 #[test]
-fn the_accept_header_picks_the_format() {
+fn the_accept_header_selects_the_format() {
     let served = Served::start("accept", &[]);
     let mut connection = served.connect();
     let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
@@ -154,7 +112,7 @@ fn the_accept_header_picks_the_format() {
 }
 
 #[test]
-fn protobuf_is_served_to_those_who_ask_for_it() {
+fn protobuf_is_served_on_request() {
     let served = Served::start("protobuf", &[]);
     let mut connection = served.connect();
     let media_type = "application/vnd.google.protobuf";
@@ -169,7 +127,7 @@ fn protobuf_is_served_to_those_who_ask_for_it() {
 }
 
 #[test]
-fn bodies_are_compressed_as_the_scraper_accepts() {
+fn the_accept_encoding_header_selects_the_compression() {
     let served = Served::start("compressed", &["--compact", "off"]);
     let mut connection = served.connect();
     let plain = connection.request("GET", "/metrics", "");
@@ -190,18 +148,18 @@ fn bodies_are_compressed_as_the_scraper_accepts() {
         assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
         let head = connection.request("HEAD", "/metrics", &header);
         let len: usize = head.header("content-length").unwrap().parse().unwrap();
-        // But for the digits of free space.
+        // The number of digits of the free space may differ.
         assert!(len.abs_diff(answer.bytes.len()) < 128, "{accept}: {len}");
         let Some(tool) = coding else {
             assert_eq!(merged(&answer.body), merged(&plain.body));
             continue;
         };
         assert!(answer.bytes.len() * 2 < plain.body.len());
-        if let Some(body) = unpacked(tool, &answer.bytes) {
+        if let Some(body) = decompressed(tool, &answer.bytes) {
             assert_eq!(merged(&body), merged(&plain.body));
         }
     }
-    // What is small stays as it is, unless that is refused.
+    // A small body is not compressed, unless the request refuses `identity`.
     for (accept, coding) in [("gzip", None), ("gzip, identity;q=0", Some("gzip"))] {
         let header = format!("Accept-Encoding: {accept}\r\n");
         let answer = connection.request("GET", "/metrics?name[]=jobs_total", &header);
@@ -210,8 +168,8 @@ fn bodies_are_compressed_as_the_scraper_accepts() {
     served.stop();
 }
 
-/// What the command of a coding makes of a body.
-fn unpacked(tool: &str, bytes: &[u8]) -> Option<String> {
+/// The body, decompressed by the command of its coding.
+fn decompressed(tool: &str, bytes: &[u8]) -> Option<String> {
     let mut command = Command::new(tool);
     command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
     let Ok(mut child) = command.spawn() else {
@@ -228,7 +186,7 @@ fn unpacked(tool: &str, bytes: &[u8]) -> Option<String> {
 }
 
 #[test]
-fn a_query_picks_samples_by_their_names() {
+fn a_query_selects_samples_by_name() {
     let served = Served::start("names", &[]);
     let mut connection = served.connect();
     let mut names = |query: &str| {
@@ -256,7 +214,7 @@ fn a_query_picks_samples_by_their_names() {
 }
 
 #[test]
-fn a_query_picks_samples_in_every_format_and_coding() {
+fn a_query_selects_samples_in_every_format_and_coding() {
     let served = Served::start("names-formats", &[]);
     let mut connection = served.connect();
     let query = "/metrics?name[]=jobs_total&name[]=job_size_bytes_bucket";
@@ -264,7 +222,7 @@ fn a_query_picks_samples_in_every_format_and_coding() {
     let answer = connection.request("GET", query, openmetrics);
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let families = Parser::openmetrics(answer.body.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let names = |families: &[Family]| -> Vec<String> {
+    let names = |families: &[OwnedFamily]| -> Vec<String> {
         families.iter().map(|family| family.name.clone()).collect()
     };
     let wanted = ["job_size_bytes", "jobs"];
@@ -278,7 +236,7 @@ fn a_query_picks_samples_in_every_format_and_coding() {
     let mut found = names(&families.unwrap());
     found.sort();
     assert_eq!(found, wanted);
-    // No family at all is a page too.
+    // An exposition may have no family.
     let answer = connection.request("GET", "/metrics?name[]=none", openmetrics);
     assert_eq!((answer.status, answer.body.as_str()), (200, "# EOF\n"));
     let answer = connection.request("GET", "/metrics?name[]=none", proto);
@@ -287,7 +245,7 @@ fn a_query_picks_samples_in_every_format_and_coding() {
         let header = format!("{openmetrics}Accept-Encoding: {coding}, identity;q=0\r\n");
         let answer = connection.request("GET", query, &header);
         assert_eq!(answer.header("content-encoding"), Some(coding));
-        if let Some(body) = unpacked(coding, &answer.bytes) {
+        if let Some(body) = decompressed(coding, &answer.bytes) {
             assert!(body.contains("\njobs_total 5.0\n") && body.ends_with("\n# EOF\n"), "{body}");
             assert!(!body.contains("job_size_bytes_sum"), "{body}");
         }
@@ -300,7 +258,7 @@ fn a_query_picks_samples_in_every_format_and_coding() {
 }
 
 #[test]
-fn broken_requests_cost_their_connection_and_nothing_else() {
+fn invalid_requests_affect_only_their_connection() {
     let served = Served::start("broken", &[]);
     let huge = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
@@ -316,11 +274,11 @@ fn broken_requests_cost_their_connection_and_nothing_else() {
     ];
     for bytes in broken {
         let mut connection = served.connect();
-        // The server may close before all is sent.
+        // The server may close the connection before everything is sent.
         let sent = connection.send(bytes);
         if let (Ok(()), Ok(answer)) = (sent, connection.answer(false)) {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
-            assert!((400..600).contains(&answer.status), "{shown} gave {}", answer.status);
+            assert!((400..600).contains(&answer.status), "{shown}: {}", answer.status);
         }
     }
     for accept in [&b"\xff\xfe\x80"[..], &b"a".repeat(15 * 1024), &b",;=\"".repeat(3840)] {
@@ -337,13 +295,13 @@ fn broken_requests_cost_their_connection_and_nothing_else() {
     served.stop();
 }
 
-/// An exposition without what the exporter tells of itself, which changes from one moment to the next.
+/// The lines of an exposition without the exporter's own metrics, whose values change.
 fn merged(body: &str) -> Vec<&str> {
     body.lines().filter(|line| !line.contains("multiprom_")).collect()
 }
 
 #[test]
-fn several_scrapes_at_once_all_see_the_same() {
+fn simultaneous_scrapes_return_the_same_metrics() {
     let served = Served::start("parallel", &[]);
     let first = scrape(&served.url);
     std::thread::scope(|scope| {
@@ -361,249 +319,11 @@ fn several_scrapes_at_once_all_see_the_same() {
 }
 
 #[test]
-fn connections_that_are_open_do_not_hold_up_the_end() {
-    let served = Served::start("open", &[]);
-    let mut idle = served.connect();
-    assert_eq!(idle.request("GET", "/metrics", "").status, 200);
-    let mut silent = served.connect();
-    let mut half = served.connect();
-    half.send(b"GET /metrics HT").unwrap();
-    // The server accepts in order: when this is answered, it has accepted the others.
-    assert_eq!(served.connect().request("GET", "/-/healthy", "").status, 200);
-    served.stop();
-    assert!(idle.is_closed() && silent.is_closed() && half.is_closed());
-}
-
-#[test]
-fn a_unix_socket_serves_and_is_removed() {
-    let dir = TestDir::new("unix");
-    output_of(example("test-counting").arg(dir.path()).arg("5"));
-    let socket = dir.path().join("metrics.sock");
-    let listen = format!("unix:{}", socket.display());
-    let start = || {
-        let mut command = multiprom();
-        command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
-        Running::start(&mut command)
-    };
-    let mut server = start();
-    assert_eq!(server.url(), listen);
-    let mut connection = Connection::open(&listen).unwrap();
-    let body = connection.request("GET", "/metrics", "").body;
-    assert_eq!(sum_of(&body, "jobs_total"), 5.0);
-
-    let refused = start().end();
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert_eq!(connection.request("GET", "/-/healthy", "").status, 200);
-    stop(server);
-    assert!(!socket.exists());
-
-    // A socket that was left behind by a server that was killed is taken over; a file is not.
-    let mut killed = start();
-    killed.url();
-    killed.signal("KILL");
-    killed.wait();
-    assert!(socket.exists());
-    let mut server = start();
-    server.url();
-    stop(server);
-    fs::write(&socket, "a file").unwrap();
-    assert_eq!(start().end().status.code(), Some(1));
-    assert_eq!(fs::read_to_string(&socket).unwrap(), "a file");
-}
-
-#[test]
-fn a_server_that_ends_leaves_the_socket_of_its_successor() {
-    let dir = TestDir::new("successor");
-    let socket = dir.path().join("metrics.sock");
-    let listen = format!("unix:{}", socket.display());
-    let start = || {
-        let mut command = multiprom();
-        command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
-        let mut server = Running::start(&mut command);
-        server.url();
-        server
-    };
-    let first = start();
-    fs::remove_file(&socket).unwrap();
-    let second = start();
-    stop(first);
-    assert_eq!(Connection::open(&listen).unwrap().request("GET", "/-/healthy", "").status, 200);
-    stop(second);
-    assert!(!socket.exists());
-}
-
-#[test]
-fn a_standard_error_that_nobody_reads_holds_up_no_scrape() {
-    let dir = TestDir::new("full");
-    output_of(example("test-counting").arg(dir.path()).arg("5"));
-    for number in 0..3 {
-        fs::write(dir.path().join(format!("counter_{number}.db")), "damaged").unwrap();
-    }
-    let socket = dir.path().join("metrics.sock");
-    let listen = format!("unix:{}", socket.display());
-    let mut command = multiprom();
-    command.args(["serve", "--listen", &listen, "--dir"]).arg(dir.path());
-    let mut server = Unread::start(&mut command);
-    let mut connection = wait_for("the server", PATIENCE, || Connection::open(&listen).ok());
-    for _ in 0..3 {
-        let body = connection.request("GET", "/metrics", "").body;
-        assert_eq!(sum_of(&body, "jobs_total"), 5.0);
-    }
-    signal(server.id(), "TERM");
-    assert_eq!(server.wait().code(), Some(0));
-}
-
-#[test]
-fn the_telemetry_path_can_be_another() {
+fn the_telemetry_path_can_be_set() {
     let served = Served::start("path", &["--web.telemetry-path", "/internal/stats"]);
     assert!(served.url.ends_with("/internal/stats"));
     let mut connection = served.connect();
     assert_eq!(connection.request("GET", "/internal/stats", "").status, 200);
     assert_eq!(connection.request("GET", "/metrics", "").status, 404);
     served.stop();
-}
-
-#[test]
-fn a_file_that_is_cut_off_again_and_again_ends_no_exporter() {
-    let served = Served::start("cut", &["--compact", "off"]);
-    let fixture = root().join("multiproc-fixtures/0.26.0/counter_99.db");
-    let whole = fs::read(fixture).unwrap();
-    let path = served.dir.path().join("counter_99.db");
-    let start = Instant::now();
-    let mut scrapes = 0;
-    while start.elapsed().as_millis() < 1500 {
-        fs::write(&path, &whole).unwrap();
-        // Files are mapped when they have not been changed for a while.
-        let written = Instant::now();
-        while written.elapsed().as_millis() < 60 {
-            assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
-            scrapes += 1;
-        }
-        std::thread::scope(|scope| {
-            let cut = scope.spawn(|| {
-                fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
-            });
-            while !cut.is_finished() {
-                assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
-                scrapes += 1;
-            }
-        });
-        assert_eq!(sum_of(&scrape(&served.url), "jobs_total"), 5.0);
-    }
-    assert!(scrapes > 20, "{scrapes} scrapes");
-    served.server.signal("TERM");
-    assert_eq!(served.server.end().status.code(), Some(0));
-}
-
-#[test]
-fn a_directory_that_comes_back_is_served_again() {
-    let served = Served::start("returns", &["--compact", "off"]);
-    fs::remove_dir_all(served.dir.path()).unwrap();
-    let body = scrape(&served.url);
-    assert_eq!(sum_of(&body, "multiprom_file_errors_total{reason=\"directory\"}"), 1.0);
-    assert_eq!(sum_of(&body, "jobs_total"), 0.0);
-    fs::create_dir(served.dir.path()).unwrap();
-    output_of(example("test-counting").arg(served.dir.path()).arg("3"));
-    wait_for("the new directory", std::time::Duration::from_secs(5), || {
-        (sum_of(&scrape(&served.url), "jobs_total") == 3.0).then_some(())
-    });
-    served.server.signal("INT");
-    assert_eq!(served.server.end().status.code(), Some(0));
-}
-
-#[test]
-fn a_server_waits_for_directories_that_do_not_exist_yet() {
-    let base = TestDir::new("wait");
-    let serve = |dir: &str| {
-        let mut command = multiprom();
-        command.args(["serve", "--wait", "--listen", "127.0.0.1:0", "--dir"]);
-        Running::start(command.arg(base.path().join(dir)))
-    };
-    let limit = std::time::Duration::from_secs(10);
-    let is_waiting = |server: &Running, dir: &str| {
-        wait_for("a line", limit, || (!server.stderr().is_empty()).then_some(()));
-        let dir = base.path().join(dir).display().to_string();
-        let line = format!("multiprom: directory `{dir}` does not exist yet: waiting for it\n");
-        assert_eq!(server.stderr(), line);
-    };
-    // A server that has nothing to wait for says nothing of it.
-    fs::create_dir(base.path().join("there")).unwrap();
-    let mut server = serve("there");
-    server.url();
-    stop(server);
-
-    let mut server = serve("later");
-    is_waiting(&server, "later");
-    fs::create_dir(base.path().join("later")).unwrap();
-    let url = server.url();
-    output_of(example("test-counting").arg(base.path().join("later")).arg("5"));
-    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
-    server.signal("TERM");
-    assert_eq!(server.end().status.code(), Some(0));
-
-    let mut server = serve("app-*");
-    is_waiting(&server, "app-*");
-    fs::create_dir(base.path().join("app-1")).unwrap();
-    output_of(example("test-counting").arg(base.path().join("app-1")).arg("3"));
-    assert_eq!(sum_of(&scrape(&server.url()), "jobs_total"), 3.0);
-
-    for signal in ["TERM", "INT"] {
-        let server = serve("never");
-        is_waiting(&server, "never");
-        server.signal(signal);
-        assert_eq!(server.end().status.code(), Some(0), "{signal}");
-    }
-    // What can never be a directory is not waited for.
-    fs::write(base.path().join("file"), "").unwrap();
-    for dir in ["file", "file/below", "a***"] {
-        let said = serve(dir).end();
-        assert!(!said.status.success(), "{dir}: {said:?}");
-    }
-}
-
-/// Files as a process of the Python client leaves them that has recorded nothing.
-fn leave_files(dir: &Path, pids: std::ops::Range<u32>) {
-    for pid in pids {
-        fs::write(dir.join(format!("counter_{pid}.db")), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-    }
-}
-
-#[test]
-fn files_of_the_python_client_that_pile_up_are_reported_once() {
-    let dir = TestDir::new("pile");
-    let start = |flags: &[&str]| {
-        let mut command = multiprom();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
-        let mut server = Running::start(command.args(flags));
-        server.url();
-        server
-    };
-    let path = dir.path().display();
-    let hint = format!("multiprom: directory `{path}`: every scrape reads 100 or more files of ");
-    leave_files(dir.path(), 1..100);
-    let server = start(&[]);
-    // A file of a living process does not count, nor does one of multiprom.
-    leave_files(dir.path(), 100..101);
-    let living = fs::OpenOptions::new().append(true).open(dir.path().join("counter_100.db"));
-    let living = living.unwrap();
-    output_of(example("test-counting").arg(dir.path()).arg("5"));
-    let seen = Instant::now();
-    wait_for("two counts", PATIENCE, || (seen.elapsed().as_secs_f64() > 6.0).then_some(()));
-    assert!(!server.stderr().contains("files of"), "{}", server.stderr());
-    drop(living);
-    wait_for("a hint", PATIENCE, || server.stderr().contains(&hint).then_some(()));
-    leave_files(dir.path(), 101..200);
-    server.signal("TERM");
-    let said = String::from_utf8(server.end().stderr).unwrap();
-    assert!(said.lines().count() == 2 && said.contains("--compact=all"), "{said}");
-
-    // Whoever has chosen is told nothing.
-    for flags in [["--compact", "own"], ["--compact", "off"], ["--compact", "all"]] {
-        stop(start(&flags));
-    }
-    let mut command = multiprom();
-    command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
-    leave_files(dir.path(), 1..200);
-    let said = run(command.env("PROMETHEUS_MULTIPROC_DIR", dir.path())).stderr;
-    assert!(said.contains(&hint), "{said}");
 }

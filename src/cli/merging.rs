@@ -1,0 +1,63 @@
+//! The options of the merge, applied to a collector.
+
+use std::sync::Arc;
+
+use super::args::MergeArguments;
+use super::output::print_message;
+use super::owner;
+use super::patterns::Patterns;
+use crate::error::Error;
+use crate::multiproc::MultiProcessCollectorBuilder;
+
+/// The builder of a collector, and the patterns that it was configured with.
+pub(super) struct Merging {
+    pub(super) builder: MultiProcessCollectorBuilder,
+    pub(super) patterns: Arc<Patterns>,
+}
+
+impl From<MultiProcessCollectorBuilder> for Merging {
+    fn from(builder: MultiProcessCollectorBuilder) -> Merging {
+        Merging { builder, patterns: Arc::default() }
+    }
+}
+
+/// Applies the options of the merge.
+pub(super) fn configure(
+    mut builder: MultiProcessCollectorBuilder,
+    merge: MergeArguments,
+) -> Merging {
+    let MergeArguments {
+        gauge_mode,
+        default_gauge_mode,
+        include,
+        exclude,
+        labels,
+        any_file_system,
+        pid_label,
+    } = merge;
+    builder = builder.pid_label(pid_label).owner_lease(owner::lease());
+    if let Some(mode) = default_gauge_mode {
+        builder = builder.default_gauge_mode(mode);
+    }
+    if any_file_system {
+        builder = builder.any_file_system();
+    }
+    for (name, value) in labels {
+        builder = builder.label(name, value);
+    }
+    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
+    if patterns.are_filtering() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
+    }
+    if patterns.have_modes() {
+        let patterns = Arc::clone(&patterns);
+        builder = builder.gauge_mode(move |name| patterns.mode(name));
+    }
+    Merging { builder, patterns }
+}
+
+/// Reports each problem each time it occurs.
+pub(super) fn report_problem(error: &Error) {
+    print_message(error);
+}

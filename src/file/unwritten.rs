@@ -1,0 +1,64 @@
+//! Series of this process that are in no file of their directory, for the collectors of this process.
+//!
+//! They are passed as the bytes of series files, so that a collector reads them as it reads files.
+
+use std::sync::RwLockReadGuard;
+
+use super::layout::{self, HEADER_LEN, Header, WORD_LEN};
+use super::sys::Identity;
+use super::writer::NewEntry;
+use crate::fork_safe::AppendList;
+
+/// A writer in this process that can have series which are in no file.
+pub(crate) trait Unwritten: Send + Sync {
+    /// The directory, if it exists.
+    fn directory(&self) -> Option<Identity>;
+
+    /// Keeps series from being written to files until the guard is dropped. Recording does not wait for it.
+    fn hold(&self) -> RwLockReadGuard<'static, ()>;
+
+    /// The series that are in no file now.
+    fn files(&self) -> Vec<UnwrittenFile>;
+}
+
+/// A series file that is not on the disk.
+#[derive(Debug)]
+pub(crate) struct UnwrittenFile {
+    pub(crate) name: String,
+    pub(crate) words: Vec<u64>,
+}
+
+impl UnwrittenFile {
+    pub(crate) fn new<'a>(
+        name: String,
+        entries: impl IntoIterator<Item = NewEntry<'a>>,
+    ) -> UnwrittenFile {
+        let (mut bytes, mut entry_bytes) = (vec![0; HEADER_LEN], Vec::new());
+        for NewEntry { key, value, time } in entries {
+            layout::encode_entry(&mut entry_bytes, key, value, time);
+            bytes.extend_from_slice(&entry_bytes);
+        }
+        let header = Header::new(bytes.len() as u32).encode();
+        bytes[..HEADER_LEN].copy_from_slice(&header);
+        let (words, _) = bytes.as_chunks::<WORD_LEN>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        UnwrittenFile { name, words }
+    }
+}
+
+static WRITERS: AppendList<&'static dyn Unwritten> = AppendList::new();
+
+/// Adds a writer, which lives as long as the process.
+pub(crate) fn add_writer(writer: &'static dyn Unwritten) {
+    WRITERS.push(writer);
+}
+
+/// Whether this process has writers.
+pub(crate) fn has_writers() -> bool {
+    WRITERS.iter().next().is_some()
+}
+
+/// The writers of this process in a directory.
+pub(crate) fn writers(directory: Identity) -> impl Iterator<Item = &'static dyn Unwritten> {
+    WRITERS.iter().copied().filter(move |writer| writer.directory() == Some(directory))
+}

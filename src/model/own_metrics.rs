@@ -1,0 +1,224 @@
+//! The metrics that multiprom exports about itself: one table with their names, help texts, types and labels.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{FamilySink, FamilyWriter, MetricType};
+
+/// A metric that multiprom exports about itself.
+#[derive(Debug)]
+pub(crate) struct OwnMetric {
+    /// The name of its samples: that of a counter ends in `_total`.
+    name: &'static str,
+    help: &'static str,
+    metric_type: MetricType,
+    /// The label with fixed values; empty if there is none.
+    label: &'static str,
+    /// The values of that label.
+    values: &'static [&'static str],
+}
+
+/// Series files, by the liveness of their writer.
+pub(crate) static FILES: OwnMetric =
+    gauge("multiprom_files", "Series files, by whether their writer lives.")
+        .by("state", &["alive", "dead", "unknown"]);
+pub(crate) static ARCHIVE_GENERATION: OwnMetric =
+    gauge("multiprom_archive_generation", "How often the archive was written.");
+pub(crate) static ARCHIVE_BYTES: OwnMetric =
+    gauge("multiprom_archive_bytes", "Size of the archive.");
+pub(crate) static ARCHIVE_SERIES: OwnMetric =
+    gauge("multiprom_archive_series", "Entries of the archive.");
+pub(crate) static ARCHIVE_AGE: OwnMetric =
+    gauge("multiprom_archive_age_seconds", "Time since the archive was written.");
+pub(crate) static DIRECTORY_FREE_BYTES: OwnMetric = gauge(
+    "multiprom_directory_free_bytes",
+    "Space that is left on the file system of the directory.",
+);
+pub(crate) static DIRECTORY_ON_DISK: OwnMetric = gauge(
+    "multiprom_directory_on_disk",
+    "Whether the directory is on a disk, where a snapshot with a full disk, a failing device or a frozen file system can \
+     end or stop its writers.",
+);
+/// The values are those of `SkipReason`.
+pub(crate) static FILE_ERRORS: OwnMetric = counter(
+    "multiprom_file_errors_total",
+    "Series files, or entries of them, that a scrape skipped.",
+)
+.by(
+    "reason",
+    &[
+        "directory",
+        "name",
+        "open",
+        "not_regular",
+        "linked",
+        "empty",
+        "truncated",
+        "header",
+        "layout",
+        "checksum",
+        "key",
+        "sample",
+        "archive",
+    ],
+);
+pub(crate) static BUCKET_CONFLICTS: OwnMetric = counter(
+    "multiprom_bucket_conflicts_total",
+    "Histogram families merged from processes with different bounds.",
+);
+/// The values are those of `ConflictReason`.
+pub(crate) static MERGE_CONFLICTS: OwnMetric = counter(
+    "multiprom_merge_conflicts_total",
+    "Families that a scrape left out or changed because processes disagree on them.",
+)
+.by("reason", &["name", "mode", "series"]);
+/// The values are those of `PassResult`.
+pub(crate) static COMPACTIONS: OwnMetric = counter(
+    "multiprom_compactions_total",
+    "Passes over a directory that wrote an archive, failed, or met another compactor.",
+)
+.by("result", &["committed", "failed", "busy"]);
+pub(crate) static ARCHIVES_SET_ASIDE: OwnMetric = counter(
+    "multiprom_archives_set_aside_total",
+    "Damaged archives that were renamed to `archive.bad.`.",
+);
+/// The values are those of `WriteError::reason`; the last one counts any other reason.
+pub(crate) static DROPPED_SERIES: OwnMetric = counter(
+    "multiprom_dropped_series_total",
+    "Series of this process that did not get into a series file when they were first recorded.",
+)
+.by("reason", DROP_REASONS);
+pub(crate) static RECOVERED_SERIES: OwnMetric = counter(
+    "multiprom_recovered_series_total",
+    "Series of this process that were dropped and got into a series file later.",
+)
+.by("reason", DROP_REASONS);
+const DROP_REASONS: &[&str] =
+    &["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
+pub(crate) static FILES_LOST: OwnMetric = counter(
+    "multiprom_files_lost_total",
+    "Series files that were removed while their process was recording.",
+);
+pub(crate) static IGNORED_RECORDINGS: OwnMetric = counter(
+    "multiprom_ignored_recordings_total",
+    "Recordings that interrupted multiprom in the same thread and were ignored.",
+);
+pub(crate) static REPEATED_FAMILIES: OwnMetric = counter(
+    "multiprom_repeated_families_total",
+    "Families left out because an earlier one has one of their names.",
+);
+/// The values are those of `RegistrationFailure`.
+pub(crate) static REGISTRATION_ERRORS: OwnMetric = counter(
+    "multiprom_registration_errors_total",
+    "Statics that could not be registered and are not exported.",
+)
+.by("reason", &["name", "labels", "collision", "backend"]);
+/// The values are those of `http::dropped::Reason`.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS_DROPPED: OwnMetric = counter(
+    "multiprom_http_connections_dropped_total",
+    "Connections that the exporter dropped, by reason.",
+)
+.by("reason", &["head", "limit", "memory", "slow", "time"]);
+
+impl OwnMetric {
+    /// Adds a label with fixed values.
+    const fn by(self, label: &'static str, values: &'static [&'static str]) -> OwnMetric {
+        OwnMetric { label, values, ..self }
+    }
+
+    /// The fixed values of its label.
+    pub(crate) const fn values(&self) -> &'static [&'static str] {
+        self.values
+    }
+
+    /// The name of the family: that of a counter does not end in `_total`.
+    pub(crate) fn family_name(&self) -> &'static str {
+        self.name.strip_suffix("_total").unwrap_or(self.name)
+    }
+
+    pub(crate) fn help(&self) -> &'static str {
+        self.help
+    }
+
+    /// Begins the family.
+    pub(crate) fn begin<'a, 's>(&self, out: &'a mut (dyn FamilySink + 's)) -> FamilyWriter<'a, 's> {
+        match self.metric_type {
+            MetricType::Counter => out.counter(self.name, self.help),
+            _ => out.gauge(self.name, self.help),
+        }
+    }
+
+    /// Writes the family with one sample without labels.
+    pub(crate) fn write(&self, out: &mut dyn FamilySink, value: f64) {
+        self.begin(out).sample(&[], value);
+    }
+
+    /// The same, unless the value is 0.
+    pub(crate) fn write_nonzero(&self, out: &mut dyn FamilySink, count: u64) {
+        if count > 0 {
+            self.write(out, count as f64);
+        }
+    }
+
+    /// Writes the family with one sample for each value of its label whose count is not 0. Writes nothing if all are.
+    pub(crate) fn write_all_nonzero(
+        &self,
+        out: &mut dyn FamilySink,
+        counts: impl Iterator<Item = u64>,
+    ) {
+        let mut counts = self.values.iter().zip(counts).filter(|(_, count)| *count > 0).peekable();
+        if counts.peek().is_some() {
+            let mut family = self.begin(out);
+            for (value, count) in counts {
+                family.sample(&[(self.label, value)], count as f64);
+            }
+        }
+    }
+
+    /// Writes the family with one sample for each value of its label, in the order of the table.
+    pub(crate) fn write_all(&self, out: &mut dyn FamilySink, counts: impl Iterator<Item = u64>) {
+        let mut family = self.begin(out);
+        for (value, count) in self.values.iter().zip(counts) {
+            family.sample(&[(self.label, value)], count as f64);
+        }
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> OwnMetric {
+    OwnMetric { name, help, metric_type: MetricType::Counter, label: "", values: &[] }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> OwnMetric {
+    OwnMetric { name, help, metric_type: MetricType::Gauge, label: "", values: &[] }
+}
+
+/// One counter for each value of the label of an own metric.
+#[derive(Debug)]
+pub(crate) struct OwnCounters<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> OwnCounters<N> {
+    pub(crate) const fn new() -> OwnCounters<N> {
+        OwnCounters([const { AtomicU64::new(0) }; N])
+    }
+
+    /// Adds to the counter of the value with this index; returns its former count.
+    pub(crate) fn add(&self, index: usize, count: u64) -> u64 {
+        // ORDERING: relaxed, a statistic.
+        self.0[index].fetch_add(count, Ordering::Relaxed)
+    }
+
+    #[cfg(all(test, feature = "exporter"))]
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        self.0[index].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counts(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl<const N: usize> Default for OwnCounters<N> {
+    fn default() -> OwnCounters<N> {
+        OwnCounters::new()
+    }
+}

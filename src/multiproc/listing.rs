@@ -1,0 +1,92 @@
+//! The names of the series files in a multiprocess directory.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::file::archive::RETIRED_DIR;
+use crate::file::sys::{self, Stat};
+
+/// Which directory lists a series file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListedIn {
+    /// The multiprocess directory: the file has the name that its writer chose.
+    Main,
+    /// The directory of retired files: a compactor has renamed the file.
+    Retired,
+}
+
+/// The sorted names in a directory that end in `.db` and are not hidden.
+pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let bytes = name.as_bytes();
+        if bytes.ends_with(b".db") && !bytes.starts_with(b".") {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    // A name that is removed and created again during the listing may be in it twice.
+    names.dedup();
+    Ok(names)
+}
+
+/// The same for the directory of retired files, which may be missing. A symbolic link is not followed.
+pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
+    match fs::symlink_metadata(retired) {
+        Ok(metadata) if metadata.is_dir() => match series_names(retired) {
+            // A reset has removed the directory in between.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names,
+        },
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The name of a retired file in the list of sources of an archive.
+pub(super) fn retired_source(name: &str) -> String {
+    [RETIRED_DIR, "/", name].concat()
+}
+
+/// The names in a directory, which stay valid until the directory changes.
+pub(super) struct CachedListing {
+    is_unchanged: bool,
+    stat: Stat,
+    /// Whether the time of change was old enough when the directory was listed: file systems keep time in
+    /// steps, so a change in the same step leaves it as it is.
+    is_settled: bool,
+    names: Vec<OsString>,
+}
+
+impl CachedListing {
+    /// Lists a directory, or returns the cached listing if the directory has not changed since.
+    pub(super) fn refresh(
+        cached: Option<CachedListing>,
+        dir: &Path,
+        handle: &File,
+    ) -> io::Result<CachedListing> {
+        let stat = sys::stat(handle)?;
+        match cached {
+            Some(cached) if cached.stat == stat && cached.is_settled => {
+                Ok(CachedListing { is_unchanged: true, ..cached })
+            }
+            _ => {
+                let is_settled = stat.is_settled();
+                let names = series_names(dir)?;
+                Ok(CachedListing { is_unchanged: false, stat, is_settled, names })
+            }
+        }
+    }
+
+    pub(super) fn names(&self) -> &[OsString] {
+        &self.names
+    }
+
+    /// Whether it is the listing of the scrape before.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.is_unchanged
+    }
+}

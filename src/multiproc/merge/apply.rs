@@ -1,0 +1,325 @@
+//! Adds the values of one file or archive section to the merge.
+//!
+//! A plan says at which offset of a file the value of which sum or gauge is. It holds for as long as the file exists,
+//! because entries never move. A scrape applies the plan that an earlier one has made, and parses only new entries.
+
+use std::sync::Arc;
+
+use super::catalog::{Destination, ResolvedKey};
+use super::exact_sum::ExactSum;
+use super::gauge::Contribution;
+use super::key_table::reserve_lean;
+use super::plan::Plan;
+use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
+use super::state::{FamilyState, Merge};
+use super::value_refs::{FILLER, Visitor};
+use crate::file::layout::{Entries, Entry, Layout, LayoutError};
+use crate::file::name::{FileKind, IdKind};
+use crate::file::reader::Snapshot;
+use crate::model::GaugeMode;
+use crate::multiproc::listing::ListedIn;
+use crate::multiproc::skipped::SkipCause;
+
+impl Merge {
+    /// Adds a file without a plan, if its keys are exactly those of the file before, in the same order.
+    pub(crate) fn apply_last_plan(
+        &mut self,
+        origin: &FileOrigin<'_>,
+        snapshot: &Snapshot<'_>,
+    ) -> Option<Arc<Plan>> {
+        let plan = self.plans.last()?;
+        let layout = if snapshot.is_own { Layout::Own } else { Layout::L3 };
+        let metric_type = origin.name.kind.metric_type();
+        if (plan.layout, plan.metric_type) != (layout, metric_type) {
+            return None;
+        }
+        let entries = Entries::assume(layout, snapshot.body());
+        let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key?);
+        // If there are as many values as entries, each value is that of one entry: a filler would stand for
+        // several entries without a value.
+        if origin.is_gauge() || plan.values.len() != plan.entry_count {
+            if !keys.matches_run(entries, first, plan.entry_count, |_| {}) {
+                return None;
+            }
+            return Some(self.apply_plan(plan, origin, &snapshot.words, None).0);
+        }
+        // Each value is read together with its key, while both are in the cache, and added when all keys match.
+        self.file_values.clear();
+        let push = |value| self.file_values.push(value);
+        if !keys.matches_run(entries, first, plan.entry_count, push) {
+            return None;
+        }
+        let values = self.file_values.iter();
+        plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
+        self.record_families(&plan, origin);
+        self.plans.note_applied(&plan);
+        Some(plan)
+    }
+
+    /// Parses a file that has no plan, or whose plan does not hold any more, and adds its values. `partial` is the
+    /// plan of an earlier attempt that ended at a damaged entry: the entries before it are not added again.
+    pub(crate) fn parse_and_apply(
+        &mut self,
+        origin: &FileOrigin<'_>,
+        partial: Option<&Plan>,
+        words: &impl WordSource,
+        mut entries: Entries<'_>,
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
+        let mut plan = self.plans.take_spare();
+        plan.reset(origin.name.kind.metric_type(), entries.layout());
+        if let Some(partial) = partial.filter(|partial| partial.layout == entries.layout()) {
+            plan.clone_from(partial);
+            self.plans.retract_last(partial);
+            entries.by_ref().take(plan.entry_count).for_each(drop);
+        }
+        let added = plan.values.len();
+        self.add_entries(plan, added, origin, words, entries)
+    }
+
+    /// Adds a file by its plan, and then its new entries. Returns the plan that covers both.
+    pub(crate) fn apply_plan(
+        &mut self,
+        plan: Arc<Plan>,
+        origin: &FileOrigin<'_>,
+        words: &impl WordSource,
+        new: Option<Entries<'_>>,
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
+        if let Some(entries) = new {
+            let mut longer = self.plans.take_spare();
+            longer.clone_from(&plan);
+            return self.add_entries(longer, 0, origin, words, entries);
+        }
+        self.add_values(&plan, 0, origin, words);
+        self.record_families(&plan, origin);
+        self.plans.note_applied(&plan);
+        (plan, Ok(()))
+    }
+
+    /// Appends entries to a plan, and adds its values from an index on.
+    fn add_entries(
+        &mut self,
+        mut plan: Plan,
+        from: usize,
+        origin: &FileOrigin<'_>,
+        words: &impl WordSource,
+        entries: Entries<'_>,
+    ) -> (Arc<Plan>, Result<(), LayoutError>) {
+        let result = self.plan_entries(&mut plan, origin, entries);
+        self.add_values(&plan, from, origin, words);
+        self.record_families(&plan, origin);
+        (self.plans.share(plan), result)
+    }
+
+    /// Adds the values of a plan from an index on.
+    fn add_values(
+        &mut self,
+        plan: &Plan,
+        from: usize,
+        origin: &FileOrigin<'_>,
+        words: &impl WordSource,
+    ) {
+        if !origin.is_gauge() {
+            return plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+        }
+        let source = self.add_source(origin, plan.layout);
+        let is_sum = origin.stored_in == StoredIn::Archive
+            && origin.name.kind.mode() == Some(GaugeMode::Avg);
+        plan.values.visit(
+            from,
+            &mut AddGauges {
+                gauges: &mut self.gauges,
+                words,
+                source,
+                is_sum,
+                has_time: plan.layout.has_time(),
+                zero_time_is_unset: plan.layout == Layout::Own,
+            },
+        );
+    }
+
+    /// Adds a source of gauges; returns its index.
+    fn add_source(&mut self, origin: &FileOrigin<'_>, layout: Layout) -> u32 {
+        let FileOrigin { name, stored_in, state, .. } = *origin;
+        let id = match (stored_in, state) {
+            (StoredIn::File(ListedIn::Main), _) if layout != Layout::Own => IdKind::Chosen,
+            (StoredIn::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+            _ => IdKind::Unique,
+        };
+        self.sources.push(Source {
+            dir: self.dir,
+            id: name.writer(id).into(),
+            process_len: name.process(id).len(),
+            mode: name.kind.mode().unwrap_or_default(),
+            is_retired: stored_in == StoredIn::File(ListedIn::Retired),
+            is_archived: stored_in == StoredIn::Archive && id == IdKind::Unique,
+            identity: origin.identity,
+            state,
+        });
+        self.sources.len() as u32 - 1
+    }
+
+    /// Appends to a plan where the values of entries are, and what they are added to.
+    fn plan_entries(
+        &mut self,
+        plan: &mut Plan,
+        origin: &FileOrigin<'_>,
+        mut entries: Entries<'_>,
+    ) -> Result<(), LayoutError> {
+        let kind = origin.name.kind;
+        let mut keys = self.catalog.take_keys(kind.metric_type());
+        keys.expect_from(plan.next_in_run());
+        let mut last_family = u32::MAX;
+        let result = loop {
+            let key = match keys.next_expected(&mut entries) {
+                Some((_, key)) => key,
+                None => {
+                    let entry = match entries.next() {
+                        Some(Ok(entry)) => entry,
+                        Some(Err(error)) => break Err(error),
+                        None => break Ok(()),
+                    };
+                    let key = match keys.find(&entry) {
+                        Some(key) => key,
+                        None => {
+                            let key = self.resolve(kind, &entry);
+                            keys.insert(&entry, key);
+                            key
+                        }
+                    };
+                    plan.note_lookup(keys.expected());
+                    key
+                }
+            };
+            if key.family != last_family {
+                last_family = key.family;
+                plan.note_family(key);
+            }
+            plan.entry_count += 1;
+            match key.destination {
+                Destination::Sum(id) | Destination::Gauge(id) => {
+                    plan.values.push(entries.value_word(), id);
+                }
+                Destination::Ignored => {}
+                Destination::Unusable(problem) => {
+                    if !plan.key_problems.contains(&problem) {
+                        plan.key_problems.push(problem);
+                    }
+                }
+            }
+        };
+        self.catalog.put_keys(kind.metric_type(), keys);
+        result
+    }
+
+    fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
+        let key = self.catalog.resolve(kind, entry.key);
+        let (sums, gauges) = self.catalog.lens();
+        extend_lean(&mut self.sums, sums, ExactSum::default);
+        extend_lean(&mut self.gauges, gauges, Vec::new);
+        self.families.resize(self.catalog.families.len(), FamilyState::default());
+        key
+    }
+
+    /// Records which families a file has, and reports the keys that cannot be used.
+    fn record_families(&mut self, plan: &Plan, origin: &FileOrigin<'_>) {
+        let mode = origin.name.kind.mode();
+        for (family, help) in &plan.families {
+            let state = &mut self.families[*family as usize];
+            if state.scrape != self.scrape {
+                *state = FamilyState { scrape: self.scrape, ..FamilyState::default() };
+            }
+            state.help = state.help.or(*help);
+            if let Some(mode) = mode {
+                state.modes.insert(mode);
+            }
+        }
+        for problem in &plan.key_problems {
+            let problem = self.catalog.key_problems[*problem as usize].clone();
+            self.skipped.add(&origin.path(), SkipCause::Key(problem));
+        }
+    }
+}
+
+/// Adds the values of a file to the sums.
+struct AddSums<'a, W> {
+    sums: &'a mut [ExactSum],
+    words: &'a W,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+impl<W: WordSource> Visitor for AddSums<'_, W> {
+    // Each value is in a cache line of its own, behind its key.
+    #[inline(always)]
+    fn prefetch(&self, word: u32) {
+        self.words.prefetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, id: usize) {
+        self.sums[id].add(f64::from_bits(self.words.word(word)));
+    }
+}
+
+/// Adds values that were read before to the sums, in the order of the plan.
+struct AddInOrder<'a> {
+    sums: &'a mut [ExactSum],
+    values: std::slice::Iter<'a, f64>,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every file")]
+impl Visitor for AddInOrder<'_> {
+    #[inline(always)]
+    fn visit(&mut self, _: u32, id: usize) {
+        if let Some(value) = self.values.next() {
+            self.sums[id].add(*value);
+        }
+    }
+}
+
+/// Adds the values of a file to the contributions of gauges.
+struct AddGauges<'a, W> {
+    gauges: &'a mut [Vec<Contribution>],
+    words: &'a W,
+    source: u32,
+    is_sum: bool,
+    has_time: bool,
+    /// Whether a time of 0 means that a gauge was never set.
+    zero_time_is_unset: bool,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+impl<W: WordSource> Visitor for AddGauges<'_, W> {
+    #[inline(always)]
+    fn prefetch(&self, word: u32) {
+        self.words.prefetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, id: usize) {
+        if id == FILLER {
+            return;
+        }
+        let value = |word| f64::from_bits(self.words.word(word));
+        let time = if self.has_time { value(word + 1) } else { 0.0 };
+        let is_unset = self.zero_time_is_unset && time == 0.0;
+        let AddGauges { source, is_sum, .. } = *self;
+        let new = Contribution { source, value: value(word), time, is_sum, is_unset };
+        push_lean(&mut self.gauges[id], new);
+    }
+}
+
+/// Extends a long table to a length without doubling its capacity.
+fn extend_lean<T>(items: &mut Vec<T>, len: usize, item: impl Fn() -> T) {
+    if let Some(missing) = len.checked_sub(items.len()) {
+        reserve_lean(items, missing);
+        items.resize_with(len, item);
+    }
+}
+
+/// Appends to one of many lists, most of which are short: capacity begins at 1.
+fn push_lean<T>(items: &mut Vec<T>, item: T) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len().max(1));
+    }
+    items.push(item);
+}

@@ -1,0 +1,58 @@
+//! Series of this process that are in no file of the directories of a scrape.
+
+use std::path::{Path, PathBuf};
+use std::sync::RwLockReadGuard;
+
+use crate::file::layout::{Entries, HEADER_LEN, Layout};
+use crate::file::name::FileName;
+use crate::file::place;
+use crate::file::unwritten::{self, Unwritten};
+use crate::file::words::bytes_of;
+use crate::multiproc::merge::gauge::SourceState;
+use crate::multiproc::merge::state::{Merge, Origin, Place};
+use crate::multiproc::skipped::Cause;
+
+/// The writers of this process in the directories of a scrape, which write none of their series to files while this lives:
+/// a series is either in the files that are read or here.
+pub(crate) struct UnwrittenSeries {
+    /// With the index of the directory.
+    writers: Vec<(usize, &'static dyn Unwritten, RwLockReadGuard<'static, ()>)>,
+}
+
+impl UnwrittenSeries {
+    pub(crate) fn hold(dirs: &[PathBuf]) -> UnwrittenSeries {
+        let mut writers = Vec::new();
+        if unwritten::has_writers() {
+            for (at, dir) in place::distinct(dirs) {
+                let found = place::identity(dir).map(unwritten::writers);
+                let found = found.into_iter().flatten();
+                writers.extend(found.map(|writer| (at, writer, writer.hold())));
+            }
+        }
+        UnwrittenSeries { writers }
+    }
+
+    /// Adds the series of one directory to a merge, after its files.
+    pub(crate) fn add(&self, merge: &mut Merge, dir: &Path, at: usize) {
+        let writers = self.writers.iter().filter(|(of, ..)| *of == at);
+        for file in writers.flat_map(|(_, writer, _)| writer.files()) {
+            // OK because the writer made the name.
+            let Some(name) = FileName::parse(&file.name) else {
+                continue;
+            };
+            let origin = Origin {
+                dir,
+                file: &file.name,
+                name,
+                identity: None,
+                state: SourceState::Live,
+                place: Place::File,
+            };
+            let body = &bytes_of(&file.words)[HEADER_LEN..];
+            let entries = Entries::assume(Layout::Own, body);
+            if let (_, Err(error)) = merge.learn(&origin, None, &&file.words[..], entries) {
+                merge.problems.add(&origin.path(), Cause::Entry(error));
+            }
+        }
+    }
+}

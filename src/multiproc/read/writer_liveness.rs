@@ -1,0 +1,94 @@
+//! Decides at a scrape whether the writer of a file lives.
+//!
+//! The kernel is asked at every scrape if the answer changes an exported gauge. For any other file only
+//! `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
+//! file of the same writer in this scrape.
+
+use std::hash::BuildHasher as _;
+use std::time::Instant;
+
+use super::candidate::Candidate;
+use super::context::{DeadGauges, ReadContext};
+use super::locate::Located;
+use crate::file::name::IdKind;
+use crate::file::reader;
+use crate::model::GaugeMode;
+use crate::multiproc::listing::ListedIn;
+use crate::multiproc::liveness::{Proof, Verdict};
+use crate::multiproc::prober::{Freshness, VALIDITY};
+
+/// Whether the writer of a file lives.
+pub(super) struct WriterLiveness {
+    pub(super) verdict: Verdict,
+    /// When the verdict was reached.
+    pub(super) probed: Instant,
+    /// What proves the death of the writer.
+    pub(super) proof: Proof,
+}
+
+/// Decides whether the writer of a file lives; opens the file if necessary. `None` if it has disappeared.
+pub(super) fn decide(
+    context: &mut ReadContext<'_>,
+    candidate: &Candidate<'_>,
+    located: &mut Located,
+) -> Option<WriterLiveness> {
+    let id = match (&located.cached, &located.file) {
+        (Some(cached), _) if cached.is_own && candidate.name.has_unique_form() => IdKind::Unique,
+        (None, Some(file)) => reader::id_kind(candidate.name, file),
+        _ => IdKind::Chosen,
+    };
+    let proof = Proof::of(id, candidate.listed_in);
+    if let Some((verdict, probed)) = reusable(context, candidate, located) {
+        return Some(WriterLiveness { verdict, probed, proof });
+    }
+    let file = match located.file.take() {
+        Some(file) => file,
+        None => candidate.open(context)?,
+    };
+    let verdict = context.prober.probe(candidate.text, &file, proof, Freshness::Recent);
+    located.file = Some(file);
+    let writer = writer_hash(context, candidate);
+    context.writer_verdicts.insert(writer, verdict);
+    Some(WriterLiveness { verdict, probed: context.now, proof })
+}
+
+/// A verdict that needs no system call.
+fn reusable(
+    context: &ReadContext<'_>,
+    candidate: &Candidate<'_>,
+    located: &Located,
+) -> Option<(Verdict, Instant)> {
+    let is_recent = |probed: Instant| context.now.duration_since(probed) < VALIDITY;
+    if changes_gauges(context, candidate) {
+        return None;
+    }
+    match &located.cached {
+        Some(cached) if is_recent(cached.probed) => Some((cached.verdict, cached.probed)),
+        _ if candidate.listed_in == ListedIn::Main => {
+            let verdict = context.writer_verdicts.get(&writer_hash(context, candidate))?;
+            Some((*verdict, context.now))
+        }
+        _ => None,
+    }
+}
+
+fn writer_hash(context: &ReadContext<'_>, candidate: &Candidate<'_>) -> u64 {
+    context.writer_verdicts.hasher().hash_one((candidate.dir_path, candidate.name.id))
+}
+
+/// Whether the liveness of the writer changes which gauges are exported, or how.
+fn changes_gauges(context: &ReadContext<'_>, candidate: &Candidate<'_>) -> bool {
+    let mode = candidate.name.kind.mode();
+    let has_rule = context.dead_gauges == DeadGauges::Read;
+    mode.is_some_and(|mode| has_rule || mode.is_live() || mode.is_per_process())
+}
+
+/// Whether nothing of a file is exported because its writer is dead.
+pub(super) fn is_left_out(
+    context: &ReadContext<'_>,
+    candidate: &Candidate<'_>,
+    verdict: Verdict,
+) -> bool {
+    let is_live_gauge = candidate.name.kind.mode().is_some_and(GaugeMode::is_live);
+    verdict.has_ended() && is_live_gauge && context.dead_gauges == DeadGauges::Skipped
+}
