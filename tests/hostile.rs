@@ -79,7 +79,7 @@ const BAD: &[Bad] = &[
         reason: "not_regular",
         message: "not a regular file",
     },
-    Bad { name: "counter_3.db", make: link, reason: "open", message: "cannot open" },
+    Bad { name: "counter_3.db", make: link, reason: "open", message: "cannot be opened" },
     Bad {
         name: "counter_4.db",
         make: sparse,

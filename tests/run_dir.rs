@@ -160,7 +160,7 @@ fn a_private_directory_on_disk_is_reported_with_the_reason() {
     let line = directory_line(&outcome.stderr);
     assert!(line.starts_with(&format!("`{}/multiprom-", dir.path().display())), "{line}");
     assert!(line.contains("`: private, on disk ("), "{line}");
-    let reason = "because memory cannot be used: directory `/dev/shm/multiprom-";
+    let reason = "because memory cannot be used: cannot use directory `/dev/shm/multiprom-";
     assert!(line.contains(reason) && line.contains("Read-only file system"), "{line}");
 }
 

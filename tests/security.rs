@@ -60,7 +60,7 @@ fn files_that_are_not_regular_are_rejected_without_following_or_blocking() {
     let bad: Vec<String> = list_files(dir.path())
         .unwrap()
         .into_iter()
-        .filter_map(|file| file.error.map(|error| error.to_string()))
+        .filter_map(|file| file.error.map(|error| format!("{error:#}")))
         .collect();
     assert_eq!(bad.len(), count, "{bad:#?}");
     assert!(bad[0].contains("symbolic link"), "{}", bad[0]);

@@ -32,7 +32,7 @@ pub(crate) struct Descriptor {
 /// Returns the file behind a descriptor number; `None` if the number is closed.
 pub(crate) fn find(fd: RawFd) -> Option<Descriptor> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `stat` is large enough for what fstat writes; a bad number gives EBADF.
+    // SAFETY: `stat` is large enough for the result; an invalid descriptor causes EBADF.
     let result = unsafe { libc::fstat(fd, stat.as_mut_ptr()) };
     check(result).ok()?;
     // SAFETY: fstat returned 0, so it filled the structure.

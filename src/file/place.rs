@@ -1,4 +1,4 @@
-//! Which directories series files may be in.
+//! The directories that may contain series files.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::sys::{self, Identity};
 
-/// File systems on which what is promised was tried: a reserved byte can be stored to, locks and leases
-/// tell the truth. Types from statfs(2).
+/// File systems on which the guarantees were tested: a store to a reserved byte does not fail, and locks and leases
+/// show whether a writer is alive. Types from statfs(2).
 const SUPPORTED: [(u64, &str); 5] = [
     (0x0102_1994, "tmpfs"),
     (EXT, "ext4"),
@@ -19,14 +19,14 @@ const SUPPORTED: [(u64, &str); 5] = [
     (0x794c_7630, "overlayfs"),
 ];
 
-/// The type that ext4 has in common with ext2 and ext3, on which nothing was tried.
+/// The type of ext4, which ext2 and ext3 share. Those were not tested.
 const EXT: u64 = 0xef53;
 
 /// Why a directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum PlaceError {
     Open(io::Error),
-    /// The file system is not supported: its name, or its type as a number.
+    /// The file system with this name or type is not supported.
     FileSystem(String),
 }
 
@@ -69,27 +69,27 @@ pub(crate) fn check(dir: &Path) -> Result<File, PlaceError> {
     }
 }
 
-/// Which of ext2 and ext3 a directory is on, if the kernel mounts it as one and `/proc` tells so.
+/// Returns `ext2` or `ext3` if the directory is on one of these, according to `/proc`.
 fn old_ext(kind: u64, dir: &File) -> Option<&'static str> {
     if kind != EXT {
         return None;
     }
     let device = dir.metadata().ok()?.dev();
-    // Paths in it may be of any bytes.
+    // Paths in it may contain any bytes.
     let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
     let mounts = String::from_utf8_lossy(&mounts);
     let name = mounted_as(&mounts, &format!("{}:{}", libc::major(device), libc::minor(device)))?;
     ["ext2", "ext3"].into_iter().find(|old| *old == name)
 }
 
-/// The type of the file system with this device number. See: proc_pid_mountinfo(5).
+/// Returns the type of the file system with this device number. See: proc_pid_mountinfo(5).
 fn mounted_as<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
     let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
-    // Behind a varying number of fields.
+    // The type follows a separator after a variable number of fields.
     line.split_once(" - ")?.1.split(' ').next()
 }
 
-/// The name of a directory's file system, `ext4` also for ext2 and ext3; `other` for one that is not supported.
+/// Returns the name of the file system of a directory: `ext4` also for ext2 and ext3, `other` if it is not supported.
 pub(crate) fn file_system_name(dir: &Path) -> Option<&'static str> {
     let kind = sys::file_system(&open(dir).ok()?).ok()?;
     let known = SUPPORTED.iter().find(|(known, _)| *known == kind);
@@ -102,8 +102,8 @@ pub(crate) fn is_open_to_others(dir: &File) -> bool {
     dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITE_BY_OTHERS != 0)
 }
 
-/// The directories that are not an earlier one under another name (a link, a slash at the end, a pattern that
-/// overlaps), each with its index. The file system decides at each call, as links may move.
+/// Returns the directories, each with its index, without those that are an earlier one under another name (a link, a slash
+/// at the end, overlapping patterns). The file system is asked at each call, as links may change.
 pub(crate) fn distinct(dirs: &[PathBuf]) -> impl Iterator<Item = (usize, &PathBuf)> {
     let mut seen = HashSet::new();
     dirs.iter().enumerate().filter(move |(_, dir)| {
@@ -112,17 +112,17 @@ pub(crate) fn distinct(dirs: &[PathBuf]) -> impl Iterator<Item = (usize, &PathBu
     })
 }
 
-/// What a path names now; `None` where it names nothing that can be seen.
+/// Returns the identity of the file at a path; `None` if there is none or it is not accessible.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     find(path).ok().flatten()
 }
 
-/// The identity of an open file.
+/// Returns the identity of an open file.
 pub(crate) fn identity_of(file: &File) -> io::Result<Identity> {
     file.metadata().map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() })
 }
 
-/// What a path names now; `None` where it is sure to name nothing.
+/// Returns the identity of the file at a path; `None` if there is none.
 pub(crate) fn find(path: &Path) -> io::Result<Option<Identity>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(Identity { device: metadata.dev(), inode: metadata.ino() })),

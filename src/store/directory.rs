@@ -435,7 +435,7 @@ impl Files {
             return;
         }
         self.unbind();
-        // Only lost files are written anew: the others are still read, and their values would be counted twice.
+        // Only the values of lost files are written again: the other files are still read, and their values would be counted twice.
         let lost: Vec<_> = self.writers.extract_if(.., |writer| is_lost(writer)).collect();
         self.current.clear();
         let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));

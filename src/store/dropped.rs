@@ -75,7 +75,7 @@ pub(super) fn count_lost_files(count: u64, dir: &Path) {
     if LOST_FILES.fetch_add(count, Ordering::Relaxed) == 0 {
         let dir = dir.display();
         log_line(&format_args!(
-            "directory `{dir}`: series files were removed, and are written anew"
+            "directory `{dir}`: series files were removed; their values are written to new files"
         ));
     }
 }

@@ -1,7 +1,7 @@
-//! A place in a static whose value is set once.
+//! A value in a static that is set once.
 //!
 //! `OnceLock` is not usable here: a child that is forked while another thread of its parent initializes one waits for
-//! that thread for ever. A child that is forked in the middle of [`SetOnce::set`] finds the place empty.
+//! that thread forever. A child that is forked in the middle of [`SetOnce::set`] finds no value.
 #![expect(unsafe_code, reason = "a value that is published between threads")]
 
 use std::cell::UnsafeCell;
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fork::SlowPath;
 
-/// A value that is set at most once and never changes after that. Read by any thread, set under the slow path's lock.
-// The value comes first: a reference to the place is one to the value, which saves an instruction.
+/// A value that is set at most once and never changes after that. Read by any thread, set under the lock of the slow path.
+// The value comes first: a reference to the struct is one to the value, which saves an instruction.
 #[repr(C)]
 pub(crate) struct SetOnce<T> {
     value: UnsafeCell<MaybeUninit<T>>,
@@ -20,12 +20,12 @@ pub(crate) struct SetOnce<T> {
 }
 
 impl<T: Copy> SetOnce<T> {
-    /// Makes an empty place.
+    /// Creates it without a value.
     pub(crate) const fn empty() -> SetOnce<T> {
         SetOnce { value: UnsafeCell::new(MaybeUninit::uninit()), is_set: AtomicBool::new(false) }
     }
 
-    /// The value, if it is set.
+    /// Returns the value, if it is set.
     #[inline]
     pub(crate) fn get(&self) -> Option<&T> {
         // ORDERING: acquire, to see the value that was written before the flag.
@@ -39,21 +39,21 @@ impl<T: Copy> SetOnce<T> {
         }
     }
 
-    /// Sets the value, if none is set. Returns the one that is set.
+    /// Sets the value unless one is set. Returns the one that is set.
     pub(crate) fn set(&self, value: T, _lock: &SlowPath) -> &T {
         if let Some(value) = self.get() {
             return value;
         }
-        let place = self.value.get();
-        // SAFETY: the flag is not set, so no thread reads the place, and the lock excludes other writers.
-        let value = unsafe { (*place).write(value) };
+        let slot = self.value.get();
+        // SAFETY: the flag is not set, so no thread reads the value, and the lock excludes other writers.
+        let value = unsafe { (*slot).write(value) };
         // ORDERING: release, after the value.
         self.is_set.store(true, Ordering::Release);
         value
     }
 }
 
-// SAFETY: gives out `&T` to any thread, and takes the value from any thread.
+// SAFETY: lends `&T` to any thread, and takes the value from any thread.
 unsafe impl<T: Send + Sync> Sync for SetOnce<T> {}
 
 #[cfg(test)]

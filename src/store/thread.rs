@@ -2,7 +2,7 @@
 //!
 //! A thread that owns an index has a token: the epoch of the process and the index. The token is in a word of
 //! the page that a forked child finds wiped, and the thread keeps the address of that word. So one load
-//! tells a recording thread both that the process is still the same and which cells it may write:
+//! shows a recording thread both that the process is still the same and which cells it may write:
 //! those that bear its token.
 //!
 //! Words are not assigned by index: the thread that forked keeps its word in the child, where another thread

@@ -21,7 +21,7 @@ pub(crate) struct Identity {
 /// Async-signal-safe: one `fstat`.
 pub(crate) fn identity(fd: RawFd) -> Option<Identity> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `stat` is large enough for what fstat writes; a bad number gives EBADF.
+    // SAFETY: `stat` is large enough for the result; an invalid descriptor causes EBADF.
     let result = unsafe { libc::fstat(fd, stat.as_mut_ptr()) };
     if result != 0 {
         return None;
@@ -103,7 +103,7 @@ pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
 /// Returns the type of the file system of a file. See: statfs(2).
 pub(crate) fn file_system(file: &File) -> io::Result<u64> {
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `stat` is large enough for what fstatfs writes.
+    // SAFETY: `stat` is large enough for the result.
     let result = unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) };
     check(result)?;
     // SAFETY: fstatfs returned 0, so it filled the structure.
