@@ -13,6 +13,8 @@ mod line;
 mod loggers;
 mod stderr;
 
-pub(crate) use deferred::{Deferred, log_line, write_line};
+#[cfg(feature = "cli")]
+pub(crate) use deferred::write_line;
+pub(crate) use deferred::{Deferred, log_line};
 pub use hook::{LogLine, set_log_hook};
 pub(crate) use stderr::note_standard_error;
