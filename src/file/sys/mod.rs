@@ -14,15 +14,16 @@ pub(crate) use at::{
     Taken, check_writable, link_at, make_dir_at, open_at, remove_dir_at, rename_at, unlink_at,
 };
 pub(super) use call::check;
-pub(crate) use limits::{
-    descriptor_limit, is_address_space_limited, page_len, raise_descriptor_limit,
-};
+#[cfg(feature = "cli")]
+pub(crate) use limits::raise_descriptor_limit;
+pub(crate) use limits::{descriptor_limit, is_address_space_limited, page_len};
 pub(crate) use random::random_u32;
 pub(crate) use signals::BlockedSignals;
 pub(super) use signals::TakenSignals;
+#[cfg(feature = "exporter")]
 pub(crate) use sockets::set_backlog;
 pub(crate) use space::{reserve, write_in_place};
 pub(crate) use stat::{Identity, Stat, file_system, identity, stat, stat_at};
-pub(crate) use users::{effective_user, find_group, find_user, has_raised_privileges};
+pub(crate) use users::has_raised_privileges;
 #[cfg(feature = "cli")]
-pub(crate) use users::{file_user, set_file_user};
+pub(crate) use users::{effective_user, file_user, find_group, find_user, set_file_user};
