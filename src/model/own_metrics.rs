@@ -17,7 +17,6 @@ pub(crate) struct OwnMetric {
     values: &'static [&'static str],
 }
 
-/// Series files, by the liveness of their writer.
 pub(crate) static FILES: OwnMetric =
     gauge("multiprom_files", "Series files, by whether their writer lives.")
         .by("state", &["alive", "dead", "unknown"]);

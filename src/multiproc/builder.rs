@@ -115,8 +115,8 @@ impl MultiProcessCollectorBuilder {
         self
     }
 
-    /// Names the label that distinguishes processes in the modes `all` and `liveall`; `pid` by default. If series have a
-    /// label of that name, it becomes `exported_<name>`.
+    /// Names the label that distinguishes processes in the modes `all` and `liveall`; `pid` by default. If series have
+    /// a label of that name, it becomes `exported_<name>`.
     pub fn pid_label(mut self, name: impl Into<String>) -> MultiProcessCollectorBuilder {
         self.config.settings.pid_label = name.into();
         self
@@ -177,8 +177,8 @@ impl MultiProcessCollectorBuilder {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](ErrorKind::Usage) without a directory or file, of kind [`Directory`](ErrorKind::Directory) if a
-    /// directory cannot be listed, of kind [`Unsupported`](ErrorKind::Unsupported) if it is on a file system on which
+    /// Of kind [`Usage`](ErrorKind::Usage) without a directory or file, of kind [`Directory`](ErrorKind::Directory) if
+    /// a directory cannot be listed, of kind [`Unsupported`](ErrorKind::Unsupported) if it is on a file system on which
     /// multiprom is not tested, and of kind [`InvalidLabels`](ErrorKind::InvalidLabels) for an invalid label name.
     pub fn build(self) -> Result<MultiProcessCollector> {
         logging::note_standard_error();

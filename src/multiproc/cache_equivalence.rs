@@ -1,5 +1,5 @@
-//! Property test: a collector with a cache exports the same as a new one, after any sequence of events in a directory. The
-//! exposition is valid whatever the directory holds.
+//! Property test: a collector with a cache exports the same as a new one, after any sequence of events in a directory.
+//! The exposition is valid whatever the directory holds.
 
 use std::collections::HashSet;
 use std::fs;

@@ -34,9 +34,9 @@ use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType}
 ///
 /// Counters, summaries and histograms are summed over all processes that ever lived. Gauges are merged by their
 /// [mode](crate::GaugeMode); live gauges of processes that are proven dead are left out. Values that a
-/// [`Compactor`](crate::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and counted
-/// in `multiprom_file_errors_total{reason}`; everything else is exported. If processes disagree on a family so that the
-/// exposition would be invalid or ambiguous, a part of it is left out and counted in
+/// [`Compactor`](crate::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and
+/// counted in `multiprom_file_errors_total{reason}`; everything else is exported. If processes disagree on a family so
+/// that the exposition would be invalid or ambiguous, a part of it is left out and counted in
 /// `multiprom_merge_conflicts_total{reason}`. An archive that a newer release wrote fails the scrape
 /// ([`FamilySink::fail`]), because totals would fall without it.
 ///
@@ -66,8 +66,8 @@ pub struct MultiProcessCollector {
     /// How many files may stay open between scrapes.
     max_open_files: usize,
     cache: TimedLock<Cache>,
-    /// The labels of processes. They have a lock of their own, so that a scrape that cannot lock the cache can still use
-    /// them.
+    /// The labels of processes. They have a lock of their own, so that a scrape that cannot lock the cache can still
+    /// use them.
     process_labels: TimedLock<ProcessLabels>,
     counters: ScrapeCounters,
 }

@@ -1,8 +1,8 @@
 //! The lock that one compactor of a directory holds at a time.
 //!
-//! The directory itself is locked: a lock file in it could be removed, and two compactors would lock two files. A compactor
-//! names everything that it opens, renames and removes relative to the locked directory, so it never changes a
-//! directory that has replaced it.
+//! The directory itself is locked: a lock file in it could be removed, and two compactors would lock two files. A
+//! compactor names everything that it opens, renames and removes relative to the locked directory, so it never changes
+//! a directory that has replaced it.
 
 use std::fs::File;
 use std::io;
@@ -35,8 +35,8 @@ impl CompactorLock {
         }
     }
 
-    /// Locks compactors out; `None` if one holds the lock. Does not wait, because a compactor that is stopped would never
-    /// release it.
+    /// Locks compactors out; `None` if one holds the lock. Does not wait, because a compactor that is stopped would
+    /// never release it.
     pub(super) fn try_share(dir: &Path) -> Option<CompactorLock> {
         let lock = CompactorLock::open(dir).ok()?;
         fs2::FileExt::try_lock_shared(&*lock.dir).ok()?;

@@ -12,8 +12,9 @@ use crate::file::name::IdKind;
 pub enum Liveness {
     /// The lock of the writer is held, or the file is open for writing.
     Alive,
-    /// The lock is free and no process has the file open for writing. A reader that neither owns the file nor has CAP_LEASE
-    /// cannot check the second condition: for it a free lock is enough once it has seen a held lock in the directory.
+    /// The lock is free and no process has the file open for writing. A reader that neither owns the file nor has
+    /// CAP_LEASE cannot check the second condition: for it a free lock is enough once it has seen a held lock in the
+    /// directory.
     Dead,
     /// The kernel does not show it. The file is neither compacted nor removed, and counts as that of a living
     /// writer, except that the live gauges of a file of this crate whose lock is free are left out.

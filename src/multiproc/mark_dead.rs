@@ -18,8 +18,8 @@ use crate::model::GaugeMode;
 
 /// Removes the live gauges of a process that has ended, as the Python client's function does.
 ///
-/// Removes files of this pid only, and none whose writer lives: a new process with the same pid is not affected. Calling
-/// it again, or from two places at once, is no error. This crate's collector does not need the call, because it
+/// Removes files of this pid only, and none whose writer lives: a new process with the same pid is not affected.
+/// Calling it again, or from two places at once, is no error. This crate's collector does not need the call, because it
 /// detects the end of a process itself; that of the Python client does.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The reading half: merges the series files of a multiprocess directory.
 //!
-//! [`MultiProcessCollector`] lists the directory at each scrape, reads every file in the order of names and merges equal
-//! series by the rules of the Python client; `docs/design.md` lists the differences. A damaged or invalid file is
+//! [`MultiProcessCollector`] lists the directory at each scrape, reads every file in the order of names and merges
+//! equal series by the rules of the Python client; `docs/design.md` lists the differences. A damaged or invalid file is
 //! skipped and reported, and everything else is exported.
 
 mod archive_file;

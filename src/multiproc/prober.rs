@@ -1,7 +1,7 @@
 //! Asks the kernel whether writers live, and stores the findings that one query cannot provide.
 //!
-//! A writer is dead if its lock is free and a read lease is granted. The kernel grants leases only to the owner of a file
-//! and to CAP_LEASE. A process that is neither has two other ways:
+//! A writer is dead if its lock is free and a read lease is granted. The kernel grants leases only to the owner of a
+//! file and to CAP_LEASE. A process that is neither has two other ways:
 //!
 //! - The command takes the lease under the owner's user id, if it may change to that ([`OwnerLease`]).
 //! - For a file of multiprom the lock alone shows that the writer is dead. But to a reader that cannot see locks at all
@@ -270,8 +270,8 @@ impl Prober {
         Finding { at: now, writers, released }
     }
 
-    /// The checksum of the first bytes of a file of multiprom. `None` for other files: a process of the Python client, which
-    /// takes no lock, may have chosen a name of the same form.
+    /// The checksum of the first bytes of a file of multiprom. `None` for other files: a process of the Python client,
+    /// which takes no lock, may have chosen a name of the same form.
     fn content(&mut self, file: &File) -> Option<u32> {
         let words = self.reader.read_words(file, 0..COMPARED_LEN / WORD_LEN as u32).ok()?;
         let is_own = words.first().is_some_and(|word| Header::decode(*word).magic == MAGIC);
@@ -296,7 +296,8 @@ impl Prober {
         finding
     }
 
-    /// Whether a free lock proves anything in the directory. Until a held lock was seen, all files are searched for one.
+    /// Whether a free lock proves anything in the directory. Until a held lock was seen, all files are searched for
+    /// one.
     fn locks(&mut self, now: Instant) -> LockVisibility {
         let Some(dir) = self.dirs.get_mut(self.current) else {
             return LockVisibility::Unseen;

@@ -35,8 +35,8 @@ const KEEP_DEAD: Duration = Duration::from_secs(3600);
 /// Merges the files of dead writers into one archive per directory.
 ///
 /// Readers of this crate, in this or any other process, count every value once: before, during and after its
-/// compaction. **The Python client's own collector cannot read an archive**: if it reads the directory too, compact only
-/// files of this crate, which is the default.
+/// compaction. **The Python client's own collector cannot read an archive**: if it reads the directory too, compact
+/// only files of this crate, which is the default.
 ///
 /// A clone is another handle of the same compactor. As a [`Collector`] it exports
 /// `multiprom_compactions_total{result}`.
@@ -279,9 +279,9 @@ impl CompactorBuilder {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](ErrorKind::Usage) without a directory, of kind [`Directory`](ErrorKind::Directory) if one cannot be
-    /// opened, and of kind [`Unsupported`](ErrorKind::Unsupported) if it is on a file system on which the proof of death
-    /// is not tested.
+    /// Of kind [`Usage`](ErrorKind::Usage) without a directory, of kind [`Directory`](ErrorKind::Directory) if one
+    /// cannot be opened, and of kind [`Unsupported`](ErrorKind::Unsupported) if it is on a file system on which the
+    /// proof of death is not tested.
     pub fn build(self) -> Result<Compactor> {
         logging::note_standard_error();
         if self.dirs.is_empty() {

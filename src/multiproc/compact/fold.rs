@@ -155,8 +155,8 @@ impl FoldedSection {
         }
     }
 
-    /// The index of the series that a key names; different spellings of a key name one series. A key that cannot be parsed is
-    /// kept unchanged.
+    /// The index of the series that a key names; different spellings of a key name one series. A key that cannot be
+    /// parsed is kept unchanged.
     fn series(&mut self, bytes: &[u8]) -> usize {
         let mut name = Vec::new();
         match key::decode(bytes) {

@@ -1,10 +1,10 @@
 //! Compaction: merges the files of dead writers into one archive per directory.
 //!
-//! The commit is one rename. The archive lists the files that it holds by names that are never reused, so a crash at any
-//! instruction leaves either the old archive and all files, or the new archive and files that readers skip. Names of
-//! the Python client are reused, so its files are first renamed to a unique name: they are *retired*. A new process may have
-//! opened such a file just before; it continues to write there, and readers see it. So a retired file is compacted
-//! only after a grace period, and if it is proven dead again.
+//! The commit is one rename. The archive lists the files that it holds by names that are never reused, so a crash at
+//! any instruction leaves either the old archive and all files, or the new archive and files that readers skip. Names
+//! of the Python client are reused, so its files are first renamed to a unique name: they are *retired*. A new process
+//! may have opened such a file just before; it continues to write there, and readers see it. So a retired file is
+//! compacted only after a grace period, and if it is proven dead again.
 
 mod compaction;
 mod compactor;

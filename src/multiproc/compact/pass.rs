@@ -164,8 +164,8 @@ impl Pass<'_> {
         Ok(outcome)
     }
 
-    /// Removes incomplete archives of crashed passes: the lock is held, so no other compactor is writing one. Also removes
-    /// incomplete series files of writers that ended during the creation.
+    /// Removes incomplete archives of crashed passes: the lock is held, so no other compactor is writing one. Also
+    /// removes incomplete series files of writers that ended during the creation.
     fn remove_staging(&self, dirs: &LockedDir, prober: &Prober) {
         let Ok(entries) = fs::read_dir(self.dir) else {
             return;
@@ -260,8 +260,8 @@ struct RunningPass<'a> {
 }
 
 impl RunningPass<'_> {
-    /// Reads the archive and removes the files that it lists. A damaged archive is set aside, as is anything with its name
-    /// that is not a file. An archive of another version is left unchanged and ends the pass.
+    /// Reads the archive and removes the files that it lists. A damaged archive is set aside, as is anything with its
+    /// name that is not a file. An archive of another version is left unchanged and ends the pass.
     fn load_archive(&mut self) -> Result<()> {
         let path = ArchiveFile::path(self.pass.dir);
         let archive = match ArchiveFile::open_at(self.dirs.handle()) {

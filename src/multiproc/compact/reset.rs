@@ -17,8 +17,8 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Files of living writers stay, and so does everything else in the directory.
 ///
 /// To a server that scrapes, all totals restart at once. If writers live, their share stays: a total then falls to it,
-/// and the server takes it for a total that has restarted and reached that value since. Files whose writers may live stay
-/// too; [`Compaction::unknown`] counts them.
+/// and the server takes it for a total that has restarted and reached that value since. Files whose writers may live
+/// stay too; [`Compaction::unknown`] counts them.
 ///
 /// # Errors
 ///

@@ -270,8 +270,8 @@ impl MergedFamily {
         }
     }
 
-    /// The groups in the order of the last [`sort`](MergedFamily::sort). This is not their order in memory, so groups that
-    /// come soon are prefetched, and then their labels.
+    /// The groups in the order of the last [`sort`](MergedFamily::sort). This is not their order in memory, so groups
+    /// that come soon are prefetched, and then their labels.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         let group = |at: &u32| &self.groups[*at as usize];
         self.order.iter().enumerate().map(move |(position, at)| {

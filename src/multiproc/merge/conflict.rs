@@ -78,8 +78,8 @@ impl TypedName {
 }
 
 impl Merge {
-    /// Sorts the groups of all families. Returns the indices of the exported families, sorted by name, and the conflicts
-    /// among the families that the filter keeps. `has_rule` says whether a rule names the mode of a gauge.
+    /// Sorts the groups of all families. Returns the indices of the exported families, sorted by name, and the
+    /// conflicts among the families that the filter keeps. `has_rule` says whether a rule names the mode of a gauge.
     pub(crate) fn exported(
         &mut self,
         is_kept: impl Fn(&MergedFamily) -> bool,

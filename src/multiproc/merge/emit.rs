@@ -255,8 +255,8 @@ impl<'a> PerProcessValues<'a> {
         PerProcessValues { merge, processes, values: Vec::new(), last_uses, series: 0 }
     }
 
-    /// Replaces the values by those of another series. Returns whether a process has several values: then the last one is
-    /// shown.
+    /// Replaces the values by those of another series. Returns whether a process has several values: then the last one
+    /// is shown.
     fn show(&mut self, values: &[(u32, f64)]) -> bool {
         self.series += 1;
         self.values.clear();

@@ -1,8 +1,8 @@
 //! The label value of each process, in the gauge modes that export one series per process.
 //!
 //! A writer is labeled with the name of its process (the pid), unless another writer has that label; then with more of
-//! its id. The label is chosen when a collector first sees the writer, and kept for as long as the writer has a file or an
-//! entry in an archive, because a change of labels would make another series. Of writers that are first seen in one
+//! its id. The label is chosen when a collector first sees the writer, and kept for as long as the writer has a file or
+//! an entry in an archive, because a change of labels would make another series. Of writers that are first seen in one
 //! scrape, the one that lives gets the name if exactly one does; if none lives, the only one gets it. A writer whose
 //! whole id is the name has no other label to choose and takes precedence.
 //!
@@ -506,7 +506,8 @@ mod tests {
             let mut processes: Vec<TestProcess> = Vec::new();
             let dirs = ["a", "b"].map(str::to_owned);
             for (at, (event, dir, pid, is_own, which, has_sum)) in events.into_iter().enumerate() {
-                // The Python client opens existing files of its pid. Its pids differ from those of this crate's processes.
+                // The Python client opens existing files of its pid. Its pids differ from those of this crate's
+                // processes.
                 let pid = if is_own { pid + 10 } else { pid };
                 let is_free = is_own || !processes.iter().any(|it| {
                     (it.dir, it.pid) == (dir, pid) && matches!(it.stage, Stage::Live | Stage::Dead)
@@ -533,8 +534,8 @@ mod tests {
                 for (process, sources) in processes.iter_mut().zip(&all) {
                     let labels: Vec<&u32> = indices.by_ref().take(sources.len()).collect();
                     let Some(&index) = labels.first() else { continue };
-                    // If two processes are retired when they are first seen, it is unknown to which of them a second file
-                    // belongs.
+                    // If two processes are retired when they are first seen, it is unknown to which of them a second
+                    // file belongs.
                     let is_determined = matches!(process.stage, Stage::Live | Stage::Dead);
                     let is_same = labels.iter().all(|other| **other == *index);
                     prop_assert!(is_same || !is_determined, "{:?}", process);

@@ -1,9 +1,9 @@
 //! Reads a directory at one moment, while files are written, retired and compacted.
 //!
 //! The archive is read first; files that it lists are skipped, because it holds their values. The series files follow,
-//! then the retired files. A file that is retired in between is seen in one of the two directories, or in both, where it
-//! counts once. At the end the archive must still be the one that was read; otherwise files may have moved into
-//! its successor, and everything is read again.
+//! then the retired files. A file that is retired in between is seen in one of the two directories, or in both, where
+//! it counts once. At the end the archive must still be the one that was read; otherwise files may have moved into its
+//! successor, and everything is read again.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
