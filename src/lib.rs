@@ -72,8 +72,8 @@ pub use metrics::{
 };
 pub use model::{
     BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
-    HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets, NativeHistogram,
-    RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
+    NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -239,7 +239,8 @@ impl multiprom::Gatherer for UnusualNumbers {
                 out.family(&FamilyMetadata::new(&name("i"), "", MetricType::Info));
                 out.sample(&Sample::new(SampleKind::Info, &labels, value));
                 out.family(&FamilyMetadata::new(&name("m"), "", MetricType::StateSet));
-                out.sample(&Sample::new(SampleKind::State, &[(&name("m"), "on")], value));
+                let state = name("m");
+                out.sample(&Sample::new(SampleKind::State, &[(state.as_str(), "on")], value));
             }
         }
     }

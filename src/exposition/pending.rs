@@ -94,7 +94,7 @@ impl Pending {
             }
             SampleKind::Quantile(_) => {}
             SampleKind::Value | SampleKind::Total | SampleKind::Info | SampleKind::State => {
-                self.value = Some(value)
+                self.value = Some(value);
             }
         }
     }

@@ -310,8 +310,8 @@ impl<M: Typed> Child<M> {
     /// Has what a scrape reads first brought near.
     fn fetch(&self) {
         self.bound.fetch();
-        if let Some(labels) = self.labels.rendered() {
-            fork::fetch(labels.as_str().as_ptr());
+        if let Some(labels) = self.labels.text() {
+            fork::fetch(labels.as_ptr());
         }
     }
 
@@ -493,14 +493,8 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 out.family(&FamilyMetadata::new(name, help, *metric_type));
                 begun = true;
             }
-            if let Some(labels) = child.labels.rendered() {
-                let mut give = |kind, value| out.rendered(kind, labels, value);
-                M::collect(slots, self.options, &mut give);
-                continue;
-            }
-            pairs.clear();
-            child.labels.push_pairs(&mut pairs);
-            let mut give = |kind, value| out.sample(&Sample::new(kind, &pairs, value));
+            let labels = child.labels.labels(&mut pairs);
+            let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
             M::collect(slots, self.options, &mut give);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Labels;
+
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -177,24 +179,50 @@ impl SampleKind {
 }
 
 /// One sample of a family.
-#[derive(Clone, Copy, Debug)]
+///
+/// A sink that changes a sample before it passes it on copies the sample and changes the copy, so that parts which it
+/// does not know are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Sample<'a> {
     /// The part of the metric.
     pub kind: SampleKind,
-    /// The labels, name and value, in the order of the exposition, without `le` and `quantile`.
-    pub labels: &'a [(&'a str, &'a str)],
+    /// The labels, in the order of the exposition, without `le` and `quantile`.
+    pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// The time of the value, in seconds since the Unix epoch. `None`, as usual, means the time of the scrape.
     pub timestamp: Option<f64>,
     /// An exemplar, allowed on counters and buckets.
-    pub exemplar: Option<Exemplar<'a>>,
+    pub exemplar: Option<&'a Exemplar<'a>>,
 }
 
 impl<'a> Sample<'a> {
     /// A sample without a timestamp and an exemplar.
-    pub const fn new(kind: SampleKind, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
-        Sample { kind, labels, value, timestamp: None, exemplar: None }
+    #[inline]
+    pub fn new(kind: SampleKind, labels: impl Into<Labels<'a>>, value: f64) -> Sample<'a> {
+        Sample { kind, labels: labels.into(), value, timestamp: None, exemplar: None }
+    }
+
+    /// The same sample with other labels.
+    pub fn with_labels<'b>(self, labels: impl Into<Labels<'b>>) -> Sample<'b>
+    where
+        'a: 'b,
+    {
+        Sample { labels: labels.into(), ..self }
+    }
+
+    /// The same sample with this timestamp, in seconds since the Unix epoch.
+    pub fn with_timestamp(self, seconds: f64) -> Sample<'a> {
+        Sample { timestamp: Some(seconds), ..self }
+    }
+
+    /// The same sample with this exemplar.
+    pub fn with_exemplar<'b>(self, exemplar: &'b Exemplar<'b>) -> Sample<'b>
+    where
+        'a: 'b,
+    {
+        Sample { exemplar: Some(exemplar), ..self }
     }
 }
 

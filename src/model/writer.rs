@@ -1,7 +1,7 @@
 //! Methods with which collectors write families and samples.
 
 use super::family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
-use super::{FamilySink, NativeHistogram};
+use super::{FamilySink, Labels, NativeHistogram};
 
 impl<'s> dyn FamilySink + 's {
     /// Sets the unit of the next family, such as `seconds` or `bytes`. The name of the family, without `_total`,
@@ -128,8 +128,7 @@ impl FamilyWriter<'_, '_> {
         value: f64,
         exemplar: Exemplar<'_>,
     ) -> &mut Self {
-        let exemplar = Some(exemplar);
-        self.sink.sample(&Sample { exemplar, ..Sample::new(self.kind, labels, value) });
+        self.sink.sample(&Sample::new(self.kind, labels, value).with_exemplar(&exemplar));
         self
     }
 
@@ -173,7 +172,7 @@ impl HistogramWriter<'_, '_> {
             let is_inside = |exemplar: &&Exemplar<'_>| {
                 exemplar.value <= bound && (exemplar.value > below || below == f64::NEG_INFINITY)
             };
-            let exemplar = point.exemplars.iter().rfind(is_inside).copied();
+            let exemplar = point.exemplars.iter().rfind(is_inside);
             let sample = Sample::new(SampleKind::Bucket(bound), labels, count);
             self.family.sink.sample(&Sample { exemplar, ..sample });
             below = bound;
@@ -192,7 +191,7 @@ impl HistogramWriter<'_, '_> {
         labels: &[(&str, &str)],
         histogram: &NativeHistogram<'_>,
     ) -> &mut Self {
-        self.family.sink.native_histogram(labels, histogram);
+        self.family.sink.native_histogram(Labels::new(labels), histogram);
         self
     }
 }

@@ -308,7 +308,11 @@ impl Collector for MultiProcessCollector {
         };
         match &self.settings.filter {
             Some(filter) => {
-                self.collect_own(&dirs, &censuses, &mut FilteredSink::new(out, filter));
+                self.collect_own(
+                    &dirs,
+                    &censuses,
+                    &mut FilteredSink::new(out, |head| filter(head.name, head.metric_type)),
+                );
             }
             None => self.collect_own(&dirs, &censuses, out),
         }

@@ -8,9 +8,7 @@ use super::gauge::{Contribution, Reduced, reduce};
 use super::merge::Merge;
 use super::processes::Labelling;
 use super::tables::{Family, Group, Number};
-use crate::model::{
-    FamilyMetadata, FamilySink, GaugeMode, MetricType, RenderedLabels, Sample, SampleKind,
-};
+use crate::model::{FamilyMetadata, FamilySink, GaugeMode, Labels, MetricType, Sample, SampleKind};
 
 /// The help text of a family whose files have none, which is what the Python client says then.
 const NO_HELP: &str = "Multiprocess metric";
@@ -90,8 +88,8 @@ struct Emission<'a, 's> {
 }
 
 /// The labels of a group on their way out.
-enum Labels<'a> {
-    Rendered(RenderedLabels<'a>),
+enum SeriesLabels<'a> {
+    Rendered(Labels<'a>),
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
@@ -114,17 +112,21 @@ impl<'a> Emission<'a, '_> {
         }
     }
 
-    fn sample(&mut self, labels: &Labels<'_>, kind: SampleKind, value: f64) {
-        match labels {
-            Labels::Rendered(labels) => self.out.rendered(kind, *labels, value),
-            Labels::Pairs(labels) => self.out.sample(&Sample::new(kind, labels, value)),
-        }
+    fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
+        let labels = match labels {
+            SeriesLabels::Rendered(labels) => *labels,
+            SeriesLabels::Pairs(labels) => Labels::new(labels),
+        };
+        self.out.sample(&Sample::new(kind, labels, value));
     }
 
     /// The labels of a series, which all of its groups become.
-    fn labels(&self, groups: &[&'a Group]) -> Labels<'a> {
+    fn labels(&self, groups: &[&'a Group]) -> SeriesLabels<'a> {
         let rendered = groups[0].labels.rendered().filter(|_| self.is_rendered);
-        rendered.map_or_else(|| Labels::Pairs(self.pairs(groups[0])), Labels::Rendered)
+        match rendered {
+            Some(labels) => SeriesLabels::Rendered(labels),
+            None => SeriesLabels::Pairs(self.pairs(groups[0])),
+        }
     }
 
     /// The labels of a group with those that all merged series get.

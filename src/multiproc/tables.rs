@@ -281,8 +281,8 @@ impl Family {
                 fetch(group(ahead));
             }
             let near = self.order.get(number + LABELS_AHEAD).map(group);
-            if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
-                fetch(labels.as_str().as_ptr());
+            if let Some(labels) = near.and_then(|near| near.labels.text()) {
+                fetch(labels.as_ptr());
             }
             group(at)
         })

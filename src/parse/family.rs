@@ -7,7 +7,8 @@ use foldhash::quality::RandomState;
 
 use super::native::OwnedNativeHistogram;
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, Sample, SampleKind,
+    Exemplar, FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample,
+    SampleKind,
 };
 
 /// A metric family with its samples.
@@ -83,7 +84,7 @@ pub struct OwnedExemplar {
 impl OwnedExemplar {
     pub(super) fn copy(exemplar: &Exemplar<'_>) -> OwnedExemplar {
         OwnedExemplar {
-            labels: owned(exemplar.labels),
+            labels: owned(Labels::new(exemplar.labels)),
             value: exemplar.value,
             timestamp: exemplar.timestamp,
         }
@@ -173,11 +174,12 @@ impl OwnedSample {
         sample.timestamp = self.timestamp;
         let exemplar =
             self.exemplar.as_ref().map(|exemplar| (exemplar, borrowed(&exemplar.labels)));
-        sample.exemplar = exemplar.as_ref().map(|(exemplar, labels)| Exemplar {
+        let exemplar = exemplar.as_ref().map(|(exemplar, labels)| Exemplar {
             labels,
             value: exemplar.value,
             timestamp: exemplar.timestamp,
         });
+        sample.exemplar = exemplar.as_ref();
         sink.sample(&sample);
     }
 }
@@ -282,8 +284,8 @@ pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], f: impl FnOnce(&[E
     f(&all);
 }
 
-pub(super) fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
-    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+pub(super) fn owned(labels: Labels<'_>) -> Vec<(String, String)> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A sink that collects owned families.
@@ -327,11 +329,11 @@ impl FamilySink for Collected {
             labels: owned(sample.labels),
             value: sample.value,
             timestamp: sample.timestamp,
-            exemplar: sample.exemplar.as_ref().map(OwnedExemplar::copy),
+            exemplar: sample.exemplar.map(OwnedExemplar::copy),
         });
     }
 
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         if let Some(family) = &mut self.current {
             let after = family.samples.len();
             family.native_histograms.push(OwnedNativeHistogram::copy(after, labels, histogram));

@@ -50,9 +50,9 @@ mod wire;
 
 use std::io::BufRead;
 
-#[cfg(feature = "protobuf")]
-use crate::model::NativeHistogram;
 use crate::model::{FamilyMetadata, FamilySink, Sample};
+#[cfg(feature = "protobuf")]
+use crate::model::{Labels, NativeHistogram};
 use error::Fault;
 use family::Collected;
 use lines::{FaultAt, Lines};
@@ -123,7 +123,7 @@ impl Sink<'_> {
     }
 
     #[cfg(feature = "protobuf")]
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         self.families.native_histogram(labels, histogram);
     }
 

@@ -1,7 +1,7 @@
 //! Owned native histograms.
 
 use super::family::{OwnedExemplar, borrowed, borrowed_exemplars, owned};
-use crate::model::{BucketSpan, Exemplar, FamilySink, NativeBuckets, NativeHistogram};
+use crate::model::{BucketSpan, Exemplar, FamilySink, Labels, NativeBuckets, NativeHistogram};
 
 /// A native histogram of a [`Family`](super::Family).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,7 +56,7 @@ impl OwnedNativeBuckets {
 impl OwnedNativeHistogram {
     pub(super) fn copy(
         after: usize,
-        labels: &[(&str, &str)],
+        labels: Labels<'_>,
         histogram: &NativeHistogram<'_>,
     ) -> OwnedNativeHistogram {
         OwnedNativeHistogram {
@@ -89,7 +89,7 @@ impl OwnedNativeHistogram {
                 created: self.created,
                 timestamp: self.timestamp,
             };
-            sink.native_histogram(&borrowed(&self.labels), &histogram);
+            sink.native_histogram(Labels::new(&borrowed(&self.labels)), &histogram);
         });
     }
 }

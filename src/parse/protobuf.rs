@@ -13,7 +13,9 @@ use super::lines::{FaultAt, Lines};
 use super::protobuf_native::NativeFields;
 use super::wire::Message;
 use super::{Limits, Sink, Step};
-use crate::model::{Exemplar, FamilyMetadata, MetricType, NativeHistogram, Sample, SampleKind};
+use crate::model::{
+    Exemplar, FamilyMetadata, Labels, MetricType, NativeHistogram, Sample, SampleKind,
+};
 
 /// Parses one message.
 pub(super) fn step<R: BufRead>(
@@ -83,11 +85,11 @@ fn emit_family(message: Message<'_>, limits: &Limits, sink: &mut Sink<'_>) -> Re
     Ok(())
 }
 
-type Labels<'a> = Vec<(&'a str, &'a str)>;
+type LabelPairs<'a> = Vec<(&'a str, &'a str)>;
 
 fn label<'a>(
     mut message: Message<'a>,
-    labels: &mut Labels<'a>,
+    labels: &mut LabelPairs<'a>,
     max_labels: usize,
 ) -> Result<(), FaultAt> {
     let (mut name, mut label_value) = ("", "");
@@ -134,14 +136,15 @@ fn seconds(mut message: Message<'_>) -> Result<f64, FaultAt> {
 
 /// An exemplar that owns its list of labels.
 struct ExemplarFields<'a> {
-    labels: Labels<'a>,
+    labels: LabelPairs<'a>,
     value: f64,
     timestamp: Option<f64>,
 }
 
 impl<'a> ExemplarFields<'a> {
     fn read(mut message: Message<'a>, max_labels: usize) -> Result<ExemplarFields<'a>, FaultAt> {
-        let mut exemplar = ExemplarFields { labels: Labels::new(), value: 0.0, timestamp: None };
+        let mut exemplar =
+            ExemplarFields { labels: LabelPairs::new(), value: 0.0, timestamp: None };
         while let Some((number, field)) = message.field()? {
             match (number, field.message(), field.double()) {
                 (1, Some(pair), _) => label(pair, &mut exemplar.labels, max_labels)?,
@@ -160,7 +163,7 @@ impl<'a> ExemplarFields<'a> {
 
 /// Writes the samples of one metric, which share labels and timestamp, to the sink.
 struct MetricEmitter<'a, 's, 'k> {
-    labels: Labels<'a>,
+    labels: LabelPairs<'a>,
     timestamp: Option<f64>,
     max_labels: usize,
     sink: &'k mut Sink<'s>,
@@ -186,8 +189,7 @@ impl<'a> MetricEmitter<'a, '_, '_> {
         let exemplar = ExemplarFields::read(message, self.max_labels)?;
         let mut sample = Sample::new(kind, &self.labels, value);
         sample.timestamp = self.timestamp;
-        sample.exemplar = Some(exemplar.borrow());
-        self.sink.sample(&sample);
+        self.sink.sample(&sample.with_exemplar(&exemplar.borrow()));
         Ok(())
     }
 }
@@ -199,7 +201,8 @@ fn emit_metric(
     sink: &mut Sink<'_>,
 ) -> Result<(), FaultAt> {
     let max_labels = limits.labels;
-    let mut emitter = MetricEmitter { labels: Labels::new(), timestamp: None, max_labels, sink };
+    let mut emitter =
+        MetricEmitter { labels: LabelPairs::new(), timestamp: None, max_labels, sink };
     let mut found = None;
     let mut fields = metric;
     while let Some((number, value)) = fields.field()? {
@@ -361,7 +364,7 @@ fn emit_histogram<'a>(
             timestamp: emitter.timestamp,
             ..native
         };
-        emitter.sink.native_histogram(&emitter.labels, &histogram);
+        emitter.sink.native_histogram(Labels::new(&emitter.labels), &histogram);
     })
 }
 

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
 use crate::model::{
-    Collector, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet, MetricType,
-    NativeHistogram, RenderedLabels, Sample, SampleKind,
+    Collector, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer, LabelSet,
+    MetricType,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
@@ -244,6 +244,24 @@ impl Default for Registry {
 }
 
 impl Inner {
+    /// Whether none of the exported families has a name in common with this one: of two with such a name the first is
+    /// exported.
+    fn admit(&self, head: &FamilyMetadata<'_>, seen: &mut FamilyIndex<()>) -> bool {
+        let mut other = None;
+        seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
+            other = Some((name.to_owned(), metric_type));
+            true
+        });
+        match &other {
+            Some(other) => {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+                self.log_collision(head, other);
+            }
+            None => seen.insert(head.name, head.metric_type, ()),
+        }
+        other.is_none()
+    }
+
     /// Logs a collision once for each family, and not where two collectors give one family.
     fn log_collision(&self, head: &FamilyMetadata<'_>, (other, other_type): &(String, MetricType)) {
         let FamilyMetadata { name, metric_type, .. } = *head;
@@ -262,8 +280,8 @@ impl Inner {
 
 impl Gatherer for Registry {
     fn gather(&self, out: &mut dyn FamilySink) {
-        let seen = FamilyIndex::default();
-        let mut once = Once { out, registry: &self.inner, seen, skipping: false };
+        let mut seen = FamilyIndex::default();
+        let mut once = FilteredSink::new(out, |head| self.inner.admit(head, &mut seen));
         for entry in self.inner.entries.iter() {
             match entry {
                 Entry::Family(family) => family.collect(&mut once),
@@ -271,57 +289,6 @@ impl Gatherer for Registry {
             }
         }
         self.collect_own(&mut once);
-    }
-}
-
-/// Passes on the families whose names are free: of two with a name in common the first.
-struct Once<'a> {
-    out: &'a mut dyn FamilySink,
-    registry: &'a Inner,
-    seen: FamilyIndex<()>,
-    skipping: bool,
-}
-
-impl FamilySink for Once<'_> {
-    fn family(&mut self, head: &FamilyMetadata<'_>) {
-        let mut other = None;
-        self.skipping =
-            self.seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
-                other = Some((name.to_owned(), metric_type));
-                true
-            });
-        match other {
-            Some(other) => {
-                self.registry.repeated.fetch_add(1, Ordering::Relaxed);
-                self.registry.log_collision(head, &other);
-            }
-            None => {
-                self.seen.insert(head.name, head.metric_type, ());
-                self.out.family(head);
-            }
-        }
-    }
-
-    fn sample(&mut self, sample: &Sample<'_>) {
-        if !self.skipping {
-            self.out.sample(sample);
-        }
-    }
-
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if !self.skipping {
-            self.out.rendered(kind, labels, value);
-        }
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
-        if !self.skipping {
-            self.out.native_histogram(labels, histogram);
-        }
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.out.fail(error);
     }
 }
 
@@ -336,6 +303,7 @@ pub(crate) fn slow_path() -> Result<SlowPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Sample, SampleKind};
 
     struct Two(f64);
 
