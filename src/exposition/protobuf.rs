@@ -440,6 +440,35 @@ mod tests {
     }
 
     #[test]
+    fn several_points_of_a_summary_keep_their_quantiles() {
+        let shown = text(|out| {
+            let mut summary = out.summary("s", "");
+            // The second point has a quantile of the first one, the third one has another.
+            for (quantile, count) in [(0.5, 1.0), (0.5, 2.0), (0.9, 3.0)] {
+                summary.sample(&[], &[(quantile, 10.0 * count)], count, count);
+            }
+            // Quantiles may also follow count and sum.
+            for count in [4.0, 5.0] {
+                out.sample(&Sample::new(SampleKind::Sum, &[], count));
+                out.sample(&Sample::new(SampleKind::Count, &[], count));
+                for quantile in [0.5, 0.9] {
+                    out.sample(&Sample::new(SampleKind::Quantile(quantile), &[], 10.0 * count));
+                }
+            }
+        });
+        let numbers = |name: &str| -> Vec<f64> {
+            let lines = shown.lines().filter_map(|line| line.trim().strip_prefix(name));
+            lines.map(|number| number.parse().unwrap()).collect()
+        };
+        let points: Vec<&str> = shown.split("metric {").skip(1).collect();
+        let quantiles: Vec<usize> =
+            points.iter().map(|point| point.matches("quantile {").count()).collect();
+        assert_eq!(quantiles, [1, 1, 1, 2, 2], "{shown}");
+        assert_eq!(numbers("value: "), [10.0, 20.0, 30.0, 40.0, 40.0, 50.0, 50.0]);
+        assert_eq!(numbers("sample_sum: "), [1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
     fn float_counts_are_encoded_as_floats() {
         let shown = text(|out| {
             let spans = [BucketSpan { offset: 0, length: 1 }];
