@@ -57,13 +57,12 @@ impl Pending {
         self.is_open && is_free && is_same_time && self.labels == labels
     }
 
-    /// Whether a quantile belongs to this metric. Its quantiles are different and consecutive, before or after the
-    /// count and the sum.
+    /// Whether a quantile belongs to this metric. The quantiles of a metric are consecutive, before or after its count and
+    /// sum. Others belong to it only as long as its count or sum is missing.
     fn accepts_quantile(&self, quantile: f64) -> bool {
-        let is_repeated = self.quantile_bits.contains(&quantile.to_bits());
+        let is_consecutive = self.quantile_bits.is_empty() || self.is_after_quantile;
         let is_complete = self.count.is_some() && self.sum.is_some();
-        let is_next = self.quantile_bits.is_empty() || self.is_after_quantile || !is_complete;
-        !is_repeated && is_next
+        is_consecutive || !(is_complete || self.quantile_bits.contains(&quantile.to_bits()))
     }
 
     /// Whether a native histogram belongs to this metric.
