@@ -73,7 +73,7 @@ pub use metrics::{
 pub use model::{
     BucketSpan, Collector, Exemplar, FamilyMetadata, FamilySink, FamilyWriter, Gatherer, GaugeMode,
     HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
-    NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, UnknownGaugeMode, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

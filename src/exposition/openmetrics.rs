@@ -35,7 +35,7 @@ use crate::model::{
 ///
 /// let mut out = Vec::new();
 /// let mut encoder = OpenMetricsEncoder::new(&mut out);
-/// let exemplar = Exemplar { labels: &[("trace_id", "4bf9")], value: 12.0, timestamp: None };
+/// let exemplar = Exemplar::new(&[("trace_id", "4bf9")], 12.0);
 /// (&mut encoder as &mut dyn FamilySink)
 ///     .with_unit("bytes")
 ///     .counter("read_bytes_total", "Read.")

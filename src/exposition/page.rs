@@ -21,6 +21,34 @@ const CHUNK_LEN: usize = 64 * 1024;
 /// A complete exposition, the response to a scrape.
 ///
 /// [`Display`](fmt::Display) writes the body as text.
+///
+/// The type is not `#[non_exhaustive]`, so that programs can destructure it: a response has a content type and a body.
+///
+/// ```
+/// use multiprom::{Collector, Exposition, FamilySink, Registry};
+///
+/// struct Queue;
+///
+/// impl Collector for Queue {
+///     fn collect(&self, out: &mut dyn FamilySink) {
+///         out.counter("jobs_total", "Jobs done.").sample(&[("queue", "mail")], 3.0);
+///     }
+/// }
+///
+/// let registry = Registry::new();
+/// registry.register(Queue)?;
+/// let accept = "application/openmetrics-text; version=1.0.0";
+/// let Exposition { content_type, body } = Exposition::render(&registry, Some(accept));
+/// assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// assert_eq!(
+///     String::from_utf8(body).unwrap(),
+///     "# TYPE jobs counter\n\
+///      ## HELP jobs Jobs done.\n\
+///      jobs_total{queue=\"mail\"} 3.0\n\
+///      ## EOF\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposition {
     /// The value of the HTTP header `Content-Type`.

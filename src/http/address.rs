@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 
 /// Where an exporter listens: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ListenAddress {
     /// A TCP address; port 0 picks a free one.
     Tcp(String),

@@ -112,7 +112,8 @@ impl fmt::Display for MetricType {
 }
 
 /// The metadata of a family.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FamilyMetadata<'a> {
     /// The name, without the suffix `_total` of a counter and `_info` of an info.
     pub name: &'a str,
@@ -128,6 +129,11 @@ impl<'a> FamilyMetadata<'a> {
     /// Metadata without a unit.
     pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyMetadata<'a> {
         FamilyMetadata { name, help, unit: "", metric_type }
+    }
+
+    /// The same metadata with this unit.
+    pub const fn with_unit(self, unit: &'a str) -> FamilyMetadata<'a> {
+        FamilyMetadata { unit, ..self }
     }
 }
 
@@ -233,6 +239,7 @@ pub(crate) const MAX_EXEMPLAR_CHARS: usize = 128;
 
 /// An exemplar: one observation, whose labels refer to data outside of the metrics, such as a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Exemplar<'a> {
     /// The labels, such as `trace_id`. OpenMetrics 1.0 allows 128 characters in all names and values together.
     pub labels: &'a [(&'a str, &'a str)],
@@ -242,7 +249,17 @@ pub struct Exemplar<'a> {
     pub timestamp: Option<f64>,
 }
 
-impl Exemplar<'_> {
+impl<'a> Exemplar<'a> {
+    /// An exemplar without a timestamp.
+    pub const fn new(labels: &'a [(&'a str, &'a str)], value: f64) -> Exemplar<'a> {
+        Exemplar { labels, value, timestamp: None }
+    }
+
+    /// The same exemplar with the time of its observation, in seconds since the Unix epoch.
+    pub const fn with_timestamp(self, seconds: f64) -> Exemplar<'a> {
+        Exemplar { timestamp: Some(seconds), ..self }
+    }
+
     /// The number of characters in the label names and values.
     pub(crate) fn chars(&self) -> usize {
         let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();

@@ -22,7 +22,7 @@ pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
 pub use labels::Labels;
-pub use mode::GaugeMode;
+pub use mode::{GaugeMode, UnknownGaugeMode};
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;

@@ -70,7 +70,7 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
         kind: SampleKind,
     ) -> FamilyWriter<'a, 's> {
         let WithUnit { sink, unit } = self;
-        sink.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, metric_type) });
+        sink.family(&FamilyMetadata::new(name, help, metric_type).with_unit(unit));
         FamilyWriter { sink, kind }
     }
 
@@ -142,6 +142,7 @@ impl FamilyWriter<'_, '_> {
 
 /// The state of the histogram of one label set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct HistogramPoint<'a> {
     /// The buckets: upper bound in base units, increasing, and the number of observations less than or equal to it.
     /// The bucket `+Inf` is added if it is missing.
@@ -154,6 +155,23 @@ pub struct HistogramPoint<'a> {
     pub exemplars: &'a [Exemplar<'a>],
     /// The start timestamp, in seconds since the Unix epoch. Ignored in gauge histograms.
     pub created: Option<f64>,
+}
+
+impl<'a> HistogramPoint<'a> {
+    /// A point without exemplars and start timestamp: the buckets, the number of all observations, and their sum.
+    pub const fn new(buckets: &'a [(f64, f64)], count: f64, sum: f64) -> HistogramPoint<'a> {
+        HistogramPoint { buckets, count, sum, exemplars: &[], created: None }
+    }
+
+    /// The same point with these exemplars.
+    pub const fn with_exemplars(self, exemplars: &'a [Exemplar<'a>]) -> HistogramPoint<'a> {
+        HistogramPoint { exemplars, ..self }
+    }
+
+    /// The same point with this start timestamp, in seconds since the Unix epoch.
+    pub const fn with_created(self, seconds: f64) -> HistogramPoint<'a> {
+        HistogramPoint { created: Some(seconds), ..self }
+    }
 }
 
 /// Writes histograms, or gauge histograms: one per label set.

@@ -23,6 +23,7 @@ use crate::file::sys::Identity;
 
 /// What is known of the archive of a directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ArchiveInfo {
     /// The path.
     pub path: PathBuf,

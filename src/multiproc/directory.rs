@@ -77,6 +77,7 @@ pub(super) fn check(dir: &Path, allowed: FileSystems) -> Result<()> {
 
 /// What is known of one file of a multiprocess directory.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FileInfo {
     /// The path.
     pub path: PathBuf,

@@ -7,6 +7,7 @@ use crate::file::name::IdKind;
 
 /// Whether the writer of a series file lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Liveness {
     /// Its lock is held, or the file is open for writing.
     Alive,

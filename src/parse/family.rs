@@ -13,6 +13,7 @@ use crate::model::{
 
 /// A metric family with its samples.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Family {
     /// The name, without `_total` of a counter and without `_info` of an info.
     pub name: String,
@@ -57,6 +58,7 @@ fn interleaved<S, N>(
 
 /// One sample of a [`Family`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedSample {
     /// The part of the metric that the sample is; it decides the suffix of the sample's name.
     pub kind: SampleKind,
@@ -72,6 +74,7 @@ pub struct OwnedSample {
 
 /// An exemplar of an [`OwnedSample`] or an [`OwnedNativeHistogram`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedExemplar {
     /// The labels, such as the id of a trace.
     pub labels: Vec<(String, String)>,
@@ -82,6 +85,11 @@ pub struct OwnedExemplar {
 }
 
 impl OwnedExemplar {
+    /// An exemplar without a timestamp.
+    pub fn new(labels: Vec<(String, String)>, value: f64) -> OwnedExemplar {
+        OwnedExemplar { labels, value, timestamp: None }
+    }
+
     pub(super) fn copy(exemplar: &Exemplar<'_>) -> OwnedExemplar {
         OwnedExemplar {
             labels: owned(Labels::new(exemplar.labels)),
@@ -92,12 +100,25 @@ impl OwnedExemplar {
 }
 
 impl Family {
+    /// A family without unit, samples and native histograms.
+    pub fn new(
+        name: impl Into<String>,
+        help: impl Into<String>,
+        metric_type: MetricType,
+    ) -> Family {
+        Family {
+            name: name.into(),
+            help: help.into(),
+            unit: String::new(),
+            metric_type,
+            samples: Vec::new(),
+            native_histograms: Vec::new(),
+        }
+    }
+
     /// The metadata of the family.
     pub fn head(&self) -> FamilyMetadata<'_> {
-        FamilyMetadata {
-            unit: &self.unit,
-            ..FamilyMetadata::new(&self.name, &self.help, self.metric_type)
-        }
+        FamilyMetadata::new(&self.name, &self.help, self.metric_type).with_unit(&self.unit)
     }
 
     /// The name in the text format, where the name of a counter ends in `_total` and that of an info in `_info`.
@@ -168,6 +189,11 @@ impl Family {
 }
 
 impl OwnedSample {
+    /// A sample without a timestamp and an exemplar.
+    pub fn new(kind: SampleKind, labels: Vec<(String, String)>, value: f64) -> OwnedSample {
+        OwnedSample { kind, labels, value, timestamp: None, exemplar: None }
+    }
+
     fn emit(&self, sink: &mut dyn FamilySink) {
         let labels = borrowed(&self.labels);
         let mut sample = Sample::new(self.kind, &labels, self.value);
@@ -185,6 +211,8 @@ impl OwnedSample {
 }
 
 /// The families of an exposition as a [`Gatherer`], which an encoder can render.
+///
+/// The type is not `#[non_exhaustive]`: it is a list of families and nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Families(pub Vec<Family>);
 
@@ -309,14 +337,8 @@ impl Collected {
 
 impl FamilySink for Collected {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        let next = Family {
-            name: head.name.to_owned(),
-            help: head.help.to_owned(),
-            unit: head.unit.to_owned(),
-            metric_type: head.metric_type,
-            samples: Vec::new(),
-            native_histograms: Vec::new(),
-        };
+        let mut next = Family::new(head.name, head.help, head.metric_type);
+        head.unit.clone_into(&mut next.unit);
         self.complete.extend(self.current.replace(next));
     }
 

@@ -79,7 +79,17 @@ pub enum Syntax {
 
 /// Limits of a [`Parser`], which bound its memory. Unless stated otherwise, exceeding one is an error of kind
 /// [`ParseErrorKind::Limit`].
+///
+/// ```
+/// use multiprom::parse::{Limits, Parser};
+///
+/// let mut limits = Limits::default();
+/// limits.labels = 2;
+/// let page = &b"a{b=\"1\",c=\"2\",d=\"3\"} 1\n"[..];
+/// assert!(Parser::text(page).with_limits(limits).next().unwrap().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The maximum length of a line or of a protobuf message, in bytes.
     pub line_len: usize,

@@ -5,6 +5,7 @@ use crate::model::{BucketSpan, Exemplar, FamilySink, Labels, NativeBuckets, Nati
 
 /// A native histogram of a [`Family`](super::Family).
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedNativeHistogram {
     /// The number of samples of the family that precede it in the exposition. The last of these are its
     /// classic samples, if it has any.
@@ -36,6 +37,7 @@ pub struct OwnedNativeHistogram {
 
 /// The buckets of an [`OwnedNativeHistogram`] on one side of zero.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedNativeBuckets {
     /// The indexes of the populated buckets, as runs.
     pub spans: Vec<BucketSpan>,

@@ -3,7 +3,7 @@
 use multiprom::parse::{Family, ParseErrorKind, Parser};
 use multiprom::{MetricType, SampleKind};
 
-use super::{SMALL, openmetrics};
+use super::{openmetrics, small};
 
 /// Parses lines, to which `# EOF` is appended, and asserts that they are valid.
 #[track_caller]
@@ -593,7 +593,7 @@ fn the_labels_of_an_exemplar_have_at_most_128_characters() {
 #[test]
 fn exceeding_any_limit_is_an_error() {
     let limited = |page: &str, message: &str| {
-        let parser = Parser::openmetrics(page.as_bytes()).with_limits(SMALL);
+        let parser = Parser::openmetrics(page.as_bytes()).with_limits(small());
         let error = parser.last().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ParseErrorKind::Limit, message));
     };

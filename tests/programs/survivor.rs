@@ -545,7 +545,7 @@ fn births(dir: &str, count: u32) -> Result<()> {
             }
             println!("children {children}");
         });
-        let result = (0..count).try_for_each(|number| {
+        let result: Result<()> = (0..count).try_for_each(|number| {
             let path = format!("{dir}/{number:04}");
             fs::create_dir(&path).expect("create");
             let registry = registry(&path)?;

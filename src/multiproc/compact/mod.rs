@@ -44,6 +44,7 @@ const KEEP_DEAD: Duration = Duration::from_secs(3600);
 
 /// Whose files are compacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CompactFiles {
     /// Files of this crate. The Python client's collector, which cannot read the archive, still sees all of
     /// its own.
