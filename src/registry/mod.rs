@@ -276,7 +276,7 @@ impl Registry {
         }
         if self.inner.is_default {
             let is_in_directory = self.store_or_later().is_ok_and(|store| left_out.contains(store));
-            self.collect_own(out, is_in_directory);
+            collect_process_metrics(out, is_in_directory);
         }
     }
 
@@ -288,19 +288,19 @@ impl Registry {
         }
         scope
     }
+}
 
-    /// Writes the metrics of multiprom itself that are not 0. Those of a directory that a collector reads are in its
-    /// files.
-    fn collect_own(&self, out: &mut dyn FamilySink, is_in_directory: bool) {
-        REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
-        if is_in_directory {
-            return;
-        }
-        DROPPED_SERIES.write_all_nonzero(out, dropped_series());
-        RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
-        FILES_LOST.write_nonzero(out, lost_files());
-        IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
+/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector reads are in its
+/// files.
+fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
+    REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
+    if is_in_directory {
+        return;
     }
+    DROPPED_SERIES.write_all_nonzero(out, dropped_series());
+    RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
+    FILES_LOST.write_nonzero(out, lost_files());
+    IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
 }
 
 impl Default for Registry {

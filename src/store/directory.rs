@@ -492,7 +492,7 @@ impl Files {
 
     /// Writes as many waiting series to files as possible.
     fn write_waiting(&mut self, store: &DirectoryStore) {
-        let Ok(_moving) = store.moving().try_write() else {
+        let Ok(moving) = store.moving().try_write() else {
             return store.retry.schedule();
         };
         let mut failed: Vec<FileKind> = Vec::new();
@@ -517,7 +517,7 @@ impl Files {
         } else {
             store.retry.schedule();
         }
-        drop(_moving);
+        drop(moving);
         self.write_own_counters(store);
     }
 
