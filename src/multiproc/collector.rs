@@ -1,6 +1,7 @@
 //! The collector that merges multiprocess directories.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +80,15 @@ pub struct MultiProcessCollector {
     conflicts: [AtomicU64; Conflict::REASONS.len()],
     /// Counted over the life of the collector, by [`Reason::ALL`].
     errors: [AtomicU64; Reason::ALL.len()],
+}
+
+impl fmt::Debug for MultiProcessCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiProcessCollector")
+            .field("dirs", &self.dirs)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How often a directory is read anew before compactors are locked out.
@@ -350,6 +360,15 @@ pub struct MultiProcessCollectorBuilder {
     access: Access,
     owner_lease: Option<Arc<dyn OwnerLease>>,
     settings: Settings,
+}
+
+impl fmt::Debug for MultiProcessCollectorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiProcessCollectorBuilder")
+            .field("dirs", &self.dirs)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MultiProcessCollectorBuilder {

@@ -48,6 +48,7 @@ mod text;
 #[cfg(feature = "protobuf")]
 mod wire;
 
+use std::fmt;
 use std::io::BufRead;
 
 use crate::model::{FamilyMetadata, FamilySink, Sample};
@@ -172,6 +173,22 @@ pub struct Parser<R> {
     is_done: bool,
     /// The names of counters that lack `_total`; `Some` only in `lint`.
     bare_counters: Option<Vec<String>>,
+}
+
+impl<R> fmt::Debug for Parser<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let syntax = match self.state {
+            State::Text(_) => Syntax::Text,
+            State::OpenMetrics(_) => Syntax::OpenMetrics,
+            #[cfg(feature = "protobuf")]
+            State::Protobuf => Syntax::Protobuf,
+        };
+        f.debug_struct("Parser")
+            .field("syntax", &syntax)
+            .field("limits", &self.limits)
+            .field("is_done", &self.is_done)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: BufRead> Parser<R> {

@@ -190,6 +190,7 @@ impl Drop for Inside {
 }
 
 /// The lock of the slow path, held. What its thread logs meanwhile is passed on after its release.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SlowPath {
     // Dropped in the order of the fields: a hook that takes a line may enter the slow path.
     _guard: MutexGuard<'static, ()>,

@@ -14,6 +14,7 @@ pub struct Opened {
 }
 
 /// Opens the cells of one series.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SeriesOpener<'a> {
     store: Store,
     kind: FileKind,

@@ -14,6 +14,7 @@ use super::thread::Token;
 /// readers add up.
 // What scrapes read of most series comes first, in as few lines of the cache as there can be.
 #[repr(C)]
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct Split<C: 'static> {
     /// The cells of the thread that recorded here first, by its token: at hand without another load. A
     /// later owner of the index has the same token and the same cells.
