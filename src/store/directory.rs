@@ -492,7 +492,7 @@ impl Files {
 
     /// Writes as many waiting series to files as possible.
     fn write_waiting(&mut self, store: &DirectoryStore) {
-        let Ok(_moving) = store.moving().try_write() else {
+        let Ok(moving) = store.moving().try_write() else {
             return store.retry.schedule();
         };
         let mut failed: Vec<FileKind> = Vec::new();
@@ -517,7 +517,7 @@ impl Files {
         } else {
             store.retry.schedule();
         }
-        drop(_moving);
+        drop(moving);
         self.write_own_counters(store);
     }
 
@@ -570,7 +570,7 @@ impl Files {
     /// Writes entries for the amounts that are not in a file yet. If that fails it is retried, and the process itself
     /// exports the counters.
     fn write_own_counters(&mut self, store: &DirectoryStore) {
-        let Ok(_moving) = store.moving().try_write() else {
+        let Ok(moving) = store.moving().try_write() else {
             return;
         };
         let unwritten: Vec<_> = self
