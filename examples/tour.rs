@@ -75,6 +75,7 @@ impl Collector for Queue {
 }
 
 /// Takes a handle or a static.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`&HITS` is a reference")]
 fn count(counter: &Counter) {
     counter.inc();
 }

@@ -80,9 +80,9 @@ pub use metrics::{
 };
 pub use model::{
     BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, MetricType, NativeBuckets,
-    NativeHistogram, RenderedLabels, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
-    UnknownMode, WithUnit,
+    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType,
+    NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
+    UnknownGaugeMode, WithUnit,
 };
 #[cfg(target_os = "linux")]
 pub use multiproc::{

@@ -96,7 +96,7 @@ fn without_created(samples: &Samples) -> Samples {
 #[test]
 fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
     let registry = zoo::registry(true);
-    for escaping in Escaping::ALL {
+    for escaping in Escaping::ALL.iter().copied() {
         let own = own_samples(&registry, escaping);
         for format in [Format::Text, Format::TextUtf8] {
             let text = Exposition::encode(&registry, Negotiated::new(format, escaping)).body;
@@ -114,7 +114,7 @@ fn the_python_parser_reads_every_sample_of_the_text_format_in_every_escaping() {
 #[test]
 fn the_strict_python_parser_reads_every_sample_of_openmetrics_in_every_escaping() {
     let registry = zoo::registry(true);
-    for escaping in Escaping::ALL {
+    for escaping in Escaping::ALL.iter().copied() {
         let own = own_samples(&registry, escaping);
         let format = Negotiated::new(Format::OpenMetrics, escaping);
         let text = Exposition::encode(&registry, format).body;
@@ -213,7 +213,7 @@ impl multiprom::Gatherer for UnusualNumbers {
             for (other_at, other) in NUMBERS.into_iter().enumerate() {
                 let name = |word: &str| format!("{word}_{at}_{other_at}_\u{e9}");
                 let labels = [("le.x", "\"\\\n"), ("b", &*long)];
-                let exemplar = |labels| Exemplar { labels, value: other, timestamp: Some(value) };
+                let exemplar = |labels| Exemplar::new(labels, other).with_timestamp(value);
                 out.with_unit("\u{e9}")
                     .counter(&name("c"), "Help\r\n\"\\")
                     .sample_with_exemplar(&labels, value, exemplar(&fitting))
@@ -222,13 +222,9 @@ impl multiprom::Gatherer for UnusualNumbers {
                 let exemplars = [exemplar(&fitting), exemplar(&too_long)];
                 for bounds in [[-1.0, 2.0], [0.5, 2.0]] {
                     let buckets = [(bounds[0], 0.0), (bounds[1], count)];
-                    let point = HistogramPoint {
-                        buckets: &buckets,
-                        count,
-                        sum: other,
-                        exemplars: &exemplars,
-                        created: Some(value),
-                    };
+                    let point = HistogramPoint::new(&buckets, count, other)
+                        .with_exemplars(&exemplars)
+                        .with_created(value);
                     out.histogram(&name(&format!("h{}", bounds[0])), "").sample(&labels, &point);
                     let name = name(&format!("g{}", bounds[0]));
                     out.gauge_histogram(&name, "").sample(&labels, &point);
@@ -239,7 +235,8 @@ impl multiprom::Gatherer for UnusualNumbers {
                 out.family(&FamilyMetadata::new(&name("i"), "", MetricType::Info));
                 out.sample(&Sample::new(SampleKind::Info, &labels, value));
                 out.family(&FamilyMetadata::new(&name("m"), "", MetricType::StateSet));
-                out.sample(&Sample::new(SampleKind::State, &[(&name("m"), "on")], value));
+                let state = name("m");
+                out.sample(&Sample::new(SampleKind::State, &[(state.as_str(), "on")], value));
             }
         }
     }
@@ -247,7 +244,7 @@ impl multiprom::Gatherer for UnusualNumbers {
 
 #[test]
 fn the_strict_python_parser_accepts_openmetrics_of_any_collector_values() {
-    for escaping in Escaping::ALL {
+    for escaping in Escaping::ALL.iter().copied() {
         let mut text = Vec::new();
         let mut encoder = OpenMetricsEncoder::new(&mut text).escaping(escaping).created();
         UnusualNumbers.gather(&mut encoder);
@@ -319,7 +316,7 @@ fn shapes() -> impl Strategy<Value = Shapes> {
 proptest! {
     #[test]
     fn no_series_is_written_twice(shapes in shapes()) {
-        for escaping in Escaping::ALL {
+        for escaping in Escaping::ALL.iter().copied() {
             for format in [Format::Text, Format::OpenMetrics] {
                 let text = Exposition::encode(&shapes, Negotiated::new(format, escaping)).to_string();
                 let mut lines: Vec<&str> = text.lines().collect();

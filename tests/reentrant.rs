@@ -42,7 +42,7 @@ fn the_process_id_function_may_record_and_wait_for_threads_that_record() {
             calls.fetch_add(1, Ordering::Relaxed);
             if let Some(family) = family.get() {
                 family.with(["inside"]).inc();
-                let family = family.clone();
+                let family = *family;
                 thread::spawn(move || family.with(["beside"]).inc()).join().unwrap();
             }
             "worker".to_owned()

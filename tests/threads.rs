@@ -158,7 +158,6 @@ fn a_thread_that_panics_under_guards_leaves_everything_usable() {
     let took = Histogram::builder("took", "T.").register(&registry).unwrap();
     let jobs = Counter::builder("jobs", "J.").labels(["who"]).register(&registry).unwrap();
     for turn in 0..50 {
-        let jobs = jobs.clone();
         let panics = thread::spawn(move || {
             let _busy = busy.track_inprogress();
             let _took = took.start_timer();

@@ -11,7 +11,8 @@ use super::output::print;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Exposition, Format, Negotiated};
 use crate::model::{
-    FamilyMetadata, FamilySink, Gatherer as _, MetricType, NativeHistogram, Sample, SampleKind,
+    FamilyMetadata, FamilySink, Gatherer as _, Labels, MetricType, NativeHistogram, Sample,
+    SampleKind,
 };
 use crate::parse::{Families, OwnedFamily, OwnedSample, ParseError, Parser, Syntax, lint};
 
@@ -108,7 +109,7 @@ impl FamilySink for SampleCount {
         self.0 += 1;
     }
 
-    fn native_histogram(&mut self, _labels: &[(&str, &str)], _histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, _labels: Labels<'_>, _histogram: &NativeHistogram<'_>) {
         self.0 += 1;
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use regex::Regex;
 
 use super::output::print_message;
-use crate::model::{Collector, FamilySink, FilteredSink, GaugeMode, MetricType};
+use crate::model::{Collector, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType};
 
 /// The prefix of the names of multiprom's own metrics.
 const OWN_PREFIX: &str = "multiprom_";
@@ -159,7 +159,7 @@ pub(super) struct FilteredCollector<C> {
 
 impl<C: Collector> Collector for FilteredCollector<C> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let is_kept = |name: &str, metric_type| self.patterns.keeps(name, metric_type);
+        let is_kept = |head: &FamilyMetadata<'_>| self.patterns.keeps(head.name, head.metric_type);
         self.collector.collect(&mut FilteredSink::new(out, is_kept));
     }
 }

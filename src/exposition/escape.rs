@@ -26,6 +26,7 @@ use crate::model::name;
 ///
 /// See: <https://prometheus.io/docs/instrumenting/escaping_schemes/>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Escaping {
     /// Replaces each invalid character by an underscore.
     #[default]
@@ -48,8 +49,8 @@ enum Owner {
 
 impl Escaping {
     /// All schemes.
-    pub const ALL: [Escaping; 4] =
-        [Escaping::Underscores, Escaping::Dots, Escaping::Values, Escaping::AllowUtf8];
+    pub const ALL: &'static [Escaping] =
+        &[Escaping::Underscores, Escaping::Dots, Escaping::Values, Escaping::AllowUtf8];
 
     /// The value of the parameter `escaping` in `Accept` and `Content-Type`.
     pub const fn as_str(self) -> &'static str {
@@ -134,6 +135,7 @@ impl fmt::Display for UnknownEscaping {
 impl std::error::Error for UnknownEscaping {}
 
 impl From<UnknownEscaping> for Error {
+    /// An error of kind [`Usage`](ErrorKind::Usage).
     fn from(error: UnknownEscaping) -> Error {
         Error::new(ErrorKind::Usage, error)
     }
@@ -143,7 +145,7 @@ impl FromStr for Escaping {
     type Err = UnknownEscaping;
 
     fn from_str(text: &str) -> Result<Escaping, UnknownEscaping> {
-        let found = Escaping::ALL.into_iter().find(|scheme| scheme.as_str() == text);
+        let found = Escaping::ALL.iter().copied().find(|scheme| scheme.as_str() == text);
         found.ok_or_else(|| UnknownEscaping(text.to_owned()))
     }
 }
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_scheme_is_parsed_from_its_name() {
-        for scheme in Escaping::ALL {
+        for scheme in Escaping::ALL.iter().copied() {
             assert_eq!(scheme.to_string().parse(), Ok(scheme));
         }
         let error = "Values".parse::<Escaping>().unwrap_err();

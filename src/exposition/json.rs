@@ -3,7 +3,8 @@
 use super::Encoder;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, NativeBuckets, NativeHistogram, Sample, SampleKind,
+    Exemplar, FamilyMetadata, FamilySink, Labels, NativeBuckets, NativeHistogram, Sample,
+    SampleKind,
 };
 
 /// Encodes families as JSON. [`finish`](JsonEncoder::finish) ends the exposition.
@@ -53,7 +54,7 @@ impl<'a> JsonEncoder<'a> {
     }
 
     /// Writes the beginning of a sample: its name and its labels, of which `extra` is the last.
-    fn begin_sample(&mut self, suffix: &str, labels: &[(&str, &str)], extra: Option<(&str, f64)>) {
+    fn begin_sample(&mut self, suffix: &str, labels: Labels<'_>, extra: Option<(&str, f64)>) {
         if std::mem::replace(&mut self.has_samples, true) {
             self.out.push(b',');
         }
@@ -99,6 +100,7 @@ impl FamilySink for JsonEncoder<'_> {
         self.out.extend_from_slice(b",\"samples\":[");
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         let extra = match sample.kind {
             SampleKind::Bucket(bound) => Some(("le", bound)),
@@ -109,14 +111,14 @@ impl FamilySink for JsonEncoder<'_> {
         self.out.extend_from_slice(b",\"value\":");
         push_number(self.out, sample.value, Style::Plain);
         push_time(self.out, "timestamp", sample.timestamp);
-        if let Some(exemplar) = &sample.exemplar {
+        if let Some(exemplar) = sample.exemplar {
             self.out.extend_from_slice(b",\"exemplar\":");
             push_exemplar(self.out, exemplar);
         }
         self.out.push(b'}');
     }
 
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         self.begin_sample("", labels, None);
         let out = &mut *self.out;
         out.extend_from_slice(b",\"histogram\":{\"schema\":");
@@ -172,14 +174,14 @@ fn push_buckets(out: &mut Vec<u8>, buckets: &NativeBuckets<'_>) {
 
 fn push_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar<'_>) {
     out.extend_from_slice(b"{\"labels\":");
-    push_labels(out, exemplar.labels, None);
+    push_labels(out, Labels::new(exemplar.labels), None);
     out.extend_from_slice(b",\"value\":");
     push_number(out, exemplar.value, Style::Plain);
     push_time(out, "timestamp", exemplar.timestamp);
     out.push(b'}');
 }
 
-fn push_labels(out: &mut Vec<u8>, labels: &[(&str, &str)], extra: Option<(&str, f64)>) {
+fn push_labels(out: &mut Vec<u8>, labels: Labels<'_>, extra: Option<(&str, f64)>) {
     out.push(b'{');
     for (at, (name, value)) in labels.iter().enumerate() {
         if at > 0 {

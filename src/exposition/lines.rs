@@ -1,8 +1,10 @@
 //! Lines of the text formats: series, escapes, metadata lines, exemplars.
 
+use std::mem::{Discriminant, discriminant};
+
 use super::names::Names;
 use crate::model::number::{Style, milliseconds, push_f64, push_u64};
-use crate::model::{Exemplar, RenderedLabels, Sample, SampleKind};
+use crate::model::{Exemplar, Labels, SampleKind};
 
 /// Whether double quotes are escaped, in addition to backslashes and line feeds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,87 +31,51 @@ pub(super) fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: Quotes) {
     out.extend_from_slice(rest);
 }
 
-/// Appends the name of a sample, which is that of the family and `suffix`, its labels, and the space before its
-/// value.
-///
-/// Returns `false`, with nothing appended, if a label is omitted because its escaped name collides with another.
-pub(super) fn push_series(
-    out: &mut Vec<u8>,
-    names: &mut Names,
-    suffix: &str,
-    labels: &[(&str, &str)],
-    kind: SampleKind,
-) -> bool {
-    let start = out.len();
-    let mut before = opening(names);
-    push_name(out, names, suffix);
-    for (at, (name, value)) in labels.iter().enumerate() {
-        let Some(name) = names.label(at, name) else {
-            out.truncate(start);
-            return false;
-        };
-        out.push(before);
-        out.extend_from_slice(name.as_bytes());
-        push_escaped(out, value, Quotes::Escaped);
-        out.push(b'"');
-        before = b',';
-    }
-    let extra: Option<(&[u8], f64)> = match kind {
-        SampleKind::Bucket(bound) => Some((b"le=\"", bound)),
-        SampleKind::Quantile(quantile) => Some((b"quantile=\"", quantile)),
-        _ => None,
-    };
-    if let Some((name, number)) = extra {
-        out.push(before);
-        out.extend_from_slice(name);
-        push_f64(out, number, Style::Canonical);
-        out.push(b'"');
-        before = b',';
-    }
-    if before == b',' {
-        out.push(b'}');
-    }
-    out.push(b' ');
-    true
-}
-
-/// Writes the series of samples with rendered labels, and caches what the samples of a family have in common.
+/// Writes the series of samples, and caches what the samples of a family have in common.
 #[derive(Default)]
 pub(super) struct SeriesWriter {
-    /// The beginning of lines with `suffix`, up to the labels.
+    /// The beginning of lines with samples of `kind`, up to the labels.
     head: Vec<u8>,
-    suffix: Option<&'static str>,
-    bounds: Bounds,
+    kind: Option<Discriminant<SampleKind>>,
+    bounds: CachedLabels,
+    quantiles: CachedLabels,
 }
 
 impl SeriesWriter {
     /// Begins a family.
     pub(super) fn begin(&mut self) {
-        self.suffix = None;
+        self.kind = None;
     }
 
     /// Appends the name and the labels of a sample, and the space before its value.
+    ///
+    /// Returns `false`, with nothing appended, if a label is omitted because its escaped name collides with another.
+    #[inline]
     pub(super) fn push_series(
         &mut self,
         out: &mut Vec<u8>,
-        names: &Names,
+        names: &mut Names,
         kind: SampleKind,
-        labels: RenderedLabels<'_>,
-    ) {
-        let (suffix, labels) = (kind.suffix(), labels.as_str());
-        if self.suffix != Some(suffix) {
-            self.suffix = Some(suffix);
-            self.head.clear();
-            push_name(&mut self.head, names, suffix);
-            self.head.push(opening(names));
+        labels: Labels<'_>,
+    ) -> bool {
+        if self.kind != Some(discriminant(&kind)) {
+            self.begin_kind(names, kind);
         }
         let extra = match kind {
             SampleKind::Bucket(bound) => self.bounds.text("le=\"", bound),
-            SampleKind::Quantile(quantile) => self.bounds.text("quantile=\"", quantile),
+            SampleKind::Quantile(quantile) => self.quantiles.text("quantile=\"", quantile),
             _ => &[],
         };
+        let start = out.len();
         out.extend_from_slice(&self.head);
-        out.extend_from_slice(labels.as_bytes());
+        match labels.rendered() {
+            Some(text) => out.extend_from_slice(text.as_bytes()),
+            None if push_labels(out, names, labels) => {}
+            None => {
+                out.truncate(start);
+                return false;
+            }
+        }
         if !extra.is_empty() {
             if !labels.is_empty() {
                 out.push(b',');
@@ -119,42 +85,76 @@ impl SeriesWriter {
             // Without labels there are no braces, except around a quoted name.
             out.pop();
             out.extend_from_slice(if names.is_quoted() { b"} " } else { b" " });
-            return;
+            return true;
         }
         out.extend_from_slice(b"} ");
+        true
     }
 }
 
-/// A cache of labels `le` and `quantile`. The histograms of a family usually have the same bounds in the same order.
+impl SeriesWriter {
+    #[cold]
+    fn begin_kind(&mut self, names: &Names, kind: SampleKind) {
+        self.kind = Some(discriminant(&kind));
+        self.head.clear();
+        push_name(&mut self.head, names, kind.suffix());
+        self.head.push(opening(names));
+    }
+}
+
+/// Appends labels without braces. Returns `false` if a label is omitted because its escaped name collides with another.
+fn push_labels(out: &mut Vec<u8>, names: &mut Names, labels: Labels<'_>) -> bool {
+    let mut at = 0;
+    labels.all(|name, value| {
+        let Some(name) = names.label(at, name) else {
+            return false;
+        };
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+        push_escaped(out, value, Quotes::Escaped);
+        out.push(b'"');
+        at += 1;
+        true
+    })
+}
+
+/// A cache of labels `le` or `quantile`. The histograms of a family usually have the same bounds in the same order.
 #[derive(Default)]
-struct Bounds {
-    /// The bits of a bound, and its label.
+struct CachedLabels {
+    /// The bits of a number, and the label with it.
     cached: Vec<(u64, Vec<u8>)>,
     /// The index of the entry that is expected next.
     expected: usize,
 }
 
-/// The capacity of the cache. In a larger one, a search would take longer than formatting the number.
-const MAX_BOUNDS: usize = 64;
+/// The capacity of a cache. In a larger one, a search would take longer than formatting the number.
+const MAX_CACHED: usize = 64;
 
-impl Bounds {
-    fn text(&mut self, before: &str, bound: f64) -> &[u8] {
-        let is_match = |entry: &(u64, Vec<u8>)| {
-            entry.0 == bound.to_bits() && entry.1.starts_with(before.as_bytes())
-        };
+impl CachedLabels {
+    /// The label with this number. `name` is the beginning of the label, and the same in every call.
+    fn text(&mut self, name: &str, number: f64) -> &[u8] {
+        let bits = number.to_bits();
         let at = match self.cached.get(self.expected) {
-            Some(entry) if is_match(entry) => self.expected,
-            _ => self.cached.iter().position(is_match).unwrap_or_else(|| {
-                let mut text = before.as_bytes().to_vec();
-                push_f64(&mut text, bound, Style::Canonical);
-                text.push(b'"');
-                self.cached.truncate(MAX_BOUNDS - 1);
-                self.cached.push((bound.to_bits(), text));
-                self.cached.len() - 1
-            }),
+            Some((cached, _)) if *cached == bits => self.expected,
+            _ => self.find(name, number),
         };
         self.expected = at + 1;
         &self.cached[at].1
+    }
+
+    #[cold]
+    fn find(&mut self, name: &str, number: f64) -> usize {
+        let bits = number.to_bits();
+        self.cached.iter().position(|(cached, _)| *cached == bits).unwrap_or_else(|| {
+            let mut text = name.as_bytes().to_vec();
+            push_f64(&mut text, number, Style::Canonical);
+            text.push(b'"');
+            self.cached.truncate(MAX_CACHED - 1);
+            self.cached.push((bits, text));
+            self.cached.len() - 1
+        })
     }
 }
 
@@ -205,17 +205,9 @@ pub(super) fn push_milliseconds(out: &mut Vec<u8>, seconds: f64) {
 pub(super) fn push_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: &Exemplar<'_>) -> bool {
     let start = out.len();
     out.extend_from_slice(b" # {");
-    for (at, (name, value)) in exemplar.labels.iter().enumerate() {
-        let Some(name) = names.label(at, name) else {
-            out.truncate(start);
-            return false;
-        };
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(name.as_bytes());
-        push_escaped(out, value, Quotes::Escaped);
-        out.push(b'"');
+    if !push_labels(out, names, Labels::new(exemplar.labels)) {
+        out.truncate(start);
+        return false;
     }
     out.extend_from_slice(b"} ");
     push_f64(out, exemplar.value, Style::Canonical);
@@ -224,15 +216,6 @@ pub(super) fn push_exemplar(out: &mut Vec<u8>, names: &mut Names, exemplar: &Exe
         push_f64(out, seconds, Style::Canonical);
     }
     true
-}
-
-/// Calls [`push_series`] with the suffix and the labels of a sample.
-pub(super) fn push_sample_series(
-    out: &mut Vec<u8>,
-    names: &mut Names,
-    sample: &Sample<'_>,
-) -> bool {
-    push_series(out, names, sample.kind.suffix(), sample.labels, sample.kind)
 }
 
 #[cfg(test)]
@@ -265,7 +248,9 @@ mod tests {
                 let mut names = Names::new(escaping, Syntax::Lines);
                 names.begin(&FamilyMetadata::new(name, "", MetricType::Gauge));
                 let mut out = Vec::new();
-                assert!(push_series(&mut out, &mut names, "", &[], SampleKind::Value));
+                let (kind, labels) = (SampleKind::Value, Labels::default());
+                let mut writer = SeriesWriter::default();
+                assert!(writer.push_series(&mut out, &mut names, kind, labels));
                 assert_eq!(String::from_utf8(out).unwrap(), shown);
             }
         }

@@ -4,14 +4,12 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{
-    Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar, push_sample_series,
-};
+use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, RenderedLabels, Sample,
-    SampleKind, is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, MAX_EXEMPLAR_CHARS, MetricType, Sample, SampleKind,
+    is_whole_count,
 };
 
 /// Encodes families as OpenMetrics 1.0.0. [`finish`](OpenMetricsEncoder::finish) ends the exposition.
@@ -37,7 +35,7 @@ use crate::model::{
 ///
 /// let mut out = Vec::new();
 /// let mut encoder = OpenMetricsEncoder::new(&mut out);
-/// let exemplar = Exemplar { labels: &[("trace_id", "4bf9")], value: 12.0, timestamp: None };
+/// let exemplar = Exemplar::new(&[("trace_id", "4bf9")], 12.0);
 /// (&mut encoder as &mut dyn FamilySink)
 ///     .with_unit("bytes")
 ///     .counter("read_bytes_total", "Read.")
@@ -220,11 +218,12 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         }
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping || !self.admit(sample.kind, sample.value) {
             return;
         }
-        if !push_sample_series(self.out, &mut self.names, sample) {
+        if !self.series_writer.push_series(self.out, &mut self.names, sample.kind, sample.labels) {
             return;
         }
         push_value(self.out, sample.kind, sample.value);
@@ -235,17 +234,8 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         if let Some(exemplar) =
             sample.exemplar.filter(|exemplar| is_exemplar_allowed(exemplar, sample.kind))
         {
-            push_exemplar(self.out, &mut self.names, &exemplar);
+            push_exemplar(self.out, &mut self.names, exemplar);
         }
-        self.out.push(b'\n');
-    }
-
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if self.is_skipping || !self.admit(kind, value) {
-            return;
-        }
-        self.series_writer.push_series(self.out, &self.names, kind, labels);
-        push_value(self.out, kind, value);
         self.out.push(b'\n');
     }
 }
@@ -482,7 +472,7 @@ mod tests {
             let sample = Sample::new(SampleKind::Bucket(1.0), &[], 1.0);
             out.family(&FamilyMetadata::new("k", "", MetricType::Histogram));
             let exemplar = Some(Exemplar { value: 1.5, ..exemplar });
-            out.sample(&Sample { exemplar, ..sample });
+            out.sample(&Sample { exemplar: exemplar.as_ref(), ..sample });
         });
         let shown: Vec<&str> = text.lines().filter(|line| !line.starts_with("# T")).collect();
         let long = format!("c_total 1.0 # {{ab=\"{}\"}} 1.0", "\u{e9}".repeat(126));

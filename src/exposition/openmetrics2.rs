@@ -4,14 +4,14 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{Quotes, push_comment, push_escaped, push_exemplar, push_series};
+use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar};
 use super::names::{Names, Syntax};
 use super::openmetrics::{is_quantile, is_unit};
 use super::pending::Pending;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, MetricType, NativeBuckets, NativeHistogram, Sample,
-    SampleKind, is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, Labels, MetricType, NativeBuckets, NativeHistogram,
+    Sample, SampleKind, is_whole_count,
 };
 
 /// Encodes families as OpenMetrics 2.0.0. [`finish`](OpenMetrics2Encoder::finish) ends the exposition.
@@ -36,6 +36,7 @@ pub struct OpenMetrics2Encoder<'a> {
     is_skipping: bool,
     metric_type: MetricType,
     metric: Pending,
+    series_writer: SeriesWriter,
     series: Vec<u8>,
 }
 
@@ -48,6 +49,7 @@ impl<'a> OpenMetrics2Encoder<'a> {
             is_skipping: true,
             metric_type: MetricType::Unknown,
             metric: Pending::default(),
+            series_writer: SeriesWriter::default(),
             series: Vec::new(),
         }
     }
@@ -65,10 +67,16 @@ impl<'a> OpenMetrics2Encoder<'a> {
 
     /// Encodes the name and the labels of a sample into `series`. Returns `false` if the sample must be omitted
     /// because a label name collides with another.
-    fn encode_series(&mut self, labels: &[(&str, &str)]) -> bool {
+    fn encode_series(&mut self, labels: Labels<'_>) -> bool {
         self.series.clear();
-        let suffix = self.metric_type.own_suffix();
-        push_series(&mut self.series, &mut self.names, suffix, labels, SampleKind::Value)
+        // The kind whose suffix the name of the family includes.
+        let kind = match self.metric_type {
+            MetricType::Counter => SampleKind::Total,
+            MetricType::Info => SampleKind::Info,
+            _ => SampleKind::Value,
+        };
+        let (out, names) = (&mut self.series, &mut self.names);
+        self.series_writer.push_series(out, names, kind, labels)
     }
 
     fn end_metric(&mut self) {
@@ -109,6 +117,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         self.end_metric();
         self.metric_type = head.metric_type;
         self.is_skipping = !self.names.begin(head);
+        self.series_writer.begin();
         if self.is_skipping {
             return;
         }
@@ -128,6 +137,7 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         }
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         let (kind, value) = (sample.kind, sample.value);
         let is_allowed = self.metric_type.has(kind)
@@ -157,12 +167,12 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
             _ => {}
         }
         if matches!(kind, SampleKind::Total | SampleKind::Bucket(_)) {
-            let exemplar = sample.exemplar.as_ref();
+            let exemplar = sample.exemplar;
             push_timed_exemplar(&mut self.metric.exemplars, &mut self.names, exemplar);
         }
     }
 
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         let is_histogram =
             matches!(self.metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
         let is_shown = !self.is_skipping && is_histogram && histogram.is_valid();

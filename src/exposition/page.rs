@@ -13,9 +13,7 @@ use super::openmetrics2::OpenMetrics2Encoder;
 use super::protobuf::ProtobufEncoder;
 use super::text::TextEncoder;
 use crate::error::{Error, Result};
-use crate::model::{
-    FamilyMetadata, FamilySink, Gatherer, NativeHistogram, RenderedLabels, Sample, SampleKind,
-};
+use crate::model::{FamilyMetadata, FamilySink, Gatherer, Labels, NativeHistogram, Sample};
 
 /// The size in bytes from which encoded output is written to the destination.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -23,6 +21,34 @@ const CHUNK_LEN: usize = 64 * 1024;
 /// A complete exposition, the response to a scrape.
 ///
 /// [`Display`](fmt::Display) writes the body as text.
+///
+/// The type is not `#[non_exhaustive]`, so that programs can destructure it: a response has a content type and a body.
+///
+/// ```
+/// use multiprom::{Collector, Exposition, FamilySink, Registry};
+///
+/// struct Queue;
+///
+/// impl Collector for Queue {
+///     fn collect(&self, out: &mut dyn FamilySink) {
+///         out.counter("jobs_total", "Jobs done.").sample(&[("queue", "mail")], 3.0);
+///     }
+/// }
+///
+/// let registry = Registry::new();
+/// registry.register(Queue)?;
+/// let accept = "application/openmetrics-text; version=1.0.0";
+/// let Exposition { content_type, body } = Exposition::render(&registry, Some(accept));
+/// assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// assert_eq!(
+///     String::from_utf8(body).unwrap(),
+///     "# TYPE jobs counter\n\
+///      ## HELP jobs Jobs done.\n\
+///      jobs_total{queue=\"mail\"} 3.0\n\
+///      ## EOF\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposition {
     /// The value of the HTTP header `Content-Type`.
@@ -58,14 +84,12 @@ impl Exposition {
 
     /// Gathers and encodes all families. Returns also the first error that a collector reports.
     fn gather(source: &dyn Gatherer, format: Negotiated) -> (Exposition, Option<Error>) {
-        let (mut body, mut failure) = (Vec::new(), None);
-        let encode_all = |encoder: &mut dyn Encoder| {
-            source.gather(&mut FailureRecorder { encoder, failure: &mut failure });
-            encoder.end();
-            Ok(())
+        let mut body = Vec::new();
+        let failure = match encode(source, format, &mut body, None) {
+            Some(Failure::Collector(error)) => Some(error),
+            // OK because nothing is written to an output.
+            Some(Failure::Output(_)) | None => None,
         };
-        // OK because encoding into memory does not fail.
-        let _ = with_encoder(format, &mut body, encode_all);
         (Exposition { content_type: format.content_type(), body }, failure)
     }
 
@@ -82,16 +106,11 @@ impl Exposition {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(CHUNK_LEN + CHUNK_LEN / 4);
-        let write_chunks = |encoder: &mut dyn Encoder| {
-            let mut chunks = ChunkWriter { encoder, out, result: Ok(()) };
-            source.gather(&mut chunks);
-            if chunks.result.is_ok() {
-                chunks.encoder.end();
-                chunks.flush(0);
-            }
-            chunks.result
-        };
-        with_encoder(format.into(), &mut buffer, write_chunks)
+        match encode(source, format.into(), &mut buffer, Some(out)) {
+            Some(Failure::Collector(error)) => Err(io::Error::other(error)),
+            Some(Failure::Output(error)) => Err(error),
+            None => Ok(()),
+        }
     }
 }
 
@@ -101,120 +120,119 @@ impl fmt::Display for Exposition {
     }
 }
 
-fn with_encoder(
+/// Encodes all families of `source` into `buffer`, which is drained to `out` if there is one.
+fn encode(
+    source: &dyn Gatherer,
     negotiated: Negotiated,
-    out: &mut Vec<u8>,
-    run: impl FnOnce(&mut dyn Encoder) -> io::Result<()>,
-) -> io::Result<()> {
+    buffer: &mut Vec<u8>,
+    out: Option<&mut dyn Write>,
+) -> Option<Failure> {
     let escaping = negotiated.escaping();
     match negotiated.format() {
         Format::Text | Format::TextUtf8 => {
-            let encoder = TextEncoder::new(out).escaping(escaping);
-            run(&mut if negotiated.shows_created() { encoder.created() } else { encoder })
+            let encoder = TextEncoder::new(buffer).escaping(escaping);
+            let shows_created = negotiated.shows_created();
+            run(source, if shows_created { encoder.created() } else { encoder }, out)
         }
         Format::OpenMetrics | Format::OpenMetrics001 => {
-            let encoder = OpenMetricsEncoder::new(out).escaping(escaping);
-            run(&mut if negotiated.shows_created() { encoder.created() } else { encoder })
+            let encoder = OpenMetricsEncoder::new(buffer).escaping(escaping);
+            let shows_created = negotiated.shows_created();
+            run(source, if shows_created { encoder.created() } else { encoder }, out)
         }
-        Format::OpenMetrics2 => run(&mut OpenMetrics2Encoder::new(out).escaping(escaping)),
+        Format::OpenMetrics2 => {
+            run(source, OpenMetrics2Encoder::new(buffer).escaping(escaping), out)
+        }
         #[cfg(feature = "protobuf")]
-        Format::Protobuf => run(&mut ProtobufEncoder::new(out).escaping(escaping)),
+        Format::Protobuf => run(source, ProtobufEncoder::new(buffer).escaping(escaping), out),
         #[cfg(feature = "protobuf")]
-        Format::ProtobufText => run(&mut ProtobufEncoder::new(out).escaping(escaping).text()),
-        Format::Json => run(&mut JsonEncoder::new(out)),
+        Format::ProtobufText => {
+            run(source, ProtobufEncoder::new(buffer).escaping(escaping).text(), out)
+        }
+        Format::Json => run(source, JsonEncoder::new(buffer), out),
     }
 }
 
-/// Forwards to an encoder and records the first failure of a collector.
-struct FailureRecorder<'a> {
-    encoder: &'a mut dyn Encoder,
-    failure: &'a mut Option<Error>,
+fn run<E: Encoder>(
+    source: &dyn Gatherer,
+    encoder: E,
+    out: Option<&mut dyn Write>,
+) -> Option<Failure> {
+    let mut page = Page { encoder, out, failure: None };
+    source.gather(&mut page);
+    if page.is_open() {
+        page.encoder.end();
+        page.drain(0);
+    }
+    page.failure
 }
 
-impl FamilySink for FailureRecorder<'_> {
-    fn family(&mut self, head: &FamilyMetadata<'_>) {
-        self.encoder.family(head);
-    }
-
-    fn sample(&mut self, sample: &Sample<'_>) {
-        self.encoder.sample(sample);
-    }
-
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        self.encoder.rendered(kind, labels, value);
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
-        self.encoder.native_histogram(labels, histogram);
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.failure.get_or_insert(error);
-    }
+/// The first failure of an exposition.
+enum Failure {
+    /// Reported by a collector.
+    Collector(Error),
+    /// Returned by the output.
+    Output(io::Error),
 }
 
-/// Forwards to an encoder and writes its output to `out` in chunks of at least [`CHUNK_LEN`].
-struct ChunkWriter<'a> {
-    encoder: &'a mut dyn Encoder,
-    out: &'a mut dyn Write,
-    result: io::Result<()>,
+/// Forwards to an encoder, drains its output, and records the first failure. It is generic over the encoder, as a
+/// second dynamic call per sample is measurable.
+struct Page<'a, E> {
+    encoder: E,
+    /// Receives the output in chunks of at least [`CHUNK_LEN`]. If there is none, the exposition remains in the buffer
+    /// of the encoder, and is completed after a failure too.
+    out: Option<&'a mut dyn Write>,
+    failure: Option<Failure>,
 }
 
-impl ChunkWriter<'_> {
+impl<E: Encoder> Page<'_, E> {
+    fn is_open(&self) -> bool {
+        self.out.is_none() || self.failure.is_none()
+    }
+
     /// Writes the output of the encoder if it has at least `min_len` bytes.
-    fn flush(&mut self, min_len: usize) {
-        if self.result.is_err() {
-            return;
-        }
-        if let Some(chunk) = self.encoder.chunk()
+    fn drain(&mut self, min_len: usize) {
+        if let Some(out) = &mut self.out
+            && let Some(chunk) = self.encoder.chunk()
             && chunk.len() >= min_len
         {
-            self.result = self.out.write_all(chunk);
+            self.failure = out.write_all(chunk).err().map(Failure::Output);
             chunk.clear();
         }
     }
 }
 
-impl FamilySink for ChunkWriter<'_> {
+impl<E: Encoder> FamilySink for Page<'_, E> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        if self.result.is_ok() {
+        if self.is_open() {
             self.encoder.family(head);
-            self.flush(CHUNK_LEN);
+            self.drain(CHUNK_LEN);
         }
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {
-        if self.result.is_ok() {
+        if self.is_open() {
             self.encoder.sample(sample);
-            self.flush(CHUNK_LEN);
+            self.drain(CHUNK_LEN);
         }
     }
 
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if self.result.is_ok() {
-            self.encoder.rendered(kind, labels, value);
-            self.flush(CHUNK_LEN);
-        }
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
-        if self.result.is_ok() {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
+        if self.is_open() {
             self.encoder.native_histogram(labels, histogram);
-            self.flush(CHUNK_LEN);
+            self.drain(CHUNK_LEN);
         }
     }
 
     fn fail(&mut self, error: Error) {
-        if self.result.is_ok() {
-            self.result = Err(io::Error::other(error));
-        }
+        self.failure.get_or_insert(Failure::Collector(error));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::HistogramPoint;
+    use crate::error::ErrorKind;
+    use crate::model::{Exemplar, HistogramPoint, KeptLabels, MetricType, SampleKind};
 
     /// Families of more than one chunk, with sums that remove the count written before them.
     struct Many;
@@ -284,6 +302,76 @@ mod tests {
             assert!(written.bytes == whole, "{format:?}");
             assert!(written.longest < CHUNK_LEN + 1024, "{format:?}: {}", written.longest);
         }
+    }
+
+    /// A histogram and a counter, with cached labels or with pairs.
+    struct OneOf(KeptLabels, bool);
+
+    impl Gatherer for OneOf {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            let mut pairs = Vec::new();
+            self.0.push_pairs(&mut pairs);
+            let cached = if self.1 { self.0.rendered() } else { None };
+            let labels = cached.unwrap_or(Labels::new(&pairs));
+            for name in ["a", "a.b"] {
+                out.family(&FamilyMetadata::new(&name.repeat(2), "", MetricType::Counter));
+                let exemplar = Exemplar { labels: &[("t", "1")], value: 1.0, timestamp: Some(2.0) };
+                let total = Sample::new(SampleKind::Total, labels, 1.5);
+                out.sample(&total.with_timestamp(3.0).with_exemplar(&exemplar));
+                out.sample(&Sample::new(SampleKind::Created, labels, 1.0));
+                out.family(&FamilyMetadata::new(name, "", MetricType::Histogram));
+                for kind in [SampleKind::Bucket(0.5), SampleKind::Bucket(f64::INFINITY)] {
+                    out.sample(&Sample::new(kind, labels, 2.0));
+                }
+                out.sample(&Sample::new(SampleKind::Sum, labels, 4.0));
+                out.sample(&Sample::new(SampleKind::Count, labels, 2.0));
+                out.native_histogram(labels, &NativeHistogram::default());
+            }
+        }
+    }
+
+    #[test]
+    fn cached_labels_are_encoded_like_pairs() {
+        let sets: [&[(&str, &str)]; 3] = [&[], &[("x", "1")], &[("x", "=,{}"), ("y", "")]];
+        let formats = [
+            Format::Text,
+            Format::TextUtf8,
+            Format::OpenMetrics,
+            Format::OpenMetrics2,
+            #[cfg(feature = "protobuf")]
+            Format::Protobuf,
+            Format::Json,
+        ];
+        for (labels, format) in sets.iter().flat_map(|set| formats.map(|format| (*set, format))) {
+            let page = |is_cached| {
+                let labels = KeptLabels::new(labels.iter().copied());
+                assert!(labels.rendered().is_some());
+                let format = Negotiated::from(format).created();
+                Exposition::encode(&OneOf(labels, is_cached), format).to_string()
+            };
+            assert_eq!(page(true), page(false), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_a_collector_ends_a_streamed_exposition_only() {
+        struct Broken;
+
+        impl Gatherer for Broken {
+            fn gather(&self, out: &mut dyn FamilySink) {
+                out.gauge("a", "").sample(&[], 1.0);
+                out.fail(Error::new(ErrorKind::Directory, "first"));
+                out.fail(Error::new(ErrorKind::Directory, "second"));
+                out.gauge("b", "").sample(&[], 1.0);
+            }
+        }
+
+        let text = Exposition::render(&Broken, None).to_string();
+        assert_eq!(text, "# TYPE a gauge\na 1\n# TYPE b gauge\nb 1\n");
+        assert_eq!(Exposition::try_render(&Broken, None).unwrap_err().to_string(), "first");
+        let mut out = Recorded::default();
+        let error = Exposition::write(&Broken, Format::Text, &mut out).unwrap_err();
+        assert_eq!((error.to_string().as_str(), out.bytes.len()), ("first", 0));
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub(super) struct Pending {
     last_bucket: f64,
     pub(super) buckets: Vec<u8>,
     pub(super) quantiles: Vec<u8>,
+    /// The bits of the quantiles.
+    quantile_bits: Vec<u64>,
+    /// Whether the last sample is a quantile.
+    is_after_quantile: bool,
     pub(super) native: Vec<u8>,
     /// Whether the native histogram has counts that are not exact integers.
     pub(super) has_float_counts: bool,
@@ -43,7 +47,7 @@ impl Pending {
             SampleKind::Count | SampleKind::GaugeCount => self.count.is_none(),
             SampleKind::Sum | SampleKind::GaugeSum => self.sum.is_none(),
             SampleKind::Bucket(bound) => self.last_bound.is_none_or(|last| bound > last),
-            SampleKind::Quantile(_) => true,
+            SampleKind::Quantile(quantile) => self.accepts_quantile(quantile),
             SampleKind::Created => self.created.is_none(),
             SampleKind::Value | SampleKind::Total | SampleKind::Info | SampleKind::State => {
                 self.value.is_none()
@@ -51,6 +55,14 @@ impl Pending {
         };
         let is_same_time = kind == SampleKind::Created || self.timestamp == timestamp;
         self.is_open && is_free && is_same_time && self.labels == labels
+    }
+
+    /// Whether a quantile belongs to this metric. The quantiles of a metric are consecutive, before or after its count and
+    /// sum. Others belong to it only as long as its count or sum is missing.
+    fn accepts_quantile(&self, quantile: f64) -> bool {
+        let is_consecutive = self.quantile_bits.is_empty() || self.is_after_quantile;
+        let is_complete = self.count.is_some() && self.sum.is_some();
+        is_consecutive || !(is_complete || self.quantile_bits.contains(&quantile.to_bits()))
     }
 
     /// Whether a native histogram belongs to this metric.
@@ -73,6 +85,7 @@ impl Pending {
         for part in [labels, buckets, quantiles, native, exemplars] {
             part.clear();
         }
+        self.quantile_bits.clear();
         self.is_open = false;
         self.timestamp = None;
         for part in [&mut self.value, &mut self.count, &mut self.sum, &mut self.created] {
@@ -84,6 +97,7 @@ impl Pending {
 
     /// Stores the value of a part.
     pub(super) fn set(&mut self, kind: SampleKind, value: f64) {
+        self.is_after_quantile = matches!(kind, SampleKind::Quantile(_));
         match kind {
             SampleKind::Count | SampleKind::GaugeCount => self.count = Some(value),
             SampleKind::Sum | SampleKind::GaugeSum => self.sum = Some(value),
@@ -92,9 +106,9 @@ impl Pending {
                 self.last_bound = Some(bound);
                 self.last_bucket = value;
             }
-            SampleKind::Quantile(_) => {}
+            SampleKind::Quantile(quantile) => self.quantile_bits.push(quantile.to_bits()),
             SampleKind::Value | SampleKind::Total | SampleKind::Info | SampleKind::State => {
-                self.value = Some(value)
+                self.value = Some(value);
             }
         }
     }

@@ -12,8 +12,8 @@ use super::wire::{
 };
 use crate::model::number::milliseconds;
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, MetricType, NativeBuckets, NativeHistogram, Sample,
-    SampleKind, is_whole_count,
+    Exemplar, FamilyMetadata, FamilySink, Labels, MetricType, NativeBuckets, NativeHistogram,
+    Sample, SampleKind, is_whole_count,
 };
 
 /// Encodes families as protobuf messages. [`finish`](ProtobufEncoder::finish) ends the exposition.
@@ -117,7 +117,7 @@ impl<'a> ProtobufEncoder<'a> {
 
     /// Encodes the labels of a sample into `labels`. Returns `false` if the sample must be omitted because a label name
     /// collides with another.
-    fn encode_labels(&mut self, labels: &[(&str, &str)]) -> bool {
+    fn encode_labels(&mut self, labels: Labels<'_>) -> bool {
         self.labels.clear();
         push_labels(&mut self.labels, &mut self.names, labels)
     }
@@ -156,6 +156,7 @@ impl FamilySink for ProtobufEncoder<'_> {
         }
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         let kind = sample.kind;
         if self.is_skipping || !self.metric_type.has(kind) || !self.encode_labels(sample.labels) {
@@ -177,7 +178,7 @@ impl FamilySink for ProtobufEncoder<'_> {
                     push_uint(out, 1, sample.value as u64);
                 }
                 push_double(out, 2, bound);
-                push_exemplar(out, 3, &mut self.names, sample.exemplar.as_ref());
+                push_exemplar(out, 3, &mut self.names, sample.exemplar);
                 if !is_whole {
                     push_double(out, 4, sample.value);
                 }
@@ -186,14 +187,12 @@ impl FamilySink for ProtobufEncoder<'_> {
                 push_double(out, 1, quantile);
                 push_double(out, 2, sample.value);
             }),
-            SampleKind::Total => {
-                push_exemplar(exemplars, 2, &mut self.names, sample.exemplar.as_ref())
-            }
+            SampleKind::Total => push_exemplar(exemplars, 2, &mut self.names, sample.exemplar),
             _ => {}
         }
     }
 
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         let is_histogram =
             matches!(self.metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
         let is_shown = !self.is_skipping && is_histogram && histogram.is_valid();
@@ -216,8 +215,9 @@ impl FamilySink for ProtobufEncoder<'_> {
     }
 }
 
-fn push_labels(out: &mut Vec<u8>, names: &mut Names, labels: &[(&str, &str)]) -> bool {
-    for (at, (name, value)) in labels.iter().enumerate() {
+fn push_labels(out: &mut Vec<u8>, names: &mut Names, labels: Labels<'_>) -> bool {
+    let mut at = 0;
+    labels.all(|name, value| {
         let Some(name) = names.label(at, name) else {
             return false;
         };
@@ -225,8 +225,9 @@ fn push_labels(out: &mut Vec<u8>, names: &mut Names, labels: &[(&str, &str)]) ->
             push_text(out, 1, name, "");
             push_text(out, 2, value, "");
         });
-    }
-    true
+        at += 1;
+        true
+    })
 }
 
 fn push_metric(out: &mut Vec<u8>, metric: &Pending, metric_type: MetricType) {
@@ -337,7 +338,7 @@ fn push_exemplar(
     let mut is_shown = true;
     if let Some(exemplar) = exemplar {
         push_message(out, field, |out| {
-            is_shown = push_labels(out, names, exemplar.labels);
+            is_shown = push_labels(out, names, Labels::new(exemplar.labels));
             push_double(out, 2, exemplar.value);
             push_timestamp(out, 3, exemplar.timestamp);
         });
@@ -436,6 +437,35 @@ mod tests {
             |    quantile {\n      quantile: 0.5\n      value: 1\n    }\n\
             |    start_timestamp {\n      seconds: 5\n    }\n  }\n}\n\n";
         assert_eq!(shown, wanted.replace("\n|", "\n"));
+    }
+
+    #[test]
+    fn several_points_of_a_summary_keep_their_quantiles() {
+        let shown = text(|out| {
+            let mut summary = out.summary("s", "");
+            // The second point has a quantile of the first one, the third one has another.
+            for (quantile, count) in [(0.5, 1.0), (0.5, 2.0), (0.9, 3.0)] {
+                summary.sample(&[], &[(quantile, 10.0 * count)], count, count);
+            }
+            // Quantiles may also follow count and sum.
+            for count in [4.0, 5.0] {
+                out.sample(&Sample::new(SampleKind::Sum, &[], count));
+                out.sample(&Sample::new(SampleKind::Count, &[], count));
+                for quantile in [0.5, 0.9] {
+                    out.sample(&Sample::new(SampleKind::Quantile(quantile), &[], 10.0 * count));
+                }
+            }
+        });
+        let numbers = |name: &str| -> Vec<f64> {
+            let lines = shown.lines().filter_map(|line| line.trim().strip_prefix(name));
+            lines.map(|number| number.parse().unwrap()).collect()
+        };
+        let points: Vec<&str> = shown.split("metric {").skip(1).collect();
+        let quantiles: Vec<usize> =
+            points.iter().map(|point| point.matches("quantile {").count()).collect();
+        assert_eq!(quantiles, [1, 1, 1, 2, 2], "{shown}");
+        assert_eq!(numbers("value: "), [10.0, 20.0, 30.0, 40.0, 40.0, 50.0, 50.0]);
+        assert_eq!(numbers("sample_sum: "), [1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
     #[test]

@@ -4,12 +4,10 @@
 
 use super::Encoder;
 use super::escape::Escaping;
-use super::lines::{
-    Quotes, SeriesWriter, push_comment, push_escaped, push_milliseconds, push_sample_series,
-};
+use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_milliseconds};
 use super::names::{Names, Syntax};
 use crate::model::number::{Style, push_f64};
-use crate::model::{FamilyMetadata, FamilySink, MetricType, RenderedLabels, Sample, SampleKind};
+use crate::model::{FamilyMetadata, FamilySink, MetricType, Sample, SampleKind};
 
 /// Encodes families in the text format, version 0.0.4 or 1.0.0. [`finish`](TextEncoder::finish) ends the
 /// exposition.
@@ -149,6 +147,7 @@ impl FamilySink for TextEncoder<'_> {
         push_metadata(self.out, &self.names, suffix, head.help, type_name);
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping {
             return;
@@ -156,7 +155,7 @@ impl FamilySink for TextEncoder<'_> {
         let Some(out) = output(self.out, &mut self.later, self.shows_created, sample.kind) else {
             return;
         };
-        if !push_sample_series(out, &mut self.names, sample) {
+        if !self.series_writer.push_series(out, &mut self.names, sample.kind, sample.labels) {
             return;
         }
         push_f64(out, sample.value, Style::Plain);
@@ -164,18 +163,6 @@ impl FamilySink for TextEncoder<'_> {
             out.push(b' ');
             push_milliseconds(out, seconds);
         }
-        out.push(b'\n');
-    }
-
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if self.is_skipping {
-            return;
-        }
-        let Some(out) = output(self.out, &mut self.later, self.shows_created, kind) else {
-            return;
-        };
-        self.series_writer.push_series(out, &self.names, kind, labels);
-        push_f64(out, value, Style::Plain);
         out.push(b'\n');
     }
 }
@@ -190,10 +177,7 @@ mod tests {
         let mut encoder = new(&mut out);
         encoder.family(&FamilyMetadata::new("c", "a \"b\"\n\\", MetricType::Counter));
         let labels = [("x", "\"\n\\"), ("y", "\u{1f600}")];
-        encoder.sample(&Sample {
-            timestamp: Some(1.5),
-            ..Sample::new(SampleKind::Total, &labels, 1e6)
-        });
+        encoder.sample(&Sample::new(SampleKind::Total, &labels, 1e6).with_timestamp(1.5));
         encoder.sample(&Sample::new(SampleKind::Created, &labels, 1.5e9));
         encoder.family(&FamilyMetadata::new("h", "", MetricType::Histogram));
         for kind in [

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_formatted_name_parses_to_the_same_name() {
         let id = WriterId::new("4711", 0xbeef);
-        for mode in GaugeMode::ALL {
+        for mode in GaugeMode::ALL.iter().copied() {
             let name = FileName { kind: FileKind::Gauge(mode), id: id.as_str() }.to_string();
             let back = FileName::parse(&name).unwrap();
             assert_eq!(

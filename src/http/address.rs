@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 
 /// The address that an exporter listens on: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ListenAddress {
     /// A TCP address: `HOST:PORT`, or `:PORT` for all interfaces, by IPv6 and IPv4, or by IPv4 if the kernel has no IPv6.
     /// Port 0 selects a free port.

@@ -2,8 +2,7 @@
 
 use crate::error::Error;
 use crate::model::{
-    FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, RenderedLabels, Sample,
-    SampleKind,
+    FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample,
 };
 
 /// The values of the parameter `name[]`, sorted; `None` if there are none.
@@ -115,13 +114,7 @@ impl FamilySink for NameFilter<'_> {
         }
     }
 
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if self.admits(kind.suffix()) {
-            self.out.rendered(kind, labels, value);
-        }
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         if self.admits("") {
             self.out.native_histogram(labels, histogram);
         }

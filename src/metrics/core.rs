@@ -248,8 +248,8 @@ impl<M: Typed> Child<M> {
     /// Prefetches what a scrape reads first.
     fn prefetch(&self) {
         self.bound.prefetch();
-        if let Some(labels) = self.labels.rendered() {
-            prefetch(labels.as_str().as_ptr());
+        if let Some(labels) = self.labels.text() {
+            prefetch(labels.as_ptr());
         }
     }
 
@@ -444,14 +444,8 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 });
                 begun = true;
             }
-            if let Some(labels) = child.labels.rendered() {
-                let mut give = |kind, value| out.rendered(kind, labels, value);
-                M::collect(slots, self.options, &mut give);
-                continue;
-            }
-            pairs.clear();
-            child.labels.push_pairs(&mut pairs);
-            let mut give = |kind, value| out.sample(&Sample::new(kind, &pairs, value));
+            let labels = child.labels.labels(&mut pairs);
+            let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
             M::collect(slots, self.options, &mut give);
         }
     }

@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert_eq!(ok.get(), 3.0);
 /// # Ok::<(), multiprom::Error>(())
 /// ```
+#[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Family<M: Metric, const N: usize = 1>(&'static FamilyCore<M>);
 
@@ -107,14 +108,6 @@ impl<M: Metric, const N: usize> Family<M, N> {
         values.with_texts(|texts| self.0.find(texts)).map(M::from_child)
     }
 }
-
-impl<M: Metric, const N: usize> Clone for Family<M, N> {
-    fn clone(&self) -> Family<M, N> {
-        *self
-    }
-}
-
-impl<M: Metric, const N: usize> Copy for Family<M, N> {}
 
 impl<M: Metric, const N: usize> fmt::Debug for Family<M, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -247,7 +247,9 @@ mod tests {
             values.with_texts(|texts| texts.map(str::to_owned).to_vec())
         }
         assert_eq!(texts(["a", "1"]), texts((&"a".to_owned(), 1)));
-        assert_eq!(texts(&["true", "x"]), texts((true, 'x')));
+        let texts_of_reference =
+            <&[&str; 2] as LabelValues<2>>::with_texts(&&["true", "x"], |it| it.map(str::to_owned));
+        assert_eq!(texts_of_reference.to_vec(), texts((true, 'x')));
         assert_eq!(texts([-1, 20]), ["-1", "20"]);
         assert_eq!(texts::<0>([""; 0]), [""; 0]);
     }

@@ -251,7 +251,10 @@ impl<T: Declared> Deref for Static<T> {
 impl<T: Declared> fmt::Debug for Static<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_used = self.slot.get().is_some();
-        f.debug_struct("Static").field("name", &self.name).field("is_used", &is_used).finish()
+        f.debug_struct("Static")
+            .field("name", &self.name)
+            .field("is_used", &is_used)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use super::directory_id::DirectoryId;
-use super::family::{FamilyMetadata, Sample, SampleKind};
-use super::{NativeHistogram, RenderedLabels};
+use super::family::{FamilyMetadata, Sample};
+use super::{Labels, NativeHistogram};
 use crate::error::Error;
 
 /// A source of metric families.
@@ -60,7 +60,7 @@ pub trait Collector: Send + Sync {
 /// A destination of metric families: each call of [`family`](FamilySink::family) is followed by calls for the
 /// samples of that family.
 ///
-/// Encoders implement it, and so do filters, which forward all five methods. `dyn FamilySink` has methods that
+/// Encoders implement it, and so do filters, which forward all four methods. `dyn FamilySink` has methods that
 /// write whole families: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
 /// `summary`, `info`, `state_set` and `unknown`.
 pub trait FamilySink {
@@ -70,19 +70,10 @@ pub trait FamilySink {
     /// Receives the next sample of the family.
     fn sample(&mut self, sample: &Sample<'_>);
 
-    /// Receives the next sample of the family, with labels that are already rendered as text.
-    ///
-    /// The default parses the labels and calls [`sample`](FamilySink::sample). The text encoders write the
-    /// labels unchanged, which is faster, so filters should forward this call.
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        let labels: Vec<(&str, &str)> = labels.iter().collect();
-        self.sample(&Sample::new(kind, &labels, value));
-    }
-
     /// Receives a native histogram. If the label set also has classic buckets, it follows the samples of those.
     ///
     /// The default ignores it, as most formats cannot represent native histograms.
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         let _ = (labels, histogram);
     }
 

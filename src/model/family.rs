@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Labels;
+
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -110,7 +112,8 @@ impl fmt::Display for MetricType {
 }
 
 /// The metadata of a family.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FamilyMetadata<'a> {
     /// The name, without the suffix `_total` of a counter and `_info` of an info.
     pub name: &'a str,
@@ -126,6 +129,11 @@ impl<'a> FamilyMetadata<'a> {
     /// Metadata without a unit.
     pub const fn new(name: &'a str, help: &'a str, metric_type: MetricType) -> FamilyMetadata<'a> {
         FamilyMetadata { name, help, unit: "", metric_type }
+    }
+
+    /// The same metadata with this unit.
+    pub const fn with_unit(self, unit: &'a str) -> FamilyMetadata<'a> {
+        FamilyMetadata { unit, ..self }
     }
 }
 
@@ -177,24 +185,50 @@ impl SampleKind {
 }
 
 /// One sample of a family.
-#[derive(Clone, Copy, Debug)]
+///
+/// A sink that changes a sample before it passes it on copies the sample and changes the copy, so that parts which it
+/// does not know are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Sample<'a> {
     /// The part of the metric.
     pub kind: SampleKind,
-    /// The labels, name and value, in the order of the exposition, without `le` and `quantile`.
-    pub labels: &'a [(&'a str, &'a str)],
+    /// The labels, in the order of the exposition, without `le` and `quantile`.
+    pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
     /// The time of the value, in seconds since the Unix epoch. `None`, as usual, means the time of the scrape.
     pub timestamp: Option<f64>,
     /// An exemplar, allowed on counters and buckets.
-    pub exemplar: Option<Exemplar<'a>>,
+    pub exemplar: Option<&'a Exemplar<'a>>,
 }
 
 impl<'a> Sample<'a> {
     /// A sample without a timestamp and an exemplar.
-    pub const fn new(kind: SampleKind, labels: &'a [(&'a str, &'a str)], value: f64) -> Sample<'a> {
-        Sample { kind, labels, value, timestamp: None, exemplar: None }
+    #[inline]
+    pub fn new(kind: SampleKind, labels: impl Into<Labels<'a>>, value: f64) -> Sample<'a> {
+        Sample { kind, labels: labels.into(), value, timestamp: None, exemplar: None }
+    }
+
+    /// The same sample with other labels.
+    pub fn with_labels<'b>(self, labels: impl Into<Labels<'b>>) -> Sample<'b>
+    where
+        'a: 'b,
+    {
+        Sample { labels: labels.into(), ..self }
+    }
+
+    /// The same sample with this timestamp, in seconds since the Unix epoch.
+    pub fn with_timestamp(self, seconds: f64) -> Sample<'a> {
+        Sample { timestamp: Some(seconds), ..self }
+    }
+
+    /// The same sample with this exemplar.
+    pub fn with_exemplar<'b>(self, exemplar: &'b Exemplar<'b>) -> Sample<'b>
+    where
+        'a: 'b,
+    {
+        Sample { exemplar: Some(exemplar), ..self }
     }
 }
 
@@ -205,6 +239,7 @@ pub(crate) const MAX_EXEMPLAR_CHARS: usize = 128;
 
 /// An exemplar: one observation, whose labels refer to data outside of the metrics, such as a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Exemplar<'a> {
     /// The labels, such as `trace_id`. OpenMetrics 1.0 allows 128 characters in all names and values together.
     pub labels: &'a [(&'a str, &'a str)],
@@ -214,7 +249,17 @@ pub struct Exemplar<'a> {
     pub timestamp: Option<f64>,
 }
 
-impl Exemplar<'_> {
+impl<'a> Exemplar<'a> {
+    /// An exemplar without a timestamp.
+    pub const fn new(labels: &'a [(&'a str, &'a str)], value: f64) -> Exemplar<'a> {
+        Exemplar { labels, value, timestamp: None }
+    }
+
+    /// The same exemplar with the time of its observation, in seconds since the Unix epoch.
+    pub const fn with_timestamp(self, seconds: f64) -> Exemplar<'a> {
+        Exemplar { timestamp: Some(seconds), ..self }
+    }
+
     /// The number of characters in the label names and values.
     pub(crate) fn chars(&self) -> usize {
         let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();

@@ -1,26 +1,24 @@
 //! A sink that forwards some families.
 
-use super::{
-    FamilyMetadata, FamilySink, MetricType, NativeHistogram, RenderedLabels, Sample, SampleKind,
-};
+use super::{FamilyMetadata, FamilySink, Labels, NativeHistogram, Sample};
 use crate::error::Error;
 
-/// Forwards the families for whose name and type a filter holds.
+/// Forwards the families for whose metadata a filter returns `true`.
 pub(crate) struct FilteredSink<'a, F> {
     out: &'a mut dyn FamilySink,
     is_kept: F,
     is_skipping: bool,
 }
 
-impl<'a, F: Fn(&str, MetricType) -> bool> FilteredSink<'a, F> {
+impl<'a, F: FnMut(&FamilyMetadata<'_>) -> bool> FilteredSink<'a, F> {
     pub(crate) fn new(out: &'a mut dyn FamilySink, is_kept: F) -> FilteredSink<'a, F> {
         FilteredSink { out, is_kept, is_skipping: false }
     }
 }
 
-impl<F: Fn(&str, MetricType) -> bool> FamilySink for FilteredSink<'_, F> {
+impl<F: FnMut(&FamilyMetadata<'_>) -> bool> FamilySink for FilteredSink<'_, F> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        self.is_skipping = !(self.is_kept)(head.name, head.metric_type);
+        self.is_skipping = !(self.is_kept)(head);
         if !self.is_skipping {
             self.out.family(head);
         }
@@ -32,13 +30,7 @@ impl<F: Fn(&str, MetricType) -> bool> FamilySink for FilteredSink<'_, F> {
         }
     }
 
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if !self.is_skipping {
-            self.out.rendered(kind, labels, value);
-        }
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         if !self.is_skipping {
             self.out.native_histogram(labels, histogram);
         }

@@ -26,11 +26,11 @@ pub(crate) use family::MAX_EXEMPLAR_CHARS;
 pub use family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 pub(crate) use filtered::FilteredSink;
 pub(crate) use labels::LabelSet;
-pub use mode::{GaugeMode, UnknownMode};
+pub use labels::Labels;
+pub use mode::{GaugeMode, UnknownGaugeMode};
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use rendered::KeptLabels;
-pub use rendered::RenderedLabels;
 pub(crate) use sample_names::{FamilyIndex, shared_name};
 pub use unit::Unit;
 pub use writer::{

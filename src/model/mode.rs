@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 /// state cannot be determined counts as live. The other modes also merge the last values of processes that have
 /// ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum GaugeMode {
     /// One series per process, distinguished by the label `pid`. Compaction removes the series of an ended
     /// process after a configurable time, by default one hour.
@@ -43,7 +44,7 @@ pub enum GaugeMode {
 
 impl GaugeMode {
     /// All modes, in the order of the table in the README.
-    pub const ALL: [GaugeMode; 12] = [
+    pub const ALL: &'static [GaugeMode] = &[
         GaugeMode::All,
         GaugeMode::LiveAll,
         GaugeMode::Min,
@@ -108,30 +109,32 @@ impl fmt::Display for GaugeMode {
 
 /// The error for a string that is not the name of a [`GaugeMode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownMode(String);
+pub struct UnknownGaugeMode(String);
 
-impl fmt::Display for UnknownMode {
+impl fmt::Display for UnknownGaugeMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is not a gauge mode", self.0)
     }
 }
 
-impl std::error::Error for UnknownMode {}
+impl std::error::Error for UnknownGaugeMode {}
 
-impl From<UnknownMode> for Error {
-    fn from(error: UnknownMode) -> Error {
+impl From<UnknownGaugeMode> for Error {
+    /// An error of kind [`Usage`](ErrorKind::Usage).
+    fn from(error: UnknownGaugeMode) -> Error {
         Error::new(ErrorKind::Usage, error)
     }
 }
 
 impl FromStr for GaugeMode {
-    type Err = UnknownMode;
+    type Err = UnknownGaugeMode;
 
-    fn from_str(text: &str) -> Result<GaugeMode, UnknownMode> {
+    fn from_str(text: &str) -> Result<GaugeMode, UnknownGaugeMode> {
         GaugeMode::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| UnknownMode(text.to_owned()))
+            .ok_or_else(|| UnknownGaugeMode(text.to_owned()))
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_mode_is_parsed_from_its_name() {
-        for mode in GaugeMode::ALL {
+        for mode in GaugeMode::ALL.iter().copied() {
             assert_eq!(mode.as_str().parse(), Ok(mode));
             assert_eq!(mode.is_live(), mode.as_str().starts_with("live"));
         }
@@ -149,5 +152,7 @@ mod tests {
             "median".parse::<GaugeMode>().unwrap_err().to_string(),
             "`median` is not a gauge mode"
         );
+        let error: Error = "median".parse::<GaugeMode>().unwrap_err().into();
+        assert_eq!(format!("{error:?}"), "Usage: `median` is not a gauge mode");
     }
 }

@@ -14,6 +14,7 @@ const MAX_EXACT_COUNT: f64 = 9_007_199_254_740_992.0;
 ///
 /// The label set may have classic buckets too, as samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct NativeHistogram<'a> {
     /// The number of observations, NaN included.
     pub count: f64,
@@ -40,6 +41,7 @@ pub struct NativeHistogram<'a> {
 
 /// The buckets of a native histogram on one side of zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct NativeBuckets<'a> {
     /// The indexes of the buckets, as runs of consecutive indexes.
     pub spans: &'a [BucketSpan],
@@ -49,6 +51,7 @@ pub struct NativeBuckets<'a> {
 
 /// A run of buckets with consecutive indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BucketSpan {
     /// The number of buckets between the previous span and this one. In the first span, the index of its first
     /// bucket; the upper bound of the bucket with index 0 is 1.
@@ -57,7 +60,19 @@ pub struct BucketSpan {
     pub length: u32,
 }
 
-impl NativeBuckets<'_> {
+impl BucketSpan {
+    /// A span of `length` buckets at this offset.
+    pub const fn new(offset: i32, length: u32) -> BucketSpan {
+        BucketSpan { offset, length }
+    }
+}
+
+impl<'a> NativeBuckets<'a> {
+    /// Buckets from their spans and counts.
+    pub const fn new(spans: &'a [BucketSpan], counts: &'a [f64]) -> NativeBuckets<'a> {
+        NativeBuckets { spans, counts }
+    }
+
     fn is_valid(&self) -> bool {
         let length: u64 = self.spans.iter().map(|span| u64::from(span.length)).sum();
         let only_advances = self.spans.iter().skip(1).all(|span| span.offset >= 0);
@@ -65,7 +80,42 @@ impl NativeBuckets<'_> {
     }
 }
 
-impl NativeHistogram<'_> {
+impl<'a> NativeHistogram<'a> {
+    /// A native histogram whose zero bucket has the threshold 0 and no observations, without other buckets.
+    pub fn new(schema: i32, count: f64, sum: f64) -> NativeHistogram<'a> {
+        NativeHistogram { count, sum, schema, ..NativeHistogram::default() }
+    }
+
+    /// The same histogram with this zero bucket: its upper bound and its number of observations.
+    pub const fn with_zero_bucket(self, threshold: f64, count: f64) -> NativeHistogram<'a> {
+        NativeHistogram { zero_threshold: threshold, zero_count: count, ..self }
+    }
+
+    /// The same histogram with these buckets below the zero bucket.
+    pub const fn with_negative(self, buckets: NativeBuckets<'a>) -> NativeHistogram<'a> {
+        NativeHistogram { negative: buckets, ..self }
+    }
+
+    /// The same histogram with these buckets above the zero bucket.
+    pub const fn with_positive(self, buckets: NativeBuckets<'a>) -> NativeHistogram<'a> {
+        NativeHistogram { positive: buckets, ..self }
+    }
+
+    /// The same histogram with these exemplars.
+    pub const fn with_exemplars(self, exemplars: &'a [Exemplar<'a>]) -> NativeHistogram<'a> {
+        NativeHistogram { exemplars, ..self }
+    }
+
+    /// The same histogram with this start timestamp, in seconds since the Unix epoch.
+    pub const fn with_created(self, seconds: f64) -> NativeHistogram<'a> {
+        NativeHistogram { created: Some(seconds), ..self }
+    }
+
+    /// The same histogram with this time of its value, in seconds since the Unix epoch.
+    pub const fn with_timestamp(self, seconds: f64) -> NativeHistogram<'a> {
+        NativeHistogram { timestamp: Some(seconds), ..self }
+    }
+
     /// Whether the schema is from -4 to 8, the zero threshold is neither NaN nor negative, the spans do not overlap,
     /// and there is one count for each of their buckets. Encoders omit invalid native histograms.
     pub fn is_valid(&self) -> bool {

@@ -1,32 +1,6 @@
 //! Label sets that are rendered once and written unchanged by each scrape.
 
-use super::{LabelSet, name};
-
-/// A label set as the text formats write it: `a="b",c="d"`, sorted by name.
-///
-/// No name needs quotes and no value needs escapes, so the text is the same in all text formats and escaping
-/// schemes. Collectors of this crate cache it between scrapes and pass it to
-/// [`FamilySink::rendered`](super::FamilySink::rendered).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RenderedLabels<'a>(&'a str);
-
-impl<'a> RenderedLabels<'a> {
-    /// The text without braces; empty if there are no labels.
-    pub fn as_str(self) -> &'a str {
-        self.0
-    }
-
-    /// The labels as pairs of name and value, sorted by name.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let (name, after) = rest.split_once("=\"")?;
-            let (value, after) = after.split_once('"')?;
-            rest = after.strip_prefix(',').unwrap_or(after);
-            Some((name, value))
-        })
-    }
-}
+use super::{LabelSet, Labels, name};
 
 /// A cached label set, in rendered form if the text is the same in all text formats.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +20,29 @@ impl KeptLabels {
         }
     }
 
-    pub(crate) fn rendered(&self) -> Option<RenderedLabels<'_>> {
+    /// The rendered labels.
+    pub(crate) fn rendered(&self) -> Option<Labels<'_>> {
+        self.text().map(Labels::from_rendered)
+    }
+
+    /// The text of rendered labels.
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
-            KeptLabels::Rendered(text) => Some(RenderedLabels(text)),
+            KeptLabels::Rendered(text) => Some(text),
             KeptLabels::Other(_) => None,
         }
+    }
+
+    /// The labels of a sample: as rendered, or as pairs in the memory of `pairs`.
+    pub(crate) fn labels<'s, 'a: 's>(
+        &'a self,
+        pairs: &'s mut Vec<(&'a str, &'a str)>,
+    ) -> Labels<'s> {
+        self.rendered().unwrap_or_else(|| {
+            pairs.clear();
+            self.push_pairs(pairs);
+            Labels::new(pairs)
+        })
     }
 
     /// Whether all names match `[a-zA-Z_][a-zA-Z0-9_]*`, so that none needs escaping.
@@ -64,7 +56,7 @@ impl KeptLabels {
     /// Appends the labels as pairs, sorted by name.
     pub(crate) fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
         match self {
-            KeptLabels::Rendered(text) => pairs.extend(RenderedLabels(text).iter()),
+            KeptLabels::Rendered(text) => pairs.extend(Labels::from_rendered(text).iter()),
             KeptLabels::Other(labels) => pairs.extend(labels.iter()),
         }
     }
@@ -112,6 +104,7 @@ mod tests {
             let mut back = Vec::new();
             labels.push_pairs(&mut back);
             assert_eq!(back, pairs);
+            assert_eq!(labels.labels(&mut back), Labels::new(pairs));
             assert_eq!(labels.rendered().is_some(), at < 3, "{pairs:?}");
             assert_eq!(labels.has_plain_names(), at < 5, "{pairs:?}");
         }

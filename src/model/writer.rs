@@ -1,7 +1,7 @@
 //! Methods with which collectors write families and samples.
 
 use super::family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
-use super::{FamilySink, NativeHistogram};
+use super::{FamilySink, Labels, NativeHistogram};
 
 impl<'s> dyn FamilySink + 's {
     /// Sets the unit of the next family, such as `seconds` or `bytes`. The name of the family, without `_total`,
@@ -70,7 +70,7 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
         kind: SampleKind,
     ) -> FamilyWriter<'a, 's> {
         let WithUnit { sink, unit } = self;
-        sink.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, metric_type) });
+        sink.family(&FamilyMetadata::new(name, help, metric_type).with_unit(unit));
         FamilyWriter { sink, kind }
     }
 
@@ -128,8 +128,7 @@ impl FamilyWriter<'_, '_> {
         value: f64,
         exemplar: Exemplar<'_>,
     ) -> &mut Self {
-        let exemplar = Some(exemplar);
-        self.sink.sample(&Sample { exemplar, ..Sample::new(self.kind, labels, value) });
+        self.sink.sample(&Sample::new(self.kind, labels, value).with_exemplar(&exemplar));
         self
     }
 
@@ -143,6 +142,7 @@ impl FamilyWriter<'_, '_> {
 
 /// The state of the histogram of one label set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct HistogramPoint<'a> {
     /// The buckets: upper bound in base units, increasing, and the number of observations less than or equal to it.
     /// The bucket `+Inf` is added if it is missing.
@@ -155,6 +155,23 @@ pub struct HistogramPoint<'a> {
     pub exemplars: &'a [Exemplar<'a>],
     /// The start timestamp, in seconds since the Unix epoch. Ignored in gauge histograms.
     pub created: Option<f64>,
+}
+
+impl<'a> HistogramPoint<'a> {
+    /// A point without exemplars and start timestamp: the buckets, the number of all observations, and their sum.
+    pub const fn new(buckets: &'a [(f64, f64)], count: f64, sum: f64) -> HistogramPoint<'a> {
+        HistogramPoint { buckets, count, sum, exemplars: &[], created: None }
+    }
+
+    /// The same point with these exemplars.
+    pub const fn with_exemplars(self, exemplars: &'a [Exemplar<'a>]) -> HistogramPoint<'a> {
+        HistogramPoint { exemplars, ..self }
+    }
+
+    /// The same point with this start timestamp, in seconds since the Unix epoch.
+    pub const fn with_created(self, seconds: f64) -> HistogramPoint<'a> {
+        HistogramPoint { created: Some(seconds), ..self }
+    }
 }
 
 /// Writes histograms, or gauge histograms: one per label set.
@@ -173,7 +190,7 @@ impl HistogramWriter<'_, '_> {
             let is_inside = |exemplar: &&Exemplar<'_>| {
                 exemplar.value <= bound && (exemplar.value > below || below == f64::NEG_INFINITY)
             };
-            let exemplar = point.exemplars.iter().rfind(is_inside).copied();
+            let exemplar = point.exemplars.iter().rfind(is_inside);
             let sample = Sample::new(SampleKind::Bucket(bound), labels, count);
             self.family.sink.sample(&Sample { exemplar, ..sample });
             below = bound;
@@ -192,7 +209,7 @@ impl HistogramWriter<'_, '_> {
         labels: &[(&str, &str)],
         histogram: &NativeHistogram<'_>,
     ) -> &mut Self {
-        self.family.sink.native_histogram(labels, histogram);
+        self.family.sink.native_histogram(Labels::new(labels), histogram);
         self
     }
 }

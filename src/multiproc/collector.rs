@@ -277,7 +277,11 @@ impl Collector for MultiProcessCollector {
         };
         match &self.config.settings.filter {
             Some(filter) => {
-                self.write_own_metrics(&dirs, &stats, &mut FilteredSink::new(out, filter));
+                self.write_own_metrics(
+                    &dirs,
+                    &stats,
+                    &mut FilteredSink::new(out, |head| filter(head.name, head.metric_type)),
+                );
             }
             None => self.write_own_metrics(&dirs, &stats, out),
         }

@@ -66,11 +66,14 @@ impl ParseError {
             _ => ErrorKind::Exposition,
         }
     }
-}
 
-impl From<ParseError> for Error {
-    fn from(error: ParseError) -> Error {
-        Error::new(error.error_kind(), error)
+    /// The error of the source, in an error of kind [`Io`](ParseErrorKind::Io). It is part of the message, and so
+    /// it is not the [`source`](std::error::Error::source) of this error.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.fault {
+            Fault::Io(error) => Some(error),
+            _ => None,
+        }
     }
 }
 
@@ -81,12 +84,13 @@ impl fmt::Display for ParseError {
     }
 }
 
-impl std::error::Error for ParseError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.fault {
-            Fault::Io(error) => Some(error),
-            _ => None,
-        }
+impl std::error::Error for ParseError {}
+
+impl From<ParseError> for Error {
+    /// An error of kind [`Exposition`](ErrorKind::Exposition) or [`Io`](ErrorKind::Io).
+    /// [`in_source`](ParseError::in_source) also names the source.
+    fn from(error: ParseError) -> Error {
+        Error::new(error.error_kind(), error)
     }
 }
 

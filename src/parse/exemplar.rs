@@ -1,9 +1,10 @@
 //! Owned exemplars and labels.
 
-use crate::model::Exemplar;
+use crate::model::{Exemplar, Labels};
 
 /// An exemplar of an [`OwnedSample`](super::OwnedSample) or an [`OwnedNativeHistogram`](super::OwnedNativeHistogram).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedExemplar {
     /// The labels, such as the id of a trace.
     pub labels: Vec<(String, String)>,
@@ -14,9 +15,14 @@ pub struct OwnedExemplar {
 }
 
 impl OwnedExemplar {
+    /// An exemplar without a timestamp.
+    pub fn new(labels: Vec<(String, String)>, value: f64) -> OwnedExemplar {
+        OwnedExemplar { labels, value, timestamp: None }
+    }
+
     pub(super) fn copy(exemplar: &Exemplar<'_>) -> OwnedExemplar {
         OwnedExemplar {
-            labels: owned(exemplar.labels),
+            labels: owned(Labels::new(exemplar.labels)),
             value: exemplar.value,
             timestamp: exemplar.timestamp,
         }
@@ -39,6 +45,6 @@ pub(super) fn borrowed_exemplars(exemplars: &[OwnedExemplar], f: impl FnOnce(&[E
 }
 
 /// The labels, copied.
-pub(super) fn owned(labels: &[(&str, &str)]) -> Vec<(String, String)> {
-    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+pub(super) fn owned(labels: Labels<'_>) -> Vec<(String, String)> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

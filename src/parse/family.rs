@@ -8,11 +8,13 @@ use foldhash::quality::RandomState;
 use super::exemplar::{OwnedExemplar, borrowed, owned};
 use super::native::OwnedNativeHistogram;
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, Gatherer, MetricType, NativeHistogram, Sample, SampleKind,
+    Exemplar, FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample,
+    SampleKind,
 };
 
 /// A metric family with its samples.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedFamily {
     /// The name, without `_total` of a counter and without `_info` of an info.
     pub name: String,
@@ -57,6 +59,7 @@ fn interleaved<S, N>(
 
 /// One sample of a [`OwnedFamily`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedSample {
     /// The part of the metric that the sample is; it decides the suffix of the sample's name.
     pub kind: SampleKind,
@@ -71,12 +74,25 @@ pub struct OwnedSample {
 }
 
 impl OwnedFamily {
+    /// A family without unit, samples and native histograms.
+    pub fn new(
+        name: impl Into<String>,
+        help: impl Into<String>,
+        metric_type: MetricType,
+    ) -> OwnedFamily {
+        OwnedFamily {
+            name: name.into(),
+            help: help.into(),
+            unit: String::new(),
+            metric_type,
+            samples: Vec::new(),
+            native_histograms: Vec::new(),
+        }
+    }
+
     /// The metadata of the family.
     pub fn head(&self) -> FamilyMetadata<'_> {
-        FamilyMetadata {
-            unit: &self.unit,
-            ..FamilyMetadata::new(&self.name, &self.help, self.metric_type)
-        }
+        FamilyMetadata::new(&self.name, &self.help, self.metric_type).with_unit(&self.unit)
     }
 
     /// The name in the text format, where the name of a counter ends in `_total` and that of an info in `_info`.
@@ -147,22 +163,30 @@ impl OwnedFamily {
 }
 
 impl OwnedSample {
+    /// A sample without a timestamp and an exemplar.
+    pub fn new(kind: SampleKind, labels: Vec<(String, String)>, value: f64) -> OwnedSample {
+        OwnedSample { kind, labels, value, timestamp: None, exemplar: None }
+    }
+
     fn emit(&self, sink: &mut dyn FamilySink) {
         let labels = borrowed(&self.labels);
         let mut sample = Sample::new(self.kind, &labels, self.value);
         sample.timestamp = self.timestamp;
         let exemplar =
             self.exemplar.as_ref().map(|exemplar| (exemplar, borrowed(&exemplar.labels)));
-        sample.exemplar = exemplar.as_ref().map(|(exemplar, labels)| Exemplar {
+        let exemplar = exemplar.as_ref().map(|(exemplar, labels)| Exemplar {
             labels,
             value: exemplar.value,
             timestamp: exemplar.timestamp,
         });
+        sample.exemplar = exemplar.as_ref();
         sink.sample(&sample);
     }
 }
 
 /// The families of an exposition as a [`Gatherer`], which an encoder can render.
+///
+/// The type is not `#[non_exhaustive]`: it is a list of families and nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Families(pub Vec<OwnedFamily>);
 
@@ -270,14 +294,8 @@ impl Collected {
 
 impl FamilySink for Collected {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        let next = OwnedFamily {
-            name: head.name.to_owned(),
-            help: head.help.to_owned(),
-            unit: head.unit.to_owned(),
-            metric_type: head.metric_type,
-            samples: Vec::new(),
-            native_histograms: Vec::new(),
-        };
+        let mut next = OwnedFamily::new(head.name, head.help, head.metric_type);
+        head.unit.clone_into(&mut next.unit);
         self.complete.extend(self.current.replace(next));
     }
 
@@ -290,11 +308,11 @@ impl FamilySink for Collected {
             labels: owned(sample.labels),
             value: sample.value,
             timestamp: sample.timestamp,
-            exemplar: sample.exemplar.as_ref().map(OwnedExemplar::copy),
+            exemplar: sample.exemplar.map(OwnedExemplar::copy),
         });
     }
 
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
+    fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         if let Some(family) = &mut self.current {
             let after = family.samples.len();
             family.native_histograms.push(OwnedNativeHistogram::copy(after, labels, histogram));

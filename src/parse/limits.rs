@@ -2,7 +2,17 @@
 
 /// Limits of a [`Parser`](super::Parser), which bound its memory. Unless stated otherwise, exceeding one is an error of kind
 /// [`ParseErrorKind::Limit`](super::ParseErrorKind::Limit).
+///
+/// ```
+/// use multiprom::parse::{Limits, Parser};
+///
+/// let mut limits = Limits::default();
+/// limits.labels = 2;
+/// let page = &b"a{b=\"1\",c=\"2\",d=\"3\"} 1\n"[..];
+/// assert!(Parser::text(page).with_limits(limits).next().unwrap().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The maximum length of a line or of a protobuf message, in bytes.
     pub line_len: usize,

@@ -1,10 +1,11 @@
 //! Owned native histograms.
 
 use super::exemplar::{OwnedExemplar, borrowed, borrowed_exemplars, owned};
-use crate::model::{BucketSpan, Exemplar, FamilySink, NativeBuckets, NativeHistogram};
+use crate::model::{BucketSpan, Exemplar, FamilySink, Labels, NativeBuckets, NativeHistogram};
 
 /// A native histogram of a [`OwnedFamily`](super::OwnedFamily).
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedNativeHistogram {
     /// The number of samples of the family that precede it in the exposition. The last of these are its
     /// classic samples, if it has any.
@@ -36,6 +37,7 @@ pub struct OwnedNativeHistogram {
 
 /// The buckets of an [`OwnedNativeHistogram`] on one side of zero.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OwnedNativeBuckets {
     /// The indexes of the populated buckets, as runs.
     pub spans: Vec<BucketSpan>,
@@ -56,7 +58,7 @@ impl OwnedNativeBuckets {
 impl OwnedNativeHistogram {
     pub(super) fn copy(
         after: usize,
-        labels: &[(&str, &str)],
+        labels: Labels<'_>,
         histogram: &NativeHistogram<'_>,
     ) -> OwnedNativeHistogram {
         OwnedNativeHistogram {
@@ -89,7 +91,7 @@ impl OwnedNativeHistogram {
                 created: self.created,
                 timestamp: self.timestamp,
             };
-            sink.native_histogram(&borrowed(&self.labels), &histogram);
+            sink.native_histogram(Labels::new(&borrowed(&self.labels)), &histogram);
         });
     }
 }

@@ -254,10 +254,10 @@ impl OpenMetricsState {
                         value: exemplar.value,
                         timestamp: exemplar.timestamp,
                     };
-                    sink.sample(&Sample { labels, exemplar: Some(exemplar), ..sample });
+                    sink.sample(&sample.with_labels(labels).with_exemplar(&exemplar));
                 });
             } else {
-                sink.sample(&Sample { labels, ..sample });
+                sink.sample(&sample.with_labels(labels));
             }
         });
         Ok(())

@@ -14,7 +14,9 @@ use super::lines::{FaultAt, Lines};
 use super::protobuf_native::{CountEncoding, NativeFields};
 use super::sink::{Sink, Step};
 use super::wire::WireMessage;
-use crate::model::{Exemplar, FamilyMetadata, MetricType, NativeHistogram, Sample, SampleKind};
+use crate::model::{
+    Exemplar, FamilyMetadata, Labels, MetricType, NativeHistogram, Sample, SampleKind,
+};
 
 /// Parses one message.
 pub(super) fn step<R: BufRead>(
@@ -195,8 +197,7 @@ impl<'a> MetricEmitter<'a, '_, '_> {
         let exemplar = ExemplarFields::read(message, self.max_labels)?;
         let mut sample = Sample::new(kind, &self.labels, value);
         sample.timestamp = self.timestamp;
-        sample.exemplar = Some(exemplar.borrow());
-        self.sink.sample(&sample);
+        self.sink.sample(&sample.with_exemplar(&exemplar.borrow()));
         Ok(())
     }
 }
@@ -372,7 +373,7 @@ fn emit_histogram<'a>(
             timestamp: emitter.timestamp,
             ..native
         };
-        emitter.sink.native_histogram(&emitter.labels, &histogram);
+        emitter.sink.native_histogram(Labels::new(&emitter.labels), &histogram);
     })
 }
 

@@ -1,9 +1,9 @@
 //! The sink that parsers write families to.
 
 use super::scan::{SampleParts, Span};
-#[cfg(feature = "protobuf")]
-use crate::model::NativeHistogram;
 use crate::model::{FamilyMetadata, FamilySink, Sample};
+#[cfg(feature = "protobuf")]
+use crate::model::{Labels, NativeHistogram};
 
 /// Whether the exposition may have more to parse.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,7 @@ impl Sink<'_> {
     }
 
     #[cfg(feature = "protobuf")]
-    pub(super) fn native_histogram(
-        &mut self,
-        labels: &[(&str, &str)],
-        histogram: &NativeHistogram<'_>,
-    ) {
+    pub(super) fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         self.families.native_histogram(labels, histogram);
     }
 

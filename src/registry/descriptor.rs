@@ -82,10 +82,10 @@ mod tests {
         let histogram = Descriptor::detached("a", MetricType::Histogram);
         let collides =
             |name, kind| histogram.collision(&Descriptor::detached(name, kind)).is_some();
-        assert_eq!(collides("a_count", MetricType::Gauge), true);
-        assert_eq!(collides("a", MetricType::Counter), true);
-        assert_eq!(collides("a_total", MetricType::Gauge), false);
-        assert_eq!(collides("b", MetricType::Histogram), false);
+        assert!(collides("a_count", MetricType::Gauge));
+        assert!(collides("a", MetricType::Counter));
+        assert!(!collides("a_total", MetricType::Gauge));
+        assert!(!collides("b", MetricType::Histogram));
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::model::own_metrics::{
     REPEATED_FAMILIES,
 };
 use crate::model::{
-    Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, Gatherer, LabelSet,
-    MetricType, NativeHistogram, RenderedLabels, Sample, SampleKind,
+    Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
+    LabelSet, MetricType,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
@@ -265,7 +265,7 @@ impl Registry {
     }
 
     /// Writes all families of the registry to `out`, each name once.
-    fn collect_once(&self, out: &mut Once<'_>) {
+    fn collect_once(&self, out: &mut dyn FamilySink) {
         let mut left_out = LeftOut::default();
         for entry in self.inner.entries.iter() {
             match entry {
@@ -276,7 +276,7 @@ impl Registry {
         }
         if self.inner.is_default {
             let is_in_directory = self.store_or_later().is_ok_and(|store| left_out.contains(store));
-            self.collect_own(out, is_in_directory);
+            collect_process_metrics(out, is_in_directory);
         }
     }
 
@@ -288,23 +288,19 @@ impl Registry {
         }
         scope
     }
+}
 
-    fn once<'a>(&'a self, out: &'a mut dyn FamilySink) -> Once<'a> {
-        Once { out, registry: &self.inner, seen: FamilyIndex::default(), skipping: false }
+/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector reads are in its
+/// files.
+fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
+    REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
+    if is_in_directory {
+        return;
     }
-
-    /// Writes the metrics of multiprom itself that are not 0. Those of a directory that a collector reads are in its
-    /// files.
-    fn collect_own(&self, out: &mut dyn FamilySink, is_in_directory: bool) {
-        REGISTRATION_ERRORS.write_all_nonzero(out, default::registration_errors());
-        if is_in_directory {
-            return;
-        }
-        DROPPED_SERIES.write_all_nonzero(out, dropped_series());
-        RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
-        FILES_LOST.write_nonzero(out, lost_files());
-        IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
-    }
+    DROPPED_SERIES.write_all_nonzero(out, dropped_series());
+    RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
+    FILES_LOST.write_nonzero(out, lost_files());
+    IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
 }
 
 impl Default for Registry {
@@ -314,6 +310,24 @@ impl Default for Registry {
 }
 
 impl Inner {
+    /// Whether none of the exported families has a name in common with this one: of two with such a name the first is
+    /// exported.
+    fn admit(&self, head: &FamilyMetadata<'_>, seen: &mut FamilyIndex<()>) -> bool {
+        let mut other = None;
+        seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
+            other = Some((name.to_owned(), metric_type));
+            true
+        });
+        match &other {
+            Some(other) => {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+                self.log_collision(head, other);
+            }
+            None => seen.insert(head.name, head.metric_type, ()),
+        }
+        other.is_none()
+    }
+
     /// Logs a collision once for each family, and not where two collectors give one family.
     fn log_collision(&self, head: &FamilyMetadata<'_>, (other, other_type): &(String, MetricType)) {
         let FamilyMetadata { name, metric_type, .. } = *head;
@@ -335,7 +349,8 @@ impl Gatherer for Registry {
         let Some(_scope) = self.begin() else {
             return;
         };
-        let mut once = self.once(out);
+        let mut seen = FamilyIndex::default();
+        let mut once = FilteredSink::new(out, |head| self.inner.admit(head, &mut seen));
         self.collect_once(&mut once);
         REPEATED_FAMILIES.write_nonzero(&mut once, self.repeated());
     }
@@ -344,7 +359,10 @@ impl Gatherer for Registry {
 impl Collector for Registry {
     fn collect(&self, out: &mut dyn FamilySink) {
         if let Some(_scope) = self.begin() {
-            self.collect_once(&mut self.once(out));
+            let mut seen = FamilyIndex::default();
+            self.collect_once(&mut FilteredSink::new(out, |head| {
+                self.inner.admit(head, &mut seen)
+            }));
         }
     }
 
@@ -385,57 +403,6 @@ impl LeftOut {
     }
 }
 
-/// Passes on the families whose names are free: of two with a name in common the first.
-struct Once<'a> {
-    out: &'a mut dyn FamilySink,
-    registry: &'a Inner,
-    seen: FamilyIndex<()>,
-    skipping: bool,
-}
-
-impl FamilySink for Once<'_> {
-    fn family(&mut self, head: &FamilyMetadata<'_>) {
-        let mut other = None;
-        self.skipping =
-            self.seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
-                other = Some((name.to_owned(), metric_type));
-                true
-            });
-        match other {
-            Some(other) => {
-                self.registry.repeated.fetch_add(1, Ordering::Relaxed);
-                self.registry.log_collision(head, &other);
-            }
-            None => {
-                self.seen.insert(head.name, head.metric_type, ());
-                self.out.family(head);
-            }
-        }
-    }
-
-    fn sample(&mut self, sample: &Sample<'_>) {
-        if !self.skipping {
-            self.out.sample(sample);
-        }
-    }
-
-    fn rendered(&mut self, kind: SampleKind, labels: RenderedLabels<'_>, value: f64) {
-        if !self.skipping {
-            self.out.rendered(kind, labels, value);
-        }
-    }
-
-    fn native_histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram<'_>) {
-        if !self.skipping {
-            self.out.native_histogram(labels, histogram);
-        }
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.out.fail(error);
-    }
-}
-
 /// Takes the lock of the slow path: registration and the first use of a series.
 pub(crate) fn slow_path() -> Result<SlowPath> {
     fork::lock().ok_or_else(|| {
@@ -447,6 +414,7 @@ pub(crate) fn slow_path() -> Result<SlowPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Sample, SampleKind};
 
     struct Two(f64);
 

@@ -34,7 +34,7 @@ impl FamilySink for Sought<'_> {
         if !is_name || self.found.is_some() {
             return;
         }
-        let mut labels = sample.labels.to_vec();
+        let mut labels: Vec<(&str, &str)> = sample.labels.iter().collect();
         let bound;
         match sample.kind {
             SampleKind::Bucket(value) => {

@@ -88,7 +88,9 @@ fn count() -> impl Strategy<Value = f64> {
 }
 
 fn sample(kind: SampleKind, labels: &Labels, value: f64, timestamp: Option<f64>) -> OwnedSample {
-    OwnedSample { kind, labels: labels.clone(), value, timestamp, exemplar: None }
+    let mut sample = OwnedSample::new(kind, labels.clone(), value);
+    sample.timestamp = timestamp;
+    sample
 }
 
 /// An exemplar whose labels are within the limit of OpenMetrics.
@@ -96,8 +98,13 @@ fn exemplar(naming: Naming) -> impl Strategy<Value = OwnedExemplar> {
     let short = |text: String| text.chars().take(40).collect::<String>();
     let label = (word(naming), text())
         .prop_map(move |(name, value)| (format!("t{}", short(name)), short(value)));
-    (vec(label, 0..2), number(), proptest::option::of(time()))
-        .prop_map(|(labels, value, timestamp)| OwnedExemplar { labels, value, timestamp })
+    (vec(label, 0..2), number(), proptest::option::of(time())).prop_map(
+        |(labels, value, timestamp)| {
+            let mut exemplar = OwnedExemplar::new(labels, value);
+            exemplar.timestamp = timestamp;
+            exemplar
+        },
+    )
 }
 
 /// Buckets with matching spans.
@@ -106,7 +113,7 @@ fn native_buckets(counts: BoxedStrategy<f64>) -> impl Strategy<Value = OwnedNati
         let mut buckets = OwnedNativeBuckets::default();
         for (at, (offset, counts)) in groups.into_iter().enumerate() {
             let offset = if at == 0 { offset - 3 } else { offset };
-            buckets.spans.push(BucketSpan { offset, length: counts.len() as u32 });
+            buckets.spans.push(BucketSpan::new(offset, counts.len() as u32));
             buckets.counts.extend(counts);
         }
         buckets
@@ -122,8 +129,9 @@ fn native(naming: Naming) -> impl Strategy<Value = OwnedNativeHistogram> {
         (numbers, sides, vec(exemplar(naming), 0..2)).prop_map(|(numbers, sides, exemplars)| {
             let (count, sum, schema, zero_threshold, zero_count) = numbers;
             let (negative, positive) = sides;
-            let native = OwnedNativeHistogram::default();
-            let mut native = OwnedNativeHistogram { count, sum, schema, zero_threshold, ..native };
+            let mut native = OwnedNativeHistogram::default();
+            (native.count, native.sum, native.schema) = (count, sum, schema);
+            native.zero_threshold = zero_threshold;
             // Counts do not preserve the sign of zero.
             native.zero_count = zero_count + 0.0;
             native.count += 0.0;
@@ -131,7 +139,8 @@ fn native(naming: Naming) -> impl Strategy<Value = OwnedNativeHistogram> {
             if !has_empty_span {
                 native.positive = positive;
             }
-            OwnedNativeHistogram { negative, exemplars, ..native }
+            (native.negative, native.exemplars) = (negative, exemplars);
+            native
         })
     })
 }
@@ -152,7 +161,8 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
             let created = created.map(|created| one(SampleKind::Created, created));
             let samples = match metric_type {
                 MetricType::Counter => {
-                    let total = OwnedSample { exemplar, ..one(SampleKind::Total, sum) };
+                    let mut total = one(SampleKind::Total, sum);
+                    total.exemplar = exemplar;
                     std::iter::once(total).chain(created).collect()
                 }
                 MetricType::Histogram | MetricType::GaugeHistogram => {
@@ -160,9 +170,11 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
                     bounds.dedup();
                     let has_sum = bounds.first().is_none_or(|bound| *bound >= 0.0);
                     bounds.push(f64::INFINITY);
-                    let bucket = |bound: &f64| OwnedSample {
-                        exemplar: exemplar.clone().filter(|exemplar| exemplar.value <= *bound),
-                        ..one(SampleKind::Bucket(*bound), count)
+                    let bucket = |bound: &f64| {
+                        let mut bucket = one(SampleKind::Bucket(*bound), count);
+                        bucket.exemplar =
+                            exemplar.clone().filter(|exemplar| exemplar.value <= *bound);
+                        bucket
                     };
                     let mut samples: Vec<_> = bounds.iter().map(bucket).collect();
                     let is_gauge = metric_type == MetricType::GaugeHistogram;
@@ -192,11 +204,11 @@ fn metric(metric_type: MetricType, naming: Naming, family: String) -> BoxedStrat
                 _ => vec![one(SampleKind::Value, value)],
             };
             let is_histogram = metric_type == MetricType::Histogram;
-            let native = native.filter(|_| is_histogram).map(|native| {
+            let native = native.filter(|_| is_histogram).map(|mut native| {
                 let created = samples.iter().find(|sample| sample.kind == SampleKind::Created);
                 let created = created.map(|sample| sample.value);
-                let labels = labels.clone();
-                OwnedNativeHistogram { labels, created, timestamp: time, ..native }
+                (native.labels, native.created, native.timestamp) = (labels.clone(), created, time);
+                native
             });
             (samples, native)
         })
@@ -238,16 +250,19 @@ fn joined(
             samples.extend(of_metric);
         }
         let after = samples.len();
-        native_histograms.extend(native.map(|native| {
+        native_histograms.extend(native.map(|mut native| {
             let (count, sum) = match samples.last() {
                 // A histogram with both kinds of buckets has one count and one sum.
                 Some(_) if !native_only => totals(&samples),
                 _ => (native.count, native.sum),
             };
-            OwnedNativeHistogram { after, count, sum, ..native }
+            (native.after, native.count, native.sum) = (after, count, sum);
+            native
         }));
     }
-    OwnedFamily { name, help, unit, metric_type, samples, native_histograms }
+    let mut family = OwnedFamily::new(name, help, metric_type);
+    (family.unit, family.samples, family.native_histograms) = (unit, samples, native_histograms);
+    family
 }
 
 /// Count and sum of the last metric, as protobuf represents them.
@@ -312,11 +327,15 @@ fn representable_in_text(family: OwnedFamily) -> Vec<OwnedFamily> {
         }
         let samples = later
             .into_iter()
-            .map(|sample| OwnedSample { kind: SampleKind::Value, ..sample })
+            .map(|mut sample| {
+                sample.kind = SampleKind::Value;
+                sample
+            })
             .collect();
         let name = format!("{}{}", family.name, kind.suffix());
-        let metric_type = MetricType::Gauge;
-        found.push(OwnedFamily { name, metric_type, samples, ..family.clone() });
+        let mut gauge = OwnedFamily::new(name, family.help.as_str(), MetricType::Gauge);
+        gauge.samples = samples;
+        found.push(gauge);
     }
     found.insert(0, family);
     found

@@ -65,9 +65,9 @@ fn all_fields_of_a_native_histogram_are_parsed() {
     assert_eq!(native.labels, [("a".to_owned(), "b".to_owned())]);
     assert_eq!((native.count, native.sum, native.schema), (10.0, 3.5, -1));
     assert_eq!((native.zero_threshold, native.zero_count), (1e-9, 2.0));
-    assert_eq!(native.negative.spans, [BucketSpan { offset: 0, length: 1 }]);
+    assert_eq!(native.negative.spans, [BucketSpan::new(0, 1)]);
     assert_eq!(native.negative.counts, [1.0]);
-    let spans = [BucketSpan { offset: -2, length: 2 }, BucketSpan { offset: 1, length: 1 }];
+    let spans = [BucketSpan::new(-2, 2), BucketSpan::new(1, 1)];
     assert_eq!(native.positive.spans, spans);
     assert_eq!(native.positive.counts, [4.0, 1.0, 2.0]);
     assert_eq!((native.created, native.timestamp), (Some(12.5), Some(1.5)));

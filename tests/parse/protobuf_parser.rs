@@ -3,7 +3,7 @@
 use multiprom::parse::{OwnedFamily, ParseError, Parser};
 use multiprom::{MetricType, SampleKind};
 
-use super::SMALL;
+use super::small;
 
 /// A message under construction.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +184,7 @@ fn damaged_messages_are_errors_with_their_position() {
 #[test]
 fn messages_above_the_length_limit_are_not_read() {
     let long = new().text(1, &"x".repeat(80)).delimited();
-    let error = Parser::protobuf(&long[..]).with_limits(SMALL).last().unwrap().unwrap_err();
+    let error = Parser::protobuf(&long[..]).with_limits(small()).last().unwrap().unwrap_err();
     assert_eq!(
         error.to_string(),
         "message 1, byte 1: the length of a message is above the limit of 60"

@@ -115,36 +115,12 @@ fn every_character_round_trips_in_label_values_and_help() {
             [format!("{char}"), format!("a{char}"), format!("a{char}b"), format!("a\\{char}")]
         {
             let labels = vec![("x".to_owned(), text.clone())];
-            let sample = OwnedSample { labels, ..value(1.0) };
-            let help = text.clone();
-            let families =
-                Families(vec![OwnedFamily { help, samples: vec![sample], ..gauge("g") }]);
+            let mut family = OwnedFamily::new("g", text.as_str(), MetricType::Gauge);
+            family.samples.push(OwnedSample::new(SampleKind::Value, labels, 1.0));
+            let families = Families(vec![family]);
             check(&families, Escaping::AllowUtf8)
                 .unwrap_or_else(|error| panic!("{text:?}: {error}"));
         }
-    }
-}
-
-fn value(value: f64) -> OwnedSample {
-    OwnedSample {
-        kind: SampleKind::Value,
-        labels: Vec::new(),
-        value,
-        timestamp: None,
-        exemplar: None,
-    }
-}
-
-fn gauge(name: &str) -> OwnedFamily {
-    let [help, unit] = ["", ""].map(str::to_owned);
-    let (name, metric_type) = (name.to_owned(), MetricType::Gauge);
-    OwnedFamily {
-        name,
-        help,
-        unit,
-        metric_type,
-        samples: Vec::new(),
-        native_histograms: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use multiprom::MetricType;
 use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 
-use super::{SMALL, text};
+use super::{small, text};
 
 /// Renders one line for each family and sample.
 fn render(families: &[OwnedFamily]) -> Vec<String> {
@@ -213,9 +213,31 @@ fn types_are_case_insensitive_and_others_are_refused() {
 }
 
 #[test]
+fn the_error_of_the_source_is_in_the_message_only() {
+    use std::error::Error as _;
+    use std::io::{self, BufReader, Read};
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("no route to host"))
+        }
+    }
+
+    let error = Parser::text(BufReader::new(Broken)).last().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "line 1, column 1: no route to host");
+    assert!(error.source().is_none());
+    assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::Other);
+    assert_eq!(multiprom::Error::from(error).kind(), multiprom::ErrorKind::Io);
+    let error = multiprom::Error::from(text("# TYPE a b\n").unwrap_err());
+    assert_eq!(error.kind(), multiprom::ErrorKind::Exposition);
+}
+
+#[test]
 fn exceeding_any_limit_is_an_error() {
     let limited = |page: &str| {
-        let parser = Parser::text(page.as_bytes()).with_limits(SMALL);
+        let parser = Parser::text(page.as_bytes()).with_limits(small());
         let error = parser.last().unwrap().unwrap_err();
         assert_eq!(error.kind(), ParseErrorKind::Limit);
         error.to_string()

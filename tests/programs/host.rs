@@ -74,8 +74,8 @@ fn get_or_register() -> Result<()> {
     });
     print_growth("taken", || {
         let other = builder().labels(["path"]);
-        other.get_or_register(&registry).err().expect("the name is taken");
-        family().register(&registry).err().expect("the name is taken");
+        other.get_or_register(&registry).expect_err("the name is taken");
+        family().register(&registry).expect_err("the name is taken");
     });
     Ok(())
 }
@@ -345,7 +345,7 @@ fn hook(dir: &str) -> Result<()> {
     let family = family_without_directory(dir)?;
     let lines = Counter::builder("lines_total", "Lines.").labels(["message"]);
     let lines = lines.register(&registry(opened.to_str().expect("a path"))?)?;
-    let (also, jobs) = (opened.clone(), family.clone());
+    let (also, jobs) = (opened, family);
     set_log_hook(move |line| {
         assert!(!IS_CALLED.replace(true), "the hook is called by itself");
         lines.with([line.message]).inc();

@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     counters(&registry, index)?;
     observations(&registry, index)?;
     // The Python client has no mode for averages.
-    let modes = GaugeMode::ALL.into_iter().filter(|mode| !mode.as_str().ends_with("avg"));
+    let modes = GaugeMode::ALL.iter().copied().filter(|mode| !mode.as_str().ends_with("avg"));
     modes.into_iter().try_for_each(|mode| gauges(&registry, mode, index))
 }
 

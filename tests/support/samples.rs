@@ -81,7 +81,7 @@ pub fn samples_of(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<Str
             if family.starts_with("multiprom_") {
                 return;
             }
-            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
             let mut labels: BTreeMap<_, _> = sample.labels.iter().map(pair).collect();
             if let SampleKind::Bucket(bound) = sample.kind {
                 labels.insert("le".to_owned(), spell(bound));

@@ -26,7 +26,7 @@ pub fn registry(has_utf8_names: bool) -> Registry {
 impl Collector for Zoo {
     fn collect(&self, out: &mut dyn FamilySink) {
         let exemplar =
-            |value| Exemplar { labels: &[("trace_id", "4bf9")], value, timestamp: Some(self.now) };
+            |value| Exemplar::new(&[("trace_id", "4bf9")], value).with_timestamp(self.now);
         let text = "a \"quoted\" \\ text\nin two lines \u{1f600}";
         out.with_unit("bytes")
             .counter("zoo_read_bytes_total", text)
@@ -44,13 +44,9 @@ impl Collector for Zoo {
             gauge.sample(&[("place", label)], value);
         }
         let exemplars = [exemplar(0.05), exemplar(0.7), exemplar(99.0)];
-        let point = HistogramPoint {
-            buckets: &[(0.1, 3.0), (1.0, 5.0), (1e6, 7.0)],
-            count: 8.0,
-            sum: 1234.5,
-            exemplars: &exemplars,
-            created: Some(1.5e9),
-        };
+        let point = HistogramPoint::new(&[(0.1, 3.0), (1.0, 5.0), (1e6, 7.0)], 8.0, 1234.5)
+            .with_exemplars(&exemplars)
+            .with_created(1.5e9);
         out.with_unit("seconds")
             .histogram("zoo_wait_seconds", "Waits.")
             .sample(&[("route", "/")], &point)
@@ -64,29 +60,24 @@ impl Collector for Zoo {
         out.state_set("zoo_mode", "Mode.")
             .sample(&[("part", "x")], &[("on", true), ("off", false), ("a \"b\"", false)]);
         out.unknown("zoo_thing", "").sample(&[], 5.0);
-        let spans = [BucketSpan { offset: -2, length: 2 }, BucketSpan { offset: 1, length: 1 }];
-        let buckets = NativeBuckets { spans: &spans, counts: &[4.0, 1.0, 3.0] };
-        let native = NativeHistogram {
-            count: 10.0,
-            sum: 3.5,
-            schema: 1,
-            zero_threshold: 1e-9,
-            zero_count: 2.0,
-            negative: NativeBuckets::default(),
-            positive: buckets,
-            exemplars: &exemplars[..1],
-            created: Some(1.5e9),
-            timestamp: None,
-        };
-        let both_sides = NativeHistogram { count: 18.0, negative: buckets, ..native };
-        let floats = NativeBuckets { counts: &[0.5, 1.0, 1.5], ..buckets };
-        let floats = NativeHistogram { count: 5.0, positive: floats, ..native };
+        let spans = [BucketSpan::new(-2, 2), BucketSpan::new(1, 1)];
+        let buckets = NativeBuckets::new(&spans, &[4.0, 1.0, 3.0]);
+        let native = NativeHistogram::new(1, 10.0, 3.5)
+            .with_zero_bucket(1e-9, 2.0)
+            .with_positive(buckets)
+            .with_exemplars(&exemplars[..1])
+            .with_created(1.5e9);
+        let mut both_sides = native.with_negative(buckets);
+        both_sides.count = 18.0;
+        let mut floats = native.with_positive(NativeBuckets::new(&spans, &[0.5, 1.0, 1.5]));
+        floats.count = 5.0;
         let mut histogram = out.histogram("zoo_native", "Native.");
         histogram.native(&[("kind", "one")], &native).native(&[("kind", "both")], &both_sides);
         histogram.native(&[("kind", "floats")], &floats);
         histogram.native(&[("kind", "empty")], &NativeHistogram::default());
         let buckets = [(0.5, 6.0), (1.0, 7.0)];
-        let classic = HistogramPoint { buckets: &buckets, count: 10.0, sum: 3.5, ..point };
+        let classic =
+            HistogramPoint::new(&buckets, 10.0, 3.5).with_exemplars(&exemplars).with_created(1.5e9);
         out.histogram("zoo_twofold", "Both.").sample(&[], &classic).native(&[], &native);
         if self.has_utf8_names {
             out.counter("zoo.hits", "Hits.").sample(&[("http.route", "/"), ("zone", "b")], 2.0);

@@ -279,8 +279,8 @@ impl MergedFamily {
                 prefetch(group(ahead));
             }
             let near = self.order.get(position + LABELS_AHEAD).map(group);
-            if let Some(labels) = near.and_then(|near| near.labels.rendered()) {
-                prefetch(labels.as_str().as_ptr());
+            if let Some(labels) = near.and_then(|near| near.labels.text()) {
+                prefetch(labels.as_ptr());
             }
             group(at)
         })

@@ -8,9 +8,7 @@ use super::gauge::{Contribution, Reduced, reduce};
 use super::process_labels::SourceLabels;
 use super::settings::MergeSettings;
 use super::state::Merge;
-use crate::model::{
-    FamilyMetadata, FamilySink, GaugeMode, MetricType, RenderedLabels, Sample, SampleKind,
-};
+use crate::model::{FamilyMetadata, FamilySink, GaugeMode, Labels, MetricType, Sample, SampleKind};
 
 /// The help text of a family whose files have none. It is that of the Python client.
 const NO_HELP: &str = "Multiprocess metric";
@@ -91,7 +89,7 @@ struct FamilyEmitter<'a, 's> {
 
 /// The labels of a series.
 enum SeriesLabels<'a> {
-    Rendered(RenderedLabels<'a>),
+    Rendered(Labels<'a>),
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
@@ -115,16 +113,20 @@ impl<'a> FamilyEmitter<'a, '_> {
     }
 
     fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
-        match labels {
-            SeriesLabels::Rendered(labels) => self.out.rendered(kind, *labels, value),
-            SeriesLabels::Pairs(labels) => self.out.sample(&Sample::new(kind, labels, value)),
-        }
+        let labels = match labels {
+            SeriesLabels::Rendered(labels) => *labels,
+            SeriesLabels::Pairs(labels) => Labels::new(labels),
+        };
+        self.out.sample(&Sample::new(kind, labels, value));
     }
 
     /// The labels of a series, which are those of any of its groups.
     fn labels(&self, groups: &[&'a Group]) -> SeriesLabels<'a> {
         let rendered = groups[0].labels.rendered().filter(|_| self.is_rendered);
-        rendered.map_or_else(|| SeriesLabels::Pairs(self.pairs(groups[0])), SeriesLabels::Rendered)
+        match rendered {
+            Some(labels) => SeriesLabels::Rendered(labels),
+            None => SeriesLabels::Pairs(self.pairs(groups[0])),
+        }
     }
 
     /// The labels of a group and the added labels that it does not have.

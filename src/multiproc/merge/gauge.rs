@@ -40,7 +40,7 @@ impl ModeSet {
     /// The modes, sorted by name.
     pub(crate) fn by_name(self) -> Vec<GaugeMode> {
         let is_in = |mode: &GaugeMode| self.0 & 1 << *mode as u16 != 0;
-        let mut modes: Vec<GaugeMode> = GaugeMode::ALL.into_iter().filter(is_in).collect();
+        let mut modes: Vec<GaugeMode> = GaugeMode::ALL.iter().copied().filter(is_in).collect();
         modes.sort_unstable_by_key(|mode| mode.as_str());
         modes
     }
@@ -172,12 +172,12 @@ mod tests {
 
     #[test]
     fn of_several_modes_the_one_whose_file_names_are_last_decides() {
-        for one in GaugeMode::ALL {
+        for one in GaugeMode::ALL.iter().copied() {
             let mut modes = ModeSet::default();
             assert_eq!((modes.deciding(), modes.are_several()), (None, false));
             modes.insert(one);
             assert_eq!((modes.deciding(), modes.are_several()), (Some(one), false));
-            for other in GaugeMode::ALL {
+            for other in GaugeMode::ALL.iter().copied() {
                 let mut modes = modes;
                 modes.insert(other);
                 let last = [one, other].into_iter().max_by_key(|it| format!("gauge_{it}_1.db"));

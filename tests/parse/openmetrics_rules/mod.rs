@@ -8,7 +8,7 @@ mod values;
 use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 use multiprom::{MetricType, SampleKind};
 
-use super::{SMALL, openmetrics};
+use super::{openmetrics, small};
 
 /// Parses lines, to which `# EOF` is appended, and asserts that they are valid.
 #[track_caller]
@@ -96,7 +96,7 @@ fn every_type_is_parsed() {
 #[test]
 fn exceeding_any_limit_is_an_error() {
     let limited = |page: &str, message: &str| {
-        let parser = Parser::openmetrics(page.as_bytes()).with_limits(SMALL);
+        let parser = Parser::openmetrics(page.as_bytes()).with_limits(small());
         let error = parser.last().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ParseErrorKind::Limit, message));
     };
