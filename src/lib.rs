@@ -93,3 +93,12 @@ pub use multiproc::{
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };
+
+/// Compiles and runs the examples of the pages in `docs`.
+#[cfg(all(doctest, target_os = "linux"))]
+mod pages {
+    #[doc = include_str!("../docs/coming-from.md")]
+    mod coming_from {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+}
