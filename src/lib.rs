@@ -16,15 +16,101 @@
 //! HITS.inc();
 //! LATENCY.with(["/"]).observe(0.2);
 //!
-//! let page = multiprom::default_registry().render(None).to_string();
-//! assert!(page.starts_with(
+//! let page = multiprom::render(None).to_string();
+//! assert!(page.contains(
 //!     "# HELP hits_total Page hits.\n\
 //!      ## TYPE hits_total counter\n\
 //!      hits_total 1\n"
 //! ));
 //! ```
 //!
-//! Recording never fails, blocks or panics. Registration and construction return errors.
+//! # Types
+//!
+//! | type | purpose |
+//! |---|---|
+//! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
+//! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
+//! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
+//! | [`MetricBuilder`], [`FamilyBuilder`] | create metrics at run time, in a [`Registry`] |
+//! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
+//! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
+//! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
+//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
+//! | [`MultiProcessCollector`], [`Compactor`] | merge the files of all processes; merge those of ended processes into an archive |
+//! | [`GaugeMode`] | how the values of a gauge from several processes become one |
+//! | [`Error`], [`ErrorKind`] | what construction and registration return |
+//!
+//! The modules [`buckets`] and [`labels`] have bounds of histograms and label values, [`exposition`] the formats,
+//! [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
+//!
+//! # In memory and in a directory
+//!
+//! | | in memory | in a directory |
+//! |---|---|---|
+//! | chosen by | default, or [`Backend::in_memory`] | `PROMETHEUS_MULTIPROC_DIR`, or [`Backend::directory`] |
+//! | values | of one process | of all processes, each in files of its own |
+//! | after the process | lost | kept; live gauges disappear |
+//! | a forked child | continues with the inherited values | starts from zero |
+//! | [`render`] | this process | the merge, and the collectors of this process |
+//! | a handle's `get` | this process | this process |
+//!
+//! The backend of the default registry, which statics use, is chosen once: by [`set_default_backend`] before its first
+//! use, else by the environment. The directory must exist before series are written; `multiprom run` creates one. It
+//! may be on tmpfs, ext4, xfs, btrfs or overlayfs.
+//!
+//! # Recording
+//!
+//! Recording returns nothing, cannot fail and does not panic. Registration and construction return errors.
+//!
+//! Recording to a series that this thread has used before takes no lock, allocates nothing and makes no system call.
+//! The first use of a series may create a file and wait for a fork that is in progress, for two seconds at most.
+//! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock, and of the series
+//! that could not be written to a file, because the disk is full for example, one recording a second tries to write them.
+//!
+//! # Threads and processes
+//!
+//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
+//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//!
+//! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
+//! does not hang. A child that shares the memory of its parent (`vfork`) must not record.
+//!
+//! # Limits
+//!
+//! | what | limit |
+//! |---|---|
+//! | name, help text and labels of a sample in a file | 64 KiB as JSON; a longer one stays in memory and is counted in `multiprom_dropped_series_total` |
+//! | buckets of a histogram | 1,000 |
+//! | a series file | 256 MiB; then another file is created |
+//! | memory of a counter | 320 bytes, and 64 bytes for each further thread that records |
+//! | disk or tmpfs | 16 KiB for each metric type and gauge mode of a process at least; a sample takes the length of its key and 24 bytes |
+//! | an integer in a counter | exact below 2<sup>53</sup>: values are `f64` |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | none | recording, registries, collectors, compaction, the text formats and their parsers |
+//! | `exporter` | `http`: an exporter on threads of its own, with gzip |
+//! | `zstd` | zstd responses, by the C library; includes `exporter` |
+//! | `protobuf` | the protobuf format |
+//! | `log`, `tracing` | log lines go to these crates |
+//! | `cli` | the command `multiprom` |
+//!
+//! # Platforms
+//!
+//! Multiprocess directories need Linux 4.14 or later. On other systems the crate compiles and all metrics stay in memory:
+//! a set `PROMETHEUS_MULTIPROC_DIR` is logged once, [`Backend::directory`] returns an error of kind
+//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`] do not exist. `http` needs Unix.
+//!
+//! # Where to go next
+//!
+//! - [`Static`] and [`MetricBuilder`]: the two ways to create metrics.
+//! - `examples/tour.rs`: most of the API in one program.
+//! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
+//!   `metrics`.
+//! - `docs/testing.md`: how to test a program that uses this crate.
+//! - `docs/design.md`: file format, rules of the merge, and what is assumed about kernel and file system.
 //!
 //! # Signal handlers and allocators
 //!
@@ -93,3 +179,12 @@ pub use multiproc::{
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };
+
+/// Compiles and runs the examples of the pages in `docs`.
+#[cfg(all(doctest, target_os = "linux"))]
+mod pages {
+    #[doc = include_str!("../docs/coming-from.md")]
+    mod coming_from {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+}
