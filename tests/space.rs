@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use multiprom::{
-    Backend, Compactor, Counter, ErrorKind, MultiProcessCollector, Registry, list_files,
-};
+use multiprom::compact::Compactor;
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, ErrorKind, MultiProcessCollector, Registry};
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};

@@ -1,6 +1,6 @@
 //! The rules of the text parser: the input that it accepts, as Prometheus does, and the errors.
 
-use multiprom::MetricType;
+use multiprom::collector::MetricType;
 use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 
 use super::{small, text};
