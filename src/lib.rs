@@ -31,17 +31,18 @@
 //! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
 //! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
 //! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
-//! | [`MetricBuilder`], [`FamilyBuilder`] | create metrics at run time, in a [`Registry`] |
+//! | [`MetricBuilder`](metrics::MetricBuilder), [`FamilyBuilder`](metrics::FamilyBuilder) | create metrics at run time, in a [`Registry`] |
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
 //! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
 //! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
-//! | [`MultiProcessCollector`], [`Compactor`] | merge the files of all processes; merge those of ended processes into an archive |
+//! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
 //! | [`Error`], [`ErrorKind`] | what construction and registration return |
 //!
-//! The modules [`buckets`] and [`labels`] have bounds of histograms and label values, [`exposition`] the formats,
-//! [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
+//! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
+//! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
+//! formats, [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
 //!
 //! # In memory and in a directory
 //!
@@ -101,11 +102,11 @@
 //!
 //! Multiprocess directories need Linux 4.14 or later. On other systems the crate compiles and all metrics stay in memory:
 //! a set `PROMETHEUS_MULTIPROC_DIR` is logged once, [`Backend::directory`] returns an error of kind
-//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`] do not exist. `http` needs Unix.
+//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http` needs Unix.
 //!
 //! # Where to go next
 //!
-//! - [`Static`] and [`MetricBuilder`]: the two ways to create metrics.
+//! - [`Static`] and [`MetricBuilder`](metrics::MetricBuilder): the two ways to create metrics.
 //! - `examples/tour.rs`: most of the API in one program.
 //! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
 //!   `metrics`.
@@ -142,7 +143,7 @@ mod fork_safe;
 pub mod fuzzing;
 mod logging;
 mod merged;
-mod metrics;
+pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
@@ -156,26 +157,46 @@ pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
 
+/// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
+///
+/// A program implements [`Collector`] for values that are computed at each scrape, and
+/// [`FamilySink`] for a filter or an output format of its own.
+pub mod collector {
+    pub use crate::model::{
+        BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
+        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
+        NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    };
+    #[cfg(target_os = "linux")]
+    pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
+}
+
+/// Compaction: merges the files of ended processes of a directory into one archive.
+#[cfg(target_os = "linux")]
+pub mod compact {
+    pub use crate::multiproc::{
+        CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
+    };
+}
+
+/// Inspection: what is in the files of a directory, and which of their processes live.
+#[cfg(target_os = "linux")]
+pub mod inspect {
+    pub use crate::multiproc::{
+        ArchiveInfo, FileInfo, FileLayout, Liveness, inspect_archive, inspect_file, list_files,
+    };
+}
+
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
-    AnyStatic, Counter, Declared, Family, FamilyBuilder, Gauge, Histogram, InProgress, Metric,
-    MetricBuilder, Observation, Observe, Static, Summary, Timer, buckets, labels, register_statics,
+    Counter, Family, Gauge, Histogram, Static, Summary, buckets, labels, register_statics,
 };
-pub use model::{
-    BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType,
-    NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
-    UnknownGaugeMode, WithUnit,
-};
+pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]
-pub use multiproc::{
-    ArchiveInfo, CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, FileInfo,
-    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
-    inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
-};
+pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dead};
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };

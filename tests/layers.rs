@@ -40,10 +40,6 @@ const UNSAFE_FILES: [&str; 25] = [
     "store/set_once.rs",
 ];
 
-/// Folders in which files still name each other in a circle.
-const FOLDERS_WITH_CIRCLES: [&str; 8] =
-    ["cli", "file", "http", "http/queue", "metrics", "parse", "registry", "store"];
-
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -346,8 +342,7 @@ fn circles(files: &BTreeMap<Module, String>) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn files_of_a_folder_do_not_name_each_other_in_a_circle() {
     let files = sources().into_iter().map(|(path, text)| (module_path(&path), text)).collect();
-    let mut circles = circles(&files);
-    circles.retain(|folder, _| !FOLDERS_WITH_CIRCLES.contains(&folder.as_str()));
+    let circles = circles(&files);
     assert!(circles.is_empty(), "circles by folder: {circles:#?}");
 }
 

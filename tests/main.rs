@@ -42,6 +42,7 @@ mod serve;
 mod sites;
 mod slow_clients;
 mod space;
+mod statics;
 mod streaming;
 mod supervisors;
 mod support;

@@ -8,7 +8,7 @@ use std::{fmt, slice};
 /// pairs, so a sink that forwards a sample passes its labels on instead of converting them to pairs.
 ///
 /// ```
-/// use multiprom::Labels;
+/// use multiprom::collector::Labels;
 ///
 /// let labels = Labels::from(&[("method", "GET"), ("code", "200")]);
 /// assert_eq!(labels.get("code"), Some("200"));
@@ -54,6 +54,7 @@ impl<'a> Labels<'a> {
 
     /// Calls `each` with the name and the value of each label until it returns `false`. Returns whether all calls
     /// returned `true`. Unlike [`iter`](Labels::iter), it checks the form once and not at each label.
+    #[inline]
     pub(crate) fn all(self, mut each: impl FnMut(&'a str, &'a str) -> bool) -> bool {
         match self.0 {
             Form::Pairs(pairs) => pairs.iter().all(|(name, value)| each(name, value)),

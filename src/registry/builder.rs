@@ -1,6 +1,7 @@
 //! Sets up a registry.
 
-use super::{Backend, Registry};
+use super::backend::Backend;
+use super::core::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LabelSet, name};
 
@@ -31,12 +32,15 @@ pub struct RegistryBuilder {
     backend: Backend,
 }
 
-impl RegistryBuilder {
-    pub(super) fn new() -> RegistryBuilder {
+impl Registry {
+    /// A registry that is set up step by step.
+    pub fn builder() -> RegistryBuilder {
         let backend = Backend::environment();
         RegistryBuilder { prefix: None, const_labels: Vec::new(), backend }
     }
+}
 
+impl RegistryBuilder {
     /// Puts `<prefix>_` before the name of each metric of this registry, but not of its collectors.
     pub fn prefix(mut self, prefix: impl Into<String>) -> RegistryBuilder {
         self.prefix = Some(prefix.into());

@@ -1,10 +1,9 @@
 //! The default registry, which statics register with.
 
-use super::{Backend, Registry};
+use super::backend::Backend;
+use super::core::Registry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::logging::log_line;
 use crate::model::LabelSet;
-use crate::model::own_metrics::{OwnCounters, REGISTRATION_ERRORS};
 use crate::store::fork::StaticRef;
 
 static DEFAULT: StaticRef<Registry> = StaticRef::empty();
@@ -75,49 +74,4 @@ pub fn set_default_backend(backend: Backend) -> Result<()> {
 fn install(backend: Backend) -> &'static Registry {
     let new = Registry::from_parts(None, LabelSet::default(), backend, true);
     DEFAULT.set_once(Box::leak(Box::new(new)))
-}
-
-/// Why a static is not registered: the index of a value of the label `reason` of `multiprom_registration_errors_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RegistrationFailure {
-    Name,
-    Labels,
-    Collision,
-    Backend,
-}
-
-static FAILED: OwnCounters<{ REGISTRATION_ERRORS.values().len() }> = OwnCounters::new();
-
-/// Tells that a static records into memory of its own: once per static, as it does not try again.
-pub(crate) fn registration_failed(name: &str, error: &Error) {
-    let failure = match error.kind() {
-        ErrorKind::InvalidName => RegistrationFailure::Name,
-        ErrorKind::InvalidLabels | ErrorKind::InvalidBuckets => RegistrationFailure::Labels,
-        ErrorKind::AlreadyRegistered => RegistrationFailure::Collision,
-        _ => RegistrationFailure::Backend,
-    };
-    FAILED.add(failure as usize, 1);
-    log_line(&format_args!("metric `{name}` is not exported: {error:#}"));
-}
-
-pub(super) fn registration_errors() -> impl Iterator<Item = u64> {
-    FAILED.counts()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_failure_has_the_label_value_of_its_name() {
-        let failures = [
-            RegistrationFailure::Name,
-            RegistrationFailure::Labels,
-            RegistrationFailure::Collision,
-            RegistrationFailure::Backend,
-        ];
-        let values = failures.map(|failure| REGISTRATION_ERRORS.values()[failure as usize]);
-        assert_eq!(values, ["name", "labels", "collision", "backend"]);
-        assert_eq!(REGISTRATION_ERRORS.values().len(), failures.len());
-    }
 }

@@ -10,7 +10,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use super::tagged::{AtomicTag, Tag};
+use super::tag::{AtomicTag, Tag};
 
 /// The memory that the kernel wipes in a child.
 #[repr(C, align(64))]

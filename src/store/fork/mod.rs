@@ -9,6 +9,7 @@ mod bound;
 mod epoch;
 mod per_process;
 mod slow_path;
+mod tag;
 mod tagged;
 
 pub(crate) use bound::Bound;
@@ -17,6 +18,7 @@ pub(super) use epoch::owner_word;
 pub(crate) use per_process::PerProcess;
 pub use slow_path::{Inside, SlowPath};
 pub(crate) use slow_path::{enter, is_inside, lock};
-pub(crate) use tagged::{AtomicTag, Tag, Tagged};
+pub(crate) use tag::{AtomicTag, Tag};
+pub(crate) use tagged::Tagged;
 
 pub(crate) use crate::fork_safe::{AppendList, StaticRef};

@@ -6,48 +6,10 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::slow_path::SlowPath;
-
-/// Bits by which a value is found: any but those of [`NO_TAG`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag(u64);
+use super::tag::Tag;
 
 /// The tag while there is no value. No [`Tag`] has its highest bit.
 const NO_TAG: u64 = u64::MAX;
-
-impl Tag {
-    /// Creates a tag from 63 bits.
-    pub(crate) const fn new(bits: u64) -> Tag {
-        Tag(bits & !(1 << 63))
-    }
-
-    #[inline]
-    pub(crate) const fn bits(self) -> u64 {
-        self.0
-    }
-}
-
-/// A tag that threads share, at first 0.
-#[repr(transparent)]
-pub(crate) struct AtomicTag(AtomicU64);
-
-impl AtomicTag {
-    pub(crate) const fn new() -> AtomicTag {
-        AtomicTag(AtomicU64::new(0))
-    }
-
-    #[inline]
-    pub(crate) fn load(&self, order: Ordering) -> Tag {
-        Tag(self.0.load(order))
-    }
-
-    pub(crate) fn store(&self, tag: Tag, order: Ordering) {
-        self.0.store(tag.0, order);
-    }
-
-    pub(crate) fn swap(&self, tag: Tag, order: Ordering) -> Tag {
-        Tag(self.0.swap(tag.0, order))
-    }
-}
 
 /// A value that is stored in place once, and a tag that is set after it.
 pub(crate) struct Tagged<T> {
@@ -65,7 +27,7 @@ impl<T: Sync> Tagged<T> {
     #[inline]
     pub(crate) fn get(&self, tag: Tag) -> Option<&T> {
         // ORDERING: acquire, pairs with the release in `fill`, after the value was written.
-        if self.tag.load(Ordering::Acquire) == tag.0 {
+        if self.tag.load(Ordering::Acquire) == tag.bits() {
             let value = self.value.get().cast::<T>();
             // SAFETY: the tag is not `NO_TAG`, so it was stored after the value, which is never written again.
             // `MaybeUninit<T>` has the layout of `T`.
@@ -80,7 +42,7 @@ impl<T: Sync> Tagged<T> {
     pub(crate) fn any(&self) -> Option<&T> {
         match self.tag.load(Ordering::Relaxed) {
             NO_TAG => None,
-            tag => self.get(Tag(tag)),
+            tag => self.get(Tag::new(tag)),
         }
     }
 
@@ -93,7 +55,7 @@ impl<T: Sync> Tagged<T> {
         // SAFETY: no thread reads the value before the tag is set, and the lock excludes other writers.
         let value = unsafe { (*slot).write(value) };
         // ORDERING: release, after the value.
-        self.tag.store(tag.0, Ordering::Release);
+        self.tag.store(tag.bits(), Ordering::Release);
         Ok(value)
     }
 }
