@@ -19,6 +19,7 @@ static BY_ROUTE: Static<Family<Counter>> =
 static PREPARED: Static<Summary> = Summary::declare("api_prepared", "Prepared.");
 static TAKEN: Static<Gauge> = Gauge::declare("api_handled", "A gauge.");
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`&HANDLED` is a reference")]
 fn add_two(counter: &Counter) {
     counter.inc_by(2.0);
 }
@@ -59,10 +60,12 @@ fn label_values_of_any_type_select_the_series_of_their_text() {
     let handle = family.with(["GET", "200", "true"]);
     family.with(("GET", 200, true)).inc();
     family.with((String::from("GET"), 200_u16, Displayed(true))).inc();
-    family.with(&("GET", 200_i64, &true)).inc();
+    let values = ("GET", 200_i64, &true);
+    family.with(&values).inc();
+    family.with(values).inc();
     let names = [("cached", "true"), ("method", "GET"), ("code", "200")];
     family.with_names(&names).unwrap().inc();
-    assert_eq!(handle.get(), 4.0);
+    assert_eq!(handle.get(), 5.0);
 }
 
 #[test]
