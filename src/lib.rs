@@ -200,3 +200,49 @@ pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dea
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };
+
+/// Compiles and runs the examples of the pages in `docs`.
+#[cfg(all(doctest, target_os = "linux"))]
+mod pages {
+    #[doc = include_str!("../docs/coming-from.md")]
+    mod coming_from {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+
+    /// Declarations that do not compile: a malformed name, a label that the type sets, and unsorted bounds.
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Counter, Static};
+    /// static HITS: Static<Counter> = Counter::declare("page hits", "Page hits.");
+    /// fn main() {
+    ///     HITS.inc();
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Family, Histogram, Static};
+    /// static SIZES: Static<Family<Histogram>> = Histogram::declare("sizes", "Sizes.").labels(["le"]);
+    /// fn main() {
+    ///     SIZES.with(["1"]).observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Histogram, Static};
+    /// static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&[2.0, 1.0]);
+    /// fn main() {
+    ///     SIZES.observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// A wrong number of label values:
+    ///
+    /// ```compile_fail,E0277
+    /// use multiprom::{Counter, Family, Static};
+    /// static HITS: Static<Family<Counter>> = Counter::declare("hits", "Page hits.").labels(["page"]);
+    /// fn main() {
+    ///     HITS.with(("a", "b")).inc();
+    /// }
+    /// ```
+    mod do_not_compile {}
+}

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod alerts;
+mod api;
 mod background;
 mod churn;
 mod command;
