@@ -1,5 +1,7 @@
 //! JSON, for programs other than scrapers.
 
+use std::fmt;
+
 use super::Encoder;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
@@ -35,6 +37,16 @@ pub struct JsonEncoder<'a> {
     family: String,
     has_families: bool,
     has_samples: bool,
+}
+
+impl fmt::Debug for JsonEncoder<'_> {
+    /// Writes the current family and the number of bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonEncoder")
+            .field("family", &self.family)
+            .field("len", &self.out.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> JsonEncoder<'a> {

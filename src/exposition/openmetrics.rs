@@ -2,6 +2,8 @@
 //!
 //! See: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
+use std::fmt;
+
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar};
@@ -68,6 +70,16 @@ struct Metric {
     is_left_out: bool,
     /// The start of the line of the count, if it is the last line.
     count_at: Option<usize>,
+}
+
+impl fmt::Debug for OpenMetricsEncoder<'_> {
+    /// Writes the current family and the number of bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenMetricsEncoder")
+            .field("family", &self.names.base())
+            .field("len", &self.out.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> OpenMetricsEncoder<'a> {

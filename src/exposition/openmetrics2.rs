@@ -2,6 +2,8 @@
 //!
 //! See: <https://prometheus.io/docs/specs/om/open_metrics_spec_2_0/>
 
+use std::fmt;
+
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_exemplar};
@@ -38,6 +40,16 @@ pub struct OpenMetrics2Encoder<'a> {
     metric: Pending,
     series_writer: SeriesWriter,
     series: Vec<u8>,
+}
+
+impl fmt::Debug for OpenMetrics2Encoder<'_> {
+    /// Writes the current family and the number of bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenMetrics2Encoder")
+            .field("family", &self.names.base())
+            .field("len", &self.out.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> OpenMetrics2Encoder<'a> {

@@ -42,6 +42,7 @@ impl Pending {
 
     /// Whether a sample belongs to this metric: it has the same labels and timestamp, and the metric does not have its
     /// part yet.
+    #[inline]
     pub(super) fn accepts(&self, labels: &[u8], timestamp: Option<f64>, kind: SampleKind) -> bool {
         let is_free = match kind {
             SampleKind::Count | SampleKind::GaugeCount => self.count.is_none(),
@@ -72,6 +73,7 @@ impl Pending {
     }
 
     /// Begins a metric, whose encoded labels are moved out of `labels`.
+    #[inline]
     pub(super) fn open(&mut self, labels: &mut Vec<u8>, timestamp: Option<f64>) {
         self.close();
         std::mem::swap(&mut self.labels, labels);
@@ -96,6 +98,7 @@ impl Pending {
     }
 
     /// Stores the value of a part.
+    #[inline]
     pub(super) fn set(&mut self, kind: SampleKind, value: f64) {
         self.is_after_quantile = matches!(kind, SampleKind::Quantile(_));
         match kind {

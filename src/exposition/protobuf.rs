@@ -2,6 +2,8 @@
 //!
 //! See: <https://prometheus.io/docs/instrumenting/exposition_formats/#protobuf-format>
 
+use std::fmt;
+
 use super::Encoder;
 use super::escape::Escaping;
 use super::names::{Names, Syntax};
@@ -44,6 +46,16 @@ pub struct ProtobufEncoder<'a> {
     tail: Vec<u8>,
     metric: Pending,
     labels: Vec<u8>,
+}
+
+impl fmt::Debug for ProtobufEncoder<'_> {
+    /// Writes the current family and the number of bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProtobufEncoder")
+            .field("family", &self.names.base())
+            .field("len", &self.out.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> ProtobufEncoder<'a> {

@@ -2,6 +2,8 @@
 //!
 //! See: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
+use std::fmt;
+
 use super::Encoder;
 use super::escape::Escaping;
 use super::lines::{Quotes, SeriesWriter, push_comment, push_escaped, push_milliseconds};
@@ -44,6 +46,16 @@ pub struct TextEncoder<'a> {
 
 /// The suffixes of the gauge families that follow a family.
 const LATER: [&str; 3] = ["_created", "_gcount", "_gsum"];
+
+impl fmt::Debug for TextEncoder<'_> {
+    /// Writes the current family and the number of bytes so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextEncoder")
+            .field("family", &self.names.base())
+            .field("len", &self.out.len())
+            .finish_non_exhaustive()
+    }
+}
 
 impl<'a> TextEncoder<'a> {
     /// An encoder that appends to `out`, with names escaped by underscores.

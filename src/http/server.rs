@@ -1,5 +1,6 @@
 //! The exporter: its threads, its socket, and how it starts and stops.
 
+use std::fmt;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -41,6 +42,12 @@ pub struct Exporter {
     socket: Option<SocketFile>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<Thread>,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Exporter {
@@ -97,6 +104,15 @@ pub struct ExporterBuilder {
     listen: ListenAddress,
     telemetry_path: String,
     dropped: Arc<Dropped>,
+}
+
+impl fmt::Debug for ExporterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExporterBuilder")
+            .field("listen", &self.listen)
+            .field("telemetry_path", &self.telemetry_path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ExporterBuilder {

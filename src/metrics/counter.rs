@@ -51,6 +51,7 @@ impl Counter {
 }
 
 /// The cells of a counter series for one thread, in a cache line of their own.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 #[repr(align(64))]
 pub struct CounterCells {
     /// What is exported.

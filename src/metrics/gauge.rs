@@ -142,6 +142,12 @@ pub struct InProgress {
     cells: Option<&'static GaugeCells>,
 }
 
+impl fmt::Debug for InProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InProgress").field(&self.gauge).finish()
+    }
+}
+
 impl Drop for InProgress {
     fn drop(&mut self) {
         let Some(GaugeCells { generation, .. }) = self.cells else {
@@ -192,6 +198,7 @@ enum Change {
 }
 
 /// The cells of a gauge series, which all threads share.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
     sample: SampleCells,
     /// Whether the next recording does more than change the value: the first one stores the time, and so does every one

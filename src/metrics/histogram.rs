@@ -74,7 +74,7 @@ impl fmt::Debug for Histogram {
 }
 
 /// The upper bounds of a histogram's buckets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bounds(&'static [f64]);
 
 impl Bounds {
@@ -88,6 +88,7 @@ impl Bounds {
 }
 
 /// The cells of a histogram series for one thread.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct HistogramCells {
     bounds: &'static [f64],
     sum: Cell,

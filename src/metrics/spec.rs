@@ -29,6 +29,7 @@ pub enum Unusable {
 }
 
 /// What a family is made from, whatever its type is.
+#[derive(Debug)]
 pub struct FamilySpec<'a> {
     pub(super) name: &'a str,
     pub(super) help: &'a str,

@@ -66,6 +66,7 @@ impl fmt::Debug for Summary {
 }
 
 /// The cells of a summary series for one thread.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SummaryCells {
     count: Cell,
     sum: Cell,

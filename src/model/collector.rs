@@ -60,9 +60,76 @@ pub trait Collector: Send + Sync {
 /// A destination of metric families: each call of [`family`](FamilySink::family) is followed by calls for the
 /// samples of that family.
 ///
-/// Encoders implement it, and so do filters, which forward all four methods. `dyn FamilySink` has methods that
-/// write whole families: [`counter`](trait@FamilySink#method.counter), `gauge`, `histogram`, `gauge_histogram`,
-/// `summary`, `info`, `state_set` and `unknown`.
+/// Encoders implement it, and so do filters, which forward all four methods. New methods will have defaults.
+/// `dyn FamilySink` has methods that write whole families: [`counter`](trait@FamilySink#method.counter), `gauge`,
+/// `histogram`, `gauge_histogram`, `summary`, `info`, `state_set` and `unknown`.
+///
+/// A filter that omits a family, and adds a label to the samples of the others:
+///
+/// ```
+/// use multiprom::{
+///     Collector, Error, FamilyMetadata, FamilySink, Labels, NativeHistogram, Registry, Sample,
+/// };
+///
+/// /// Omits families named `debug_...`, and adds the label `zone` to all samples.
+/// struct Zoned<'a> {
+///     out: &'a mut dyn FamilySink,
+///     is_omitted: bool,
+/// }
+///
+/// impl FamilySink for Zoned<'_> {
+///     fn family(&mut self, head: &FamilyMetadata<'_>) {
+///         self.is_omitted = head.name.starts_with("debug_");
+///         if !self.is_omitted {
+///             self.out.family(head);
+///         }
+///     }
+///
+///     fn sample(&mut self, sample: &Sample<'_>) {
+///         if !self.is_omitted {
+///             let labels: Vec<_> = sample.labels.iter().chain([("zone", "eu")]).collect();
+///             self.out.sample(&sample.with_labels(&labels));
+///         }
+///     }
+///
+///     fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
+///         if !self.is_omitted {
+///             let labels: Vec<_> = labels.iter().chain([("zone", "eu")]).collect();
+///             self.out.native_histogram(Labels::new(&labels), histogram);
+///         }
+///     }
+///
+///     fn fail(&mut self, error: Error) {
+///         self.out.fail(error);
+///     }
+/// }
+///
+/// struct Queues;
+///
+/// impl Collector for Queues {
+///     fn collect(&self, out: &mut dyn FamilySink) {
+///         let out: &mut dyn FamilySink = &mut Zoned { out, is_omitted: false };
+///         out.gauge("debug_depth", "").sample(&[], 1.0);
+///         out.counter("jobs_total", "Jobs done.").sample(&[("queue", "mail")], 3.0);
+///         out.summary("wait_seconds", "Waits.").sample(&[], &[(0.5, 0.25)], 2.0, 0.5);
+///     }
+/// }
+///
+/// let registry = Registry::new();
+/// registry.register(Queues)?;
+/// assert_eq!(
+///     registry.render(None).to_string(),
+///     "# HELP jobs_total Jobs done.\n\
+///      ## TYPE jobs_total counter\n\
+///      jobs_total{queue=\"mail\",zone=\"eu\"} 3\n\
+///      ## HELP wait_seconds Waits.\n\
+///      ## TYPE wait_seconds summary\n\
+///      wait_seconds{zone=\"eu\",quantile=\"0.5\"} 0.25\n\
+///      wait_seconds_sum{zone=\"eu\"} 0.5\n\
+///      wait_seconds_count{zone=\"eu\"} 2\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
 pub trait FamilySink {
     /// Begins a family. It ends at the next call, or at the end of the exposition.
     fn family(&mut self, head: &FamilyMetadata<'_>);
@@ -88,6 +155,9 @@ pub trait FamilySink {
 }
 
 /// Runs collectors and writes their families to a sink, each family name at most once.
+///
+/// [`Registry`](crate::Registry) and [`Families`](crate::parse::Families) implement it. Programs may implement it too,
+/// for a source that is encoded without a registry.
 pub trait Gatherer {
     /// Writes all families to `out`.
     fn gather(&self, out: &mut dyn FamilySink);

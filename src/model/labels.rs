@@ -54,6 +54,7 @@ impl<'a> Labels<'a> {
 
     /// Calls `each` with the name and the value of each label until it returns `false`. Returns whether all calls
     /// returned `true`. Unlike [`iter`](Labels::iter), it checks the form once and not at each label.
+    #[inline]
     pub(crate) fn all(self, mut each: impl FnMut(&'a str, &'a str) -> bool) -> bool {
         match self.0 {
             Form::Pairs(pairs) => pairs.iter().all(|(name, value)| each(name, value)),

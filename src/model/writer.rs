@@ -1,5 +1,7 @@
 //! Methods with which collectors write families and samples.
 
+use std::fmt;
+
 use super::family::{Exemplar, FamilyMetadata, MetricType, Sample, SampleKind};
 use super::{FamilySink, Labels, NativeHistogram};
 
@@ -61,6 +63,12 @@ pub struct WithUnit<'a, 's, 'u> {
     unit: &'u str,
 }
 
+impl fmt::Debug for WithUnit<'_, '_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithUnit").field("unit", &self.unit).finish_non_exhaustive()
+    }
+}
+
 impl<'a, 's> WithUnit<'a, 's, '_> {
     fn begin(
         self,
@@ -112,6 +120,12 @@ impl<'a, 's> WithUnit<'a, 's, '_> {
 pub struct FamilyWriter<'a, 's> {
     sink: &'a mut (dyn FamilySink + 's),
     kind: SampleKind,
+}
+
+impl fmt::Debug for FamilyWriter<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FamilyWriter").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl FamilyWriter<'_, '_> {
@@ -175,6 +189,7 @@ impl<'a> HistogramPoint<'a> {
 }
 
 /// Writes histograms, or gauge histograms: one per label set.
+#[derive(Debug)]
 pub struct HistogramWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
     sum: SampleKind,
@@ -215,6 +230,7 @@ impl HistogramWriter<'_, '_> {
 }
 
 /// Writes summaries: one per label set.
+#[derive(Debug)]
 pub struct SummaryWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
 }
@@ -245,6 +261,7 @@ impl SummaryWriter<'_, '_> {
 }
 
 /// Writes infos: labels of a sample with the value 1, one per label set.
+#[derive(Debug)]
 pub struct InfoWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
 }
@@ -258,6 +275,7 @@ impl InfoWriter<'_, '_> {
 }
 
 /// Writes state sets: one per label set.
+#[derive(Debug)]
 pub struct StateSetWriter<'a, 's> {
     family: FamilyWriter<'a, 's>,
     name: String,

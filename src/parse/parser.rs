@@ -1,5 +1,6 @@
 //! The parser of all formats: it selects the format, collects families, and locates errors.
 
+use std::fmt;
 use std::io::BufRead;
 
 use super::error::{Fault, ParseError};
@@ -47,6 +48,22 @@ pub struct Parser<R> {
     is_done: bool,
     /// The names of counters that lack `_total`; `Some` only in `lint`.
     pub(super) bare_counters: Option<Vec<String>>,
+}
+
+impl<R> fmt::Debug for Parser<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let syntax = match self.state {
+            ParserState::Text(_) => Syntax::Text,
+            ParserState::OpenMetrics(_) => Syntax::OpenMetrics,
+            #[cfg(feature = "protobuf")]
+            ParserState::Protobuf => Syntax::Protobuf,
+        };
+        f.debug_struct("Parser")
+            .field("syntax", &syntax)
+            .field("limits", &self.limits)
+            .field("is_done", &self.is_done)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: BufRead> Parser<R> {

@@ -1,6 +1,7 @@
 //! The type `Registry`.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,6 +61,21 @@ struct Inner {
     /// The names of families whose collision is logged, at most [`MAX_LOGGED`].
     logged: AppendList<String>,
     is_default: bool,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { prefix, const_labels, backend, entries, .. } = &*self.inner;
+        let is_family = |entry: &&Entry| matches!(entry, Entry::Family(_));
+        let families = entries.iter().filter(is_family).count();
+        f.debug_struct("Registry")
+            .field("prefix", prefix)
+            .field("const_labels", const_labels)
+            .field("backend", backend)
+            .field("families", &families)
+            .field("collectors", &(entries.iter().count() - families))
+            .finish_non_exhaustive()
+    }
 }
 
 enum Entry {
@@ -396,6 +412,20 @@ pub(crate) fn slow_path() -> Result<SlowPath> {
 mod tests {
     use super::*;
     use crate::model::{Sample, SampleKind};
+
+    #[test]
+    fn a_registry_is_shown_with_the_number_of_its_families_and_collectors() {
+        let registry = Registry::builder().prefix("shop").backend(Backend::in_memory());
+        let registry = registry.build().unwrap();
+        registry.register(Two(1.0)).unwrap();
+        let shown = format!("{registry:?}");
+        assert!(
+            shown.starts_with("Registry { prefix: Some(\"shop\"), const_labels: {}"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("families: 0, collectors: 1, .. }"), "{shown}");
+        assert!(!shown.contains("0x"), "{shown}");
+    }
 
     struct Two(f64);
 

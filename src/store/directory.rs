@@ -15,13 +15,13 @@ use super::gate::Gate;
 use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
+use super::own_counters::{OwnCounters, UnwrittenCounter};
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
-use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::{self, Identity};
@@ -69,8 +69,7 @@ struct Files {
     failed_in: Option<Identity>,
     /// The only entry of every gauge.
     gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
-    /// Counters of multiprom itself, by name and the label `reason`.
-    own: FastHashMap<(&'static str, &'static str), OwnCounter>,
+    own: OwnCounters,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
@@ -81,15 +80,6 @@ struct Files {
 
 /// The cells of a gauge, and its gate while the series waits.
 type GaugeCells = (SampleCells, Option<&'static Gate>);
-
-/// A counter of multiprom itself.
-#[derive(Default)]
-struct OwnCounter {
-    help: &'static str,
-    /// The amount that is not in a file yet.
-    unwritten: f64,
-    cells: Option<SampleCells>,
-}
 
 impl DirectoryStore {
     /// Checks that the directory is usable. Files are created later, with the first sample of a type.
@@ -449,7 +439,7 @@ impl Files {
                 other != kind || gate.is_some() || kept.contains(&**key)
             });
             if *kind == FileKind::Counter {
-                self.own.retain(|_, counter| counter.cells.is_none());
+                self.own.forget_written();
             }
         }
         let count = lost.len() as u64;
@@ -465,19 +455,15 @@ impl Files {
 
     /// The series and counters that are in no file, as files with the id of this process.
     fn unwritten(&mut self, store: &DirectoryStore) -> Vec<UnwrittenFile> {
-        let unwritten = |counter: &OwnCounter| counter.cells.is_none() && counter.unwritten > 0.0;
-        let has_counters = self.own.values().any(unwritten);
-        if self.waiting.is_empty() && self.unwritable.is_empty() && !has_counters {
+        let counters = self.own.unwritten();
+        if self.waiting.is_empty() && self.unwritable.is_empty() && counters.is_empty() {
             return Vec::new();
         }
         // OK because nothing is recorded in a process whose id cannot be drawn.
         let Ok(id) = self.id(store) else {
             return Vec::new();
         };
-        let counters = self.own.iter().filter(|(_, counter)| unwritten(counter));
-        let counters = counters
-            .map(|(id, counter)| (own_key(*id, counter.help), counter.unwritten))
-            .collect::<Vec<_>>();
+        let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
         unwritten::files(&id, &self.waiting, &self.unwritable, &counters)
     }
 
@@ -556,14 +542,8 @@ impl Files {
         reason: &'static str,
         amount: f64,
     ) {
-        let counter = self.own.entry((metric.family_name(), reason)).or_default();
-        counter.help = metric.help();
-        match counter.cells {
-            Some(cells) => cells.value.add(amount),
-            None => {
-                counter.unwritten += amount;
-                self.write_own_counters(store);
-            }
+        if !self.own.add(metric, reason, amount) {
+            self.write_own_counters(store);
         }
     }
 
@@ -573,30 +553,11 @@ impl Files {
         let Ok(_moving) = store.moving().try_write() else {
             return;
         };
-        let unwritten: Vec<_> = self
-            .own
-            .iter()
-            .filter(|(_, counter)| counter.cells.is_none())
-            .map(|(id, counter)| (*id, counter.help, counter.unwritten))
-            .collect();
-        for ((name, reason), help, value) in unwritten {
-            let text = own_key((name, reason), help);
-            let entry = NewEntry { key: &text, value, time: 0.0 };
-            if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last)
-                && let Some(counter) = self.own.get_mut(&(name, reason))
-            {
-                counter.cells = cells.first().copied();
-                counter.unwritten = 0.0;
+        for UnwrittenCounter { id, key, value } in self.own.unwritten() {
+            let entry = NewEntry { key: &key, value, time: 0.0 };
+            if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last) {
+                self.own.set_written(id, cells.first().copied());
             }
         }
     }
-}
-
-/// The key of a counter of multiprom itself, with its name and the label `reason`.
-fn own_key((name, reason): (&str, &str), help: &str) -> Vec<u8> {
-    let mut key = Vec::new();
-    let sample = [name, "_total"].concat();
-    let label = (!reason.is_empty()).then_some(("reason", reason));
-    key::encode(&mut key, name, &sample, label.into_iter(), help);
-    key
 }

@@ -17,6 +17,8 @@ mod keys;
 mod naming;
 mod opener;
 mod options;
+#[cfg(target_os = "linux")]
+mod own_counters;
 mod owners;
 mod series;
 pub(crate) mod set_once;

@@ -8,6 +8,7 @@ use crate::file::name::FileKind;
 use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, number};
 
 /// Opens the cells of one series.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SeriesOpener<'a> {
     store: Store,
     kind: FileKind,

@@ -13,6 +13,7 @@ use super::thread::Token;
 /// histogram. Only the owner writes owned cells. Each set has entries of its own in the series file, which readers add up.
 // The fields that scrapes read for most series come first, in as few cache lines as possible.
 #[repr(C)]
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct Split<C: 'static> {
     /// The cells of the thread that recorded here first, by its token. They are stored in place, which saves a load. A later
     /// owner of the same index has the same token and so the same cells.

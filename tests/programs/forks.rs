@@ -292,9 +292,9 @@ fn main() -> multiprom::Result<()> {
     let family = Counter::builder("labelled", "By label.").labels(["who"]).register(&registry)?;
     counter.inc_by(PARENT);
     match &**scenario {
-        "fork" => child(fork(), counter, &family),
-        "clone" => child(raw_clone(), counter, &family),
-        "nested" => nested(counter, &family),
+        "fork" => child(fork(), counter, family),
+        "clone" => child(raw_clone(), counter, family),
+        "nested" => nested(counter, family),
         "threads" => threads(&registry, counter),
         "outlive" => outlive(counter),
         "inherited" => inherited(counter),
@@ -313,7 +313,7 @@ fn main() -> multiprom::Result<()> {
     Ok(())
 }
 
-fn child(pid: libc::pid_t, counter: Counter, family: &Family<Counter>) {
+fn child(pid: libc::pid_t, counter: Counter, family: Family<Counter>) {
     if pid == 0 {
         assert_eq!(counter.get(), 0.0, "a child starts from zero");
         counter.inc_by(CHILD);
@@ -325,7 +325,7 @@ fn child(pid: libc::pid_t, counter: Counter, family: &Family<Counter>) {
     assert_eq!(counter.get(), PARENT, "a child does not write its parent's cells");
 }
 
-fn nested(counter: Counter, family: &Family<Counter>) {
+fn nested(counter: Counter, family: Family<Counter>) {
     wait(in_child(|| {
         counter.inc_by(CHILD);
         wait(in_child(|| {

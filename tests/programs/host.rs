@@ -345,7 +345,7 @@ fn hook(dir: &str) -> Result<()> {
     let family = family_without_directory(dir)?;
     let lines = Counter::builder("lines_total", "Lines.").labels(["message"]);
     let lines = lines.register(&registry(opened.to_str().expect("a path"))?)?;
-    let (also, jobs) = (opened, family);
+    let (also, jobs) = (opened.clone(), family);
     set_log_hook(move |line| {
         assert!(!IS_CALLED.replace(true), "the hook is called by itself");
         lines.with([line.message]).inc();

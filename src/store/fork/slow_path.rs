@@ -50,6 +50,7 @@ impl Drop for Inside {
 }
 
 /// The lock of the slow path, held. Lines that its thread logs meanwhile are passed on after the release.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SlowPath {
     // Fields are dropped in this order, as a log hook may enter the slow path.
     _guard: MutexGuard<'static, ()>,

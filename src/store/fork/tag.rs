@@ -1,10 +1,10 @@
-//! The tag by which readers find a value.
+//! Tags, by which readers find values.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bits by which a value is found: 63 of them.
+/// Bits by which a value is found: the highest bit is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag(u64);
+pub(crate) struct Tag(pub(super) u64);
 
 impl Tag {
     /// Creates a tag from 63 bits.
@@ -12,13 +12,14 @@ impl Tag {
         Tag(bits & !(1 << 63))
     }
 
+    /// Returns the bits.
     #[inline]
     pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 }
 
-/// A tag that threads share, at first 0.
+/// A tag that threads share. It is 0 at first.
 #[repr(transparent)]
 pub(crate) struct AtomicTag(AtomicU64);
 
