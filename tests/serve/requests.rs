@@ -276,7 +276,7 @@ fn invalid_requests_affect_only_their_connection() {
         let mut connection = served.connect();
         // The server may close the connection before everything is sent.
         let sent = connection.send(bytes);
-        if let (Ok(()), Ok(answer)) = (sent, connection.answer(false)) {
+        if let (Ok(()), Ok(answer)) = (sent, connection.response(false)) {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
             assert!((400..600).contains(&answer.status), "{shown}: {}", answer.status);
         }
@@ -285,7 +285,7 @@ fn invalid_requests_affect_only_their_connection() {
         let mut connection = served.connect();
         let request = [b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: ", accept, b"\r\n\r\n"];
         connection.send(&request.concat()).unwrap();
-        let answer = connection.answer(false).unwrap();
+        let answer = connection.response(false).unwrap();
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
     }
     let mut connection = served.connect();
