@@ -42,7 +42,7 @@ impl<T: Sync> Tagged<T> {
     pub(crate) fn any(&self) -> Option<&T> {
         match self.tag.load(Ordering::Relaxed) {
             NO_TAG => None,
-            tag => self.get(Tag::new(tag)),
+            tag => self.get(Tag(tag)),
         }
     }
 
