@@ -65,8 +65,8 @@
 //!
 //! Recording to a series that this thread has used before takes no lock, allocates nothing and makes no system call.
 //! The first use of a series may create a file and wait for a fork that is in progress, for two seconds at most.
-//! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock, and of the series
-//! that could not be written to a file, because the disk is full for example, one recording a second tries to write them.
+//! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock; and while series cannot be
+//! written to a file, because the disk is full for example, one of their recordings a second retries it.
 //!
 //! # Threads and processes
 //!
@@ -81,6 +81,7 @@
 //! | what | limit |
 //! |---|---|
 //! | name, help text and labels of a sample in a file | 64 KiB as JSON; a longer one stays in memory and is counted in `multiprom_dropped_series_total` |
+//! | labels of a sample in a file | 128; collectors skip and report samples with more |
 //! | buckets of a histogram | 1,000 |
 //! | a series file | 256 MiB; then another file is created |
 //! | memory of a counter | 320 bytes, and 64 bytes for each further thread that records |

@@ -55,6 +55,11 @@ fn a_const_in_place_of_a_static_fails_to_register_but_once_and_leaks_nothing_mor
 }
 
 #[test]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "references are tested"
+)]
 fn a_function_takes_a_handle_and_a_static_and_a_static_is_copied_as_a_handle() {
     fn count(counter: Counter, family: &Family<Counter>) {
         counter.inc();
