@@ -149,6 +149,7 @@ pub(super) fn poll_accept<L: ListeningSocket<Stream: AsFd>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
 
     #[test]
     fn all_interfaces_are_bound_by_ipv4_without_ipv6() {
@@ -170,8 +171,8 @@ mod tests {
 
     #[test]
     fn the_socket_of_a_successor_is_not_removed() {
-        let path = std::env::temp_dir().join(format!("multiprom-socket-{}", std::process::id()));
-        let _ = fs::remove_file(&path);
+        let dir = TestDir::new();
+        let path = dir.join("socket");
         let address = ListenAddress::Unix(path.clone());
         let (bound, _, file) = BoundSocket::new(&address, "/metrics").unwrap();
         drop(bound);
