@@ -152,6 +152,8 @@ pub mod parse;
 mod prefetch;
 mod registry;
 mod store;
+#[cfg(test)]
+mod test_dir;
 
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;

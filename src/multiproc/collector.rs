@@ -316,6 +316,7 @@ mod tests {
     use crate::file::key;
     use crate::file::layout::{HEADER_LEN, Header, encode_entry};
     use crate::model::{FamilyMetadata, Sample};
+    use crate::test_dir::TestDir;
     use std::fs;
     use std::path::Path;
 
@@ -349,9 +350,7 @@ mod tests {
 
     #[test]
     fn sums_that_no_file_has_any_more_are_dropped() {
-        let dir = std::env::temp_dir().join(format!("multiprom-stale-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
+        let dir = TestDir::new();
         let collector = MultiProcessCollector::new(&dir).unwrap();
         let mut most = 0;
         for process in 0..20 {
@@ -367,6 +366,5 @@ mod tests {
         assert!(most > SERIES, "{most} sums");
         // At most the sums in use, as many stale ones and `MAX_STALE`, and those of the last file.
         assert!(most <= 5 * SERIES, "{most} sums");
-        fs::remove_dir_all(&dir).unwrap();
     }
 }
