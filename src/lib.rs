@@ -81,7 +81,7 @@
 //! | what | limit |
 //! |---|---|
 //! | name, help text and labels of a sample in a file | 64 KiB as JSON; a longer one stays in memory and is counted in `multiprom_dropped_series_total` |
-//! | labels of a sample in a file | 128; collectors skip and report samples with more |
+//! | labels of a sample | 128, `le` and `quantile` included; registration returns an error for more |
 //! | buckets of a histogram | 1,000 |
 //! | a series file | 256 MiB; then another file is created |
 //! | memory of a counter | 320 bytes, and 64 bytes for each further thread that records |

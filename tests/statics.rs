@@ -84,3 +84,19 @@ fn a_function_takes_a_handle_and_a_static_and_a_static_is_copied_as_a_handle() {
     assert_eq!(format!("{family:?}"), "counter family `statics_codes` [\"code\"]");
     assert!(format!("{SIZES:?}").contains("statics_sizes"));
 }
+
+#[test]
+fn a_family_with_more_labels_than_a_file_can_have_is_an_error() {
+    let registry = multiprom::Registry::new();
+    let names: [String; 129] = std::array::from_fn(|at| format!("label_{at}"));
+    let names = names.each_ref().map(String::as_str);
+    let counter = Counter::builder("statics_many", "Many.").labels(names).register(&registry);
+    let error = counter.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidLabels);
+    assert_eq!(error.to_string(), "metric `statics_many`: it has 129 labels, the limit is 128");
+    // A histogram sets `le`.
+    let names: [&str; 128] = std::array::from_fn(|at| names[at]);
+    let histogram = Histogram::builder("statics_many", "Many.").labels(names);
+    assert!(histogram.register(&registry).unwrap_err().to_string().contains("129 labels"));
+    Counter::builder("statics_many", "Many.").labels(names).register(&registry).unwrap();
+}
