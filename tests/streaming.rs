@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use multiprom::FamilySink;
+use multiprom::collector::Gatherer;
 use multiprom::exposition::{Exposition, Format};
 use multiprom::http::Exporter;
-use multiprom::{FamilySink, Gatherer};
 
 use crate::support::http::{Connection, Response, get};
 use crate::support::process::Running;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
-use multiprom::{
-    Backend, Counter, Gauge, GaugeMode, Histogram, MetricType, Registry, Summary, list_files,
-};
+use multiprom::collector::MetricType;
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 use crate::support::TestDir;
 use crate::support::samples::own_samples;

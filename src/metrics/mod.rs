@@ -24,6 +24,7 @@ mod statics;
 mod summary;
 mod timer;
 
+pub use crate::model::UnknownGaugeMode;
 pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::Counter;
 pub use family::Family;

@@ -34,7 +34,7 @@ use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType}
 ///
 /// Counters, summaries and histograms are summed over all processes that ever lived. Gauges are merged by their
 /// [mode](crate::GaugeMode); live gauges of processes that are proven dead are left out. Values that a
-/// [`Compactor`](crate::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and
+/// [`Compactor`](crate::compact::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and
 /// counted in `multiprom_file_errors_total{reason}`; everything else is exported. If processes disagree on a family so
 /// that the exposition would be invalid or ambiguous, a part of it is left out and counted in
 /// `multiprom_merge_conflicts_total{reason}`. An archive that a newer release wrote fails the scrape

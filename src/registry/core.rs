@@ -38,14 +38,41 @@ pub(crate) trait RegisteredFamily: Collector {
 /// How many collisions of families a registry logs at most, one line each.
 const MAX_LOGGED: usize = 100;
 
-/// A set of families and collectors that are exported together.
+/// A set of metrics and collectors that are exported together.
 ///
-/// No two families of an exposition have a name in common, those of their samples included: of two the one that
-/// is given first is shown, in the order in which families and collectors were registered. What is left out is counted in
-/// `multiprom_repeated_families_total` and logged once.
+/// The exposition has them in the order of registration. No two of its families have a name in common, including the
+/// names of their samples: the first one is exported, the others are counted in `multiprom_repeated_families_total` and
+/// logged once.
 ///
-/// A copy is another name of the same registry. Families live as long as the process, so a registry
-/// for them is made once; one that only holds collectors may be made for each scrape.
+/// A clone is another handle of the same registry. Metrics live as long as the process, so create a registry for them
+/// once; a registry that has only collectors may be created for each scrape, but loses the caches of its collectors.
+///
+/// ```
+/// use multiprom::{Backend, Collector, Counter, FamilySink, Registry};
+///
+/// struct Queue;
+///
+/// impl Collector for Queue {
+///     fn collect(&self, out: &mut dyn FamilySink) {
+///         out.gauge("queue_depth", "Jobs waiting.").sample(&[("queue", "mail")], 3.0);
+///     }
+/// }
+///
+/// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+/// let jobs = Counter::builder("jobs", "Jobs done.").register(&registry)?;
+/// registry.register(Queue)?;
+/// jobs.inc();
+/// assert_eq!(
+///     registry.render(None).to_string(),
+///     "# HELP jobs_total Jobs done.\n\
+///      ## TYPE jobs_total counter\n\
+///      jobs_total 1\n\
+///      ## HELP queue_depth Jobs waiting.\n\
+///      ## TYPE queue_depth gauge\n\
+///      queue_depth{queue=\"mail\"} 3\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -175,13 +202,14 @@ impl Registry {
         Exposition::try_render(self, accept)
     }
 
-    /// Lets go of the series files of this process, whose writer is seen as ended from now on.
+    /// Closes the series files of this process, whose writer counts as ended from then on.
     ///
-    /// For hosts that end a part of themselves: what was recorded stays in the directory and in the merge.
-    /// Recording goes on to be allowed, and begins new files. Registries that share a directory by the
-    /// environment share the files. What other threads record meanwhile may be missing. Gauges begin at 0 in new files:
-    /// an older guard of [`Gauge::track_inprogress`](crate::Gauge::track_inprogress) subtracts nothing from
-    /// them. Does nothing in a signal handler that interrupted this crate in the same thread.
+    /// For hosts that end a part of themselves, and for tests: totals that were recorded stay in the directory and in the
+    /// merge, live gauges disappear. Later recordings create new files, in which gauges start from 0: a guard of
+    /// [`Gauge::track_inprogress`](crate::Gauge::track_inprogress) that was created before subtracts nothing from them.
+    /// Recordings of other threads during the call may be missing. Registries whose directory is that of the environment
+    /// share their files, and are closed together. Does nothing in a signal handler that interrupted this crate in the same
+    /// thread.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.
         if let (Ok(_lock), Ok(store)) = (slow_path(), self.store_or_later()) {

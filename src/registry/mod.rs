@@ -1,8 +1,7 @@
 //! Registries: which families exist, and where their values live.
 //!
-//! A registry checks names when a family is registered and gives all families of its own and of its
-//! collectors when it is gathered, each family name once. It can be used from any thread, and in a
-//! child that was forked at any moment.
+//! A registry checks names when a family is registered. When it is gathered, it writes its families and those of its
+//! collectors, each family name once. It can be used from any thread, and in a child that was forked at any moment.
 
 mod backend;
 mod builder;

@@ -258,8 +258,11 @@ impl Unwritten for DirectoryStore {
 
     fn files(&self) -> Vec<UnwrittenFile> {
         self.prepare();
-        let mut files = DirectoryStore::files(self);
-        files.unwritten(self)
+        // A signal handler that interrupts this thread must not wait for the lock of the files.
+        match fork::lock() {
+            Some(_lock) => DirectoryStore::files(self).unwritten(self),
+            None => Vec::new(),
+        }
     }
 }
 
