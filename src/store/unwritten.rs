@@ -51,10 +51,12 @@ mod tests {
     use super::*;
     use crate::file::key;
     use crate::file::unwritten::Unwritten as _;
+    use crate::test_dir::TestDir;
 
     #[test]
     fn series_are_not_moved_to_files_while_a_scrape_holds_them() {
-        let dir = std::env::temp_dir().join(format!("multiprom-hold-{}", std::process::id()));
+        let parent = TestDir::new();
+        let dir = parent.join("app");
         let store = DirectoryStore::open_later(&dir, DirectoryOptions::new());
         let mut keys = Keys::default();
         keys.push(|bytes| key::encode(bytes, "a", "a_total", std::iter::empty(), "Help."));
@@ -82,6 +84,5 @@ mod tests {
         let counters = |file: &UnwrittenFile| file.name.starts_with("counter_");
         assert!(!store.files().iter().any(counters), "the series is in a file and here");
         store.close();
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }
