@@ -36,5 +36,20 @@ pub use timer::{Observation, Observe, Timer};
 
 /// A metric type: [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`].
 ///
-/// Sealed: it determines how series of the type are stored, which other crates cannot define.
+/// Sealed: it determines how series of the type are stored, which other crates cannot define. Functions can be generic
+/// over it:
+///
+/// ```
+/// use multiprom::metrics::Metric;
+/// use multiprom::{Counter, Family, Static};
+///
+/// static JOBS: Static<Family<Counter>> = Counter::declare("jobs_total", "Jobs.").labels(["tenant"]);
+///
+/// fn of_tenant<M: Metric>(family: &Family<M>, tenant: &str) -> M {
+///     family.with([tenant])
+/// }
+///
+/// of_tenant(&JOBS, "a").inc();
+/// assert_eq!(JOBS.with(["a"]).get(), 1.0);
+/// ```
 pub trait Metric: core::Typed {}

@@ -146,7 +146,7 @@ impl Static<Histogram> {
     ///
     /// If the bounds are empty, unsorted or not numbers, which in a static fails the build.
     pub const fn buckets(self, bounds: &'static [f64]) -> Static<Histogram> {
-        assert!(buckets::are_valid(bounds), "bounds must be numbers in rising order");
+        assert!(buckets::are_valid(bounds), "bounds must be increasing numbers");
         Static { bounds, ..self }
     }
 }

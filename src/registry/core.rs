@@ -41,8 +41,8 @@ const MAX_LOGGED: usize = 100;
 /// A set of metrics and collectors that are exported together.
 ///
 /// The exposition has them in the order of registration. No two of its families have a name in common, including the
-/// names of their samples: the first one is exported, the others are counted in `multiprom_repeated_families_total` and
-/// logged once.
+/// names of their samples: the first one is exported, the others are counted in `multiprom_repeated_families_total` and,
+/// unless they have the same name and type, logged once.
 ///
 /// A clone is another handle of the same registry. Metrics live as long as the process, so create a registry for them
 /// once; a registry that has only collectors may be created for each scrape, but loses the caches of its collectors.
@@ -131,7 +131,8 @@ impl Registry {
 
     /// Adds a collector, whose families are part of every exposition from now on.
     ///
-    /// A registry is a collector, too: an application adds the registries of its libraries to its own. If a collector
+    /// A registry is a collector, too: an application adds the registries of its libraries to its own, whose prefix and
+    /// constant labels do not apply to them. If a collector
     /// reads a [multiprocess directory](Collector::directories), the registry leaves out its families in that directory,
     /// and those of registries in it, because the collector exports them.
     ///
@@ -150,16 +151,22 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one, and
+    /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one,
+    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry with a family whose name is taken here, and
     /// [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
     /// thread.
     pub fn register(&self, collector: impl Collector + 'static) -> Result<()> {
-        // Of two registrations that form a cycle together, the lock lets one see the other.
+        // The lock serializes registrations that would form a cycle together.
         let _lock = slow_path()?;
         if as_registry(&collector).is_some_and(|registry| registry.contains(self)) {
             let message =
                 "a registry cannot be registered in itself, nor in a registry that it contains";
             return Err(Error::new(ErrorKind::Usage, message));
+        }
+        if let Some(registry) = as_registry(&collector) {
+            for family in registry.all_families() {
+                self.check_names(family.descriptor())?;
+            }
         }
         self.inner.entries.push(Entry::Collector(Box::new(collector)));
         Ok(())
@@ -243,10 +250,11 @@ impl Registry {
         (name, self.inner.const_labels.clone())
     }
 
-    /// Checks that no other family has the name of a new one, or the name of one of its samples.
+    /// Checks that no family of this registry or of a registry in it has the name of a new one, or the name of one of its
+    /// samples.
     pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
-        for known in self.families() {
-            if let Some(message) = new.collision(known.descriptor()) {
+        for registered in self.all_families() {
+            if let Some(message) = new.collision(registered.descriptor()) {
                 return Err(Error::new(ErrorKind::AlreadyRegistered, message));
             }
         }
@@ -269,6 +277,11 @@ impl Registry {
             Entry::Family(family) => Some(*family),
             Entry::Collector(_) => None,
         })
+    }
+
+    /// The families of this registry and of the registries in it.
+    fn all_families(&self) -> Vec<&'static dyn RegisteredFamily> {
+        self.families().chain(self.nested().flat_map(Registry::all_families)).collect()
     }
 
     /// The registries in this one.
@@ -431,7 +444,7 @@ impl LeftOut {
 /// Takes the lock of the slow path: registration and the first use of a series.
 pub(crate) fn slow_path() -> Result<SlowPath> {
     fork::lock().ok_or_else(|| {
-        let message = "called by what interrupted multiprom in the same thread";
+        let message = "called from a signal handler or an allocator that interrupted multiprom in this thread";
         Error::new(ErrorKind::Reentrant, message)
     })
 }
