@@ -101,8 +101,8 @@ impl<M: Metric> Static<M> {
     ///
     /// # Panics
     ///
-    /// If there are more than 128 labels, or a label name is malformed, reserved or given twice, which in a static fails the build. Histograms reserve `le`,
-    /// summaries `quantile`, and gauges `pid` in the modes that set this label.
+    /// If there are more than 128 labels, or a label name is malformed, reserved or given twice, which in a static fails
+    /// the build. Histograms reserve `le`, summaries `quantile`, and gauges `pid` in the modes that set this label.
     pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Static<Family<M, N>> {
         let of_type = if M::RESERVED_LABEL.is_some() { 1 } else { 0 };
         assert!(N + of_type <= name::MAX_LABELS, "a metric has 128 labels at most");

@@ -158,14 +158,15 @@ impl Registry {
     pub fn register(&self, collector: impl Collector + 'static) -> Result<()> {
         // The lock serializes registrations that would form a cycle together.
         let _lock = slow_path()?;
-        if as_registry(&collector).is_some_and(|registry| registry.contains(self)) {
-            let message =
-                "a registry cannot be registered in itself, nor in a registry that it contains";
-            return Err(Error::new(ErrorKind::Usage, message));
-        }
         if let Some(registry) = as_registry(&collector) {
+            if registry.contains(self) {
+                let message =
+                    "a registry cannot be registered in itself, nor in a registry that it contains";
+                return Err(Error::new(ErrorKind::Usage, message));
+            }
+            let registered = self.all_families();
             for family in registry.all_families() {
-                self.check_names(family.descriptor())?;
+                check_names(&registered, family.descriptor())?;
             }
         }
         self.inner.entries.push(Entry::Collector(Box::new(collector)));
@@ -253,12 +254,7 @@ impl Registry {
     /// Checks that no family of this registry or of a registry in it has the name of a new one, or the name of one of its
     /// samples.
     pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
-        for registered in self.all_families() {
-            if let Some(message) = new.collision(registered.descriptor()) {
-                return Err(Error::new(ErrorKind::AlreadyRegistered, message));
-            }
-        }
-        Ok(())
+        check_names(&self.all_families(), new)
     }
 
     /// Adds a family whose names were checked under the same lock.
@@ -302,8 +298,13 @@ impl Registry {
         nested + self.inner.repeated.load(Ordering::Relaxed)
     }
 
-    /// Writes all families of the registry to `out`, each name once.
-    fn collect_once(&self, out: &mut dyn FamilySink) {
+    /// Writes all families of the registry to `out`, then those of `last`, each name once.
+    fn collect_once(&self, out: &mut dyn FamilySink, last: impl FnOnce(&mut dyn FamilySink)) {
+        let Some(_scope) = self.begin() else {
+            return;
+        };
+        let mut seen = FamilyIndex::default();
+        let out = &mut FilteredSink::new(out, |head| self.inner.admit(head, &mut seen));
         let mut left_out = LeftOut::default();
         for entry in self.inner.entries.iter() {
             match entry {
@@ -316,9 +317,10 @@ impl Registry {
             let is_in_directory = self.store_or_later().is_ok_and(|store| left_out.contains(store));
             collect_process_metrics(out, is_in_directory);
         }
+        last(out);
     }
 
-    /// Begins to gather; `None` if this thread gathers this very registry already.
+    /// Begins to gather; `None` if this thread is gathering this registry already.
     fn begin(&self) -> Option<Scope> {
         let scope = Scope::begin(Arc::as_ptr(&self.inner).addr(), || self.directories());
         if scope.is_none() {
@@ -328,8 +330,16 @@ impl Registry {
     }
 }
 
-/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector reads are in its
-/// files.
+/// Checks that none of the families has the name of a new one, or the name of one of its samples.
+fn check_names(registered: &[&dyn RegisteredFamily], new: &Descriptor) -> Result<()> {
+    match registered.iter().find_map(|family| new.collision(family.descriptor())) {
+        Some(message) => Err(Error::new(ErrorKind::AlreadyRegistered, message)),
+        None => Ok(()),
+    }
+}
+
+/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector
+/// reads are in its files.
 fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
     REGISTRATION_ERRORS.write_all_nonzero(out, registration_errors());
     if is_in_directory {
@@ -348,8 +358,7 @@ impl Default for Registry {
 }
 
 impl Inner {
-    /// Whether none of the exported families has a name in common with this one: of two with such a name the first is
-    /// exported.
+    /// Whether a family is exported: none of those before it has a name in common with it.
     fn admit(&self, head: &FamilyMetadata<'_>, seen: &mut FamilyIndex<()>) -> bool {
         let mut other = None;
         seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
@@ -366,7 +375,7 @@ impl Inner {
         other.is_none()
     }
 
-    /// Logs a collision once for each family, and not where two collectors give one family.
+    /// Logs a collision once for each family, unless both families have the same name and type.
     fn log_collision(&self, head: &FamilyMetadata<'_>, (other, other_type): &(String, MetricType)) {
         let FamilyMetadata { name, metric_type, .. } = *head;
         let is_same = (name, metric_type) == (other, *other_type);
@@ -384,24 +393,13 @@ impl Inner {
 
 impl Gatherer for Registry {
     fn gather(&self, out: &mut dyn FamilySink) {
-        let Some(_scope) = self.begin() else {
-            return;
-        };
-        let mut seen = FamilyIndex::default();
-        let mut once = FilteredSink::new(out, |head| self.inner.admit(head, &mut seen));
-        self.collect_once(&mut once);
-        REPEATED_FAMILIES.write_nonzero(&mut once, self.repeated());
+        self.collect_once(out, |out| REPEATED_FAMILIES.write_nonzero(out, self.repeated()));
     }
 }
 
 impl Collector for Registry {
     fn collect(&self, out: &mut dyn FamilySink) {
-        if let Some(_scope) = self.begin() {
-            let mut seen = FamilyIndex::default();
-            self.collect_once(&mut FilteredSink::new(out, |head| {
-                self.inner.admit(head, &mut seen)
-            }));
-        }
+        self.collect_once(out, |_| {});
     }
 
     fn directories(&self) -> Vec<DirectoryId> {
@@ -484,7 +482,7 @@ mod tests {
         let text = registry.render(None).to_string();
         assert!(text.contains("\nsame 1\n") && !text.contains("same 2"), "{text}");
         assert!(text.contains("\nmultiprom_repeated_families_total 1\n"), "{text}");
-        // Two that give the same are no news.
+        // The names and types are equal.
         assert_eq!(registry.inner.logged.iter().count(), 0);
     }
 

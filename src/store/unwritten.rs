@@ -72,7 +72,7 @@ mod tests {
             std::fs::read_dir(&dir).unwrap().count()
         };
         let held = store.hold();
-        let [file] = &store.files()[..] else { panic!("one file") };
+        let [file] = &store.unwritten_files()[..] else { panic!("one file") };
         assert!(file.name.starts_with("counter_"), "{file:?}");
         assert_eq!(refresh(), 0, "the series is moved while it is held");
         drop(held);
@@ -82,7 +82,7 @@ mod tests {
             std::thread::yield_now();
         }
         let counters = |file: &UnwrittenFile| file.name.starts_with("counter_");
-        assert!(!store.files().iter().any(counters), "the series is in a file and here");
+        assert!(!store.unwritten_files().iter().any(counters), "the series is in a file and here");
         store.close();
     }
 }
