@@ -182,6 +182,7 @@ mod tests {
             SkipReason::Checksum,
             SkipReason::Key,
             SkipReason::Sample,
+            SkipReason::Kind,
             SkipReason::Archive,
         ];
         let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));
