@@ -9,9 +9,11 @@
 mod compaction;
 mod compactor;
 mod fold;
+mod folded_section;
 mod locked_dir;
 mod pass;
 mod reset;
+mod series;
 
 pub use compaction::{CompactFiles, Compaction};
 pub use compactor::{Compactor, CompactorBuilder, CompactorThread};
