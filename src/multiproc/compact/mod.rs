@@ -6,6 +6,7 @@
 //! may have opened such a file just before; it continues to write there, and readers see it. So a retired file is
 //! compacted only after a grace period, and if it is proven dead again.
 
+mod burial;
 mod compaction;
 mod compactor;
 mod fold;
