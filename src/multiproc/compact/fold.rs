@@ -162,6 +162,7 @@ impl Fold {
 mod tests {
     use super::*;
     use crate::file::key;
+    use crate::file::layout::EntryKind::{Burial, Removal, Unknown, Value};
     use crate::file::layout::{HEADER_LEN, Header, encode_entry};
 
     fn body(entries: &[(&str, f64, f64)]) -> Vec<u8> {
@@ -256,5 +257,179 @@ mod tests {
         let mut fold = Fold::default();
         fold.add_file(name, entries(&bytes), 5.0).unwrap_err();
         assert!(fold.sections.is_empty());
+    }
+
+    const COUNTER: FileName<'static> = FileName { kind: FileKind::Counter, id: "7-0000000a" };
+
+    /// The body of a file of counters: kinds, names without `_total`, values and times.
+    fn counters(entries: &[(EntryKind, &str, f64, f64)]) -> Vec<u8> {
+        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        for (kind, name, value, time) in entries {
+            let (mut text, sample) = (Vec::new(), format!("{name}_total"));
+            key::encode(&mut text, name, &sample, std::iter::empty(), "Help.");
+            encode_entry(&mut entry, *kind, &text, *value, *time);
+            bytes.extend_from_slice(&entry);
+        }
+        bytes
+    }
+
+    /// The next archive after one that may be empty, with the files of dead writers.
+    fn fold_files(archive: &[u8], files: &[&[u8]]) -> Fold {
+        let mut fold = Fold::default();
+        if !archive.is_empty() {
+            fold.add_archive(Archive::decode(archive).unwrap(), |_| true).unwrap();
+        }
+        for bytes in files {
+            fold.add_file(COUNTER, entries(bytes), 5.0).unwrap();
+        }
+        fold
+    }
+
+    fn encoded(fold: &Fold) -> Vec<u8> {
+        fold.encode(1, 0.0, std::iter::empty())
+    }
+
+    /// The entries of all sections: kinds, family names, values and times.
+    fn decoded(archive: &[u8]) -> Vec<(EntryKind, String, f64, f64)> {
+        let archive = Archive::decode(archive).unwrap();
+        let entries = archive.sections().flat_map(|section| section.unwrap().entries);
+        let parts = entries.map(Result::unwrap).map(|entry| {
+            let family = key::decode(entry.key).unwrap().family.into_owned();
+            (entry.kind, family, entry.value, entry.time.unwrap())
+        });
+        parts.collect()
+    }
+
+    fn owned(entries: &[(EntryKind, &str, f64, f64)]) -> Vec<(EntryKind, String, f64, f64)> {
+        entries.iter().map(|(kind, name, a, b)| (*kind, (*name).to_owned(), *a, *b)).collect()
+    }
+
+    #[test]
+    fn a_removed_series_keeps_its_values_and_gets_a_mark() {
+        let file = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)]);
+        let archive = encoded(&fold_files(&[], &[&file]));
+        let expected = [(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)];
+        assert_eq!(decoded(&archive), owned(&expected));
+    }
+
+    #[test]
+    fn marks_are_kept_from_archive_to_archive_with_the_last_time_of_removal() {
+        let removed = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)]);
+        let again = counters(&[(Removal, "a", 0.0, -12.0), (Value, "a", 3.0, 4.0)]);
+        let other = counters(&[(Value, "b", 1.0, 1.0), (Value, "a", 4.0, 8.0)]);
+        let mut archive = Vec::new();
+        for file in [&removed, &again, &other] {
+            archive = encoded(&fold_files(&archive, &[file]));
+        }
+        let expected = [(Value, "a", 9.0, 1.0), (Value, "b", 1.0, 1.0), (Removal, "a", 0.0, -12.0)];
+        assert_eq!(decoded(&archive), owned(&expected));
+    }
+
+    #[test]
+    fn a_record_of_a_series_that_came_back_is_not_kept() {
+        let file = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, 9.0)]);
+        let fold = fold_files(&[], &[&file]);
+        assert_eq!(fold.marks().count(), 0);
+        assert_eq!(decoded(&encoded(&fold)), owned(&[(Value, "a", 2.0, 1.0)]));
+    }
+
+    #[test]
+    fn a_burial_record_is_kept_until_the_series_is_dropped_or_in_use() {
+        let file = counters(&[
+            (Value, "a", 2.0, 1.0),
+            (Value, "b", 3.0, 1.0),
+            (Removal, "a", 0.0, -9.0),
+            (Removal, "b", 0.0, -9.0),
+        ]);
+        let mut fold = fold_files(&[], &[&file]);
+        assert!(fold.change_marks(|_, _, _| MarkState::Buried));
+        let archive = encoded(&fold);
+        let records = |name| [(Removal, name, 0.0, -9.0), (Burial, name, 0.0, -9.0)];
+        let values = [(Value, "a", 2.0, 1.0), (Value, "b", 3.0, 1.0)];
+        let buried = owned(&[&values[..], &records("a"), &records("b")].concat());
+        assert_eq!(decoded(&archive), buried);
+
+        let mut next = fold_files(&archive, &[&counters(&[(Value, "b", 4.0, 7.0)])]);
+        assert!(next.marks().all(|(_, _, state)| state == MarkState::Buried));
+        assert!(!next.change_marks(|_, _, state| state));
+        assert!(next.change_marks(|_, series, _| {
+            if series.starts_with(b"[\"a\"") { MarkState::Dropped } else { MarkState::Marked }
+        }));
+        let expected = [(Value, "b", 7.0, 1.0), (Removal, "b", 0.0, -9.0)];
+        assert_eq!(decoded(&encoded(&next)), owned(&expected));
+    }
+
+    #[test]
+    fn a_dropped_histogram_leaves_no_sample() {
+        let name = FileName { kind: FileKind::Histogram, id: "7-0000000a" };
+        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        let mut push = |kind, key: &str, time| {
+            let mut key = key.as_bytes().to_vec();
+            key.resize(key.len().next_multiple_of(8), b' ');
+            encode_entry(&mut entry, kind, &key, 1.0, time);
+            bytes.extend_from_slice(&entry);
+        };
+        push(Value, r#"["h", "h_sum", {"a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_count", {"a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"a": "1", "le": "5.0"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"le": "+Inf", "a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"a": "2", "le": "5.0"}, ""]"#, 1.0);
+        push(Removal, r#"["h","h_sum",{"a":"1"}]"#, -3.0);
+        let mut fold = Fold::default();
+        fold.add_file(name, entries(&bytes), 5.0).unwrap();
+        assert_eq!(decoded(&encoded(&fold)).len(), 6);
+        fold.change_marks(|_, _, _| MarkState::Dropped);
+        assert_eq!(decoded(&encoded(&fold)), owned(&[(Value, "h", 1.0, 1.0)]));
+    }
+
+    #[test]
+    fn a_removed_gauge_is_not_folded() {
+        for mode in [GaugeMode::Sum, GaugeMode::Min, GaugeMode::MostRecent, GaugeMode::All] {
+            assert_eq!(fold(mode, &[(3.0, -2.0)]), [], "{mode}");
+            let once = fold(mode, &[(3.0, 2.0)]);
+            assert_eq!(fold(mode, &[(3.0, 2.0), (1.0, -9.0)]), once, "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_an_entry_of_an_unknown_kind_adds_nothing() {
+        let mut fold = Fold::default();
+        for kind in [Unknown(7), Burial] {
+            let file = counters(&[(Value, "a", 2.0, 1.0), (kind, "a", 0.0, 1.0)]);
+            assert_eq!(fold.add_file(COUNTER, entries(&file), 5.0), Err(FoldError::UnknownKind));
+        }
+        let gauge = FileName { kind: FileKind::Gauge(GaugeMode::Sum), id: "7" };
+        let file = counters(&[(Removal, "a", 0.0, -1.0)]);
+        assert_eq!(fold.add_file(gauge, entries(&file), 5.0), Err(FoldError::UnknownKind));
+        assert!(fold.sections.is_empty());
+    }
+
+    #[test]
+    fn a_section_with_an_entry_of_an_unknown_kind_is_copied_without_its_burial_records() {
+        let mut builder = ArchiveBuilder::new(1, 0.0, std::iter::empty());
+        let mut key = Vec::new();
+        key::encode(&mut key, "a", "a_total", std::iter::empty(), "");
+        let section = [
+            (Value, &*key, 2.0, 1.0),
+            (Unknown(7), &*key, 0.5, 0.25),
+            (Removal, &*key, 0.0, -3.0),
+            (Burial, &*key, 0.0, -3.0),
+        ];
+        let name = FileName { kind: FileKind::Counter, id: MANY };
+        builder.section(name, 0.0, section.into_iter());
+        let mut archive = builder.finish();
+        for value in [1.0, 2.0] {
+            let file = counters(&[(Value, "a", 1.0, 6.0)]);
+            archive = encoded(&fold_files(&archive, &[&file]));
+            let expected = [
+                (Value, "a", value, 6.0),
+                (Removal, "a", 0.0, -3.0),
+                (Burial, "a", 0.0, -3.0),
+                (Value, "a", 2.0, 1.0),
+                (Unknown(7), "a", 0.5, 0.25),
+                (Removal, "a", 0.0, -3.0),
+            ];
+            assert_eq!(decoded(&archive), owned(&expected));
+        }
     }
 }
