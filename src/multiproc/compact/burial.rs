@@ -61,6 +61,12 @@ impl Default for BurialSchedule {
 }
 
 impl BurialSchedule {
+    /// Whether no check was made.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.checked.is_empty()
+    }
+
     /// The step that is due; `None` if none is.
     fn due(&self, dir: &Path) -> Option<BurialStep> {
         match self.checked.get(dir) {
@@ -329,5 +335,41 @@ impl WatchedKind {
             series.holders.dead |= is_dead;
             series.holders.living |= !is_dead;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_whose_liveness_is_unknown_counts_as_living() {
+        for (liveness, is_living) in
+            [(Liveness::Alive, true), (Liveness::Unknown, true), (Liveness::Dead, false)]
+        {
+            let mut watched = WatchedKind::new(FileKind::Counter);
+            watched.add(b"series");
+            watched.note(Watched::Value(0), 1.0);
+            watched.end_file(|| liveness);
+            let holders = Holders { living: is_living, dead: !is_living };
+            assert_eq!(watched.holders(b"series"), holders);
+        }
+    }
+
+    #[test]
+    fn nothing_is_buried_or_dropped_if_a_file_could_not_be_read() {
+        let nobody = Holders::default();
+        let living = Holders { living: true, dead: false };
+        for (state, next) in [
+            (MarkState::Marked, [MarkState::Buried, MarkState::Marked, MarkState::Marked]),
+            (MarkState::Buried, [MarkState::Dropped, MarkState::Buried, MarkState::Marked]),
+        ] {
+            let of =
+                |holders, is_complete| next_state(state, holders, is_complete, BurialStep::Bury);
+            assert_eq!([of(nobody, true), of(nobody, false), of(living, false)], next);
+        }
+        let resolve = |state| next_state(state, nobody, true, BurialStep::Resolve);
+        assert_eq!(resolve(MarkState::Marked), MarkState::Marked);
+        assert_eq!(resolve(MarkState::Buried), MarkState::Dropped);
     }
 }

@@ -170,7 +170,7 @@ mod tests {
         for (name, value, time) in entries {
             let mut text = Vec::new();
             key::encode(&mut text, name, name, std::iter::empty(), "Help.");
-            encode_entry(&mut entry, EntryKind::Value, &text, *value, *time);
+            encode_entry(&mut entry, Value, &text, *value, *time);
             bytes.extend_from_slice(&entry);
         }
         bytes

@@ -13,6 +13,8 @@ mod fold;
 mod folded_section;
 mod locked_dir;
 mod pass;
+#[cfg(test)]
+mod removed_series;
 mod reset;
 mod series;
 
