@@ -10,11 +10,11 @@ use super::archive_file::ArchiveFile;
 use super::listing::{ListedIn, retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
-use super::skipped::{SkipCause, UNKNOWN_NAME};
+use super::skipped::SkipCause;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR};
 use crate::file::layout::Layout;
-use crate::file::name::{FileName, IdKind};
+use crate::file::name::{FileName, IdKind, NameError};
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::model::{GaugeMode, MetricType};
@@ -198,8 +198,10 @@ fn inspect(
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
     }
-    if parsed.is_none() && info.error.is_none() {
-        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, UNKNOWN_NAME));
+    // What such a file contains is unknown.
+    if parsed.is_none() {
+        let error = name.as_deref().map_or(NameError::Foreign, NameError::of);
+        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
     }
     Some(info)
 }
