@@ -93,7 +93,7 @@ pub fn entry(key: &str, kind: u8, value: f64, time: f64) -> Vec<u8> {
     key.resize(key.len().next_multiple_of(8), b' ');
     let mut bytes = (key.len() as u32).to_le_bytes().to_vec();
     bytes.extend(&key);
-    let mut check = crc32fast::hash(&bytes) ^ u32::from(kind) * 0x0101_0101;
+    let mut check = crc32fast::hash(&bytes) ^ (u32::from(kind) * 0x0101_0101);
     if check.to_le_bytes() == *b"    " {
         check ^= 1;
     }
