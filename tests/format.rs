@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use multiprom::compact::clear_directory;
+use multiprom::{Backend, Counter, Registry};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, run};
@@ -251,4 +252,54 @@ fn files_of_other_programs_are_neither_counted_nor_changed() {
     for name in FOREIGN {
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"content", "{name}");
     }
+}
+
+/// The last integer up to which floats represent each integer.
+const LIMIT: u64 = 1 << 53;
+
+/// The total of the counter `big` in a directory.
+fn big_total(dir: &Path) -> u64 {
+    let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir));
+    assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
+    sum_of(&outcome.stdout, "big_total") as u64
+}
+
+#[test]
+fn a_merged_total_is_the_exact_sum_of_all_entries_rounded_once_also_of_an_archive() {
+    let (archived, unarchived) = (TestDir::new("exact-archived"), TestDir::new("exact"));
+    let mut exact = 0;
+    // The second process has entries of two threads. A sum of floats would stay at the limit.
+    for (process, values) in
+        [&[LIMIT - 1][..], &[1, 1], &[1], &[LIMIT - 1], &[3], &[1]].into_iter().enumerate()
+    {
+        let key = counter_key("big");
+        let entries: Vec<_> =
+            values.iter().map(|value| entry(&key, 0, *value as f64, 1.0)).collect();
+        for dir in [&archived, &unarchived] {
+            let path = dir.path().join(format!("counter_{process}-00000000.db"));
+            fs::write(path, series_file(MAGIC, &entries)).unwrap();
+        }
+        exact += values.iter().sum::<u64>();
+        // OK because the conversion rounds once, to the nearest float.
+        let rounded = exact as f64 as u64;
+        assert_eq!(big_total(unarchived.path()), rounded, "after process {process}");
+        assert_eq!(big_total(archived.path()), rounded, "after process {process}");
+        let outcome = run(multiprom().args(["compact", "--dir"]).arg(archived.path()));
+        assert_eq!((outcome.status, &*outcome.stdout), (0, "1 files compacted\n"));
+        assert_eq!(big_total(archived.path()), rounded, "after the compaction of {process}");
+    }
+    assert_eq!(exact, 2 * LIMIT + 5);
+}
+
+#[test]
+fn increments_by_1_beyond_the_limit_of_floats_are_exported_from_memory_and_from_files() {
+    let dir = TestDir::new("exact-recorded");
+    let backend = Backend::directory(dir.path()).unwrap();
+    for registry in [Registry::new(), Registry::builder().backend(backend).build().unwrap()] {
+        let big = Counter::builder("big_total", "Help.").register(&registry).unwrap();
+        big.inc_by(LIMIT as f64);
+        (0..4).for_each(|_| big.inc());
+        assert_eq!(big.get() as u64, LIMIT + 4);
+    }
+    assert_eq!(big_total(dir.path()), LIMIT + 4);
 }
