@@ -25,6 +25,7 @@ pub(super) enum SkipReason {
     Checksum,
     Key,
     Sample,
+    Kind,
     Archive,
 }
 
@@ -50,6 +51,10 @@ pub(super) enum KeyProblem {
         family: String,
         sample: String,
     },
+    /// An entry of a kind that this release does not know.
+    UnknownKind {
+        kind: u8,
+    },
 }
 
 impl SkipCause {
@@ -74,6 +79,7 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
+            SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
@@ -101,6 +107,9 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
                 write!(f, "`{sample}` is not a sample of the family `{family}`")
+            }
+            KeyProblem::UnknownKind { kind } => {
+                write!(f, "its kind is {kind}, which this release of multiprom does not know")
             }
         }
     }
