@@ -80,6 +80,7 @@ impl SkipCause {
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
             SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
+            SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
@@ -181,6 +182,7 @@ mod tests {
             SkipReason::Checksum,
             SkipReason::Key,
             SkipReason::Sample,
+            SkipReason::Kind,
             SkipReason::Archive,
         ];
         let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));

@@ -27,6 +27,8 @@ pub(super) enum KeptSections {
 pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
+    /// The bytes of sections of unknown kinds, which are copied from archive to archive.
+    unknown: Vec<Box<[u8]>>,
 }
 
 struct FoldedSection {
@@ -68,6 +70,7 @@ impl Fold {
             // OK because the archive has a checksum of its own.
             let _ = self.sections[at].add(section.entries, rule);
         }
+        self.unknown.extend(archive.unknown_sections().map(|section| section.bytes.into()));
         Ok(kept)
     }
 
@@ -116,6 +119,7 @@ impl Fold {
             let entries = entries.map(|(key, value, time)| (EntryKind::Value, key, value, time));
             builder.section(name, section.ended, entries);
         }
+        self.unknown.iter().for_each(|bytes| builder.copied_section(bytes));
         builder.finish()
     }
 }
