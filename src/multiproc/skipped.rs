@@ -79,8 +79,8 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
-            SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
-            SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
+            SkipCause::Key(KeyProblem::UnknownKind { .. })
+            | SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
