@@ -391,7 +391,7 @@ fn section(name: &str, body: &[u8]) -> Vec<u8> {
 fn add_sections(path: &Path, sections: &[Vec<u8>]) {
     let mut bytes = fs::read(path).unwrap();
     bytes.truncate(bytes.len() - 8);
-    sections.iter().for_each(|section| bytes.extend(section));
+    bytes.extend(sections.concat());
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes.extend(b"END\n");
     fs::write(path, bytes).unwrap();
