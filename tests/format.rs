@@ -3,15 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use multiprom::compact::clear_directory;
-use multiprom::{Backend, Counter, Registry};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Outcome, PATIENCE, Running, run};
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, root, wait_for};
+use crate::threads::INDEXES;
 
 /// A file that this release does not know: its name, its bytes, the reason that it is counted for, and the end of the
 /// message.
@@ -295,6 +297,7 @@ fn a_merged_total_is_the_exact_sum_of_all_entries_rounded_once_also_of_an_archiv
 
 #[test]
 fn increments_by_1_beyond_the_limit_of_floats_are_exported_from_memory_and_from_files() {
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = TestDir::new("exact-recorded");
     let backend = Backend::directory(dir.path()).unwrap();
     for registry in [Registry::new(), Registry::builder().backend(backend).build().unwrap()] {
@@ -435,4 +438,115 @@ fn sections_of_an_unknown_kind_are_skipped_and_counted_and_copied_to_the_next_ar
     let outcome = run(multiprom().args(["check", "--dir"]).arg(dir.path()));
     assert_eq!(outcome.status, 1);
     assert!(outcome.stderr.contains("is of a kind"), "{}", outcome.stderr);
+}
+
+/// The bytes of a file of which `docs/format.md` shows a dump.
+fn bytes_of_the_document(name: &str) -> Vec<u8> {
+    let document = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let (_, after) = document.split_once(&format!("<!-- file: {name} -->\n```text\n")).unwrap();
+    let (dump, _) = after.split_once("```").unwrap();
+    let mut bytes = Vec::new();
+    for line in dump.lines() {
+        let (offset, after) = line.split_once("  ").unwrap();
+        assert_eq!(usize::from_str_radix(offset, 16).unwrap(), bytes.len(), "{line}");
+        let (hex, text) = after.split_once("  |").unwrap();
+        let from = bytes.len();
+        bytes.extend(hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+        let shown = |byte: &u8| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' };
+        let wanted: String = bytes[from..].iter().map(shown).collect();
+        assert_eq!(text.strip_suffix('|'), Some(&*wanted), "{line}");
+    }
+    bytes
+}
+
+/// The committed bytes of the only file of a directory whose name begins with this.
+fn committed(dir: &Path, prefix: &str) -> Vec<u8> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(prefix);
+    let paths: Vec<PathBuf> = paths.filter(is_it).collect();
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    let bytes = fs::read(&paths[0]).unwrap();
+    let used = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+    bytes[..used as usize].to_vec()
+}
+
+#[test]
+fn the_example_of_the_document_is_the_file_that_the_library_writes() {
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = TestDir::new("example");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let jobs = Counter::builder("jobs_total", "Jobs done.").labels(["queue"]);
+    let jobs = jobs.register(&registry).unwrap();
+    (0..7).for_each(|_| jobs.with(["a"]).inc());
+    let (mut written, time) = (committed(dir.path(), "counter_"), 0x50..0x58);
+    let present = bytes_of_the_document("counter_4711-0000beef.db");
+    written[time.clone()].copy_from_slice(&present[time]);
+    assert_eq!(written, present);
+
+    let key = r#"["jobs", "jobs_total", {"queue": "a"}, "Jobs done."]"#;
+    let value = entry(key, 0, 7.0, 1_790_000_000.5);
+    let removal = entry(key, 255, 0.0, -1_790_000_060.0);
+    let removed = bytes_of_the_document("counter_4712-0000beef.db");
+    assert_eq!(removed, series_file(MAGIC, &[value, removal]));
+
+    for (name, bytes, exported) in [
+        ("counter_4711-0000beef.db", &present, "jobs_total{queue=\"a\"} 7\n"),
+        ("counter_4712-0000beef.db", &removed, ""),
+    ] {
+        let dir = TestDir::new("example-read");
+        fs::write(dir.path().join(name), bytes).unwrap();
+        let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir.path()));
+        assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
+        let lines = outcome.stdout.split_inclusive('\n').filter(|line| line.starts_with("jobs"));
+        assert_eq!(lines.collect::<String>(), exported);
+    }
+}
+
+#[test]
+fn a_file_has_the_size_that_the_document_states() {
+    const HEADER_LEN: usize = 8;
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = TestDir::new("size");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let jobs = Counter::builder("jobs_total", "Jobs done.").labels(["queue"]);
+    let jobs = jobs.register(&registry).unwrap();
+    let level = Gauge::builder("level", "Help.").mode(GaugeMode::Sum).labels(["queue"]);
+    let level = level.register(&registry).unwrap();
+    let time = Summary::builder("time", "Help.").labels(["queue"]).register(&registry).unwrap();
+    let size = Histogram::builder("size", "Help.").buckets([0.5, 10.0]).labels(["queue"]);
+    let size = size.register(&registry).unwrap();
+    let record = || {
+        for queue in ["a", "b", "c"] {
+            jobs.with([queue]).inc();
+            level.with([queue]).inc();
+            time.with([queue]).observe(1.0);
+            size.with([queue]).observe(1.0);
+        }
+    };
+    // This thread lives while the other one records, so each has entries of its own.
+    record();
+    std::thread::scope(|scope| scope.spawn(record).join().unwrap());
+
+    let of = |key: &str| key.len().next_multiple_of(8) + 24;
+    let counter = of(r#"["jobs", "jobs_total", {"queue": "a"}, "Jobs done."]"#);
+    let gauge = of(r#"["level", "level", {"queue": "a"}, "Help."]"#);
+    let summary = of(r#"["time", "time_count", {"queue": "a"}, "Help."]"#)
+        + of(r#"["time", "time_sum", {"queue": "a"}, "Help."]"#);
+    let bounds = ["0.5", "10.0", "+Inf"].map(|bound| {
+        of(&format!(r#"["size", "size_bucket", {{"le": "{bound}", "queue": "a"}}, "Help."]"#))
+    });
+    let sum = of(r#"["size", "size_sum", {"queue": "a"}, "Help."]"#);
+    let histogram = sum + bounds.iter().sum::<usize>();
+    let (label_sets, threads) = (3, 2);
+    for (prefix, of_label_set) in [
+        ("counter_", threads * counter),
+        ("gauge_sum_", gauge),
+        ("summary_", threads * summary),
+        ("histogram_", threads * histogram),
+    ] {
+        let len = HEADER_LEN + label_sets * of_label_set;
+        assert_eq!(committed(dir.path(), prefix).len(), len, "{prefix}");
+    }
 }
