@@ -17,6 +17,7 @@ mod expositions;
 mod features;
 mod fork;
 mod fork_matrix;
+mod format;
 mod gunicorn;
 mod hooks;
 mod host;
