@@ -102,8 +102,10 @@ impl Merge {
 
     /// Whether a series of totals is not exported because it was removed.
     #[inline]
-    pub(crate) fn is_hidden(&self, group: &Group) -> bool {
+    pub(crate) fn is_hidden(&self, group: &Group, metric_type: MetricType) -> bool {
+        // The value of a gauge has an id of its own, which is not that of a sum.
         !self.removals.is_empty()
+            && metric_type != MetricType::Gauge
             && group.main_sum().is_some_and(|series| self.removals.is_hidden(series))
     }
 
@@ -116,7 +118,7 @@ impl Merge {
     pub(super) fn is_shown(&self, group: &Group, metric_type: MetricType) -> bool {
         match metric_type {
             MetricType::Gauge => !self.contributions(group.value).is_empty(),
-            _ => !self.is_hidden(group) && self.sum(group.main_sum()).is_some(),
+            _ => !self.is_hidden(group, metric_type) && self.sum(group.main_sum()).is_some(),
         }
     }
 
