@@ -1,4 +1,4 @@
-//! A model of compaction, checked in every state that workers, compactors and readers of one directory can reach.
+//! Models of compaction, checked in every state that workers, compactors and readers of one directory can reach.
 //!
 //! A step is one system call on the directory, or the decision between two calls. The steps of all processes are
 //! interleaved in every way (`search.rs`). Each process can be killed after each step, and a compactor or a scrape can
@@ -24,6 +24,7 @@ mod compactor;
 mod correct;
 mod mistakes;
 mod reader;
+mod removal;
 mod search;
 mod state;
 mod worker;

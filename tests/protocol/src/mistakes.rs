@@ -1,4 +1,4 @@
-//! The protocol with one mistake: the violated property, and the shortest sequence of steps to it.
+//! The protocol with one mistake: a violated property, and the shortest sequence of steps to it.
 
 use crate::search;
 use crate::state::{BASE, Broken, Config, Mistake};

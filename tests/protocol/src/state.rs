@@ -52,6 +52,10 @@ impl Set {
     pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 }
 
 impl FromIterator<u8> for Set {
@@ -79,6 +83,22 @@ impl Total {
     pub(crate) fn plus(mut self, other: Self) -> Self {
         (0..MAX_INODES).for_each(|inode| self.add(inode, other.of(inode)));
         self
+    }
+
+    pub(crate) fn subtract(&mut self, inode: u8, count: u16) {
+        assert!(self.of(inode) >= count, "no more than there is");
+        self.0 -= count << (4 * inode);
+    }
+
+    /// The greater number of each inode.
+    pub(crate) fn maximum(self, other: Self) -> Self {
+        let mut maximum = Self::default();
+        (0..MAX_INODES).for_each(|inode| maximum.add(inode, self.of(inode).max(other.of(inode))));
+        maximum
+    }
+
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == 0
     }
 
     pub(crate) fn clear(&mut self, inode: u8) {
