@@ -27,7 +27,7 @@ use crate::file::place::{self, PlaceError};
 use crate::file::sys::{self, Identity};
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
-use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, WrittenEntry, draw_id};
 use crate::logging::{self, log_line};
 use crate::model::own_metrics::{
     DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
@@ -219,7 +219,7 @@ impl DirectoryStore {
         {
             return Opened { cells: vec![*cells], gate: *gate };
         }
-        let entries: Vec<_> = keys.iter().map(|key| NewEntry { key, value: 0.0, time }).collect();
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
         files.open_new(self, kind, &entries)
     }
 
@@ -445,7 +445,7 @@ impl Files {
             // The entry of a gauge may be in another file of the kind, which is not lost.
             let others = self.writers.iter().filter(|(other, _)| other == kind);
             let kept: HashSet<Vec<u8>> =
-                others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
+                others.flat_map(|(_, it)| it.entries()).map(|entry| entry.key).collect();
             self.gauges.retain(|(other, key), (_, gate)| {
                 other != kind || gate.is_some() || kept.contains(&**key)
             });
@@ -455,8 +455,8 @@ impl Files {
         }
         let count = lost.len() as u64;
         for (kind, writer) in &lost {
-            for (key, value, time) in writer.entries() {
-                self.open_new(store, *kind, &[NewEntry { key: &key, value, time }]);
+            for WrittenEntry { key, value, time, .. } in writer.entries() {
+                self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
             }
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
@@ -557,7 +557,7 @@ impl Files {
             return;
         };
         for UnwrittenCounter { id, key, value } in self.own.unwritten() {
-            let entry = NewEntry { key: &key, value, time: 0.0 };
+            let entry = NewEntry::value(&key, value, 0.0);
             if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last) {
                 self.own.set_written(id, cells.first().copied());
             }

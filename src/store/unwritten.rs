@@ -31,12 +31,12 @@ pub(super) fn files(
     for UnwritableSeries { kind, keys, cells } in unwritable {
         let entries = keys.iter().zip(cells).map(|(key, cells)| {
             let (value, time) = (cells.value.get(), cells.time.get());
-            NewEntry { key, value, time }
+            NewEntry::value(key, value, time)
         });
         kinds.entry(name(*kind)).or_default().extend(entries);
     }
     let counters: Vec<NewEntry<'_>> =
-        counters.iter().map(|(key, value)| NewEntry { key, value: *value, time: 0.0 }).collect();
+        counters.iter().map(|(key, value)| NewEntry::value(key, *value, 0.0)).collect();
     if !counters.is_empty() {
         kinds.entry(name(FileKind::Counter)).or_default().extend(counters);
     }

@@ -2,7 +2,7 @@
 
 use crate::file::archive::{Archive, ArchiveBuilder, ArchiveError};
 use crate::file::key;
-use crate::file::layout::{Entries, Layout, LayoutError};
+use crate::file::layout::{Entries, EntryKind, Layout, LayoutError};
 use crate::file::name::{FileKind, FileName};
 use crate::model::{GaugeMode, LabelSet};
 use crate::multiproc::fast_map::FastMap;
@@ -113,6 +113,7 @@ impl Fold {
             let name = FileName { kind: section.kind, id: &section.id };
             let entries = section.entries.iter();
             let entries = entries.flat_map(|entry| entry.entries(section.kind));
+            let entries = entries.map(|(key, value, time)| (EntryKind::Value, key, value, time));
             builder.section(name, section.ended, entries);
         }
         builder.finish()
@@ -229,14 +230,14 @@ fn earlier(a: f64, b: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::layout::{HEADER_LEN, Header, encode_entry};
+    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
 
     fn body(entries: &[(&str, f64, f64)]) -> Vec<u8> {
         let (mut bytes, mut entry) = (Vec::new(), Vec::new());
         for (name, value, time) in entries {
             let mut text = Vec::new();
             key::encode(&mut text, name, name, std::iter::empty(), "Help.");
-            encode_entry(&mut entry, &text, *value, *time);
+            encode_entry(&mut entry, EntryKind::Value, &text, *value, *time);
             bytes.extend_from_slice(&entry);
         }
         bytes
