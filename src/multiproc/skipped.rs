@@ -74,7 +74,9 @@ impl SkipCause {
                 | LayoutError::UsedTooLarge { .. }
                 | LayoutError::VersionUnknown { .. }
                 | LayoutError::MagicUnknown => SkipReason::Header,
-                LayoutError::LayoutUnknown { .. } => SkipReason::Layout,
+                LayoutError::LayoutUnknown { .. } | LayoutError::PayloadInvalid { .. } => {
+                    SkipReason::Layout
+                }
                 LayoutError::ChecksumMismatch { .. } => SkipReason::Checksum,
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
