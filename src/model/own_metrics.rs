@@ -58,6 +58,7 @@ pub(crate) static FILE_ERRORS: OwnMetric = counter(
         "key",
         "sample",
         "archive",
+        "kind",
     ],
 );
 pub(crate) static BUCKET_CONFLICTS: OwnMetric = counter(

@@ -25,6 +25,7 @@ pub(super) enum SkipReason {
     Key,
     Sample,
     Archive,
+    Kind,
 }
 
 pub(super) const UNKNOWN_NAME: &str = "the name is not that of a series file";
@@ -38,6 +39,8 @@ pub(super) enum SkipCause {
     Entry(LayoutError),
     Key(KeyProblem),
     Archive(ArchiveError),
+    /// Entries of this kind, which a later release has written.
+    UnknownKind(u32),
     /// The archive was replaced during each of many attempts to read it together with the files.
     ArchiveReplaced,
 }
@@ -78,6 +81,7 @@ impl SkipCause {
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
+            SkipCause::UnknownKind(_) => SkipReason::Kind,
         }
     }
 }
@@ -91,6 +95,9 @@ impl fmt::Display for SkipCause {
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
             SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),
             SkipCause::Archive(error) => write!(f, "skipped: {error}"),
+            SkipCause::UnknownKind(kind) => {
+                write!(f, "entries of kind {kind} skipped: a later release has written them")
+            }
             SkipCause::ArchiveReplaced => {
                 f.write_str("replaced during each attempt to read it: totals may be wrong")
             }
@@ -176,6 +183,7 @@ mod tests {
             SkipReason::Key,
             SkipReason::Sample,
             SkipReason::Archive,
+            SkipReason::Kind,
         ];
         let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));
         assert_eq!(values, reasons.map(|reason| format!("{reason:?}").to_lowercase()));

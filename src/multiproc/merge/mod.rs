@@ -17,4 +17,5 @@ pub(super) mod process_labels;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;
+pub(crate) mod units;
 mod value_refs;

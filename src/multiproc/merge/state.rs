@@ -5,6 +5,7 @@ use super::exact_sum::ExactSum;
 use super::gauge::{Contribution, ModeSet};
 use super::plan::PlanCache;
 use super::source::Source;
+use super::units::Units;
 use super::value_refs::Visitor;
 use crate::model::GaugeMode;
 use crate::multiproc::skipped::Skipped;
@@ -42,6 +43,7 @@ pub(crate) struct Merge {
     pub(crate) dir: u32,
     /// The files and archive sections with gauges, in the order in which they were added.
     pub(crate) sources: Vec<Source>,
+    pub(crate) units: Units,
     pub(crate) skipped: Skipped,
 }
 
@@ -77,6 +79,7 @@ impl Merge {
         self.gauges.iter_mut().for_each(Vec::clear);
         self.plans.clear_applied();
         self.sources.clear();
+        self.units.clear();
         self.skipped = Skipped::default();
     }
 

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::companions::ParsedCompanion;
 use super::stats::ArchiveStats;
-use crate::file::archive::{ARCHIVE_NAME, ArchiveError};
+use crate::file::archive::{ARCHIVE_NAME, ArchiveError, companion_entries};
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
 use crate::file::name::FileName;
 use crate::file::place;
@@ -22,6 +23,7 @@ pub(super) struct CachedArchive {
     file: ArchiveFile,
     sources: HashSet<Box<str>>,
     sections: Vec<CachedSection>,
+    companion: ParsedCompanion,
     stats: Option<ArchiveStats>,
     error: Option<ArchiveError>,
 }
@@ -63,7 +65,7 @@ impl CachedArchive {
 
     fn new(file: ArchiveFile) -> CachedArchive {
         let (mut sources, mut sections) = (HashSet::new(), Vec::new());
-        let mut stats = None;
+        let (mut companion, mut stats) = (ParsedCompanion::default(), None);
         let decoded = file.decode().and_then(|archive| {
             sources.extend(archive.sources().map(Box::from));
             for section in archive.sections() {
@@ -72,12 +74,16 @@ impl CachedArchive {
                 let name = section.name.to_string();
                 sections.push(CachedSection { name, ended, body, plan: None });
             }
+            for body in archive.companions() {
+                let added = companion.add(companion_entries(body?));
+                added.map_err(|error| ArchiveError::EntryMalformed { error })?;
+            }
             let (generation, written) = (archive.generation, archive.written);
             stats = Some(ArchiveStats { generation, written, bytes: file.len(), series: 0 });
             Ok(())
         });
         let error = decoded.err();
-        CachedArchive { file, sources, sections, stats, error }
+        CachedArchive { file, sources, sections, companion, stats, error }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -95,6 +101,7 @@ impl CachedArchive {
         if let Some(error) = self.error {
             merge.skipped.add(path, SkipCause::Archive(error));
         }
+        self.companion.apply(merge, path);
         let mut series = 0;
         for section in &mut self.sections {
             let Some(name) = FileName::parse(&section.name) else {
