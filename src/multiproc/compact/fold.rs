@@ -1,5 +1,6 @@
 //! Folds the entries of dead writers into the content of an archive.
 
+use super::companion_fold::CompanionFold;
 use crate::file::archive::{Archive, ArchiveBuilder, ArchiveError};
 use crate::file::key;
 use crate::file::layout::{Entries, EntryKind, Layout, LayoutError};
@@ -27,6 +28,7 @@ pub(super) enum KeptSections {
 pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
+    pub(super) companion: CompanionFold,
 }
 
 struct FoldedSection {
@@ -67,6 +69,10 @@ impl Fold {
             let rule = CombineRule { kind: section.name.kind, is_archived: true };
             // OK because the archive has a checksum of its own.
             let _ = self.sections[at].add(section.entries, rule);
+        }
+        for body in archive.companions() {
+            let added = self.companion.add_section(body?);
+            added.map_err(|error| ArchiveError::EntryMalformed { error })?;
         }
         Ok(kept)
     }
@@ -115,6 +121,9 @@ impl Fold {
             let entries = entries.flat_map(|entry| entry.entries(section.kind));
             let entries = entries.map(|(key, value, time)| (EntryKind::Value, key, value, time));
             builder.section(name, section.ended, entries);
+        }
+        if let Some(body) = self.companion.encode() {
+            builder.companion_section(&body);
         }
         builder.finish()
     }

@@ -8,6 +8,7 @@
 
 mod compaction;
 mod compactor;
+mod companion_fold;
 mod fold;
 mod locked_dir;
 mod pass;
