@@ -39,7 +39,8 @@ pub(crate) fn emit(
             &family.name,
             merge.help(*at).unwrap_or(NO_HELP),
             family.metric_type,
-        );
+        )
+        .with_unit(merge.units.of(&family.name));
         out.family(&head);
         let mut emitter = FamilyEmitter {
             merge,

@@ -6,6 +6,7 @@ use super::gauge::{Contribution, ModeSet};
 use super::plan::{CountEntries, FileCount, PlanCache};
 use super::removal::Removals;
 use super::source::Source;
+use super::units::Units;
 use crate::model::{GaugeMode, MetricType};
 use crate::multiproc::skipped::Skipped;
 
@@ -45,6 +46,7 @@ pub(crate) struct Merge {
     pub(crate) dir: u32,
     /// The files and archive sections with gauges, in the order in which they were added.
     pub(crate) sources: Vec<Source>,
+    pub(crate) units: Units,
     pub(crate) skipped: Skipped,
 }
 
@@ -82,6 +84,7 @@ impl Merge {
         self.removals.restart();
         self.has_removed_gauges = false;
         self.sources.clear();
+        self.units.clear();
         self.skipped = Skipped::default();
     }
 
