@@ -31,7 +31,8 @@
 //! The first recording of a series in a thread allocates and takes a lock; later ones do neither. A signal handler
 //! should use handles that its thread has recorded with before, and not call [`Family::with`] with new label values: if
 //! the signal interrupts the allocator, a first recording can hang, as any allocation in a signal handler can. A handler
-//! can also lose one increment of the thread that it interrupts.
+//! can also lose one increment of the thread that it interrupts. A value that is ignored, such as a negative increment, takes
+//! the lock too, and the first one allocates.
 //!
 //! A signal handler, or an allocator that records, may interrupt this crate itself in the same thread. A recording that
 //! needs the lock is then ignored and counted in `multiprom_ignored_recordings_total`, a handle for new label values

@@ -33,6 +33,7 @@ mod own_directory;
 mod parse;
 mod prometheus;
 mod readme;
+mod recording;
 mod reentrant;
 mod reused_pid;
 mod run_dir;

@@ -17,7 +17,8 @@ use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
 use crate::store::{
-    Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
+    Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
+    recording_ignored,
 };
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -32,6 +33,9 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 
     /// What distinguishes families of this type: the mode of a gauge, the bounds of a histogram.
     type Options: Copy + Send + Sync + 'static;
+
+    /// What a series keeps besides its cells. A forked child continues with it.
+    type State: Default + Send + Sync + 'static;
 
     /// What a series is stored in, at an address that lives as long as the process.
     type Slots: Send + Sync + 'static;
@@ -121,6 +125,7 @@ pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     labels: KeptLabels,
     bound: Bound<M::Slots>,
+    pub(super) state: M::State,
 }
 
 /// The series that a handle records into.
@@ -242,7 +247,7 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        Child { family, labels, bound: Bound::empty() }
+        Child { family, labels, bound: Bound::empty(), state: M::State::default() }
     }
 
     /// Prefetches what a scrape reads first.
@@ -258,6 +263,17 @@ impl<M: Typed> Child<M> {
         if let Some(slots) = self.bound.inherited() {
             M::prefetch(slots);
         }
+    }
+
+    /// Counts a value that this type does not record.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ignore(&self, reason: IgnoredValue, value: f64) {
+        let (metric_type, name) = (M::TYPE, self.family.name());
+        let message = format_args!(
+            "{metric_type} `{name}` ignores the value {value}: {reason}; further ones are counted in `multiprom_ignored_values_total`"
+        );
+        self.family.store.count_ignored_value(reason, &message);
     }
 
     pub(super) fn store(&self) -> Store {
@@ -427,10 +443,38 @@ macro_rules! split_storage {
 
 pub(super) use split_storage;
 
-impl<M: Typed> Collector for FamilyCore<M> {
-    fn collect(&self, out: &mut dyn FamilySink) {
+impl<M: Typed> FamilyCore<M> {
+    fn begin(&self, out: &mut dyn FamilySink) {
         let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
         let unit = unit.map_or("", Unit::as_str);
+        out.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, *metric_type) });
+    }
+}
+
+impl<M: Typed> Child<M> {
+    /// Emits the family with this series only, with the values of this process.
+    pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
+        if let Some(slots) = self.slots_if_bound() {
+            self.family.begin(out);
+            self.collect(slots, &mut Vec::new(), out);
+        }
+    }
+
+    /// Emits the samples of this series. `pairs` is only a buffer.
+    fn collect<'a>(
+        &'a self,
+        slots: &M::Slots,
+        pairs: &mut Vec<(&'a str, &'a str)>,
+        out: &mut dyn FamilySink,
+    ) {
+        let labels = self.labels.labels(pairs);
+        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
+        M::collect(slots, self.family.options, &mut give);
+    }
+}
+
+impl<M: Typed> Collector for FamilyCore<M> {
+    fn collect(&self, out: &mut dyn FamilySink) {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
         for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
@@ -438,15 +482,10 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 continue;
             };
             if !begun {
-                out.family(&FamilyMetadata {
-                    unit,
-                    ..FamilyMetadata::new(name, help, *metric_type)
-                });
+                self.begin(out);
                 begun = true;
             }
-            let labels = child.labels.labels(&mut pairs);
-            let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
-            M::collect(slots, self.options, &mut give);
+            child.collect(slots, &mut pairs, out);
         }
     }
 }

@@ -24,6 +24,8 @@ mod statics;
 mod summary;
 mod timer;
 
+use crate::model::{Collector, FamilySink};
+
 pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::Counter;
 pub use family::Family;
@@ -37,3 +39,31 @@ pub use timer::{Observation, Observe, Timer};
 ///
 /// Sealed: it determines how series of the type are stored, which other crates cannot define.
 pub trait Metric: core::Typed {}
+
+/// Emits the series of a handle, with the value of this process, so that it can be rendered alone or registered in a second
+/// registry.
+///
+/// ```
+/// use multiprom::{Backend, Gauge, Registry};
+///
+/// let in_memory = || Registry::builder().backend(Backend::in_memory()).build();
+/// let jobs = Gauge::builder("jobs", "Jobs.").labels(["queue"]).register(&in_memory()?)?;
+/// let mail = jobs.with(["mail"]);
+/// mail.set(3.0);
+/// jobs.with(["print"]).set(4.0);
+///
+/// let alone = in_memory()?;
+/// alone.register(mail)?;
+/// assert_eq!(
+///     alone.render(None).to_string(),
+///     "# HELP jobs Jobs.\n\
+///      ## TYPE jobs gauge\n\
+///      jobs{queue=\"mail\"} 3\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+impl<M: Metric> Collector for M {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.child().collect_alone(out);
+    }
+}

@@ -1,0 +1,204 @@
+//! Closures, futures, errors and mirrored totals that are recorded, and values that are ignored.
+
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::process::Output;
+use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Timer};
+
+use crate::support::{TestDir, assert_success, example};
+
+fn in_memory() -> Registry {
+    Registry::builder().backend(Backend::in_memory()).build().unwrap()
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A future that is ready when it is polled for the second time.
+fn ready_later(mut is_ready: bool) -> impl Future<Output = u32> {
+    std::future::poll_fn(move |_| {
+        if std::mem::replace(&mut is_ready, true) { Poll::Ready(42) } else { Poll::Pending }
+    })
+}
+
+fn assert_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[test]
+fn a_future_is_timed_from_its_first_poll_until_it_completes_or_is_dropped() {
+    let registry = in_memory();
+    let histogram = Histogram::builder("histogram", "").register(&registry).unwrap();
+    let summary = Summary::builder("summary", "").register(&registry).unwrap();
+    let gauge = Gauge::builder("gauge", "").register(&registry).unwrap();
+    {
+        let mut timed = pin!(assert_send(histogram.time_future(ready_later(false))));
+        assert_eq!(poll(timed.as_mut()), Poll::Pending);
+        assert_eq!(histogram.get_count(), 0);
+        assert_eq!(poll(timed.as_mut()), Poll::Ready(42));
+        assert_eq!(histogram.get_count(), 1);
+    }
+    assert_eq!(histogram.get_count(), 1);
+    {
+        let mut dropped = pin!(summary.time_future(pending::<()>()));
+        assert!(poll(dropped.as_mut()).is_pending());
+        assert_eq!(summary.get_count(), 0);
+        let mut dropped = pin!(gauge.time_future(pending::<()>()));
+        assert!(poll(dropped.as_mut()).is_pending());
+        assert_eq!(gauge.get().to_bits(), 0);
+    }
+    assert_eq!(summary.get_count(), 1);
+    assert!(gauge.get() > 0.0);
+    drop(histogram.time_future(pending::<()>()));
+    assert_eq!(histogram.get_count(), 1, "a future that was never polled took no time");
+}
+
+#[test]
+fn a_future_is_in_progress_until_it_completes_panics_or_is_dropped() {
+    let registry = in_memory();
+    let busy = Gauge::builder("busy", "").mode(GaugeMode::LiveSum).register(&registry).unwrap();
+    let never_polled = busy.track_inprogress_future(pending::<()>());
+    assert_eq!(busy.get().to_bits(), 0);
+    {
+        let mut completes = pin!(assert_send(busy.track_inprogress_future(ready_later(false))));
+        let mut dropped = pin!(busy.track_inprogress_future(pending::<()>()));
+        assert!(poll(completes.as_mut()).is_pending());
+        assert!(poll(dropped.as_mut()).is_pending());
+        assert_eq!(busy.get(), 2.0);
+        assert!(poll(completes.as_mut()).is_ready());
+        assert_eq!(busy.get(), 1.0);
+    }
+    drop(never_polled);
+    let mut panics = pin!(busy.track_inprogress_future(async { panic!("the future panics") }));
+    catch_unwind(AssertUnwindSafe(|| poll(panics.as_mut()))).unwrap_err();
+    assert_eq!(busy.get().to_bits(), 0);
+}
+
+#[test]
+fn closures_are_timed_and_panics_counted_also_when_they_panic() {
+    let registry = in_memory();
+    let histogram = Histogram::builder("histogram", "").register(&registry).unwrap();
+    let summary = Summary::builder("summary", "").register(&registry).unwrap();
+    let gauge = Gauge::builder("gauge", "").register(&registry).unwrap();
+    let panics = Counter::builder("panics", "").register(&registry).unwrap();
+    let work = || -> u32 { panic!("the work panics") };
+    for result in [
+        catch_unwind(AssertUnwindSafe(|| histogram.time(work))),
+        catch_unwind(AssertUnwindSafe(|| summary.time(work))),
+        catch_unwind(AssertUnwindSafe(|| gauge.time(work))),
+        catch_unwind(AssertUnwindSafe(|| panics.count_panics(work))),
+    ] {
+        result.unwrap_err();
+    }
+    assert_eq!((histogram.get_count(), summary.get_count(), panics.get()), (1, 1, 1.0));
+    assert!(gauge.get() > 0.0);
+    // Calls can be nested.
+    assert_eq!(histogram.time(|| histogram.time(|| panics.count_panics(|| 7))), 7);
+    assert_eq!((histogram.get_count(), panics.get()), (3, 1.0));
+    let start = Instant::now();
+    summary.time(|| thread::park_timeout(Duration::from_millis(5)));
+    assert!(summary.get_sum() <= start.elapsed().as_secs_f64() + gauge.get() + 1.0);
+}
+
+#[test]
+fn errors_are_counted_by_predicate_and_returned() {
+    let registry = in_memory();
+    let errors = Counter::builder("errors", "").register(&registry).unwrap();
+    assert_eq!(errors.count_errors(|| Err::<(), _>("a")), Err("a"));
+    assert_eq!(errors.count_errors(|| Ok::<_, ()>(1)), Ok(1));
+    for error in ["a", "b"] {
+        let result = errors.count_errors_if(|| Err::<(), _>(error), |error| *error == "b");
+        assert_eq!(result, Err(error));
+    }
+    let is_counted = |(): &()| panic!("called for a success");
+    assert_eq!(errors.count_errors_if(|| Ok::<_, ()>(2), is_counted), Ok(2));
+    assert_eq!(errors.get(), 2.0);
+}
+
+#[test]
+fn a_timer_records_into_a_function_once() {
+    let mut calls = Vec::new();
+    drop(Timer::start(|elapsed| calls.push(elapsed)));
+    let elapsed = Timer::start(|elapsed| calls.push(elapsed)).stop();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[1], elapsed);
+    Timer::start(|_| panic!("a discarded timer records")).discard();
+}
+
+#[test]
+fn a_counter_mirrors_a_total_exactly_from_many_threads() {
+    const THREADS: usize = 4;
+    const STEPS: usize = 10_000;
+    let registry = in_memory();
+    let counter = Counter::builder("mirrored", "").register(&registry).unwrap();
+    let barrier = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                (0..=STEPS).for_each(|total| counter.set_at_least(total as f64));
+            });
+        }
+    });
+    assert_eq!(counter.get(), STEPS as f64);
+    counter.set_at_least(1.0);
+    counter.set_at_least(f64::NAN);
+    assert_eq!(counter.get(), STEPS as f64);
+}
+
+fn run(scenario: &str, dir: Option<&TestDir>) -> (String, Output) {
+    let mut command = example("test-values");
+    if let Some(dir) = dir {
+        command.env("PROMETHEUS_MULTIPROC_DIR", dir.path());
+    }
+    let output = command.arg(scenario).output().unwrap();
+    assert_success(&command, &output);
+    (String::from_utf8(output.stdout.clone()).unwrap(), output)
+}
+
+#[test]
+fn a_mirrored_total_that_a_forked_child_copies_is_counted_once() {
+    let (text, _) = run("mirrored", None);
+    assert_eq!(text, "child has 105\nparent has 101\nend: jobs_total 101\n");
+    let dir = TestDir::new("mirrored");
+    let (text, _) = run("mirrored", Some(&dir));
+    assert_eq!(text, "child has 5\nparent has 101\nend: jobs_total 106\n");
+}
+
+#[test]
+fn ignored_values_are_counted_by_reason_and_logged_once() {
+    let ignored = |who: &str, text: &str| -> Vec<String> {
+        let prefix = format!("{who}: multiprom_ignored_values_total");
+        text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+    };
+    let parent = ["{reason=\"negative\"} 3", "{reason=\"not_finite\"} 3", "{reason=\"nan\"} 2"];
+    let with_child = ["{reason=\"negative\"} 4", parent[1], parent[2]];
+    let dir = TestDir::new("ignored");
+    for dir in [None, Some(&dir)] {
+        let (text, output) = run("ignored", dir);
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort_unstable();
+            lines
+        };
+        let expected = |lines: [&str; 3]| sorted(lines.map(str::to_owned).to_vec());
+        assert_eq!(sorted(ignored("parent", &text)), expected(parent), "{text}");
+        // In memory, a child continues with a copy of its parent's counts.
+        assert_eq!(sorted(ignored("child", &text)), expected(with_child), "{text}");
+        let end = if dir.is_some() { with_child } else { parent };
+        assert_eq!(sorted(ignored("end", &text)), expected(end), "{text}");
+        assert!(text.contains("end: jobs_total 1\n"), "{text}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let logged = stderr.lines().filter(|line| line.contains("multiprom_ignored_values_total"));
+        assert_eq!(logged.count(), 3, "{stderr}");
+        let line = "counter `jobs` ignores the value -1: the increment is negative, and a counter never decreases; \
+                    further ones are counted in `multiprom_ignored_values_total`";
+        assert!(stderr.contains(line), "{stderr}");
+    }
+}
