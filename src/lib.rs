@@ -63,6 +63,7 @@ mod model;
 mod multiproc;
 pub mod parse;
 mod prefetch;
+mod process;
 mod registry;
 mod store;
 
@@ -91,6 +92,7 @@ pub use multiproc::{
     FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
     inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
 };
+pub use process::ProcessCollector;
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };

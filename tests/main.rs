@@ -31,6 +31,7 @@ mod model;
 mod other_uid;
 mod own_directory;
 mod parse;
+mod process_metrics;
 mod prometheus;
 mod readme;
 mod recording;
