@@ -134,7 +134,9 @@ impl ProcessCollector {
             // The directory of descriptors was open when its own process listed it.
             let is_own = match self.pid {
                 Pid::Current => true,
-                Pid::Fixed(pid) => pid == std::process::id() && self.procfs == *"/proc",
+                Pid::Fixed(pid) => {
+                    pid == std::process::id() && self.procfs.as_path() == Path::new("/proc")
+                }
             };
             let count = count.saturating_sub(usize::from(is_own));
             out.gauge("open_fds", "Number of open file descriptors.", count as f64);

@@ -191,7 +191,7 @@ impl Gauge {
 }
 
 impl Observe for Gauge {
-    fn observe(self, elapsed: Duration) {
+    fn observe_elapsed(self, elapsed: Duration) {
         self.set(elapsed.as_secs_f64());
     }
 }

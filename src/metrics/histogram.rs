@@ -40,9 +40,16 @@ impl Histogram {
     pub fn observe(&self, value: impl Observation) {
         let value = value.value();
         if value.is_nan() {
-            return self.0.ignore(IgnoredValue::Nan, value);
+            self.ignore_nan();
+        } else {
+            self.0.record(value);
         }
-        self.0.record(value);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ignore_nan(self) {
+        self.0.ignore(IgnoredValue::Nan, f64::NAN);
     }
 
     /// Starts a timer that observes the elapsed seconds when it stops.
@@ -123,7 +130,7 @@ impl Histogram {
 }
 
 impl Observe for Histogram {
-    fn observe(self, elapsed: Duration) {
+    fn observe_elapsed(self, elapsed: Duration) {
         Histogram::observe(&self, elapsed);
     }
 }

@@ -32,9 +32,16 @@ impl Summary {
     pub fn observe(&self, value: impl Observation) {
         let value = value.value();
         if value.is_nan() {
-            return self.0.ignore(IgnoredValue::Nan, value);
+            self.ignore_nan();
+        } else {
+            self.0.record(value);
         }
-        self.0.record(value);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ignore_nan(self) {
+        self.0.ignore(IgnoredValue::Nan, f64::NAN);
     }
 
     /// Starts a timer that observes the elapsed seconds when it stops.
@@ -90,7 +97,7 @@ impl Summary {
 }
 
 impl Observe for Summary {
-    fn observe(self, elapsed: Duration) {
+    fn observe_elapsed(self, elapsed: Duration) {
         Summary::observe(&self, elapsed);
     }
 }

@@ -26,13 +26,28 @@ impl Observation for Duration {
 
 /// What a [`Timer`] records into: a [`Histogram`](super::Histogram), a [`Summary`](super::Summary), a
 /// [`Gauge`](super::Gauge), or a function of the elapsed time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use multiprom::{Observe, Static, Summary};
+///
+/// static WAITS: Static<Summary> = Summary::declare("wait_seconds", "Waits.");
+///
+/// fn wait(target: impl Observe) {
+///     target.observe_elapsed(Duration::from_millis(500));
+/// }
+/// wait(*WAITS);
+/// wait(|elapsed| WAITS.observe(elapsed));
+/// assert_eq!(WAITS.get_sum(), 1.0);
+/// ```
 pub trait Observe {
     /// Records the elapsed time; a metric records it in seconds.
-    fn observe(self, elapsed: Duration);
+    fn observe_elapsed(self, elapsed: Duration);
 }
 
 impl<F: FnOnce(Duration)> Observe for F {
-    fn observe(self, elapsed: Duration) {
+    fn observe_elapsed(self, elapsed: Duration) {
         self(elapsed);
     }
 }
@@ -77,7 +92,7 @@ impl<H: Observe> Timer<H> {
     pub fn stop(mut self) -> Duration {
         let elapsed = self.start.elapsed();
         if let Some(target) = self.target.take() {
-            target.observe(elapsed);
+            target.observe_elapsed(elapsed);
         }
         elapsed
     }
@@ -91,7 +106,7 @@ impl<H: Observe> Timer<H> {
 impl<H: Observe> Drop for Timer<H> {
     fn drop(&mut self) {
         if let Some(target) = self.target.take() {
-            target.observe(self.start.elapsed());
+            target.observe_elapsed(self.start.elapsed());
         }
     }
 }
