@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Timer};
+use multiprom::{
+    Backend, Collector, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Timer,
+};
 
 use crate::support::{TestDir, assert_success, example};
 
@@ -151,6 +153,38 @@ fn a_counter_mirrors_a_total_exactly_from_many_threads() {
     counter.set_at_least(1.0);
     counter.set_at_least(f64::NAN);
     assert_eq!(counter.get(), STEPS as f64);
+}
+
+fn alone(collector: impl Collector + 'static) -> String {
+    let registry = in_memory();
+    registry.register(collector).unwrap();
+    registry.render(None).to_string()
+}
+
+#[test]
+fn a_handle_or_family_is_rendered_alone_with_the_values_of_its_process() {
+    let dir = TestDir::new("alone");
+    for backend in [Backend::in_memory(), Backend::directory(dir.path()).unwrap()] {
+        let registry = Registry::builder().const_label("zone", "eu").backend(backend);
+        let registry = registry.build().unwrap();
+        let sizes = Histogram::builder("sizes", "Sizes.").buckets([1.0, 2.0]).labels(["kind"]);
+        let sizes = sizes.register(&registry).unwrap();
+        let (a, b) = (sizes.with(["a"]), sizes.with(["b"]));
+        assert_eq!((alone(sizes), alone(a)), (String::new(), String::new()));
+        assert_eq!(a.get_buckets(), [(1.0, 0), (2.0, 0), (f64::INFINITY, 0)]);
+        [0.5, 1.0, 1.5, 3.0].into_iter().for_each(|size| a.observe(size));
+        b.observe(4.0);
+        assert_eq!(a.get_buckets(), [(1.0, 2), (2.0, 3), (f64::INFINITY, 4)]);
+        let head = "# HELP sizes Sizes.\n# TYPE sizes histogram\n";
+        let text_of_a = "sizes_bucket{kind=\"a\",zone=\"eu\",le=\"1.0\"} 2\n\
+                         sizes_bucket{kind=\"a\",zone=\"eu\",le=\"2.0\"} 3\n\
+                         sizes_bucket{kind=\"a\",zone=\"eu\",le=\"+Inf\"} 4\n\
+                         sizes_sum{kind=\"a\",zone=\"eu\"} 6\n\
+                         sizes_count{kind=\"a\",zone=\"eu\"} 4\n";
+        assert_eq!(alone(a), [head, text_of_a].concat());
+        assert_eq!(alone(sizes), registry.render(None).to_string());
+        assert!(alone(sizes).starts_with(&[head, text_of_a].concat()));
+    }
 }
 
 fn run(scenario: &str, dir: Option<&TestDir>) -> (String, Output) {
