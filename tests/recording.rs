@@ -172,7 +172,9 @@ fn a_handle_or_family_is_rendered_alone_with_the_values_of_its_process() {
         let (a, b) = (sizes.with(["a"]), sizes.with(["b"]));
         assert_eq!((alone(sizes), alone(a)), (String::new(), String::new()));
         assert_eq!(a.get_buckets(), [(1.0, 0), (2.0, 0), (f64::INFINITY, 0)]);
-        [0.5, 1.0, 1.5, 3.0].into_iter().for_each(|size| a.observe(size));
+        for size in [0.5, 1.0, 1.5, 3.0] {
+            a.observe(size);
+        }
         b.observe(4.0);
         assert_eq!(a.get_buckets(), [(1.0, 2), (2.0, 3), (f64::INFINITY, 4)]);
         let head = "# HELP sizes Sizes.\n# TYPE sizes histogram\n";
