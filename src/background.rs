@@ -20,7 +20,7 @@ mod system {
     pub(super) use crate::file::process::instance_id;
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
-    pub(crate) use crate::file::sys::set_backlog;
+    pub(crate) use crate::file::sys::{bind_all_interfaces, set_backlog};
 
     /// A guard during which this process does not fork, as far as forks can be delayed.
     pub(crate) struct NoForks {
@@ -85,13 +85,20 @@ mod system {
         Ok(())
     }
 
+    /// Uses the default of the system for IPv4.
+    #[cfg(feature = "exporter")]
+    pub(crate) fn bind_all_interfaces(port: u16) -> std::io::Result<std::os::fd::OwnedFd> {
+        let address = (std::net::Ipv6Addr::UNSPECIFIED, port);
+        std::net::TcpListener::bind(address).map(Into::into)
+    }
+
     pub(super) fn watch_forks() {}
 }
 
-#[cfg(feature = "exporter")]
-pub(crate) use system::set_backlog;
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
+#[cfg(feature = "exporter")]
+pub(crate) use system::{bind_all_interfaces, set_backlog};
 
 /// Identifies a process, also if a child has the same pid in another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

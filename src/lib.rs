@@ -16,15 +16,103 @@
 //! HITS.inc();
 //! LATENCY.with(["/"]).observe(0.2);
 //!
-//! let page = multiprom::default_registry().render(None).to_string();
-//! assert!(page.starts_with(
+//! let page = multiprom::render(None).to_string();
+//! assert!(page.contains(
 //!     "# HELP hits_total Page hits.\n\
 //!      ## TYPE hits_total counter\n\
 //!      hits_total 1\n"
 //! ));
 //! ```
 //!
-//! Recording never fails, blocks or panics. Registration and construction return errors.
+//! # Types
+//!
+//! | type | purpose |
+//! |---|---|
+//! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
+//! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
+//! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
+//! | [`MetricBuilder`](metrics::MetricBuilder), [`FamilyBuilder`](metrics::FamilyBuilder) | create metrics at run time, in a [`Registry`] |
+//! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
+//! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
+//! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
+//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
+//! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
+//! | [`GaugeMode`] | how the values of a gauge from several processes become one |
+//! | [`Error`], [`ErrorKind`] | what construction and registration return |
+//!
+//! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
+//! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
+//! formats, [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
+//!
+//! # In memory and in a directory
+//!
+//! | | in memory | in a directory |
+//! |---|---|---|
+//! | chosen by | default, or [`Backend::in_memory`] | `PROMETHEUS_MULTIPROC_DIR`, or [`Backend::directory`] |
+//! | values | of one process | of all processes, each in files of its own |
+//! | after the process | lost | kept; live gauges disappear |
+//! | a forked child | continues with the inherited values | starts from zero |
+//! | [`render`] | this process | the merge, and the collectors of this process |
+//! | a handle's `get` | this process | this process |
+//!
+//! The backend of the default registry, which statics use, is chosen once: by [`set_default_backend`] before its first
+//! use, else by the environment. The directory must exist before series are written; `multiprom run` creates one. It
+//! may be on tmpfs, ext4, xfs, btrfs or overlayfs.
+//!
+//! # Recording
+//!
+//! Recording returns nothing, cannot fail and does not panic. Registration and construction return errors.
+//!
+//! Recording to a series that this thread has used before takes no lock, allocates nothing and makes no system call.
+//! The first use of a series may create a file and wait for a fork that is in progress, for two seconds at most.
+//! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock; and while series cannot be
+//! written to a file, because the disk is full for example, one of their recordings a second retries it.
+//!
+//! # Threads and processes
+//!
+//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
+//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//!
+//! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
+//! does not hang. A child that shares the memory of its parent (`vfork`) must not record.
+//!
+//! # Limits
+//!
+//! | what | limit |
+//! |---|---|
+//! | name, help text and labels of a sample in a file | 64 KiB as JSON; a longer one stays in memory and is counted in `multiprom_dropped_series_total` |
+//! | labels of a sample | 128, `le` and `quantile` included; registration returns an error for more |
+//! | buckets of a histogram | 1,000 |
+//! | a series file | 256 MiB; then another file is created |
+//! | memory of a counter | 320 bytes, and 64 bytes for each further thread that records |
+//! | disk or tmpfs | 16 KiB for each metric type and gauge mode of a process at least; a sample takes the length of its key and 24 bytes |
+//! | an integer in a counter | exact below 2<sup>53</sup>: values are `f64` |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | none | recording, registries, collectors, compaction, the text formats and their parsers |
+//! | `exporter` | `http`: an exporter on threads of its own, with gzip |
+//! | `zstd` | zstd responses, by the C library; includes `exporter` |
+//! | `protobuf` | the protobuf format |
+//! | `log`, `tracing` | log lines go to these crates |
+//! | `cli` | the command `multiprom` |
+//!
+//! # Platforms
+//!
+//! Multiprocess directories need Linux 4.14 or later. On other systems the crate compiles and all metrics stay in memory:
+//! a set `PROMETHEUS_MULTIPROC_DIR` is logged once, [`Backend::directory`] returns an error of kind
+//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http` needs Unix.
+//!
+//! # Where to go next
+//!
+//! - [`Static`] and [`MetricBuilder`](metrics::MetricBuilder): the two ways to create metrics.
+//! - `examples/tour.rs`: most of the API in one program.
+//! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
+//!   `metrics`.
+//! - `docs/testing.md`: how to test a program that uses this crate.
+//! - `docs/design.md`: file format, rules of the merge, and what is assumed about kernel and file system.
 //!
 //! # Signal handlers and allocators
 //!
@@ -57,7 +145,7 @@ mod fork_safe;
 pub mod fuzzing;
 mod logging;
 mod merged;
-mod metrics;
+pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
@@ -66,33 +154,101 @@ mod prefetch;
 mod process;
 mod registry;
 mod store;
+#[cfg(test)]
+mod test_dir;
 
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
 
+/// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
+///
+/// A program implements [`Collector`] for values that are computed at each scrape, and
+/// [`FamilySink`] for a filter or an output format of its own.
+pub mod collector {
+    pub use crate::model::{
+        BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
+        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
+        NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+    };
+    #[cfg(target_os = "linux")]
+    pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
+}
+
+/// Compaction: merges the files of ended processes of a directory into one archive.
+#[cfg(target_os = "linux")]
+pub mod compact {
+    pub use crate::multiproc::{
+        CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, clear_directory,
+    };
+}
+
+/// Inspection: what is in the files of a directory, and which of their processes live.
+#[cfg(target_os = "linux")]
+pub mod inspect {
+    pub use crate::multiproc::{
+        ArchiveInfo, FileInfo, FileLayout, Liveness, inspect_archive, inspect_file, list_files,
+    };
+}
+
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
-    AnyStatic, Counter, Declared, Family, FamilyBuilder, Gauge, Histogram, InProgress, Metric,
-    MetricBuilder, Observation, Observe, Static, Summary, Timer, buckets, labels, register_statics,
+    Counter, Family, Gauge, Histogram, Static, Summary, buckets, labels, register_statics,
 };
-pub use model::{
-    BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-    Gatherer, GaugeMode, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType,
-    NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, Unit,
-    UnknownGaugeMode, WithUnit,
-};
+pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]
-pub use multiproc::{
-    ArchiveInfo, CompactFiles, Compaction, Compactor, CompactorBuilder, CompactorThread, FileInfo,
-    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, clear_directory,
-    inspect_archive, inspect_file, list_files, mark_dead_processes, mark_process_dead,
-};
+pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dead};
 pub use process::ProcessCollector;
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };
+
+/// Compiles and runs the examples of the pages in `docs`.
+#[cfg(all(doctest, target_os = "linux"))]
+mod pages {
+    #[doc = include_str!("../docs/coming-from.md")]
+    mod coming_from {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+
+    /// Declarations that do not compile: a malformed name, a label that the type sets, and unsorted bounds.
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Counter, Static};
+    /// static HITS: Static<Counter> = Counter::declare("page hits", "Page hits.");
+    /// fn main() {
+    ///     HITS.inc();
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Family, Histogram, Static};
+    /// static SIZES: Static<Family<Histogram>> = Histogram::declare("sizes", "Sizes.").labels(["le"]);
+    /// fn main() {
+    ///     SIZES.with(["1"]).observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::{Histogram, Static};
+    /// static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&[2.0, 1.0]);
+    /// fn main() {
+    ///     SIZES.observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// A wrong number of label values:
+    ///
+    /// ```compile_fail,E0277
+    /// use multiprom::{Counter, Family, Static};
+    /// static HITS: Static<Family<Counter>> = Counter::declare("hits", "Page hits.").labels(["page"]);
+    /// fn main() {
+    ///     HITS.with(("a", "b")).inc();
+    /// }
+    /// ```
+    mod do_not_compile {}
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use multiprom::Compactor;
+use multiprom::compact::Compactor;
 
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};

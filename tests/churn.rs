@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiprom::Compactor;
+use multiprom::compact::Compactor;
 
 use crate::support::http::{get, sum_of};
 use crate::support::process::{PATIENCE, Running, can_unshare_pids, unshare_pids};

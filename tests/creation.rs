@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprom::{Liveness, list_files};
+use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::mount::{self, is_root, succeeds};
 use crate::support::process::{PATIENCE, Running, processes_with_argument};
@@ -199,7 +199,7 @@ fn watch_one(dir: &Path, command: &mut Command, seen: &mut Seen) {
     worker.wait();
     let dirs: Vec<PathBuf> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let states = || -> Vec<multiprom::FileInfo> {
+    let states = || -> Vec<multiprom::inspect::FileInfo> {
         dirs.iter().flat_map(|path| list_files(path).unwrap()).collect()
     };
     wait_for("death of all files", PATIENCE, || {

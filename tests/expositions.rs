@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use multiprom::collector::{
+    Exemplar, FamilyMetadata, Gatherer as _, HistogramPoint, MetricType, Sample, SampleKind,
+};
 use multiprom::exposition::{
     Escaping, Exposition, Format, Negotiated, OpenMetricsEncoder, TextEncoder,
 };
-use multiprom::{
-    Exemplar, FamilyMetadata, FamilySink, Gatherer as _, HistogramPoint, MetricType, Registry,
-    Sample, SampleKind,
-};
+use multiprom::{FamilySink, Registry};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -205,7 +205,7 @@ struct UnusualNumbers;
 const NUMBERS: [f64; 9] =
     [f64::NAN, -1.5, -0.0, 0.0, 0.5, 2.0, 1e300, f64::INFINITY, f64::NEG_INFINITY];
 
-impl multiprom::Gatherer for UnusualNumbers {
+impl multiprom::collector::Gatherer for UnusualNumbers {
     fn gather(&self, out: &mut dyn FamilySink) {
         let long = "x".repeat(127);
         let (fitting, too_long) = ([("t", &*long)], [("to", &*long)]);
@@ -284,7 +284,7 @@ struct Shape {
 #[derive(Debug)]
 struct Shapes(Vec<Shape>);
 
-impl multiprom::Gatherer for Shapes {
+impl multiprom::collector::Gatherer for Shapes {
     fn gather(&self, out: &mut dyn FamilySink) {
         for shape in &self.0 {
             let mut family = if shape.is_counter {

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use multiprom::{Liveness, MetricType, list_files};
+use multiprom::collector::MetricType;
+use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::mount;
 use crate::support::process::Running;

@@ -9,7 +9,8 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use multiprom::{FileInfo, Liveness, MultiProcessCollector, list_files};
+use multiprom::MultiProcessCollector;
+use multiprom::inspect::{FileInfo, Liveness, list_files};
 
 use crate::support::process::{is_alive, processes_with_argument, signal};
 use crate::support::samples::{own_samples, samples_of};

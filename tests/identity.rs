@@ -6,10 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use multiprom::{
-    Backend, Compactor, DirectoryOptions, ErrorKind, GaugeMode, Liveness, inspect_archive,
-    list_files,
-};
+use multiprom::compact::Compactor;
+use multiprom::inspect::{Liveness, inspect_archive, list_files};
+use multiprom::{Backend, DirectoryOptions, ErrorKind, GaugeMode};
 
 use crate::support::process::{PATIENCE, in_pid_namespace};
 use crate::support::survivor::{ControlledWorker, merged, sum, sum_of_all_files, survivor, value};

@@ -10,9 +10,9 @@ use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use multiprom::{
-    FileLayout, Liveness, MultiProcessCollector, MultiProcessCollectorBuilder, list_files,
-};
+use multiprom::MultiProcessCollector;
+use multiprom::collector::MultiProcessCollectorBuilder;
+use multiprom::inspect::{FileLayout, Liveness, list_files};
 
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::MmapRaw;
-use multiprom::{GaugeMode, Liveness, list_files};
+use multiprom::GaugeMode;
+use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::mount::{Mount, is_root};
 use crate::support::process::{NOBODY, PATIENCE, Running, in_pid_namespace, is_alive, run, signal};
@@ -219,7 +220,7 @@ fn a_host_that_closed_all_descriptors_is_alive_where_the_mapping_keeps_the_lock(
     let tmpfs = Mount::tmpfs("size=16m");
     dirs.extend(tmpfs.iter().map(|mount| mount.directory("app")));
     let disk = TestDir::new("lose");
-    if multiprom::Compactor::is_liveness_unreliable(disk.path()) {
+    if multiprom::compact::Compactor::is_liveness_unreliable(disk.path()) {
         skip("the temporary directory is on overlayfs, where such a host looks dead");
     } else {
         dirs.push(disk.path().to_owned());

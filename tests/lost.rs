@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use multiprom::{Liveness, list_files};
+use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::TestDir;
 use crate::support::mount;
@@ -50,7 +50,7 @@ fn assert_merged(merged: &str, count: u32, gauge: u32, recent: f64, per_process:
 #[track_caller]
 fn assert_files(dir: &Path, count: usize) {
     let files = list_files(dir).unwrap();
-    let is_well = |file: &multiprom::FileInfo| {
+    let is_well = |file: &multiprom::inspect::FileInfo| {
         file.error.is_none()
             && file.liveness == Liveness::Alive
             && file.path.metadata().unwrap().nlink() == 1

@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod alerts;
+mod api;
 mod background;
 mod churn;
 mod command;
@@ -43,6 +44,7 @@ mod serve;
 mod sites;
 mod slow_clients;
 mod space;
+mod statics;
 mod streaming;
 mod supervisors;
 mod support;

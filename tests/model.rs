@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use multiprom::{
-    Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary, list_files,
-};
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 use proptest::prelude::*;
 
 use crate::support::TestDir;

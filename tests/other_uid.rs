@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use multiprom::{GaugeMode, Liveness, list_files};
+use multiprom::GaugeMode;
+use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::{is_root, succeeds};

@@ -155,3 +155,19 @@ fn registering_statics_reports_a_directory_that_is_missing_or_not_writable() {
     let text = error(mount.path());
     assert!(text.contains("Read-only file system"), "{text}");
 }
+
+#[test]
+fn a_name_is_registered_once_in_a_registry_and_those_in_it() {
+    let (application, library) = (in_memory(), in_memory());
+    let calls = || Counter::builder("calls", "Calls.");
+    calls().register(&library).unwrap();
+    application.register(library.clone()).unwrap();
+    let error = calls().register(&application).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyRegistered);
+    let other = in_memory();
+    calls().register(&other).unwrap();
+    assert_eq!(application.register(other).unwrap_err().kind(), ErrorKind::AlreadyRegistered);
+    // The same registry again.
+    assert_eq!(application.register(library).unwrap_err().kind(), ErrorKind::AlreadyRegistered);
+    assert_eq!(samples(&application), ["calls_total 0"]);
+}

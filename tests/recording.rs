@@ -9,9 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiprom::{
-    Backend, Collector, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Timer,
-};
+use multiprom::metrics::Timer;
+use multiprom::{Backend, Collector, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 use crate::support::{TestDir, assert_success, example};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use multiprom::{Backend, Counter, DirectoryOptions, Family, Registry, list_files};
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, DirectoryOptions, Family, Registry};
 
 use crate::support::survivor::{log_lines, merged, printed, sum, value};
 use crate::support::{TestDir, assert_success, example};

@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use multiprom::{MetricType, list_files};
+use multiprom::collector::MetricType;
+use multiprom::inspect::list_files;
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::survivor::{ControlledWorker, log_lines, merged, value};

@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use multiprom::{
-    Backend, Compactor, Counter, ErrorKind, MultiProcessCollector, Registry, list_files,
-};
+use multiprom::compact::Compactor;
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, ErrorKind, MultiProcessCollector, Registry};
 
 use crate::support::http::sum_of;
 use crate::support::mount::{self, MIB, Mount, is_root};
@@ -235,10 +235,15 @@ fn an_unwritable_directory_is_logged_in_one_line() {
     }
     let dir = TestDir::new("unwritable");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let output = run(survivor("fill", dir.path()).arg("10").uid(NOBODY).gid(NOBODY));
+    let variable = ("PROMETHEUS_MULTIPROC_DIR", dir.path());
+    let mut command = example("quickstart");
+    let output = run(command.env(variable.0, variable.1).uid(NOBODY).gid(NOBODY));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let lines = log_lines(&output);
     assert!(lines.len() == 1 && lines[0].contains("Permission denied"), "{lines:#?}");
+    // The page has the series all the same.
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(page.contains("\nhits_total 1\n"), "{page}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use multiprom::FamilySink;
+use multiprom::collector::Gatherer;
 use multiprom::exposition::{Exposition, Format};
 use multiprom::http::Exporter;
-use multiprom::{FamilySink, Gatherer};
 
 use crate::support::http::{Connection, Response, get};
 use crate::support::process::Running;
@@ -18,6 +19,8 @@ const HUGE: usize = 20_000;
 /// Longer bodies are sent in chunks.
 const MAX_WHOLE_LEN: usize = 320 * 1024;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Limit for a test that would otherwise hang.
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Gathers many samples under a lock, as a collector may.
 #[derive(Clone, Default)]
@@ -144,7 +147,7 @@ fn a_client_that_does_not_read_blocks_no_other_and_gets_the_whole_body_later() {
     slow.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     samples.wait_for_scrape();
     let quick = open(&exporter).request("GET", "/metrics", "");
-    let late = slow.answer(false).unwrap();
+    let late = slow.response(false).unwrap();
     let whole = Exposition::encode(&samples, Format::Text).body;
     assert!(quick.bytes == whole);
     assert!(late.bytes == whole);
@@ -152,17 +155,22 @@ fn a_client_that_does_not_read_blocks_no_other_and_gets_the_whole_body_later() {
 
 #[test]
 fn clients_that_disconnect_during_the_body_do_not_block_the_exporter() {
-    let samples = Samples::new(HUGE);
-    let exporter = samples.start();
-    for _ in 0..20 {
-        let mut leaving = open(&exporter);
-        leaving.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-        assert_eq!(leaving.answer(true).unwrap().status, 200);
-        leaving.chunk(&mut Vec::new()).unwrap();
-    }
-    samples.0.count.store(1, Ordering::Relaxed);
-    assert_eq!(open(&exporter).request("GET", "/metrics", "").status, 200);
-    exporter.stop();
+    // In a thread, as an exporter that is blocked also blocks its `stop` and `drop`.
+    let scenario = std::thread::spawn(|| {
+        let samples = Samples::new(HUGE);
+        let exporter = samples.start();
+        for _ in 0..20 {
+            let mut leaving = open(&exporter);
+            leaving.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            assert_eq!(leaving.response(true).unwrap().status, 200);
+            leaving.chunk(&mut Vec::new()).unwrap();
+        }
+        samples.0.count.store(1, Ordering::Relaxed);
+        assert_eq!(open(&exporter).request("GET", "/metrics", "").status, 200);
+        exporter.stop();
+    });
+    wait_for("end of the exporter", SCENARIO_TIMEOUT, || scenario.is_finished().then_some(()));
+    scenario.join().unwrap();
 }
 
 #[test]
@@ -176,14 +184,14 @@ fn a_failed_gatherer_never_yields_a_complete_response() {
         samples.0.count.store(1, Ordering::Relaxed);
         let mut connection = open(&exporter);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
-        assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
+        assert_eq!(connection.response(false).unwrap().status, 500, "{coding}");
         samples.0.count.store(2 * HUGE, Ordering::Relaxed);
         connection.send(format!("GET /metrics HTTP/1.1\r\n{header}").as_bytes()).unwrap();
-        assert!(connection.answer(false).is_err(), "{coding}");
+        assert!(connection.response(false).is_err(), "{coding}");
         // If the end of the connection is the end of the body, nothing is sent before the body is complete.
         let mut connection = open(&exporter);
         connection.send(format!("GET /metrics HTTP/1.0\r\n{header}").as_bytes()).unwrap();
-        assert_eq!(connection.answer(false).unwrap().status, 500, "{coding}");
+        assert_eq!(connection.response(false).unwrap().status, 500, "{coding}");
     }
 }
 
@@ -212,7 +220,7 @@ fn a_gatherer_that_hangs_blocks_no_later_request() {
         assert!(body.contains(&format!("\nscrape {scrape}\n")), "{body}");
     }
     drop(lock);
-    assert!(first.answer(false).unwrap().body.contains("\nscrape 0\n"));
+    assert!(first.response(false).unwrap().body.contains("\nscrape 0\n"));
 }
 
 #[test]
@@ -229,7 +237,7 @@ fn an_exporter_that_stops_completes_responses_in_progress() {
     // Longer than the limit for sending a gathered body, shorter than the limit for gathering.
     std::thread::park_timeout(Duration::from_millis(1500));
     drop(lock);
-    assert!(connection.answer(false).unwrap().bytes == whole);
+    assert!(connection.response(false).unwrap().bytes == whole);
     stopping.join().unwrap();
 }
 

@@ -8,10 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use multiprom::exposition::{Exposition, Format};
-use multiprom::{
-    Backend, Compactor, Counter, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry,
-    list_files,
-};
+use multiprom::compact::Compactor;
+use multiprom::inspect::list_files;
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry};
 
 use crate::clocks;
 use crate::fork;

@@ -239,7 +239,7 @@ pub(super) struct MarkDeadArguments {
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     /// Process ids
-    #[arg(required = true, value_name = "PID")]
+    #[arg(required = true, value_name = "PID", value_parser = parse_pid)]
     pub(super) pids: Vec<u32>,
 }
 
@@ -342,6 +342,10 @@ pub(super) struct LsArguments {
     pub(super) json: bool,
 }
 
+fn parse_pid(text: &str) -> std::result::Result<u32, String> {
+    text.parse().map_err(|_| "expected a process id".to_owned())
+}
+
 fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
     text.parse::<GaugeMode>().map_err(|error| error.to_string())
 }
@@ -361,10 +365,10 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
-        _ => return Err("expected a number with s, m, h or d, or `forever`".to_owned()),
+        _ => return Err("expected seconds, a number with s, m, h or d, or `forever`".to_owned()),
     };
     let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    let seconds = seconds.ok_or("expected a number with s, m, h or d, or `forever`")?;
+    let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
 }
 

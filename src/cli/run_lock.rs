@@ -163,20 +163,12 @@ pub(super) fn is_unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
     use std::fs;
-    use std::path::PathBuf;
-
-    fn directory(name: &str) -> PathBuf {
-        let name = format!("multiprom-run-lock-{name}-{}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
-        dir
-    }
 
     #[test]
     fn a_lock_is_exclusive_then_shared_then_released() {
-        let dir = directory("shared");
+        let dir = TestDir::new();
         let first = RunLock::try_exclusive(&dir).unwrap().unwrap();
         assert!(RunLock::try_exclusive(&dir).unwrap().is_none());
         let first = first.downgrade().unwrap();
@@ -187,12 +179,11 @@ mod tests {
         assert!(RunLock::try_exclusive(&dir).unwrap().is_none());
         drop(second);
         assert_eq!(RunLock::lock_shared(&dir).unwrap().1, Others::None);
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_shared_lock_waits_for_the_end_of_a_reset() {
-        let dir = directory("waits");
+        let dir = TestDir::new();
         let first = RunLock::try_exclusive(&dir).unwrap().unwrap();
         thread::scope(|scope| {
             let joining = scope.spawn(|| RunLock::lock_shared(&dir).unwrap());
@@ -202,12 +193,11 @@ mod tests {
             assert_eq!(joining.join().unwrap().1, Others::Some);
             drop(first);
         });
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_private_directory_has_a_stored_owner() {
-        let dir = directory("private");
+        let dir = TestDir::new();
         let lock = RunLock::try_exclusive(&dir).unwrap().unwrap();
         assert_eq!(lock.private_owner(), None);
         for owner in [0, 65534, u32::MAX] {
@@ -220,12 +210,11 @@ mod tests {
             lock.file.write_all_at(other.as_bytes(), 0).unwrap();
             assert_eq!(lock.private_owner(), None, "{other}");
         }
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn links_and_directories_are_neither_followed_nor_locked() {
-        let dir = directory("link");
+        let dir = TestDir::new();
         let target = dir.join("target");
         fs::write(&target, "mine").unwrap();
         std::os::unix::fs::symlink(&target, dir.join(LOCK_NAME)).unwrap();
@@ -234,6 +223,5 @@ mod tests {
         fs::create_dir(dir.join(LOCK_NAME)).unwrap();
         assert!(RunLock::try_exclusive(&dir).is_err());
         assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

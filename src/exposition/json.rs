@@ -6,7 +6,6 @@ use super::Encoder;
 use crate::model::number::{Style, push_f64, push_u64};
 use crate::model::{
     Exemplar, FamilyMetadata, FamilySink, Labels, NativeBuckets, NativeHistogram, Sample,
-    SampleKind,
 };
 
 /// Encodes families as JSON. [`finish`](JsonEncoder::finish) ends the exposition.
@@ -114,12 +113,7 @@ impl FamilySink for JsonEncoder<'_> {
 
     #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
-        let extra = match sample.kind {
-            SampleKind::Bucket(bound) => Some(("le", bound)),
-            SampleKind::Quantile(quantile) => Some(("quantile", quantile)),
-            _ => None,
-        };
-        self.begin_sample(sample.kind.suffix(), sample.labels, extra);
+        self.begin_sample(sample.kind.suffix(), sample.labels, sample.kind.own_label());
         self.out.extend_from_slice(b",\"value\":");
         push_number(self.out, sample.value, Style::Plain);
         push_time(self.out, "timestamp", sample.timestamp);

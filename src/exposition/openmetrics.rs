@@ -33,7 +33,8 @@ use crate::model::{
 ///
 /// ```
 /// use multiprom::exposition::OpenMetricsEncoder;
-/// use multiprom::{Exemplar, FamilySink};
+/// use multiprom::collector::Exemplar;
+/// use multiprom::FamilySink;
 ///
 /// let mut out = Vec::new();
 /// let mut encoder = OpenMetricsEncoder::new(&mut out);

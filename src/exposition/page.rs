@@ -53,7 +53,7 @@ const CHUNK_LEN: usize = 64 * 1024;
 pub struct Exposition {
     /// The value of the HTTP header `Content-Type`.
     pub content_type: &'static str,
-    /// The body: UTF-8 text, except in [`Format::Protobuf`](super::Format::Protobuf).
+    /// The body: UTF-8 text, except in the binary format `protobuf`.
     pub body: Vec<u8>,
 }
 

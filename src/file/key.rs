@@ -9,8 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// The most labels of one key.
-const MAX_LABELS: usize = 128;
+use crate::model::name::MAX_LABELS;
 
 /// Label names and values in the order of the text.
 type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;

@@ -139,11 +139,13 @@ pub(crate) fn writers(file: &File) -> WriteState {
 mod tests {
     use super::*;
     use crate::file::sys;
+    use crate::test_dir::TestDir;
     use std::fs::OpenOptions;
 
     #[test]
     fn lock_and_lease_show_whether_a_writer_is_alive() {
-        let path = std::env::temp_dir().join(format!("multiprom-lock-{}", std::process::id()));
+        let dir = TestDir::new();
+        let path = dir.join("file");
         let writer = OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -160,12 +162,12 @@ mod tests {
         drop(writer);
         assert_eq!(probe(&reader).unwrap(), LockState::Free);
         assert_eq!(writers(&reader), WriteState::Unwritten);
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn a_write_lock_excludes_others_and_becomes_a_read_lock_in_one_step() {
-        let path = std::env::temp_dir().join(format!("multiprom-locks-{}", std::process::id()));
+        let dir = TestDir::new();
+        let path = dir.join("file");
         let open = || {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true).open(&path).unwrap()
@@ -179,6 +181,5 @@ mod tests {
         assert_eq!(hold_alone(&first).unwrap(), LockState::Held);
         drop(second);
         assert_eq!(hold_alone(&first).unwrap(), LockState::Free);
-        std::fs::remove_file(&path).unwrap();
     }
 }

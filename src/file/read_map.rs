@@ -82,12 +82,14 @@ mod tests {
     use super::*;
     use crate::file::fault_guard::guard_mappings;
     use crate::file::sys;
+    use crate::test_dir::TestDir;
 
     #[test]
     fn a_truncated_file_is_read_as_zeros_and_the_fault_is_reported() {
         guard_mappings().unwrap();
         let page_len = sys::page_len();
-        let path = std::env::temp_dir().join(format!("multiprom-map-{}", std::process::id()));
+        let dir = TestDir::new();
+        let path = dir.join("file");
         std::fs::write(&path, vec![1u8; 3 * page_len]).unwrap();
         let file = File::open(&path).unwrap();
         let map = ReadMap::new(&file, 3 * page_len as u64).unwrap();
@@ -100,7 +102,5 @@ mod tests {
         assert_eq!((map.word(0), map.has_faulted()), (ones, false));
         assert_eq!((map.word(last), map.has_faulted()), (0, true));
         assert_eq!((other.word(0), other.has_faulted()), (ones, false));
-        drop((map, other));
-        std::fs::remove_file(&path).unwrap();
     }
 }

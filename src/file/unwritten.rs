@@ -18,7 +18,7 @@ pub(crate) trait Unwritten: Send + Sync {
     fn hold(&self) -> RwLockReadGuard<'static, ()>;
 
     /// The series that are in no file now.
-    fn files(&self) -> Vec<UnwrittenFile>;
+    fn unwritten_files(&self) -> Vec<UnwrittenFile>;
 }
 
 /// A series file that is not on the disk.

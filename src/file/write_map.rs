@@ -202,10 +202,12 @@ impl WriteMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
 
     #[test]
     fn cells_outlive_the_mapping_of_their_file() {
-        let path = std::env::temp_dir().join(format!("multiprom-detach-{}", std::process::id()));
+        let dir = TestDir::new();
+        let path = dir.join("file");
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         let len = SEGMENT_LEN as u64 + 64 * 1024;
         file.set_len(len).unwrap();
@@ -224,6 +226,5 @@ mod tests {
         }
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         assert!(!maps.contains(path.to_str().unwrap()));
-        std::fs::remove_file(&path).unwrap();
     }
 }

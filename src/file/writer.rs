@@ -295,14 +295,7 @@ mod tests {
     use crate::file::name::FileName;
     use crate::file::reader::{self, Reader};
     use crate::model::GaugeMode;
-
-    fn directory(name: &str) -> std::path::PathBuf {
-        let dir =
-            std::env::temp_dir().join(format!("multiprom-writer-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir(&dir).unwrap();
-        dir
-    }
+    use crate::test_dir::TestDir;
 
     fn create(dir: &Path, kind: FileKind, process: &str) -> Result<SeriesWriter, WriteError> {
         SeriesWriter::create(dir, kind, &mut draw_id(process)?, FileAccess::Owner)
@@ -324,7 +317,7 @@ mod tests {
 
     #[test]
     fn appended_entries_are_read_while_the_file_grows_over_segments() {
-        let dir = directory("grow");
+        let dir = TestDir::new();
         let mut writer = create(&dir, FileKind::Gauge(GaugeMode::Min), "42").unwrap();
         let path = only_file(&dir);
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -354,13 +347,12 @@ mod tests {
         assert_eq!(read.len(), 400);
         assert_eq!((read[3].value, read[3].time), (-3.0, Some(1.0)));
         assert_eq!((read[399].value, read[399].time), (399.0, Some(7.0)));
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_new_file_is_reserved_private_and_locked() {
         use std::os::unix::fs::MetadataExt as _;
-        let dir = directory("new");
+        let dir = TestDir::new();
         let _writer = create(&dir, FileKind::Counter, "7").unwrap();
         let path = only_file(&dir);
         let metadata = path.metadata().unwrap();
@@ -369,22 +361,20 @@ mod tests {
         assert_eq!(metadata.mode() & 0o777, 0o600);
         let file = reader::open(&path).unwrap();
         assert_eq!(lock::probe(&file).unwrap(), lock::LockState::Held);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn keys_that_are_too_long_are_refused_and_take_no_space() {
-        let dir = directory("long");
+        let dir = TestDir::new();
         let mut writer = create(&dir, FileKind::Counter, "7").unwrap();
         let error = writer.append(&key("m", MAX_KEY_LEN), 0.0, 0.0, Room::Ordinary).unwrap_err();
         assert_eq!(error.reason(), "key_too_long");
         assert_eq!(writer.used, HEADER_LEN as u64);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn a_writer_whose_name_is_taken_gets_another_id() {
-        let dir = directory("taken");
+        let dir = TestDir::new();
         let mut first = draw_id("7").unwrap();
         let mut id = first.clone();
         let _one =
@@ -393,7 +383,6 @@ mod tests {
             SeriesWriter::create(&dir, FileKind::Counter, &mut id, FileAccess::Owner).unwrap();
         assert_ne!(id.as_str(), first.as_str());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Handler {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n".into())
             }
             Err(Failure::Source(Some(error))) => {
-                let text = format!("gathering failed: {error}\n");
+                let text = format!("gathering failed: {error:#}\n");
                 plain(StatusCode::INTERNAL_SERVER_ERROR, text.into())
             }
             Err(Failure::TooLong) => {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener as StdTcpListener;
+use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
-use crate::background::{ClosedInChildren, no_forks, set_backlog};
+use crate::background::{ClosedInChildren, bind_all_interfaces, no_forks, set_backlog};
 
 /// The number of TCP connections that may wait to be accepted. The standard library uses 128; of a larger burst the kernel
 /// drops some, which clients retry only after a second.
@@ -55,18 +55,23 @@ impl BoundSocket {
 /// Binds `HOST:PORT`, or all interfaces for `:PORT`: `[::]`, which also accepts IPv4, or `0.0.0.0` if the kernel has no
 /// IPv6.
 fn bind_tcp(address: &str) -> io::Result<StdTcpListener> {
-    bind_with(address, |address| StdTcpListener::bind(address))
+    let Some(port) = address.strip_prefix(':') else {
+        return StdTcpListener::bind(address);
+    };
+    let port = port.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    unless_ipv6_is_missing(bind_all_interfaces(port).map(StdTcpListener::from), || {
+        StdTcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+    })
 }
 
-fn bind_with<T>(address: &str, bind: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
-    let Some(port) = address.strip_prefix(':') else {
-        return bind(address);
-    };
-    match bind(&format!("[::]:{port}")) {
+/// The result of binding an IPv6 socket, or of `bind_ipv4` if the kernel has no IPv6.
+fn unless_ipv6_is_missing<T>(
+    result: io::Result<T>,
+    bind_ipv4: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    match result {
         // NOTE: socket(2) fails in this way if the kernel has no IPv6, as with `ipv6.disable=1`.
-        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-            bind(&format!("0.0.0.0:{port}"))
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => bind_ipv4(),
         result => result,
     }
 }
@@ -149,29 +154,28 @@ pub(super) fn poll_accept<L: ListeningSocket<Stream: AsFd>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
 
     #[test]
-    fn all_interfaces_are_bound_by_ipv4_without_ipv6() {
-        let bind = |address: &str, ipv6: Option<i32>| {
-            bind_with(address, |tried| match ipv6 {
-                Some(error) if tried.starts_with("[::]") => {
-                    Err(io::Error::from_raw_os_error(error))
-                }
-                _ => Ok(tried.to_owned()),
-            })
-        };
-        assert_eq!(bind(":80", None).unwrap(), "[::]:80");
-        assert_eq!(bind(":80", Some(libc::EAFNOSUPPORT)).unwrap(), "0.0.0.0:80");
-        // A port that is in use, and an address that names IPv6, have no fallback.
-        for (address, error) in [(":80", libc::EADDRINUSE), ("[::]:80", libc::EAFNOSUPPORT)] {
-            assert_eq!(bind(address, Some(error)).unwrap_err().raw_os_error(), Some(error));
-        }
+    fn all_interfaces_are_bound_by_ipv4_only_without_ipv6() {
+        let bind = |ipv6| unless_ipv6_is_missing(ipv6, || Ok("0.0.0.0"));
+        let failed = |error| Err(io::Error::from_raw_os_error(error));
+        assert_eq!(bind(Ok("[::]")).unwrap(), "[::]");
+        assert_eq!(bind(failed(libc::EAFNOSUPPORT)).unwrap(), "0.0.0.0");
+        // A port that is in use has no fallback.
+        let error = bind(failed(libc::EADDRINUSE)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+    }
+
+    #[test]
+    fn a_port_that_is_not_a_number_is_an_error() {
+        assert_eq!(bind_tcp(":http").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
     fn the_socket_of_a_successor_is_not_removed() {
-        let path = std::env::temp_dir().join(format!("multiprom-socket-{}", std::process::id()));
-        let _ = fs::remove_file(&path);
+        let dir = TestDir::new();
+        let path = dir.join("socket");
         let address = ListenAddress::Unix(path.clone());
         let (bound, _, file) = BoundSocket::new(&address, "/metrics").unwrap();
         drop(bound);

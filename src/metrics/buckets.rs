@@ -43,7 +43,7 @@ pub const fn linear_array<const N: usize>(start: f64, width: f64) -> [f64; N] {
         bounds[at] = linear_bound(start, width, at);
         at += 1;
     }
-    assert!(are_valid(&bounds), "bounds must be numbers in rising order");
+    assert!(are_valid(&bounds), "bounds must be increasing numbers");
     bounds
 }
 
@@ -82,7 +82,7 @@ pub const fn exponential_array<const N: usize>(start: f64, factor: f64) -> [f64;
         bounds[at] = exponential_bound(start, factor, at);
         at += 1;
     }
-    assert!(are_valid(&bounds), "bounds must be numbers in rising order");
+    assert!(are_valid(&bounds), "bounds must be increasing numbers");
     bounds
 }
 
@@ -104,7 +104,7 @@ fn generate(count: usize, bound: impl Fn(usize) -> f64) -> Result<Vec<f64>> {
     check(&bounds).map(|()| bounds)
 }
 
-/// Whether bounds are numbers in rising order, with `+Inf` at most at the end.
+/// Whether bounds are increasing numbers, with `+Inf` at most at the end.
 pub(super) const fn are_valid(bounds: &[f64]) -> bool {
     let mut at = 0;
     while at < bounds.len() {
@@ -127,7 +127,7 @@ pub(super) fn check(bounds: &[f64]) -> Result<()> {
     let message = match bounds.len() {
         0 => "a histogram needs a bound below +Inf".to_owned(),
         len if len > MAX_BOUNDS => format!("{len} bounds are given, the limit is {MAX_BOUNDS}"),
-        _ => format!("bounds are not numbers in rising order: {bounds:?}"),
+        _ => format!("bounds are not increasing numbers: {bounds:?}"),
     };
     Err(Error::new(ErrorKind::InvalidBuckets, message))
 }

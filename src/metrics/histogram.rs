@@ -162,7 +162,7 @@ impl Bounds {
 pub struct HistogramCells {
     bounds: &'static [f64],
     sum: Cell,
-    /// One for each bound, each of which counts what the buckets before do not; then that of `+Inf`.
+    /// Counts that are not cumulative: one for each bound, then that of `+Inf`.
     buckets: Box<[Cell]>,
 }
 

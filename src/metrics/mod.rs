@@ -26,6 +26,7 @@ mod timer;
 
 use crate::model::{Collector, FamilySink};
 
+pub use crate::model::UnknownGaugeMode;
 pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::Counter;
 pub use family::Family;
@@ -37,7 +38,22 @@ pub use timer::{Observation, Observe, Timer};
 
 /// A metric type: [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`].
 ///
-/// Sealed: it determines how series of the type are stored, which other crates cannot define.
+/// Sealed: it determines how series of the type are stored, which other crates cannot define. Functions can be generic
+/// over it:
+///
+/// ```
+/// use multiprom::metrics::Metric;
+/// use multiprom::{Counter, Family, Static};
+///
+/// static JOBS: Static<Family<Counter>> = Counter::declare("jobs_total", "Jobs.").labels(["tenant"]);
+///
+/// fn of_tenant<M: Metric>(family: &Family<M>, tenant: &str) -> M {
+///     family.with([tenant])
+/// }
+///
+/// of_tenant(&JOBS, "a").inc();
+/// assert_eq!(JOBS.with(["a"]).get(), 1.0);
+/// ```
 pub trait Metric: core::Typed {}
 
 /// Emits the series of a handle, with the value of this process, so that it can be rendered alone or registered in a second

@@ -67,7 +67,8 @@ impl FamilySpec<'_> {
         if mode.is_some_and(GaugeMode::is_per_process) && names.contains(&"pid") {
             return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
         }
-        M::check(&self.settings)?;
+        M::check(&self.settings)
+            .map_err(|error| Error::new(error.kind(), format!("metric `{name}`: {error}")))?;
         let own = const_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let const_labels = LabelSet::new(of_registry.iter().chain(own));
         Ok(Descriptor {

@@ -101,9 +101,11 @@ impl<M: Metric> Static<M> {
     ///
     /// # Panics
     ///
-    /// If a label name is malformed, reserved or given twice, which in a static fails the build. Histograms reserve `le`,
-    /// summaries `quantile`, and gauges `pid` in the modes that set this label.
+    /// If there are more than 128 labels, or a label name is malformed, reserved or given twice, which in a static fails
+    /// the build. Histograms reserve `le`, summaries `quantile`, and gauges `pid` in the modes that set this label.
     pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Static<Family<M, N>> {
+        let of_type = if M::RESERVED_LABEL.is_some() { 1 } else { 0 };
+        assert!(N + of_type <= name::MAX_LABELS, "a metric has 128 labels at most");
         let mut at = 0;
         while at < N {
             assert!(name::is_label_name(labels[at]), "not a label name");
@@ -144,7 +146,7 @@ impl Static<Histogram> {
     ///
     /// If the bounds are empty, unsorted or not numbers, which in a static fails the build.
     pub const fn buckets(self, bounds: &'static [f64]) -> Static<Histogram> {
-        assert!(buckets::are_valid(bounds), "bounds must be numbers in rising order");
+        assert!(buckets::are_valid(bounds), "bounds must be increasing numbers");
         Static { bounds, ..self }
     }
 }

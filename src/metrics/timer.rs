@@ -30,7 +30,8 @@ impl Observation for Duration {
 /// ```
 /// use std::time::Duration;
 ///
-/// use multiprom::{Observe, Static, Summary};
+/// use multiprom::metrics::Observe;
+/// use multiprom::{Static, Summary};
 ///
 /// static WAITS: Static<Summary> = Summary::declare("wait_seconds", "Waits.");
 ///
@@ -57,7 +58,8 @@ impl<F: FnOnce(Duration)> Observe for F {
 /// ```
 /// use std::time::Duration;
 ///
-/// use multiprom::{Static, Summary, Timer};
+/// use multiprom::metrics::Timer;
+/// use multiprom::{Static, Summary};
 ///
 /// static QUERIES: Static<Summary> = Summary::declare("query_seconds", "Time of queries.");
 ///

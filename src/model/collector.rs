@@ -67,9 +67,8 @@ pub trait Collector: Send + Sync {
 /// A filter that omits a family, and adds a label to the samples of the others:
 ///
 /// ```
-/// use multiprom::{
-///     Collector, Error, FamilyMetadata, FamilySink, Labels, NativeHistogram, Registry, Sample,
-/// };
+/// use multiprom::collector::{FamilyMetadata, Labels, NativeHistogram, Sample};
+/// use multiprom::{Collector, Error, FamilySink, Registry};
 ///
 /// /// Omits families named `debug_...`, and adds the label `zone` to all samples.
 /// struct Zoned<'a> {

@@ -168,6 +168,15 @@ pub enum SampleKind {
 }
 
 impl SampleKind {
+    /// The label that samples of this kind have besides those of their series, with its value: `le` or `quantile`.
+    pub(crate) const fn own_label(self) -> Option<(&'static str, f64)> {
+        match self {
+            SampleKind::Bucket(bound) => Some(("le", bound)),
+            SampleKind::Quantile(quantile) => Some(("quantile", quantile)),
+            _ => None,
+        }
+    }
+
     /// The suffix that the sample's name appends to the name of the family.
     pub const fn suffix(self) -> &'static str {
         match self {

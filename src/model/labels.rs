@@ -8,7 +8,7 @@ use std::{fmt, slice};
 /// pairs, so a sink that forwards a sample passes its labels on instead of converting them to pairs.
 ///
 /// ```
-/// use multiprom::Labels;
+/// use multiprom::collector::Labels;
 ///
 /// let labels = Labels::from(&[("method", "GET"), ("code", "200")]);
 /// assert_eq!(labels.get("code"), Some("200"));

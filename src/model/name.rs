@@ -7,6 +7,9 @@ use std::fmt;
 /// The maximum length of a name in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 1024;
 
+/// The maximum number of labels of a sample, `le` and `quantile` included: readers of series files skip keys with more.
+pub(crate) const MAX_LABELS: usize = 128;
+
 /// An invalid metric or label name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NameError {
@@ -16,6 +19,7 @@ pub(crate) enum NameError {
     ReservedLabel(String),
     RepeatedLabel(String),
     PerProcessLabel(String),
+    TooManyLabels(usize),
 }
 
 impl fmt::Display for NameError {
@@ -29,6 +33,9 @@ impl fmt::Display for NameError {
             }
             NameError::Label(name) => {
                 write!(f, "label name `{name}` does not match [a-zA-Z_][a-zA-Z0-9_]*")
+            }
+            NameError::TooManyLabels(count) => {
+                write!(f, "it has {count} labels, the limit is {MAX_LABELS}")
             }
             NameError::ReservedLabel(name) => write!(f, "label name `{name}` is reserved"),
             NameError::RepeatedLabel(name) => write!(f, "label name `{name}` is given twice"),
@@ -111,6 +118,10 @@ pub(crate) fn check_label_names<'a>(
     names: &(impl Iterator<Item = &'a str> + Clone),
     reserved: Option<&str>,
 ) -> Result<(), NameError> {
+    let count = names.clone().count() + usize::from(reserved.is_some());
+    if count > MAX_LABELS {
+        return Err(NameError::TooManyLabels(count));
+    }
     for (at, name) in names.clone().enumerate() {
         if name.len() > MAX_NAME_LEN {
             return Err(NameError::TooLong(name.len()));

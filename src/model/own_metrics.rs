@@ -117,7 +117,7 @@ pub(crate) static REGISTRATION_ERRORS: OwnMetric = counter(
     "Statics that could not be registered and are not exported.",
 )
 .by("reason", &["name", "labels", "collision", "backend"]);
-/// The values are those of `http::dropped::Reason`.
+/// The values are those of `http::dropped::DropReason`.
 #[cfg(all(feature = "exporter", unix))]
 pub(crate) static HTTP_CONNECTIONS_DROPPED: OwnMetric = counter(
     "multiprom_http_connections_dropped_total",

@@ -58,7 +58,40 @@ impl MultiProcessCollector {
 }
 
 /// Configures a [`MultiProcessCollector`].
-#[must_use = "`build` makes the collector"]
+///
+/// ```
+/// use multiprom::{Backend, Counter, Gauge, GaugeMode, MultiProcessCollector, Registry};
+///
+/// # let dir = std::env::temp_dir().join(format!("multiprom-builder-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// // Two workers. The gauge has no mode, so each worker has a series of its own.
+/// for jobs in [2.0, 3.0] {
+///     let worker = Registry::builder().backend(Backend::directory(&dir)?).build()?;
+///     Counter::builder("jobs", "Jobs done.").register(&worker)?.inc_by(jobs);
+///     Gauge::builder("busy", "Jobs in progress.").register(&worker)?.set(1.0);
+/// }
+///
+/// let collector = MultiProcessCollector::builder()
+///     .directory(&dir)
+///     .label("service", "mail")
+///     .default_gauge_mode(GaugeMode::LiveSum)
+///     .filter(|name, _| !name.starts_with("multiprom_"))
+///     .build()?;
+/// let merged = Registry::builder().backend(Backend::in_memory()).build()?;
+/// merged.register(collector)?;
+/// assert_eq!(
+///     merged.render(None).to_string(),
+///     "# HELP busy Jobs in progress.\n\
+///      ## TYPE busy gauge\n\
+///      busy{service=\"mail\"} 2\n\
+///      ## HELP jobs_total Jobs done.\n\
+///      ## TYPE jobs_total counter\n\
+///      jobs_total{service=\"mail\"} 5\n"
+/// );
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+#[must_use = "`build` creates the collector"]
 pub struct MultiProcessCollectorBuilder {
     file_systems: FileSystems,
     config: CollectorConfig,
@@ -156,8 +189,8 @@ impl MultiProcessCollectorBuilder {
 
     /// Merges gauge families whose files have the mode [`All`](GaugeMode::All) by another mode.
     ///
-    /// `All` is the mode of gauges for which a program has chosen none, and exports one series for each process that
-    /// ever lived. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
+    /// `All` is the mode of gauges for which a program has chosen none. It exports one series for each process, and those of
+    /// ended processes until a compactor removes them, by default after an hour. Families with any other mode keep it; [`gauge_mode`](Self::gauge_mode) takes precedence.
     ///
     /// A mode that is not live counts ended processes for as long as their gauges are kept, see
     /// [`CompactorBuilder::keep_dead`](super::CompactorBuilder::keep_dead). The modes mostrecent need times, which
@@ -173,7 +206,7 @@ impl MultiProcessCollectorBuilder {
         self
     }
 
-    /// Makes the collector.
+    /// Creates the collector.
     ///
     /// # Errors
     ///

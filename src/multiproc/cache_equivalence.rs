@@ -16,6 +16,7 @@ use crate::file::key;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::writer::{FileAccess, Room, SeriesWriter};
 use crate::model::{Collector as _, FamilyIndex, FamilyMetadata, FamilySink, GaugeMode, Sample};
+use crate::test_dir::TestDir;
 
 /// An event in a directory.
 #[derive(Clone, Debug)]
@@ -266,9 +267,6 @@ impl Drop for World {
     fn drop(&mut self) {
         let writers = self.writers.drain(..).flatten().flatten();
         writers.for_each(|(writer, _)| writer.close());
-        for dir in &self.dirs {
-            let _ = fs::remove_dir_all(dir);
-        }
     }
 }
 
@@ -364,12 +362,9 @@ proptest! {
         events in events(),
         flags in proptest::sample::select(vec![Flags::Label, Flags::PidLabel, Flags::Mode]),
     ) {
-        let dirs = ["a", "b"].map(|name| {
-            let name = format!("multiprom-cached-scrapes-{}-{name}", std::process::id());
-            std::env::temp_dir().join(name)
-        });
+        let root = TestDir::new();
+        let dirs = ["a", "b"].map(|name| root.join(name));
         for dir in &dirs {
-            let _ = fs::remove_dir_all(dir);
             fs::create_dir(dir).unwrap();
         }
         let mut world = World::new(dirs.clone());

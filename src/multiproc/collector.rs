@@ -34,7 +34,7 @@ use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType}
 ///
 /// Counters, summaries and histograms are summed over all processes that ever lived. Gauges are merged by their
 /// [mode](crate::GaugeMode); live gauges of processes that are proven dead are left out. Values that a
-/// [`Compactor`](crate::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and
+/// [`Compactor`](crate::compact::Compactor) has archived count as before. A damaged or invalid file is skipped, reported and
 /// counted in `multiprom_file_errors_total{reason}`; everything else is exported. If processes disagree on a family so
 /// that the exposition would be invalid or ambiguous, a part of it is left out and counted in
 /// `multiprom_merge_conflicts_total{reason}`. An archive that a newer release wrote fails the scrape
@@ -316,6 +316,7 @@ mod tests {
     use crate::file::key;
     use crate::file::layout::{HEADER_LEN, Header, encode_entry};
     use crate::model::{FamilyMetadata, Sample};
+    use crate::test_dir::TestDir;
     use std::fs;
     use std::path::Path;
 
@@ -349,9 +350,7 @@ mod tests {
 
     #[test]
     fn sums_that_no_file_has_any_more_are_dropped() {
-        let dir = std::env::temp_dir().join(format!("multiprom-stale-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
+        let dir = TestDir::new();
         let collector = MultiProcessCollector::new(&dir).unwrap();
         let mut most = 0;
         for process in 0..20 {
@@ -367,6 +366,5 @@ mod tests {
         assert!(most > SERIES, "{most} sums");
         // At most the sums in use, as many stale ones and `MAX_STALE`, and those of the last file.
         assert!(most <= 5 * SERIES, "{most} sums");
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -59,12 +59,11 @@ impl Drop for CompactorLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_dir::TestDir;
 
     #[test]
     fn one_compactor_or_many_readers_hold_the_lock() {
-        let dir = std::env::temp_dir().join(format!("multiprom-lock-dir-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir(&dir).unwrap();
+        let dir = TestDir::new();
         let lock = CompactorLock::try_take(&dir).unwrap().unwrap();
         assert!(CompactorLock::try_take(&dir).unwrap().is_none());
         assert!(CompactorLock::try_share(&dir).is_none());
@@ -74,6 +73,5 @@ mod tests {
         assert!(CompactorLock::try_take(&dir).unwrap().is_none());
         drop(shared);
         assert!(CompactorLock::try_take(&dir).unwrap().is_some());
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -154,12 +154,11 @@ mod tests {
     use crate::file::layout::{HEADER_LEN, Header};
     use crate::file::name::FileKind;
     use crate::file::writer::{FileAccess, SeriesWriter, draw_id};
+    use crate::test_dir::TestDir;
 
     #[test]
     fn only_live_gauges_of_that_pid_are_removed_and_none_whose_writer_lives() {
-        let dir = std::env::temp_dir().join(format!("multiprom-dead-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
+        let dir = TestDir::new();
         let python = ["gauge_livesum_7.db", "gauge_liveall_7.db", "gauge_all_7.db", "counter_7.db"];
         let others = ["gauge_livesum_77.db", "gauge_livesum_7-deadbeef.db"];
         for name in python.iter().chain(&others) {
@@ -187,6 +186,5 @@ mod tests {
                 "{names:?}"
             );
         }
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -66,15 +66,6 @@ impl ParseError {
             _ => ErrorKind::Exposition,
         }
     }
-
-    /// The error of the source, in an error of kind [`Io`](ParseErrorKind::Io). It is part of the message, and so
-    /// it is not the [`source`](std::error::Error::source) of this error.
-    pub fn io_error(&self) -> Option<&io::Error> {
-        match &self.fault {
-            Fault::Io(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for ParseError {
@@ -84,7 +75,14 @@ impl fmt::Display for ParseError {
     }
 }
 
-impl std::error::Error for ParseError {}
+impl std::error::Error for ParseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<ParseError> for Error {
     /// An error of kind [`Exposition`](ErrorKind::Exposition) or [`Io`](ErrorKind::Io).

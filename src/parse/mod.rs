@@ -18,7 +18,7 @@
 //! were yielded before the error.
 //!
 //! ```
-//! use multiprom::MetricType;
+//! use multiprom::collector::MetricType;
 //! use multiprom::parse::Parser;
 //!
 //! let page = "# TYPE hits counter\nhits_total{route=\"/\"} 3\n# EOF\n";

@@ -1,10 +1,30 @@
 //! Sets up a registry.
 
-use super::{Backend, Registry};
+use super::backend::Backend;
+use super::core::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LabelSet, name};
 
 /// Sets up a [`Registry`].
+///
+/// ```
+/// use multiprom::{Backend, Counter, Registry};
+///
+/// let registry = Registry::builder()
+///     .prefix("shop")
+///     .const_label("zone", "eu")
+///     .backend(Backend::in_memory())
+///     .build()?;
+/// let rows = Counter::builder("rows", "Rows read.").labels(["table"]).register(&registry)?;
+/// rows.with(["orders"]).inc_by(3.0);
+/// assert_eq!(
+///     registry.render(None).to_string(),
+///     "# HELP shop_rows_total Rows read.\n\
+///      ## TYPE shop_rows_total counter\n\
+///      shop_rows_total{table=\"orders\",zone=\"eu\"} 3\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RegistryBuilder {
     prefix: Option<String>,
@@ -12,31 +32,35 @@ pub struct RegistryBuilder {
     backend: Backend,
 }
 
-impl RegistryBuilder {
-    pub(super) fn new() -> RegistryBuilder {
+impl Registry {
+    /// A registry that is set up step by step.
+    pub fn builder() -> RegistryBuilder {
         let backend = Backend::environment();
         RegistryBuilder { prefix: None, const_labels: Vec::new(), backend }
     }
+}
 
-    /// Puts `<prefix>_` before the name of each family of this registry, but not of collectors.
+impl RegistryBuilder {
+    /// Puts `<prefix>_` before the name of each metric of this registry, but not of its collectors.
     pub fn prefix(mut self, prefix: impl Into<String>) -> RegistryBuilder {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Gives each series of this registry's families a label, but not those of collectors.
+    /// Adds a label to all series of this registry's metrics, but not to those of its collectors.
     pub fn const_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.const_labels.push((name.into(), value.into()));
         self
     }
 
-    /// Where the values live. Without this the environment decides, as [`Backend::from_env`] does.
+    /// Sets where the values are stored. The default is the directory that the environment names, or else memory; the
+    /// environment is read when the first metric is registered.
     pub fn backend(mut self, backend: Backend) -> RegistryBuilder {
         self.backend = backend;
         self
     }
 
-    /// Makes the registry.
+    /// Creates the registry.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ impl Descriptor {
         )?;
         let problem = match self.difference(registered) {
             Some(difference) => {
-                format!("{difference}; metrics with other descriptions need other names")
+                format!("{difference}; use another name or the same description")
             }
             None => "with the same description; `get_or_register` returns it, and a static \
                      is declared once, as a `static` and not as a `const`"
@@ -109,7 +109,7 @@ mod tests {
             (Descriptor { label_names: Box::default(), ..same.clone() }, "with the labels `x`"),
             (Descriptor { mode: Some(GaugeMode::Max), ..same.clone() }, "in the mode `sum`"),
         ] {
-            let rest = "; metrics with other descriptions need other names";
+            let rest = "; use another name or the same description";
             assert_eq!(
                 collision(new),
                 format!("metric name `a` is registered already, {difference}{rest}")

@@ -1,6 +1,6 @@
 //! Finds one sample among all families.
 
-use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample, SampleKind, number};
+use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample, number};
 
 /// The value of the sample with this name and these labels.
 pub(super) fn value(source: &dyn Gatherer, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -35,18 +35,8 @@ impl FamilySink for Sought<'_> {
             return;
         }
         let mut labels: Vec<(&str, &str)> = sample.labels.iter().collect();
-        let bound;
-        match sample.kind {
-            SampleKind::Bucket(value) => {
-                bound = number::bound_text(value);
-                labels.push(("le", &bound));
-            }
-            SampleKind::Quantile(value) => {
-                bound = number::bound_text(value);
-                labels.push(("quantile", &bound));
-            }
-            _ => {}
-        }
+        let own = sample.kind.own_label().map(|(name, value)| (name, number::bound_text(value)));
+        labels.extend(own.iter().map(|(name, value)| (*name, &**value)));
         labels.sort_unstable();
         if labels == self.labels {
             self.found = Some(sample.value);

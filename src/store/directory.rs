@@ -46,8 +46,8 @@ pub(crate) struct DirectoryStore {
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
-    /// Held by scrapes of this process, which read what is in files and then what is not, and by what moves series from
-    /// one to the other, which never waits for it.
+    /// Locked for reading by scrapes of this process, and for writing while series are moved into files. Only scrapes
+    /// wait for it.
     moving: PerProcess<RwLock<()>>,
 }
 
@@ -261,10 +261,24 @@ impl Unwritten for DirectoryStore {
         self.moving().read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn files(&self) -> Vec<UnwrittenFile> {
+    fn unwritten_files(&self) -> Vec<UnwrittenFile> {
         self.prepare();
-        let mut files = DirectoryStore::files(self);
-        files.unwritten(self)
+        // A signal handler that interrupts this thread must not wait for the lock of the files.
+        match fork::lock() {
+            Some(_lock) => self.files().unwritten(self),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Returns the id of this process in the names of its files, which the first call draws.
+fn drawn_id<'a>(
+    id: &'a mut Option<WriterId>,
+    store: &DirectoryStore,
+) -> Result<&'a mut WriterId, WriteError> {
+    match id {
+        Some(id) => Ok(id),
+        none => Ok(none.insert(draw_id(&store.process_name()?)?)),
     }
 }
 
@@ -365,10 +379,7 @@ impl Files {
         store: &DirectoryStore,
         kind: FileKind,
     ) -> Result<SeriesWriter, WriteError> {
-        let id = match &mut self.id {
-            Some(id) => id,
-            none => none.insert(draw_id(&store.process_name()?)?),
-        };
+        let id = drawn_id(&mut self.id, store)?;
         self.creation.check()?;
         // After a fork that did not end in time, the next attempt does not wait.
         let wait = match self.creation.last() {
@@ -461,21 +472,13 @@ impl Files {
         if self.waiting.is_empty() && self.unwritable.is_empty() && counters.is_empty() {
             return Vec::new();
         }
-        // OK because nothing is recorded in a process whose id cannot be drawn.
-        let Ok(id) = self.id(store) else {
+        // Without an id the series are left out of this scrape: another thread is inside the function of `process_id`, or the
+        // kernel returned no random number.
+        let Ok(id) = drawn_id(&mut self.id, store) else {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(&id, &self.waiting, &self.unwritable, &counters)
-    }
-
-    /// The id of this process in the names of its files.
-    fn id(&mut self, store: &DirectoryStore) -> Result<String, WriteError> {
-        let id = match &mut self.id {
-            Some(id) => id,
-            none => none.insert(draw_id(&store.process_name()?)?),
-        };
-        Ok(id.as_str().to_owned())
+        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters)
     }
 
     /// Writes as many waiting series to files as possible.

@@ -42,3 +42,47 @@ pub(super) fn files(
     }
     kinds.into_iter().map(|(name, entries)| UnwrittenFile::new(name, entries)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::directory::DirectoryStore;
+    use super::super::fork;
+    use super::super::options::DirectoryOptions;
+    use super::*;
+    use crate::file::key;
+    use crate::file::unwritten::Unwritten as _;
+    use crate::test_dir::TestDir;
+
+    #[test]
+    fn series_are_not_moved_to_files_while_a_scrape_holds_them() {
+        let parent = TestDir::new();
+        let dir = parent.join("app");
+        let store = DirectoryStore::open_later(&dir, DirectoryOptions::new());
+        let mut keys = Keys::default();
+        keys.push(|bytes| key::encode(bytes, "a", "a_total", std::iter::empty(), "Help."));
+        let lock = fork::lock().unwrap();
+        let opened = store.open_cells(FileKind::Counter, &keys, 0.0);
+        assert!(opened.gate.is_some(), "the series waits");
+        opened.cells[0].value.set(2.0);
+        drop(lock);
+        std::fs::create_dir(&dir).unwrap();
+        let refresh = || {
+            let _lock = fork::lock().unwrap();
+            store.refresh();
+            std::fs::read_dir(&dir).unwrap().count()
+        };
+        let held = store.hold();
+        let [file] = &store.unwritten_files()[..] else { panic!("one file") };
+        assert!(file.name.starts_with("counter_"), "{file:?}");
+        assert_eq!(refresh(), 0, "the series is moved while it is held");
+        drop(held);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while refresh() == 0 {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        let counters = |file: &UnwrittenFile| file.name.starts_with("counter_");
+        assert!(!store.unwritten_files().iter().any(counters), "the series is in a file and here");
+        store.close();
+    }
+}

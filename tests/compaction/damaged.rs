@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use multiprom::{Compactor, Registry, list_files};
+use multiprom::Registry;
+use multiprom::compact::Compactor;
+use multiprom::inspect::list_files;
 
 use super::{ARCHIVE, compact, compact_with, count, merge, merged, names_in, value};
 use crate::support::http::{scrape, sum_of};

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use multiprom::{
-    Backend, CompactFiles, Compactor, Counter, Gauge, GaugeMode, Liveness, Registry,
-    inspect_archive, list_files,
-};
+use multiprom::compact::{CompactFiles, Compactor};
+use multiprom::inspect::{Liveness, inspect_archive, list_files};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Registry};
 
 use super::{
     ARCHIVE, assert_only_archive, compact, compact_with, copy_of, count, count_in_python, merged,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use multiprom::{MultiProcessCollector, inspect_archive};
+use multiprom::MultiProcessCollector;
+use multiprom::inspect::inspect_archive;
 
 use crate::support::mount::succeeds;
 use crate::support::process::{Outcome, run};

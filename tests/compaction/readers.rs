@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiprom::{CompactFiles, Compactor, MultiProcessCollector};
+use multiprom::MultiProcessCollector;
+use multiprom::compact::{CompactFiles, Compactor};
 
 use super::{compact_with, count, counting_in_python, merge, merged, value};
 use crate::support::http::sum_of;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use multiprom::clear_directory;
+use multiprom::compact::clear_directory;
 
 use super::{compact_with, copy_of, count, count_in_python, merge, merged, names_in, value};
 use crate::support::http::{scrape, sum_of};

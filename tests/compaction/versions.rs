@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use multiprom::{Compactor, ErrorKind, MultiProcessCollector, Registry, clear_directory};
+use multiprom::compact::{Compactor, clear_directory};
+use multiprom::{ErrorKind, MultiProcessCollector, Registry};
 
 use super::{ARCHIVE, compact, count, merged, names_in, value};
 use crate::support::http::{Connection, sum_of};

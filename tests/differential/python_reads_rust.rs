@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::samples::{Line, assert_same, own_samples, python_samples};
+use crate::support::samples::{Line, assert_same, own_samples, python_samples, rounded_once};
 use crate::support::{self, TestDir, assert_success, example, output_of, root};
 
 /// Runs several workers at once.
@@ -25,8 +25,10 @@ fn collected_by_python(dir: &Path) -> Option<Vec<Line>> {
     let printed = output_of(collect.arg(root().join("tests/python/collect.py")).arg(dir));
     let (mut lines, _) = python_samples(&printed);
     for line in &mut lines {
-        if let Some(pid) = line.labels.get_mut("pid") {
-            let (process, suffix) = pid.split_once('-').unwrap();
+        // The id of the Python client is the pid alone.
+        if let Some(pid) = line.labels.get_mut("pid")
+            && let Some((process, suffix)) = pid.split_once('-')
+        {
             assert_eq!(suffix.len(), 8, "{pid}");
             *pid = process.to_owned();
         }
@@ -55,9 +57,24 @@ fn multiprom_and_the_python_client_can_share_a_directory() {
     let (alone, _) = own_samples(dir.path());
     record(dir.path());
     let (both, _) = own_samples(dir.path());
-    let requests =
-        |lines: &[Line]| lines.iter().find(|line| line.name == "requests_total").unwrap().value();
-    assert!((requests(&both) - requests(&alone) - 10.4).abs() < 1e-9);
+    let total = |lines: &[Line], name: &str| {
+        let found: Vec<f64> =
+            lines.iter().filter(|line| line.name == name).map(Line::value).collect();
+        assert!(!found.is_empty(), "{name}");
+        found.iter().sum::<f64>()
+    };
+    // What the workers of multiprom record, by name.
+    for (name, recorded) in [
+        ("requests_total", 10.4),
+        ("odd_labels_total", 156.0),
+        ("latency_seconds_count", 16.0),
+        ("payload_bytes_count", 12.0),
+    ] {
+        let grown = total(&both, name) - total(&alone, name);
+        assert!((grown - recorded).abs() < 1e-9, "{name} {grown}");
+    }
+    let Some(reference) = collected_by_python(dir.path()) else { return };
+    assert_same("both", &both, &rounded_once(reference, &both));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn exposition_is_parsed(format: &str, parser: &str) {
     let exclude = "odd_counts|offset|render_seconds|with_nan";
     let mut dump = multiprom();
     dump.args(["dump", "--format", format, "--exclude", exclude]);
-    dump.args(multiprom::list_files(&dir).unwrap().iter().map(|file| &file.path));
+    dump.args(multiprom::inspect::list_files(&dir).unwrap().iter().map(|file| &file.path));
     let page = output_of(&mut dump);
     let input = TestDir::new("page");
     fs::write(input.path().join("page"), page).unwrap();

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use multiprom::{
-    Backend, CompactFiles, Compactor, Gauge, GaugeMode, Liveness, MultiProcessCollector, Registry,
-    list_files,
-};
+use multiprom::compact::{CompactFiles, Compactor};
+use multiprom::inspect::{Liveness, list_files};
+use multiprom::{Backend, Gauge, GaugeMode, MultiProcessCollector, Registry};
 
 use super::{dump_checked, record, samples};
 use crate::support::process::{PATIENCE, run};

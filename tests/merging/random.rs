@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use multiprom::collector::MultiProcessCollectorBuilder;
 use multiprom::exposition::{Exposition, Format};
+use multiprom::inspect::list_files;
 use multiprom::parse::Parser;
-use multiprom::{
-    GaugeMode, MultiProcessCollector, MultiProcessCollectorBuilder, Registry, list_files,
-};
+use multiprom::{GaugeMode, MultiProcessCollector, Registry};
 use serde_json::{Value, json};
 
 use super::assert_no_series_is_repeated;

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use multiprom::{CompactFiles, Compactor, MultiProcessCollector};
+use multiprom::MultiProcessCollector;
+use multiprom::compact::{CompactFiles, Compactor};
 
 use super::{assert_no_series_is_repeated, dump, dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};

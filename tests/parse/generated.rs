@@ -4,11 +4,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use multiprom::collector::{BucketSpan, MetricType, SampleKind};
 use multiprom::exposition::Format;
 use multiprom::parse::{
     Families, OwnedExemplar, OwnedFamily, OwnedNativeBuckets, OwnedNativeHistogram, OwnedSample,
 };
-use multiprom::{BucketSpan, MetricType, SampleKind};
 
 type Labels = Vec<(String, String)>;
 

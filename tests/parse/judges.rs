@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use multiprom::SampleKind;
+use multiprom::collector::SampleKind;
 use multiprom::parse::{OwnedFamily, OwnedSample, ParseErrorKind};
 
 use super::convert::run_with_input;

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::process::{Output, Stdio};
 
+use multiprom::collector::{BucketSpan, SampleKind};
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::parse::{Families, OwnedNativeHistogram, Parser};
-use multiprom::{BucketSpan, SampleKind};
 
 use super::protobuf_parser::{Message, family, label, new, read};
 use crate::support::{multiprom, zoo};

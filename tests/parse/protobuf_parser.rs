@@ -1,7 +1,7 @@
 //! The protobuf parser, with messages that the tests encode themselves.
 
+use multiprom::collector::{MetricType, SampleKind};
 use multiprom::parse::{OwnedFamily, ParseError, Parser};
-use multiprom::{MetricType, SampleKind};
 
 use super::small;
 

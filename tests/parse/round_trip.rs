@@ -3,9 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use multiprom::collector::{MetricType, SampleKind};
 use multiprom::exposition::{Escaping, Exposition, Format, Negotiated};
 use multiprom::parse::{Families, OwnedFamily, OwnedSample, Parser, Syntax};
-use multiprom::{MetricType, SampleKind};
 
 use super::generated::{Naming, families, representable};
 

@@ -1,6 +1,6 @@
 //! The rules of the text parser: the input that it accepts, as Prometheus does, and the errors.
 
-use multiprom::MetricType;
+use multiprom::collector::MetricType;
 use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
 
 use super::{small, text};
@@ -213,7 +213,7 @@ fn types_are_case_insensitive_and_others_are_refused() {
 }
 
 #[test]
-fn the_error_of_the_source_is_in_the_message_only() {
+fn the_error_of_the_input_is_the_source_of_the_parse_error() {
     use std::error::Error as _;
     use std::io::{self, BufReader, Read};
 
@@ -226,10 +226,14 @@ fn the_error_of_the_source_is_in_the_message_only() {
     }
 
     let error = Parser::text(BufReader::new(Broken)).last().unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "line 1, column 1: no route to host");
-    assert!(error.source().is_none());
-    assert_eq!(error.io_error().unwrap().kind(), io::ErrorKind::Other);
-    assert_eq!(multiprom::Error::from(error).kind(), multiprom::ErrorKind::Io);
+    assert_eq!(error.to_string(), "line 1, column 1: the source cannot be read");
+    assert_eq!(error.source().unwrap().to_string(), "no route to host");
+    let error = multiprom::Error::from(error);
+    assert_eq!(error.kind(), multiprom::ErrorKind::Io);
+    assert_eq!(
+        format!("{error:#}"),
+        "line 1, column 1: the source cannot be read: no route to host"
+    );
     let error = multiprom::Error::from(text("# TYPE a b\n").unwrap_err());
     assert_eq!(error.kind(), multiprom::ErrorKind::Exposition);
 }

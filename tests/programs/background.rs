@@ -21,8 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use multiprom::compact::Compactor;
 use multiprom::http::Exporter;
-use multiprom::{Compactor, MultiProcessCollector, Registry};
+use multiprom::{MultiProcessCollector, Registry};
 
 use fork::{in_child, limit_time, wait_status};
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use multiprom::{CompactFiles, Compactor};
+use multiprom::compact::{CompactFiles, Compactor};
 
 fn main() -> multiprom::Result<()> {
     let mut compactors = HashMap::new();

@@ -313,8 +313,9 @@ fn full(dir: &str, kind: &str, kernel: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forks children that log one line each, while threads write to standard error all the time.
+/// Forks children that log one line each, while threads write to standard error all the time. Prints the number of children.
 fn busy_forks(dir: &str) -> Result<()> {
+    const CHILDREN: u32 = 40;
     limit_time(TIME_LIMIT);
     let family = family_without_directory(dir)?;
     for _ in 0..2 {
@@ -325,12 +326,14 @@ fn busy_forks(dir: &str) -> Result<()> {
             }
         });
     }
-    for _ in 0..40 {
+    for _ in 0..CHILDREN {
         wait(in_child(|| {
             limit_time(20);
             family.with(["a"]).inc();
         }));
     }
+    println!("children {CHILDREN}");
+    std::io::stdout().flush().expect("flush");
     // The other threads still run.
     fork::exit()
 }

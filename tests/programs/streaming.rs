@@ -9,8 +9,9 @@
 use std::io::Read as _;
 use std::sync::{Arc, Barrier};
 
+use multiprom::FamilySink;
+use multiprom::collector::Gatherer;
 use multiprom::http::Exporter;
-use multiprom::{FamilySink, Gatherer};
 
 struct Series {
     count: u64,

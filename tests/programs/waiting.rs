@@ -14,9 +14,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use multiprom::inspect::list_files;
 use multiprom::{
     Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Result,
-    Static, Summary, default_registry, list_files,
+    Static, Summary, default_registry,
 };
 
 use fork::{in_child, wait};

@@ -87,20 +87,20 @@ fn a_server_waits_for_directories_that_do_not_exist_yet() {
         Running::start(command.arg(base.path().join(dir)))
     };
     let limit = std::time::Duration::from_secs(10);
-    let is_waiting = |server: &Running, dir: &str| {
+    let assert_is_waiting = |server: &Running, dir: &str| {
         wait_for("a line", limit, || (!server.stderr().is_empty()).then_some(()));
         let dir = base.path().join(dir).display().to_string();
         let line = format!("multiprom: directory `{dir}` does not exist yet: waiting for it\n");
         assert_eq!(server.stderr(), line);
     };
-    // A server that need not wait logs nothing about it.
+    // A server that does not have to wait logs nothing about it.
     fs::create_dir(base.path().join("there")).unwrap();
     let mut server = serve("there");
     server.url();
     stop(server);
 
     let mut server = serve("later");
-    is_waiting(&server, "later");
+    assert_is_waiting(&server, "later");
     fs::create_dir(base.path().join("later")).unwrap();
     let url = server.url();
     output_of(example("test-counting").arg(base.path().join("later")).arg("5"));
@@ -109,27 +109,27 @@ fn a_server_waits_for_directories_that_do_not_exist_yet() {
     assert_eq!(server.end().status.code(), Some(0));
 
     let mut server = serve("app-*");
-    is_waiting(&server, "app-*");
+    assert_is_waiting(&server, "app-*");
     fs::create_dir(base.path().join("app-1")).unwrap();
     output_of(example("test-counting").arg(base.path().join("app-1")).arg("3"));
     assert_eq!(sum_of(&scrape(&server.url()), "jobs_total"), 3.0);
 
     for signal in ["TERM", "INT"] {
         let server = serve("never");
-        is_waiting(&server, "never");
+        assert_is_waiting(&server, "never");
         server.signal(signal);
         assert_eq!(server.end().status.code(), Some(0), "{signal}");
     }
     // A path that can never become a directory is an error.
     fs::write(base.path().join("file"), "").unwrap();
     for dir in ["file", "file/below", "a***"] {
-        let said = serve(dir).end();
-        assert!(!said.status.success(), "{dir}: {said:?}");
+        let output = serve(dir).end();
+        assert!(!output.status.success(), "{dir}: {output:?}");
     }
 }
 
 /// Writes the files of Python processes that have ended without recording anything.
-fn leave_files(dir: &Path, pids: std::ops::Range<u32>) {
+fn write_files_of_ended_processes(dir: &Path, pids: std::ops::Range<u32>) {
     for pid in pids {
         fs::write(dir.join(format!("counter_{pid}.db")), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
     }
@@ -147,10 +147,10 @@ fn accumulated_files_of_the_python_client_are_reported_once() {
     };
     let path = dir.path().display();
     let hint = format!("multiprom: directory `{path}`: every scrape reads 100 or more files of ");
-    leave_files(dir.path(), 1..100);
+    write_files_of_ended_processes(dir.path(), 1..100);
     let server = start(&[]);
     // A file of a living process does not count, nor does one of multiprom.
-    leave_files(dir.path(), 100..101);
+    write_files_of_ended_processes(dir.path(), 100..101);
     let living = fs::OpenOptions::new().append(true).open(dir.path().join("counter_100.db"));
     let living = living.unwrap();
     output_of(example("test-counting").arg(dir.path()).arg("5"));
@@ -159,10 +159,10 @@ fn accumulated_files_of_the_python_client_are_reported_once() {
     assert!(!server.stderr().contains("files of"), "{}", server.stderr());
     drop(living);
     wait_for("a hint", PATIENCE, || server.stderr().contains(&hint).then_some(()));
-    leave_files(dir.path(), 101..200);
+    write_files_of_ended_processes(dir.path(), 101..200);
     server.signal("TERM");
-    let said = String::from_utf8(server.end().stderr).unwrap();
-    assert!(said.lines().count() == 2 && said.contains("--compact=all"), "{said}");
+    let stderr = String::from_utf8(server.end().stderr).unwrap();
+    assert!(stderr.lines().count() == 2 && stderr.contains("--compact=all"), "{stderr}");
 
     // With the flag there is no hint.
     for flags in [["--compact", "own"], ["--compact", "off"], ["--compact", "all"]] {
@@ -170,7 +170,7 @@ fn accumulated_files_of_the_python_client_are_reported_once() {
     }
     let mut command = multiprom();
     command.args(["run", "--listen", "127.0.0.1:0", "--", "true"]);
-    leave_files(dir.path(), 1..200);
-    let said = run(command.env("PROMETHEUS_MULTIPROC_DIR", dir.path())).stderr;
-    assert!(said.contains(&hint), "{said}");
+    write_files_of_ended_processes(dir.path(), 1..200);
+    let stderr = run(command.env("PROMETHEUS_MULTIPROC_DIR", dir.path())).stderr;
+    assert!(stderr.contains(&hint), "{stderr}");
 }

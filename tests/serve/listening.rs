@@ -5,7 +5,9 @@ use std::fs;
 use super::{Served, stop};
 use crate::support::http::{Connection, scrape, sum_of};
 use crate::support::process::Running;
-use crate::support::{TestDir, example, multiprom, output_of, without_ipv6};
+use crate::support::{
+    TestDir, example, in_network_namespace, multiprom, output_of, skip, without_ipv6,
+};
 
 #[test]
 fn open_connections_do_not_delay_the_end_of_a_server() {
@@ -109,4 +111,25 @@ fn all_interfaces_are_served_with_and_without_ipv6() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.starts_with("multiprom: cannot listen on [::]:0: "), "{stderr}");
+}
+
+#[test]
+fn all_interfaces_are_served_by_both_protocols_if_ipv6_sockets_are_ipv6_only_by_default() {
+    let dir = TestDir::new("bindv6only");
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    in_network_namespace(|| {
+        if let Err(error) = fs::write("/proc/sys/net/ipv6/bindv6only", "1") {
+            return skip(&format!("net.ipv6.bindv6only cannot be set here: {error}"));
+        }
+        let mut command = multiprom();
+        command.args(["serve", "--listen", ":0", "--dir"]).arg(dir.path());
+        let mut server = Running::start(&mut command);
+        let url = server.url();
+        let (scheme, port) = url.split_once("[::]").unwrap_or_else(|| panic!("{url}"));
+        for host in ["127.0.0.1", "[::1]"] {
+            let page = scrape(&[scheme, host, port].concat());
+            assert_eq!(sum_of(&page, "jobs_total"), 5.0, "{host}");
+        }
+        stop(server);
+    });
 }

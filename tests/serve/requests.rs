@@ -22,11 +22,11 @@ const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=
 fn one_connection_serves_many_requests_of_every_kind() {
     let served = Served::start("requests", &["--compact", "off"]);
     let mut connection = served.connect();
-    let answer = connection.request("GET", "/metrics", "");
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
-    assert!(answer.body.contains("\njobs_total 5\n"));
+    let response = connection.request("GET", "/metrics", "");
+    assert_eq!((response.status, response.header("content-type")), (200, Some(TEXT)));
+    assert!(response.body.contains("\njobs_total 5\n"));
     // The number of digits of the free space may differ.
-    let len = answer.body.len();
+    let len = response.body.len();
     let head = connection.request("HEAD", "/metrics", "");
     assert_eq!((head.status, head.header("content-type")), (200, Some(TEXT)));
     let head_len: usize = head.header("content-length").unwrap().parse().unwrap();
@@ -39,13 +39,13 @@ fn one_connection_serves_many_requests_of_every_kind() {
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
         for path in ["/metrics", "/-/healthy"] {
-            let answer = connection.request(method, path, "Content-Length: 0\r\n");
-            let allow = answer.header("allow");
-            assert_eq!((answer.status, allow), (405, Some("GET, HEAD")), "{method} {path}");
+            let response = connection.request(method, path, "Content-Length: 0\r\n");
+            let allow = response.header("allow");
+            assert_eq!((response.status, allow), (405, Some("GET, HEAD")), "{method} {path}");
         }
     }
-    let answer = connection.request("GET", "/metrics?name=x", "");
-    assert!(answer.body.contains("\njobs_total 5\n"));
+    let response = connection.request("GET", "/metrics?name=x", "");
+    assert!(response.body.contains("\njobs_total 5\n"));
     served.stop();
 }
 
@@ -95,19 +95,19 @@ fn the_accept_header_selects_the_format() {
         (";;;,,,q=,=;\"", TEXT),
     ];
     for (accept, wanted) in cases {
-        let answer = connection.request("GET", "/metrics", &format!("Accept: {accept}\r\n"));
-        let content_type = answer.header("content-type");
-        assert_eq!((answer.status, content_type), (200, Some(wanted)), "{accept}");
+        let response = connection.request("GET", "/metrics", &format!("Accept: {accept}\r\n"));
+        let content_type = response.header("content-type");
+        assert_eq!((response.status, content_type), (200, Some(wanted)), "{accept}");
         let is_openmetrics = wanted.contains("openmetrics");
-        assert_eq!(answer.body.ends_with("\n# EOF\n"), is_openmetrics, "{accept}");
+        assert_eq!(response.body.ends_with("\n# EOF\n"), is_openmetrics, "{accept}");
         let is_bare = is_openmetrics && wanted != openmetrics_2;
         let head = if is_bare { "# TYPE jobs counter" } else { "# TYPE jobs_total counter" };
-        assert!(answer.body.lines().any(|line| line == head), "{accept}");
-        assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
+        assert!(response.body.lines().any(|line| line == head), "{accept}");
+        assert_eq!(response.header("vary"), Some("Accept, Accept-Encoding"));
     }
     let several = "Accept: text/plain;q=0.1\r\nAccept: application/openmetrics-text\r\n";
-    let answer = connection.request("GET", "/metrics", several);
-    assert_eq!(answer.header("content-type"), Some(OPENMETRICS));
+    let response = connection.request("GET", "/metrics", several);
+    assert_eq!(response.header("content-type"), Some(OPENMETRICS));
     served.stop();
 }
 
@@ -118,11 +118,11 @@ fn protobuf_is_served_on_request() {
     let media_type = "application/vnd.google.protobuf";
     let proto = "proto=io.prometheus.client.MetricFamily";
     let accept = format!("Accept: {media_type};{proto};encoding=delimited,*/*;q=0.1\r\n");
-    let answer = connection.request("GET", "/metrics", &accept);
+    let response = connection.request("GET", "/metrics", &accept);
     let wanted = format!("{media_type}; {proto}; encoding=delimited");
-    assert_eq!(answer.header("content-type"), Some(wanted.as_str()));
+    assert_eq!(response.header("content-type"), Some(wanted.as_str()));
     let counter = b"\x0a\x0ajobs_total\x12";
-    assert!(answer.bytes.windows(counter.len()).any(|bytes| bytes == counter));
+    assert!(response.bytes.windows(counter.len()).any(|bytes| bytes == counter));
     served.stop();
 }
 
@@ -142,28 +142,32 @@ fn the_accept_encoding_header_selects_the_compression() {
         (",;q=gzip", None),
     ] {
         let header = format!("Accept-Encoding: {accept}\r\n");
-        let answer = connection.request("GET", "/metrics", &header);
-        assert_eq!((answer.status, answer.header("content-encoding")), (200, coding), "{accept}");
-        assert_eq!(answer.header("content-type"), Some(TEXT));
-        assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
+        let response = connection.request("GET", "/metrics", &header);
+        assert_eq!(
+            (response.status, response.header("content-encoding")),
+            (200, coding),
+            "{accept}"
+        );
+        assert_eq!(response.header("content-type"), Some(TEXT));
+        assert_eq!(response.header("vary"), Some("Accept, Accept-Encoding"));
         let head = connection.request("HEAD", "/metrics", &header);
         let len: usize = head.header("content-length").unwrap().parse().unwrap();
         // The number of digits of the free space may differ.
-        assert!(len.abs_diff(answer.bytes.len()) < 128, "{accept}: {len}");
+        assert!(len.abs_diff(response.bytes.len()) < 128, "{accept}: {len}");
         let Some(tool) = coding else {
-            assert_eq!(merged(&answer.body), merged(&plain.body));
+            assert_eq!(merged(&response.body), merged(&plain.body));
             continue;
         };
-        assert!(answer.bytes.len() * 2 < plain.body.len());
-        if let Some(body) = decompressed(tool, &answer.bytes) {
+        assert!(response.bytes.len() * 2 < plain.body.len());
+        if let Some(body) = decompressed(tool, &response.bytes) {
             assert_eq!(merged(&body), merged(&plain.body));
         }
     }
     // A small body is not compressed, unless the request refuses `identity`.
     for (accept, coding) in [("gzip", None), ("gzip, identity;q=0", Some("gzip"))] {
         let header = format!("Accept-Encoding: {accept}\r\n");
-        let answer = connection.request("GET", "/metrics?name[]=jobs_total", &header);
-        assert_eq!(answer.header("content-encoding"), coding);
+        let response = connection.request("GET", "/metrics?name[]=jobs_total", &header);
+        assert_eq!(response.header("content-encoding"), coding);
     }
     served.stop();
 }
@@ -190,9 +194,13 @@ fn a_query_selects_samples_by_name() {
     let served = Served::start("names", &[]);
     let mut connection = served.connect();
     let mut names = |query: &str| {
-        let answer = connection.request("GET", &format!("/metrics?{query}"), "");
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)), "{query}");
-        let lines = answer.body.lines().filter(|line| !line.starts_with("# HELP"));
+        let response = connection.request("GET", &format!("/metrics?{query}"), "");
+        assert_eq!(
+            (response.status, response.header("content-type")),
+            (200, Some(TEXT)),
+            "{query}"
+        );
+        let lines = response.body.lines().filter(|line| !line.starts_with("# HELP"));
         let names = lines.map(|line| line.split(['{', ' ']).take(3).collect::<Vec<_>>().join(" "));
         let mut names: Vec<String> = names.collect();
         names.dedup_by(|a, b| a.split(' ').next() == b.split(' ').next() && !a.starts_with('#'));
@@ -219,40 +227,40 @@ fn a_query_selects_samples_in_every_format_and_coding() {
     let mut connection = served.connect();
     let query = "/metrics?name[]=jobs_total&name[]=job_size_bytes_bucket";
     let openmetrics = "Accept: application/openmetrics-text;version=1.0.0\r\n";
-    let answer = connection.request("GET", query, openmetrics);
-    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    let families = Parser::openmetrics(answer.body.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let response = connection.request("GET", query, openmetrics);
+    assert!(response.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let families = Parser::openmetrics(response.body.as_bytes()).collect::<Result<Vec<_>, _>>();
     let names = |families: &[OwnedFamily]| -> Vec<String> {
         families.iter().map(|family| family.name.clone()).collect()
     };
     let wanted = ["job_size_bytes", "jobs"];
     let mut found = names(&families.unwrap());
     found.sort();
-    assert_eq!(found, wanted, "{}", answer.body);
+    assert_eq!(found, wanted, "{}", response.body);
     let proto = "Accept: application/vnd.google.protobuf;\
                  proto=io.prometheus.client.MetricFamily;encoding=delimited\r\n";
-    let answer = connection.request("GET", query, proto);
-    let families = Parser::protobuf(&answer.bytes[..]).collect::<Result<Vec<_>, _>>();
+    let response = connection.request("GET", query, proto);
+    let families = Parser::protobuf(&response.bytes[..]).collect::<Result<Vec<_>, _>>();
     let mut found = names(&families.unwrap());
     found.sort();
     assert_eq!(found, wanted);
     // An exposition may have no family.
-    let answer = connection.request("GET", "/metrics?name[]=none", openmetrics);
-    assert_eq!((answer.status, answer.body.as_str()), (200, "# EOF\n"));
-    let answer = connection.request("GET", "/metrics?name[]=none", proto);
-    assert_eq!((answer.status, answer.bytes.len()), (200, 0));
+    let response = connection.request("GET", "/metrics?name[]=none", openmetrics);
+    assert_eq!((response.status, response.body.as_str()), (200, "# EOF\n"));
+    let response = connection.request("GET", "/metrics?name[]=none", proto);
+    assert_eq!((response.status, response.bytes.len()), (200, 0));
     for coding in ["gzip", "zstd"] {
         let header = format!("{openmetrics}Accept-Encoding: {coding}, identity;q=0\r\n");
-        let answer = connection.request("GET", query, &header);
-        assert_eq!(answer.header("content-encoding"), Some(coding));
-        if let Some(body) = decompressed(coding, &answer.bytes) {
+        let response = connection.request("GET", query, &header);
+        assert_eq!(response.header("content-encoding"), Some(coding));
+        if let Some(body) = decompressed(coding, &response.bytes) {
             assert!(body.contains("\njobs_total 5.0\n") && body.ends_with("\n# EOF\n"), "{body}");
             assert!(!body.contains("job_size_bytes_sum"), "{body}");
         }
         let head = connection.request("HEAD", query, &header);
         assert_eq!((head.status, head.bytes.len()), (200, 0));
         assert_eq!(head.header("content-encoding"), Some(coding));
-        assert_eq!(head.header("content-length"), answer.header("content-length"));
+        assert_eq!(head.header("content-length"), response.header("content-length"));
     }
     served.stop();
 }
@@ -276,17 +284,17 @@ fn invalid_requests_affect_only_their_connection() {
         let mut connection = served.connect();
         // The server may close the connection before everything is sent.
         let sent = connection.send(bytes);
-        if let (Ok(()), Ok(answer)) = (sent, connection.answer(false)) {
+        if let (Ok(()), Ok(response)) = (sent, connection.response(false)) {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
-            assert!((400..600).contains(&answer.status), "{shown}: {}", answer.status);
+            assert!((400..600).contains(&response.status), "{shown}: {}", response.status);
         }
     }
     for accept in [&b"\xff\xfe\x80"[..], &b"a".repeat(15 * 1024), &b",;=\"".repeat(3840)] {
         let mut connection = served.connect();
         let request = [b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: ", accept, b"\r\n\r\n"];
         connection.send(&request.concat()).unwrap();
-        let answer = connection.answer(false).unwrap();
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(TEXT)));
+        let response = connection.response(false).unwrap();
+        assert_eq!((response.status, response.header("content-type")), (200, Some(TEXT)));
     }
     let mut connection = served.connect();
     connection.send(b"GET /metrics HTTP/1.1\r\nHo").unwrap();

@@ -56,11 +56,11 @@ impl Connection {
     pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Response {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         self.send(request.as_bytes()).unwrap();
-        self.answer(method == "HEAD").unwrap()
+        self.response(method == "HEAD").unwrap()
     }
 
     /// Reads a response, which has no body after HEAD.
-    pub fn answer(&mut self, without_body: bool) -> std::io::Result<Response> {
+    pub fn response(&mut self, without_body: bool) -> std::io::Result<Response> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -128,7 +128,7 @@ fn split(url: &str) -> (&str, &str) {
 pub fn get(url: &str) -> std::io::Result<Response> {
     let mut connection = Connection::open(url)?;
     connection.send(format!("GET {} HTTP/1.0\r\nHost: test\r\n\r\n", split(url).1).as_bytes())?;
-    connection.answer(false)
+    connection.response(false)
 }
 
 /// Starts a server that responds to every request with the same bytes, on a thread that ends with the process; returns

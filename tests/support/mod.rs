@@ -84,6 +84,23 @@ pub fn without_ipv6(command: &mut Command) {
     unsafe { command.pre_exec(install) };
 }
 
+/// Runs `work` in a thread with a new network namespace, of which only the loopback interface is up. The programs that the
+/// thread starts are in the same namespace. Returns `None` if the namespace cannot be created: the test is then counted as
+/// skipped.
+pub fn in_network_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    let in_namespace = || {
+        // SAFETY: takes a number only, and changes the namespace of the new thread alone.
+        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        (result == 0 && mount::succeeds("ip", &["link", "set", "lo", "up"])).then(work)
+    };
+    let result = std::thread::scope(|scope| scope.spawn(in_namespace).join());
+    let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    if result.is_none() {
+        skip("no network namespace can be created here");
+    }
+    result
+}
+
 /// An example program, from the target directory of the tests.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();

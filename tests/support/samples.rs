@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use multiprom::{
-    Collector as _, FamilyMetadata, FamilySink, MetricType, MultiProcessCollector, Sample,
-    SampleKind,
-};
+use multiprom::collector::{FamilyMetadata, MetricType, Sample, SampleKind};
+use multiprom::{Collector as _, FamilySink, MultiProcessCollector};
 
 /// One sample. All NaN have the same bits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +45,7 @@ pub fn own_samples(dir: &Path) -> (Vec<Line>, BTreeSet<String>) {
 /// A collector of the files of a directory. As each file is passed by its name, their liveness is not checked; nor does
 /// the Python client check it.
 pub fn of_all_files(dir: &Path) -> MultiProcessCollector {
-    let files = multiprom::list_files(dir).unwrap();
+    let files = multiprom::inspect::list_files(dir).unwrap();
     if files.is_empty() {
         return MultiProcessCollector::new(dir).unwrap();
     }

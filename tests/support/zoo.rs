@@ -2,10 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use multiprom::{
-    BucketSpan, Collector, Exemplar, FamilySink, HistogramPoint, NativeBuckets, NativeHistogram,
-    Registry,
-};
+use multiprom::collector::{BucketSpan, Exemplar, HistogramPoint, NativeBuckets, NativeHistogram};
+use multiprom::{Collector, FamilySink, Registry};
 
 /// Families of every type. Families with native histograms only are empty in other formats.
 pub struct Zoo {

@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::io;
 use std::path::Path;
 
-use multiprom::{Collector as _, FamilyMetadata, FamilySink, MultiProcessCollector, Sample};
+use multiprom::collector::{FamilyMetadata, Sample};
+use multiprom::{Collector as _, FamilySink, MultiProcessCollector};
 
 use super::{Effort, Measurement};
 use crate::clocks;

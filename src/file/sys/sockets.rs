@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use super::call::check;
 
@@ -12,4 +12,43 @@ use super::call::check;
 pub(crate) fn set_backlog(socket: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
     // SAFETY: takes integers only.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Binds a TCP port of all interfaces, for IPv6 and IPv4. The standard library keeps the default of `IPV6_V6ONLY`, which is
+/// IPv6 only if the sysctl `net.ipv6.bindv6only` is set. The caller calls [`set_backlog`] to listen.
+///
+/// See: ipv6(7), IPV6_V6ONLY, which must be set before bind(2).
+#[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "used by exporters"))]
+pub(crate) fn bind_all_interfaces(port: u16) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes integers only.
+    let fd = check(unsafe { libc::socket(libc::AF_INET6, kind, 0) })?;
+    // SAFETY: the descriptor was just created, and nothing else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // As the standard library does, so that connections of an earlier server do not block the port.
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
+    let address = libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: port.to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+        sin6_scope_id: 0,
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the pointer and the length are those of `address`.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+    Ok(socket)
+}
+
+fn set_option(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let len = size_of_val(&value) as libc::socklen_t;
+    let (fd, value) = (socket.as_raw_fd(), (&raw const value).cast());
+    // SAFETY: the pointer and the length are those of the parameter `value`.
+    check(unsafe { libc::setsockopt(fd, level, option, value, len) }).map(drop)
 }

@@ -24,7 +24,7 @@ pub struct Compaction {
     pub waiting: u64,
     /// Files of dead writers that cannot be read whole. They are left as they are.
     pub damaged: u64,
-    /// Files that stay because the liveness of their writer is unknown; see [`Liveness`](crate::Liveness).
+    /// Files that stay because the liveness of their writer is unknown; see [`Liveness`](crate::inspect::Liveness).
     pub unknown: u64,
     /// Directories that another compactor has locked.
     pub busy: u64,

@@ -42,7 +42,8 @@ const KEEP_DEAD: Duration = Duration::from_secs(3600);
 /// `multiprom_compactions_total{result}`.
 ///
 /// ```
-/// use multiprom::{Backend, Compactor, Counter, MultiProcessCollector, Registry};
+/// use multiprom::compact::Compactor;
+/// use multiprom::{Backend, Counter, MultiProcessCollector, Registry};
 ///
 /// # let dir = std::env::temp_dir().join(format!("multiprom-compactor-{}", std::process::id()));
 /// # std::fs::create_dir_all(&dir).unwrap();

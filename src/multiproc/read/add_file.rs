@@ -85,6 +85,7 @@ mod tests {
     use crate::multiproc::prober::Prober;
     use crate::multiproc::read::context::{DeadGauges, ReadMethod};
     use crate::multiproc::read::locate::locate;
+    use crate::test_dir::TestDir;
     use std::collections::HashMap;
     use std::fs::{self, File};
     use std::path::Path;
@@ -109,9 +110,7 @@ mod tests {
     #[test]
     fn a_file_that_is_truncated_while_its_values_are_added_is_read_again() {
         guard_mappings().unwrap();
-        let dir = std::env::temp_dir().join(format!("multiprom-cached-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).unwrap();
+        let dir = TestDir::new();
         let path = dir.join("counter_7.db");
         write(&path);
         while !sys::stat(&File::open(&path).unwrap()).unwrap().is_settled() {
@@ -161,6 +160,5 @@ mod tests {
         assert_eq!(context.merge.sum(ValueId::new(200)), Some(2.0));
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
         assert!(matches!(cached.reuse(&mut context, &origin, None), Reused::Truncated));
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

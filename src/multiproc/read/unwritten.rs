@@ -36,7 +36,7 @@ impl UnwrittenSeries {
     /// Adds the series of one directory to a merge, after its files.
     pub(crate) fn add(&self, merge: &mut Merge, dir: &Path, at: usize) {
         let writers = self.writers.iter().filter(|(of, ..)| *of == at);
-        for file in writers.flat_map(|(_, writer, _)| writer.files()) {
+        for file in writers.flat_map(|(_, writer, _)| writer.unwritten_files()) {
             // OK because the writer made the name.
             let Some(name) = FileName::parse(&file.name) else {
                 continue;

@@ -1,8 +1,8 @@
-//! Tags, by which readers find values.
+//! Tags: numbers by which a reader checks that a published value is the expected one, such as the cells of its thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bits by which a value is found: the highest bit is 0.
+/// A number of 63 bits, compared for equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(pub(super) u64);
 

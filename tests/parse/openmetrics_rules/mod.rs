@@ -5,8 +5,8 @@ mod structure;
 mod syntax;
 mod values;
 
+use multiprom::collector::{MetricType, SampleKind};
 use multiprom::parse::{OwnedFamily, ParseErrorKind, Parser};
-use multiprom::{MetricType, SampleKind};
 
 use super::{openmetrics, small};
 

@@ -1,6 +1,6 @@
 //! Metadata, and the order of families, metrics and points.
 
-use multiprom::MetricType;
+use multiprom::collector::MetricType;
 
 use super::{accepted, refused};
 use crate::parse::openmetrics;
