@@ -184,7 +184,8 @@ impl Gauge {
         Some(cells)
     }
 
-    /// The value of this process; 0 if it has not set one.
+    /// The value of this process; 0 if it has not set one. That is so in the modes `count` and `livecount` too, which export
+    /// a number of processes.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
     }
@@ -361,7 +362,10 @@ impl Typed for Gauge {
         child.bind(lock);
     }
 
-    fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
-        sink(SampleKind::Value, cells.sample.value.get());
+    fn collect(cells: &GaugeCells, mode: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
+        let SampleCells { value, time } = cells.sample;
+        let is_set = || time.get() != 0.0;
+        let exported = if mode.is_count() { f64::from(is_set()) } else { value.get() };
+        sink(SampleKind::Value, exported);
     }
 }

@@ -1,23 +1,29 @@
-//! Records values that are ignored or mirrored, in a parent and a forked child, and prints what each of them exports.
+//! Records values that are ignored, mirrored or counted, in a parent and forked children, and prints what they export.
 //!
 //! usage: `test-values SCENARIO`. The environment decides whether the metrics are in memory or in a directory.
 
 #[path = "../support/fork.rs"]
 mod fork;
 
-use multiprom::{Counter, Histogram, Static, Summary};
+use std::io::{Read as _, Write as _, pipe};
 
-use fork::{in_child, wait};
+use multiprom::{Counter, Gauge, GaugeMode, Histogram, Static, Summary, register_statics};
+
+use fork::{in_child, kill, limit_time, wait};
 
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&[1.0]);
 static WAITS: Static<Summary> = Summary::declare("waits", "Waits.");
 
+static STARTED: Static<Gauge> = Gauge::declare("started", "Workers.").mode(GaugeMode::Count);
+static RUNNING: Static<Gauge> = Gauge::declare("running", "Workers.").mode(GaugeMode::LiveCount);
+
 /// Prints what the page of this process has of the counter and of ignored values.
 fn print_page(who: &str) {
     let page = multiprom::render(None).to_string();
     for line in page.lines() {
-        if line.starts_with("jobs_total") || line.starts_with("multiprom_ignored_values_total") {
+        let names = ["jobs_total", "multiprom_ignored_values_total", "started ", "running "];
+        if names.iter().any(|name| line.starts_with(name)) {
             println!("{who}: {line}");
         }
     }
@@ -53,10 +59,44 @@ fn mirrored() {
     print_page("end");
 }
 
+/// Starts a worker that records and then waits to be killed.
+fn worker(record: impl FnOnce()) -> libc::pid_t {
+    let (mut reader, mut writer) = pipe().expect("a pipe");
+    let pid = in_child(|| {
+        limit_time(60);
+        record();
+        writer.write_all(b".").expect("the parent reads");
+        loop {
+            std::thread::park();
+        }
+    });
+    reader.read_exact(&mut [0]).expect("the worker records");
+    pid
+}
+
+fn counted() {
+    let set = |value| {
+        STARTED.set(value);
+        RUNNING.set(value);
+    };
+    let workers = [7.0, -1.0, f64::NAN].map(|value| worker(|| set(value)));
+    let idle = worker(|| register_statics(&[&STARTED, &RUNNING]).expect("the names are free"));
+    print_page("three set it");
+    kill(workers[0]);
+    print_page("one is killed");
+    let replacement = worker(|| set(0.0));
+    print_page("it is replaced");
+    for pid in [workers[1], workers[2], idle, replacement] {
+        kill(pid);
+    }
+    print_page("all are killed");
+}
+
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("ignored") => ignored(),
         Some("mirrored") => mirrored(),
+        Some("counted") => counted(),
         other => panic!("unknown scenario {other:?}"),
     }
 }

@@ -180,7 +180,8 @@ impl FoldedSection {
 #[derive(Clone, Copy)]
 struct CombineRule {
     kind: FileKind,
-    /// Whether the values are from an archive, where a mean has the sum as value and the number of processes as time.
+    /// Whether the values are from an archive, where a mean has the sum as value, a count the number of processes, and both
+    /// have the number of processes as time.
     is_archived: bool,
 }
 
@@ -207,9 +208,10 @@ impl CombineRule {
         }
         match mode {
             GaugeMode::Sum => entry.value.add(value),
-            GaugeMode::Avg => {
-                entry.value.add(value);
-                entry.time += if self.is_archived { time } else { 1.0 };
+            GaugeMode::Avg | GaugeMode::Count => {
+                let processes = if self.is_archived { time } else { 1.0 };
+                entry.value.add(if mode.is_count() { processes } else { value });
+                entry.time += processes;
                 return;
             }
             GaugeMode::Min if !(is_unset || value < former) => {}
@@ -273,6 +275,9 @@ mod tests {
             (GaugeMode::Max, vec![(8.0, 9.0)]),
             (GaugeMode::MostRecent, vec![(1.0, 9.0)]),
             (GaugeMode::LiveSum, vec![]),
+            // A count has the number of processes that have set it as value and as time.
+            (GaugeMode::Count, vec![(5.0, 5.0)]),
+            (GaugeMode::LiveCount, vec![]),
         ] {
             assert_eq!(fold(mode, &files), folded, "{mode}");
         }

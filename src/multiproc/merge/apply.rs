@@ -122,15 +122,15 @@ impl Merge {
             return plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
         }
         let source = self.add_source(origin, plan.layout);
-        let is_sum = origin.stored_in == StoredIn::Archive
-            && origin.name.kind.mode() == Some(GaugeMode::Avg);
+        let is_merged = origin.stored_in == StoredIn::Archive
+            && matches!(origin.name.kind.mode(), Some(GaugeMode::Avg | GaugeMode::Count));
         plan.values.visit(
             from,
             &mut AddGauges {
                 gauges: &mut self.gauges,
                 words,
                 source,
-                is_sum,
+                is_merged,
                 has_time: plan.layout.has_time(),
                 zero_time_is_unset: plan.layout == Layout::Own,
             },
@@ -281,7 +281,7 @@ struct AddGauges<'a, W> {
     gauges: &'a mut [Vec<Contribution>],
     words: &'a W,
     source: u32,
-    is_sum: bool,
+    is_merged: bool,
     has_time: bool,
     /// Whether a time of 0 means that a gauge was never set.
     zero_time_is_unset: bool,
@@ -302,8 +302,8 @@ impl<W: WordSource> Visitor for AddGauges<'_, W> {
         let value = |word| f64::from_bits(self.words.word(word));
         let time = if self.has_time { value(word + 1) } else { 0.0 };
         let is_unset = self.zero_time_is_unset && time == 0.0;
-        let AddGauges { source, is_sum, .. } = *self;
-        let new = Contribution { source, value: value(word), time, is_sum, is_unset };
+        let AddGauges { source, is_merged, .. } = *self;
+        let new = Contribution { source, value: value(word), time, is_merged, is_unset };
         push_lean(&mut self.gauges[id], new);
     }
 }
