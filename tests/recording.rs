@@ -7,10 +7,15 @@ use std::process::Output;
 use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use multiprom::collector::{MetricType, SampleKind};
 use multiprom::metrics::Timer;
-use multiprom::{Backend, Collector, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
+use multiprom::parse::Families;
+use multiprom::{
+    Backend, Collector, Counter, Exposition, FamilySink, Gauge, GaugeMode, Histogram,
+    MultiProcessCollector, Registry, Summary,
+};
 
 use crate::support::{TestDir, assert_success, example};
 
@@ -185,6 +190,83 @@ fn a_handle_or_family_is_rendered_alone_with_the_values_of_its_process() {
         assert_eq!(alone(a), [head, text_of_a].concat());
         assert_eq!(alone(sizes), registry.render(None).to_string());
         assert!(alone(sizes).starts_with(&[head, text_of_a].concat()));
+    }
+}
+
+/// Records a value of each type.
+fn record_all(registry: &Registry) {
+    Counter::builder("jobs", "Jobs.").register(registry).unwrap().inc_by(2.0);
+    let levels = Gauge::builder("levels", "Levels.").mode(GaugeMode::Max).labels(["tank"]);
+    let levels = levels.register(registry).unwrap();
+    levels.with(["a"]).set(3.0);
+    levels.with(["b"]).set(-1.0);
+    let sizes = Histogram::builder("sizes", "Sizes.").buckets([1.0]).register(registry).unwrap();
+    sizes.observe(0.5);
+    sizes.observe(7.0);
+    Summary::builder("waits", "Waits.").register(registry).unwrap().observe(1.5);
+}
+
+#[test]
+fn families_are_the_same_values_in_memory_and_through_the_merge() {
+    let registry = in_memory();
+    record_all(&registry);
+    let families = Families::of_gatherer(&registry).unwrap();
+    let types: Vec<_> = families.0.iter().map(|family| family.metric_type).collect();
+    let expected =
+        [MetricType::Counter, MetricType::Gauge, MetricType::Histogram, MetricType::Summary];
+    assert_eq!(types, expected);
+    assert_eq!(families.0[1].samples[1].labels, [("tank".to_owned(), "b".to_owned())]);
+    assert_eq!(families.0[2].samples[1].kind, SampleKind::Bucket(f64::INFINITY));
+    let rendered = Exposition::render(&families, None).to_string();
+    assert_eq!(rendered, registry.render(None).to_string());
+
+    let dir = TestDir::new("values");
+    let registry =
+        Registry::builder().backend(Backend::directory(dir.path()).unwrap()).build().unwrap();
+    record_all(&registry);
+    assert_eq!(Families::of_gatherer(&registry).unwrap(), families);
+    let collector = MultiProcessCollector::new(dir.path()).unwrap();
+    let mut merged = Families::of_collector(&collector).unwrap().0;
+    merged.retain(|family| !family.name.starts_with("multiprom_"));
+    merged.sort_by(|one, other| one.name.cmp(&other.name));
+    assert_eq!(Families(merged), families);
+}
+
+#[test]
+fn a_collector_that_fails_gives_its_error_in_place_of_families() {
+    struct Failing;
+    impl Collector for Failing {
+        fn collect(&self, out: &mut dyn FamilySink) {
+            out.gauge("level", "").sample(&[], 1.0);
+            let unknown = "median".parse::<GaugeMode>().unwrap_err();
+            out.fail(unknown.into());
+            out.fail(Registry::builder().prefix("a b").build().unwrap_err());
+        }
+    }
+    let error = Families::of_collector(&Failing).unwrap_err();
+    assert_eq!(error.to_string(), "`median` is not a gauge mode");
+}
+
+#[test]
+fn the_current_time_is_exported_in_memory_and_through_the_merge() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let dir = TestDir::new("clock");
+    for backend in [Backend::in_memory(), Backend::directory(dir.path()).unwrap()] {
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let modes = [GaugeMode::Max, GaugeMode::MostRecent, GaugeMode::LiveMin];
+        let before = now();
+        for mode in modes {
+            let gauge = Gauge::builder(format!("at_{mode}"), "").mode(mode);
+            gauge.register(&registry).unwrap().set_to_current_time();
+        }
+        let times = before..=now();
+        let merged = Registry::new();
+        merged.register(registry).unwrap();
+        merged.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
+        for mode in modes {
+            let value = merged.sample_value(&format!("at_{mode}"), &[]);
+            assert!(value.is_some_and(|value| times.contains(&value)), "{mode} {value:?}");
+        }
     }
 }
 
