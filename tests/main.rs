@@ -8,6 +8,7 @@ mod churn;
 mod command;
 mod compaction;
 mod corruption;
+mod created;
 mod creation;
 mod demo;
 mod descriptors;

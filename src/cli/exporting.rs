@@ -17,6 +17,7 @@ pub(super) struct ExportedRegistry {
     registry: Registry,
     /// The metrics of the exporter itself, which are in the registry.
     metrics: ExporterMetrics,
+    shows_created: bool,
 }
 
 impl ExportedRegistry {
@@ -25,7 +26,7 @@ impl ExportedRegistry {
         merging: impl Into<Merging>,
         compactor: Option<&Compactor>,
     ) -> Result<ExportedRegistry> {
-        let Merging { builder, patterns } = merging.into();
+        let Merging { builder, patterns, shows_created } = merging.into();
         // `multiprom_file_errors_total` counts every occurrence.
         let log = Mutex::new(ProblemLog::default());
         let builder = builder.on_problem(move |error| {
@@ -41,15 +42,15 @@ impl ExportedRegistry {
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics })
+        Ok(ExportedRegistry { registry, metrics, shows_created })
     }
 
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
-        Exporter::builder(self.registry.clone())
+        let builder = Exporter::builder(self.registry.clone())
             .listen(listen.listen.clone())
             .telemetry_path(&listen.telemetry_path)
-            .metrics(&self.metrics)
-            .start()
+            .metrics(&self.metrics);
+        if self.shows_created { builder.created().start() } else { builder.start() }
     }
 }

@@ -89,8 +89,14 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     /// See [`ignored_handle`].
     fn ignored() -> &'static Self;
 
-    /// Emits the samples of one series with the values of this process.
+    /// Emits the samples of one series with the values of this process, without the start timestamp.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
+
+    /// When this process began to record a series, in Unix seconds. A forked child that inherits values inherits the time.
+    fn created(slots: &Self::Slots) -> Option<f64> {
+        let _ = slots;
+        None
+    }
 }
 
 /// A type whose series are split by thread.
@@ -103,6 +109,9 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
 
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
+
+    /// When the cells were created, in Unix seconds.
+    fn created_time(cells: &Self::Cells) -> f64;
 
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
@@ -420,6 +429,11 @@ pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64
     split.iter().map(value).fold(0.0, |sum, value| sum + value)
 }
 
+/// The earliest time of a series over all threads of this process.
+pub(super) fn earliest<C: Sync>(split: &Split<C>, time: impl Fn(&C) -> f64) -> Option<f64> {
+    split.iter().map(time).filter(|time| *time > 0.0).reduce(f64::min)
+}
+
 /// Implements what all types have in common whose series are split by thread.
 macro_rules! split_storage {
     () => {
@@ -437,6 +451,10 @@ macro_rules! split_storage {
 
         fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {
             child.export_zeros(lock);
+        }
+
+        fn created(slots: &Self::Slots) -> Option<f64> {
+            earliest(slots, Self::created_time)
         }
     };
 }
@@ -470,6 +488,11 @@ impl<M: Typed> Child<M> {
         let labels = self.labels.labels(pairs);
         let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
         M::collect(slots, self.family.options, &mut give);
+        if out.wants_created()
+            && let Some(seconds) = M::created(slots)
+        {
+            out.sample(&Sample::new(SampleKind::Created, labels, seconds));
+        }
     }
 }
 

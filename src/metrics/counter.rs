@@ -5,7 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
+};
 use super::settings::Settings;
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
@@ -194,6 +196,8 @@ pub struct CounterCells {
     ones: AtomicU64,
     /// The sum of all other amounts, as bits.
     others: AtomicU64,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl CounterCells {
@@ -256,7 +260,11 @@ impl SplitTyped for Counter {
 
     fn cells((): (), samples: &[SampleCells]) -> CounterCells {
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
-        CounterCells { total: samples[0].value, ones, others }
+        CounterCells { total: samples[0].value, ones, others, created: samples[0].time }
+    }
+
+    fn created_time(cells: &CounterCells) -> f64 {
+        cells.created.get()
     }
 
     #[inline]

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
+};
 use super::settings::Settings;
 use super::timer::{Observation, Observe, Timer, guarded};
 use super::{Metric, buckets};
@@ -164,6 +166,8 @@ pub struct HistogramCells {
     sum: Cell,
     /// Counts that are not cumulative: one for each bound, then that of `+Inf`.
     buckets: Box<[Cell]>,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl HistogramCells {
@@ -229,7 +233,12 @@ impl SplitTyped for Histogram {
 
     fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {
         let buckets = samples[1..].iter().map(|cells| cells.value).collect();
-        HistogramCells { bounds: bounds.finite(), sum: samples[0].value, buckets }
+        let SampleCells { value: sum, time: created } = samples[0];
+        HistogramCells { bounds: bounds.finite(), sum, buckets, created }
+    }
+
+    fn created_time(cells: &HistogramCells) -> f64 {
+        cells.created.get()
     }
 
     #[inline]

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
+};
 use super::settings::Settings;
 use super::timer::{Observation, Observe, Timer, guarded};
 use crate::model::{MetricType, SampleKind};
@@ -115,6 +117,8 @@ impl fmt::Debug for Summary {
 pub struct SummaryCells {
     count: Cell,
     sum: Cell,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl Typed for Summary {
@@ -143,7 +147,11 @@ impl SplitTyped for Summary {
     }
 
     fn cells((): (), samples: &[SampleCells]) -> SummaryCells {
-        SummaryCells { count: samples[0].value, sum: samples[1].value }
+        SummaryCells { count: samples[0].value, sum: samples[1].value, created: samples[0].time }
+    }
+
+    fn created_time(cells: &SummaryCells) -> f64 {
+        cells.created.get()
     }
 
     #[inline]

@@ -230,7 +230,8 @@ impl Gatherer for Families {
 }
 
 impl Families {
-    /// The families of a registry or another gatherer.
+    /// The families of a registry or another gatherer. Metrics of this crate have no start timestamps in them, so that the
+    /// values of two registries can be compared.
     ///
     /// # Errors
     ///
@@ -239,7 +240,8 @@ impl Families {
         Families::written_by(|out| source.gather(out))
     }
 
-    /// The families of one collector: a metric, a family of metrics, or a collector of the program.
+    /// The families of one collector: a metric, a family of metrics, or a collector of the program. As for
+    /// [`of_gatherer`](Families::of_gatherer), they have no start timestamps.
     ///
     /// # Errors
     ///
@@ -378,6 +380,10 @@ impl FamilySink for Collected {
             let after = family.samples.len();
             family.native_histograms.push(OwnedNativeHistogram::copy(after, labels, histogram));
         }
+    }
+
+    fn wants_created(&self) -> bool {
+        false
     }
 
     fn fail(&mut self, error: Error) {

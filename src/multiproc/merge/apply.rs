@@ -51,6 +51,7 @@ impl Merge {
         }
         let values = self.file_values.iter();
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
+        self.start_times.add(&plan, 0, &snapshot.words, self.sums.len());
         self.record_families(&plan, origin);
         self.plans.note_applied(&plan);
         Some(plan)
@@ -119,7 +120,9 @@ impl Merge {
         words: &impl WordSource,
     ) {
         if !origin.is_gauge() {
-            return plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+            plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+            self.start_times.add(plan, from, words, self.sums.len());
+            return;
         }
         let source = self.add_source(origin, plan.layout);
         let is_merged = origin.stored_in == StoredIn::Archive
