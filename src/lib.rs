@@ -37,6 +37,7 @@
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
 //! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
 //! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
+//! | [`ProcessCollector`], [`BuildInfo`](collector::BuildInfo), [`PlatformInfo`](collector::PlatformInfo) | metrics of a process, its build and its platform |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
 //! | [`Error`], [`ErrorKind`] | what construction and registration return |
 //!
@@ -143,6 +144,7 @@ mod fork_safe;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod info;
 mod logging;
 mod merged;
 pub mod metrics;
@@ -167,6 +169,7 @@ pub mod http;
 /// A program implements [`Collector`] for values that are computed at each scrape, and
 /// [`FamilySink`] for a filter or an output format of its own.
 pub mod collector {
+    pub use crate::info::{BuildInfo, PlatformInfo};
     pub use crate::model::{
         BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
         Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
@@ -174,6 +177,7 @@ pub mod collector {
     };
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
+    pub use crate::process::ProcessCollector;
 }
 
 /// Compaction: merges the files of ended processes of a directory into one archive.

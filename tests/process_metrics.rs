@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use multiprom::collector::{BuildInfo, PlatformInfo};
 use multiprom::{Backend, ErrorKind, ProcessCollector, Registry};
 
+use crate::support::http::scrape;
 use crate::support::process::Running;
-use crate::support::{TestDir, assert_success, example, output_of, python, wait_for};
+use crate::support::{TestDir, assert_success, example, multiprom, output_of, python, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -261,4 +263,69 @@ fn values_of_another_process_that_gets_the_pid_during_a_scrape_are_not_mixed_in(
 fn a_prefix_that_is_no_metric_name_is_an_error() {
     let error = ProcessCollector::current().prefix("a b").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidName);
+}
+
+#[test]
+fn build_and_platform_are_infos_in_openmetrics_and_gauges_in_text() {
+    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let build = BuildInfo::new("shop").unwrap().label("version", "1.2").unwrap();
+    registry.register(build.label("branch", "").unwrap()).unwrap();
+    registry.register(PlatformInfo::new()).unwrap();
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    let build = format!("shop_build_info{{arch=\"{arch}\",os=\"{os}\",version=\"1.2\"}} 1");
+    let release = output_of(Command::new("uname").arg("-r"));
+    let is_platform = |line: &str| {
+        line.starts_with(&format!("platform_info{{arch=\"{arch}\""))
+            && line.contains(&format!("os=\"{os}\",release=\"{}\"}} 1", release.trim()))
+    };
+    let text = registry.render(None).to_string();
+    let head = "# HELP shop_build_info Build of the program.\n# TYPE shop_build_info gauge\n";
+    assert!(text.starts_with(&format!("{head}{build}\n")), "{text}");
+    assert!(text.lines().any(is_platform), "{text}");
+    let text = registry.render(Some("application/openmetrics-text")).to_string();
+    assert!(text.starts_with("# TYPE shop_build info\n# HELP shop_build Build"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with(&build)), "{text}");
+    assert!(text.lines().any(is_platform), "{text}");
+    // Malformed and repeated names.
+    let build = || BuildInfo::new("shop").unwrap();
+    assert_eq!(BuildInfo::new("a b").unwrap_err().kind(), ErrorKind::InvalidName);
+    for label in ["", "a b", "__a", "os"] {
+        assert_eq!(build().label(label, "1").unwrap_err().kind(), ErrorKind::InvalidLabels);
+    }
+}
+
+#[test]
+fn the_build_shows_once_on_the_page_of_each_process() {
+    let dir = TestDir::new("build");
+    for dir in [None, Some(&dir)] {
+        let mut command = example("test-values");
+        command.arg("build");
+        if let Some(dir) = dir {
+            command.env("PROMETHEUS_MULTIPROC_DIR", dir.path());
+        }
+        let text = output_of(&mut command);
+        let builds = |who: &str| {
+            let prefix = format!("{who}: shop_build_info{{");
+            text.lines().filter(|line| line.starts_with(&prefix)).count()
+        };
+        assert_eq!((builds("parent"), builds("child")), (1, 2), "{text}");
+        let merged = text.contains("child: jobs_total 3");
+        assert_eq!(merged, dir.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn the_exporter_exports_its_version() {
+    let dir = TestDir::new("version");
+    let version = format!(",version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
+    for (flags, is_shown) in [(&[][..], true), (&["--exclude", "multiprom_build_info"], false)] {
+        let mut server = multiprom();
+        server.args(["serve", "--listen", "127.0.0.1:0"]).args(flags).arg("--dir").arg(dir.path());
+        let mut server = Running::start(&mut server);
+        let page = scrape(&server.url());
+        assert_eq!(page.contains("\nmultiprom_build_info{"), is_shown);
+        assert_eq!(page.contains(&version), is_shown, "{page}");
+        server.signal("TERM");
+        server.end();
+    }
 }

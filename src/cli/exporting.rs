@@ -8,6 +8,7 @@ use super::merging::Merging;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterMetrics};
+use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, ProblemLog};
 use crate::registry::Registry;
 
@@ -38,6 +39,9 @@ impl ExportedRegistry {
             let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
             registry.register(FilteredCollector { collector, patterns })?;
         }
+        let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
+        let kept = Arc::clone(&patterns);
+        registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;

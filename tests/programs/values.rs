@@ -7,7 +7,10 @@ mod fork;
 
 use std::io::{Read as _, Write as _, pipe};
 
-use multiprom::{Counter, Gauge, GaugeMode, Histogram, Static, Summary, register_statics};
+use multiprom::collector::BuildInfo;
+use multiprom::{
+    Counter, Gauge, GaugeMode, Histogram, Static, Summary, default_registry, register_statics,
+};
 
 use fork::{in_child, kill, limit_time, wait};
 
@@ -22,7 +25,13 @@ static RUNNING: Static<Gauge> = Gauge::declare("running", "Workers.").mode(Gauge
 fn print_page(who: &str) {
     let page = multiprom::render(None).to_string();
     for line in page.lines() {
-        let names = ["jobs_total", "multiprom_ignored_values_total", "started ", "running "];
+        let names = [
+            "jobs_total",
+            "multiprom_ignored_values_total",
+            "started ",
+            "running ",
+            "shop_build_info",
+        ];
         if names.iter().any(|name| line.starts_with(name)) {
             println!("{who}: {line}");
         }
@@ -92,11 +101,25 @@ fn counted() {
     print_page("all are killed");
 }
 
+fn build() {
+    let build = BuildInfo::new("shop").and_then(|build| build.label("version", "1.2"));
+    default_registry().register(build.expect("valid names")).expect("no signal handler");
+    JOBS.inc();
+    print_page("parent");
+    for _ in 0..2 {
+        wait(in_child(|| {
+            JOBS.inc();
+            print_page("child");
+        }));
+    }
+}
+
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("ignored") => ignored(),
         Some("mirrored") => mirrored(),
         Some("counted") => counted(),
+        Some("build") => build(),
         other => panic!("unknown scenario {other:?}"),
     }
 }
