@@ -74,6 +74,25 @@ fn a_series_in_memory_has_the_time_of_its_first_recording_in_any_thread() {
     assert!(text.contains("# TYPE sizes_created gauge\nsizes_created "), "{text}");
 }
 
+#[test]
+fn a_series_that_comes_back_after_its_removal_begins_at_the_removal() {
+    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let jobs = Counter::builder("jobs", "").labels(["queue"]).register(&registry).unwrap();
+    let created = || registry.sample_value("jobs_created", &[("queue", "mail")]);
+    jobs.with(["mail"]).inc();
+    let first = created().unwrap();
+    for _ in 0..2 {
+        let before = now();
+        assert!(jobs.remove(["mail"]));
+        let removal = before..=now();
+        assert_eq!(created(), None);
+        jobs.with(["mail"]).inc();
+        let again = created().unwrap();
+        assert!(again >= first && removal.contains(&again), "{again} {removal:?}");
+        assert_eq!(registry.sample_value("jobs_total", &[("queue", "mail")]), Some(1.0));
+    }
+}
+
 /// Runs a worker; returns the time that this took.
 fn run_worker(dir: &Path, index: u32) -> RangeInclusive<f64> {
     let start = now();

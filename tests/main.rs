@@ -38,6 +38,7 @@ mod prometheus;
 mod readme;
 mod recording;
 mod reentrant;
+mod removal;
 mod reused_pid;
 mod run_dir;
 mod security;

@@ -25,7 +25,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::layout::{self, Entries, HEADER_LEN, Header, LayoutError};
+use super::layout::{self, Entries, EntryKind, HEADER_LEN, Header, LayoutError};
 use super::name::FileName;
 
 /// The name of the archive in its directory.
@@ -270,7 +270,7 @@ impl ArchiveBuilder {
         &mut self,
         name: FileName<'_>,
         ended: f64,
-        entries: impl Iterator<Item = (&'k [u8], f64, f64)>,
+        entries: impl Iterator<Item = (EntryKind, &'k [u8], f64, f64)>,
     ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 8]);
@@ -280,8 +280,8 @@ impl ArchiveBuilder {
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.resize(start + SECTION_HEAD_LEN + name_len, PADDING);
         let body = self.bytes.len();
-        for (key, value, time) in entries {
-            layout::encode_entry(&mut self.entry, key, value, time);
+        for (kind, key, value, time) in entries {
+            layout::encode_entry(&mut self.entry, kind, key, value, time);
             self.bytes.extend_from_slice(&self.entry);
         }
         let body_len = self.bytes.len() - body;
@@ -319,7 +319,7 @@ mod tests {
         let mut builder = ArchiveBuilder::new(3, 1.5, sources.into_iter());
         let name = FileName { kind: FileKind::Counter, id: "archive" };
         let keys: [&[u8]; 2] = [b"[\"a\"]   ", b"[\"bcdefghijkl\"] "];
-        builder.section(name, 0.0, keys.into_iter().map(|key| (key, 2.0, 4.0)));
+        builder.section(name, 0.0, keys.into_iter().map(|key| (EntryKind::Value, key, 2.0, 4.0)));
         let name = FileName { kind: FileKind::Summary, id: "8-0000000b" };
         builder.section(name, 9.0, std::iter::empty());
         builder.finish()

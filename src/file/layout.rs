@@ -12,6 +12,8 @@
 //!                  8  time, f64 bits: unix seconds (only in the wide layouts)
 //! ```
 //!
+//! The checksum of an own entry also has its kind: see [`entry_kind`].
+//!
 //! Integers and floats are little-endian in files of this crate. A file of the Python client has the byte order of
 //! the machine that wrote it, which is the same on every machine that this backend is built for.
 //!
@@ -20,7 +22,10 @@
 
 use std::fmt;
 
+use super::entry_kind::{self, CHECKSUM_LEN, UNCHECKED};
 use super::key::{self, Arity};
+
+pub(crate) use super::entry_kind::{EntryKind, RemovalState};
 
 /// Bytes before the first entry.
 pub(crate) const HEADER_LEN: usize = 8;
@@ -30,19 +35,12 @@ pub(crate) const MAGIC_OFFSET: usize = 4;
 pub(crate) const MAGIC: [u8; 4] = *b"MPR\x01";
 /// Bytes of `key_len`.
 pub(crate) const KEY_LEN_LEN: usize = 4;
-/// Bytes of the checksum of an own entry.
-pub(crate) const CHECKSUM_LEN: usize = 4;
 /// Bytes of the value, and of the time.
 pub(crate) const WORD_LEN: usize = 8;
 /// The longest key that is written or read, in bytes.
 pub(crate) const MAX_KEY_LEN: usize = 64 * 1024;
 /// The largest file that is written, and the most bytes of a file that are read.
 pub(crate) const MAX_FILE_LEN: u64 = 256 * 1024 * 1024;
-
-/// The padding of an entry that the Python client has written into a file of this crate. It has no checksum.
-const UNCHECKED: [u8; CHECKSUM_LEN] = [b' '; CHECKSUM_LEN];
-/// Reserved for removed entries; no entry has it as its checksum.
-const REMOVED: [u8; CHECKSUM_LEN] = [0xff; CHECKSUM_LEN];
 
 /// The layout of the entries of a file, which is detected from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,24 +205,12 @@ pub(crate) const fn value_offset(key_len: usize) -> usize {
     KEY_LEN_LEN + key_len + CHECKSUM_LEN
 }
 
-/// Returns the checksum of an own entry: CRC-32 of `key_len` and the key.
-///
-/// If the sum equals one of the two reserved values, its lowest bit is flipped.
-pub(crate) fn checksum(key: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(key.len() as u32).to_le_bytes());
-    hasher.update(key);
-    let sum = hasher.finalize();
-    let bytes = sum.to_le_bytes();
-    if bytes == UNCHECKED || bytes == REMOVED { (sum ^ 1).to_le_bytes() } else { bytes }
-}
-
 /// Encodes an own entry into `out`, which is cleared first. The length of `key` is a multiple of 8.
-pub(crate) fn encode_entry(out: &mut Vec<u8>, key: &[u8], value: f64, time: f64) {
+pub(crate) fn encode_entry(out: &mut Vec<u8>, kind: EntryKind, key: &[u8], value: f64, time: f64) {
     out.clear();
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
     out.extend_from_slice(key);
-    out.extend_from_slice(&checksum(key));
+    out.extend_from_slice(&entry_kind::checksum(kind, key));
     out.extend_from_slice(&value.to_bits().to_le_bytes());
     out.extend_from_slice(&time.to_bits().to_le_bytes());
 }
@@ -232,10 +218,12 @@ pub(crate) fn encode_entry(out: &mut Vec<u8>, key: &[u8], value: f64, time: f64)
 /// One entry of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
-    /// The bytes before the value. Entries with the same head have the same key.
+    /// The bytes before the value. Entries with the same head have the same kind and key.
     pub(crate) head: &'a [u8],
-    /// The key without its padding.
+    /// The key without its padding; empty if the entry was found by its head.
     pub(crate) key: &'a [u8],
+    /// `Value` if the entry was found by its head.
+    pub(crate) kind: EntryKind,
     pub(crate) value: f64,
     /// Unix seconds; `None` in the narrow layouts.
     pub(crate) time: Option<f64>,
@@ -264,7 +252,7 @@ fn split_entry(
             return None;
         }
     }
-    Some((Entry { head, key, value, time }, check, after))
+    Some((Entry { head, key, kind: EntryKind::Value, value, time }, check, after))
 }
 
 /// Splits the value and, with the wide stride, the time off `rest`.
@@ -339,7 +327,7 @@ impl<'a> Entries<'a> {
         let (value, time, after) = split_words(after, self.layout.stride())?;
         let (head, _) = self.rest.split_at_checked(head.len())?;
         self.rest = after;
-        Some(Entry { head, key: &[], value, time })
+        Some(Entry { head, key: &[], kind: EntryKind::Value, value, time })
     }
 
     fn offset(&self) -> usize {
@@ -353,10 +341,9 @@ impl<'a> Entries<'a> {
         else {
             return Err(LayoutError::EntryTruncated { offset });
         };
-        if check != UNCHECKED && check != checksum(entry.key) {
-            return Err(LayoutError::ChecksumMismatch { offset });
-        }
         if check != UNCHECKED {
+            entry.kind = entry_kind::find(entry.key, check)
+                .ok_or(LayoutError::ChecksumMismatch { offset })?;
             entry.key = entry.key.trim_ascii_end();
         }
         self.rest = rest;
@@ -499,7 +486,7 @@ mod tests {
 
     fn own_entry(key: &[u8], value: f64) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_entry(&mut out, key, value, 1.5);
+        encode_entry(&mut out, EntryKind::Value, key, value, 1.5);
         assert_eq!(out.len(), entry_len(key.len()));
         out
     }
@@ -541,11 +528,17 @@ mod tests {
     }
 
     #[test]
-    fn no_checksum_is_a_reserved_value() {
-        for len in (0u32..200_000).step_by(8) {
-            let sum = checksum(&len.to_le_bytes().repeat(2));
-            assert!(sum != UNCHECKED && sum != REMOVED);
-        }
+    fn an_entry_of_an_unknown_kind_is_returned_with_its_kind() {
+        let key = br#"["c", "c_total", {}, ""]"#;
+        let (mut body, mut unknown) = (own_entry(key, 1.0), Vec::new());
+        encode_entry(&mut unknown, EntryKind::Unknown(7), key, 2.0, 0.0);
+        body.extend(unknown);
+        body.extend(own_entry(key, 3.0));
+        let entries = Entries::detect(Header::new(8), &body).unwrap();
+        let read: Vec<_> =
+            entries.map(|entry| entry.map(|entry| (entry.kind, entry.value)).unwrap()).collect();
+        let kinds = [EntryKind::Value, EntryKind::Unknown(7), EntryKind::Value];
+        assert_eq!(read, kinds.into_iter().zip([1.0, 2.0, 3.0]).collect::<Vec<_>>());
     }
 
     proptest! {

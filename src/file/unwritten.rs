@@ -34,8 +34,8 @@ impl UnwrittenFile {
         entries: impl IntoIterator<Item = NewEntry<'a>>,
     ) -> UnwrittenFile {
         let (mut bytes, mut entry_bytes) = (vec![0; HEADER_LEN], Vec::new());
-        for NewEntry { key, value, time } in entries {
-            layout::encode_entry(&mut entry_bytes, key, value, time);
+        for NewEntry { kind, key, value, time } in entries {
+            layout::encode_entry(&mut entry_bytes, kind, key, value, time);
             bytes.extend_from_slice(&entry_bytes);
         }
         let header = Header::new(bytes.len() as u32).encode();

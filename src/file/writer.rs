@@ -12,10 +12,11 @@ use std::path::Path;
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
+use super::entry_kind;
 use super::forks::{ForkWait, NoFork};
 use super::inherited;
 use super::layout::{
-    self, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
+    self, EntryKind, HEADER_LEN, MAX_FILE_LEN, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
 use super::lock;
 use super::name::{FileKind, WriterId};
@@ -47,8 +48,24 @@ pub(crate) enum Room {
 
 /// An entry that is about to be written.
 pub(crate) struct NewEntry<'a> {
+    pub(crate) kind: EntryKind,
     /// Its length is a multiple of 8.
     pub(crate) key: &'a [u8],
+    pub(crate) value: f64,
+    pub(crate) time: f64,
+}
+
+impl<'a> NewEntry<'a> {
+    /// An entry with the value of a sample.
+    pub(crate) fn value(key: &'a [u8], value: f64, time: f64) -> NewEntry<'a> {
+        NewEntry { kind: EntryKind::Value, key, value, time }
+    }
+}
+
+/// An entry of a file, with the current content of its cells.
+pub(crate) struct WrittenEntry {
+    pub(crate) kind: EntryKind,
+    pub(crate) key: Vec<u8>,
     pub(crate) value: f64,
     pub(crate) time: f64,
 }
@@ -145,7 +162,7 @@ impl SeriesWriter {
         time: f64,
         room: Room,
     ) -> Result<SampleCells, WriteError> {
-        self.append_all(&[NewEntry { key, value, time }], room).map(|cells| cells[0])
+        self.append_all(&[NewEntry::value(key, value, time)], room).map(|cells| cells[0])
     }
 
     /// Appends entries, all or none, and makes them visible at once.
@@ -163,7 +180,8 @@ impl SeriesWriter {
         })?;
         let mut at = self.used;
         let cells = entries.iter().map(|entry| {
-            layout::encode_entry(&mut self.scratch, entry.key, entry.value, entry.time);
+            let NewEntry { kind, key, value, time } = *entry;
+            layout::encode_entry(&mut self.scratch, kind, key, value, time);
             self.map.write(at, &self.scratch);
             let value = at + value_offset(entry.key.len()) as u64;
             at += entry_len(entry.key.len()) as u64;
@@ -196,6 +214,15 @@ impl SeriesWriter {
         }
     }
 
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether the file has an entry with this key.
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        self.entries().iter().any(|entry| entry.key == key)
+    }
+
     /// Ends the pause after a failure: the next entry tries to reserve space again.
     pub(crate) fn end_pause(&mut self) {
         self.refused.clear();
@@ -208,16 +235,19 @@ impl SeriesWriter {
         }
     }
 
-    /// Returns all keys with the current values and times of their cells.
-    pub(crate) fn entries(&self) -> Vec<(Vec<u8>, f64, f64)> {
+    /// Returns all entries.
+    pub(crate) fn entries(&self) -> Vec<WrittenEntry> {
         let mut entries = Vec::new();
         let mut at = HEADER_LEN as u64;
         while at < self.used {
             let key_len = self.map.read_u32(at) as usize;
             let key = self.map.read(at + layout::KEY_LEN_LEN as u64, key_len);
             let value = at + value_offset(key_len) as u64;
+            let check = self.map.read_u32(value - entry_kind::CHECKSUM_LEN as u64);
+            let kind = entry_kind::find(&key, check.to_le_bytes()).unwrap_or(EntryKind::Value);
             let word = |offset| self.map.cell(offset).get();
-            entries.push((key, word(value), word(value + WORD_LEN as u64)));
+            let (value, time) = (word(value), word(value + WORD_LEN as u64));
+            entries.push(WrittenEntry { kind, key, value, time });
             at += entry_len(key_len) as u64;
         }
         entries

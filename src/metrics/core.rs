@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::children::Children;
+use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
@@ -17,7 +18,7 @@ use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
 use crate::store::{
-    Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
+    Cell, Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
     recording_ignored,
 };
 
@@ -69,6 +70,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
+    /// The sample that stands for the series in records about it.
+    const MAIN_SAMPLE: SampleKind;
+
+    /// Called when the series is removed: the values that this process shows begin at 0 again.
+    fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath);
+
+    /// Called when a removed series is exported again with the same storage.
+    fn resume(slots: &Self::Slots) {
+        let _ = slots;
+    }
+
     /// Whether the values were moved into a file, so that the storage must not be used any more.
     fn is_moved(slots: &Self::Slots) -> bool {
         let _ = slots;
@@ -110,8 +122,11 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
 
-    /// When the cells were created, in Unix seconds.
-    fn created_time(cells: &Self::Cells) -> f64;
+    /// The cell with the time at which the cells were created, in Unix seconds.
+    fn created_cell(cells: &Self::Cells) -> Cell;
+
+    /// The exported words, in the order of [`samples`](Self::samples).
+    fn words(cells: &Self::Cells) -> impl Iterator<Item = Cell>;
 
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
@@ -134,6 +149,7 @@ pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     labels: KeptLabels,
     bound: Bound<M::Slots>,
+    removal: RemovalFlags,
     pub(super) state: M::State,
 }
 
@@ -211,6 +227,28 @@ impl<M: Typed> FamilyCore<M> {
         self.children.find(hash, |child| self.shape.has_values(&child.labels, values))
     }
 
+    /// Removes the series with these label values from the exposition. Returns whether there was one.
+    pub(super) fn remove(&'static self, values: &[&str]) -> bool {
+        let Some(lock) = fork::lock() else {
+            recording_ignored();
+            return false;
+        };
+        let hash = self.children.hash(values);
+        let removed =
+            self.children.unlist(hash, |child| self.shape.has_values(&child.labels, values), &lock);
+        removed.is_some_and(|child| child.remove(&lock))
+    }
+
+    /// Removes all series from the exposition.
+    pub(super) fn clear(&'static self) {
+        let Some(lock) = fork::lock() else {
+            return recording_ignored();
+        };
+        for child in self.children.unlist_all(&lock) {
+            child.remove(&lock);
+        }
+    }
+
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
@@ -249,6 +287,7 @@ impl<M: Typed> FamilyCore<M> {
             hash,
             |child| self.shape.has_values(&child.labels, values),
             lock,
+            |child| child.removal.end(),
             || Child::new(self, self.labels(values)),
         )
     }
@@ -256,7 +295,8 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        Child { family, labels, bound: Bound::empty(), state: M::State::default() }
+        let (bound, removal) = (Bound::empty(), RemovalFlags::new());
+        Child { family, labels, bound, removal, state: M::State::default() }
     }
 
     /// Prefetches what a scrape reads first.
@@ -302,6 +342,9 @@ impl<M: Typed> Child<M> {
 
     /// The storage, if this process has recorded into the series or exported its zeros.
     pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
+        if self.removal.is_unexported() {
+            return None;
+        }
         if self.family.store.is_inherited() {
             self.bound.inherited()
         } else {
@@ -317,13 +360,50 @@ impl<M: Typed> Child<M> {
             Some(slots) => return slots,
             None => {}
         }
+        if self.removal.is_unexported() {
+            self.opener().restore(M::MAIN_SAMPLE);
+            let parked = self.bound.former().filter(|_| self.removal.take_parked());
+            if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
+                M::resume(slots);
+                self.bound.set(slots, lock);
+                self.removal.set_exported();
+                return slots;
+            }
+        }
         let slots = match self.bound.inherited() {
             Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
             _ => M::open(&self.opener(), self.family.options, self.bound.former()),
         };
         self.family.store.bound(self);
         self.bound.set(slots, lock);
+        self.removal.set_exported();
         slots
+    }
+
+    /// Removes the series from the exposition. Returns whether it was exported.
+    fn remove(&'static self, lock: &SlowPath) -> bool {
+        let slots = self.slots_if_bound();
+        let is_bound = self.bound.get().is_some();
+        // The flags come first: a child that is forked here finds a series that is removed and not bound.
+        self.removal.begin(is_bound);
+        if is_bound {
+            self.opener().remove(M::MAIN_SAMPLE);
+        }
+        if let Some(slots) = slots {
+            M::restart(slots, self.family.options, lock);
+        }
+        self.bound.clear();
+        slots.is_some()
+    }
+
+    /// Whether the series is removed, so that recordings have no effect.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removal.is_removed()
+    }
+
+    /// How often the series was removed.
+    pub(super) fn removals(&self) -> u32 {
+        self.removal.count()
     }
 
     fn opener(&self) -> SeriesOpener<'static> {
@@ -347,6 +427,7 @@ impl<M: Typed> fmt::Debug for Child<M> {
 
 impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
+        self.removal.take_parked();
         self.bound.clear();
     }
 }
@@ -372,6 +453,9 @@ impl<M: SplitTyped> Child<M> {
     /// while the series waits.
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
+        if self.is_removed() {
+            return;
+        }
         self.family.store.prepare();
         let Some(inside) = fork::enter() else {
             // A signal handler or an allocator that interrupted the slow path.
@@ -387,6 +471,10 @@ impl<M: SplitTyped> Child<M> {
         }
         if token.is_some() || !self.record_shared(value) {
             let lock = inside.lock();
+            // OK because the series may have been removed while this thread waited for the lock.
+            if self.is_removed() {
+                return;
+            }
             match self.claim(token, &lock) {
                 Claimed::Owned(cells) => M::record(cells, value),
                 Claimed::Shared(cells) => M::record_shared(cells, value),
@@ -422,44 +510,6 @@ impl<M: SplitTyped> Child<M> {
         self.claim(thread::claim(lock.inside()), lock);
     }
 }
-
-/// The sum of one value of a series over all threads of this process.
-pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64 {
-    // OK because an empty sum from `Iterator::sum` would be -0.
-    split.iter().map(value).fold(0.0, |sum, value| sum + value)
-}
-
-/// The earliest time of a series over all threads of this process.
-pub(super) fn earliest<C: Sync>(split: &Split<C>, time: impl Fn(&C) -> f64) -> Option<f64> {
-    split.iter().map(time).filter(|time| *time > 0.0).reduce(f64::min)
-}
-
-/// Implements what all types have in common whose series are split by thread.
-macro_rules! split_storage {
-    () => {
-        fn open(
-            _: &SeriesOpener<'_>,
-            _: Self::Options,
-            former: Option<&'static Self::Slots>,
-        ) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::following(former)))
-        }
-
-        fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::inherit(slots)))
-        }
-
-        fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {
-            child.export_zeros(lock);
-        }
-
-        fn created(slots: &Self::Slots) -> Option<f64> {
-            earliest(slots, Self::created_time)
-        }
-    };
-}
-
-pub(super) use split_storage;
 
 impl<M: Typed> FamilyCore<M> {
     fn begin(&self, out: &mut dyn FamilySink) {

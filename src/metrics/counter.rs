@@ -5,10 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{
-    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
+use super::split::{earliest, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
 use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
@@ -63,7 +62,8 @@ impl Counter {
     ///
     /// The growth is per process. A forked child, which has a copy of the total, adds only what the total grows in the child;
     /// the merged counter is then exact. A total that several processes read from one source would be added up several
-    /// times: mirror it in one of them.
+    /// times: mirror it in one of them. A series that was removed and comes back begins at 0, and adds what `total` grows from
+    /// then on.
     ///
     /// ```
     /// use multiprom::{Counter, Static};
@@ -231,6 +231,7 @@ impl fmt::Debug for Counter {
 
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
     type State = Mirrored;
     type Slots = Split<CounterCells>;
@@ -263,8 +264,12 @@ impl SplitTyped for Counter {
         CounterCells { total: samples[0].value, ones, others, created: samples[0].time }
     }
 
-    fn created_time(cells: &CounterCells) -> f64 {
-        cells.created.get()
+    fn created_cell(cells: &CounterCells) -> Cell {
+        cells.created
+    }
+
+    fn words(cells: &CounterCells) -> impl Iterator<Item = Cell> {
+        std::iter::once(cells.total)
     }
 
     #[inline]

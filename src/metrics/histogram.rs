@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::core::{
-    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
+use super::split::{earliest, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
 use super::{Metric, buckets};
 use crate::error::Result;
@@ -184,6 +183,7 @@ impl HistogramCells {
 
 impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
     type State = ();
@@ -237,8 +237,12 @@ impl SplitTyped for Histogram {
         HistogramCells { bounds: bounds.finite(), sum, buckets, created }
     }
 
-    fn created_time(cells: &HistogramCells) -> f64 {
-        cells.created.get()
+    fn created_cell(cells: &HistogramCells) -> Cell {
+        cells.created
+    }
+
+    fn words(cells: &HistogramCells) -> impl Iterator<Item = Cell> {
+        std::iter::once(cells.sum).chain(cells.buckets.iter().copied())
     }
 
     #[inline]

@@ -4,10 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{
-    ChildRef, SplitTyped, Typed, earliest, ignored_handle, impl_handle, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
+use super::split::{earliest, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
@@ -123,6 +122,7 @@ pub struct SummaryCells {
 
 impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
     type State = ();
@@ -150,8 +150,12 @@ impl SplitTyped for Summary {
         SummaryCells { count: samples[0].value, sum: samples[1].value, created: samples[0].time }
     }
 
-    fn created_time(cells: &SummaryCells) -> f64 {
-        cells.created.get()
+    fn created_cell(cells: &SummaryCells) -> Cell {
+        cells.created
+    }
+
+    fn words(cells: &SummaryCells) -> impl Iterator<Item = Cell> {
+        [cells.count, cells.sum].into_iter()
     }
 
     #[inline]

@@ -57,6 +57,7 @@ pub(crate) static FILE_ERRORS: OwnMetric = counter(
         "checksum",
         "key",
         "sample",
+        "kind",
         "archive",
     ],
 );

@@ -315,7 +315,7 @@ impl fmt::Debug for CollectorConfig {
 mod tests {
     use super::*;
     use crate::file::key;
-    use crate::file::layout::{HEADER_LEN, Header, encode_entry};
+    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
     use crate::model::{FamilyMetadata, Sample};
     use crate::test_dir::TestDir;
     use std::fs;
@@ -339,7 +339,7 @@ mod tests {
         for number in 0..SERIES {
             let (mut text, value) = (Vec::new(), format!("{process}-{number}"));
             key::encode(&mut text, "c", "c_total", [("label", &*value)].into_iter(), "Help.");
-            encode_entry(&mut entry, &text, 1.0, 1.0);
+            encode_entry(&mut entry, EntryKind::Value, &text, 1.0, 1.0);
             bytes.extend_from_slice(&entry);
         }
         let header = Header::new(bytes.len() as u32).encode();

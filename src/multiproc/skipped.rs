@@ -24,6 +24,7 @@ pub(super) enum SkipReason {
     Checksum,
     Key,
     Sample,
+    Kind,
     Archive,
 }
 
@@ -51,6 +52,10 @@ pub(super) enum KeyProblem {
         family: String,
         sample: String,
     },
+    /// An entry of a kind that this release does not know.
+    UnknownKind {
+        kind: u8,
+    },
 }
 
 impl SkipCause {
@@ -75,6 +80,7 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
+            SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
@@ -102,6 +108,9 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
                 write!(f, "`{sample}` is not a sample of the family `{family}`")
+            }
+            KeyProblem::UnknownKind { kind } => {
+                write!(f, "its kind is {kind}, which this release of multiprom does not know")
             }
         }
     }
@@ -173,6 +182,7 @@ mod tests {
             SkipReason::Checksum,
             SkipReason::Key,
             SkipReason::Sample,
+            SkipReason::Kind,
             SkipReason::Archive,
         ];
         let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));

@@ -1,5 +1,7 @@
 //! The series files of this process in one directory.
 
+mod removal;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,18 +18,20 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
+use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
+use crate::file::layout::EntryKind;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::{self, Identity};
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
-use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, WrittenEntry, draw_id};
 use crate::logging::{self, log_line};
 use crate::model::own_metrics::{
     DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
@@ -70,6 +74,7 @@ struct Files {
     /// The only entry of every gauge.
     gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
     own: OwnCounters,
+    removals: Removals,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
@@ -224,7 +229,7 @@ impl DirectoryStore {
         {
             return Opened { cells: vec![*cells], gate: *gate };
         }
-        let entries: Vec<_> = keys.iter().map(|key| NewEntry { key, value: 0.0, time }).collect();
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
         files.open_new(self, kind, &entries)
     }
 
@@ -420,7 +425,7 @@ impl Files {
             return;
         }
         self.recreate_if_lost(store, now);
-        if !self.waiting.is_empty() && store.retry.claim() {
+        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }
     }
@@ -447,7 +452,7 @@ impl Files {
             // The entry of a gauge may be in another file of the kind, which is not lost.
             let others = self.writers.iter().filter(|(other, _)| other == kind);
             let kept: HashSet<Vec<u8>> =
-                others.flat_map(|(_, it)| it.entries()).map(|(key, ..)| key).collect();
+                others.flat_map(|(_, it)| it.entries()).map(|entry| entry.key).collect();
             self.gauges.retain(|(other, key), (_, gate)| {
                 other != kind || gate.is_some() || kept.contains(&**key)
             });
@@ -456,9 +461,17 @@ impl Files {
             }
         }
         let count = lost.len() as u64;
+        self.removals.forget_files(|file| lost.iter().any(|(_, it)| it.identity() == file));
         for (kind, writer) in &lost {
-            for (key, value, time) in writer.entries() {
-                self.open_new(store, *kind, &[NewEntry { key: &key, value, time }]);
+            // Records come first: a series that is removed is not shown in between.
+            let entries = writer.entries();
+            let (records, values): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| entry.kind == EntryKind::Removal);
+            for WrittenEntry { key, .. } in records {
+                self.copy_removal(store, &(*kind, key.into()));
+            }
+            for WrittenEntry { key, value, time, .. } in values {
+                self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
             }
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
@@ -478,7 +491,7 @@ impl Files {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters)
+        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters, &self.removals)
     }
 
     /// Writes as many waiting series to files as possible.
@@ -495,7 +508,12 @@ impl Files {
                 continue;
             }
             match self.append(store, kind, &series.entries(), Room::Ordinary) {
-                Ok(cells) => self.count_recovered(store, &series, &cells),
+                Ok(cells) => {
+                    self.count_recovered(store, &series, &cells);
+                    if let Some(removed) = self.removals.removed_of(kind, series.keys.iter()) {
+                        self.write_removal(store, &removed);
+                    }
+                }
                 Err(_) => {
                     series.gate.open();
                     failed.push(kind);
@@ -503,7 +521,10 @@ impl Files {
                 }
             }
         }
-        if self.waiting.is_empty() {
+        for series in self.removals.take_incomplete() {
+            self.write_removal(store, &series);
+        }
+        if self.waiting.is_empty() && !self.removals.are_incomplete() {
             store.retry.cancel();
         } else {
             store.retry.schedule();
@@ -570,7 +591,7 @@ impl Files {
             return;
         };
         for UnwrittenCounter { id, key, value } in self.own.unwritten() {
-            let entry = NewEntry { key: &key, value, time: 0.0 };
+            let entry = NewEntry::value(&key, value, 0.0);
             if let Ok(cells) = self.append(store, FileKind::Counter, &[entry], Room::Last) {
                 self.own.set_written(id, cells.first().copied());
             }

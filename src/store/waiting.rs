@@ -35,7 +35,7 @@ impl WaitingSeries {
         let samples = self.keys.iter().zip(&self.cells);
         let entry = |(key, cells): (_, &SampleCells)| {
             let (value, time) = (cells.value.get(), cells.time.get());
-            NewEntry { key, value, time }
+            NewEntry::value(key, value, time)
         };
         samples.map(entry).collect()
     }

@@ -1,6 +1,6 @@
 //! Gauges that processes declare in different modes.
 
-use multiprom::{Backend, Gauge, GaugeMode, Registry};
+use multiprom::{Backend, Gauge, GaugeMode, MultiProcessCollector, Registry};
 
 use super::{dump, dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
@@ -120,5 +120,25 @@ fn a_gauge_of_mode_count_in_memory_exports_whether_it_was_set() {
         gauge.set(7.0);
         gauge.add(2.0);
         assert_eq!((registry.sample_value("ready", &[]), gauge.get()), (Some(1.0), 9.0));
+    }
+}
+
+#[test]
+fn a_removed_gauge_is_not_counted() {
+    let dir = TestDir::in_memory("modes");
+    for backend in [Backend::in_memory(), Backend::directory(dir.path()).unwrap()] {
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let ready = Gauge::builder("ready", "R.").mode(GaugeMode::Count).labels(["part"]);
+        let ready = ready.register(&registry).unwrap();
+        let merged = Registry::new();
+        merged.register(registry).unwrap();
+        merged.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
+        let count = || merged.sample_value("ready", &[("part", "a")]);
+        for _ in 0..2 {
+            ready.with(["a"]).set(7.0);
+            assert_eq!(count(), Some(1.0));
+            assert!(ready.remove(["a"]));
+            assert_eq!(count(), None);
+        }
     }
 }
