@@ -244,10 +244,6 @@ fn counted_requests(dir: &Path) -> f64 {
             self.is_requested = head.name == "demo_requests";
         }
 
-        fn wants_created(&self) -> bool {
-            false
-        }
-
         fn sample(&mut self, sample: &Sample<'_>) {
             if self.is_requested {
                 self.total += sample.value;

@@ -149,10 +149,11 @@ pub trait FamilySink {
 
     /// Whether the sink uses start timestamps: samples of the kind [`Created`](crate::collector::SampleKind::Created).
     ///
-    /// If not, a collector may leave them out, to save the time that they cost. The default is `true`. The encoders of the text
-    /// formats and of OpenMetrics 1.0 return `false` unless the program has enabled the samples `_created`.
+    /// If not, the collectors of this crate leave them out. The default is `false`, for sinks that take all values of a family
+    /// for measurements; a filter forwards the method. The encoders of the text formats and of OpenMetrics 1.0 return `true` if
+    /// the program has enabled the samples `_created`, all others always.
     fn wants_created(&self) -> bool {
-        true
+        false
     }
 
     /// Reports that a collector cannot export its families, and that the exposition must fail as a whole.

@@ -382,10 +382,6 @@ impl FamilySink for Collected {
         }
     }
 
-    fn wants_created(&self) -> bool {
-        false
-    }
-
     fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }

@@ -74,10 +74,6 @@ pub fn samples_of(collector: &MultiProcessCollector) -> (Vec<Line>, BTreeSet<Str
             }
         }
 
-        fn wants_created(&self) -> bool {
-            false
-        }
-
         fn sample(&mut self, sample: &Sample<'_>) {
             let (family, metric_type, help) = self.current.clone();
             if family.starts_with("multiprom_") {
