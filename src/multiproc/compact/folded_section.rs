@@ -1,5 +1,7 @@
 //! The merged entries of one section of the next archive.
 
+use std::collections::HashSet;
+
 use super::series::series_of;
 use crate::file::key;
 use crate::file::layout::{Entries, Entry, EntryKind, Layout, LayoutError, RemovalState};
@@ -222,7 +224,7 @@ impl FoldedSection {
         mut next: impl FnMut(&[u8], MarkState) -> MarkState,
     ) -> bool {
         let mut has_changed = false;
-        let mut dropped = FastMap::default();
+        let mut dropped: HashSet<&[u8]> = HashSet::new();
         for (series, at) in &self.by_series {
             let removal = &mut self.removals[*at];
             let Some(state) = removal.state() else { continue };
@@ -231,13 +233,13 @@ impl FoldedSection {
             removal.is_buried = next == MarkState::Buried;
             if next == MarkState::Dropped {
                 removal.since = None;
-                dropped.insert(&**series, ());
+                dropped.insert(series);
             }
         }
         if !dropped.is_empty() {
             let metric_type = self.kind.metric_type();
             let is_kept = |key: &[u8]| {
-                series_of(metric_type, key).is_none_or(|it| !dropped.contains_key(&*it.id))
+                series_of(metric_type, key).is_none_or(|it| !dropped.contains(&*it.id))
             };
             self.entries.retain(|entry| is_kept(&entry.key));
         }
