@@ -112,7 +112,8 @@
 //! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
 //!   `metrics`.
 //! - `docs/testing.md`: how to test a program that uses this crate.
-//! - `docs/design.md`: file format, rules of the merge, and what is assumed about kernel and file system.
+//! - `docs/format.md`: the bytes of all files, for programs in any language.
+//! - `docs/design.md`: rules of the merge, and what is assumed about kernel and file system.
 //!
 //! # Signal handlers and allocators
 //!

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
+};
 use super::settings::Settings;
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
@@ -13,6 +15,10 @@ use crate::store::{Cell, SampleCells, SeriesOpener, Split};
 /// A total that only increases: a handle of one series, whose copies record into the same series.
 ///
 /// The name may end in `_total` or not; the name of the sample always does.
+///
+/// Totals are 64-bit floats: each integer up to 2<sup>53</sup> (9,007,199,254,740,992) is exact, and larger ones are rounded to
+/// the nearest float. Beyond that a thread still counts its calls of [`inc`](Counter::inc), but the cell that is shared by threads
+/// beyond sixteen at a time stays at 2<sup>53</sup> (`docs/format.md`, Exactness).
 ///
 /// ```
 /// use multiprom::{Counter, Static};
@@ -94,6 +100,7 @@ impl fmt::Debug for Counter {
 
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
     type Slots = Split<CounterCells>;
 
@@ -125,6 +132,10 @@ impl SplitTyped for Counter {
         CounterCells { total: samples[0].value, ones, others }
     }
 
+    fn words(cells: &CounterCells) -> impl Iterator<Item = Cell> {
+        std::iter::once(cells.total)
+    }
+
     #[inline]
     fn record(cells: &CounterCells, amount: f64) {
         cells.add(amount);
@@ -138,6 +149,55 @@ impl SplitTyped for Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The last integer up to which floats represent each integer.
+    const LIMIT: u64 = 1 << 53;
+
+    fn cells(ones: u64, others: f64) -> CounterCells {
+        let total = SampleCells::on_heap(0.0).value;
+        total.set(ones as f64 + others);
+        CounterCells { total, ones: AtomicU64::new(ones), others: AtomicU64::new(others.to_bits()) }
+    }
+
+    #[test]
+    fn a_thread_counts_increments_by_1_beyond_the_limit_and_rounds_the_total_once() {
+        let cells = cells(LIMIT - 1, 0.0);
+        let mut totals = Vec::new();
+        for _ in 0..5 {
+            cells.inc();
+            totals.push(cells.total.get() as u64 - LIMIT);
+        }
+        // Even integers are exact; odd ones are rounded to a multiple of 4, without an effect on the next total.
+        assert_eq!(totals, [0, 0, 2, 4, 4]);
+        assert_eq!(cells.ones.load(Ordering::Relaxed), LIMIT + 4);
+    }
+
+    #[test]
+    fn other_amounts_of_a_thread_are_a_float_to_which_amounts_of_1_add_nothing_beyond_the_limit() {
+        let cells = cells(0, LIMIT as f64);
+        for _ in 0..4 {
+            Counter::record(&cells, 1.0);
+        }
+        assert_eq!(cells.total.get() as u64, LIMIT);
+        Counter::record(&cells, 2.0);
+        assert_eq!(cells.total.get() as u64, LIMIT + 2);
+        (0..4).for_each(|_| cells.inc());
+        assert_eq!(cells.total.get() as u64, LIMIT + 6);
+    }
+
+    #[test]
+    fn shared_cells_stop_counting_increments_by_1_at_the_limit() {
+        let cells = cells(0, 0.0);
+        cells.total.set((LIMIT - 2) as f64);
+        let mut totals = Vec::new();
+        for _ in 0..4 {
+            Counter::record_shared(&cells, 1.0);
+            totals.push(cells.total.get() as u64);
+        }
+        assert_eq!(totals, [LIMIT - 1, LIMIT, LIMIT, LIMIT]);
+        Counter::record_shared(&cells, 2.0);
+        assert_eq!(cells.total.get() as u64, LIMIT + 2);
+    }
 
     #[test]
     fn a_series_takes_the_memory_that_the_design_states() {

@@ -10,11 +10,11 @@ use super::archive_file::ArchiveFile;
 use super::listing::{ListedIn, retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
-use super::skipped::{SkipCause, UNKNOWN_NAME};
+use super::skipped::{KeyProblem, SkipCause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR};
-use crate::file::layout::Layout;
-use crate::file::name::{FileName, IdKind};
+use crate::file::layout::{Entry, EntryKind, Layout};
+use crate::file::name::{FileName, IdKind, NameError};
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::model::{GaugeMode, MetricType};
@@ -184,12 +184,17 @@ fn inspect(
             info.used = u64::from(used);
             info.layout = Some(FileLayout::new(entries.layout()));
             for entry in entries {
-                match entry {
-                    Ok(_) => info.entries += 1,
-                    Err(error) => {
-                        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
+                let problem: Box<dyn std::error::Error + Send + Sync> = match entry {
+                    Ok(Entry { kind: EntryKind::Unknown(kind), .. }) => {
+                        SkipCause::Key(KeyProblem::UnknownKind { kind }).into()
                     }
-                }
+                    Ok(_) => {
+                        info.entries += 1;
+                        continue;
+                    }
+                    Err(error) => error.into(),
+                };
+                info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, problem));
             }
             let id = parsed.map_or(IdKind::Chosen, |name| reader::id_kind(name, &file));
             let name = name.as_deref().unwrap_or_default();
@@ -198,8 +203,10 @@ fn inspect(
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
     }
-    if parsed.is_none() && info.error.is_none() {
-        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, UNKNOWN_NAME));
+    // What such a file contains is unknown.
+    if parsed.is_none() {
+        let error = name.as_deref().map_or(NameError::Foreign, NameError::of);
+        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
     }
     Some(info)
 }
@@ -231,6 +238,7 @@ impl ArchiveInfo {
         self.generation = archive.generation;
         self.written = archive.written;
         self.sources = archive.sources().map(str::to_owned).collect();
+        let unknown = archive.unknown_sections().next();
         let mut ended = HashSet::new();
         for section in archive.sections() {
             let section = section?;
@@ -243,7 +251,7 @@ impl ArchiveInfo {
                 self.series += 1;
             }
         }
-        Ok(())
+        unknown.map_or(Ok(()), |section| Err(section.error()))
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::file::archive::RETIRED_DIR;
+use crate::file::name::unknown_ending;
 use crate::file::sys::{self, Stat};
 
 /// Which directory lists a series file.
@@ -18,13 +19,15 @@ pub(super) enum ListedIn {
     Retired,
 }
 
-/// The sorted names in a directory that end in `.db` and are not hidden.
+/// The sorted names in a directory that end in `.db` and are not hidden, and those that another release of multiprom may
+/// have given to files of an unknown kind: they are reported, and never changed.
 pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let bytes = name.as_bytes();
-        if bytes.ends_with(b".db") && !bytes.starts_with(b".") {
+        let is_series = bytes.ends_with(b".db") && !bytes.starts_with(b".");
+        if is_series || name.to_str().and_then(unknown_ending).is_some() {
             names.push(name);
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
     opaque: Vec<OpaqueSection>,
+    /// The bytes of sections of unknown kinds, which are copied from archive to archive.
+    unknown: Vec<Box<[u8]>>,
 }
 
 /// A section with an entry of an unknown kind. It is copied from archive to archive, without its burial records, which
@@ -71,6 +73,7 @@ impl Fold {
             // OK because the archive has a checksum of its own.
             let _ = self.sections[at].add(section.entries, rule);
         }
+        self.unknown.extend(archive.unknown_sections().map(|section| section.bytes.into()));
         Ok(kept)
     }
 
@@ -154,6 +157,7 @@ impl Fold {
             let entries = entries.map(|entry| (entry.kind, &*entry.key, entry.value, entry.time));
             builder.section(name, section.ended, entries);
         }
+        self.unknown.iter().for_each(|bytes| builder.copied_section(bytes));
         builder.finish()
     }
 }

@@ -352,18 +352,24 @@ impl RunningPass<'_> {
             // A process of the Python client may have chosen a name of this form, and may choose it again.
             if reader::id_kind(parsed, &dead.file) == IdKind::Unique {
                 self.absorb(&dead, parsed);
-            } else if self.pass.files == CompactFiles::All
-                && let Err(error) = self.retire(&name, parsed)
-            {
-                self.outcome.compaction.damaged += 1;
-                self.outcome.problem.get_or_insert(error);
+            } else if self.pass.files == CompactFiles::All {
+                self.retire(&name, parsed, &dead.file);
             }
         }
         Ok(())
     }
 
-    /// Renames a file of a dead Python process to a name that is never reused.
-    fn retire(&mut self, name: &str, parsed: FileName<'_>) -> Result<()> {
+    /// Renames a file of a dead Python process to a name that is never reused. Leaves a file that neither client has written.
+    fn retire(&mut self, name: &str, parsed: FileName<'_>, file: &File) {
+        if reader::has_unknown_magic(file) {
+            self.outcome.compaction.damaged += 1;
+        } else if let Err(error) = self.rename_to_retired(name, parsed) {
+            self.outcome.compaction.damaged += 1;
+            self.outcome.problem.get_or_insert(error);
+        }
+    }
+
+    fn rename_to_retired(&mut self, name: &str, parsed: FileName<'_>) -> Result<()> {
         let retired = self.dirs.retired().map_err(|error| self.pass.failed(error))?;
         let random = sys::random_u32().map_err(|error| self.pass.failed(error))?;
         let id = WriterId::new(parsed.id, random);

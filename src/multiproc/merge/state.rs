@@ -100,13 +100,17 @@ impl Merge {
         self.removals.finish(is_recounted, self.sums.len(), count_live);
     }
 
-    /// Whether a series of totals is not exported because it was removed.
+    /// Whether a series is not exported because it was removed. Gauges are never hidden.
     #[inline]
     pub(crate) fn is_hidden(&self, group: &Group, metric_type: MetricType) -> bool {
-        // The value of a gauge has an id of its own, which is not that of a sum.
         !self.removals.is_empty()
             && metric_type != MetricType::Gauge
             && group.main_sum().is_some_and(|series| self.removals.is_hidden(series))
+    }
+
+    /// Whether series of totals are removed.
+    pub(crate) fn has_removed_totals(&self) -> bool {
+        !self.removals.is_empty()
     }
 
     /// Whether series or gauges of this scrape are removed.

@@ -24,6 +24,8 @@ pub(super) struct CachedArchive {
     sections: Vec<CachedSection>,
     stats: Option<ArchiveStats>,
     error: Option<ArchiveError>,
+    /// Names the first section of an unknown kind.
+    unknown_section: Option<ArchiveError>,
 }
 
 struct CachedSection {
@@ -63,7 +65,7 @@ impl CachedArchive {
 
     fn new(file: ArchiveFile) -> CachedArchive {
         let (mut sources, mut sections) = (HashSet::new(), Vec::new());
-        let mut stats = None;
+        let (mut stats, mut unknown_section) = (None, None);
         let decoded = file.decode().and_then(|archive| {
             sources.extend(archive.sources().map(Box::from));
             for section in archive.sections() {
@@ -72,12 +74,13 @@ impl CachedArchive {
                 let name = section.name.to_string();
                 sections.push(CachedSection { name, ended, body, plan: None });
             }
+            unknown_section = archive.unknown_sections().next().map(|section| section.error());
             let (generation, written) = (archive.generation, archive.written);
             stats = Some(ArchiveStats { generation, written, bytes: file.len(), series: 0 });
             Ok(())
         });
         let error = decoded.err();
-        CachedArchive { file, sources, sections, stats, error }
+        CachedArchive { file, sources, sections, stats, error, unknown_section }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -92,7 +95,7 @@ impl CachedArchive {
     /// Adds all sections to the merge.
     pub(super) fn add(&mut self, merge: &mut Merge, dir: &Path) -> Option<ArchiveStats> {
         let path = &ArchiveFile::path(dir);
-        if let Some(error) = self.error {
+        for error in self.error.into_iter().chain(self.unknown_section) {
             merge.skipped.add(path, SkipCause::Archive(error));
         }
         let mut series = 0;

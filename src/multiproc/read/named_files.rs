@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::parse_file::parse_file;
-use crate::file::name::FileName;
+use crate::file::name::{FileName, NameError};
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::Identity;
@@ -45,7 +45,8 @@ impl NamedFiles {
     ) {
         let file = path.file_name().and_then(|name| name.to_str());
         let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-            return merge.skipped.add(path, SkipCause::UnknownName);
+            let error = file.map_or(NameError::Foreign, NameError::of);
+            return merge.skipped.add(path, SkipCause::Name(error));
         };
         let dir = path.parent().unwrap_or(path);
         let found = place::identity(parent(path));
