@@ -69,17 +69,13 @@ impl CompanionKind {
 pub(crate) fn check_header(header: Header, len: u64) -> Result<u32, LayoutError> {
     if header.magic != MAGIC {
         let [name @ .., version] = header.magic;
-        return Err(match MAGIC.starts_with(&name) {
-            true => LayoutError::VersionUnknown { version },
-            false => LayoutError::MagicUnknown,
+        return Err(if MAGIC.starts_with(&name) {
+            LayoutError::VersionUnknown { version }
+        } else {
+            LayoutError::MagicUnknown
         });
     }
     header.check_used(len)
-}
-
-/// Returns the bytes of an entry. Both lengths are multiples of 8.
-pub(crate) const fn entry_len(key_len: usize, payload_len: usize) -> usize {
-    FRAME_LEN + key_len + payload_len
 }
 
 /// Returns the offset of the payload in an entry.

@@ -198,12 +198,16 @@ pub(crate) fn current_record<'a>(
     found.map(Some).ok_or_else(|| native.payload_invalid())
 }
 
-/// Checks that the payload of an entry has the form of its kind.
+/// Checks that the payload of an entry has the form of its kind. A native histogram may refer to a record behind `body`,
+/// which its writer has appended during the read.
 pub(crate) fn check(entry: &CompanionEntry<'_>, body: &[u8]) -> Result<(), LayoutError> {
     let is_valid = match entry.kind {
         CompanionKind::Unit => decode_unit(entry.payload).is_some(),
         CompanionKind::Exemplar => ExemplarSlot::is_well_formed(entry.payload),
-        CompanionKind::Native => return current_record(entry, body).map(drop),
+        CompanionKind::Native => match Words(entry.payload).next() {
+            Some(offset) if offset >= (HEADER_LEN + body.len()) as u64 => true,
+            _ => return current_record(entry, body).map(drop),
+        },
         CompanionKind::NativeRecord => NativeRecord::decode(entry.payload).is_some(),
         CompanionKind::Unknown(_) => true,
     };
@@ -314,6 +318,10 @@ mod tests {
         let others = (1..body.len() as u64 + 24).filter(|offset| *offset != HEADER_LEN as u64);
         for offset in others.chain([u64::MAX, u64::MAX - 7]) {
             assert_eq!(current(offset), Err(LayoutError::PayloadInvalid { offset: 0 }));
+            let entry = native(offset);
+            let entry = CompanionEntries::new(&entry, 0).next().unwrap().unwrap();
+            let is_behind = offset >= (HEADER_LEN + body.len()) as u64;
+            assert_eq!(check(&entry, &body).is_ok(), is_behind, "{offset}");
         }
     }
 

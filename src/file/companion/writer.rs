@@ -160,6 +160,13 @@ impl SlotWords for ExemplarCells {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NativeCell(Cell);
 
+impl NativeCell {
+    /// The offset of the current record in the file; 0 if there is none yet.
+    pub(crate) fn current(self) -> u64 {
+        publish::current(self.0.word())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -236,13 +243,14 @@ mod tests {
     }
 
     /// The labels of the exemplar with this number, of different lengths.
-    fn labels(number: u64) -> String {
-        format!("{number} ").repeat(1 + (number % 5) as usize)
+    fn labels(number: u64) -> &'static str {
+        let all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        &all[..(number % 60) as usize]
     }
 
     #[test]
     fn readers_by_each_way_see_whole_exemplars_while_threads_write_them() {
-        const WRITES: u64 = 30_000;
+        const WRITES: u64 = 400_000;
         guard_mappings().unwrap();
         let dir = TestDir::new();
         let (mut writer, file) = create(&dir);
@@ -255,7 +263,7 @@ mod tests {
             MappedSlot { map: &map, at: (offset / WORD_LEN) as u32 },
         );
         let check = |seen: ExemplarSlot<'_>| {
-            assert_eq!((seen.time, seen.labels), (seen.value * 2.0, &*labels(seen.value as u64)));
+            assert_eq!((seen.time, seen.labels), (seen.value * 2.0, labels(seen.value as u64)));
         };
         assert!(exemplar(&cells, len, check).is_none(), "nothing was written yet");
         let is_over = AtomicBool::new(false);
@@ -271,7 +279,7 @@ mod tests {
                     let numbers = (start..WRITES).step_by(2);
                     let write = |number: &u64| {
                         let (value, labels) = (*number as f64, labels(*number));
-                        cells.write(&ExemplarSlot { value, time: value * 2.0, labels: &labels })
+                        cells.write(&ExemplarSlot { value, time: value * 2.0, labels })
                     };
                     numbers.filter(write).count()
                 })

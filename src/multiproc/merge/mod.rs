@@ -7,6 +7,7 @@
 mod apply;
 pub(super) mod catalog;
 pub(super) mod conflict;
+pub(super) mod created;
 pub(super) mod emit;
 pub(super) mod exact_sum;
 mod gauge;
@@ -18,4 +19,5 @@ mod removal;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;
+pub(crate) mod units;
 mod value_refs;
