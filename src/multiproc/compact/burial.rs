@@ -114,6 +114,7 @@ impl BurialCheck<'_> {
         mut self,
         schedule: &mut BurialSchedule,
         fold: &mut Fold,
+        now: f64,
         is_absorbed: impl Fn(&str) -> bool,
     ) -> bool {
         let Some(step) = schedule.due(self.dir) else {
@@ -130,7 +131,7 @@ impl BurialCheck<'_> {
         }
         let is_complete = self.read_files(&mut watched, is_absorbed).is_ok();
         let mut has_buried = false;
-        let has_changed = fold.change_marks(|kind, series, state| {
+        let has_changed = fold.change_marks(now, |kind, series, state| {
             let has_entry = watched.get(&kind).is_some_and(|it| it.has_entry(series));
             let next = next_state(state, has_entry || !is_complete, step);
             has_buried |= (state, next) == (MarkState::Marked, MarkState::Buried);
