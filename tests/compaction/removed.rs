@@ -5,6 +5,8 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
+use multiprom::{Backend, Counter, Family, Registry};
+
 use super::kept::wait_for_deaths;
 use super::killed::{
     CALLS, FAILURES, by_process, can_trace, counts_of_calls, for_each_number, traced,
@@ -233,10 +235,67 @@ fn a_series_of_a_process_whose_liveness_is_unknown_is_not_buried() {
         assert_eq!(records_in_archive(path, JOBS), (true, false));
     }
     assert_eq!(total(), None);
-    // A compactor that may take leases sees that the process has ended, and absorbs its file.
+    // A compactor that may take leases sees that the process has ended, and absorbs its file. It has looked for the series
+    // before, and the next one buries it.
+    for records in [(true, false), (true, true), (false, false)] {
+        compact(path);
+        assert_eq!(records_in_archive(path, JOBS), records);
+        assert_eq!(total(), None);
+    }
+}
+
+fn jobs(registry: &Registry) -> Family<Counter> {
+    let builder = Counter::builder("jobs_total", "Jobs done.").labels(["queue"]);
+    builder.get_or_register(registry).unwrap()
+}
+
+#[test]
+fn a_series_leaves_the_archive_when_the_last_process_that_had_it_has_ended() {
+    let dir = TestDir::new("leaves");
+    let path = dir.path();
+    // The files of each registry are those of a process that ends when it is closed.
+    let process = || {
+        let backend = Backend::directory(path).unwrap();
+        Registry::builder().backend(backend).build().unwrap()
+    };
+    let total = || -> Vec<f64> { merged(path).iter().map(Line::value).collect() };
+    let key = r#"["jobs", "jobs_total", {"queue": "a"}"#;
+    let (one, two) = (process(), process());
+    jobs(&one).with(["a"]).inc_by(2.0);
+    jobs(&two).with(["a"]).inc_by(3.0);
+    jobs(&one).remove(["a"]);
+    one.close();
+    assert_eq!(total(), [5.0]);
     compact(path);
-    assert_eq!(records_in_archive(path, JOBS), (true, true));
+    assert_eq!((total(), records_in_archive(path, key)), (vec![5.0], (true, false)));
+
+    jobs(&two).remove(["a"]);
+    for _ in 0..2 {
+        compact(path);
+        assert_eq!((total(), records_in_archive(path, key)), (vec![], (true, false)));
+    }
+    jobs(&two).with(["a"]).inc();
+    assert_eq!(total(), [6.0]);
+    jobs(&two).remove(["a"]);
+    two.close();
     compact(path);
-    assert_eq!(records_in_archive(path, JOBS), (false, false));
-    assert_eq!(total(), None);
+    assert_eq!((total(), records_in_archive(path, key)), (vec![], (true, true)));
+
+    // It comes back before the second commit, with the total that it had.
+    let three = process();
+    jobs(&three).with(["a"]).inc();
+    assert!(total().is_empty());
+    compact(path);
+    assert_eq!((total(), records_in_archive(path, key)), (vec![7.0], (true, false)));
+
+    jobs(&three).remove(["a"]);
+    three.close();
+    compact(path);
+    compact(path);
+    assert_eq!((total(), records_in_archive(path, key)), (vec![], (false, false)));
+    assert_only_archive(path);
+    let four = process();
+    jobs(&four).with(["a"]).inc();
+    assert_eq!(total(), [1.0]);
+    four.close();
 }
