@@ -106,6 +106,10 @@ impl AppendFile {
         self.used
     }
 
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// The mapping, in which entries are written beyond `used`.
     pub(super) fn map(&self) -> &WriteMap {
         &self.map

@@ -17,6 +17,7 @@ pub(crate) mod companion;
 mod create;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptor;
+mod entry_kind;
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod fault_guard;

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use super::append_file::AppendFile;
 use super::cell::SampleCells;
+use super::entry_kind;
 use super::forks::ForkWait;
 use super::layout::{
     self, EntryKind, HEADER_LEN, MAGIC, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
 };
 use super::name::{FileContent, FileKind, WriterId};
+use super::sys::Identity;
 use super::write_error::WriteError;
 
 pub(crate) use super::append_file::draw_id;
@@ -133,6 +135,15 @@ impl SeriesWriter {
         self.file.is_removed_from(dir)
     }
 
+    pub(crate) fn identity(&self) -> Identity {
+        self.file.identity()
+    }
+
+    /// Whether the file has an entry with this key.
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        self.entries().iter().any(|entry| entry.key == key)
+    }
+
     /// See [`AppendFile::end_pause`].
     pub(crate) fn end_pause(&mut self) {
         self.file.end_pause();
@@ -151,8 +162,8 @@ impl SeriesWriter {
             let key_len = map.read_u32(at) as usize;
             let key = map.read(at + layout::KEY_LEN_LEN as u64, key_len);
             let value = at + value_offset(key_len) as u64;
-            let check = map.read_u32(value - layout::CHECKSUM_LEN as u64);
-            let kind = layout::kind_of(&key, check.to_le_bytes()).unwrap_or(EntryKind::Value);
+            let check = map.read_u32(value - entry_kind::CHECKSUM_LEN as u64);
+            let kind = entry_kind::find(&key, check.to_le_bytes()).unwrap_or(EntryKind::Value);
             let word = |offset| map.cell(offset).get();
             let (value, time) = (word(value), word(value + WORD_LEN as u64));
             entries.push(WrittenEntry { kind, key, value, time });

@@ -57,8 +57,8 @@ pub(crate) static FILE_ERRORS: OwnMetric = counter(
         "checksum",
         "key",
         "sample",
-        "archive",
         "kind",
+        "archive",
     ],
 );
 pub(crate) static BUCKET_CONFLICTS: OwnMetric = counter(

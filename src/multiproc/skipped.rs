@@ -24,8 +24,8 @@ pub(super) enum SkipReason {
     Checksum,
     Key,
     Sample,
-    Archive,
     Kind,
+    Archive,
 }
 
 pub(super) const UNKNOWN_NAME: &str = "the name is not that of a series file";
@@ -39,8 +39,6 @@ pub(super) enum SkipCause {
     Entry(LayoutError),
     Key(KeyProblem),
     Archive(ArchiveError),
-    /// Entries of this kind, which a later release has written.
-    UnknownKind(u32),
     /// The archive was replaced during each of many attempts to read it together with the files.
     ArchiveReplaced,
 }
@@ -53,6 +51,10 @@ pub(super) enum KeyProblem {
     Sample {
         family: String,
         sample: String,
+    },
+    /// An entry of a kind that this release does not know.
+    UnknownKind {
+        kind: u32,
     },
 }
 
@@ -80,8 +82,8 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
+            SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
-            SkipCause::UnknownKind(_) => SkipReason::Kind,
         }
     }
 }
@@ -95,9 +97,6 @@ impl fmt::Display for SkipCause {
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
             SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),
             SkipCause::Archive(error) => write!(f, "skipped: {error}"),
-            SkipCause::UnknownKind(kind) => {
-                write!(f, "entries of kind {kind} skipped: a later release has written them")
-            }
             SkipCause::ArchiveReplaced => {
                 f.write_str("replaced during each attempt to read it: totals may be wrong")
             }
@@ -111,6 +110,9 @@ impl fmt::Display for KeyProblem {
             KeyProblem::Malformed(error) => error.fmt(f),
             KeyProblem::Sample { family, sample } => {
                 write!(f, "`{sample}` is not a sample of the family `{family}`")
+            }
+            KeyProblem::UnknownKind { kind } => {
+                write!(f, "its kind is {kind}, which this release of multiprom does not know")
             }
         }
     }
@@ -182,8 +184,8 @@ mod tests {
             SkipReason::Checksum,
             SkipReason::Key,
             SkipReason::Sample,
-            SkipReason::Archive,
             SkipReason::Kind,
+            SkipReason::Archive,
         ];
         let values = reasons.map(|reason| FILE_ERRORS.values()[reason as usize].replace('_', ""));
         assert_eq!(values, reasons.map(|reason| format!("{reason:?}").to_lowercase()));

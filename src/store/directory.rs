@@ -1,11 +1,12 @@
 //! The series files of this process in one directory.
 
+mod removal;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
@@ -17,19 +18,22 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
+use super::place_check::{PlaceCheck, unusable};
+use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
-use crate::error::{Chain, Error, ErrorKind, Result};
+use crate::error::{Chain, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
+use crate::file::layout::EntryKind;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
-use crate::file::sys::{self, Identity};
+use crate::file::sys::Identity;
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, WrittenEntry, draw_id};
-use crate::logging::{self, log_line};
+use crate::logging;
 use crate::model::own_metrics::{
     DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
 };
@@ -40,8 +44,7 @@ type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) struct DirectoryStore {
     path: PathBuf,
     options: DirectoryOptions,
-    /// Whether a check has found the directory usable.
-    is_checked: AtomicBool,
+    place_check: PlaceCheck,
     naming: Naming,
     files: PerProcess<Mutex<Files>>,
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
@@ -72,6 +75,7 @@ struct Files {
     gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
     own: OwnCounters,
     companion: Companion,
+    removals: Removals,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
@@ -87,7 +91,7 @@ impl DirectoryStore {
     /// Checks that the directory is usable. Files are created later, with the first sample of a type.
     pub(crate) fn open(path: &Path, options: DirectoryOptions) -> Result<&'static DirectoryStore> {
         let store = DirectoryStore::new(path, options);
-        store.check_path(path)?;
+        store.place_check.check_writable(path)?;
         store.options.check()?;
         forks::watch_forks();
         // Absolute, as programs may change their working directory.
@@ -114,7 +118,7 @@ impl DirectoryStore {
         DirectoryStore {
             path: path.to_owned(),
             options,
-            is_checked: AtomicBool::new(false),
+            place_check: PlaceCheck::default(),
             naming: Naming::new(),
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
@@ -129,25 +133,7 @@ impl DirectoryStore {
 
     /// Checks that files can be created in the directory now. Its file system is checked until that succeeds.
     pub(crate) fn check(&self) -> Result<()> {
-        self.check_path(&self.path)
-    }
-
-    fn check_path(&self, path: &Path) -> Result<()> {
-        let writable = || sys::check_writable(path).map_err(PlaceError::Open);
-        self.check_usable(path).and_then(|()| writable()).map_err(|cause| unusable(path, cause))
-    }
-
-    fn check_usable(&self, path: &Path) -> Result<(), PlaceError> {
-        if self.is_checked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let dir = place::check(path)?;
-        if place::is_open_to_others(&dir) {
-            let path = path.display();
-            log_line(&format_args!("directory `{path}`: other users may create files in it"));
-        }
-        self.is_checked.store(true, Ordering::Relaxed);
-        Ok(())
+        self.place_check.check_writable(&self.path)
     }
 
     fn moving(&self) -> &'static RwLock<()> {
@@ -177,12 +163,7 @@ impl DirectoryStore {
     }
 
     fn check_to_write(&self) -> Result<(), WriteError> {
-        self.check_usable(&self.path).map_err(|cause| {
-            WriteError::Directory(match cause {
-                PlaceError::Open(error) => error,
-                PlaceError::FileSystem(_) => io::Error::new(io::ErrorKind::Unsupported, cause),
-            })
-        })
+        self.place_check.check_to_write(&self.path)
     }
 
     /// See [`Store::generation`](super::Store::generation).
@@ -287,13 +268,6 @@ fn drawn_id<'a>(
     match id {
         Some(id) => Ok(id),
         none => Ok(none.insert(draw_id(&store.process_name()?)?)),
-    }
-}
-
-fn unusable(path: &Path, cause: PlaceError) -> Error {
-    match cause {
-        PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
-        PlaceError::Open(error) => Error::at(ErrorKind::Directory, path, error),
     }
 }
 
@@ -444,7 +418,7 @@ impl Files {
         self.recreate_if_lost(store, now);
         self.companion.forget_if_lost(&store.path, now);
         self.write_companion(store);
-        if !self.waiting.is_empty() && store.retry.claim() {
+        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }
     }
@@ -480,8 +454,16 @@ impl Files {
             }
         }
         let count = lost.len() as u64;
+        self.removals.forget_files(|file| lost.iter().any(|(_, it)| it.identity() == file));
         for (kind, writer) in &lost {
-            for WrittenEntry { key, value, time, .. } in writer.entries() {
+            // Records come first: a series that is removed is not shown in between.
+            let entries = writer.entries();
+            let (records, values): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| entry.kind == EntryKind::Removal);
+            for WrittenEntry { key, .. } in records {
+                self.copy_removal(store, &(*kind, key.into()));
+            }
+            for WrittenEntry { key, value, time, .. } in values {
                 self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
             }
         }
@@ -502,7 +484,7 @@ impl Files {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters)
+        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters, &self.removals)
     }
 
     /// Writes as many waiting series to files as possible.
@@ -519,7 +501,12 @@ impl Files {
                 continue;
             }
             match self.append(store, kind, &series.entries(), Room::Ordinary) {
-                Ok(cells) => self.count_recovered(store, &series, &cells),
+                Ok(cells) => {
+                    self.count_recovered(store, &series, &cells);
+                    if let Some(removed) = self.removals.removed_of(kind, series.keys.iter()) {
+                        self.write_removal(store, &removed);
+                    }
+                }
                 Err(_) => {
                     series.gate.open();
                     failed.push(kind);
@@ -527,7 +514,10 @@ impl Files {
                 }
             }
         }
-        if self.waiting.is_empty() {
+        for series in self.removals.take_incomplete() {
+            self.write_removal(store, &series);
+        }
+        if self.waiting.is_empty() && !self.removals.are_incomplete() {
             store.retry.cancel();
         } else {
             store.retry.schedule();

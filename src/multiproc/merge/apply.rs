@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
 use super::state::{FamilyState, Merge};
 use super::value_refs::{FILLER, Visitor};
-use crate::file::layout::{Entries, Entry, Layout, LayoutError};
+use crate::file::layout::{Entries, Entry, Layout, LayoutError, RemovalState};
 use crate::file::name::{FileKind, IdKind};
 use crate::file::reader::Snapshot;
 use crate::model::GaugeMode;
@@ -51,8 +51,8 @@ impl Merge {
         }
         let values = self.file_values.iter();
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
-        self.record_families(&plan, origin);
-        self.plans.note_applied(&plan);
+        self.note_added(&plan, origin, &snapshot.words);
+        self.plans.note_applied(&plan, origin.is_live());
         Some(plan)
     }
 
@@ -70,6 +70,7 @@ impl Merge {
         if let Some(partial) = partial.filter(|partial| partial.layout == entries.layout()) {
             plan.clone_from(partial);
             self.plans.retract_last(partial);
+            self.removals.retract_last_file();
             entries.by_ref().take(plan.entry_count).for_each(drop);
         }
         let added = plan.values.len();
@@ -90,8 +91,8 @@ impl Merge {
             return self.add_entries(longer, 0, origin, words, entries);
         }
         self.add_values(&plan, 0, origin, words);
-        self.record_families(&plan, origin);
-        self.plans.note_applied(&plan);
+        self.note_added(&plan, origin, words);
+        self.plans.note_applied(&plan, origin.is_live());
         (plan, Ok(()))
     }
 
@@ -106,8 +107,8 @@ impl Merge {
     ) -> (Arc<Plan>, Result<(), LayoutError>) {
         let result = self.plan_entries(&mut plan, origin, entries);
         self.add_values(&plan, from, origin, words);
-        self.record_families(&plan, origin);
-        (self.plans.share(plan), result)
+        self.note_added(&plan, origin, words);
+        (self.plans.share(plan, origin.is_live()), result)
     }
 
     /// Adds the values of a plan from an index on.
@@ -132,7 +133,8 @@ impl Merge {
                 source,
                 is_sum,
                 has_time: plan.layout.has_time(),
-                zero_time_is_unset: plan.layout == Layout::Own,
+                is_own: plan.layout == Layout::Own,
+                has_removed: &mut self.has_removed_gauges,
             },
         );
     }
@@ -200,6 +202,10 @@ impl Merge {
                     plan.values.push(entries.value_word(), id);
                 }
                 Destination::Ignored => {}
+                Destination::Removal(series) => {
+                    plan.records.push_removal(series, entries.value_word());
+                }
+                Destination::Burial(series) => plan.records.push_burial(series),
                 Destination::Unusable(problem) => {
                     if !plan.key_problems.contains(&problem) {
                         plan.key_problems.push(problem);
@@ -208,11 +214,12 @@ impl Merge {
             }
         };
         self.catalog.put_keys(kind.metric_type(), keys);
+        plan.count_removed_entries();
         result
     }
 
     fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
-        let key = self.catalog.resolve(kind, entry.key);
+        let key = self.catalog.resolve(kind, entry);
         let (sums, gauges) = self.catalog.lens();
         extend_lean(&mut self.sums, sums, ExactSum::default);
         extend_lean(&mut self.gauges, gauges, Vec::new);
@@ -220,8 +227,9 @@ impl Merge {
         key
     }
 
-    /// Records which families a file has, and reports the keys that cannot be used.
-    fn record_families(&mut self, plan: &Plan, origin: &FileOrigin<'_>) {
+    /// Notes which families a file has and which series it has removed, and reports the keys that cannot be used.
+    fn note_added(&mut self, plan: &Plan, origin: &FileOrigin<'_>, words: &impl WordSource) {
+        self.removals.note_file(&plan.records, origin.is_live(), words);
         let mode = origin.name.kind.mode();
         for (family, help) in &plan.families {
             let state = &mut self.families[*family as usize];
@@ -283,8 +291,10 @@ struct AddGauges<'a, W> {
     source: u32,
     is_sum: bool,
     has_time: bool,
-    /// Whether a time of 0 means that a gauge was never set.
-    zero_time_is_unset: bool,
+    /// Whether the file is in the layout of this crate: then a time of 0 means that a gauge was never set, and a negative
+    /// one that it is removed.
+    is_own: bool,
+    has_removed: &'a mut bool,
 }
 
 #[expect(clippy::inline_always, reason = "for every value of every scrape")]
@@ -301,7 +311,11 @@ impl<W: WordSource> Visitor for AddGauges<'_, W> {
         }
         let value = |word| f64::from_bits(self.words.word(word));
         let time = if self.has_time { value(word + 1) } else { 0.0 };
-        let is_unset = self.zero_time_is_unset && time == 0.0;
+        if self.is_own && matches!(RemovalState::of(time), RemovalState::Removed(_)) {
+            *self.has_removed = true;
+            return;
+        }
+        let is_unset = self.is_own && time == 0.0;
         let AddGauges { source, is_sum, .. } = *self;
         let new = Contribution { source, value: value(word), time, is_sum, is_unset };
         push_lean(&mut self.gauges[id], new);

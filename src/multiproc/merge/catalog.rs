@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use super::hash_index::HashIndex;
 use super::key_table::{KeyTable, reserve_lean};
 use crate::file::key::{self, Key};
+use crate::file::layout::{Entry, EntryKind};
 use crate::file::name::FileKind;
 use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
 use crate::multiproc::fast_map::FastMap;
@@ -28,6 +29,10 @@ pub(crate) enum Destination {
     Gauge(ValueId),
     /// Nothing: the sample is derived from others when it is exported.
     Ignored,
+    /// Nothing: the entry says whether the series with this main sum is removed.
+    Removal(ValueId),
+    /// Nothing: the series with this main sum is buried.
+    Burial(ValueId),
     /// Nothing: the key cannot be used. The index is that of its problem.
     Unusable(u32),
 }
@@ -116,13 +121,38 @@ impl Catalog {
     }
 
     /// Parses a key, and adds its family and label set if they are new.
-    pub(super) fn resolve(&mut self, kind: FileKind, bytes: &[u8]) -> ResolvedKey {
-        let key = key::decode(bytes).map_err(KeyProblem::Malformed);
-        key.and_then(|key| self.resolve_parsed(kind, &key)).unwrap_or_else(|problem| {
+    pub(super) fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
+        let resolved = match entry.kind {
+            EntryKind::Unknown(kind) => Err(KeyProblem::UnknownKind { kind: kind.into() }),
+            EntryKind::Value => self.resolve_key(kind, entry.key),
+            EntryKind::Removal => self.resolve_record(kind, entry.key, Destination::Removal),
+            EntryKind::Burial => self.resolve_record(kind, entry.key, Destination::Burial),
+        };
+        resolved.unwrap_or_else(|problem| {
             self.key_problems.push(problem);
             let destination = Destination::Unusable(self.key_problems.len() as u32 - 1);
             ResolvedKey { destination, family: u32::MAX, help: None }
         })
+    }
+
+    fn resolve_key(&mut self, kind: FileKind, bytes: &[u8]) -> Result<ResolvedKey, KeyProblem> {
+        let key = key::decode(bytes).map_err(KeyProblem::Malformed)?;
+        self.resolve_parsed(kind, &key)
+    }
+
+    /// Resolves the key of a record about a series. A gauge has no records.
+    fn resolve_record(
+        &mut self,
+        kind: FileKind,
+        bytes: &[u8],
+        destination: impl Fn(ValueId) -> Destination,
+    ) -> Result<ResolvedKey, KeyProblem> {
+        let resolved = self.resolve_key(kind, bytes)?;
+        let destination = match resolved.destination {
+            Destination::Sum(id) => destination(id),
+            _ => Destination::Ignored,
+        };
+        Ok(ResolvedKey { destination, ..resolved })
     }
 
     fn resolve_parsed(&mut self, kind: FileKind, key: &Key<'_>) -> Result<ResolvedKey, KeyProblem> {
@@ -337,6 +367,11 @@ impl MergedFamily {
 }
 
 impl Group {
+    /// The sum that stands for the series: the total of a counter, the sum of a histogram or summary.
+    pub(super) fn main_sum(&self) -> Option<ValueId> {
+        self.value.or(self.sum)
+    }
+
     pub(crate) fn buckets(&self) -> &[(f64, ValueId)] {
         self.buckets.as_ref().map_or(&[], |buckets| buckets)
     }

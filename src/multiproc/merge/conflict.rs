@@ -94,6 +94,13 @@ impl Merge {
                 contested.push(at);
             }
         }
+        if self.has_removals() {
+            for (at, family) in self.catalog.families.iter().enumerate() {
+                is_exported[at] = is_exported[at]
+                    && family.groups().any(|it| self.is_shown(it, family.metric_type));
+            }
+            contested.retain(|at| is_exported[*at]);
+        }
         let families = &self.catalog.families;
         // Whether a family is exported depends only on those that take precedence over it.
         contested.sort_unstable_by_key(|at| families[*at].precedence());

@@ -98,10 +98,11 @@ impl<'a> FamilyEmitter<'a, '_> {
     /// Writes all series. Groups that added labels make equal are merged into one series.
     fn family(&mut self, family: &'a MergedFamily) {
         if !self.settings.labels.iter().any(|(name, _)| family.has_label(name)) {
-            return family.groups().for_each(|group| self.series(&[group]));
+            let shown = family.groups().filter(|group| !self.merge.is_hidden(group));
+            return shown.for_each(|group| self.series(&[group]));
         }
         let (mut series, mut by_labels) = (Vec::<Vec<&Group>>::new(), HashMap::new());
-        for group in family.groups() {
+        for group in family.groups().filter(|group| !self.merge.is_hidden(group)) {
             let at = *by_labels.entry(self.pairs(group)).or_insert(series.len());
             match series.get_mut(at) {
                 Some(groups) => groups.push(group),

@@ -14,6 +14,7 @@ mod hash_index;
 pub(super) mod key_table;
 pub(super) mod plan;
 pub(super) mod process_labels;
+mod removal;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;

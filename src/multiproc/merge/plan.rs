@@ -5,7 +5,8 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use super::catalog::{HelpId, ResolvedKey};
-use super::value_refs::ValueRefs;
+use super::removal::PlannedRecords;
+use super::value_refs::{ValueRefs, Visitor};
 use crate::file::layout::Layout;
 use crate::model::MetricType;
 
@@ -20,6 +21,7 @@ pub(crate) struct Plan {
     pub(crate) entry_count: usize,
     /// The families of the entries, each with its first help text in the file.
     pub(super) families: Vec<(u32, Option<HelpId>)>,
+    pub(super) records: PlannedRecords,
     /// The indices of the problems of keys that cannot be used, without repetitions.
     pub(super) key_problems: Vec<u32>,
     /// The index of the first key in the key table, if the other keys follow it in the order of the table.
@@ -34,6 +36,7 @@ impl Plan {
             values: ValueRefs::default(),
             entry_count: 0,
             families: Vec::new(),
+            records: PlannedRecords::default(),
             key_problems: Vec::new(),
             first_key: Some(0),
         }
@@ -45,6 +48,7 @@ impl Plan {
         self.values.clear();
         self.entry_count = 0;
         self.families.clear();
+        self.records.clear();
         self.key_problems.clear();
     }
 
@@ -60,6 +64,19 @@ impl Plan {
         } else if self.next_in_run() + 1 != expected {
             self.first_key = None;
         }
+    }
+
+    /// Counts the entries of the series that the file has removed.
+    pub(super) fn count_removed_entries(&mut self) {
+        if self.records.has_removals() {
+            let values = &self.values;
+            self.records.count_entries(|series| values.count(series));
+        }
+    }
+
+    /// The number of entries with values.
+    pub(crate) fn value_count(&self) -> usize {
+        self.entry_count - self.records.len()
     }
 
     pub(super) fn note_family(&mut self, key: ResolvedKey) {
@@ -83,9 +100,31 @@ pub(super) struct PlanCache {
     /// A plan that is not in use, for its memory.
     spare: Option<Plan>,
     /// One element for each file of this scrape that is not a gauge file.
-    applied: Vec<Arc<Plan>>,
+    applied: Vec<AppliedPlan>,
     /// How many files had each plan at the last count.
-    file_counts: Vec<(Arc<Plan>, u32)>,
+    file_counts: Vec<FileCount>,
+}
+
+/// The plan of a file.
+struct AppliedPlan {
+    plan: Arc<Plan>,
+    /// Whether the writer of the file lives.
+    is_live: bool,
+}
+
+/// How many files have a plan.
+#[derive(Clone)]
+pub(super) struct FileCount {
+    pub(super) plan: Arc<Plan>,
+    pub(super) files: u32,
+    /// Those of living writers.
+    live: u32,
+}
+
+impl FileCount {
+    fn is_same(&self, other: &FileCount) -> bool {
+        Arc::ptr_eq(&self.plan, &other.plan) && (self.files, self.live) == (other.files, other.live)
+    }
 }
 
 impl PlanCache {
@@ -99,14 +138,14 @@ impl PlanCache {
     }
 
     /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
-    pub(super) fn share(&mut self, plan: Plan) -> Arc<Plan> {
+    pub(super) fn share(&mut self, plan: Plan, is_live: bool) -> Arc<Plan> {
         let is_last = self.last.as_ref().is_some_and(|last| **last == plan);
         let shared = match &self.last {
             Some(last) if is_last => Arc::clone(last),
             _ => self.find_or_insert(&plan),
         };
         self.spare = Some(plan);
-        self.note_applied(&shared);
+        self.note_applied(&shared, is_live);
         self.last = Some(Arc::clone(&shared));
         shared
     }
@@ -124,9 +163,9 @@ impl PlanCache {
     }
 
     /// Notes that a file has this plan.
-    pub(super) fn note_applied(&mut self, plan: &Arc<Plan>) {
+    pub(super) fn note_applied(&mut self, plan: &Arc<Plan>, is_live: bool) {
         if plan.metric_type != MetricType::Gauge {
-            self.applied.push(Arc::clone(plan));
+            self.applied.push(AppliedPlan { plan: Arc::clone(plan), is_live });
         }
     }
 
@@ -144,27 +183,51 @@ impl PlanCache {
 
     /// Counts the files of each plan. Returns whether the counts have changed.
     pub(super) fn recount(&mut self) -> bool {
-        self.applied.sort_unstable_by_key(Arc::as_ptr);
-        let runs = self.applied.chunk_by(Arc::ptr_eq).map(|run| (&run[0], run.len() as u32));
-        let counts = self.file_counts.iter().map(|(plan, files)| (plan, *files));
-        let is_same = |((one, files), (other, others)): ((&Arc<Plan>, _), (&Arc<Plan>, _))| {
-            Arc::ptr_eq(one, other) && files == others
+        self.applied.sort_unstable_by_key(|applied| Arc::as_ptr(&applied.plan));
+        let runs = self.applied.chunk_by(|one, other| Arc::ptr_eq(&one.plan, &other.plan));
+        let count = |run: &[AppliedPlan]| FileCount {
+            plan: Arc::clone(&run[0].plan),
+            files: run.len() as u32,
+            live: run.iter().filter(|applied| applied.is_live).count() as u32,
         };
-        if runs.clone().count() == self.file_counts.len() && runs.clone().zip(counts).all(is_same) {
+        let counts: Vec<FileCount> = runs.map(count).collect();
+        let mut pairs = counts.iter().zip(&self.file_counts);
+        if counts.len() == self.file_counts.len() && pairs.all(|(new, old)| new.is_same(old)) {
             return false;
         }
-        self.file_counts = runs.map(|(plan, files)| (Arc::clone(plan), files)).collect();
+        self.file_counts = counts;
         true
     }
 
     /// Each plan with the number of its files at the last count.
-    pub(super) fn file_counts(&self) -> impl Iterator<Item = &(Arc<Plan>, u32)> {
+    pub(super) fn file_counts(&self) -> impl Iterator<Item = &FileCount> {
         self.file_counts.iter()
+    }
+
+    /// Adds up how many entries each sum has in files of living writers.
+    pub(super) fn count_live_entries(&self, counts: &mut [u32]) {
+        for FileCount { plan, live, .. } in self.file_counts.iter().filter(|count| count.live > 0) {
+            plan.values.visit(0, &mut CountEntries { counts, files: *live });
+        }
     }
 
     /// Removes the plans that no file has.
     pub(super) fn drop_unused(&mut self) {
         self.last = None;
         self.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
+    }
+}
+
+/// Counts the entries of each sum, from a plan and the number of files that have it.
+pub(super) struct CountEntries<'a> {
+    pub(super) counts: &'a mut [u32],
+    pub(super) files: u32,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+impl Visitor for CountEntries<'_> {
+    #[inline(always)]
+    fn visit(&mut self, _: u32, id: usize) {
+        self.counts[id] += self.files;
     }
 }

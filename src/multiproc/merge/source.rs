@@ -33,6 +33,11 @@ impl FileOrigin<'_> {
         self.dir.join(self.file)
     }
 
+    /// Whether the writer lives, or its liveness is unknown.
+    pub(super) fn is_live(&self) -> bool {
+        self.state == SourceState::Live
+    }
+
     pub(super) fn is_gauge(&self) -> bool {
         self.name.kind.mode().is_some()
     }

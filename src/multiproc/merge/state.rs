@@ -3,11 +3,11 @@
 use super::catalog::{Catalog, Group, HelpId, ValueId};
 use super::exact_sum::ExactSum;
 use super::gauge::{Contribution, ModeSet};
-use super::plan::PlanCache;
+use super::plan::{CountEntries, FileCount, PlanCache};
+use super::removal::Removals;
 use super::source::Source;
 use super::units::Units;
-use super::value_refs::Visitor;
-use crate::model::GaugeMode;
+use crate::model::{GaugeMode, MetricType};
 use crate::multiproc::skipped::Skipped;
 
 /// How many sums and gauges that no file has any more are kept, besides as many as are in use.
@@ -39,6 +39,9 @@ pub(crate) struct Merge {
     /// By id, like the sums.
     pub(super) gauges: Vec<Vec<Contribution>>,
     pub(super) families: Vec<FamilyState>,
+    pub(super) removals: Removals,
+    /// Whether a gauge of this scrape is removed.
+    pub(super) has_removed_gauges: bool,
     /// The index of the directory that is being read.
     pub(crate) dir: u32,
     /// The files and archive sections with gauges, in the order in which they were added.
@@ -78,20 +81,45 @@ impl Merge {
         self.sums.fill(ExactSum::default());
         self.gauges.iter_mut().for_each(Vec::clear);
         self.plans.clear_applied();
+        self.removals.restart();
+        self.has_removed_gauges = false;
         self.sources.clear();
         self.units.clear();
         self.skipped = Skipped::default();
     }
 
-    /// Ends the adding: determines which sums have entries in this scrape.
+    /// Ends the adding: determines which sums have entries in this scrape, and which series are hidden.
     pub(crate) fn finish_adding(&mut self) {
-        if self.plans.recount() || self.entry_counts.len() < self.sums.len() {
+        let is_recounted = self.plans.recount();
+        if is_recounted || self.entry_counts.len() < self.sums.len() {
             self.entry_counts.clear();
             self.entry_counts.resize(self.sums.len(), 0);
-            for (plan, files) in self.plans.file_counts() {
+            for FileCount { plan, files, .. } in self.plans.file_counts() {
                 let mut counter = CountEntries { counts: &mut self.entry_counts, files: *files };
                 plan.values.visit(0, &mut counter);
             }
+        }
+        let count_live = |counts: &mut [u32]| self.plans.count_live_entries(counts);
+        self.removals.finish(is_recounted, self.sums.len(), count_live);
+    }
+
+    /// Whether a series of totals is not exported because it was removed.
+    #[inline]
+    pub(crate) fn is_hidden(&self, group: &Group) -> bool {
+        !self.removals.is_empty()
+            && group.main_sum().is_some_and(|series| self.removals.is_hidden(series))
+    }
+
+    /// Whether series or gauges of this scrape are removed.
+    pub(super) fn has_removals(&self) -> bool {
+        self.has_removed_gauges || !self.removals.is_empty()
+    }
+
+    /// Whether a series has a value in this scrape and is not hidden.
+    pub(super) fn is_shown(&self, group: &Group, metric_type: MetricType) -> bool {
+        match metric_type {
+            MetricType::Gauge => !self.contributions(group.value).is_empty(),
+            _ => !self.is_hidden(group) && self.sum(group.main_sum()).is_some(),
         }
     }
 
@@ -148,19 +176,5 @@ impl Merge {
 
     pub(super) fn mode(&self, family: usize) -> Option<GaugeMode> {
         self.families[family].modes.deciding()
-    }
-}
-
-/// Counts the entries of each sum, from a plan and the number of files that have it.
-struct CountEntries<'a> {
-    counts: &'a mut [u32],
-    files: u32,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl Visitor for CountEntries<'_> {
-    #[inline(always)]
-    fn visit(&mut self, _: u32, id: usize) {
-        self.counts[id] += self.files;
     }
 }

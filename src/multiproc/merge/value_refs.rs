@@ -78,6 +78,16 @@ impl ValueRefs {
         }
     }
 
+    /// How many values have this id.
+    pub(super) fn count(&self, id: ValueId) -> u32 {
+        let id = id.get();
+        let count = match &self.ids {
+            Ids::Narrow(ids) => ids.iter().filter(|other| u32::from(**other) == id).count(),
+            Ids::Wide(ids) => ids.iter().filter(|other| **other == id).count(),
+        };
+        count as u32
+    }
+
     /// Passes all elements from an index on to a visitor.
     pub(super) fn visit(&self, from: usize, visitor: &mut impl Visitor) {
         match &self.ids {

@@ -124,7 +124,7 @@ impl CachedArchive {
             if let Err(error) = result {
                 merge.skipped.add(path, SkipCause::Entry(error));
             }
-            series += plan.entry_count as u64;
+            series += plan.value_count() as u64;
             section.plan = Some(plan);
         }
         self.stats.map(|stats| ArchiveStats { series, ..stats })
