@@ -106,10 +106,6 @@ impl AppendFile {
         self.used
     }
 
-    pub(super) fn identity(&self) -> Identity {
-        self.identity
-    }
-
     /// The mapping, in which entries are written beyond `used`.
     pub(super) fn map(&self) -> &WriteMap {
         &self.map
@@ -119,6 +115,11 @@ impl AppendFile {
     pub(super) fn publish(&mut self, end: u64) {
         self.map.publish(end as u32);
         self.used = end;
+    }
+
+    /// The file, whatever its name is now.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Whether the file is no longer in its directory. Looks it up by name, as the host may have closed the

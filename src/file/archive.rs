@@ -18,7 +18,8 @@
 //! ```
 //!
 //! A section is a series file without a header, and is merged like one. The section `companion_archive.mpx` is a companion
-//! file without a header; offsets in it count as if it had one. Integers and floats are little-endian.
+//! file without a header; offsets in it count as if it had one. A section with another name is of a kind that a later release
+//! has added: readers skip it, and compactors copy it. Integers and floats are little-endian.
 //! Decoding never panics: any bytes yield an archive or a named error, and memory is bounded by the bytes
 //! that are read.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
@@ -79,6 +80,10 @@ pub(crate) enum ArchiveError {
     SectionMalformed {
         offset: usize,
     },
+    /// The name of a section is unknown: a later release has added its kind. The other sections are valid.
+    SectionUnknown {
+        offset: usize,
+    },
     /// Offsets in `error` count from the start of the section, as in a series file.
     EntryMalformed {
         error: LayoutError,
@@ -108,6 +113,12 @@ impl fmt::Display for ArchiveError {
             ArchiveError::SourcesMalformed => f.write_str("names of sources are malformed"),
             ArchiveError::SectionMalformed { offset } => {
                 write!(f, "section at offset {offset} is malformed")
+            }
+            ArchiveError::SectionUnknown { offset } => {
+                write!(
+                    f,
+                    "section at offset {offset} is of a kind that this release of multiprom does not know"
+                )
             }
             ArchiveError::EntryMalformed { error } => write!(f, "in a section: {error}"),
         }
@@ -196,9 +207,19 @@ impl<'a> Archive<'a> {
         self.sources.split(char::from(PADDING)).filter(|name| !name.is_empty())
     }
 
-    /// The sections with series.
+    /// Returns the sections with series.
     pub(crate) fn sections(&self) -> Sections<'a> {
         Sections { rest: self.sections, offset: self.sections_offset }
+    }
+
+    /// Returns the sections of unknown kinds, up to one that is malformed. They have no meaning for this release, and a compactor copies
+    /// them to the next archive.
+    pub(crate) fn unknown_sections(&self) -> impl Iterator<Item = UnknownSection<'a>> + use<'a> {
+        let mut sections = self.sections();
+        std::iter::from_fn(move || sections.next_any()?.ok()).filter_map(|section| match section {
+            AnySection::Unknown(section) => Some(section),
+            AnySection::Series(_) | AnySection::Companion(_) => None,
+        })
     }
 
     /// The bodies of the sections with companion entries, and an error at the first malformed section.
@@ -206,9 +227,9 @@ impl<'a> Archive<'a> {
         let mut sections = self.sections();
         std::iter::from_fn(move || {
             loop {
-                match sections.next_of_any_kind()? {
-                    Ok(SectionOfAnyKind::Series(_)) => {}
-                    Ok(SectionOfAnyKind::Companion(body)) => return Some(Ok(body)),
+                match sections.next_any()? {
+                    Ok(AnySection::Series(_) | AnySection::Unknown(_)) => {}
+                    Ok(AnySection::Companion(body)) => return Some(Ok(body)),
                     Err(error) => return Some(Err(error)),
                 }
             }
@@ -221,12 +242,27 @@ pub(crate) fn companion_entries(body: &[u8]) -> CompanionEntries<'_> {
     CompanionEntries::new(body, HEADER_LEN)
 }
 
-enum SectionOfAnyKind<'a> {
-    Series(ArchiveSection<'a>),
-    Companion(&'a [u8]),
+/// A section of a kind that this release does not know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnknownSection<'a> {
+    /// All bytes, including the head.
+    pub(crate) bytes: &'a [u8],
+    offset: usize,
 }
 
-/// An iterator over the sections of an archive, which ends after an error.
+impl UnknownSection<'_> {
+    pub(crate) fn error(&self) -> ArchiveError {
+        ArchiveError::SectionUnknown { offset: self.offset }
+    }
+}
+
+enum AnySection<'a> {
+    Series(ArchiveSection<'a>),
+    Companion(&'a [u8]),
+    Unknown(UnknownSection<'a>),
+}
+
+/// An iterator over the sections of known kinds of an archive, which ends after an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Sections<'a> {
     rest: &'a [u8],
@@ -234,7 +270,7 @@ pub(crate) struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn split(&self) -> Option<(Result<SectionOfAnyKind<'a>, ArchiveError>, &'a [u8])> {
+    fn split(&self) -> Option<(Result<AnySection<'a>, ArchiveError>, &'a [u8])> {
         let (name_len, body_len) = (u32_at(self.rest, 0)?, u32_at(self.rest, 4)?);
         let ended = f64::from_bits(u64_at(self.rest, 8)?);
         let (_, after) = self.rest.split_at_checked(SECTION_HEAD_LEN)?;
@@ -242,19 +278,24 @@ impl<'a> Sections<'a> {
         let (body, after) = after.split_at_checked(body_len)?;
         let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(PADDING));
         if CompanionName::parse(name).is_some_and(|name| name.is_section()) {
-            return Some((Ok(SectionOfAnyKind::Companion(body)), after));
+            return Some((Ok(AnySection::Companion(body)), after));
         }
-        let name = FileName::parse(name)?;
+        let Some(name) = FileName::parse(name) else {
+            let (bytes, _) = self.rest.split_at_checked(self.rest.len() - after.len())?;
+            let section = UnknownSection { bytes, offset: self.offset };
+            return Some((Ok(AnySection::Unknown(section)), after));
+        };
         let header = Header::new((HEADER_LEN + body.len()) as u32);
         let start = self.offset + SECTION_HEAD_LEN + name_len;
+        let body_range = start..start + body_len;
         let section = Entries::detect(header, body)
-            .map(|entries| ArchiveSection { name, ended, entries, body: start..start + body_len })
-            .map(SectionOfAnyKind::Series)
+            .map(|entries| ArchiveSection { name, ended, entries, body: body_range })
+            .map(AnySection::Series)
             .map_err(|error| ArchiveError::EntryMalformed { error });
         Some((section, after))
     }
 
-    fn next_of_any_kind(&mut self) -> Option<Result<SectionOfAnyKind<'a>, ArchiveError>> {
+    fn next_any(&mut self) -> Option<Result<AnySection<'a>, ArchiveError>> {
         if self.rest.is_empty() {
             return None;
         }
@@ -273,9 +314,9 @@ impl<'a> Iterator for Sections<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.next_of_any_kind()? {
-                Ok(SectionOfAnyKind::Series(section)) => return Some(Ok(section)),
-                Ok(SectionOfAnyKind::Companion(_)) => {}
+            match self.next_any()? {
+                Ok(AnySection::Series(section)) => return Some(Ok(section)),
+                Ok(AnySection::Companion(_) | AnySection::Unknown(_)) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -350,6 +391,11 @@ impl ArchiveBuilder {
         replace(&mut self.bytes, start + 4, &(body_len as u32).to_le_bytes());
     }
 
+    /// Adds a section of an unknown kind: all its bytes.
+    pub(crate) fn copied_section(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         seal(&mut self.bytes);
         self.bytes
@@ -402,6 +448,27 @@ mod tests {
         assert_eq!(entries[1].key, b"[\"bcdefghijkl\"]");
         assert_eq!((entries[1].value, entries[1].time), (2.0, Some(4.0)));
         assert_eq!(sections[1].entries.clone().count(), 0);
+    }
+
+    #[test]
+    fn sections_of_unknown_kinds_are_skipped_and_can_be_copied() {
+        let mut builder = ArchiveBuilder::new(1, 0.0, std::iter::empty());
+        let start = builder.bytes.len();
+        let mut unknown = [16u32.to_le_bytes(), 8u32.to_le_bytes()].concat();
+        unknown.extend([0; 8]);
+        unknown.extend(b"enum_archive.db\nany body");
+        builder.copied_section(&unknown);
+        let name = FileName { kind: FileKind::Summary, id: "8-0000000b" };
+        builder.section(name, 9.0, std::iter::empty());
+        let bytes = builder.finish();
+        let archive = Archive::decode(&bytes).unwrap();
+        assert_eq!(
+            archive.sections().map(|section| section.unwrap().name).collect::<Vec<_>>(),
+            [name]
+        );
+        let sections: Vec<_> = archive.unknown_sections().collect();
+        assert_eq!((sections.len(), sections[0].bytes), (1, &*unknown));
+        assert_eq!(sections[0].error(), ArchiveError::SectionUnknown { offset: start });
     }
 
     #[test]

@@ -112,6 +112,80 @@ impl fmt::Display for FileName<'_> {
     }
 }
 
+/// Why a name is not that of a series file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NameError {
+    /// Another program has chosen it.
+    Foreign,
+    /// The metric type is unknown, in a name of the form that multiprom chooses.
+    Type(String),
+    /// The gauge mode is unknown.
+    Mode(String),
+    /// The ending is unknown, in a name of the form that multiprom chooses.
+    Ending(String),
+}
+
+impl NameError {
+    /// Returns the reason for which [`FileName::parse`] rejects a name.
+    pub(crate) fn of(name: &str) -> NameError {
+        if let Some(ending) = unknown_ending(name) {
+            return NameError::Ending(ending.to_owned());
+        }
+        let stem = name.strip_suffix(".db").and_then(|stem| stem.split_once('_'));
+        match stem {
+            Some(("gauge", rest)) => match rest.split_once('_') {
+                Some((mode, id)) if !id.is_empty() && is_word(mode) => {
+                    NameError::Mode(mode.to_owned())
+                }
+                _ => NameError::Foreign,
+            },
+            Some((prefix, id)) if is_word(prefix) && split_unique_id(id).is_some() => {
+                NameError::Type(prefix.to_owned())
+            }
+            _ => NameError::Foreign,
+        }
+    }
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, text) = match self {
+            NameError::Foreign => return f.write_str("the name is not that of a series file"),
+            NameError::Type(text) => ("metric type", text),
+            NameError::Mode(text) => ("gauge mode", text),
+            NameError::Ending(text) => ("file ending", text),
+        };
+        write!(f, "the {what} `{text}` is unknown to this release of multiprom")
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// The ending of companion files.
+const COMPANION_ENDING: &str = "mpx";
+
+/// Returns the ending of a name that has the form of multiprom's names, `<word>_<id>.<ending>` with a unique id, if the
+/// ending is unknown. Another release may have written such a file.
+pub(crate) fn unknown_ending(name: &str) -> Option<&str> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    let (prefix, id) = stem.split_once('_')?;
+    // Files of one kind after the first of a writer have an index in the ending.
+    let base = match ending.split_once('_') {
+        Some((base, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => base,
+        Some(_) => return None,
+        None => ending,
+    };
+    let is_unknown = base != "db" && base != COMPANION_ENDING;
+    (is_unknown && is_word(prefix) && is_word(base) && split_unique_id(id).is_some())
+        .then_some(ending)
+}
+
+/// Whether a text is a part of a file name that multiprom may choose: lower-case letters and digits.
+fn is_word(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    !text.is_empty() && text.bytes().all(is_allowed)
+}
+
 /// The parsed name of a companion file, or of the section of an archive with companion entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompanionName<'a> {
@@ -123,6 +197,11 @@ pub(crate) struct CompanionName<'a> {
 impl<'a> CompanionName<'a> {
     /// The name of the section of an archive.
     pub(crate) const SECTION: CompanionName<'static> = CompanionName { id: "archive", index: 1 };
+
+    /// The name of the first companion of a writer.
+    pub(crate) fn first(id: &'a str) -> CompanionName<'a> {
+        CompanionName { id, index: 1 }
+    }
 
     /// Parses a name; `None` if it is not that of a companion.
     pub(crate) fn parse(name: &'a str) -> Option<CompanionName<'a>> {
@@ -272,6 +351,43 @@ mod tests {
             ["counter.db", "counter_.db", "gauge_x.db", "gauge_p99_1.db", "foo_1.db", "cache.db"]
         {
             assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_name_has_a_reason_that_names_its_unknown_part() {
+        let (mode, of_type) =
+            (|it: &str| NameError::Mode(it.into()), |it: &str| NameError::Type(it.into()));
+        let ending = |it: &str| NameError::Ending(it.into());
+        for (name, reason) in [
+            ("cache.db", NameError::Foreign),
+            ("foo_1.db", NameError::Foreign),
+            ("gauge_.db", NameError::Foreign),
+            ("gauge_x.db", NameError::Foreign),
+            ("My_1-0000beef.db", NameError::Foreign),
+            ("gauge_p99_1.db", mode("p99")),
+            ("gauge_median_1-0000beef.db_2.db", mode("median")),
+            ("enum_1-0000beef.db", of_type("enum")),
+            ("enum_1-0000beef.db_2.db", of_type("enum")),
+            ("counter_1-0000beef.foo", ending("foo")),
+            ("counter_1-0000beef.foo_2", ending("foo_2")),
+            ("gauge_all_1-0000beef.foo", ending("foo")),
+        ] {
+            assert_eq!(FileName::parse(name), None);
+            assert_eq!(NameError::of(name), reason, "{name}");
+        }
+        for name in [
+            "companion_1-0000beef.mpx",
+            "companion_1-0000beef.mpx_2",
+            "counter_1-0000beef.db_2.db",
+            "counter_1-0000beef.db.bak",
+            "counter_1-0000beef.foo_x",
+            "counter_1-0000beef.FOO",
+            "counter_1.foo",
+            "counter-0000beef.foo",
+            "archive.bad.1-0000beef.5",
+        ] {
+            assert_eq!(unknown_ending(name), None, "{name}");
         }
     }
 

@@ -131,6 +131,13 @@ pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
     if is_own { IdKind::Unique } else { IdKind::Chosen }
 }
 
+/// Whether a file begins with a header that neither this crate nor the Python client writes.
+pub(crate) fn has_unknown_magic(file: &File) -> bool {
+    let mut header = [0u64];
+    let is_read = read_at(file, &mut header, 0).is_ok_and(|len| len == HEADER_LEN);
+    is_read && Header::decode(header[0]).check(u64::MAX) == Err(LayoutError::MagicUnknown)
+}
+
 impl Reader {
     /// Reads the committed bytes of `file`.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {

@@ -135,6 +135,7 @@ impl SeriesWriter {
         self.file.is_removed_from(dir)
     }
 
+    /// See [`AppendFile::identity`].
     pub(crate) fn identity(&self) -> Identity {
         self.file.identity()
     }

@@ -9,12 +9,13 @@ use std::time::Instant;
 use super::dir_lock::CompactorLock;
 use super::directory::{self, DirectoryLabels};
 use super::merge::catalog::MergedFamily;
+use super::merge::created::EntryTimes;
 use super::merge::emit;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
 use super::merge::state::{CachedPlans, Merge};
 use super::prober::{OwnerLease, Prober};
-use super::read::context::{DeadGauges, ReadContext, ReadMethod};
+use super::read::context::{DeadGauges, ReadContext, ReadMethod, WriterVerdicts};
 use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
@@ -93,6 +94,7 @@ struct Cache {
     dirs: Vec<CachedDirectory>,
     reader: Reader,
     prober: Prober,
+    verdicts: WriterVerdicts,
 }
 
 /// How often a directory that compactors change is read before compactors are locked out.
@@ -127,12 +129,12 @@ impl MultiProcessCollector {
 
     /// Reads all directories and files into the merge. Returns the directories with their stats; a directory that has
     /// several names is among them once.
-    fn read(&self, cache: &mut Cache) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
+    fn read(&self, cache: &mut Cache, times: EntryTimes) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
         let dead_gauges = match self.config.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
-        if cache.merge.begin_scrape() == CachedPlans::Invalid {
+        if cache.merge.begin_scrape(times) == CachedPlans::Invalid {
             cache.dirs.clear();
         }
         if let Some(lease) = &self.config.owner_lease {
@@ -155,6 +157,7 @@ impl MultiProcessCollector {
                 method: self.config.method,
                 dead_gauges,
                 spare_descriptors: self.max_open_files,
+                verdicts: cache.verdicts,
                 writer_verdicts: HashMap::default(),
                 now: Instant::now(),
             };
@@ -184,6 +187,17 @@ impl MultiProcessCollector {
                 named.add(&mut cache.merge, &mut cache.reader, file, dir_index);
             }
             cache.merge.finish_adding();
+            let verdicts = match cache.merge.has_removed_totals() {
+                true => WriterVerdicts::Fresh,
+                false => WriterVerdicts::Recent,
+            };
+            if std::mem::replace(&mut cache.verdicts, verdicts) == WriterVerdicts::Recent
+                && verdicts == WriterVerdicts::Fresh
+            {
+                // The first scrape that sees a removal.
+                cache.merge.restart_scrape();
+                continue;
+            }
             if self.config.method == ReadMethod::Mmap {
                 // The scrapes that follow read few bytes by `pread`.
                 cache.reader.release();
@@ -199,7 +213,7 @@ impl MultiProcessCollector {
         absent: AbsentWriters,
         out: &mut dyn FamilySink,
     ) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
-        let read = self.read(cache);
+        let read = self.read(cache, EntryTimes::wanted_by(out));
         let settings = &self.config.settings;
         let filter = settings.filter.as_deref();
         let is_kept =

@@ -11,12 +11,13 @@ use super::archive_file::ArchiveFile;
 use super::listing::{ListedIn, file_names, retired_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
-use super::skipped::{SkipCause, UNKNOWN_NAME};
+use super::skipped::{KeyProblem, SkipCause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR, companion_entries};
+use crate::file::companion::layout::{CompanionEntry, CompanionKind};
 use crate::file::companion::{payload, reader as companion};
-use crate::file::layout::Layout;
-use crate::file::name::{CompanionName, FileName, IdKind};
+use crate::file::layout::{Entry, EntryKind, Layout};
+use crate::file::name::{CompanionName, FileName, IdKind, NameError};
 use crate::file::place;
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys;
@@ -193,7 +194,7 @@ fn inspect(
     info.len = file.metadata().map_or(0, |metadata| metadata.len());
     if companion.is_some() {
         let result = info.read_companion(&file, reader);
-        info.error = result.err().map(|error| Error::at(ErrorKind::SeriesFile, &info.path, error));
+        info.error = result.err().map(|cause| Error::at(ErrorKind::SeriesFile, &info.path, cause));
         let name = name.as_deref().unwrap_or_default();
         let proof = Proof::of(IdKind::Unique, listed_in);
         info.liveness = prober.probe(name, &file, proof, Freshness::Recent).liveness();
@@ -205,12 +206,17 @@ fn inspect(
             info.used = u64::from(used);
             info.layout = Some(FileLayout::new(entries.layout()));
             for entry in entries {
-                match entry {
-                    Ok(_) => info.entries += 1,
-                    Err(error) => {
-                        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
+                let problem: Box<dyn std::error::Error + Send + Sync> = match entry {
+                    Ok(Entry { kind: EntryKind::Unknown(kind), .. }) => {
+                        SkipCause::Key(KeyProblem::UnknownKind { kind: kind.into() }).into()
                     }
-                }
+                    Ok(_) => {
+                        info.entries += 1;
+                        continue;
+                    }
+                    Err(error) => error.into(),
+                };
+                info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, problem));
             }
             let id = parsed.map_or(IdKind::Chosen, |name| reader::id_kind(name, &file));
             let name = name.as_deref().unwrap_or_default();
@@ -219,29 +225,37 @@ fn inspect(
         }
         Err(error) => info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error)),
     }
-    if parsed.is_none() && info.error.is_none() {
-        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, UNKNOWN_NAME));
+    // What such a file contains is unknown.
+    if parsed.is_none() {
+        let error = name.as_deref().map_or(NameError::Foreign, NameError::of);
+        info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
     }
     Some(info)
 }
 
 impl FileInfo {
-    /// Counts the entries of a companion and checks their payloads. The first error is returned; only the entries after a
-    /// truncated one or a wrong checksum are not counted.
+    /// Counts the valid entries of a companion. Returns the first problem: an entry after damage cannot be found, one that is
+    /// malformed or of an unknown kind is not counted.
     fn read_companion(
         &mut self,
         file: &File,
         reader: &mut Reader,
-    ) -> std::result::Result<(), ReadError> {
-        let stat = sys::stat(file).map_err(ReadError::Read)?;
-        let snapshot = companion::read(reader, file, stat)?;
+    ) -> std::result::Result<(), SkipCause> {
+        let stat = sys::stat(file).map_err(|error| SkipCause::Read(ReadError::Read(error)))?;
+        let snapshot = companion::read(reader, file, stat).map_err(SkipCause::Read)?;
         self.used = u64::from(snapshot.used);
         self.layout = Some(FileLayout::Companion);
         let mut result = Ok(());
         for entry in snapshot.entries() {
-            self.entries += usize::from(entry.is_ok());
-            let checked = entry.and_then(|entry| payload::check(&entry, snapshot.body));
-            result = result.and(checked.map_err(ReadError::Layout));
+            let checked = match entry {
+                Ok(CompanionEntry { kind: CompanionKind::Unknown(kind), .. }) => {
+                    Err(SkipCause::Key(KeyProblem::UnknownKind { kind }))
+                }
+                Ok(entry) => payload::check(&entry, snapshot.body).map_err(SkipCause::Entry),
+                Err(error) => Err(SkipCause::Entry(error)),
+            };
+            self.entries += usize::from(checked.is_ok());
+            result = result.and(checked);
         }
         result
     }
@@ -274,6 +288,7 @@ impl ArchiveInfo {
         self.generation = archive.generation;
         self.written = archive.written;
         self.sources = archive.sources().map(str::to_owned).collect();
+        let unknown = archive.unknown_sections().next();
         let mut ended = HashSet::new();
         for section in archive.sections() {
             let section = section?;
@@ -293,7 +308,7 @@ impl ArchiveInfo {
                 checked.map_err(|error| ArchiveError::EntryMalformed { error })?;
             }
         }
-        Ok(())
+        unknown.map_or(Ok(()), |section| Err(section.error()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::CompanionName;
+use crate::file::name::{CompanionName, unknown_ending};
 use crate::file::sys::{self, Stat};
 
 /// Which directory lists a series file.
@@ -22,7 +22,8 @@ pub(super) enum ListedIn {
 /// The sorted names of the files in a directory.
 #[derive(Default)]
 pub(super) struct FileNames {
-    /// Those that end in `.db` and are not hidden.
+    /// Those that end in `.db` and are not hidden, and those that another release of multiprom may have given to files of an
+    /// unknown kind: they are reported, and never changed.
     pub(super) series: Vec<OsString>,
     /// Those of companion files.
     pub(super) companions: Vec<OsString>,
@@ -34,7 +35,8 @@ pub(super) fn file_names(dir: &Path) -> io::Result<FileNames> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let bytes = name.as_bytes();
-        if bytes.ends_with(b".db") && !bytes.starts_with(b".") {
+        let is_series = bytes.ends_with(b".db") && !bytes.starts_with(b".");
+        if is_series || name.to_str().and_then(unknown_ending).is_some() {
             names.series.push(name);
         } else if name.to_str().is_some_and(|name| CompanionName::of_file(name).is_some()) {
             names.companions.push(name);

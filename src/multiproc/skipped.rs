@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::file::archive::ArchiveError;
 use crate::file::key::KeyError;
 use crate::file::layout::LayoutError;
+use crate::file::name::NameError;
 use crate::file::reader::ReadError;
 
 /// Why something was skipped, as `multiprom_file_errors_total` counts it: the index of a value of its label `reason`.
@@ -28,13 +29,11 @@ pub(super) enum SkipReason {
     Archive,
 }
 
-pub(super) const UNKNOWN_NAME: &str = "the name is not that of a series file";
-
 /// Why a file, an entry or a directory was skipped.
 #[derive(Debug)]
 pub(super) enum SkipCause {
     Directory(std::io::Error),
-    UnknownName,
+    Name(NameError),
     Read(ReadError),
     Entry(LayoutError),
     Key(KeyProblem),
@@ -62,7 +61,7 @@ impl SkipCause {
     pub(super) fn reason(&self) -> SkipReason {
         match self {
             SkipCause::Directory(_) => SkipReason::Directory,
-            SkipCause::UnknownName => SkipReason::Name,
+            SkipCause::Name(_) => SkipReason::Name,
             SkipCause::Read(ReadError::Open(_) | ReadError::Read(_)) => SkipReason::Open,
             SkipCause::Read(ReadError::NotRegular) => SkipReason::NotRegular,
             SkipCause::Read(ReadError::Linked) => SkipReason::Linked,
@@ -82,7 +81,8 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
-            SkipCause::Key(KeyProblem::UnknownKind { .. }) => SkipReason::Kind,
+            SkipCause::Key(KeyProblem::UnknownKind { .. })
+            | SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
     }
@@ -92,7 +92,7 @@ impl fmt::Display for SkipCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SkipCause::Directory(_) => f.write_str("cannot be read"),
-            SkipCause::UnknownName => write!(f, "skipped: {UNKNOWN_NAME}"),
+            SkipCause::Name(error) => write!(f, "skipped: {error}"),
             SkipCause::Read(error) => write!(f, "skipped: {error}"),
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
             SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),

@@ -5,12 +5,15 @@ use std::path::Path;
 
 #[cfg(target_os = "linux")]
 use super::directory;
+use super::dropped::{IgnoredValue, count_ignored_value};
+use super::fork;
 use super::keys::Keys;
 use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
 use crate::file::name::FileKind;
+use crate::logging::log_line;
 use crate::model::DirectoryId;
 
 /// Opens the cells of series. A copy refers to the same store.
@@ -80,6 +83,24 @@ impl Store {
         }
     }
 
+    /// Counts a value that is not recorded. Logs the message if it is the first one of this process for its reason.
+    pub(crate) fn count_ignored_value(self, reason: IgnoredValue, message: &dyn fmt::Display) {
+        let is_first = count_ignored_value(reason);
+        // OK because a signal handler that interrupted the slow path is counted in memory, and later in a file.
+        let Some(lock) = fork::lock() else {
+            return;
+        };
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.count_ignored(),
+        }
+        drop(lock);
+        if is_first {
+            log_line(message);
+        }
+    }
+
     /// Opens new cells for samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
     /// same ones again.
     ///
@@ -98,11 +119,11 @@ impl Store {
 
     /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
     /// exported without its unit. Called under the lock of the slow path.
-    pub(crate) fn write_unit(self, family: &str, help: &str, unit: &'static str) {
+    pub(crate) fn write_unit(self, family: &str, unit: &'static str) {
         match self {
-            Store::Heap => _ = (family, help, unit),
+            Store::Heap => _ = (family, unit),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_unit(family, help, unit),
+            Store::Directory(store) => store.write_unit(family, unit),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     units, value,
 };
 use crate::support::process::{PATIENCE, run};
+use crate::support::stepped::Stepped;
 use crate::support::survivor::ControlledWorker;
 use crate::support::{TestDir, example, multiprom, wait_for};
 
@@ -99,8 +100,30 @@ fn entries_of_unknown_kinds_are_skipped_counted_and_left_to_a_later_release() {
     }
     let dump = run(multiprom().args(["dump", "--dir"]).arg(dir)).stdout;
     assert!(dump.contains("multiprom_file_errors_total{reason=\"kind\"} 1"), "{dump}");
-    // It is not damaged.
-    assert_eq!(run(multiprom().args(["check", "--dir"]).arg(dir)).status, 0);
+    let check = run(multiprom().args(["check", "--dir"]).arg(dir));
+    assert!(check.status == 1 && check.stderr.contains("kind is 77"), "{}", check.stderr);
+}
+
+/// The companion of a writer that has only just ended may be created after the directory was listed.
+#[test]
+fn a_companion_that_is_created_after_the_listing_is_absorbed_together_with_the_series() {
+    let dir = TestDir::new("late");
+    let dir = dir.path();
+    count(dir, 3);
+    let path = companion(dir);
+    let hidden = dir.with_extension("hidden");
+    fs::rename(&path, &hidden).unwrap();
+    let mut compactor = Stepped::start(&mut example("test-compacting"));
+    let mut is_hidden = true;
+    compactor.command(dir, |_, call| {
+        // The first call after the listing that asks whether a writer lives.
+        if call.number == libc::SYS_fcntl && std::mem::take(&mut is_hidden) {
+            fs::rename(&hidden, &path).unwrap();
+        }
+    });
+    assert!(!is_hidden);
+    assert_only_archive(dir);
+    assert_eq!(units(dir), UNITS);
 }
 
 #[test]

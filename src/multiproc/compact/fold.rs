@@ -30,6 +30,8 @@ pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
     opaque: Vec<OpaqueSection>,
+    /// The bytes of sections of unknown kinds, which are copied from archive to archive.
+    unknown: Vec<Box<[u8]>>,
     pub(super) companion: CompanionFold,
 }
 
@@ -73,6 +75,7 @@ impl Fold {
             // OK because the archive has a checksum of its own.
             let _ = self.sections[at].add(section.entries, rule);
         }
+        self.unknown.extend(archive.unknown_sections().map(|section| section.bytes.into()));
         for body in archive.companions() {
             let added = self.companion.add_section(body?);
             added.map_err(|error| ArchiveError::EntryMalformed { error })?;
@@ -160,6 +163,7 @@ impl Fold {
             let entries = entries.map(|entry| (entry.kind, &*entry.key, entry.value, entry.time));
             builder.section(name, section.ended, entries);
         }
+        self.unknown.iter().for_each(|bytes| builder.copied_section(bytes));
         if let Some(body) = self.companion.encode() {
             builder.companion_section(&body);
         }
@@ -216,6 +220,9 @@ mod tests {
             (GaugeMode::Max, vec![(8.0, 9.0)]),
             (GaugeMode::MostRecent, vec![(1.0, 9.0)]),
             (GaugeMode::LiveSum, vec![]),
+            // A count has the number of processes that have set it as value and as time.
+            (GaugeMode::Count, vec![(5.0, 5.0)]),
+            (GaugeMode::LiveCount, vec![]),
         ] {
             assert_eq!(fold(mode, &files), folded, "{mode}");
         }

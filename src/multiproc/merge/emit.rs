@@ -97,12 +97,13 @@ enum SeriesLabels<'a> {
 impl<'a> FamilyEmitter<'a, '_> {
     /// Writes all series. Groups that added labels make equal are merged into one series.
     fn family(&mut self, family: &'a MergedFamily) {
+        let (merge, metric_type) = (self.merge, self.metric_type);
+        let shown = family.groups().filter(move |group| !merge.is_hidden(group, metric_type));
         if !self.settings.labels.iter().any(|(name, _)| family.has_label(name)) {
-            let shown = family.groups().filter(|group| !self.merge.is_hidden(group));
             return shown.for_each(|group| self.series(&[group]));
         }
         let (mut series, mut by_labels) = (Vec::<Vec<&Group>>::new(), HashMap::new());
-        for group in family.groups().filter(|group| !self.merge.is_hidden(group)) {
+        for group in shown {
             let at = *by_labels.entry(self.pairs(group)).or_insert(series.len());
             match series.get_mut(at) {
                 Some(groups) => groups.push(group),
@@ -160,6 +161,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                         self.sample(&labels, kind, sum);
                     }
                 }
+                self.created(groups, &labels);
             }
         }
     }
@@ -168,6 +170,14 @@ impl<'a> FamilyEmitter<'a, '_> {
         match groups {
             [group] => self.merge.sum(id(group)),
             _ => self.merge.sum_of(groups.iter().filter_map(|group| id(group))),
+        }
+    }
+
+    /// Writes the start timestamp of a counter, histogram or summary.
+    fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
+        let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
+        if let Some(seconds) = self.merge.created(ids) {
+            self.sample(labels, SampleKind::Created, seconds);
         }
     }
 
@@ -232,6 +242,7 @@ impl<'a> FamilyEmitter<'a, '_> {
             self.sample(&labels, SampleKind::Sum, sum);
         }
         self.sample(&labels, SampleKind::Count, total);
+        self.created(groups, &labels);
     }
 }
 

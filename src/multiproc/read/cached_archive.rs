@@ -26,6 +26,8 @@ pub(super) struct CachedArchive {
     companion: ParsedCompanion,
     stats: Option<ArchiveStats>,
     error: Option<ArchiveError>,
+    /// Names the first section of an unknown kind.
+    unknown_section: Option<ArchiveError>,
 }
 
 struct CachedSection {
@@ -66,6 +68,7 @@ impl CachedArchive {
     fn new(file: ArchiveFile) -> CachedArchive {
         let (mut sources, mut sections) = (HashSet::new(), Vec::new());
         let (mut companion, mut stats) = (ParsedCompanion::default(), None);
+        let mut unknown_section = None;
         let decoded = file.decode().and_then(|archive| {
             sources.extend(archive.sources().map(Box::from));
             for section in archive.sections() {
@@ -74,6 +77,7 @@ impl CachedArchive {
                 let name = section.name.to_string();
                 sections.push(CachedSection { name, ended, body, plan: None });
             }
+            unknown_section = archive.unknown_sections().next().map(|section| section.error());
             for body in archive.companions() {
                 let added = companion.add(companion_entries(body?));
                 added.map_err(|error| ArchiveError::EntryMalformed { error })?;
@@ -83,7 +87,7 @@ impl CachedArchive {
             Ok(())
         });
         let error = decoded.err();
-        CachedArchive { file, sources, sections, companion, stats, error }
+        CachedArchive { file, sources, sections, companion, stats, error, unknown_section }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -98,7 +102,7 @@ impl CachedArchive {
     /// Adds all sections to the merge.
     pub(super) fn add(&mut self, merge: &mut Merge, dir: &Path) -> Option<ArchiveStats> {
         let path = &ArchiveFile::path(dir);
-        if let Some(error) = self.error {
+        for error in self.error.into_iter().chain(self.unknown_section) {
             merge.skipped.add(path, SkipCause::Archive(error));
         }
         self.companion.apply(merge, path);

@@ -20,7 +20,7 @@ use super::context::ReadContext;
 use super::locate::{Located, locate};
 use super::stats::DirectoryStats;
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::{FileName, IdKind};
+use crate::file::name::{FileName, IdKind, NameError};
 use crate::file::place;
 use crate::file::sys::Identity;
 use crate::multiproc::archive_file::ArchiveFile;
@@ -223,9 +223,11 @@ impl<'a> DirScan<'a, '_> {
 
     /// The parts of a file name; `None` if it is not that of a series file, which is reported.
     fn parse<'n>(&mut self, dir: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
-        let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
+        let text = name.to_str();
+        let parsed = text.and_then(|text| Some((text, FileName::parse(text)?)));
         if parsed.is_none() {
-            self.context.merge.skipped.add(&dir.join(name), SkipCause::UnknownName);
+            let error = text.map_or(NameError::Foreign, NameError::of);
+            self.context.merge.skipped.add(&dir.join(name), SkipCause::Name(error));
         }
         parsed
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::companions;
 use super::parse_file::parse_file;
-use crate::file::name::{CompanionName, FileName};
+use crate::file::name::{CompanionName, FileName, NameError};
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::Identity;
@@ -49,7 +49,8 @@ impl NamedFiles {
             return NamedFiles::add_companion(merge, reader, path);
         }
         let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
-            return merge.skipped.add(path, SkipCause::UnknownName);
+            let error = file.map_or(NameError::Foreign, NameError::of);
+            return merge.skipped.add(path, SkipCause::Name(error));
         };
         let dir = path.parent().unwrap_or(path);
         let found = place::identity(parent(path));
