@@ -3,6 +3,8 @@
 //! Each takes any bytes, never panics, and asserts what must hold of what could be read.
 
 use crate::file::archive::{self, Archive};
+use crate::file::companion::layout::{self as companion_layout, CompanionEntries};
+use crate::file::companion::payload;
 use crate::file::key;
 use crate::file::layout::{Entries, HEADER_LEN, Header};
 
@@ -40,9 +42,39 @@ pub fn archive(bytes: &[u8]) -> usize {
     found + sections(&sealed)
 }
 
+/// Reads the bytes of a companion file.
+pub fn companion(bytes: &[u8]) -> usize {
+    let Some(header) = bytes.first_chunk::<HEADER_LEN>() else { return 0 };
+    let header = Header::decode(u64::from_le_bytes(*header));
+    let Ok(used) = companion_layout::check_header(header, bytes.len() as u64) else { return 0 };
+    let Some(body) = bytes.get(HEADER_LEN..used as usize) else {
+        panic!("used is within the file");
+    };
+    walk_companion(body)
+}
+
+/// Reads companion entries to the first that is wrong, and their payloads; valid ones are written and read again.
+fn walk_companion(body: &[u8]) -> usize {
+    let mut valid = 0;
+    for entry in CompanionEntries::new(body, HEADER_LEN) {
+        let Ok(entry) = entry else { break };
+        let end = entry.payload_offset() + entry.payload.len();
+        assert!(end <= HEADER_LEN + body.len(), "an entry is within the file");
+        let mut again = Vec::new();
+        companion_layout::encode_entry(&mut again, entry.kind, entry.key, entry.payload);
+        assert_eq!(body.get(entry.offset - HEADER_LEN..end - HEADER_LEN), Some(&again[..]));
+        let is_valid = payload::check(&entry, body).is_ok();
+        let _ = payload::ExemplarSlot::decode_payload(entry.payload);
+        let _ = payload::current_record(&entry, body);
+        valid += usize::from(is_valid);
+    }
+    valid
+}
+
 fn sections(bytes: &[u8]) -> usize {
     let Ok(archive) = Archive::decode(bytes) else { return 0 };
     archive.sources().for_each(drop);
+    archive.companions().flatten().for_each(|body| _ = walk_companion(body));
     archive.sections().flatten().map(|section| walk(section.entries, bytes.len())).sum()
 }
 
@@ -90,6 +122,7 @@ mod tests {
         assert_eq!(each_seed("key", key), 5);
         assert_eq!(each_seed("series_file", series_file), 5);
         assert_eq!(each_seed("archive", archive), 6);
+        assert_eq!(each_seed("companion", companion), 6);
     }
 
     proptest! {
@@ -98,6 +131,7 @@ mod tests {
             key(&bytes);
             series_file(&bytes);
             archive(&bytes);
+            companion(&bytes);
         }
     }
 }

@@ -131,7 +131,7 @@ fn both_variables_name_the_directory_and_the_flag_takes_precedence() {
         command.env(variable, dir.path()).arg("dump").arg("--dir").arg(other.path());
         assert!(has_line(good(&run(&mut command)), "jobs_total 7"), "{variable}");
         let outcome = run(multiprom().arg("ls").env(variable, dir.path()));
-        assert_eq!(good(&outcome).lines().count(), 14, "{variable}");
+        assert_eq!(good(&outcome).lines().count(), 15, "{variable}");
     }
 }
 
@@ -243,15 +243,16 @@ fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
     let mut lines = outcome.stdout.lines();
     let headings: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(headings, ["TYPE", "MODE", "ID", "STATE", "LAYOUT", "ENTRIES", "USED", "SIZE"]);
-    assert_eq!(lines.count(), 28);
-    assert_eq!(outcome.stdout.matches(" alive ").count(), 13, "{}", outcome.stdout);
-    assert_eq!(outcome.stdout.matches(" dead ").count(), 13, "{}", outcome.stdout);
+    assert_eq!(lines.clone().count(), 30);
+    assert_eq!(lines.filter(|line| line.starts_with("companion  ")).count(), 2);
+    assert_eq!(outcome.stdout.matches(" alive ").count(), 14, "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.matches(" dead ").count(), 14, "{}", outcome.stdout);
     assert!(outcome.stderr.contains("counter_9.db`: file is empty\n"), "{}", outcome.stderr);
 
     let outcome = multiprom_with("ls --json", dir.path());
     let files: Vec<serde_json::Value> =
         good(&outcome).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(files.len(), 28);
+    assert_eq!(files.len(), 30);
     let prefix = format!("{}-", worker.id());
     let own = |file: &&serde_json::Value| file["id"].as_str().unwrap().starts_with(&prefix);
     let sum = files.iter().filter(own).find(|file| file["mode"] == "livesum").unwrap();
@@ -260,6 +261,11 @@ fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
         (&"gauge".into(), &"alive".into(), &"own".into())
     );
     assert_eq!((&sum["entries"], &sum["error"]), (&1.into(), &serde_json::Value::Null));
+    let companion = files.iter().filter(own).find(|file| file["type"] == "companion").unwrap();
+    assert_eq!(
+        (&companion["mode"], &companion["layout"], &companion["entries"]),
+        (&serde_json::Value::Null, &"companion".into(), &2.into())
+    );
     let empty = files.iter().find(|file| file["id"] == "9").unwrap();
     assert!(empty["error"].as_str().unwrap().ends_with("file is empty"));
     drop(worker.stdin());

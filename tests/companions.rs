@@ -294,6 +294,15 @@ fn units_are_written_again_when_the_directory_or_the_companion_is_lost() {
 }
 
 #[test]
+fn a_forked_child_writes_units_to_a_companion_of_its_own() {
+    let dir = TestDir::new("fork");
+    output_of(example("test-companions").arg(dir.path()).arg("fork"));
+    let files = companions(dir.path());
+    assert_eq!(files.iter().map(|file| file.entries).collect::<Vec<_>>(), [1, 1], "{files:?}");
+    assert!(files[0].id != files[1].id && exported_units(dir.path()).len() == 1);
+}
+
+#[test]
 fn the_python_collector_reads_a_directory_with_companions_as_before() {
     let collected = |dir: &Path| {
         let mut collect = python("newest")?;

@@ -1,4 +1,4 @@
-//! Creates series files that are complete before they get their name.
+//! Creates series files and companion files that are complete before they get their name.
 //!
 //! A new file is unnamed (`O_TMPFILE`). Its space is reserved, it is mapped, gets its header and is locked, and is then
 //! linked to its name. If the kernel, file system or container lacks unnamed files or denies the link, the file has a

@@ -22,8 +22,8 @@ struct Inherited {
     process: AtomicU64,
 }
 
-/// The most descriptors. A process has up to 13 series files for each directory that it writes to, and an exporter up to
-/// 256 connections.
+/// The most descriptors. A process has up to 17 series files and a companion for each directory that it writes to, and an
+/// exporter up to 256 connections.
 const MAX_INHERITED: usize = 1536;
 
 static INHERITED: [Inherited; MAX_INHERITED] = [const {

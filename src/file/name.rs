@@ -185,6 +185,7 @@ fn is_word(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     !text.is_empty() && text.bytes().all(is_allowed)
 }
+
 /// The parsed name of a companion file, or of the section of an archive with companion entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompanionName<'a> {
@@ -196,6 +197,11 @@ pub(crate) struct CompanionName<'a> {
 impl<'a> CompanionName<'a> {
     /// The name of the section of an archive.
     pub(crate) const SECTION: CompanionName<'static> = CompanionName { id: "archive", index: 1 };
+
+    /// The name of the first companion of a writer.
+    pub(crate) fn first(id: &'a str) -> CompanionName<'a> {
+        CompanionName { id, index: 1 }
+    }
 
     /// Parses a name; `None` if it is not that of a companion.
     pub(crate) fn parse(name: &'a str) -> Option<CompanionName<'a>> {

@@ -14,6 +14,7 @@ use super::prober::{Freshness, Prober};
 use super::skipped::{KeyProblem, SkipCause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR, companion_entries};
+use crate::file::companion::layout::{CompanionEntry, CompanionKind};
 use crate::file::companion::{payload, reader as companion};
 use crate::file::layout::{Entry, EntryKind, Layout};
 use crate::file::name::{CompanionName, FileName, IdKind, NameError};
@@ -193,7 +194,7 @@ fn inspect(
     info.len = file.metadata().map_or(0, |metadata| metadata.len());
     if companion.is_some() {
         let result = info.read_companion(&file, reader);
-        info.error = result.err().map(|error| Error::at(ErrorKind::SeriesFile, &info.path, error));
+        info.error = result.err().map(|cause| Error::at(ErrorKind::SeriesFile, &info.path, cause));
         let name = name.as_deref().unwrap_or_default();
         let proof = Proof::of(IdKind::Unique, listed_in);
         info.liveness = prober.probe(name, &file, proof, Freshness::Recent).liveness();
@@ -207,7 +208,7 @@ fn inspect(
             for entry in entries {
                 let problem: Box<dyn std::error::Error + Send + Sync> = match entry {
                     Ok(Entry { kind: EntryKind::Unknown(kind), .. }) => {
-                        SkipCause::Key(KeyProblem::UnknownKind { kind }).into()
+                        SkipCause::Key(KeyProblem::UnknownKind { kind: kind.into() }).into()
                     }
                     Ok(_) => {
                         info.entries += 1;
@@ -233,22 +234,28 @@ fn inspect(
 }
 
 impl FileInfo {
-    /// Counts the entries of a companion and checks their payloads. The first error is returned; only the entries after a
-    /// truncated one or a wrong checksum are not counted.
+    /// Counts the valid entries of a companion. Returns the first problem: an entry after damage cannot be found, one that is
+    /// malformed or of an unknown kind is not counted.
     fn read_companion(
         &mut self,
         file: &File,
         reader: &mut Reader,
-    ) -> std::result::Result<(), ReadError> {
-        let stat = sys::stat(file).map_err(ReadError::Read)?;
-        let snapshot = companion::read(reader, file, stat)?;
+    ) -> std::result::Result<(), SkipCause> {
+        let stat = sys::stat(file).map_err(|error| SkipCause::Read(ReadError::Read(error)))?;
+        let snapshot = companion::read(reader, file, stat).map_err(SkipCause::Read)?;
         self.used = u64::from(snapshot.used);
         self.layout = Some(FileLayout::Companion);
         let mut result = Ok(());
         for entry in snapshot.entries() {
-            self.entries += usize::from(entry.is_ok());
-            let checked = entry.and_then(|entry| payload::check(&entry, snapshot.body));
-            result = result.and(checked.map_err(ReadError::Layout));
+            let checked = match entry {
+                Ok(CompanionEntry { kind: CompanionKind::Unknown(kind), .. }) => {
+                    Err(SkipCause::Key(KeyProblem::UnknownKind { kind }))
+                }
+                Ok(entry) => payload::check(&entry, snapshot.body).map_err(SkipCause::Entry),
+                Err(error) => Err(SkipCause::Entry(error)),
+            };
+            self.entries += usize::from(checked.is_ok());
+            result = result.and(checked);
         }
         result
     }

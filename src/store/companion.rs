@@ -41,10 +41,10 @@ pub(super) struct CompanionPlace<'a> {
 
 impl Companion {
     /// Adds the unit of a family, unless the family has one.
-    pub(super) fn add_unit(&mut self, family: &str, help: &str, unit: &'static str) {
+    pub(super) fn add_unit(&mut self, family: &str, unit: &'static str) {
         if !self.units.iter().any(|other| *other.family == *family) {
             let mut key = Vec::new();
-            key::encode(&mut key, family, family, std::iter::empty(), help);
+            key::encode(&mut key, family, family, std::iter::empty(), "");
             self.units.push(FamilyUnit { family: family.into(), key, unit, is_written: false });
         }
     }

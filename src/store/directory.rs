@@ -6,9 +6,8 @@ mod removal;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
@@ -20,20 +19,21 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
+use super::place_check::{PlaceCheck, unusable};
 use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
-use crate::error::{Chain, Error, ErrorKind, Result};
+use crate::error::{Chain, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
-use crate::file::sys::{self, Identity};
+use crate::file::sys::Identity;
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
-use crate::logging::{self, log_line};
+use crate::logging;
 use crate::model::own_metrics::{
     DROPPED_SERIES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
 };
@@ -44,8 +44,7 @@ type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) struct DirectoryStore {
     path: PathBuf,
     options: DirectoryOptions,
-    /// Whether a check has found the directory usable.
-    is_checked: AtomicBool,
+    place_check: PlaceCheck,
     naming: Naming,
     files: PerProcess<Mutex<Files>>,
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
@@ -92,7 +91,7 @@ impl DirectoryStore {
     /// Checks that the directory is usable. Files are created later, with the first sample of a type.
     pub(crate) fn open(path: &Path, options: DirectoryOptions) -> Result<&'static DirectoryStore> {
         let store = DirectoryStore::new(path, options);
-        store.check_path(path)?;
+        store.place_check.check_writable(path)?;
         store.options.check()?;
         forks::watch_forks();
         // Absolute, as programs may change their working directory.
@@ -119,7 +118,7 @@ impl DirectoryStore {
         DirectoryStore {
             path: path.to_owned(),
             options,
-            is_checked: AtomicBool::new(false),
+            place_check: PlaceCheck::default(),
             naming: Naming::new(),
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
@@ -134,25 +133,7 @@ impl DirectoryStore {
 
     /// Checks that files can be created in the directory now. Its file system is checked until that succeeds.
     pub(crate) fn check(&self) -> Result<()> {
-        self.check_path(&self.path)
-    }
-
-    fn check_path(&self, path: &Path) -> Result<()> {
-        let writable = || sys::check_writable(path).map_err(PlaceError::Open);
-        self.check_usable(path).and_then(|()| writable()).map_err(|cause| unusable(path, cause))
-    }
-
-    fn check_usable(&self, path: &Path) -> Result<(), PlaceError> {
-        if self.is_checked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let dir = place::check(path)?;
-        if place::is_open_to_others(&dir) {
-            let path = path.display();
-            log_line(&format_args!("directory `{path}`: other users may create files in it"));
-        }
-        self.is_checked.store(true, Ordering::Relaxed);
-        Ok(())
+        self.place_check.check_writable(&self.path)
     }
 
     fn moving(&self) -> &'static RwLock<()> {
@@ -182,12 +163,7 @@ impl DirectoryStore {
     }
 
     fn check_to_write(&self) -> Result<(), WriteError> {
-        self.check_usable(&self.path).map_err(|cause| {
-            WriteError::Directory(match cause {
-                PlaceError::Open(error) => error,
-                PlaceError::FileSystem(_) => io::Error::new(io::ErrorKind::Unsupported, cause),
-            })
-        })
+        self.place_check.check_to_write(&self.path)
     }
 
     /// See [`Store::generation`](super::Store::generation).
@@ -237,9 +213,9 @@ impl DirectoryStore {
 
     /// Writes the unit of a family to the companion file, once in each process. If that fails, it is tried again when
     /// further series are opened. Called under the lock of the slow path.
-    pub(crate) fn write_unit(&self, family: &str, help: &str, unit: &'static str) {
+    pub(crate) fn write_unit(&self, family: &str, unit: &'static str) {
         let mut files = self.files();
-        files.companion.add_unit(family, help, unit);
+        files.companion.add_unit(family, unit);
         files.write_companion(self);
     }
 
@@ -297,13 +273,6 @@ fn drawn_id<'a>(
     match id {
         Some(id) => Ok(id),
         none => Ok(none.insert(draw_id(&store.process_name()?)?)),
-    }
-}
-
-fn unusable(path: &Path, cause: PlaceError) -> Error {
-    match cause {
-        PlaceError::FileSystem(_) => Error::at(ErrorKind::Unsupported, path, cause),
-        PlaceError::Open(error) => Error::at(ErrorKind::Directory, path, error),
     }
 }
 

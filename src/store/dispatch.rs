@@ -119,11 +119,11 @@ impl Store {
 
     /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
     /// exported without its unit. Called under the lock of the slow path.
-    pub(crate) fn write_unit(self, family: &str, help: &str, unit: &'static str) {
+    pub(crate) fn write_unit(self, family: &str, unit: &'static str) {
         match self {
-            Store::Heap => _ = (family, help, unit),
+            Store::Heap => _ = (family, unit),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_unit(family, help, unit),
+            Store::Directory(store) => store.write_unit(family, unit),
         }
     }
 

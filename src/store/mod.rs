@@ -23,6 +23,8 @@ mod options;
 mod own_counters;
 mod owners;
 #[cfg(target_os = "linux")]
+mod place_check;
+#[cfg(target_os = "linux")]
 mod removals;
 mod series;
 pub(crate) mod set_once;

@@ -80,7 +80,7 @@ impl<'a> SeriesOpener<'a> {
         }
         let opened = self.store.open(self.kind, &keys, time);
         if let Some(unit) = self.unit {
-            self.store.write_unit(self.family, self.help, unit.as_str());
+            self.store.write_unit(self.family, unit.as_str());
         }
         opened
     }

@@ -6,8 +6,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use multiprom::inspect::inspect_archive;
+
 use super::{
-    assert_only_archive, compact, copy_of, count, count_in_python, merged, names_in, value,
+    UNITS, assert_only_archive, compact, copy_of, count, count_in_python, merged, names_in, units,
+    value,
 };
 use crate::support::mount::succeeds;
 use crate::support::samples::{Line, assert_same};
@@ -82,6 +85,8 @@ impl Scene {
         let output = traced(calls, inject, trace, &dir).output().unwrap();
         let at_once = format!("{what}, before another pass");
         assert_same(&at_once, &by_process(merged(&dir)), &by_process(self.truth.clone()));
+        assert_eq!(units(&dir), UNITS, "{what}");
+        assert_together(what, &dir);
         // If the pass was complete, there is nothing left to do.
         let is_done = output.status.success() && names_in(&dir) == ["archive.multiprom", "retired"];
         if !is_done || !names_in(&dir.join("retired")).is_empty() {
@@ -89,8 +94,29 @@ impl Scene {
             assert_same(&format!("{what}, completed"), &merged(&dir), &self.truth);
         }
         assert_only_archive(&dir);
+        assert_eq!(units(&dir), UNITS, "{what}, completed");
         output
     }
+}
+
+/// Asserts that the archive lists all files of a writer that were read into it, or none: of each writer whose companion
+/// exists and is listed no other file is unlisted, and of each whose companion is unlisted no other file is listed.
+fn assert_together(what: &str, dir: &Path) {
+    let sources = inspect_archive(dir).unwrap().map_or_else(Vec::new, |archive| archive.sources);
+    let names = names_in(dir);
+    let companions = names.iter().filter_map(|name| Some((name, id_of_companion(name)?)));
+    for (companion, id) in companions {
+        let is_listed = sources.contains(companion);
+        let others = names.iter().filter(|name| name.contains(id) && *name != companion);
+        // Live gauges are removed without a commit.
+        for other in others.filter(|name| !name.starts_with("gauge_live")) {
+            assert_eq!(sources.contains(other), is_listed, "{what}: {other} and {companion}");
+        }
+    }
+}
+
+fn id_of_companion(name: &str) -> Option<&str> {
+    name.strip_prefix("companion_")?.strip_suffix(".mpx")
 }
 
 /// Replaces whole ids in the label `pid` by the pid. As long as one file of a dead process is in the archive and another

@@ -1,5 +1,6 @@
 //! Compaction: the files of dead processes become one archive, and all totals stay exact.
 
+mod companions;
 mod damaged;
 mod kept;
 mod killed;
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use multiprom::MultiProcessCollector;
+use multiprom::exposition::Format;
 use multiprom::inspect::inspect_archive;
+use multiprom::{Exposition, MultiProcessCollector, Registry};
 
 use crate::support::mount::succeeds;
 use crate::support::process::{Outcome, run};
@@ -24,7 +26,18 @@ use crate::support::{self, TestDir, example, multiprom, output_of, root};
 /// The name of the archive.
 const ARCHIVE: &str = "archive.multiprom";
 
-/// Runs a process that counts `jobs`, and leaves a file of each type and gauge mode.
+/// The families with a unit of [`count`], in the merged exposition of a directory.
+fn units(dir: &Path) -> Vec<String> {
+    let registry = Registry::new();
+    registry.register(MultiProcessCollector::new(dir).unwrap()).unwrap();
+    let text = Exposition::encode(&registry, Format::OpenMetrics).to_string();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# UNIT "));
+    lines.filter(|line| line.starts_with("job_")).map(str::to_owned).collect()
+}
+
+const UNITS: [&str; 2] = ["job_duration_seconds seconds", "job_size_bytes bytes"];
+
+/// Runs a process that counts `jobs`, and leaves a file of each type and gauge mode, and a companion.
 fn count(dir: &Path, jobs: u32) {
     output_of(example("test-counting").arg(dir).arg(jobs.to_string()));
 }

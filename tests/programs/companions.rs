@@ -3,8 +3,13 @@
 //!
 //! usage: `test-companions DIR TRUTH`. TRUTH is a file of [`WORDS`] words, which `tests/companions.rs` describes. Each is
 //! incremented after an operation: so the content of DIR is never behind, and at most one operation ahead.
+//!
+//! usage: `test-companions DIR fork`. Sets a gauge with a unit, also in a forked child, and exits.
 #![expect(unsafe_code, reason = "atomic words in a mapped file")]
 #![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
+
+#[path = "../support/fork.rs"]
+mod fork;
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -48,6 +53,9 @@ fn main() -> multiprom::Result<()> {
     let start = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, truth] = arguments.as_slice() else { panic!("usage: test-companions DIR TRUTH") };
+    if truth == "fork" {
+        return record_in_child(dir);
+    }
     let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
     let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
     // A thread that panics aborts the process, which the test distinguishes from a kill.
@@ -105,5 +113,14 @@ fn main() -> multiprom::Result<()> {
             }
         });
     });
+    Ok(())
+}
+
+fn record_in_child(dir: &str) -> multiprom::Result<()> {
+    let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
+    let gauge = Gauge::builder("age", "Age.").unit(Unit::Seconds).register(&registry)?;
+    gauge.set(1.0);
+    let child = fork::in_child(|| gauge.set(2.0));
+    fork::wait(child);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Records N jobs into DIR, in every type and gauge mode, and exits.
+//! Records N jobs into DIR, in every type and gauge mode and with units, and exits.
 //!
 //! usage: test-counting DIR N [hold]
 //!
@@ -7,7 +7,7 @@
 
 use std::io::Read as _;
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Unit};
 
 const MODES: [(GaugeMode, &str); 10] = [
     (GaugeMode::All, "all"),
@@ -33,8 +33,10 @@ fn main() -> multiprom::Result<()> {
         .register(&registry)?;
     let size = Histogram::builder("job_size_bytes", "Sizes of jobs.")
         .buckets([10.0, 100.0])
+        .unit(Unit::Bytes)
         .register(&registry)?;
-    let time = Summary::builder("job_duration_seconds", "Durations.").register(&registry)?;
+    let time = Summary::builder("job_duration_seconds", "Durations.").unit(Unit::Seconds);
+    let time = time.register(&registry)?;
     for (mode, name) in MODES {
         let gauge = Gauge::builder(format!("queue_{name}_ratio"), "Merged by its mode.");
         gauge.mode(mode).register(&registry)?.set(f64::from(jobs));

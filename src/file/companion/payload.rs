@@ -1,7 +1,8 @@
 //! The payloads of companion entries, by kind.
 //!
 //! ```text
-//! unit           text     UTF-8, padded with NUL to a multiple of 8; never changes
+//! unit           text     UTF-8, padded with NUL to a multiple of 8; never changes. The key is that of the family without
+//!                         labels and help
 //!
 //! exemplar       8        sequence: odd while the rest is being written, 0 before the first write (see `slot`)
 //!                8        value, f64 bits

@@ -118,8 +118,10 @@ enum KeptReason {
     InUse,
     /// It has disappeared, or is not a file.
     Gone,
-    /// It cannot be opened.
+    /// It may not be opened.
     Forbidden,
+    /// It cannot be opened now.
+    Failed,
     /// The grace period is not over: it was retired recently, or only the lock shows that its writer is dead.
     NotDue,
     /// The liveness of its writer is unknown.
@@ -351,25 +353,36 @@ impl RunningPass<'_> {
                 }
             }
         }
-        for names in writers.into_values() {
-            self.absorb_writer(names);
+        for (id, names) in writers {
+            self.absorb_writer(&id, names);
         }
         Ok(())
     }
 
     /// Absorbs the files of a writer: all that can be read, or none if it still holds one of them.
-    fn absorb_writer(&mut self, names: Vec<String>) {
+    fn absorb_writer(&mut self, id: &str, names: Vec<String>) {
         let (mut files, mut has_ended) = (Vec::new(), true);
+        let companions = names.iter().filter(|name| CompanionName::of_file(name).is_some()).count();
+        let mut keep = |running: &mut Self, reason: KeptReason| {
+            has_ended &= !reason.keeps_others();
+            running.count(reason);
+        };
         for name in names {
             match self.open_dead(name, Proof::of(IdKind::Unique, ListedIn::Main)) {
                 Ok(dead) if is_own(&dead) => files.push(dead),
                 // A process of the Python client may have chosen a name of this form, and may choose it again.
                 Ok(dead) if self.pass.files == CompactFiles::All => self.retire_dead(&dead),
                 Ok(_) => {}
-                Err(reason) => {
-                    has_ended &= !reason.is_of_living();
-                    self.count(reason);
-                }
+                Err(reason) => keep(self, reason),
+            }
+        }
+        // Its companion may have been created after the listing.
+        if companions == 0 && !files.is_empty() {
+            let name = CompanionName::first(id).to_string();
+            match self.open_dead(name, Proof::of(IdKind::Unique, ListedIn::Main)) {
+                Ok(dead) if !self.next.pending.contains(&dead.source) => files.push(dead),
+                Ok(_) => {}
+                Err(reason) => keep(self, reason),
             }
         }
         let is_compacted = self.pass.purpose == Purpose::Compact;
@@ -448,11 +461,16 @@ impl RunningPass<'_> {
         proof: Proof,
     ) -> std::result::Result<DeadFile, KeptReason> {
         let (dir, name) = self.dirs.resolve(&source).map_err(|_| KeptReason::Gone)?;
-        let file = reader::open_at(dir, name).map_err(|error| match error {
-            ReadError::Open(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                KeptReason::Forbidden
+        let file = reader::open_at(dir, name).map_err(|error| {
+            if error.is_vanished() || error.is_not_a_file() {
+                return KeptReason::Gone;
             }
-            _ => KeptReason::Gone,
+            match error {
+                ReadError::Open(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    KeptReason::Forbidden
+                }
+                _ => KeptReason::Failed,
+            }
         })?;
         match self.prober.probe(name, &file, proof, Freshness::Now) {
             Verdict::Dead => Ok(DeadFile { file, source }),
@@ -482,7 +500,7 @@ impl RunningPass<'_> {
     fn count(&mut self, reason: KeptReason) {
         let compaction = &mut self.outcome.compaction;
         match reason {
-            KeptReason::InUse | KeptReason::Gone => {}
+            KeptReason::InUse | KeptReason::Gone | KeptReason::Failed => {}
             KeptReason::NotDue => compaction.waiting += 1,
             KeptReason::Unknown | KeptReason::Forbidden => compaction.unknown += 1,
         }
@@ -539,9 +557,9 @@ impl RunningPass<'_> {
 }
 
 impl KeptReason {
-    /// Whether the writer may still hold the file.
-    fn is_of_living(self) -> bool {
-        matches!(self, KeptReason::InUse | KeptReason::NotDue | KeptReason::Unknown)
+    /// Whether the other files of the writer wait for this one: the writer may still hold it, or it can be read later.
+    fn keeps_others(self) -> bool {
+        !matches!(self, KeptReason::Gone | KeptReason::Forbidden)
     }
 }
 

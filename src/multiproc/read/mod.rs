@@ -2,7 +2,8 @@
 //!
 //! The path of one file: `dir_scan` lists it, `locate` compares it with the cache, `add_file` adds it:
 //! `writer_liveness` decides whether its writer lives, then `cached_file` reads the values at cached positions, or
-//! `parse_file` parses the file as a whole. Both add the values to the [merge](super::merge).
+//! `parse_file` parses the file as a whole. Both add the values to the [merge](super::merge). `companions` reads companion
+//! files.
 
 mod add_file;
 mod cached_archive;
