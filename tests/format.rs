@@ -321,7 +321,7 @@ const KIND_MESSAGE: &str =
     "entry skipped: its kind is 7, which this release of multiprom does not know";
 
 #[test]
-fn entries_of_an_unknown_kind_are_skipped_counted_and_reported() {
+fn entries_of_an_unknown_kind_are_skipped_and_counted_and_their_file_is_not_compacted() {
     let dir = TestDir::new("kind");
     count(dir.path(), 5);
     let path = dir.path().join("counter_1-00000000.db");
@@ -340,6 +340,11 @@ fn entries_of_an_unknown_kind_are_skipped_counted_and_reported() {
             (1.0, 1.0)
         );
     };
+    assert_read(&run(multiprom().args(["dump", "--dir"]).arg(dir.path())));
+    let outcome = run(multiprom().args(["compact", "--dir"]).arg(dir.path()));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("1 damaged and not changed"), "{}", outcome.stdout);
+    assert!(fs::read(&path).unwrap() == bytes);
     assert_read(&run(multiprom().args(["dump", "--dir"]).arg(dir.path())));
     let outcome = run(multiprom().args(["check", "--dir"]).arg(dir.path()));
     assert_eq!(outcome.status, 1);

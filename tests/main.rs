@@ -36,6 +36,7 @@ mod parse;
 mod prometheus;
 mod readme;
 mod reentrant;
+mod removal;
 mod reused_pid;
 mod run_dir;
 mod security;

@@ -11,7 +11,7 @@ use crate::prefetch::prefetch;
 ///
 /// ORDERING: relaxed everywhere, as nothing else is published through a word.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cell(&'static AtomicU64);
+pub struct Cell(&'static AtomicU64);
 
 impl Cell {
     pub(crate) const fn new(word: &'static AtomicU64) -> Cell {
@@ -44,6 +44,14 @@ impl Cell {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
+    /// Replaces the value unless it has changed since it was `seen`.
+    #[inline]
+    pub(crate) fn replace(self, seen: f64, value: f64) {
+        let (seen, value) = (seen.to_bits(), value.to_bits());
+        // OK because another thread has just stored a value of its own.
+        let _ = self.0.compare_exchange(seen, value, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Adds by a plain load and store. The caller is the only writer of the word.
     #[inline]
     pub(crate) fn add_owned(self, amount: f64) {
@@ -73,6 +81,13 @@ pub struct SampleCells {
 }
 
 impl SampleCells {
+    /// Makes a gauge one that was never set.
+    pub(crate) fn reset(&self) {
+        // The value first: while the time says that the gauge is removed, readers ignore it.
+        self.value.set(0.0);
+        self.time.set(0.0);
+    }
+
     /// Allocates two words that are never freed. They have a cache line of their own, so that threads which record other
     /// series do not slow this one down.
     pub(crate) fn on_heap(time: f64) -> SampleCells {

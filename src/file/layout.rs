@@ -12,7 +12,7 @@
 //!                  8  time, f64 bits: unix seconds (only in the wide layouts)
 //! ```
 //!
-//! The checksum of an own entry also has its kind: see [`EntryKind`].
+//! The checksum of an own entry also has its kind: see [`entry_kind`].
 //!
 //! Integers and floats are little-endian in files of this crate. A file of the Python client has the byte order of
 //! the machine that wrote it, which is the same on every machine that this backend is built for.
@@ -22,7 +22,10 @@
 
 use std::fmt;
 
+use super::entry_kind::{self, CHECKSUM_LEN, UNCHECKED};
 use super::key::{self, Arity};
+
+pub(crate) use super::entry_kind::{EntryKind, RemovalState};
 
 /// Bytes before the first entry.
 pub(crate) const HEADER_LEN: usize = 8;
@@ -32,70 +35,12 @@ pub(crate) const MAGIC_OFFSET: usize = 4;
 pub(crate) const MAGIC: [u8; 4] = *b"MPR\x01";
 /// Bytes of `key_len`.
 pub(crate) const KEY_LEN_LEN: usize = 4;
-/// Bytes of the checksum of an own entry.
-pub(crate) const CHECKSUM_LEN: usize = 4;
 /// Bytes of the value, and of the time.
 pub(crate) const WORD_LEN: usize = 8;
 /// The longest key that is written or read, in bytes.
 pub(crate) const MAX_KEY_LEN: usize = 64 * 1024;
 /// The largest file that is written, and the most bytes of a file that are read.
 pub(crate) const MAX_FILE_LEN: u64 = 256 * 1024 * 1024;
-
-/// The padding of an entry that the Python client has written into a file of this crate. It has no checksum.
-const UNCHECKED: [u8; CHECKSUM_LEN] = [b' '; CHECKSUM_LEN];
-/// What an entry states. In a file of this crate it is a part of the checksum, so that readers can skip entries of kinds
-/// that they do not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum EntryKind {
-    /// The value of a sample.
-    Value,
-    /// Whether the process has removed a series, whose main sample the key names: see [`RemovalState`].
-    Removal,
-    /// In archives: a removed series that is about to be dropped, and that no reader exports.
-    Burial,
-    /// A kind of a later release.
-    Unknown(u8),
-}
-
-impl EntryKind {
-    const fn code(self) -> u8 {
-        match self {
-            EntryKind::Value => 0,
-            EntryKind::Removal => 255,
-            EntryKind::Burial => 254,
-            EntryKind::Unknown(code) => code,
-        }
-    }
-
-    const fn from_code(code: u8) -> EntryKind {
-        match code {
-            0 => EntryKind::Value,
-            255 => EntryKind::Removal,
-            254 => EntryKind::Burial,
-            code => EntryKind::Unknown(code),
-        }
-    }
-}
-
-/// Whether a series or a gauge is removed, as the time word of a removal record or of a gauge states it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum RemovalState {
-    /// Since this time, in Unix seconds.
-    Removed(f64),
-    Present,
-}
-
-impl RemovalState {
-    pub(crate) fn of(time: f64) -> RemovalState {
-        if time < 0.0 { RemovalState::Removed(-time) } else { RemovalState::Present }
-    }
-
-    /// The time word of a series or gauge that is removed now.
-    pub(crate) fn removed_at(now: f64) -> f64 {
-        // OK because a clock before 1970 must not make it positive.
-        -now.max(1.0)
-    }
-}
 
 /// The layout of the entries of a file, which is detected from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,38 +205,12 @@ pub(crate) const fn value_offset(key_len: usize) -> usize {
     KEY_LEN_LEN + key_len + CHECKSUM_LEN
 }
 
-/// CRC-32 of `key_len` and the key.
-fn crc(key: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(key.len() as u32).to_le_bytes());
-    hasher.update(key);
-    hasher.finalize()
-}
-
-/// Returns the checksum of an own entry: CRC-32 of `key_len` and the key, each byte combined with the kind by exclusive or.
-///
-/// If the result equals [`UNCHECKED`], its lowest bit is flipped.
-pub(crate) fn checksum(kind: EntryKind, key: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let sum = crc(key) ^ u32::from_le_bytes([kind.code(); CHECKSUM_LEN]);
-    let bytes = sum.to_le_bytes();
-    if bytes == UNCHECKED { (sum ^ 1).to_le_bytes() } else { bytes }
-}
-
-/// Returns the kind of an entry from its checksum; `None` if the entry is damaged.
-pub(crate) fn kind_of(key: &[u8], check: [u8; CHECKSUM_LEN]) -> Option<EntryKind> {
-    let [code, ..] = (crc(key) ^ u32::from_le_bytes(check)).to_le_bytes();
-    // The lowest bit may have been flipped.
-    let codes = [code, code ^ 1];
-    let kinds = codes.into_iter().map(EntryKind::from_code);
-    kinds.into_iter().find(|kind| checksum(*kind, key) == check)
-}
-
 /// Encodes an own entry into `out`, which is cleared first. The length of `key` is a multiple of 8.
 pub(crate) fn encode_entry(out: &mut Vec<u8>, kind: EntryKind, key: &[u8], value: f64, time: f64) {
     out.clear();
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
     out.extend_from_slice(key);
-    out.extend_from_slice(&checksum(kind, key));
+    out.extend_from_slice(&entry_kind::checksum(kind, key));
     out.extend_from_slice(&value.to_bits().to_le_bytes());
     out.extend_from_slice(&time.to_bits().to_le_bytes());
 }
@@ -423,8 +342,8 @@ impl<'a> Entries<'a> {
             return Err(LayoutError::EntryTruncated { offset });
         };
         if check != UNCHECKED {
-            entry.kind =
-                kind_of(entry.key, check).ok_or(LayoutError::ChecksumMismatch { offset })?;
+            entry.kind = entry_kind::find(entry.key, check)
+                .ok_or(LayoutError::ChecksumMismatch { offset })?;
             entry.key = entry.key.trim_ascii_end();
         }
         self.rest = rest;
@@ -606,34 +525,6 @@ mod tests {
         assert_eq!((second.value, second.time, second.head), (2.0, Some(1.5), first.head));
         assert!(entries.next_with_head(first.head).is_none());
         assert_eq!(entries.next().unwrap().unwrap().value, 3.0);
-    }
-
-    #[test]
-    fn each_kind_is_found_from_the_checksum_which_is_never_the_reserved_value() {
-        for number in 0u32..2_000 {
-            let key = number.to_le_bytes().repeat(2);
-            for kind in (0..=255).map(EntryKind::from_code) {
-                let check = checksum(kind, &key);
-                assert_ne!(check, UNCHECKED);
-                assert_eq!(kind_of(&key, check), Some(kind));
-            }
-        }
-    }
-
-    #[test]
-    fn the_kind_of_an_entry_whose_checksum_would_be_the_reserved_value_is_found() {
-        // CRC-32 is linear, so some number in the key gives each sum; this one was searched for.
-        let wanted = u32::from_le_bytes(UNCHECKED);
-        let found = (0u32..).find(|number| {
-            let sum = crc(&number.to_le_bytes().repeat(2)) ^ wanted;
-            let [first, rest @ ..] = sum.to_le_bytes();
-            rest == [first; 3]
-        });
-        let key = found.unwrap().to_le_bytes().repeat(2);
-        let [code, ..] = (crc(&key) ^ wanted).to_le_bytes();
-        let kind = EntryKind::from_code(code);
-        assert_eq!(checksum(kind, &key), (wanted ^ 1).to_le_bytes());
-        assert_eq!(kind_of(&key, checksum(kind, &key)), Some(kind));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod cell;
 mod create;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptor;
+mod entry_kind;
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod fault_guard;

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::cell::SampleCells;
 use super::create::{self, Created, INITIAL_CAPACITY};
+use super::entry_kind;
 use super::forks::{ForkWait, NoFork};
 use super::inherited;
 use super::layout::{
@@ -213,6 +214,15 @@ impl SeriesWriter {
         }
     }
 
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether the file has an entry with this key.
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        self.entries().iter().any(|entry| entry.key == key)
+    }
+
     /// Ends the pause after a failure: the next entry tries to reserve space again.
     pub(crate) fn end_pause(&mut self) {
         self.refused.clear();
@@ -233,8 +243,8 @@ impl SeriesWriter {
             let key_len = self.map.read_u32(at) as usize;
             let key = self.map.read(at + layout::KEY_LEN_LEN as u64, key_len);
             let value = at + value_offset(key_len) as u64;
-            let check = self.map.read_u32(value - layout::CHECKSUM_LEN as u64);
-            let kind = layout::kind_of(&key, check.to_le_bytes()).unwrap_or(EntryKind::Value);
+            let check = self.map.read_u32(value - entry_kind::CHECKSUM_LEN as u64);
+            let kind = entry_kind::find(&key, check.to_le_bytes()).unwrap_or(EntryKind::Value);
             let word = |offset| self.map.cell(offset).get();
             let (value, time) = (word(value), word(value + WORD_LEN as u64));
             entries.push(WrittenEntry { kind, key, value, time });

@@ -11,7 +11,7 @@
 //! otherwise, because no lookup has returned it.
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 
@@ -42,8 +42,20 @@ struct Row<C: 'static> {
 }
 
 struct Entry<C> {
-    hash: u64,
+    /// The hash of the label values; with the bit [`UNLISTED`] if no lookup should find the entry. The position in tables is
+    /// the same.
+    hash: AtomicU64,
     child: C,
+}
+
+/// The bit of hashes that only entries have which are not listed. Tables use lower bits.
+const UNLISTED: u64 = 1 << 63;
+
+impl<C> Entry<C> {
+    #[inline]
+    fn hash(&self) -> u64 {
+        self.hash.load(Ordering::Relaxed)
+    }
 }
 
 impl<C: Send + Sync> Table<C> {
@@ -59,14 +71,14 @@ impl<C: Send + Sync> Table<C> {
     }
 
     fn put(&self, entry: &'static Entry<C>) {
-        if let Some(slot) = self.probe(entry.hash).find(|slot| slot.get().is_none()) {
+        if let Some(slot) = self.probe(entry.hash()).find(|slot| slot.get().is_none()) {
             slot.set(entry);
         }
     }
 
     /// Whether this very entry is in the table.
     fn has(&self, entry: &'static Entry<C>) -> bool {
-        let found = self.probe(entry.hash).map_while(StaticRef::get);
+        let found = self.probe(entry.hash()).map_while(StaticRef::get);
         found.into_iter().any(|found| std::ptr::eq(found, entry))
     }
 }
@@ -86,18 +98,48 @@ impl<C: Send + Sync> Children<C> {
             hasher.write_usize(value.len());
             hasher.write(value.as_bytes());
         }
-        hasher.finish()
+        hasher.finish() & !UNLISTED
     }
 
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(&C) -> bool) -> Option<&'static C> {
+        self.find_entry(hash, is_it).map(|entry| &entry.child)
+    }
+
+    #[inline]
+    fn find_entry(&self, hash: u64, is_it: impl Fn(&C) -> bool) -> Option<&'static Entry<C>> {
         for slot in self.table.get()?.probe(hash) {
             let entry = slot.get()?;
-            if entry.hash == hash && is_it(&entry.child) {
-                return Some(&entry.child);
+            if entry.hash() == hash && is_it(&entry.child) {
+                return Some(entry);
             }
         }
         None
+    }
+
+    /// Makes a child one that no lookup finds, until it is inserted again. Returns it.
+    pub(super) fn unlist(
+        &self,
+        hash: u64,
+        is_it: impl Fn(&C) -> bool,
+        _lock: &SlowPath,
+    ) -> Option<&'static C> {
+        let entry = self.find_entry(hash, is_it)?;
+        entry.hash.store(hash | UNLISTED, Ordering::Relaxed);
+        Some(&entry.child)
+    }
+
+    /// The same for all children that are listed.
+    pub(super) fn unlist_all(&self, _lock: &SlowPath) -> impl Iterator<Item = &'static C> {
+        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        row.iter().map_while(StaticRef::get).filter_map(|entry| {
+            let hash = entry.hash();
+            let is_listed = hash & UNLISTED == 0;
+            is_listed.then(|| {
+                entry.hash.store(hash | UNLISTED, Ordering::Relaxed);
+                &entry.child
+            })
+        })
     }
 
     pub(super) fn find_or_insert(
@@ -105,12 +147,19 @@ impl<C: Send + Sync> Children<C> {
         hash: u64,
         is_it: impl Fn(&C) -> bool,
         _lock: &SlowPath,
+        relist: impl FnOnce(&C),
         make: impl FnOnce() -> C,
     ) -> &'static C {
-        if let Some(child) = self.find(hash, is_it) {
+        if let Some(child) = self.find(hash, &is_it) {
             return child;
         }
-        let entry: &'static Entry<C> = Box::leak(Box::new(Entry { hash, child: make() }));
+        if let Some(entry) = self.find_entry(hash | UNLISTED, is_it) {
+            relist(&entry.child);
+            entry.hash.store(hash, Ordering::Relaxed);
+            return &entry.child;
+        }
+        let entry = Entry { hash: AtomicU64::new(hash), child: make() };
+        let entry: &'static Entry<C> = Box::leak(Box::new(entry));
         let count = self.settled_count();
         self.put_in_row(count, entry);
         self.put_in_table(count, entry);
@@ -192,7 +241,13 @@ mod tests {
             let text = at.to_string();
             let hash = children.hash(&[&text]);
             assert!(children.find(hash, |&child| child == at).is_none());
-            children.find_or_insert(hash, |&child| child == at, &fork::lock().unwrap(), || at);
+            children.find_or_insert(
+                hash,
+                |&child| child == at,
+                &fork::lock().unwrap(),
+                |_| (),
+                || at,
+            );
         }
         for at in 0..1_000u32 {
             let hash = children.hash(&[&at.to_string()]);
@@ -217,12 +272,14 @@ mod tests {
                         hash,
                         |&child| child == at,
                         &fork::lock().unwrap(),
+                        |_| (),
                         || at,
                     )
                 };
                 (0..before).for_each(|at| _ = insert(at));
                 let hash = children.hash(&[&before.to_string()]);
-                let entry = Box::leak(Box::new(Entry { hash, child: before }));
+                let entry =
+                    Box::leak(Box::new(Entry { hash: AtomicU64::new(hash), child: before }));
                 children.put_in_row(before as usize, entry);
                 if is_in_table {
                     children.put_in_table(before as usize, entry);

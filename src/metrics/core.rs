@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::children::Children;
+use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
@@ -17,7 +18,7 @@ use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
 use crate::store::{
-    Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
+    Cell, Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -65,6 +66,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
+    /// The sample that stands for the series in records about it.
+    const MAIN_SAMPLE: SampleKind;
+
+    /// Called when the series is removed: the values that this process shows begin at 0 again.
+    fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath);
+
+    /// Called when a removed series is exported again with the same storage.
+    fn resume(slots: &Self::Slots) {
+        let _ = slots;
+    }
+
     /// Whether the values were moved into a file, so that the storage must not be used any more.
     fn is_moved(slots: &Self::Slots) -> bool {
         let _ = slots;
@@ -100,6 +112,9 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
 
+    /// The exported words, in the order of [`samples`](Self::samples).
+    fn words(cells: &Self::Cells) -> impl Iterator<Item = Cell>;
+
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
 
@@ -121,6 +136,7 @@ pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     labels: KeptLabels,
     bound: Bound<M::Slots>,
+    removal: RemovalFlags,
 }
 
 /// The series that a handle records into.
@@ -197,6 +213,28 @@ impl<M: Typed> FamilyCore<M> {
         self.children.find(hash, |child| self.shape.has_values(&child.labels, values))
     }
 
+    /// Removes the series with these label values from the exposition. Returns whether there was one.
+    pub(super) fn remove(&'static self, values: &[&str]) -> bool {
+        let Some(lock) = fork::lock() else {
+            recording_ignored();
+            return false;
+        };
+        let hash = self.children.hash(values);
+        let removed =
+            self.children.unlist(hash, |child| self.shape.has_values(&child.labels, values), &lock);
+        removed.is_some_and(|child| child.remove(&lock))
+    }
+
+    /// Removes all series from the exposition.
+    pub(super) fn clear(&'static self) {
+        let Some(lock) = fork::lock() else {
+            return recording_ignored();
+        };
+        for child in self.children.unlist_all(&lock) {
+            child.remove(&lock);
+        }
+    }
+
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
@@ -235,6 +273,7 @@ impl<M: Typed> FamilyCore<M> {
             hash,
             |child| self.shape.has_values(&child.labels, values),
             lock,
+            |child| child.removal.end(),
             || Child::new(self, self.labels(values)),
         )
     }
@@ -242,7 +281,7 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        Child { family, labels, bound: Bound::empty() }
+        Child { family, labels, bound: Bound::empty(), removal: RemovalFlags::new() }
     }
 
     /// Prefetches what a scrape reads first.
@@ -277,6 +316,9 @@ impl<M: Typed> Child<M> {
 
     /// The storage, if this process has recorded into the series or exported its zeros.
     pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
+        if self.removal.is_unexported() {
+            return None;
+        }
         if self.family.store.is_inherited() {
             self.bound.inherited()
         } else {
@@ -292,13 +334,50 @@ impl<M: Typed> Child<M> {
             Some(slots) => return slots,
             None => {}
         }
+        if self.removal.is_unexported() {
+            self.opener().restore(M::MAIN_SAMPLE);
+            let parked = self.bound.former().filter(|_| self.removal.take_parked());
+            if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
+                M::resume(slots);
+                self.bound.set(slots, lock);
+                self.removal.set_exported();
+                return slots;
+            }
+        }
         let slots = match self.bound.inherited() {
             Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
             _ => M::open(&self.opener(), self.family.options, self.bound.former()),
         };
         self.family.store.bound(self);
         self.bound.set(slots, lock);
+        self.removal.set_exported();
         slots
+    }
+
+    /// Removes the series from the exposition. Returns whether it was exported.
+    fn remove(&'static self, lock: &SlowPath) -> bool {
+        let slots = self.slots_if_bound();
+        let is_bound = self.bound.get().is_some();
+        // The flags come first: a child that is forked here finds a series that is removed and not bound.
+        self.removal.begin(is_bound);
+        if is_bound {
+            self.opener().remove(M::MAIN_SAMPLE);
+        }
+        if let Some(slots) = slots {
+            M::restart(slots, self.family.options, lock);
+        }
+        self.bound.clear();
+        slots.is_some()
+    }
+
+    /// Whether the series is removed, so that recordings have no effect.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removal.is_removed()
+    }
+
+    /// How often the series was removed.
+    pub(super) fn removals(&self) -> u32 {
+        self.removal.count()
     }
 
     fn opener(&self) -> SeriesOpener<'static> {
@@ -322,6 +401,7 @@ impl<M: Typed> fmt::Debug for Child<M> {
 
 impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
+        self.removal.take_parked();
         self.bound.clear();
     }
 }
@@ -347,6 +427,9 @@ impl<M: SplitTyped> Child<M> {
     /// while the series waits.
     #[cold]
     pub(super) fn record_claimed(&'static self, value: f64) {
+        if self.is_removed() {
+            return;
+        }
         self.family.store.prepare();
         let Some(inside) = fork::enter() else {
             // A signal handler or an allocator that interrupted the slow path.
@@ -362,6 +445,10 @@ impl<M: SplitTyped> Child<M> {
         }
         if token.is_some() || !self.record_shared(value) {
             let lock = inside.lock();
+            // OK because the series may have been removed while this thread waited for the lock.
+            if self.is_removed() {
+                return;
+            }
             match self.claim(token, &lock) {
                 Claimed::Owned(cells) => M::record(cells, value),
                 Claimed::Shared(cells) => M::record_shared(cells, value),
@@ -401,7 +488,31 @@ impl<M: SplitTyped> Child<M> {
 /// The sum of one value of a series over all threads of this process.
 pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64 {
     // OK because an empty sum from `Iterator::sum` would be -0.
-    split.iter().map(value).fold(0.0, |sum, value| sum + value)
+    let total = split.iter().map(&value).fold(0.0, |sum, value| sum + value);
+    split.base().map_or(total, |base| total - value(base))
+}
+
+/// Makes the values of a split begin at 0 again.
+pub(super) fn restart<M: SplitTyped>(
+    split: &'static Split<M::Cells>,
+    options: M::Options,
+    lock: &SlowPath,
+) {
+    let mut totals = vec![0.0; M::samples(options).count()];
+    for cells in split.iter() {
+        for (total, word) in totals.iter_mut().zip(M::words(cells)) {
+            *total += word.get();
+        }
+    }
+    let base = split.base().unwrap_or_else(|| {
+        let words: Vec<_> = totals.iter().map(|_| SampleCells::on_heap(0.0)).collect();
+        let base = Box::leak(Box::new(M::cells(options, &words)));
+        split.set_base(base, lock);
+        base
+    });
+    for (word, total) in M::words(base).zip(totals) {
+        word.set(total);
+    }
 }
 
 /// Implements what all types have in common whose series are split by thread.
@@ -421,6 +532,10 @@ macro_rules! split_storage {
 
         fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {
             child.export_zeros(lock);
+        }
+
+        fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
+            restart::<Self>(slots, options, lock);
         }
     };
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
+};
 use super::settings::Settings;
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
@@ -98,6 +100,7 @@ impl fmt::Debug for Counter {
 
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
     type Slots = Split<CounterCells>;
 
@@ -127,6 +130,10 @@ impl SplitTyped for Counter {
     fn cells((): (), samples: &[SampleCells]) -> CounterCells {
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
         CounterCells { total: samples[0].value, ones, others }
+    }
+
+    fn words(cells: &CounterCells) -> impl Iterator<Item = Cell> {
+        std::iter::once(cells.total)
     }
 
     #[inline]

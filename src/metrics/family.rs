@@ -107,6 +107,38 @@ impl<M: Metric, const N: usize> Family<M, N> {
     pub fn get(&self, values: impl LabelValues<N>) -> Option<M> {
         values.with_texts(|texts| self.0.find(texts)).map(M::from_child)
     }
+
+    /// Removes the series with these label values from the exposition. Returns whether it was exported.
+    ///
+    /// Recordings through handles of the series have no effect until [`with`](Family::with) is called with its label values
+    /// again. The next recording then brings the series back, with values that begin at 0 in this process. Label values
+    /// that are never used again still take memory: about 200 bytes and the text of the labels.
+    ///
+    /// In a multiprocess directory, the value of a gauge leaves the exposition at once. A counter, a histogram or a summary
+    /// leaves it when no living process exports the series any more; until then what this process has counted stays
+    /// in the total, because Prometheus takes a total that falls for a restart. If a process brings the series back, the
+    /// total continues. The Python client's collector does not see removals.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// let jobs = Counter::builder("jobs", "Jobs.").labels(["tenant"]).register(&registry)?;
+    /// jobs.with(["a"]).inc_by(2.0);
+    /// assert!(jobs.remove(["a"]));
+    /// assert_eq!(registry.sample_value("jobs_total", &[("tenant", "a")]), None);
+    /// jobs.with(["a"]).inc();
+    /// assert_eq!(registry.sample_value("jobs_total", &[("tenant", "a")]), Some(1.0));
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn remove(&self, values: impl LabelValues<N>) -> bool {
+        values.with_texts(|texts| self.0.remove(texts))
+    }
+
+    /// Removes all series of the family from the exposition, each as [`remove`](Family::remove) does.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
 }
 
 impl<M: Metric, const N: usize> fmt::Debug for Family<M, N> {

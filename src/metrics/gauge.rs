@@ -74,7 +74,8 @@ impl Gauge {
     /// the guard changes that. A guard that is dropped after [`Registry::close`](crate::Registry::close) changes nothing
     /// in new files.
     pub fn track_inprogress(&self) -> InProgress {
-        InProgress { gauge: *self, cells: self.record(Change::Add(1.0)) }
+        let cells = self.record(Change::Add(1.0));
+        InProgress { gauge: *self, cells, removals: self.0.removals() }
     }
 
     /// Starts a timer that sets the value to the elapsed seconds when it stops.
@@ -105,6 +106,9 @@ impl Gauge {
         cells: Option<&'static GaugeCells>,
         change: Change,
     ) -> Option<&'static GaugeCells> {
+        if self.0.is_removed() {
+            return None;
+        }
         let store = self.0.store();
         if let Some(cells) = cells
             && cells.pass_gate(change)
@@ -117,6 +121,10 @@ impl Gauge {
             recording_ignored();
             return None;
         };
+        // OK because the series may have been removed while this thread waited for the lock.
+        if self.0.is_removed() {
+            return None;
+        }
         let cells = self.0.bind(&lock);
         cells.pass_gate(change);
         Some(cells)
@@ -140,6 +148,8 @@ pub struct InProgress {
     gauge: Gauge,
     /// The cells that 1 was added to; `None` if that was ignored. A forked child must not follow them to the mapping.
     cells: Option<&'static GaugeCells>,
+    /// How often the gauge had been removed when the guard began.
+    removals: u32,
 }
 
 impl fmt::Debug for InProgress {
@@ -153,6 +163,9 @@ impl Drop for InProgress {
         let Some(GaugeCells { generation, .. }) = self.cells else {
             return;
         };
+        if self.gauge.0.removals() != self.removals {
+            return;
+        }
         match self.gauge.0.bound() {
             Some(now) if now.generation == *generation && now.try_apply(Change::Add(-1.0)) => {}
             _ => self.gauge.end_slowly(*generation),
@@ -235,8 +248,10 @@ impl GaugeCells {
     /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[cold]
     fn apply_with_time(&self, change: Change) {
-        if self.is_most_recent || self.sample.time.get() == 0.0 {
-            self.sample.time.set(now());
+        let seen = self.sample.time.get();
+        // OK because the time of a gauge that was removed meanwhile is negative, and stays.
+        if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
+            self.sample.time.replace(seen, now());
         }
         self.is_special.store(self.is_most_recent || self.gate.is_some(), Ordering::Relaxed);
         self.apply(change);
@@ -257,6 +272,7 @@ impl GaugeCells {
 
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Value;
     const HAS_MODE: bool = true;
     type Options = GaugeMode;
     type Slots = GaugeCells;
@@ -284,6 +300,13 @@ impl Typed for Gauge {
             gate,
             generation: opener.generation(),
         }))
+    }
+
+    fn restart(_: &'static GaugeCells, _: GaugeMode, _: &SlowPath) {}
+
+    fn resume(cells: &GaugeCells) {
+        cells.sample.reset();
+        cells.is_special.store(true, Ordering::Relaxed);
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {

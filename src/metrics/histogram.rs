@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
+};
 use super::settings::Settings;
 use super::timer::{Observation, Observe, Timer};
 use super::{Metric, buckets};
@@ -110,6 +112,7 @@ impl HistogramCells {
 
 impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
     type Slots = Split<HistogramCells>;
@@ -159,6 +162,10 @@ impl SplitTyped for Histogram {
     fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {
         let buckets = samples[1..].iter().map(|cells| cells.value).collect();
         HistogramCells { bounds: bounds.finite(), sum: samples[0].value, buckets }
+    }
+
+    fn words(cells: &HistogramCells) -> impl Iterator<Item = Cell> {
+        std::iter::once(cells.sum).chain(cells.buckets.iter().copied())
     }
 
     #[inline]

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, split_storage, total};
+use super::core::{
+    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
+};
 use super::settings::Settings;
 use super::timer::{Observation, Observe, Timer};
 use crate::model::{MetricType, SampleKind};
@@ -74,6 +76,7 @@ pub struct SummaryCells {
 
 impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
+    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
     type Slots = Split<SummaryCells>;
@@ -98,6 +101,10 @@ impl SplitTyped for Summary {
 
     fn cells((): (), samples: &[SampleCells]) -> SummaryCells {
         SummaryCells { count: samples[0].value, sum: samples[1].value }
+    }
+
+    fn words(cells: &SummaryCells) -> impl Iterator<Item = Cell> {
+        [cells.count, cells.sum].into_iter()
     }
 
     #[inline]

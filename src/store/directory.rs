@@ -1,5 +1,7 @@
 //! The series files of this process in one directory.
 
+mod removal;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,12 +18,14 @@ use super::keys::Keys;
 use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
+use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
+use crate::file::layout::EntryKind;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::{self, Identity};
@@ -70,6 +74,7 @@ struct Files {
     /// The only entry of every gauge.
     gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
     own: OwnCounters,
+    removals: Removals,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
@@ -418,7 +423,7 @@ impl Files {
             return;
         }
         self.recreate_if_lost(store, now);
-        if !self.waiting.is_empty() && store.retry.claim() {
+        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }
     }
@@ -454,8 +459,16 @@ impl Files {
             }
         }
         let count = lost.len() as u64;
+        self.removals.forget_files(|file| lost.iter().any(|(_, it)| it.identity() == file));
         for (kind, writer) in &lost {
-            for WrittenEntry { key, value, time, .. } in writer.entries() {
+            // Records come first: a series that is removed is not shown in between.
+            let entries = writer.entries();
+            let (records, values): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| entry.kind == EntryKind::Removal);
+            for WrittenEntry { key, .. } in records {
+                self.copy_removal(store, &(*kind, key.into()));
+            }
+            for WrittenEntry { key, value, time, .. } in values {
                 self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
             }
         }
@@ -476,7 +489,7 @@ impl Files {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters)
+        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters, &self.removals)
     }
 
     /// Writes as many waiting series to files as possible.
@@ -493,7 +506,12 @@ impl Files {
                 continue;
             }
             match self.append(store, kind, &series.entries(), Room::Ordinary) {
-                Ok(cells) => self.count_recovered(store, &series, &cells),
+                Ok(cells) => {
+                    self.count_recovered(store, &series, &cells);
+                    if let Some(removed) = self.removals.removed_of(kind, series.keys.iter()) {
+                        self.write_removal(store, &removed);
+                    }
+                }
                 Err(_) => {
                     series.gate.open();
                     failed.push(kind);
@@ -501,7 +519,10 @@ impl Files {
                 }
             }
         }
-        if self.waiting.is_empty() {
+        for series in self.removals.take_incomplete() {
+            self.write_removal(store, &series);
+        }
+        if self.waiting.is_empty() && !self.removals.are_incomplete() {
             store.retry.cancel();
         } else {
             store.retry.schedule();

@@ -105,6 +105,26 @@ impl Store {
         }
     }
 
+    /// Removes a series, whose main sample has this key, from the exposition. Its values stay in the totals of other
+    /// processes: see `docs/design.md`. Called under the lock of the slow path.
+    pub(crate) fn remove(self, kind: FileKind, key: &[u8]) {
+        match self {
+            Store::Heap => _ = (kind, key),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.remove(kind, key),
+        }
+    }
+
+    /// Exports a series again that was removed: a total continues, and a gauge begins at 0. Called under the lock of the
+    /// slow path.
+    pub(crate) fn restore(self, kind: FileKind, key: &[u8]) {
+        match self {
+            Store::Heap => _ = (kind, key),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.restore(kind, key),
+        }
+    }
+
     /// Closes the files of this process. Called under the lock of the slow path.
     pub(crate) fn close(self) {
         match self {

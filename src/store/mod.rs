@@ -20,6 +20,8 @@ mod options;
 #[cfg(target_os = "linux")]
 mod own_counters;
 mod owners;
+#[cfg(target_os = "linux")]
+mod removals;
 mod series;
 pub(crate) mod set_once;
 mod split;

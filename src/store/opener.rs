@@ -41,6 +41,22 @@ impl<'a> SeriesOpener<'a> {
         self.store.generation()
     }
 
+    /// Removes the series from the exposition. `main` is the sample that stands for it.
+    pub(crate) fn remove(&self, main: SampleKind) {
+        self.store.remove(self.kind, &self.main_key(main));
+    }
+
+    /// Exports the series again.
+    pub(crate) fn restore(&self, main: SampleKind) {
+        self.store.restore(self.kind, &self.main_key(main));
+    }
+
+    fn main_key(&self, main: SampleKind) -> Vec<u8> {
+        let (sample, mut key) = ([self.family, main.suffix()].concat(), Vec::new());
+        key::encode(&mut key, self.family, &sample, self.labels.iter(), self.help);
+        key
+    }
+
     /// Opens the cells of these samples. `time` is the value of their times until they are set.
     pub(crate) fn open(&self, parts: impl Iterator<Item = SampleKind>, time: f64) -> Opened {
         let mut keys = Keys::default();

@@ -27,6 +27,8 @@ pub struct Split<C: 'static> {
     waiting: StaticRef<Waiting<C>>,
     /// Former cells of this process, whose files were lost or closed. No thread records into them.
     former: Option<&'static Split<C>>,
+    /// The totals when the series was removed, which are subtracted from what this process shows.
+    base: StaticRef<C>,
     /// The cells of all owners by index, including the first.
     owned: [StaticRef<C>; MAX_OWNERS],
 }
@@ -60,7 +62,11 @@ pub(crate) enum Claimed<C: 'static> {
 impl<C: Sync> Split<C> {
     /// Creates a split without cells for this process. Values in `former` still count.
     pub(crate) fn following(former: Option<&'static Split<C>>) -> Split<C> {
-        Split { former, ..Split::new() }
+        let split = Split { former, ..Split::new() };
+        if let Some(former) = former {
+            split.base.copy(&former.base);
+        }
+        split
     }
 
     fn new() -> Split<C> {
@@ -71,6 +77,7 @@ impl<C: Sync> Split<C> {
             shared: StaticRef::empty(),
             waiting: StaticRef::empty(),
             former: None,
+            base: StaticRef::empty(),
             owned: [const { StaticRef::empty() }; MAX_OWNERS],
         }
     }
@@ -82,6 +89,7 @@ impl<C: Sync> Split<C> {
             own.copy(inherited);
         }
         split.shared.copy(&parent.shared);
+        split.base.copy(&parent.base);
         let others = (0..MAX_OWNERS).filter(|at| split.owned[*at].get().is_some());
         split.others.store(others.fold(0, |bits, at| bits | 1 << at), Ordering::Relaxed);
         split
@@ -147,6 +155,16 @@ impl<C: Sync> Split<C> {
     /// Returns the cells of the thread that recorded first.
     pub(crate) fn first(&self) -> Option<&C> {
         self.first.any()
+    }
+
+    /// Returns the totals when the series was removed last.
+    pub(crate) fn base(&self) -> Option<&'static C> {
+        self.base.get()
+    }
+
+    /// Sets the cells that hold the totals when the series was removed last.
+    pub(crate) fn set_base(&self, base: &'static C, _lock: &SlowPath) {
+        self.base.set(base);
     }
 
     /// Iterates over all cells of this process.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::Keys;
+use super::removals::{Removals, SeriesKey};
 use super::waiting::WaitingSeries;
 use crate::file::SampleCells;
 use crate::file::name::{FileKind, FileName};
@@ -22,7 +23,12 @@ pub(super) fn files(
     waiting: &[WaitingSeries],
     unwritable: &[UnwritableSeries],
     counters: &[(Vec<u8>, f64)],
+    removals: &Removals,
 ) -> Vec<UnwrittenFile> {
+    let waiting_keys = waiting.iter().map(|series| (series.kind, &series.keys));
+    let all_keys = waiting_keys.chain(unwritable.iter().map(|series| (series.kind, &series.keys)));
+    let removed = all_keys.filter_map(|(kind, keys)| removals.removed_of(kind, keys.iter()));
+    let removed: Vec<SeriesKey> = removed.collect();
     let mut kinds: BTreeMap<String, Vec<NewEntry<'_>>> = BTreeMap::new();
     let name = |kind| FileName { kind, id }.to_string();
     for series in waiting {
@@ -34,6 +40,9 @@ pub(super) fn files(
             NewEntry::value(key, value, time)
         });
         kinds.entry(name(*kind)).or_default().extend(entries);
+    }
+    for series in &removed {
+        kinds.entry(name(series.0)).or_default().extend(removals.record(series));
     }
     let counters: Vec<NewEntry<'_>> =
         counters.iter().map(|(key, value)| NewEntry::value(key, *value, 0.0)).collect();

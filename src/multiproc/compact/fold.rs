@@ -1,19 +1,20 @@
 //! Folds the entries of dead writers into the content of an archive.
+//!
+//! A series that a dead writer has removed keeps its values, as the total contains them until no living writer exports
+//! the series. It gets a *mark*, a removal record in its section, which stays as long as the series is in the archive.
+//! `burial` decides when that ends.
 
+use super::folded_section::{
+    CombineRule, FoldError, FoldedSection, MarkState, is_record_of, padded,
+};
 use crate::file::archive::{Archive, ArchiveBuilder, ArchiveError};
-use crate::file::key;
-use crate::file::layout::{Entries, EntryKind, Layout, LayoutError};
+use crate::file::layout::{Entries, EntryKind};
 use crate::file::name::{FileKind, FileName};
-use crate::model::{GaugeMode, LabelSet};
+use crate::model::GaugeMode;
 use crate::multiproc::fast_map::FastMap;
-use crate::multiproc::merge::exact_sum::ExactSum;
-use crate::multiproc::merge::key_table::KeyTable;
 
 /// The id in the names of sections of many processes.
 const MANY: &str = "archive";
-
-/// The time of a gauge that was set, from a file without times: 0 would mean that it was never set.
-const UNKNOWN_TIME: f64 = f64::MIN_POSITIVE;
 
 /// How much of an archive was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,28 +28,25 @@ pub(super) enum KeptSections {
 pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
-    /// The bytes of sections of unknown kinds, which are copied from archive to archive.
+    opaque: Vec<OpaqueSection>,
+    /// The bytes of sections with unknown names, which are copied from archive to archive.
     unknown: Vec<Box<[u8]>>,
 }
 
-struct FoldedSection {
+/// A section with an entry of an unknown kind. It is copied from archive to archive, without its burial records, which
+/// are part of the folded section.
+struct OpaqueSection {
     kind: FileKind,
     id: Box<str>,
-    /// Unix seconds; 0 in a section of many processes.
     ended: f64,
-    /// From the bytes of keys to indices of entries.
-    keys: KeyTable<usize>,
-    /// From normalized keys to indices of entries.
-    by_series: FastMap<Box<[u8]>, usize>,
-    entries: Vec<FoldedEntry>,
+    entries: Vec<OpaqueEntry>,
 }
 
-struct FoldedEntry {
-    /// The key as it is in the first file.
-    key: Box<[u8]>,
-    /// A sum; a single value if the mode does not add up.
-    value: ExactSum,
-    time: f64,
+pub(super) struct OpaqueEntry {
+    pub(super) kind: EntryKind,
+    pub(super) key: Box<[u8]>,
+    value: f64,
+    pub(super) time: f64,
 }
 
 impl Fold {
@@ -65,8 +63,13 @@ impl Fold {
                 kept = KeptSections::Some;
                 continue;
             }
-            let at = self.section(section.name.kind, section.name.id, section.ended);
-            let rule = CombineRule { kind: section.name.kind, is_archived: true };
+            let FileName { kind, id } = section.name;
+            let rule = CombineRule { kind, is_archived: true };
+            if rule.check(section.entries.clone()) == Err(FoldError::UnknownKind) {
+                self.keep_opaque(kind, id, section.ended, section.entries);
+                continue;
+            }
+            let at = self.section(kind, id, section.ended);
             // OK because the archive has a checksum of its own.
             let _ = self.sections[at].add(section.entries, rule);
         }
@@ -74,33 +77,65 @@ impl Fold {
         Ok(kept)
     }
 
-    /// Adds the file of a dead writer, except live gauges. Adds nothing of a damaged file.
+    /// Adds the file of a dead writer, except live gauges. Adds nothing of a file that cannot be folded whole.
     pub(super) fn add_file(
         &mut self,
         name: FileName<'_>,
         entries: Entries<'_>,
         now: f64,
-    ) -> Result<(), LayoutError> {
-        entries.clone().try_for_each(|entry| entry.map(drop))?;
+    ) -> Result<(), FoldError> {
+        let rule = CombineRule { kind: name.kind, is_archived: false };
+        rule.check(entries.clone())?;
         let at = match name.kind.mode() {
             Some(mode) if mode.is_live() => return Ok(()),
             Some(GaugeMode::All) => self.section(name.kind, name.id, now),
             _ => self.section(name.kind, MANY, 0.0),
         };
-        self.sections[at].add(entries, CombineRule { kind: name.kind, is_archived: false })
+        self.sections[at].add(entries, rule).map_err(FoldError::Damaged)
     }
 
     fn section(&mut self, kind: FileKind, id: &str, ended: f64) -> usize {
         *self.by_name.entry((kind, id.into())).or_insert_with(|| {
-            self.sections.push(FoldedSection {
-                kind,
-                id: id.into(),
-                ended,
-                keys: KeyTable::default(),
-                by_series: FastMap::default(),
-                entries: Vec::new(),
-            });
+            self.sections.push(FoldedSection::new(kind, id, ended));
             self.sections.len() - 1
+        })
+    }
+
+    /// Keeps the readable entries of a section that cannot be folded.
+    fn keep_opaque(&mut self, kind: FileKind, id: &str, ended: f64, entries: Entries<'_>) {
+        let mut opaque = OpaqueSection { kind, id: id.into(), ended, entries: Vec::new() };
+        for entry in entries.map_while(Result::ok) {
+            if entry.kind == EntryKind::Burial && is_record_of(kind, &entry) {
+                let at = self.section(kind, MANY, 0.0);
+                self.sections[at].bury(&entry);
+                continue;
+            }
+            let (key, time) = (padded(entry.key), entry.time.unwrap_or(0.0));
+            opaque.entries.push(OpaqueEntry { kind: entry.kind, key, value: entry.value, time });
+        }
+        self.opaque.push(opaque);
+    }
+
+    /// The sections that cannot be folded.
+    pub(super) fn opaque(&self) -> impl ExactSizeIterator<Item = (FileKind, &[OpaqueEntry])> {
+        self.opaque.iter().map(|section| (section.kind, &*section.entries))
+    }
+
+    /// The marked series: the kind of their file, their id, and whether they are buried.
+    pub(super) fn marks(&self) -> impl Iterator<Item = (FileKind, &[u8], MarkState)> {
+        self.sections.iter().flat_map(|section| {
+            section.marks().map(|(series, state)| (section.kind, series, state))
+        })
+    }
+
+    /// Changes the states of marked series. Nothing can be added afterwards. Returns whether a state has changed.
+    pub(super) fn change_marks(
+        &mut self,
+        mut next: impl FnMut(FileKind, &[u8], MarkState) -> MarkState,
+    ) -> bool {
+        self.sections.iter_mut().fold(false, |has_changed, section| {
+            let kind = section.kind;
+            section.change_marks(|series, state| next(kind, series, state)) || has_changed
         })
     }
 
@@ -114,9 +149,12 @@ impl Fold {
         let mut builder = ArchiveBuilder::new(generation, now, sources);
         for section in &self.sections {
             let name = FileName { kind: section.kind, id: &section.id };
+            builder.section(name, section.ended, section.archive_entries());
+        }
+        for section in &self.opaque {
+            let name = FileName { kind: section.kind, id: &section.id };
             let entries = section.entries.iter();
-            let entries = entries.flat_map(|entry| entry.entries(section.kind));
-            let entries = entries.map(|(key, value, time)| (EntryKind::Value, key, value, time));
+            let entries = entries.map(|entry| (entry.kind, &*entry.key, entry.value, entry.time));
             builder.section(name, section.ended, entries);
         }
         self.unknown.iter().for_each(|bytes| builder.copied_section(bytes));
@@ -124,124 +162,19 @@ impl Fold {
     }
 }
 
-impl FoldedEntry {
-    /// The entries in the archive. If one value cannot represent a total exactly, a second entry has the rest, which
-    /// readers add.
-    fn entries(&self, kind: FileKind) -> impl Iterator<Item = (&[u8], f64, f64)> {
-        let (value, rest) = self.value.parts();
-        let entry = move |value| (&*self.key, value, self.time);
-        let has_rest = kind.mode().is_none() && rest != 0.0;
-        std::iter::once(entry(value)).chain(has_rest.then(|| entry(rest)))
-    }
-}
-
-impl FoldedSection {
-    fn add(&mut self, mut entries: Entries<'_>, rule: CombineRule) -> Result<(), LayoutError> {
-        let layout = entries.layout();
-        self.keys.expect_from(0);
-        loop {
-            let (entry, at) = match self.keys.next_expected(&mut entries) {
-                Some(found) => found,
-                None => match entries.next() {
-                    None => return Ok(()),
-                    Some(entry) => {
-                        let entry = entry?;
-                        let at = self.keys.find(&entry).unwrap_or_else(|| {
-                            let at = self.series(entry.key);
-                            self.keys.insert(&entry, at);
-                            at
-                        });
-                        (entry, at)
-                    }
-                },
-            };
-            let time = entry.time.unwrap_or(0.0);
-            rule.combine(&mut self.entries[at], entry.value, rule.time(time, layout));
-        }
-    }
-
-    /// The index of the series that a key names; different spellings of a key name one series. A key that cannot be
-    /// parsed is kept unchanged.
-    fn series(&mut self, bytes: &[u8]) -> usize {
-        let mut name = Vec::new();
-        match key::decode(bytes) {
-            Ok(key) => {
-                let labels = LabelSet::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
-                key::encode(&mut name, &key.family, &key.sample, labels.iter(), "");
-            }
-            Err(_) => name.extend_from_slice(bytes),
-        }
-        let entries = &mut self.entries;
-        *self.by_series.entry(name.into()).or_insert_with(|| {
-            let mut key = bytes.to_vec();
-            key.resize(key.len().next_multiple_of(8), b' ');
-            entries.push(FoldedEntry { key: key.into(), value: ExactSum::default(), time: 0.0 });
-            entries.len() - 1
-        })
-    }
-}
-
-/// How the values of one series from several files are combined.
-#[derive(Clone, Copy)]
-struct CombineRule {
-    kind: FileKind,
-    /// Whether the values are from an archive, where a mean has the sum as value and the number of processes as time.
-    is_archived: bool,
-}
-
-impl CombineRule {
-    /// The time of an entry, with a substitute if the file has no times: 0 means that a gauge was never set.
-    fn time(self, time: f64, layout: Layout) -> f64 {
-        match self.kind.mode() {
-            None | Some(GaugeMode::MostRecent) => time,
-            Some(_) if layout == Layout::Own || time != 0.0 => time,
-            Some(_) => UNKNOWN_TIME,
-        }
-    }
-
-    fn combine(self, entry: &mut FoldedEntry, value: f64, time: f64) {
-        let Some(mode) = self.kind.mode() else {
-            entry.value.add(value);
-            entry.time = earlier(entry.time, time);
-            return;
-        };
-        let former = entry.value.value();
-        let is_unset = entry.time == 0.0 || former.is_nan();
-        if time == 0.0 && mode != GaugeMode::Sum {
-            return;
-        }
-        match mode {
-            GaugeMode::Sum => entry.value.add(value),
-            GaugeMode::Avg => {
-                entry.value.add(value);
-                entry.time += if self.is_archived { time } else { 1.0 };
-                return;
-            }
-            GaugeMode::Min if !(is_unset || value < former) => {}
-            GaugeMode::Max if !(is_unset || value > former) => {}
-            GaugeMode::MostRecent if time <= entry.time => {}
-            _ => entry.value = ExactSum::of(value),
-        }
-        entry.time = entry.time.max(time);
-    }
-}
-
-/// The earlier of two times; 0 is an unknown time.
-fn earlier(a: f64, b: f64) -> f64 {
-    if a == 0.0 || (b != 0.0 && b < a) { b } else { a }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+    use crate::file::key;
+    use crate::file::layout::EntryKind::{Burial, Removal, Unknown, Value};
+    use crate::file::layout::{HEADER_LEN, Header, encode_entry};
 
     fn body(entries: &[(&str, f64, f64)]) -> Vec<u8> {
         let (mut bytes, mut entry) = (Vec::new(), Vec::new());
         for (name, value, time) in entries {
             let mut text = Vec::new();
             key::encode(&mut text, name, name, std::iter::empty(), "Help.");
-            encode_entry(&mut entry, EntryKind::Value, &text, *value, *time);
+            encode_entry(&mut entry, Value, &text, *value, *time);
             bytes.extend_from_slice(&entry);
         }
         bytes
@@ -297,8 +230,8 @@ mod tests {
             let bytes = body(&[("a", 2.0, time), ("b", 1.0, 0.0)]);
             fold.add_file(name, entries(&bytes), 5.0).unwrap();
         }
-        let section = &fold.sections[0];
-        let folded: Vec<_> = section.entries.iter().map(|it| (it.value.value(), it.time)).collect();
+        let entries = fold.sections[0].archive_entries();
+        let folded: Vec<_> = entries.map(|(_, _, value, time)| (value, time)).collect();
         assert_eq!(folded, [(8.0, 6.0), (4.0, 0.0)]);
     }
 
@@ -328,5 +261,179 @@ mod tests {
         let mut fold = Fold::default();
         fold.add_file(name, entries(&bytes), 5.0).unwrap_err();
         assert!(fold.sections.is_empty());
+    }
+
+    const COUNTER: FileName<'static> = FileName { kind: FileKind::Counter, id: "7-0000000a" };
+
+    /// The body of a file of counters: kinds, names without `_total`, values and times.
+    fn counters(entries: &[(EntryKind, &str, f64, f64)]) -> Vec<u8> {
+        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        for (kind, name, value, time) in entries {
+            let (mut text, sample) = (Vec::new(), format!("{name}_total"));
+            key::encode(&mut text, name, &sample, std::iter::empty(), "Help.");
+            encode_entry(&mut entry, *kind, &text, *value, *time);
+            bytes.extend_from_slice(&entry);
+        }
+        bytes
+    }
+
+    /// The next archive after one that may be empty, with the files of dead writers.
+    fn fold_files(archive: &[u8], files: &[&[u8]]) -> Fold {
+        let mut fold = Fold::default();
+        if !archive.is_empty() {
+            fold.add_archive(Archive::decode(archive).unwrap(), |_| true).unwrap();
+        }
+        for bytes in files {
+            fold.add_file(COUNTER, entries(bytes), 5.0).unwrap();
+        }
+        fold
+    }
+
+    fn encoded(fold: &Fold) -> Vec<u8> {
+        fold.encode(1, 0.0, std::iter::empty())
+    }
+
+    /// The entries of all sections: kinds, family names, values and times.
+    fn decoded(archive: &[u8]) -> Vec<(EntryKind, String, f64, f64)> {
+        let archive = Archive::decode(archive).unwrap();
+        let entries = archive.sections().flat_map(|section| section.unwrap().entries);
+        let parts = entries.map(Result::unwrap).map(|entry| {
+            let family = key::decode(entry.key).unwrap().family.into_owned();
+            (entry.kind, family, entry.value, entry.time.unwrap())
+        });
+        parts.collect()
+    }
+
+    fn owned(entries: &[(EntryKind, &str, f64, f64)]) -> Vec<(EntryKind, String, f64, f64)> {
+        entries.iter().map(|(kind, name, a, b)| (*kind, (*name).to_owned(), *a, *b)).collect()
+    }
+
+    #[test]
+    fn a_removed_series_keeps_its_values_and_gets_a_mark() {
+        let file = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)]);
+        let archive = encoded(&fold_files(&[], &[&file]));
+        let expected = [(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)];
+        assert_eq!(decoded(&archive), owned(&expected));
+    }
+
+    #[test]
+    fn marks_are_kept_from_archive_to_archive_with_the_last_time_of_removal() {
+        let removed = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, -9.0)]);
+        let again = counters(&[(Removal, "a", 0.0, -12.0), (Value, "a", 3.0, 4.0)]);
+        let other = counters(&[(Value, "b", 1.0, 1.0), (Value, "a", 4.0, 8.0)]);
+        let mut archive = Vec::new();
+        for file in [&removed, &again, &other] {
+            archive = encoded(&fold_files(&archive, &[file]));
+        }
+        let expected = [(Value, "a", 9.0, 1.0), (Value, "b", 1.0, 1.0), (Removal, "a", 0.0, -12.0)];
+        assert_eq!(decoded(&archive), owned(&expected));
+    }
+
+    #[test]
+    fn a_record_of_a_series_that_came_back_is_not_kept() {
+        let file = counters(&[(Value, "a", 2.0, 1.0), (Removal, "a", 0.0, 9.0)]);
+        let fold = fold_files(&[], &[&file]);
+        assert_eq!(fold.marks().count(), 0);
+        assert_eq!(decoded(&encoded(&fold)), owned(&[(Value, "a", 2.0, 1.0)]));
+    }
+
+    #[test]
+    fn a_burial_record_is_kept_until_the_series_is_dropped_or_in_use() {
+        let file = counters(&[
+            (Value, "a", 2.0, 1.0),
+            (Value, "b", 3.0, 1.0),
+            (Removal, "a", 0.0, -9.0),
+            (Removal, "b", 0.0, -9.0),
+        ]);
+        let mut fold = fold_files(&[], &[&file]);
+        assert!(fold.change_marks(|_, _, _| MarkState::Buried));
+        let archive = encoded(&fold);
+        let records = |name| [(Removal, name, 0.0, -9.0), (Burial, name, 0.0, -9.0)];
+        let values = [(Value, "a", 2.0, 1.0), (Value, "b", 3.0, 1.0)];
+        let buried = owned(&[&values[..], &records("a"), &records("b")].concat());
+        assert_eq!(decoded(&archive), buried);
+
+        let mut next = fold_files(&archive, &[&counters(&[(Value, "b", 4.0, 7.0)])]);
+        assert!(next.marks().all(|(_, _, state)| state == MarkState::Buried));
+        assert!(!next.change_marks(|_, _, state| state));
+        assert!(next.change_marks(|_, series, _| {
+            if series.starts_with(b"[\"a\"") { MarkState::Dropped } else { MarkState::Marked }
+        }));
+        let expected = [(Value, "b", 7.0, 1.0), (Removal, "b", 0.0, -9.0)];
+        assert_eq!(decoded(&encoded(&next)), owned(&expected));
+    }
+
+    #[test]
+    fn a_dropped_histogram_leaves_no_sample() {
+        let name = FileName { kind: FileKind::Histogram, id: "7-0000000a" };
+        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        let mut push = |kind, key: &str, time| {
+            let mut key = key.as_bytes().to_vec();
+            key.resize(key.len().next_multiple_of(8), b' ');
+            encode_entry(&mut entry, kind, &key, 1.0, time);
+            bytes.extend_from_slice(&entry);
+        };
+        push(Value, r#"["h", "h_sum", {"a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_count", {"a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"a": "1", "le": "5.0"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"le": "+Inf", "a": "1"}, ""]"#, 1.0);
+        push(Value, r#"["h", "h_bucket", {"a": "2", "le": "5.0"}, ""]"#, 1.0);
+        push(Removal, r#"["h","h_sum",{"a":"1"}]"#, -3.0);
+        let mut fold = Fold::default();
+        fold.add_file(name, entries(&bytes), 5.0).unwrap();
+        assert_eq!(decoded(&encoded(&fold)).len(), 6);
+        fold.change_marks(|_, _, _| MarkState::Dropped);
+        assert_eq!(decoded(&encoded(&fold)), owned(&[(Value, "h", 1.0, 1.0)]));
+    }
+
+    #[test]
+    fn a_removed_gauge_is_not_folded() {
+        for mode in [GaugeMode::Sum, GaugeMode::Min, GaugeMode::MostRecent, GaugeMode::All] {
+            assert_eq!(fold(mode, &[(3.0, -2.0)]), [], "{mode}");
+            let once = fold(mode, &[(3.0, 2.0)]);
+            assert_eq!(fold(mode, &[(3.0, 2.0), (1.0, -9.0)]), once, "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_an_entry_of_an_unknown_kind_adds_nothing() {
+        let mut fold = Fold::default();
+        for kind in [Unknown(7), Burial] {
+            let file = counters(&[(Value, "a", 2.0, 1.0), (kind, "a", 0.0, 1.0)]);
+            assert_eq!(fold.add_file(COUNTER, entries(&file), 5.0), Err(FoldError::UnknownKind));
+        }
+        let gauge = FileName { kind: FileKind::Gauge(GaugeMode::Sum), id: "7" };
+        let file = counters(&[(Removal, "a", 0.0, -1.0)]);
+        assert_eq!(fold.add_file(gauge, entries(&file), 5.0), Err(FoldError::UnknownKind));
+        assert!(fold.sections.is_empty());
+    }
+
+    #[test]
+    fn a_section_with_an_entry_of_an_unknown_kind_is_copied_without_its_burial_records() {
+        let mut builder = ArchiveBuilder::new(1, 0.0, std::iter::empty());
+        let mut key = Vec::new();
+        key::encode(&mut key, "a", "a_total", std::iter::empty(), "");
+        let section = [
+            (Value, &*key, 2.0, 1.0),
+            (Unknown(7), &*key, 0.5, 0.25),
+            (Removal, &*key, 0.0, -3.0),
+            (Burial, &*key, 0.0, -3.0),
+        ];
+        let name = FileName { kind: FileKind::Counter, id: MANY };
+        builder.section(name, 0.0, section.into_iter());
+        let mut archive = builder.finish();
+        for value in [1.0, 2.0] {
+            let file = counters(&[(Value, "a", 1.0, 6.0)]);
+            archive = encoded(&fold_files(&archive, &[&file]));
+            let expected = [
+                (Value, "a", value, 6.0),
+                (Removal, "a", 0.0, -3.0),
+                (Burial, "a", 0.0, -3.0),
+                (Value, "a", 2.0, 1.0),
+                (Unknown(7), "a", 0.5, 0.25),
+                (Removal, "a", 0.0, -3.0),
+            ];
+            assert_eq!(decoded(&archive), owned(&expected));
+        }
     }
 }

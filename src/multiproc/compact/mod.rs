@@ -6,12 +6,17 @@
 //! may have opened such a file just before; it continues to write there, and readers see it. So a retired file is
 //! compacted only after a grace period, and if it is proven dead again.
 
+mod burial;
 mod compaction;
 mod compactor;
 mod fold;
+mod folded_section;
 mod locked_dir;
 mod pass;
+#[cfg(test)]
+mod removed_series;
 mod reset;
+mod series;
 
 pub use compaction::{CompactFiles, Compaction};
 pub use compactor::{Compactor, CompactorBuilder, CompactorThread};

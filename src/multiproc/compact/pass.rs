@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::burial::{BurialCheck, BurialSchedule};
 use super::compaction::{CompactFiles, Compaction};
 use super::fold::{Fold, KeptSections};
 use super::locked_dir::{LockedDir, set_owner_of};
@@ -69,6 +70,7 @@ pub(super) struct PassState {
     /// When each retired file was seen for the first time.
     pub(super) retired: HashMap<PathBuf, Instant>,
     pub(super) prober: Prober,
+    pub(super) burials: BurialSchedule,
 }
 
 /// The result of a pass.
@@ -95,6 +97,8 @@ struct NextArchive {
     removed: usize,
     /// Whether a part of the old archive is left out.
     has_expired: bool,
+    /// Whether removed series are buried, dropped or in use again.
+    has_changed_marks: bool,
     /// The permissions that the old archive and all sources have in common.
     mode: u32,
 }
@@ -127,7 +131,7 @@ impl Pass<'_> {
         };
         let now = clock::now();
         let dirs = LockedDir::new(lock);
-        let PassState { retired, prober } = state;
+        let PassState { retired, prober, burials } = state;
         prober.enter(self.dir, dirs.handle());
         prober.compare_released(dirs.handle());
         let mut running = RunningPass {
@@ -143,9 +147,11 @@ impl Pass<'_> {
         self.remove_staging(&dirs, running.prober);
         running.absorb_files()?;
         running.absorb_retired(retired);
+        running.check_burials(burials);
         let RunningPass { next, mut outcome, .. } = running;
         let is_short = next.removed <= MAX_REMOVED_SOURCES;
-        if next.sources.is_empty() && !next.has_expired && is_short {
+        let is_changed = next.has_expired || next.has_changed_marks;
+        if next.sources.is_empty() && !is_changed && is_short {
             return Ok(outcome);
         }
         self.commit(&next, &dirs, now)?;
@@ -305,6 +311,7 @@ impl RunningPass<'_> {
         let mut fold = Fold::default();
         let is_kept = |ended: f64| oldest.is_none_or(|oldest| ended > oldest);
         self.next.has_expired = fold.add_archive(archive, is_kept)? == KeptSections::Some;
+        self.outcome.compaction.damaged += fold.opaque().len() as u64;
         self.next.fold = fold;
         Ok(())
     }
@@ -432,6 +439,22 @@ impl RunningPass<'_> {
             Verdict::Alive => Err(KeptReason::InUse),
             Verdict::Unlocked | Verdict::Unknown => Err(KeptReason::Unknown),
         }
+    }
+
+    /// Decides which removed series the next archive keeps.
+    fn check_burials(&mut self, schedule: &mut BurialSchedule) {
+        let NextArchive { fold, sources, pending, has_changed_marks, .. } = &mut self.next;
+        if fold.marks().next().is_none() {
+            return;
+        }
+        let absorbed: HashSet<&str> = sources.iter().chain(&*pending).map(String::as_str).collect();
+        let check = BurialCheck {
+            dir: self.pass.dir,
+            dirs: self.dirs,
+            prober: self.prober,
+            reader: &mut self.reader,
+        };
+        *has_changed_marks = check.run(schedule, fold, |source| absorbed.contains(source));
     }
 
     fn count(&mut self, reason: KeptReason) {
