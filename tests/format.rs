@@ -484,16 +484,23 @@ fn the_example_of_the_document_is_the_file_that_the_library_writes() {
     let jobs = Counter::builder("jobs_total", "Jobs done.").labels(["queue"]);
     let jobs = jobs.register(&registry).unwrap();
     (0..7).for_each(|_| jobs.with(["a"]).inc());
-    let (mut written, time) = (committed(dir.path(), "counter_"), 0x50..0x58);
     let present = bytes_of_the_document("counter_4711-0000beef.db");
-    written[time.clone()].copy_from_slice(&present[time]);
-    assert_eq!(written, present);
-
-    let key = r#"["jobs", "jobs_total", {"queue": "a"}, "Jobs done."]"#;
-    let value = entry(key, 0, 7.0, 1_790_000_000.5);
-    let removal = entry(key, 255, 0.0, -1_790_000_060.0);
     let removed = bytes_of_the_document("counter_4712-0000beef.db");
-    assert_eq!(removed, series_file(MAGIC, &[value, removal]));
+    // The times of the value and of the removal record.
+    let times = [0x50..0x58, 0xa0..0xa8];
+    let assert_written = |document: &[u8]| {
+        let mut written = committed(dir.path(), "counter_");
+        let len = written.len();
+        for time in times.iter().filter(|time| time.end <= len) {
+            written[time.clone()].copy_from_slice(&document[time.clone()]);
+        }
+        assert_eq!(written, document);
+    };
+    assert_written(&present);
+    jobs.remove(["a"]);
+    assert_written(&removed);
+    let is_removed = |bytes: &[u8]| bytes[times[1].end - 1] & 0x80 != 0;
+    assert!(is_removed(&committed(dir.path(), "counter_")) && is_removed(&removed));
 
     for (name, bytes, exported) in [
         ("counter_4711-0000beef.db", &present, "jobs_total{queue=\"a\"} 7\n"),
@@ -511,6 +518,7 @@ fn the_example_of_the_document_is_the_file_that_the_library_writes() {
 #[test]
 fn a_file_has_the_size_that_the_document_states() {
     const HEADER_LEN: usize = 8;
+    const QUEUES: [&str; 3] = ["a", "b", "c"];
     let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = TestDir::new("size");
     let backend = Backend::directory(dir.path()).unwrap();
@@ -523,7 +531,7 @@ fn a_file_has_the_size_that_the_document_states() {
     let size = Histogram::builder("size", "Help.").buckets([0.5, 10.0]).labels(["queue"]);
     let size = size.register(&registry).unwrap();
     let record = || {
-        for queue in ["a", "b", "c"] {
+        for queue in QUEUES {
             jobs.with([queue]).inc();
             level.with([queue]).inc();
             time.with([queue]).observe(1.0);
@@ -537,21 +545,34 @@ fn a_file_has_the_size_that_the_document_states() {
     let of = |key: &str| key.len().next_multiple_of(8) + 24;
     let counter = of(r#"["jobs", "jobs_total", {"queue": "a"}, "Jobs done."]"#);
     let gauge = of(r#"["level", "level", {"queue": "a"}, "Help."]"#);
-    let summary = of(r#"["time", "time_count", {"queue": "a"}, "Help."]"#)
-        + of(r#"["time", "time_sum", {"queue": "a"}, "Help."]"#);
+    let time_sum = of(r#"["time", "time_sum", {"queue": "a"}, "Help."]"#);
+    let summary = of(r#"["time", "time_count", {"queue": "a"}, "Help."]"#) + time_sum;
     let bounds = ["0.5", "10.0", "+Inf"].map(|bound| {
         of(&format!(r#"["size", "size_bucket", {{"le": "{bound}", "queue": "a"}}, "Help."]"#))
     });
-    let sum = of(r#"["size", "size_sum", {"queue": "a"}, "Help."]"#);
-    let histogram = sum + bounds.iter().sum::<usize>();
-    let (label_sets, threads) = (3, 2);
-    for (prefix, of_label_set) in [
-        ("counter_", threads * counter),
-        ("gauge_sum_", gauge),
-        ("summary_", threads * summary),
-        ("histogram_", threads * histogram),
-    ] {
-        let len = HEADER_LEN + label_sets * of_label_set;
-        assert_eq!(committed(dir.path(), prefix).len(), len, "{prefix}");
+    let size_sum = of(r#"["size", "size_sum", {"queue": "a"}, "Help."]"#);
+    let histogram = size_sum + bounds.iter().sum::<usize>();
+    let threads = 2;
+    let assert_sizes = |of_record: usize| {
+        for (prefix, of_label_set) in [
+            ("counter_", threads * counter + of_record * counter),
+            ("gauge_sum_", gauge),
+            ("summary_", threads * summary + of_record * time_sum),
+            ("histogram_", threads * histogram + of_record * size_sum),
+        ] {
+            let len = HEADER_LEN + QUEUES.len() * of_label_set;
+            assert_eq!(committed(dir.path(), prefix).len(), len, "{prefix}");
+        }
+    };
+    assert_sizes(0);
+    for _ in 0..100 {
+        for queue in QUEUES {
+            jobs.remove([queue]);
+            level.remove([queue]);
+            time.remove([queue]);
+            size.remove([queue]);
+        }
+        record();
     }
+    assert_sizes(1);
 }
