@@ -155,6 +155,9 @@ mod registry;
 mod store;
 #[cfg(test)]
 mod test_dir;
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub mod unstable;
 
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub mod cli;

@@ -7,6 +7,7 @@ mod background;
 mod churn;
 mod command;
 mod compaction;
+mod companions;
 mod corruption;
 mod creation;
 mod demo;

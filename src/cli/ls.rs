@@ -36,15 +36,19 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn type_text(file: &FileInfo) -> Option<&'static str> {
+    if file.is_companion { Some("companion") } else { file.metric_type.map(MetricType::as_str) }
+}
+
 fn row(file: &FileInfo) -> [String; 8] {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let id = if file.metric_type.is_some() {
+    let id = if file.metric_type.is_some() || file.is_companion {
         if file.is_retired { format!("retired/{}", file.id) } else { file.id.clone() }
     } else {
         file.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     };
     [
-        or_dash(file.metric_type.map(MetricType::as_str)),
+        or_dash(type_text(file)),
         or_dash(file.mode.map(GaugeMode::as_str)),
         id,
         file.liveness.to_string(),
@@ -127,7 +131,7 @@ fn json(file: &FileInfo) -> Vec<u8> {
     let mut object = Object::begin();
     object
         .text("path", Some(&file.path.to_string_lossy()))
-        .text("type", file.metric_type.map(MetricType::as_str))
+        .text("type", type_text(file))
         .text("mode", file.mode.map(GaugeMode::as_str))
         .text("id", Some(&file.id))
         .text("state", Some(&file.liveness.to_string()))

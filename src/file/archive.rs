@@ -17,8 +17,9 @@
 //!       -     4  end         "END" and a line feed
 //! ```
 //!
-//! A section is a series file without a header, and is merged like one. A section with another name is of a kind that a later
-//! release has added: readers skip it, and compactors copy it. Integers and floats are little-endian.
+//! A section is a series file without a header, and is merged like one. The section `companion_archive.mpx` is a companion
+//! file without a header; offsets in it count as if it had one. A section with another name is of a kind that a later release
+//! has added: readers skip it, and compactors copy it. Integers and floats are little-endian.
 //! Decoding never panics: any bytes yield an archive or a named error, and memory is bounded by the bytes
 //! that are read.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used))]
@@ -26,8 +27,9 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::companion::layout::CompanionEntries;
 use super::layout::{self, Entries, EntryKind, HEADER_LEN, Header, LayoutError};
-use super::name::FileName;
+use super::name::{CompanionName, FileName};
 
 /// The name of the archive in its directory.
 pub(crate) const ARCHIVE_NAME: &str = "archive.multiprom";
@@ -49,11 +51,13 @@ const PADDING: u8 = b'\n';
 pub(crate) const RETIRED_DIR: &str = "retired";
 
 /// Whether a name may be a source of an archive: the name of a series file in the directory itself or in the
-/// one for retired files.
+/// one for retired files, or that of a companion file.
 pub(crate) fn is_source(name: &str) -> bool {
     let in_retired = name.strip_prefix(RETIRED_DIR).and_then(|rest| rest.strip_prefix('/'));
     let name = in_retired.unwrap_or(name);
-    FileName::parse(name).is_some() && !name.contains(['/', '\0', char::from(PADDING)])
+    let is_file = FileName::parse(name).is_some()
+        || (in_retired.is_none() && CompanionName::of_file(name).is_some());
+    is_file && !name.contains(['/', '\0', char::from(PADDING)])
 }
 
 /// Why an archive cannot be decoded. Offsets count from the start of the file.
@@ -203,7 +207,7 @@ impl<'a> Archive<'a> {
         self.sources.split(char::from(PADDING)).filter(|name| !name.is_empty())
     }
 
-    /// Returns the sections of known kinds.
+    /// Returns the sections with series.
     pub(crate) fn sections(&self) -> Sections<'a> {
         Sections { rest: self.sections, offset: self.sections_offset }
     }
@@ -213,10 +217,29 @@ impl<'a> Archive<'a> {
     pub(crate) fn unknown_sections(&self) -> impl Iterator<Item = UnknownSection<'a>> + use<'a> {
         let mut sections = self.sections();
         std::iter::from_fn(move || sections.next_any()?.ok()).filter_map(|section| match section {
-            AnySection::Series(_) => None,
             AnySection::Unknown(section) => Some(section),
+            AnySection::Series(_) | AnySection::Companion(_) => None,
         })
     }
+
+    /// The bodies of the sections with companion entries, and an error at the first malformed section.
+    pub(crate) fn companions(&self) -> impl Iterator<Item = Result<&'a [u8], ArchiveError>> {
+        let mut sections = self.sections();
+        std::iter::from_fn(move || {
+            loop {
+                match sections.next_any()? {
+                    Ok(AnySection::Series(_) | AnySection::Unknown(_)) => {}
+                    Ok(AnySection::Companion(body)) => return Some(Ok(body)),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
+}
+
+/// Iterates over the entries in the body of a section with companion entries.
+pub(crate) fn companion_entries(body: &[u8]) -> CompanionEntries<'_> {
+    CompanionEntries::new(body, HEADER_LEN)
 }
 
 /// A section of a kind that this release does not know.
@@ -235,6 +258,7 @@ impl UnknownSection<'_> {
 
 enum AnySection<'a> {
     Series(ArchiveSection<'a>),
+    Companion(&'a [u8]),
     Unknown(UnknownSection<'a>),
 }
 
@@ -253,6 +277,9 @@ impl<'a> Sections<'a> {
         let (name, after) = after.split_at_checked(name_len)?;
         let (body, after) = after.split_at_checked(body_len)?;
         let name = str::from_utf8(name).ok()?.trim_end_matches(char::from(PADDING));
+        if CompanionName::parse(name).is_some_and(|name| name.is_section()) {
+            return Some((Ok(AnySection::Companion(body)), after));
+        }
         let Some(name) = FileName::parse(name) else {
             let (bytes, _) = self.rest.split_at_checked(self.rest.len() - after.len())?;
             let section = UnknownSection { bytes, offset: self.offset };
@@ -289,7 +316,7 @@ impl<'a> Iterator for Sections<'a> {
         loop {
             match self.next_any()? {
                 Ok(AnySection::Series(section)) => return Some(Ok(section)),
-                Ok(AnySection::Unknown(_)) => {}
+                Ok(AnySection::Companion(_) | AnySection::Unknown(_)) => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -329,20 +356,38 @@ impl ArchiveBuilder {
         ended: f64,
         entries: impl Iterator<Item = (EntryKind, &'k [u8], f64, f64)>,
     ) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 8]);
-        self.bytes.extend_from_slice(&ended.to_bits().to_le_bytes());
-        let name = name.to_string();
-        let name_len = name.len().next_multiple_of(8);
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.resize(start + SECTION_HEAD_LEN + name_len, PADDING);
-        let body = self.bytes.len();
+        let start = self.begin_section(&name, ended);
         for (kind, key, value, time) in entries {
             layout::encode_entry(&mut self.entry, kind, key, value, time);
             self.bytes.extend_from_slice(&self.entry);
         }
-        let body_len = self.bytes.len() - body;
-        replace(&mut self.bytes, start, &(name_len as u32).to_le_bytes());
+        self.end_section(start);
+    }
+
+    /// Adds the section with companion entries.
+    pub(crate) fn companion_section(&mut self, body: &[u8]) {
+        let start = self.begin_section(&CompanionName::SECTION, 0.0);
+        self.bytes.extend_from_slice(body);
+        self.end_section(start);
+    }
+
+    /// Appends the head of a section and returns its position.
+    fn begin_section(&mut self, name: &dyn fmt::Display, ended: f64) -> usize {
+        let start = self.bytes.len();
+        let name = name.to_string();
+        let name_len = name.len().next_multiple_of(8);
+        self.bytes.extend_from_slice(&(name_len as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&ended.to_bits().to_le_bytes());
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.resize(start + SECTION_HEAD_LEN + name_len, PADDING);
+        start
+    }
+
+    /// Stores the length of the body of the section at `start`.
+    fn end_section(&mut self, start: usize) {
+        let name_len = u32_at(&self.bytes, start).unwrap_or_default();
+        let body_len = self.bytes.len() - (start + SECTION_HEAD_LEN + name_len);
         replace(&mut self.bytes, start + 4, &(body_len as u32).to_le_bytes());
     }
 
@@ -439,9 +484,28 @@ mod tests {
             ("retired/../counter_7.db", false),
             ("retired/retired/counter_7.db", false),
             ("counter_7\n.db", false),
+            ("companion_7-0000000a.mpx", true),
+            ("companion_7-0000000a.mpx_2", true),
+            ("retired/companion_7-0000000a.mpx", false),
+            ("../companion_7-0000000a.mpx", false),
+            ("companion_archive.mpx", false),
         ] {
             assert_eq!(is_source(name), is_one, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_section_with_companion_entries_is_not_among_those_with_series() {
+        let mut builder = ArchiveBuilder::new(3, 1.5, std::iter::empty());
+        builder.companion_section(&[7; 24]);
+        let name = FileName { kind: FileKind::Summary, id: "archive" };
+        builder.section(name, 0.0, std::iter::empty());
+        let bytes = builder.finish();
+        let archive = Archive::decode(&bytes).unwrap();
+        assert_eq!(archive.sections().map(|it| it.unwrap().name).collect::<Vec<_>>(), [name]);
+        assert_eq!(archive.companions().collect::<Vec<_>>(), [Ok(&[7; 24][..])]);
+        let errors = companion_entries(&[7; 24]).filter(Result::is_err).count();
+        assert_eq!(errors, 1);
     }
 
     #[test]

@@ -24,6 +24,12 @@ impl Cell {
         prefetch(self.0);
     }
 
+    /// The word itself, for other orderings than relaxed.
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn word(self) -> &'static AtomicU64 {
+        self.0
+    }
+
     pub(crate) fn bits(self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::forks::NoFork;
 use super::layout::{HEADER_LEN, Header};
-use super::name::FileName;
+use super::name::{CompanionName, FileName};
 use super::sys::{self, Identity};
 use super::write_error::WriteError;
 use super::write_map::WriteMap;
@@ -45,7 +45,10 @@ fn staging_name(name: &str) -> String {
 /// Whether this may be the name of a file that is not complete.
 pub(crate) fn is_staging_name(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new"));
-    name.is_some_and(|name| FileName::parse(name).is_some_and(|name| name.has_unique_form()))
+    name.is_some_and(|name| {
+        FileName::parse(name).is_some_and(|name| name.has_unique_form())
+            || CompanionName::of_file(name).is_some()
+    })
 }
 
 /// A complete file under its name.
@@ -59,17 +62,18 @@ pub(super) struct Created {
 pub(super) fn create(
     dir: &File,
     name: &str,
+    magic: [u8; 4],
     access: FileAccess,
     no_fork: &NoFork,
 ) -> Result<Created, WriteError> {
     if let Some(draft) = Draft::unnamed(dir, access)? {
-        match draft.complete(name, no_fork) {
+        match draft.complete(name, magic, no_fork) {
             // A seccomp filter, AppArmor or SELinux may deny links and allow renames.
             Err(CreateError::Link(_)) => {}
             result => return Ok(result?),
         }
     }
-    Ok(Draft::staged(dir, name, access)?.complete(name, no_fork)?)
+    Ok(Draft::staged(dir, name, access)?.complete(name, magic, no_fork)?)
 }
 
 /// A file that no reader sees yet.
@@ -109,8 +113,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Completes the file and names it. Removes it on failure.
-    fn complete(mut self, name: &str, no_fork: &NoFork) -> Result<Created, CreateError> {
-        let prepared = self.prepare(no_fork).map_err(CreateError::Other);
+    fn complete(
+        mut self,
+        name: &str,
+        magic: [u8; 4],
+        no_fork: &NoFork,
+    ) -> Result<Created, CreateError> {
+        let prepared = self.prepare(magic, no_fork).map_err(CreateError::Other);
         match prepared.and_then(|identity| self.publish(name).map(|()| identity)) {
             Ok(identity) => Ok(Created { file: self.file, identity, map: self.map }),
             Err(error) => {
@@ -121,11 +130,11 @@ impl<'a> Draft<'a> {
     }
 
     /// Reserves, maps and locks the file, and writes its header.
-    fn prepare(&mut self, no_fork: &NoFork) -> Result<Identity, WriteError> {
+    fn prepare(&mut self, magic: [u8; 4], no_fork: &NoFork) -> Result<Identity, WriteError> {
         let file = &self.file;
         sys::reserve(file, 0, INITIAL_CAPACITY).map_err(WriteError::Reserve)?;
         self.map.cover(file, INITIAL_CAPACITY).map_err(WriteError::Map)?;
-        self.map.write(0, &Header::new(HEADER_LEN as u32).encode());
+        self.map.write(0, &Header { used: HEADER_LEN as u32, magic }.encode());
         // OK because without a lock the liveness of the file is unknown, which readers handle.
         let _ = lock::hold_for_life(file);
         if !no_fork.holds() {

@@ -100,6 +100,8 @@ pub(crate) enum LayoutError {
     EntryTruncated { offset: usize },
     /// An own entry does not match its checksum.
     ChecksumMismatch { offset: usize },
+    /// The payload of a companion entry does not have the form of its kind.
+    PayloadInvalid { offset: usize },
 }
 
 impl fmt::Display for LayoutError {
@@ -129,6 +131,9 @@ impl fmt::Display for LayoutError {
             }
             LayoutError::ChecksumMismatch { offset } => {
                 write!(f, "entry at offset {offset} does not match its checksum")
+            }
+            LayoutError::PayloadInvalid { offset } => {
+                write!(f, "payload of the entry at offset {offset} is malformed")
             }
         }
     }
@@ -177,11 +182,16 @@ impl Header {
                 LayoutError::MagicUnknown
             });
         }
-        let used = self.used;
         // The Python client creates its files empty. Files of this crate are created with a header.
-        if used == 0 && self.magic == [0; 4] {
+        if self.used == 0 && self.magic == [0; 4] {
             return Ok(None);
         }
+        self.check_used(len).map(Some)
+    }
+
+    /// Checks `used` in the header of a file of `len` bytes, and returns it.
+    pub(crate) fn check_used(self, len: u64) -> Result<u32, LayoutError> {
+        let used = self.used;
         if u64::from(used) > len {
             return Err(LayoutError::UsedPastEnd { used, len });
         }
@@ -191,7 +201,7 @@ impl Header {
         if u64::from(used) > MAX_FILE_LEN {
             return Err(LayoutError::UsedTooLarge { used });
         }
-        Ok(Some(used))
+        Ok(used)
     }
 }
 

@@ -3,11 +3,16 @@
 //! A series file holds the series of one process and one metric type (of gauges: one mode) as
 //! entries of key and value behind a header. Its writer maps it and stores values in place; readers
 //! use `pread`. [`layout`] has the byte table, [`key`] the text of keys, [`name`] the file names.
+//! A [`companion`] file has what series files cannot hold.
 //! `docs/design.md` has definitions, invariants and the guarantees on each file system.
 
 #[cfg(target_os = "linux")]
+mod append_file;
+#[cfg(target_os = "linux")]
 pub(crate) mod archive;
 mod cell;
+#[cfg(target_os = "linux")]
+pub(crate) mod companion;
 #[cfg(target_os = "linux")]
 mod create;
 #[cfg(target_os = "linux")]

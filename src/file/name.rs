@@ -5,6 +5,9 @@
 //! used again. A user of the Python client may choose an id of that form too, so the form alone does not show who has
 //! written a file. The second file of a kind has `<id>.db_2` in place of the id, and so on: the Python client's collector,
 //! which takes the text after the mode up to the next `_` or the end and removes three bytes, finds the same id.
+//!
+//! The companion file of a writer is `companion_<id>.mpx`, its further ones `companion_<id>.mpx_2` and so on. The Python
+//! client's collector reads only names that end in `.db`.
 
 use std::fmt;
 
@@ -182,6 +185,49 @@ fn is_word(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     !text.is_empty() && text.bytes().all(is_allowed)
 }
+/// The parsed name of a companion file, or of the section of an archive with companion entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CompanionName<'a> {
+    pub(crate) id: &'a str,
+    /// Counts the companions of a writer from 1.
+    index: u32,
+}
+
+impl<'a> CompanionName<'a> {
+    /// The name of the section of an archive.
+    pub(crate) const SECTION: CompanionName<'static> = CompanionName { id: "archive", index: 1 };
+
+    /// Parses a name; `None` if it is not that of a companion.
+    pub(crate) fn parse(name: &'a str) -> Option<CompanionName<'a>> {
+        let (id, index) = name.strip_prefix(COMPANION_PREFIX)?.rsplit_once(COMPANION_SUFFIX)?;
+        let index = match index.strip_prefix('_') {
+            None if index.is_empty() => 1,
+            Some(index) => parse_index(index).filter(|index| *index > 1)?,
+            None => return None,
+        };
+        (!id.is_empty()).then_some(CompanionName { id, index })
+    }
+
+    /// Parses the name of a companion file. Its id is unique, because only this crate writes such files.
+    pub(crate) fn of_file(name: &'a str) -> Option<CompanionName<'a>> {
+        CompanionName::parse(name).filter(|name| split_unique_id(name.id).is_some())
+    }
+
+    /// Whether this is the name of the section of an archive.
+    pub(crate) fn is_section(&self) -> bool {
+        *self == CompanionName::SECTION
+    }
+}
+
+impl fmt::Display for CompanionName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{COMPANION_PREFIX}{}{COMPANION_SUFFIX}", self.id)?;
+        if self.index > 1 { write!(f, "_{}", self.index) } else { Ok(()) }
+    }
+}
+
+const COMPANION_PREFIX: &str = "companion_";
+const COMPANION_SUFFIX: &str = ".mpx";
 
 /// The longest process name that a user may choose, in bytes.
 const MAX_PROCESS_LEN: usize = 64;
@@ -202,11 +248,15 @@ const INDEX_MARK: &str = ".db_";
 
 /// Returns an id without the index of the file.
 fn without_index(id: &str) -> &str {
-    let is_index = |text: &str| text.parse::<u32>().is_ok_and(|index| index.to_string() == text);
     match id.rsplit_once(INDEX_MARK) {
-        Some((id, index)) if is_index(index) => id,
+        Some((id, index)) if parse_index(index).is_some() => id,
         _ => id,
     }
+}
+
+/// Parses the index of a file that is not a writer's first of its kind.
+fn parse_index(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|index: &u32| index.to_string() == text)
 }
 
 /// Splits a unique id into the process and the random digits.
@@ -217,13 +267,20 @@ fn split_unique_id(id: &str) -> Option<(&str, &str)> {
         .then_some((process, suffix))
 }
 
+/// What a file of a writer contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileContent {
+    Series(FileKind),
+    Companion,
+}
+
 /// The id of a writer, `<process>-<8 hex digits>`, which the names of all its files contain.
 #[derive(Clone, Debug)]
 pub(crate) struct WriterId {
     process: String,
     text: String,
     /// How many files of each kind have been named, including files that were lost since: no name is used again.
-    named: Vec<(FileKind, u32)>,
+    named: Vec<(FileContent, u32)>,
 }
 
 impl WriterId {
@@ -232,10 +289,16 @@ impl WriterId {
         WriterId { process: process.to_owned(), text, named: Vec::new() }
     }
 
-    /// Returns the name of the next file of a kind.
-    pub(crate) fn next_name(&self, kind: FileKind) -> String {
+    /// Returns the name of the next file with this content.
+    pub(crate) fn next_name(&self, content: FileContent) -> String {
         let named =
-            self.named.iter().find(|(other, _)| *other == kind).map_or(0, |(_, count)| *count);
+            self.named.iter().find(|(other, _)| *other == content).map_or(0, |(_, count)| *count);
+        let kind = match content {
+            FileContent::Series(kind) => kind,
+            FileContent::Companion => {
+                return CompanionName { id: &self.text, index: named + 1 }.to_string();
+            }
+        };
         let indexed;
         let id = if named == 0 {
             &self.text
@@ -246,11 +309,11 @@ impl WriterId {
         FileName { kind, id }.to_string()
     }
 
-    /// Records that a file has been created under the next name of its kind.
-    pub(crate) fn note_named(&mut self, kind: FileKind) {
-        match self.named.iter_mut().find(|(other, _)| *other == kind) {
+    /// Records that a file with this content has been created under its next name.
+    pub(crate) fn note_named(&mut self, content: FileContent) {
+        match self.named.iter_mut().find(|(other, _)| *other == content) {
             Some((_, count)) => *count += 1,
-            None => self.named.push((kind, 1)),
+            None => self.named.push((content, 1)),
         }
     }
 
@@ -338,17 +401,18 @@ mod tests {
 
     #[test]
     fn the_files_of_a_writer_have_different_names_and_the_same_id() {
-        let kind = FileKind::Gauge(GaugeMode::All);
+        let content = FileContent::Series(FileKind::Gauge(GaugeMode::All));
         let mut id = WriterId::new("web.db-7", 0xbeef);
         let mut names = Vec::new();
         for _ in 0..12 {
-            names.push(id.next_name(kind));
-            id.note_named(kind);
+            names.push(id.next_name(content));
+            id.note_named(content);
         }
         assert_eq!(names[0], "gauge_all_web.db-7-0000beef.db");
         assert_eq!(names[1], "gauge_all_web.db-7-0000beef.db_2.db");
         assert_eq!(names[11], "gauge_all_web.db-7-0000beef.db_12.db");
-        assert_eq!(id.next_name(FileKind::Counter), "counter_web.db-7-0000beef.db");
+        let counter = FileContent::Series(FileKind::Counter);
+        assert_eq!(id.next_name(counter), "counter_web.db-7-0000beef.db");
         for name in &names {
             let back = FileName::parse(name).unwrap();
             let unique = IdKind::Unique;
@@ -367,6 +431,34 @@ mod tests {
             let other = FileName::parse(name).unwrap();
             let parts = (other.writer(IdKind::Unique), other.has_unique_form());
             assert_eq!(parts, (writer, false));
+        }
+    }
+
+    #[test]
+    fn the_companions_of_a_writer_have_names_that_parse_and_are_no_series_files() {
+        let mut id = WriterId::new("web.mpx-7", 0xbeef);
+        for expected in ["companion_web.mpx-7-0000beef.mpx", "companion_web.mpx-7-0000beef.mpx_2"] {
+            let name = id.next_name(FileContent::Companion);
+            assert_eq!(name, expected);
+            let back = CompanionName::of_file(&name).unwrap();
+            assert_eq!((back.id, back.to_string()), (id.as_str(), name.clone()));
+            assert_eq!(FileName::parse(&name), None);
+            id.note_named(FileContent::Companion);
+        }
+        let section = CompanionName::SECTION.to_string();
+        assert!(CompanionName::parse(&section).unwrap().is_section());
+        for other in [
+            "companion_archive.mpx",
+            "companion_7.mpx",
+            "companion_7-0000beef.mpx_1",
+            "companion_7-0000beef.mpx_02",
+            "companion_7-0000beef.mpx_",
+            "companion_7-0000beef.mpx2",
+            "companion_7-0000beef.db",
+            "companion_.mpx",
+            "7-0000beef.mpx",
+        ] {
+            assert_eq!(CompanionName::of_file(other), None, "{other}");
         }
     }
 }

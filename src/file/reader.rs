@@ -151,6 +151,16 @@ impl Reader {
         file: &File,
         stat: Stat,
     ) -> Result<Snapshot<'r>, ReadError> {
+        self.read_committed(file, stat, |header, len| Ok(header.check(len)?.unwrap_or(0)))
+    }
+
+    /// Reads the committed bytes of a file whose header `check` accepts: from the header and the length of the file it returns `used`.
+    pub(super) fn read_committed<'r>(
+        &'r mut self,
+        file: &File,
+        stat: Stat,
+        check: impl FnOnce(Header, u64) -> Result<u32, LayoutError>,
+    ) -> Result<Snapshot<'r>, ReadError> {
         if !stat.is_file() {
             return Err(ReadError::NotRegular);
         }
@@ -167,7 +177,7 @@ impl Reader {
         }
         let [header] = header;
         let header = Header::decode(header);
-        let used = header.check(len).map_err(ReadError::Layout)?.unwrap_or(0);
+        let used = check(header, len).map_err(ReadError::Layout)?;
         // NOTE: each byte has the same offset in its page here and in the file. If the buffer is a few bytes off, the
         // kernel takes 2.7 times as long, as its loads seem to depend on its stores (4K aliasing).
         let words = self.buffer(used as usize / WORD_LEN);
@@ -219,7 +229,7 @@ pub(crate) fn used(header: u64, len: u64) -> Option<(bool, u32)> {
 }
 
 /// Fills `words` from `offset` on, up to the end of the file. Returns the number of bytes read.
-fn read_at(file: &File, words: &mut [u64], offset: u64) -> Result<usize, ReadError> {
+pub(super) fn read_at(file: &File, words: &mut [u64], offset: u64) -> Result<usize, ReadError> {
     let bytes = bytes_of_mut(words);
     let mut got = 0;
     while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {

@@ -52,8 +52,8 @@ impl<M: Metric> MetricBuilder<M> {
         self
     }
 
-    /// Sets the unit, which is appended to the name unless the name ends with it. OpenMetrics shows it; series files do
-    /// not contain it.
+    /// Sets the unit, which is appended to the name unless the name ends with it. OpenMetrics shows it, also for metrics
+    /// that are merged from a directory.
     pub fn unit(mut self, unit: Unit) -> MetricBuilder<M> {
         self.settings.unit = Some(unit);
         self

@@ -385,8 +385,9 @@ impl<M: Typed> Child<M> {
         let mut pairs = Vec::new();
         self.labels.push_pairs(&mut pairs);
         let labels = LabelSet::new(pairs);
-        let Descriptor { name, help, metric_type, mode, .. } = descriptor;
+        let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;
         SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, labels)
+            .with_unit(*unit)
     }
 }
 

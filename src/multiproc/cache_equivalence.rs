@@ -1,7 +1,7 @@
 //! Property test: a collector with a cache exports the same as a new one, after any sequence of events in a directory.
 //! The exposition is valid whatever the directory holds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use super::{CompactFiles, Compactor, MultiProcessCollector, MultiProcessCollectorBuilder};
 use crate::file::SampleCells;
 use crate::file::key;
+use crate::file::layout::EntryKind;
 use crate::file::name::{FileKind, WriterId};
-use crate::file::writer::{FileAccess, Room, SeriesWriter};
+use crate::file::writer::{FileAccess, NewEntry, Room, SeriesWriter};
 use crate::model::{Collector as _, FamilyIndex, FamilyMetadata, FamilySink, GaugeMode, Sample};
 use crate::test_dir::TestDir;
 
@@ -33,6 +34,13 @@ enum Event {
         kind: usize,
         entry: usize,
         value: f64,
+    },
+    /// A worker removes a series, or brings it back.
+    Forget {
+        worker: usize,
+        kind: usize,
+        name: usize,
+        is_removed: bool,
     },
     /// A worker closes its files.
     End {
@@ -90,6 +98,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => (0..WORKERS, kind(), 0usize..8, -4i32..100).prop_map(|(worker, kind, entry, value)| {
             Event::Store { worker, kind, entry, value: f64::from(value) }
         }),
+        3 => (0..WORKERS, kind(), 0usize..12, any::<bool>()).prop_map(
+            |(worker, kind, name, is_removed)| Event::Forget { worker, kind, name, is_removed },
+        ),
         1 => (0..WORKERS).prop_map(|worker| Event::End { worker }),
         3 => (0..DIRS, 0usize..3, kind(), entries())
             .prop_map(|(dir, pid, kind, entries)| Event::Python { dir, pid, kind, entries }),
@@ -138,8 +149,22 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
     text
 }
 
-/// A file of a worker, with the cells of its entries.
-type WorkerFile = (SeriesWriter, Vec<SampleCells>);
+/// The key of the main sample of a series.
+fn main_key_of(kind: FileKind, name: usize) -> Vec<u8> {
+    let key = key_of(kind, name);
+    let decoded = key::decode(&key).unwrap();
+    if kind != FileKind::Histogram {
+        return key;
+    }
+    let (mut main, labels) = (Vec::new(), decoded.labels.iter().filter(|(name, _)| name != "le"));
+    let labels = labels.map(|(name, value)| (&**name, &**value));
+    let help = decoded.help.unwrap_or_default();
+    key::encode(&mut main, &decoded.family, &format!("{}_sum", decoded.family), labels, &help);
+    main
+}
+
+/// A file of a worker, with the cells of its entries, and those of its removal records by series.
+type WorkerFile = (SeriesWriter, Vec<SampleCells>, HashMap<usize, SampleCells>);
 
 struct World {
     dirs: [PathBuf; DIRS],
@@ -179,9 +204,9 @@ impl World {
                     let mut id = WriterId::new(&process.to_string(), self.ids);
                     let writer =
                         SeriesWriter::create(dir, KINDS[*kind], &mut id, FileAccess::Owner);
-                    *slot = Some((writer.unwrap(), Vec::new()));
+                    *slot = Some((writer.unwrap(), Vec::new(), HashMap::new()));
                 }
-                let (writer, cells) = slot.as_mut().unwrap();
+                let (writer, cells, _) = slot.as_mut().unwrap();
                 for (name, value) in entries {
                     let key = key_of(KINDS[*kind], *name);
                     let time = 1.0 + *value;
@@ -189,16 +214,33 @@ impl World {
                 }
             }
             Event::Store { worker, kind, entry, value } => {
-                if let Some((_, cells)) = &self.writers[*worker][*kind]
+                if let Some((_, cells, _)) = &self.writers[*worker][*kind]
                     && let Some(cells) = cells.get(*entry)
                 {
                     cells.time.set(value + 2.0);
                     cells.value.set(*value);
                 }
             }
+            Event::Forget { worker, kind, name, is_removed } => {
+                let state = if *is_removed { -5.0 } else { 5.0 };
+                let Some((writer, cells, records)) = &mut self.writers[*worker][*kind] else {
+                    return;
+                };
+                if KINDS[*kind].mode().is_some() {
+                    cells.get(*name).into_iter().for_each(|cells| cells.time.set(state));
+                    return;
+                }
+                let record = records.entry(*name).or_insert_with(|| {
+                    let key = main_key_of(KINDS[*kind], *name);
+                    let entry =
+                        NewEntry { kind: EntryKind::Removal, key: &key, value: 0.0, time: state };
+                    writer.append_all(&[entry], Room::Ordinary).unwrap()[0]
+                });
+                record.time.set(state);
+            }
             Event::End { worker } => {
                 for slot in &mut self.writers[*worker] {
-                    slot.take().into_iter().for_each(|(writer, _)| writer.close());
+                    slot.take().into_iter().for_each(|(writer, ..)| writer.close());
                 }
             }
             Event::Python { dir, pid, kind, entries } => {
@@ -266,7 +308,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let writers = self.writers.drain(..).flatten().flatten();
-        writers.for_each(|(writer, _)| writer.close());
+        writers.for_each(|(writer, ..)| writer.close());
     }
 }
 

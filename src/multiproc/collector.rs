@@ -14,7 +14,7 @@ use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
 use super::merge::state::{CachedPlans, Merge};
 use super::prober::{OwnerLease, Prober};
-use super::read::context::{DeadGauges, ReadContext, ReadMethod};
+use super::read::context::{DeadGauges, ReadContext, ReadMethod, WriterVerdicts};
 use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
@@ -93,6 +93,7 @@ struct Cache {
     dirs: Vec<CachedDirectory>,
     reader: Reader,
     prober: Prober,
+    verdicts: WriterVerdicts,
 }
 
 /// How often a directory that compactors change is read before compactors are locked out.
@@ -155,6 +156,7 @@ impl MultiProcessCollector {
                 method: self.config.method,
                 dead_gauges,
                 spare_descriptors: self.max_open_files,
+                verdicts: cache.verdicts,
                 writer_verdicts: HashMap::default(),
                 now: Instant::now(),
             };
@@ -184,6 +186,17 @@ impl MultiProcessCollector {
                 named.add(&mut cache.merge, &mut cache.reader, file, dir_index);
             }
             cache.merge.finish_adding();
+            let verdicts = match cache.merge.has_removed_totals() {
+                true => WriterVerdicts::Fresh,
+                false => WriterVerdicts::Recent,
+            };
+            if std::mem::replace(&mut cache.verdicts, verdicts) == WriterVerdicts::Recent
+                && verdicts == WriterVerdicts::Fresh
+            {
+                // The first scrape that sees a removal.
+                cache.merge.restart_scrape();
+                continue;
+            }
             if self.config.method == ReadMethod::Mmap {
                 // The scrapes that follow read few bytes by `pread`.
                 cache.reader.release();

@@ -3,29 +3,34 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::archive_file::ArchiveFile;
-use super::listing::{ListedIn, retired_names, series_names};
+use super::listing::{ListedIn, file_names, retired_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
 use super::skipped::{KeyProblem, SkipCause};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR};
+use crate::file::archive::{Archive, ArchiveError, RETIRED_DIR, companion_entries};
+use crate::file::companion::{payload, reader as companion};
 use crate::file::layout::{Entry, EntryKind, Layout};
-use crate::file::name::{FileName, IdKind, NameError};
+use crate::file::name::{CompanionName, FileName, IdKind, NameError};
 use crate::file::place;
-use crate::file::reader::{self, Reader};
+use crate::file::reader::{self, ReadError, Reader};
+use crate::file::sys;
 use crate::model::{GaugeMode, MetricType};
 
-/// A series file of a multiprocess directory.
+/// A series file or a companion file of a multiprocess directory.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FileInfo {
     /// The path.
     pub path: PathBuf,
-    /// The type of the metrics in the file; `None` if the name is not that of a series file.
+    /// Whether it is a companion file, which has what series files cannot hold, such as units.
+    pub is_companion: bool,
+    /// The type of the metrics in the file; `None` of a companion, or if the name is not that of a series file.
     pub metric_type: Option<MetricType>,
     /// The mode of the gauges in the file.
     pub mode: Option<GaugeMode>,
@@ -63,6 +68,8 @@ pub enum FileLayout {
     L3,
     /// That of this crate.
     Own,
+    /// That of companion files of this crate.
+    Companion,
 }
 
 impl FileLayout {
@@ -77,7 +84,7 @@ impl FileLayout {
         }
     }
 
-    /// `own`, `empty`, or `L0` to `L3`.
+    /// `own`, `companion`, `empty`, or `L0` to `L3`.
     pub const fn as_str(self) -> &'static str {
         match self {
             FileLayout::Empty => "empty",
@@ -86,6 +93,7 @@ impl FileLayout {
             FileLayout::L2 => "L2",
             FileLayout::L3 => "L3",
             FileLayout::Own => "own",
+            FileLayout::Companion => "companion",
         }
     }
 }
@@ -96,7 +104,8 @@ impl fmt::Display for FileLayout {
     }
 }
 
-/// Describes every series file of a multiprocess directory, in the order of names, retired files last.
+/// Describes every series file of a multiprocess directory, in the order of names, then companion files, then retired
+/// files.
 ///
 /// # Errors
 ///
@@ -111,20 +120,21 @@ pub(crate) fn list_files_by(dir: &Path, prober: &mut Prober) -> Result<Vec<FileI
     let failed = |dir: &Path, error| Error::at(ErrorKind::Directory, dir, error);
     let mut reader = Reader::default();
     let mut files = Vec::new();
-    let names = series_names(dir).map_err(|error| failed(dir, error))?;
+    let names = file_names(dir).map_err(|error| failed(dir, error))?;
     prober.enter(dir, &place::open(dir).map_err(|error| failed(dir, error))?);
     let mut list = |dir: &Path, names: &[OsString], listed_in| {
         let paths = names.iter().map(|name| dir.join(name));
         files.extend(paths.filter_map(|it| inspect(it, listed_in, &mut reader, prober)));
     };
-    list(dir, &names, ListedIn::Main);
+    list(dir, &names.series, ListedIn::Main);
+    list(dir, &names.companions, ListedIn::Main);
     let retired = dir.join(RETIRED_DIR);
     let names = retired_names(&retired).map_err(|error| failed(&retired, error))?;
     list(&retired, &names, ListedIn::Retired);
     Ok(files)
 }
 
-/// Describes one series file. Its name determines what it holds.
+/// Describes one series file or companion file. Its name determines what it holds.
 ///
 /// # Errors
 ///
@@ -156,10 +166,13 @@ fn inspect(
 ) -> Option<FileInfo> {
     let name = path.file_name().and_then(OsStr::to_str).map(str::to_owned);
     let parsed = name.as_deref().and_then(FileName::parse);
+    let companion = name.as_deref().and_then(CompanionName::of_file);
+    let writer = parsed.map(|name| name.writer(IdKind::Unique));
     let mut info = FileInfo {
+        is_companion: companion.is_some(),
         metric_type: parsed.map(|name| name.kind.metric_type()),
         mode: parsed.and_then(|name| name.kind.mode()),
-        id: parsed.map_or_else(String::new, |name| name.writer(IdKind::Unique).to_owned()),
+        id: writer.or(companion.map(|name| name.id)).unwrap_or_default().to_owned(),
         is_retired: listed_in == ListedIn::Retired,
         liveness: Liveness::Unknown,
         layout: None,
@@ -178,6 +191,14 @@ fn inspect(
         }
     };
     info.len = file.metadata().map_or(0, |metadata| metadata.len());
+    if companion.is_some() {
+        let result = info.read_companion(&file, reader);
+        info.error = result.err().map(|error| Error::at(ErrorKind::SeriesFile, &info.path, error));
+        let name = name.as_deref().unwrap_or_default();
+        let proof = Proof::of(IdKind::Unique, listed_in);
+        info.liveness = prober.probe(name, &file, proof, Freshness::Recent).liveness();
+        return Some(info);
+    }
     let read = reader.read(&file);
     match read.and_then(|snapshot| Ok((snapshot.used, snapshot.entries()?))) {
         Ok((used, entries)) => {
@@ -209,6 +230,28 @@ fn inspect(
         info.error = Some(Error::at(ErrorKind::SeriesFile, &info.path, error));
     }
     Some(info)
+}
+
+impl FileInfo {
+    /// Counts the entries of a companion and checks their payloads. The first error is returned; only the entries after a
+    /// truncated one or a wrong checksum are not counted.
+    fn read_companion(
+        &mut self,
+        file: &File,
+        reader: &mut Reader,
+    ) -> std::result::Result<(), ReadError> {
+        let stat = sys::stat(file).map_err(ReadError::Read)?;
+        let snapshot = companion::read(reader, file, stat)?;
+        self.used = u64::from(snapshot.used);
+        self.layout = Some(FileLayout::Companion);
+        let mut result = Ok(());
+        for entry in snapshot.entries() {
+            self.entries += usize::from(entry.is_ok());
+            let checked = entry.and_then(|entry| payload::check(&entry, snapshot.body));
+            result = result.and(checked.map_err(ReadError::Layout));
+        }
+        result
+    }
 }
 
 /// The archive of a multiprocess directory.
@@ -249,6 +292,13 @@ impl ArchiveInfo {
             for entry in section.entries {
                 entry.map_err(|error| ArchiveError::EntryMalformed { error })?;
                 self.series += 1;
+            }
+        }
+        for body in archive.companions() {
+            let body = body?;
+            for entry in companion_entries(body) {
+                let checked = entry.and_then(|entry| payload::check(&entry, body));
+                checked.map_err(|error| ArchiveError::EntryMalformed { error })?;
             }
         }
         unknown.map_or(Ok(()), |section| Err(section.error()))

@@ -1,4 +1,4 @@
-//! The names of the series files in a multiprocess directory.
+//! The names of the files of writers in a multiprocess directory.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::unknown_ending;
+use crate::file::name::{CompanionName, unknown_ending};
 use crate::file::sys::{self, Stat};
 
 /// Which directory lists a series file.
@@ -19,25 +19,43 @@ pub(super) enum ListedIn {
     Retired,
 }
 
-/// The sorted names in a directory that end in `.db` and are not hidden, and those that another release of multiprom may
-/// have given to files of an unknown kind: they are reported, and never changed.
-pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
+/// The sorted names of the files in a directory.
+#[derive(Default)]
+pub(super) struct FileNames {
+    /// Those that end in `.db` and are not hidden, and those that another release of multiprom may have given to files of an
+    /// unknown kind: they are reported, and never changed.
+    pub(super) series: Vec<OsString>,
+    /// Those of companion files.
+    pub(super) companions: Vec<OsString>,
+}
+
+/// Lists a directory.
+pub(super) fn file_names(dir: &Path) -> io::Result<FileNames> {
+    let mut names = FileNames::default();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let bytes = name.as_bytes();
         let is_series = bytes.ends_with(b".db") && !bytes.starts_with(b".");
         if is_series || name.to_str().and_then(unknown_ending).is_some() {
-            names.push(name);
+            names.series.push(name);
+        } else if name.to_str().is_some_and(|name| CompanionName::of_file(name).is_some()) {
+            names.companions.push(name);
         }
     }
-    names.sort_unstable();
-    // A name that is removed and created again during the listing may be in it twice.
-    names.dedup();
+    for names in [&mut names.series, &mut names.companions] {
+        names.sort_unstable();
+        // A name that is removed and created again during the listing may be in it twice.
+        names.dedup();
+    }
     Ok(names)
 }
 
-/// The same for the directory of retired files, which may be missing. A symbolic link is not followed.
+/// The sorted names of the series files in a directory.
+pub(super) fn series_names(dir: &Path) -> io::Result<Vec<OsString>> {
+    file_names(dir).map(|names| names.series)
+}
+
+/// The sorted names of the series files in the directory of retired files, which may be missing. A symbolic link is not followed.
 pub(super) fn retired_names(retired: &Path) -> io::Result<Vec<OsString>> {
     match fs::symlink_metadata(retired) {
         Ok(metadata) if metadata.is_dir() => match series_names(retired) {
@@ -61,7 +79,7 @@ pub(super) struct CachedListing {
     /// Whether the time of change was old enough when the directory was listed: file systems keep time in
     /// steps, so a change in the same step leaves it as it is.
     is_settled: bool,
-    names: Vec<OsString>,
+    names: FileNames,
 }
 
 impl CachedListing {
@@ -78,13 +96,13 @@ impl CachedListing {
             }
             _ => {
                 let is_settled = stat.is_settled();
-                let names = series_names(dir)?;
+                let names = file_names(dir)?;
                 Ok(CachedListing { is_unchanged: false, stat, is_settled, names })
             }
         }
     }
 
-    pub(super) fn names(&self) -> &[OsString] {
+    pub(super) fn names(&self) -> &FileNames {
         &self.names
     }
 

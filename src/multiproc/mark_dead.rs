@@ -5,12 +5,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "cli")]
+use super::listing::{FileNames, file_names};
 use super::listing::{ListedIn, retired_names, series_names};
 use super::liveness::{Liveness, Proof};
 use super::prober::{Freshness, Prober};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::archive::RETIRED_DIR;
 use crate::file::lock::{self, LockState, WriteState};
+#[cfg(feature = "cli")]
+use crate::file::name::CompanionName;
 use crate::file::name::{FileName, IdKind};
 use crate::file::place;
 use crate::file::reader;
@@ -65,7 +69,7 @@ fn is_dead(path: &Path, proof: Proof, prober: &mut Prober) -> bool {
     })
 }
 
-/// Whether the writer of every series file of a directory is proven dead.
+/// Whether the writer of every series file and companion of a directory is proven dead.
 #[cfg(feature = "cli")]
 pub(crate) fn has_only_dead_writers(dir: &Path, prober: &mut Prober) -> io::Result<bool> {
     let retired = dir.join(RETIRED_DIR);
@@ -73,13 +77,18 @@ pub(crate) fn has_only_dead_writers(dir: &Path, prober: &mut Prober) -> io::Resu
     let mut are_dead = |dir: &Path, names: &[OsString], listed_in: ListedIn| {
         names.iter().all(|name| {
             let path = dir.join(name);
-            let name = name.to_str().and_then(FileName::parse);
-            let id = name.map_or(IdKind::Chosen, |name| id_kind(&path, name));
+            let name = name.to_str().unwrap_or_default();
+            let id = match FileName::parse(name) {
+                Some(name) => id_kind(&path, name),
+                None if CompanionName::of_file(name).is_some() => IdKind::Unique,
+                None => IdKind::Chosen,
+            };
             is_dead(&path, Proof::of(id, listed_in), prober)
         })
     };
-    let names = series_names(dir)?;
-    Ok(are_dead(dir, &names, ListedIn::Main)
+    let FileNames { series, companions } = file_names(dir)?;
+    Ok(are_dead(dir, &series, ListedIn::Main)
+        && are_dead(dir, &companions, ListedIn::Main)
         && are_dead(&retired, &retired_names(&retired)?, ListedIn::Retired))
 }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::listing::series_names;
 use super::liveness::{Proof, Verdict};
+use crate::file::companion::layout as companion;
 use crate::file::layout::{Header, MAGIC, WORD_LEN};
 use crate::file::lock::{self, LockState, WriteState};
 use crate::file::name::FileName;
@@ -274,7 +275,10 @@ impl Prober {
     /// which takes no lock, may have chosen a name of the same form.
     fn content(&mut self, file: &File) -> Option<u32> {
         let words = self.reader.read_words(file, 0..COMPARED_LEN / WORD_LEN as u32).ok()?;
-        let is_own = words.first().is_some_and(|word| Header::decode(*word).magic == MAGIC);
+        let is_own = words.first().is_some_and(|word| {
+            let magic = Header::decode(*word).magic;
+            magic == MAGIC || magic == companion::MAGIC
+        });
         is_own.then(|| crc32fast::hash(bytes_of(words)))
     }
 

@@ -38,6 +38,8 @@ pub(super) enum SkipCause {
     Entry(LayoutError),
     Key(KeyProblem),
     Archive(ArchiveError),
+    /// Entries of this kind, which a later release has written.
+    UnknownKind(u32),
     /// The archive was replaced during each of many attempts to read it together with the files.
     ArchiveReplaced,
 }
@@ -74,12 +76,15 @@ impl SkipCause {
                 | LayoutError::UsedTooLarge { .. }
                 | LayoutError::VersionUnknown { .. }
                 | LayoutError::MagicUnknown => SkipReason::Header,
-                LayoutError::LayoutUnknown { .. } => SkipReason::Layout,
+                LayoutError::LayoutUnknown { .. } | LayoutError::PayloadInvalid { .. } => {
+                    SkipReason::Layout
+                }
                 LayoutError::ChecksumMismatch { .. } => SkipReason::Checksum,
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
-            SkipCause::Key(KeyProblem::UnknownKind { .. })
+            SkipCause::UnknownKind(_)
+            | SkipCause::Key(KeyProblem::UnknownKind { .. })
             | SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
@@ -95,6 +100,9 @@ impl fmt::Display for SkipCause {
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
             SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),
             SkipCause::Archive(error) => write!(f, "skipped: {error}"),
+            SkipCause::UnknownKind(kind) => {
+                write!(f, "entries of kind {kind} skipped: a later release has written them")
+            }
             SkipCause::ArchiveReplaced => {
                 f.write_str("replaced during each attempt to read it: totals may be wrong")
             }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
+use super::companion::{Companion, CompanionPlace};
 use super::dropped::{self, Fate};
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
@@ -75,6 +76,7 @@ struct Files {
     gauges: FastHashMap<(FileKind, Box<[u8]>), GaugeCells>,
     own: OwnCounters,
     removals: Removals,
+    companion: Companion,
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
@@ -228,6 +230,14 @@ impl DirectoryStore {
         files.open_new(self, kind, &entries)
     }
 
+    /// Writes the unit of a family to the companion file, once in each process. If that fails, it is tried again when
+    /// further series are opened. Called under the lock of the slow path.
+    pub(crate) fn write_unit(&self, family: &str, help: &str, unit: &'static str) {
+        let mut files = self.files();
+        files.companion.add_unit(family, help, unit);
+        files.write_companion(self);
+    }
+
     /// Closes all files of this process. Called under the lock of the slow path.
     pub(crate) fn close(&self) {
         self.closed.fetch_add(1, Ordering::Relaxed);
@@ -237,9 +247,12 @@ impl DirectoryStore {
         for (_, writer) in &mut files.writers {
             writer.end_pause();
         }
+        files.companion.end_pause();
         files.write_waiting(self);
+        files.write_companion(self);
         files.unbind();
         SeriesWriter::close_all(files.writers.drain(..).map(|(_, writer)| writer));
+        std::mem::take(&mut files.companion).close();
         // Gauges start from 0 in new files. The other waiting series can still be written to those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
             files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
@@ -404,6 +417,17 @@ impl Files {
         }
     }
 
+    /// Writes the units that are not in the companion file yet.
+    fn write_companion(&mut self, store: &DirectoryStore) {
+        if self.companion.is_due()
+            && store.check_to_write().is_ok()
+            && let Ok(id) = drawn_id(&mut self.id, store)
+        {
+            let (dir, access) = (&*store.path, store.options.access());
+            self.companion.write(CompanionPlace { dir, access, id });
+        }
+    }
+
     /// See [`DirectoryStore::refresh`].
     fn refresh(&mut self, store: &DirectoryStore) {
         let ignored = dropped::take_ignored_recordings();
@@ -423,6 +447,8 @@ impl Files {
             return;
         }
         self.recreate_if_lost(store, now);
+        self.companion.forget_if_lost(&store.path, now);
+        self.write_companion(store);
         if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }

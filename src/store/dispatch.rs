@@ -96,6 +96,16 @@ impl Store {
         }
     }
 
+    /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
+    /// exported without its unit. Called under the lock of the slow path.
+    pub(crate) fn write_unit(self, family: &str, help: &str, unit: &'static str) {
+        match self {
+            Store::Heap => _ = (family, help, unit),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.write_unit(family, help, unit),
+        }
+    }
+
     /// Registers a series that has cells in this store or is about to get them.
     pub(crate) fn bound(self, series: &'static dyn Rebind) {
         match self {

@@ -5,6 +5,8 @@
 //! distinguishes cells of this process from those of its parent.
 
 #[cfg(target_os = "linux")]
+mod companion;
+#[cfg(target_os = "linux")]
 mod directory;
 mod dispatch;
 mod dropped;

@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::series::Opened;
 use crate::file::key;
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, number};
+use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, Unit, number};
 
 /// Opens the cells of one series.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
@@ -14,6 +14,7 @@ pub struct SeriesOpener<'a> {
     kind: FileKind,
     family: &'a str,
     help: &'a str,
+    unit: Option<Unit>,
     labels: LabelSet,
 }
 
@@ -33,7 +34,12 @@ impl<'a> SeriesOpener<'a> {
             MetricType::Summary => FileKind::Summary,
             _ => FileKind::Gauge(mode.unwrap_or_default()),
         };
-        SeriesOpener { store, kind, family, help, labels }
+        SeriesOpener { store, kind, family, help, unit: None, labels }
+    }
+
+    /// The same for a family with this unit.
+    pub(crate) fn with_unit(self, unit: Option<Unit>) -> SeriesOpener<'a> {
+        SeriesOpener { unit, ..self }
     }
 
     /// See [`Store::generation`].
@@ -72,6 +78,10 @@ impl<'a> SeriesOpener<'a> {
             };
             keys.push(|bytes| key::encode(bytes, self.family, &sample, labels.iter(), self.help));
         }
-        self.store.open(self.kind, &keys, time)
+        let opened = self.store.open(self.kind, &keys, time);
+        if let Some(unit) = self.unit {
+            self.store.write_unit(self.family, self.help, unit.as_str());
+        }
+        opened
     }
 }

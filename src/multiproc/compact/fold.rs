@@ -4,6 +4,7 @@
 //! the series. It gets a *mark*, a removal record in its section, which stays as long as the series is in the archive.
 //! `burial` decides when that ends.
 
+use super::companion_fold::CompanionFold;
 use super::folded_section::{
     CombineRule, FoldError, FoldedSection, MarkState, is_record_of, padded,
 };
@@ -29,8 +30,9 @@ pub(super) struct Fold {
     sections: Vec<FoldedSection>,
     by_name: FastMap<(FileKind, Box<str>), usize>,
     opaque: Vec<OpaqueSection>,
-    /// The bytes of sections with unknown names, which are copied from archive to archive.
+    /// The bytes of sections of unknown kinds, which are copied from archive to archive.
     unknown: Vec<Box<[u8]>>,
+    pub(super) companion: CompanionFold,
 }
 
 /// A section with an entry of an unknown kind. It is copied from archive to archive, without its burial records, which
@@ -74,6 +76,10 @@ impl Fold {
             let _ = self.sections[at].add(section.entries, rule);
         }
         self.unknown.extend(archive.unknown_sections().map(|section| section.bytes.into()));
+        for body in archive.companions() {
+            let added = self.companion.add_section(body?);
+            added.map_err(|error| ArchiveError::EntryMalformed { error })?;
+        }
         Ok(kept)
     }
 
@@ -158,6 +164,9 @@ impl Fold {
             builder.section(name, section.ended, entries);
         }
         self.unknown.iter().for_each(|bytes| builder.copied_section(bytes));
+        if let Some(body) = self.companion.encode() {
+            builder.companion_section(&body);
+        }
         builder.finish()
     }
 }

@@ -9,6 +9,7 @@
 mod burial;
 mod compaction;
 mod compactor;
+mod companion_fold;
 mod fold;
 mod folded_section;
 mod locked_dir;

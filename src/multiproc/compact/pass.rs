@@ -1,6 +1,6 @@
 //! One pass of a compactor over one directory. `docs/design.md` lists the steps.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
@@ -17,8 +17,9 @@ use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::archive::{
     ARCHIVE_NAME, Archive, ArchiveError, MAX_ARCHIVE_LEN, RETIRED_DIR, is_source,
 };
+use crate::file::companion::reader as companion;
 use crate::file::lock::{self, LockState, WriteState};
-use crate::file::name::{FileName, IdKind, WriterId};
+use crate::file::name::{CompanionName, FileName, IdKind, WriterId};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Taken};
 use crate::file::writer::is_staging_name;
@@ -26,7 +27,7 @@ use crate::logging::log_line;
 use crate::model::{GaugeMode, clock};
 use crate::multiproc::archive_file::ArchiveFile;
 use crate::multiproc::dir_lock::CompactorLock;
-use crate::multiproc::listing::{ListedIn, retired_names, retired_source, series_names};
+use crate::multiproc::listing::{ListedIn, file_names, retired_names, retired_source};
 use crate::multiproc::liveness::{Proof, Verdict};
 use crate::multiproc::prober::{Freshness, Prober};
 use crate::multiproc::skipped::SkipCause;
@@ -108,14 +109,17 @@ struct DeadFile {
     file: File,
     /// Relative to the directory.
     source: String,
-    proof: Proof,
 }
 
 /// Why a pass leaves a file as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeptReason {
-    /// Its writer lives, or it has disappeared.
+    /// Its writer lives.
     InUse,
+    /// It has disappeared, or is not a file.
+    Gone,
+    /// It cannot be opened.
+    Forbidden,
     /// The grace period is not over: it was retired recently, or only the lock shows that its writer is dead.
     NotDue,
     /// The liveness of its writer is unknown.
@@ -218,10 +222,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The names of series files, except those that are not UTF-8.
-    fn names(&self, dir: &Path) -> Result<Vec<String>> {
-        let names = series_names(dir).map_err(|error| self.error(dir, error))?;
-        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    /// The names of the files of writers, except those that are not UTF-8.
+    fn names(&self) -> Result<impl Iterator<Item = String> + use<>> {
+        let names = file_names(self.dir).map_err(|error| self.failed(error))?;
+        let names = names.series.into_iter().chain(names.companions);
+        Ok(names.filter_map(|name| name.into_string().ok()))
     }
 
     fn unsupported(&self, error: ArchiveError) -> Error {
@@ -327,49 +332,73 @@ impl RunningPass<'_> {
         Ok(())
     }
 
-    /// Absorbs files of multiprom, and retires those of the Python client.
+    /// Absorbs files of multiprom, those of a writer together, and retires files of the Python client.
     fn absorb_files(&mut self) -> Result<()> {
-        for name in self.pass.names(self.pass.dir)? {
-            let Some(parsed) = FileName::parse(&name) else {
-                continue;
-            };
+        // Sorted by id: so the files of one kind come in the order of their names.
+        let mut writers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.pass.names()? {
             // A pending file was absorbed before. A file that the archive cannot list would be counted twice.
             if self.next.pending.contains(&name) || !is_source(&name) {
                 continue;
             }
-            let id = if parsed.has_unique_form() { IdKind::Unique } else { IdKind::Chosen };
-            if id == IdKind::Chosen && self.pass.files == CompactFiles::Own {
-                continue;
-            }
-            let proof = Proof::of(id, ListedIn::Main);
-            let dead = match self.open_dead(name.clone(), proof) {
-                Ok(dead) => dead,
-                Err(reason) => {
-                    self.count(reason);
-                    continue;
-                }
-            };
-            // A process of the Python client may have chosen a name of this form, and may choose it again.
-            if reader::id_kind(parsed, &dead.file) == IdKind::Unique {
-                self.absorb(&dead, parsed);
+            if let Some(id) = writer_of(&name) {
+                let id = id.to_owned();
+                writers.entry(id).or_default().push(name);
             } else if self.pass.files == CompactFiles::All {
-                self.retire(&name, parsed, &dead.file);
+                match self.open_dead(name, Proof::of(IdKind::Chosen, ListedIn::Main)) {
+                    Ok(dead) => self.retire_dead(&dead),
+                    Err(reason) => self.count(reason),
+                }
             }
+        }
+        for names in writers.into_values() {
+            self.absorb_writer(names);
         }
         Ok(())
     }
 
-    /// Renames a file of a dead Python process to a name that is never reused. Leaves a file that neither client has written.
-    fn retire(&mut self, name: &str, parsed: FileName<'_>, file: &File) {
-        if reader::has_unknown_magic(file) {
+    /// Absorbs the files of a writer: all that can be read, or none if it still holds one of them.
+    fn absorb_writer(&mut self, names: Vec<String>) {
+        let (mut files, mut has_ended) = (Vec::new(), true);
+        for name in names {
+            match self.open_dead(name, Proof::of(IdKind::Unique, ListedIn::Main)) {
+                Ok(dead) if is_own(&dead) => files.push(dead),
+                // A process of the Python client may have chosen a name of this form, and may choose it again.
+                Ok(dead) if self.pass.files == CompactFiles::All => self.retire_dead(&dead),
+                Ok(_) => {}
+                Err(reason) => {
+                    has_ended &= !reason.is_of_living();
+                    self.count(reason);
+                }
+            }
+        }
+        let is_compacted = self.pass.purpose == Purpose::Compact;
+        let holds =
+            || files.iter().all(|it| matches!(lock::hold_to_read(&it.file), Ok(LockState::Free)));
+        if !has_ended {
+            self.outcome.compaction.waiting += files.len() as u64;
+        } else if !is_compacted || holds() {
+            for dead in &files {
+                self.absorb(dead);
+            }
+        }
+    }
+
+    /// Retires the file of a dead Python process. Leaves a file that neither client has written.
+    fn retire_dead(&mut self, dead: &DeadFile) {
+        let Some(parsed) = FileName::parse(&dead.source) else {
+            return;
+        };
+        if reader::has_unknown_magic(&dead.file) {
             self.outcome.compaction.damaged += 1;
-        } else if let Err(error) = self.rename_to_retired(name, parsed) {
+        } else if let Err(error) = self.retire(&dead.source, parsed) {
             self.outcome.compaction.damaged += 1;
             self.outcome.problem.get_or_insert(error);
         }
     }
 
-    fn rename_to_retired(&mut self, name: &str, parsed: FileName<'_>) -> Result<()> {
+    /// Renames a file of a dead Python process to a name that is never reused.
+    fn retire(&mut self, name: &str, parsed: FileName<'_>) -> Result<()> {
         let retired = self.dirs.retired().map_err(|error| self.pass.failed(error))?;
         let random = sys::random_u32().map_err(|error| self.pass.failed(error))?;
         let id = WriterId::new(parsed.id, random);
@@ -396,9 +425,6 @@ impl RunningPass<'_> {
             if self.next.pending.contains(&source) || !is_source(&source) {
                 continue;
             }
-            let Some(parsed) = FileName::parse(name) else {
-                continue;
-            };
             let first = *first_seen.entry(dir.join(name)).or_insert(seen);
             let is_due = seen.duration_since(first) >= GRACE || self.pass.purpose == Purpose::Reset;
             let dead = if is_due {
@@ -407,7 +433,7 @@ impl RunningPass<'_> {
                 Err(KeptReason::NotDue)
             };
             match dead {
-                Ok(dead) => self.absorb(&dead, parsed),
+                Ok(dead) => self.absorb(&dead),
                 // A new process has resumed the file.
                 Err(KeptReason::InUse) => self.count(KeptReason::NotDue),
                 Err(reason) => self.count(reason),
@@ -421,19 +447,19 @@ impl RunningPass<'_> {
         source: String,
         proof: Proof,
     ) -> std::result::Result<DeadFile, KeptReason> {
-        let (dir, name) = self.dirs.resolve(&source).map_err(|_| KeptReason::InUse)?;
+        let (dir, name) = self.dirs.resolve(&source).map_err(|_| KeptReason::Gone)?;
         let file = reader::open_at(dir, name).map_err(|error| match error {
             ReadError::Open(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                KeptReason::Unknown
+                KeptReason::Forbidden
             }
-            _ => KeptReason::InUse,
+            _ => KeptReason::Gone,
         })?;
         match self.prober.probe(name, &file, proof, Freshness::Now) {
-            Verdict::Dead => Ok(DeadFile { file, source, proof }),
+            Verdict::Dead => Ok(DeadFile { file, source }),
             Verdict::Released(since)
                 if since.elapsed() >= GRACE || self.pass.purpose == Purpose::Reset =>
             {
-                Ok(DeadFile { file, source, proof })
+                Ok(DeadFile { file, source })
             }
             Verdict::Released(_) => Err(KeptReason::NotDue),
             Verdict::Alive => Err(KeptReason::InUse),
@@ -460,9 +486,9 @@ impl RunningPass<'_> {
     fn count(&mut self, reason: KeptReason) {
         let compaction = &mut self.outcome.compaction;
         match reason {
-            KeptReason::InUse => {}
+            KeptReason::InUse | KeptReason::Gone => {}
             KeptReason::NotDue => compaction.waiting += 1,
-            KeptReason::Unknown => compaction.unknown += 1,
+            KeptReason::Unknown | KeptReason::Forbidden => compaction.unknown += 1,
         }
     }
 
@@ -471,27 +497,21 @@ impl RunningPass<'_> {
         !mode.is_live() && (mode != GaugeMode::All || self.pass.keep_dead != Some(Duration::ZERO))
     }
 
-    fn absorb(&mut self, dead: &DeadFile, name: FileName<'_>) {
+    fn absorb(&mut self, dead: &DeadFile) {
         if self.pass.purpose == Purpose::Reset {
             return self.next.sources.push(dead.source.clone());
         }
-        if name.kind.mode().is_some_and(|mode| !self.is_kept(mode)) {
+        let name = FileName::parse(dead.source.rsplit('/').next().unwrap_or_default());
+        if name.and_then(|name| name.kind.mode()).is_some_and(|mode| !self.is_kept(mode)) {
             // No reader counts it.
             if self.dirs.remove(&dead.source).is_ok() {
                 self.outcome.compaction.files += 1;
             }
             return;
         }
-        if dead.proof == Proof::LockAndLease
-            && !lock::hold_to_read(&dead.file).is_ok_and(|it| it == LockState::Free)
-        {
-            return;
-        }
-        let is_absorbed = match self.reader.read(&dead.file).and_then(|read| read.entries()) {
-            Ok(entries) => self.next.fold.add_file(name, entries, self.now).is_ok(),
-            // The process ended before its first sample.
-            Err(ReadError::Empty) => true,
-            Err(_) => false,
+        let is_absorbed = match name {
+            Some(name) => self.fold_series(&dead.file, name),
+            None => self.fold_companion(&dead.file),
         };
         lock::release(&dead.file);
         match dead.file.metadata() {
@@ -502,4 +522,43 @@ impl RunningPass<'_> {
             _ => self.outcome.compaction.damaged += 1,
         }
     }
+
+    /// Adds a series file to the next archive. Returns `false` if it cannot be read whole.
+    fn fold_series(&mut self, file: &File, name: FileName<'_>) -> bool {
+        match self.reader.read(file).and_then(|read| read.entries()) {
+            Ok(entries) => self.next.fold.add_file(name, entries, self.now).is_ok(),
+            // The process ended before its first sample.
+            Err(ReadError::Empty) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Adds a companion file to the next archive. Returns `false` if it cannot be read whole, or if a later release has
+    /// written some of its entries.
+    fn fold_companion(&mut self, file: &File) -> bool {
+        let read = sys::stat(file).map_err(ReadError::Read);
+        let read = read.and_then(|stat| companion::read(&mut self.reader, file, stat));
+        read.is_ok_and(|read| self.next.fold.companion.add_file(read.body).is_ok())
+    }
+}
+
+impl KeptReason {
+    /// Whether the writer may still hold the file.
+    fn is_of_living(self) -> bool {
+        matches!(self, KeptReason::InUse | KeptReason::NotDue | KeptReason::Unknown)
+    }
+}
+
+/// The id in the name of a file that this crate may have written.
+fn writer_of(name: &str) -> Option<&str> {
+    match FileName::parse(name) {
+        Some(name) => name.has_unique_form().then(|| name.writer(IdKind::Unique)),
+        None => CompanionName::of_file(name).map(|name| name.id),
+    }
+}
+
+/// Whether this crate has written a file.
+fn is_own(dead: &DeadFile) -> bool {
+    let name = FileName::parse(&dead.source);
+    name.is_none_or(|name| reader::id_kind(name, &dead.file) == IdKind::Unique)
 }

@@ -367,7 +367,7 @@ impl MergedFamily {
 }
 
 impl Group {
-    /// The sum that stands for the series: the total of a counter, the sum of a histogram or summary.
+    /// The sum that stands for a series of totals: the total of a counter, the sum of a histogram or summary.
     pub(super) fn main_sum(&self) -> Option<ValueId> {
         self.value.or(self.sum)
     }

@@ -39,7 +39,8 @@ pub(crate) fn emit(
             &family.name,
             merge.help(*at).unwrap_or(NO_HELP),
             family.metric_type,
-        );
+        )
+        .with_unit(merge.units.of(&family.name));
         out.family(&head);
         let mut emitter = FamilyEmitter {
             merge,
@@ -96,12 +97,13 @@ enum SeriesLabels<'a> {
 impl<'a> FamilyEmitter<'a, '_> {
     /// Writes all series. Groups that added labels make equal are merged into one series.
     fn family(&mut self, family: &'a MergedFamily) {
+        let (merge, metric_type) = (self.merge, self.metric_type);
+        let shown = family.groups().filter(move |group| !merge.is_hidden(group, metric_type));
         if !self.settings.labels.iter().any(|(name, _)| family.has_label(name)) {
-            let shown = family.groups().filter(|group| !self.merge.is_hidden(group));
             return shown.for_each(|group| self.series(&[group]));
         }
         let (mut series, mut by_labels) = (Vec::<Vec<&Group>>::new(), HashMap::new());
-        for group in family.groups().filter(|group| !self.merge.is_hidden(group)) {
+        for group in shown {
             let at = *by_labels.entry(self.pairs(group)).or_insert(series.len());
             match series.get_mut(at) {
                 Some(groups) => groups.push(group),

@@ -18,4 +18,5 @@ mod removal;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;
+pub(crate) mod units;
 mod value_refs;

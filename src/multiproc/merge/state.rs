@@ -6,6 +6,7 @@ use super::gauge::{Contribution, ModeSet};
 use super::plan::{CountEntries, FileCount, PlanCache};
 use super::removal::Removals;
 use super::source::Source;
+use super::units::Units;
 use crate::model::{GaugeMode, MetricType};
 use crate::multiproc::skipped::Skipped;
 
@@ -45,6 +46,7 @@ pub(crate) struct Merge {
     pub(crate) dir: u32,
     /// The files and archive sections with gauges, in the order in which they were added.
     pub(crate) sources: Vec<Source>,
+    pub(crate) units: Units,
     pub(crate) skipped: Skipped,
 }
 
@@ -82,6 +84,7 @@ impl Merge {
         self.removals.restart();
         self.has_removed_gauges = false;
         self.sources.clear();
+        self.units.clear();
         self.skipped = Skipped::default();
     }
 
@@ -100,11 +103,17 @@ impl Merge {
         self.removals.finish(is_recounted, self.sums.len(), count_live);
     }
 
-    /// Whether a series of totals is not exported because it was removed.
+    /// Whether a series is not exported because it was removed. Gauges are never hidden.
     #[inline]
-    pub(crate) fn is_hidden(&self, group: &Group) -> bool {
+    pub(crate) fn is_hidden(&self, group: &Group, metric_type: MetricType) -> bool {
         !self.removals.is_empty()
+            && metric_type != MetricType::Gauge
             && group.main_sum().is_some_and(|series| self.removals.is_hidden(series))
+    }
+
+    /// Whether series of totals are removed.
+    pub(crate) fn has_removed_totals(&self) -> bool {
+        !self.removals.is_empty()
     }
 
     /// Whether series or gauges of this scrape are removed.
@@ -116,7 +125,7 @@ impl Merge {
     pub(super) fn is_shown(&self, group: &Group, metric_type: MetricType) -> bool {
         match metric_type {
             MetricType::Gauge => !self.contributions(group.value).is_empty(),
-            _ => !self.is_hidden(group) && self.sum(group.main_sum()).is_some(),
+            _ => !self.is_hidden(group, metric_type) && self.sum(group.main_sum()).is_some(),
         }
     }
 

@@ -83,7 +83,7 @@ mod tests {
     use crate::multiproc::merge::catalog::ValueId;
     use crate::multiproc::merge::state::{CachedPlans, Merge};
     use crate::multiproc::prober::Prober;
-    use crate::multiproc::read::context::{DeadGauges, ReadMethod};
+    use crate::multiproc::read::context::{DeadGauges, ReadMethod, WriterVerdicts};
     use crate::multiproc::read::locate::locate;
     use crate::test_dir::TestDir;
     use std::collections::HashMap;
@@ -129,6 +129,7 @@ mod tests {
             method: ReadMethod::Mmap,
             dead_gauges: DeadGauges::Skipped,
             spare_descriptors: 0,
+            verdicts: WriterVerdicts::Recent,
             writer_verdicts: HashMap::default(),
             now: Instant::now(),
         };

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::companions::ParsedCompanion;
 use super::stats::ArchiveStats;
-use crate::file::archive::{ARCHIVE_NAME, ArchiveError};
+use crate::file::archive::{ARCHIVE_NAME, ArchiveError, companion_entries};
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
 use crate::file::name::FileName;
 use crate::file::place;
@@ -22,6 +23,7 @@ pub(super) struct CachedArchive {
     file: ArchiveFile,
     sources: HashSet<Box<str>>,
     sections: Vec<CachedSection>,
+    companion: ParsedCompanion,
     stats: Option<ArchiveStats>,
     error: Option<ArchiveError>,
     /// Names the first section of an unknown kind.
@@ -65,7 +67,8 @@ impl CachedArchive {
 
     fn new(file: ArchiveFile) -> CachedArchive {
         let (mut sources, mut sections) = (HashSet::new(), Vec::new());
-        let (mut stats, mut unknown_section) = (None, None);
+        let (mut companion, mut stats) = (ParsedCompanion::default(), None);
+        let mut unknown_section = None;
         let decoded = file.decode().and_then(|archive| {
             sources.extend(archive.sources().map(Box::from));
             for section in archive.sections() {
@@ -75,12 +78,16 @@ impl CachedArchive {
                 sections.push(CachedSection { name, ended, body, plan: None });
             }
             unknown_section = archive.unknown_sections().next().map(|section| section.error());
+            for body in archive.companions() {
+                let added = companion.add(companion_entries(body?));
+                added.map_err(|error| ArchiveError::EntryMalformed { error })?;
+            }
             let (generation, written) = (archive.generation, archive.written);
             stats = Some(ArchiveStats { generation, written, bytes: file.len(), series: 0 });
             Ok(())
         });
         let error = decoded.err();
-        CachedArchive { file, sources, sections, stats, error, unknown_section }
+        CachedArchive { file, sources, sections, companion, stats, error, unknown_section }
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -98,6 +105,7 @@ impl CachedArchive {
         for error in self.error.into_iter().chain(self.unknown_section) {
             merge.skipped.add(path, SkipCause::Archive(error));
         }
+        self.companion.apply(merge, path);
         let mut series = 0;
         for section in &mut self.sections {
             let Some(name) = FileName::parse(&section.name) else {

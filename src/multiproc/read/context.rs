@@ -25,6 +25,16 @@ pub(crate) enum DeadGauges {
     Read,
 }
 
+/// Which verdicts on the writers of totals are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WriterVerdicts {
+    /// Those of the last seconds.
+    #[default]
+    Recent,
+    /// Those of this scrape, because they decide which removed series are hidden.
+    Fresh,
+}
+
 /// What all reads of one scrape share.
 pub(crate) struct ReadContext<'a> {
     pub(crate) merge: &'a mut Merge,
@@ -34,6 +44,7 @@ pub(crate) struct ReadContext<'a> {
     pub(crate) dead_gauges: DeadGauges,
     /// How many more files may stay open after the scrape.
     pub(crate) spare_descriptors: usize,
+    pub(crate) verdicts: WriterVerdicts,
     /// The verdicts of this scrape, by the hash of directory and writer id.
     pub(crate) writer_verdicts: HashMap<u64, Verdict, foldhash::fast::RandomState>,
     pub(crate) now: Instant,

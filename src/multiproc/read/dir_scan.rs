@@ -15,6 +15,7 @@ use super::add_file::add_file;
 use super::cached_archive::CachedArchive;
 use super::cached_file::CachedFile;
 use super::candidate::Candidate;
+use super::companions::{CachedCompanion, add_companions};
 use super::context::ReadContext;
 use super::locate::{Located, locate};
 use super::stats::DirectoryStats;
@@ -23,7 +24,9 @@ use crate::file::name::{FileName, IdKind, NameError};
 use crate::file::place;
 use crate::file::sys::Identity;
 use crate::multiproc::archive_file::ArchiveFile;
-use crate::multiproc::listing::{CachedListing, ListedIn, retired_names, retired_source};
+use crate::multiproc::listing::{
+    CachedListing, FileNames, ListedIn, retired_names, retired_source,
+};
 use crate::multiproc::skipped::SkipCause;
 
 /// Whether a read has seen the directory at one moment.
@@ -40,6 +43,7 @@ pub(crate) struct CachedDirectory {
     listing: Option<CachedListing>,
     files: CachedFiles,
     retired: CachedFiles,
+    companions: Vec<CachedCompanion>,
     archive: Option<CachedArchive>,
 }
 
@@ -80,10 +84,11 @@ pub(crate) fn read_directory(
             None
         }
     };
+    let nothing = FileNames::default();
     let (names, is_listing_unchanged) = cached
         .listing
         .as_ref()
-        .map_or((&[][..], false), |listing| (listing.names(), listing.is_unchanged()));
+        .map_or((&nothing, false), |listing| (listing.names(), listing.is_unchanged()));
     let retired_dir = dir.join(RETIRED_DIR);
     let mut scan = DirScan {
         context,
@@ -93,7 +98,8 @@ pub(crate) fn read_directory(
         seen: Vec::new(),
         has_truncated: false,
     };
-    cached.files = scan.add_files((dir, &handle), names, std::mem::take(&mut cached.files));
+    let files = std::mem::take(&mut cached.files);
+    cached.files = scan.add_files((dir, &handle), &names.series, files);
     cached.retired = match retired_names(&retired_dir) {
         Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut cached.retired)),
         Err(error) => {
@@ -101,6 +107,8 @@ pub(crate) fn read_directory(
             CachedFiles::default()
         }
     };
+    let companions = std::mem::take(&mut cached.companions);
+    cached.companions = scan.add_companions((dir, &handle), &names.companions, companions);
     let has_truncated = scan.has_truncated;
     if let Some(archive) = &mut cached.archive {
         stats.archive = archive.add(context.merge, dir);
@@ -196,6 +204,17 @@ impl<'a> DirScan<'a, '_> {
             next.extend(self.add(&candidate, located));
         }
         next
+    }
+
+    fn add_companions(
+        &mut self,
+        (dir, handle): (&Path, &File),
+        names: &[OsString],
+        cached: Vec<CachedCompanion>,
+    ) -> Vec<CachedCompanion> {
+        let ReadContext { merge, reader, .. } = &mut *self.context;
+        let is_archived = |name: &str| self.archived.is_some_and(|it| it.contains(name));
+        add_companions((merge, reader), (dir, handle), names, is_archived, cached)
     }
 
     fn is_archived(&self, name: &str) -> bool {

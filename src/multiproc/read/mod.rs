@@ -8,6 +8,7 @@ mod add_file;
 mod cached_archive;
 mod cached_file;
 mod candidate;
+mod companions;
 pub(super) mod context;
 pub(super) mod dir_scan;
 mod locate;

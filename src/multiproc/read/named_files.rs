@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::companions;
 use super::parse_file::parse_file;
-use crate::file::name::{FileName, NameError};
+use crate::file::name::{CompanionName, FileName, NameError};
 use crate::file::place;
 use crate::file::reader::{self, Reader};
 use crate::file::sys::Identity;
@@ -44,6 +45,9 @@ impl NamedFiles {
         dir_index: u32,
     ) {
         let file = path.file_name().and_then(|name| name.to_str());
+        if file.is_some_and(|file| CompanionName::of_file(file).is_some()) {
+            return NamedFiles::add_companion(merge, reader, path);
+        }
         let Some((file, name)) = file.and_then(|file| Some((file, FileName::parse(file)?))) else {
             let error = file.map_or(NameError::Foreign, NameError::of);
             return merge.skipped.add(path, SkipCause::Name(error));
@@ -61,6 +65,14 @@ impl NamedFiles {
             Ok(file) => {
                 parse_file(merge, reader, &origin, &file, None);
             }
+            Err(error) => merge.skipped.add(path, SkipCause::Read(error)),
+        }
+    }
+
+    /// Adds a companion, which may be of a directory that is read as a whole: its units are the same.
+    fn add_companion(merge: &mut Merge, reader: &mut Reader, path: &Path) {
+        match reader::open(path) {
+            Ok(file) => _ = companions::add_companion(merge, reader, path, "", &file, None),
             Err(error) => merge.skipped.add(path, SkipCause::Read(error)),
         }
     }

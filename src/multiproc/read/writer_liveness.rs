@@ -1,14 +1,14 @@
 //! Decides at a scrape whether the writer of a file lives.
 //!
-//! The kernel is asked at every scrape if the answer changes an exported gauge. For any other file only
-//! `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
+//! The kernel is asked at every scrape if the answer changes an exported gauge or hides a removed series. For any other file
+//! only `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
 //! file of the same writer in this scrape.
 
 use std::hash::BuildHasher as _;
 use std::time::Instant;
 
 use super::candidate::Candidate;
-use super::context::{DeadGauges, ReadContext};
+use super::context::{DeadGauges, ReadContext, WriterVerdicts};
 use super::locate::Located;
 use crate::file::name::IdKind;
 use crate::file::reader;
@@ -63,7 +63,9 @@ fn reusable(
         return None;
     }
     match &located.cached {
-        Some(cached) if is_recent(cached.probed) => Some((cached.verdict, cached.probed)),
+        Some(cached) if is_recent(cached.probed) && context.verdicts == WriterVerdicts::Recent => {
+            Some((cached.verdict, cached.probed))
+        }
         _ if candidate.listed_in == ListedIn::Main => {
             let verdict = context.writer_verdicts.get(&writer_hash(context, candidate))?;
             Some((*verdict, context.now))

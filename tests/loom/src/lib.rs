@@ -1,7 +1,7 @@
 //! The protocols between threads, run by loom in every execution that the memory model allows.
 //!
-//! `store/owners.rs` and `store/gate.rs` are the files of the library itself, compiled with loom's atomics. Code with
-//! addresses or mapped memory is modelled with indexes instead: the same steps in the same order with the same orderings.
+//! `store/owners.rs`, `store/gate.rs`, and `slot.rs` and `publish.rs` of `file/companion` are the files of the library
+//! itself, compiled with loom's atomics. Code with addresses or mapped memory is modelled with indexes instead: the same steps in the same order with the same orderings.
 //! Each model names the source that it mirrors, and changes together with it.
 //!
 //! A test with `should_panic` runs a protocol with one mistake. It shows that the test of the correct protocol would find
@@ -15,18 +15,24 @@ mod gates;
 mod hand_over;
 mod indexes;
 mod list;
+mod native;
 mod publish;
+mod slots;
 mod without_acquire;
 mod without_release;
 
 #[path = "../../../src/store/gate.rs"]
 mod gate;
+#[path = "../../../src/file/companion/publish.rs"]
+mod native_publish;
 #[path = "../../../src/store/owners.rs"]
 mod owners;
+#[path = "../../../src/file/companion/slot.rs"]
+mod slot;
 
 /// The module that these files import.
 mod sync {
-    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }
 
 /// Runs `check` in all executions.

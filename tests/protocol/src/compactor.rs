@@ -1,9 +1,8 @@
 //! The compactor, which moves the files of ended processes into one archive.
 
 use crate::reader::Phase as Reading;
-use crate::state::{
-    Archive, Broken, Config, Location, Mistake, PID, Process, Set, State, Steps, Total,
-};
+use crate::search::Process;
+use crate::state::{Archive, Broken, Config, Location, Mistake, PID, Set, State, Steps, Total};
 use crate::worker::{Own, Python};
 
 /// The next action of a compactor.

@@ -1,18 +1,7 @@
 //! The protocol without mistakes, in several small directories.
 
-use std::time::Instant;
-
-use crate::search::search;
+use crate::search::holds;
 use crate::state::{BASE, Config};
-
-#[track_caller]
-fn holds(name: &str, config: &Config) {
-    let start = Instant::now();
-    match search(config) {
-        Ok(states) => println!("{name}: {states} states in {:.1?}", start.elapsed()),
-        Err(violation) => panic!("{name}: {:?}\n{}", violation.broken, violation.trace),
-    }
-}
 
 #[test]
 fn own_files_are_counted_once() {

@@ -1,15 +1,12 @@
-//! The protocol with one mistake: the violated property, and the shortest sequence of steps to it.
+//! The protocol with one mistake: a violated property, and the shortest sequence of steps to it.
 
-use crate::search::search;
+use crate::search;
 use crate::state::{BASE, Broken, Config, Mistake};
 
 /// Asserts that `mistake` violates the property `broken`; prints the steps.
 #[track_caller]
 fn breaks(mistake: Mistake, config: &Config, broken: Broken) {
-    let config = Config { mistake: Some(mistake), ..*config };
-    let violation = search(&config).expect_err("the mistake is found");
-    println!("{mistake:?}: {:?} after\n{}", violation.broken, violation.trace);
-    assert_eq!(violation.broken, broken, "{}", violation.trace);
+    search::breaks(mistake, &Config { mistake: Some(mistake), ..*config }, broken);
 }
 
 /// One own file.

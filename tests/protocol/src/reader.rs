@@ -1,8 +1,7 @@
 //! A scrape, which takes no lock until its attempts are used up.
 
-use crate::state::{
-    Broken, Config, Location, Mistake, PID, PID_AGAIN, Process, Set, State, Steps, Total,
-};
+use crate::search::Process;
+use crate::state::{Broken, Config, Location, Mistake, PID, PID_AGAIN, Set, State, Steps, Total};
 
 /// The next action of a reader.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -1,10 +1,9 @@
 //! The state of the directory and of all processes, in few bytes.
 
-use std::fmt;
-
-use crate::compactor::Compactor;
-use crate::reader::Reader;
-use crate::worker::{Own, Python};
+use crate::compactor::{self, Compactor};
+use crate::reader::{self, Reader};
+use crate::search::{Model, Next, Process};
+use crate::worker::{self, Own, Python};
 
 /// Number of files, each of which is an inode. The first ones belong to multiprom's writers, the others to the Python
 /// client.
@@ -53,6 +52,10 @@ impl Set {
     pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 }
 
 impl FromIterator<u8> for Set {
@@ -80,6 +83,22 @@ impl Total {
     pub(crate) fn plus(mut self, other: Self) -> Self {
         (0..MAX_INODES).for_each(|inode| self.add(inode, other.of(inode)));
         self
+    }
+
+    pub(crate) fn subtract(&mut self, inode: u8, count: u16) {
+        assert!(self.of(inode) >= count, "no more than there is");
+        self.0 -= count << (4 * inode);
+    }
+
+    /// The greater number of each inode.
+    pub(crate) fn maximum(self, other: Self) -> Self {
+        let mut maximum = Self::default();
+        (0..MAX_INODES).for_each(|inode| maximum.add(inode, self.of(inode).max(other.of(inode))));
+        maximum
+    }
+
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == 0
     }
 
     pub(crate) fn clear(&mut self, inode: u8) {
@@ -215,70 +234,46 @@ pub(crate) enum Broken {
     NotEmptied,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Process {
-    Own(u8),
-    Python,
-    Compactor(u8),
-    Reader(u8),
-    Other,
-}
+impl Model for Config {
+    type State = State;
+    type Broken = Broken;
 
-/// The description of one step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) process: Process,
-    pub(crate) does: &'static str,
-    pub(crate) name: Option<u8>,
-}
+    fn first(&self) -> State {
+        State { python: Python::None { to_come: self.pythons }, ..State::default() }
+    }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.process {
-            Process::Own(number) => write!(f, "worker {number}")?,
-            Process::Python => write!(f, "Python worker with pid p")?,
-            Process::Compactor(number) => write!(f, "compactor {number}")?,
-            Process::Reader(number) => write!(f, "reader {number}")?,
-            Process::Other => write!(f, "another process")?,
+    fn successors(&self, state: &State, next: &mut Vec<Next<State, Broken>>) {
+        let mut steps = Steps { process: Process::Other, into: next };
+        for number in 0..self.own {
+            worker::own_steps(number, state, self, &mut steps);
         }
-        write!(f, " {}", self.does)?;
-        match self.name {
-            None => Ok(()),
-            Some(PID | PID_AGAIN) => write!(f, " `p`"),
-            Some(inode) => write!(f, " `{inode}`"),
+        worker::python_steps(state, self, &mut steps);
+        for number in 0..self.compactors {
+            compactor::steps(number, state, self, &mut steps);
+        }
+        for number in 0..self.readers {
+            reader::steps(number, state, self, &mut steps);
+        }
+        let verified = state.compactors.iter().any(|compactor| compactor.has_verified());
+        let may_remove = !verified || self.makes(Mistake::LockRemovedAfterVerification);
+        if self.lock_removed && state.lock_file == 0 && may_remove {
+            steps.process = Process::Other;
+            let state = State { lock_file: 1, ..*state };
+            steps.push("replaces the lock file", None, state);
         }
     }
-}
 
-/// A successor of a state.
-#[derive(Debug)]
-pub(crate) struct Next {
-    pub(crate) step: Step,
-    pub(crate) state: State,
-    pub(crate) broken: Option<Broken>,
-}
-
-/// Collects the possible steps of one process in a state.
-pub(crate) struct Steps<'a> {
-    pub(crate) process: Process,
-    pub(crate) into: &'a mut Vec<Next>,
-}
-
-impl Steps<'_> {
-    pub(crate) fn push(&mut self, does: &'static str, name: Option<u8>, state: State) {
-        self.push_checked(does, name, state, None);
-    }
-
-    pub(crate) fn push_checked(
-        &mut self,
-        does: &'static str,
-        name: Option<u8>,
-        state: State,
-        broken: Option<Broken>,
-    ) {
-        self.into.push(Next { step: Step { process: self.process, does, name }, state, broken });
+    fn broken(&self, state: &State) -> Option<(Broken, &'static str)> {
+        let at_end = || {
+            let broken = compactor::broken_at_the_end(state, self)?;
+            Some((broken, "  one more compaction runs\n"))
+        };
+        state.broken(self).map(|broken| (broken, "")).or_else(at_end)
     }
 }
+
+/// The steps of one process in a state of this model.
+pub(crate) type Steps<'a> = crate::search::Steps<'a, State, Broken>;
 
 impl State {
     pub(crate) fn location(&self, inode: u8) -> Location {

@@ -1,6 +1,7 @@
 //! Workers: each increments its file, and can end at any moment.
 
-use crate::state::{Config, Location, Process, State, Steps};
+use crate::search::Process;
+use crate::state::{Config, Location, State, Steps};
 
 /// A writer of multiprom. Its file is created with its name, locked and open, in one step; lock and descriptor are
 /// released together at its end. The field is the number of remaining increments.

@@ -1,0 +1,204 @@
+//! A file that this process appends entries to: its creation, its growth and its end. The content of entries is that of
+//! `writer` for series files, and that of `companion` for companion files.
+//!
+//! A file gets its name only when its space is reserved, it has its header and it is locked (see `create`): no reader
+//! ever sees an empty or unlocked file. Bytes are reserved before they are accessed, so a full disk is an
+//! error here and raises no signal. An entry is first written beyond `used` and then made visible by one store
+//! of `used`; a writer that is killed in between leaves nothing that a reader sees.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use super::create::{self, Created, FileAccess, INITIAL_CAPACITY};
+use super::forks::{ForkWait, NoFork};
+use super::inherited;
+use super::layout::{HEADER_LEN, MAX_FILE_LEN};
+use super::lock;
+use super::name::{FileContent, WriterId};
+use super::place;
+use super::sys::{self, Identity};
+use super::write_error::{Refused, WriteError};
+use super::write_map::WriteMap;
+
+/// The capacity doubles up to this size, and then grows by this many bytes at a time.
+const GROWTH_STEP: u64 = 1024 * 1024;
+/// How often a creation is tried if a name is taken or the process forks.
+const MAX_TRIES: usize = 64;
+/// How often a creation waits for the end of a fork (see `forks` for how long). A fork that itself waits for this
+/// thread never ends.
+const MAX_WAITS: usize = 8;
+
+/// A file of this process.
+pub(crate) struct AppendFile {
+    name: String,
+    file: File,
+    identity: Identity,
+    map: WriteMap,
+    /// Committed bytes, including the header.
+    used: u64,
+    /// Reserved bytes.
+    capacity: u64,
+    /// The last failure to reserve space.
+    refused: Refused,
+}
+
+impl AppendFile {
+    /// Creates the next file with this content for a writer. If the name is taken, `id` becomes a new one.
+    pub(crate) fn create(
+        dir: &Path,
+        content: FileContent,
+        magic: [u8; 4],
+        id: &mut WriterId,
+        access: FileAccess,
+        wait: ForkWait,
+    ) -> Result<AppendFile, WriteError> {
+        let dir = place::open(dir).map_err(WriteError::Directory)?;
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        let mut waits = 0;
+        for _ in 0..MAX_TRIES {
+            let Some(no_fork) = NoFork::begin(wait) else {
+                waits += 1;
+                if waits == MAX_WAITS || wait == ForkWait::None {
+                    return Err(WriteError::Forked);
+                }
+                continue;
+            };
+            let name = id.next_name(content);
+            match AppendFile::create_named(&dir, &name, magic, access, &no_fork) {
+                Err(WriteError::Create(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    last = error;
+                    *id = draw_id(id.process())?;
+                }
+                Err(WriteError::Forked) => {}
+                Ok(file) => {
+                    id.note_named(content);
+                    return Ok(file);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(WriteError::Create(last))
+    }
+
+    fn create_named(
+        dir: &File,
+        name: &str,
+        magic: [u8; 4],
+        access: FileAccess,
+        no_fork: &NoFork,
+    ) -> Result<AppendFile, WriteError> {
+        let Created { file, identity, map } = create::create(dir, name, magic, access, no_fork)?;
+        Ok(AppendFile {
+            name: name.to_owned(),
+            file,
+            identity,
+            map,
+            used: HEADER_LEN as u64,
+            capacity: INITIAL_CAPACITY,
+            refused: Refused::default(),
+        })
+    }
+
+    /// Committed bytes, including the header.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The mapping, in which entries are written beyond `used`.
+    pub(super) fn map(&self) -> &WriteMap {
+        &self.map
+    }
+
+    /// Makes all entries before `end` visible.
+    pub(super) fn publish(&mut self, end: u64) {
+        self.map.publish(end as u32);
+        self.used = end;
+    }
+
+    /// The file, whatever its name is now.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Whether the file is no longer in its directory. Looks it up by name, as the host may have closed the
+    /// descriptor.
+    pub(crate) fn is_removed_from(&self, dir: &Path) -> bool {
+        match place::find(&dir.join(&self.name)) {
+            Ok(found) => found != Some(self.identity),
+            // The file may still exist, and its values would be counted twice.
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the pause after a failure: the next entry tries to reserve space again.
+    pub(crate) fn end_pause(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Called when the file gets no more entries, because its descriptor is lost or it is full.
+    pub(crate) fn retire(&self) {
+        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+            inherited::forget(self.file.as_raw_fd(), self.identity);
+        }
+    }
+
+    /// Closes files: their writer is dead for readers from now on. Cells keep their addresses and values.
+    ///
+    /// Forks wait for the end of this: a child that is forked meanwhile would keep the files open for writing.
+    pub(crate) fn close_all(files: impl IntoIterator<Item = AppendFile>) {
+        // A child of a fork that does not end in time may keep the files open.
+        let _no_fork = NoFork::begin(ForkWait::Long);
+        files.into_iter().for_each(AppendFile::close_one);
+    }
+
+    fn close_one(self) {
+        let AppendFile { file, identity, map, used, .. } = self;
+        // The mapping alone would keep the lock, and the file open for writing.
+        let is_detached = map.detach(used);
+        let fd = file.as_raw_fd();
+        let is_ours = sys::identity(fd) == Some(identity);
+        if is_ours && is_detached {
+            lock::release(&file);
+            drop(file);
+        } else {
+            // Either the number belongs to another file of the host now, or cells still write to this file, which then stays
+            // open and locked.
+            std::mem::forget(file);
+        }
+        if !is_ours || is_detached {
+            inherited::forget(fd, identity);
+        }
+    }
+
+    /// Makes sure that the bytes up to `end` are reserved and mapped.
+    pub(super) fn reserve(&mut self, end: u64) -> Result<(), WriteError> {
+        let mut capacity = self.capacity;
+        while capacity < end {
+            capacity += capacity.min(GROWTH_STEP);
+        }
+        if capacity == self.capacity {
+            return Ok(());
+        }
+        if capacity > MAX_FILE_LEN {
+            return Err(WriteError::FileFull);
+        }
+        if sys::identity(self.file.as_raw_fd()) != Some(self.identity) {
+            return Err(WriteError::DescriptorLost);
+        }
+        self.refused.check()?;
+        sys::reserve(&self.file, self.capacity, capacity)
+            .map_err(WriteError::Reserve)
+            .and_then(|()| self.map.cover(&self.file, capacity).map_err(WriteError::Map))
+            .map_err(|error| self.refused.note(error))?;
+        self.capacity = capacity;
+        Ok(())
+    }
+}
+
+/// Draws a new id for a process.
+pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
+    let random = sys::random_u32().map_err(WriteError::Create)?;
+    Ok(WriterId::new(process, random))
+}

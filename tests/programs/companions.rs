@@ -1,0 +1,109 @@
+//! Writes units, exemplars and native histograms to companion files until it is killed, and counts its operations in a
+//! second file.
+//!
+//! usage: `test-companions DIR TRUTH`. TRUTH is a file of [`WORDS`] words, which `tests/companions.rs` describes. Each is
+//! incremented after an operation: so the content of DIR is never behind, and at most one operation ahead.
+#![expect(unsafe_code, reason = "atomic words in a mapped file")]
+#![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use memmap2::MmapRaw;
+use multiprom::unstable::Companion;
+use multiprom::{Backend, Gauge, GaugeMode, Registry, Unit};
+
+const WORDS: usize = 3;
+const UNITS: usize = 0;
+const EXEMPLARS: usize = 1;
+const OBSERVATIONS: usize = 2;
+
+/// So many families that their companion file grows.
+const FAMILIES: usize = 300;
+const SLOTS: usize = 3;
+const LABELS_LEN: usize = 128;
+const BUCKETS: usize = 16;
+/// After so many observations the resolution of the native histogram is halved, at first and later.
+const HALVING: [u64; 2] = [50, 20_000];
+/// A worker that is not killed exits after this time.
+const LIFE: Duration = Duration::from_secs(60);
+
+struct Truth(MmapRaw);
+
+impl Truth {
+    fn note(&self, at: usize) {
+        assert!(at < WORDS && WORDS * size_of::<u64>() <= self.0.len());
+        // SAFETY: within the mapping, by the assertion above.
+        let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
+        // SAFETY: aligned, as a mapping begins at a page; no other process writes the word while this one lives.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        // ORDERING: after the operation that it counts, and before the next one.
+        word.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn main() -> multiprom::Result<()> {
+    let start = Instant::now();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, truth] = arguments.as_slice() else { panic!("usage: test-companions DIR TRUTH") };
+    let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
+    let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
+    // A thread that panics aborts the process, which the test distinguishes from a kill.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+
+    let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
+    let mut slots = Companion::create(Path::new(dir))?;
+    let slots: Vec<_> =
+        (0..SLOTS).map(|_| slots.exemplar("e", LABELS_LEN)).collect::<Result<_, _>>()?;
+    let is_over = || start.elapsed() > LIFE;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..FAMILIES {
+                let gauge = Gauge::builder(format!("f{number}_bytes"), "x".repeat(100));
+                let gauge = gauge.unit(Unit::Bytes).mode(GaugeMode::Max).register(&registry);
+                gauge.expect("a new family").set(1.0);
+                truth.note(UNITS);
+            }
+        });
+        for first in [0_u32, 1] {
+            let (slots, truth) = (&slots, &truth);
+            scope.spawn(move || {
+                for number in (first..).step_by(2) {
+                    let labels = format!("{number} ").repeat(1 + number as usize % 10);
+                    let value = f64::from(number);
+                    if slots[number as usize % SLOTS].write(value, 2.0 * value, &labels) {
+                        truth.note(EXEMPLARS);
+                    }
+                    if number % 1024 == first && is_over() {
+                        break;
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            let mut companion = Companion::create(Path::new(dir)).expect("a companion");
+            let mut native = companion.native("n", 8, BUCKETS).expect("a native histogram");
+            for number in 1.. {
+                let [first, later] = HALVING;
+                if number % if number < later { first } else { later } == 0 {
+                    let former = native.current();
+                    companion.halve(&mut native).expect("a new record");
+                    assert!(native.current() > former);
+                } else {
+                    native.observe(number as usize % BUCKETS);
+                }
+                truth.note(OBSERVATIONS);
+                if number % 1024 == 0 && is_over() {
+                    break;
+                }
+            }
+        });
+    });
+    Ok(())
+}
