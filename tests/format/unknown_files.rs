@@ -58,6 +58,24 @@ const UNKNOWN: &[Unknown] = &[
         message: "the name is not that of a series file",
     },
     Unknown {
+        name: "counter_1-00000000.mpx",
+        bytes: || with_magic(*b"MPX\x01"),
+        reason: "name",
+        message: "the file ending `mpx` is unknown to this release of multiprom",
+    },
+    Unknown {
+        name: "companion_1-00000000.mpx",
+        bytes: || with_magic(*b"MPX\x02"),
+        reason: "header",
+        message: "format version is 2, this release reads 1",
+    },
+    Unknown {
+        name: "companion_2-00000000.mpx",
+        bytes: || with_magic(*b"XYZ\x01"),
+        reason: "header",
+        message: "bytes 4 to 7 are not a known magic",
+    },
+    Unknown {
         name: "counter_1-00000000.db",
         bytes: || with_magic(*b"MPR\x02"),
         reason: "header",
@@ -191,7 +209,7 @@ fn a_reset_removes_dead_files_of_other_versions_and_leaves_files_of_unknown_kind
     }
     clear_directory(dir.path()).unwrap();
     for file in UNKNOWN {
-        let is_other_version = (file.bytes)()[4..].starts_with(b"MPR\x02");
+        let is_other_version = matches!((file.bytes)()[4..8], [b'M', b'P', _, 2]);
         assert_eq!(dir.path().join(file.name).exists(), !is_other_version, "{}", file.name);
     }
     let outcome = run_in(dir.path(), "dump");
