@@ -13,7 +13,7 @@ use std::time::Duration;
 use multiprom::labels::LabelValue;
 use multiprom::{
     Backend, Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram,
-    Registry, Static, Unit, buckets, default_registry,
+    ProcessCollector, Registry, Static, Unit, buckets, default_registry,
 };
 
 // Statics register themselves at their first use. A bad name or unsorted bounds fail the build.
@@ -115,11 +115,13 @@ fn main() -> multiprom::Result<()> {
     // One page: registries and collectors of the program, and the merged directory if there is one.
     default_registry().register(registry)?;
     default_registry().register(Queue)?;
+    default_registry().register(ProcessCollector::current())?;
     let Exposition { content_type, .. } = multiprom::render(None);
     println!("{content_type}");
     let page = multiprom::render(None).to_string();
-    let mut samples: Vec<&str> =
-        page.lines().filter(|line| !line.starts_with(['#', 'm'])).collect();
+    // The values of `process_...` differ from run to run.
+    let is_shown = |line: &&str| !line.starts_with(['#', 'm']) && !line.starts_with("process_");
+    let mut samples: Vec<&str> = page.lines().filter(is_shown).collect();
     samples.sort_unstable();
     println!("{}", samples.join("\n"));
     drop(busy);

@@ -37,6 +37,7 @@
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
 //! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
 //! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
+//! | [`ProcessCollector`], [`BuildInfo`](collector::BuildInfo), [`PlatformInfo`](collector::PlatformInfo) | metrics of a process, its build and its platform |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
 //! | [`Error`], [`ErrorKind`] | what construction and registration return |
 //!
@@ -120,7 +121,8 @@
 //! The first recording of a series in a thread allocates and takes a lock; later ones do neither. A signal handler
 //! should use handles that its thread has recorded with before, and not call [`Family::with`] with new label values: if
 //! the signal interrupts the allocator, a first recording can hang, as any allocation in a signal handler can. A handler
-//! can also lose one increment of the thread that it interrupts.
+//! can also lose one increment of the thread that it interrupts. A value that is ignored, such as a negative increment, takes
+//! the lock too, and the first one allocates.
 //!
 //! A signal handler, or an allocator that records, may interrupt this crate itself in the same thread. A recording that
 //! needs the lock is then ignored and counted in `multiprom_ignored_recordings_total`, a handle for new label values
@@ -143,6 +145,7 @@ mod fork_safe;
 #[cfg(all(any(feature = "fuzzing", test), target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod info;
 mod logging;
 mod merged;
 pub mod metrics;
@@ -151,6 +154,7 @@ mod model;
 mod multiproc;
 pub mod parse;
 mod prefetch;
+mod process;
 mod registry;
 mod store;
 #[cfg(test)]
@@ -169,6 +173,7 @@ pub mod http;
 /// A program implements [`Collector`] for values that are computed at each scrape, and
 /// [`FamilySink`] for a filter or an output format of its own.
 pub mod collector {
+    pub use crate::info::{BuildInfo, PlatformInfo};
     pub use crate::model::{
         BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
         Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
@@ -176,6 +181,7 @@ pub mod collector {
     };
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
+    pub use crate::process::ProcessCollector;
 }
 
 /// Compaction: merges the files of ended processes of a directory into one archive.
@@ -204,6 +210,7 @@ pub use metrics::{
 pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]
 pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dead};
+pub use process::ProcessCollector;
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
 };

@@ -86,16 +86,17 @@ fn dump_prints_every_format_that_scrapers_know_and_json() {
     };
     assert_eq!(lasting("text"), lasting("text-utf8"));
     let openmetrics = text("openmetrics2");
-    assert!(has_line(&openmetrics, "jobs_total 5.0"), "{openmetrics}");
+    assert!(openmetrics.contains("\njobs_total 5.0 st@"), "{openmetrics}");
     let histogram = openmetrics.lines().find(|line| line.starts_with("job_size_bytes {count:5,"));
-    assert!(histogram.unwrap().ends_with(",+Inf:5]}"), "{openmetrics}");
+    assert!(histogram.unwrap().contains(",+Inf:5]} st@"), "{openmetrics}");
     let json: serde_json::Value = serde_json::from_slice(&dump("json")).unwrap();
     let jobs = json.as_array().unwrap().iter().find(|family| family["name"] == "jobs").unwrap();
     assert_eq!(jobs["type"], "counter");
     let sample = serde_json::json!({"name": "jobs_total", "labels": {}, "value": "5"});
-    assert_eq!(jobs["samples"], serde_json::json!([sample]));
+    assert_eq!(jobs["samples"][0], sample);
+    assert_eq!(jobs["samples"][1]["name"], "jobs_created");
     let messages = text("protobuf-text");
-    let counter = "type: COUNTER\nmetric {\n  counter {\n    value: 5\n  }\n}\n\n";
+    let counter = "type: COUNTER\nmetric {\n  counter {\n    value: 5\n    start_timestamp {\n";
     assert!(
         messages.contains("\nname: \"jobs_total\"\n") && messages.contains(counter),
         "{messages}"

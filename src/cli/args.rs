@@ -91,6 +91,10 @@ pub(super) struct MergeArguments {
     /// compact nothing unless --compact is set
     #[arg(long)]
     pub(super) any_file_system: bool,
+    /// Write the start timestamps of counters, histograms and summaries in the text formats and OpenMetrics 1.0 too, as
+    /// samples _created, each of which Prometheus stores as a series
+    #[arg(long)]
+    pub(super) created: bool,
     /// Name of the label that distinguishes processes in the modes all and liveall
     #[arg(long, value_name = "NAME", default_value = "pid")]
     #[arg(value_parser = parse_label_name)]

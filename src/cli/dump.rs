@@ -9,7 +9,7 @@ use super::merging::{Merging, configure, report_problem};
 use super::output::check_output;
 use super::patterns::UnusedPatternReport;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exposition::Exposition;
+use crate::exposition::{Exposition, Negotiated};
 use crate::multiproc::MultiProcessCollector;
 use crate::registry::Registry;
 
@@ -27,13 +27,12 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
         builder = builder.file(file);
     }
     let registry = Registry::new();
-    let Merging { builder, patterns } = configure(builder, arguments.merge);
+    let Merging { builder, patterns, shows_created } = configure(builder, arguments.merge);
     registry.register(builder.on_problem(report_problem).build()?)?;
     registry.register(UnusedPatternReport(patterns))?;
+    let format = Negotiated::from(arguments.format.format());
+    let format = if shows_created { format.created() } else { format };
     let mut out = io::stdout().lock();
-    check_output(
-        Exposition::write(&registry, arguments.format.format(), &mut out)
-            .and_then(|()| out.flush()),
-    )?;
+    check_output(Exposition::write(&registry, format, &mut out).and_then(|()| out.flush()))?;
     Ok(ExitCode::SUCCESS)
 }

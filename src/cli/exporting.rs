@@ -8,6 +8,7 @@ use super::merging::Merging;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterMetrics};
+use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, ProblemLog};
 use crate::registry::Registry;
 
@@ -17,6 +18,7 @@ pub(super) struct ExportedRegistry {
     registry: Registry,
     /// The metrics of the exporter itself, which are in the registry.
     metrics: ExporterMetrics,
+    shows_created: bool,
 }
 
 impl ExportedRegistry {
@@ -25,7 +27,7 @@ impl ExportedRegistry {
         merging: impl Into<Merging>,
         compactor: Option<&Compactor>,
     ) -> Result<ExportedRegistry> {
-        let Merging { builder, patterns } = merging.into();
+        let Merging { builder, patterns, shows_created } = merging.into();
         // `multiprom_file_errors_total` counts every occurrence.
         let log = Mutex::new(ProblemLog::default());
         let builder = builder.on_problem(move |error| {
@@ -37,19 +39,22 @@ impl ExportedRegistry {
             let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
             registry.register(FilteredCollector { collector, patterns })?;
         }
+        let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
+        let kept = Arc::clone(&patterns);
+        registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics })
+        Ok(ExportedRegistry { registry, metrics, shows_created })
     }
 
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
-        Exporter::builder(self.registry.clone())
+        let builder = Exporter::builder(self.registry.clone())
             .listen(listen.listen.clone())
             .telemetry_path(&listen.telemetry_path)
-            .metrics(&self.metrics)
-            .start()
+            .metrics(&self.metrics);
+        if self.shows_created { builder.created().start() } else { builder.start() }
     }
 }

@@ -13,11 +13,13 @@ use crate::multiproc::MultiProcessCollectorBuilder;
 pub(super) struct Merging {
     pub(super) builder: MultiProcessCollectorBuilder,
     pub(super) patterns: Arc<Patterns>,
+    /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
+    pub(super) shows_created: bool,
 }
 
 impl From<MultiProcessCollectorBuilder> for Merging {
     fn from(builder: MultiProcessCollectorBuilder) -> Merging {
-        Merging { builder, patterns: Arc::default() }
+        Merging { builder, patterns: Arc::default(), shows_created: false }
     }
 }
 
@@ -33,6 +35,7 @@ pub(super) fn configure(
         exclude,
         labels,
         any_file_system,
+        created,
         pid_label,
     } = merge;
     builder = builder.pid_label(pid_label).owner_lease(owner::lease());
@@ -54,7 +57,7 @@ pub(super) fn configure(
         let patterns = Arc::clone(&patterns);
         builder = builder.gauge_mode(move |name| patterns.mode(name));
     }
-    Merging { builder, patterns }
+    Merging { builder, patterns, shows_created: created }
 }
 
 /// Reports each problem each time it occurs.

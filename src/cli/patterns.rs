@@ -144,8 +144,8 @@ fn any(flags: &[Flag], names: &[String]) -> bool {
     matches
 }
 
-/// The names that a pattern may match: that of the family and those of its samples, without `_created`, which
-/// merged families do not have.
+/// The names that a pattern may match: that of the family and those of its samples, without `_created`: a pattern selects
+/// families, and one for all start timestamps would otherwise select all counters.
 fn names(name: &str, metric_type: MetricType) -> Vec<String> {
     let suffixes = metric_type.suffixes().iter().filter(|suffix| **suffix != "_created");
     suffixes.map(|suffix| [name, suffix].concat()).collect()
@@ -202,7 +202,7 @@ mod tests {
             ("size_bucket", ("size", Histogram), true),
             ("size_count", ("size", Summary), true),
             ("size_bucket", ("size", Summary), false),
-            // Merged families do not have this sample.
+            // Patterns do not match this sample.
             (".*_created", ("req", Counter), false),
         ] {
             let only = Patterns::new(patterns(&[pattern]), Vec::new(), Vec::new());

@@ -112,6 +112,10 @@ impl FamilySink for JsonEncoder<'_> {
     }
 
     #[inline]
+    fn wants_created(&self) -> bool {
+        true
+    }
+
     fn sample(&mut self, sample: &Sample<'_>) {
         self.begin_sample(sample.kind.suffix(), sample.labels, sample.kind.own_label());
         self.out.extend_from_slice(b",\"value\":");

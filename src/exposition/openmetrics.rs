@@ -232,6 +232,10 @@ impl FamilySink for OpenMetricsEncoder<'_> {
     }
 
     #[inline]
+    fn wants_created(&self) -> bool {
+        self.shows_created
+    }
+
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping || !self.admit(sample.kind, sample.value) {
             return;

@@ -223,6 +223,10 @@ impl<E: Encoder> FamilySink for Page<'_, E> {
         }
     }
 
+    fn wants_created(&self) -> bool {
+        self.encoder.wants_created()
+    }
+
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(Failure::Collector(error));
     }

@@ -169,6 +169,10 @@ impl FamilySink for ProtobufEncoder<'_> {
     }
 
     #[inline]
+    fn wants_created(&self) -> bool {
+        true
+    }
+
     fn sample(&mut self, sample: &Sample<'_>) {
         let kind = sample.kind;
         if self.is_skipping || !self.metric_type.has(kind) || !self.encode_labels(sample.labels) {

@@ -160,6 +160,10 @@ impl FamilySink for TextEncoder<'_> {
     }
 
     #[inline]
+    fn wants_created(&self) -> bool {
+        self.shows_created
+    }
+
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping {
             return;

@@ -120,6 +120,10 @@ impl FamilySink for NameFilter<'_> {
         }
     }
 
+    fn wants_created(&self) -> bool {
+        self.out.wants_created()
+    }
+
     fn fail(&mut self, error: Error) {
         self.out.fail(error);
     }

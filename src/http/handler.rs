@@ -23,6 +23,8 @@ use crate::model::Gatherer;
 pub(super) struct Handler {
     pub(super) source: Box<dyn Gatherer + Send + Sync>,
     pub(super) telemetry_path: String,
+    /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
+    pub(super) shows_created: bool,
     pub(super) queues: Arc<Queues>,
 }
 
@@ -53,7 +55,10 @@ impl Handler {
         if !is_telemetry {
             return Ok(plain(StatusCode::OK, "healthy\n".into()));
         }
-        let request = ExpositionRequest::new(&request);
+        let mut request = ExpositionRequest::new(&request);
+        if self.shows_created {
+            request.format = request.format.created();
+        }
         let content_type = request.format.content_type();
         let (receiver, start) = Receiver::join(&self.queues, request, Arc::clone(&connection));
         Ok(match self.begin(&receiver, start).await {

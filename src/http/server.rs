@@ -57,6 +57,7 @@ impl Exporter {
             source: Box::new(source),
             listen: ListenAddress::Tcp("127.0.0.1:9464".to_owned()),
             telemetry_path: "/metrics".to_owned(),
+            shows_created: false,
             dropped: Arc::default(),
         }
     }
@@ -103,6 +104,7 @@ pub struct ExporterBuilder {
     source: Box<dyn Gatherer + Send + Sync>,
     listen: ListenAddress,
     telemetry_path: String,
+    shows_created: bool,
     dropped: Arc<Dropped>,
 }
 
@@ -111,6 +113,7 @@ impl fmt::Debug for ExporterBuilder {
         f.debug_struct("ExporterBuilder")
             .field("listen", &self.listen)
             .field("telemetry_path", &self.telemetry_path)
+            .field("shows_created", &self.shows_created)
             .finish_non_exhaustive()
     }
 }
@@ -125,6 +128,13 @@ impl ExporterBuilder {
     /// Sets the path of the exposition; `/metrics` by default.
     pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
         self.telemetry_path = path.into();
+        self
+    }
+
+    /// Adds the start timestamps of counters, histograms and summaries to the text formats and OpenMetrics 1.0, as samples
+    /// `_created`, which Prometheus stores as series. The other formats always have start timestamps.
+    pub fn created(mut self) -> ExporterBuilder {
+        self.shows_created = true;
         self
     }
 
@@ -161,6 +171,7 @@ impl ExporterBuilder {
         let handler = Handler {
             source: self.source,
             telemetry_path: self.telemetry_path,
+            shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
         };
         let connections = Connections::new(Arc::new(handler), self.dropped);

@@ -18,7 +18,8 @@ use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::thread::{self, Token};
 use crate::store::{
-    Cell, Claimed, Opened, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
+    Cell, Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
+    recording_ignored,
 };
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -33,6 +34,9 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 
     /// What distinguishes families of this type: the mode of a gauge, the bounds of a histogram.
     type Options: Copy + Send + Sync + 'static;
+
+    /// What a series keeps besides its cells. A forked child continues with it.
+    type State: Default + Send + Sync + 'static;
 
     /// What a series is stored in, at an address that lives as long as the process.
     type Slots: Send + Sync + 'static;
@@ -97,8 +101,14 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     /// See [`ignored_handle`].
     fn ignored() -> &'static Self;
 
-    /// Emits the samples of one series with the values of this process.
+    /// Emits the samples of one series with the values of this process, without the start timestamp.
     fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
+
+    /// When this process began to record a series, in Unix seconds. A forked child that inherits values inherits the time.
+    fn created(slots: &Self::Slots) -> Option<f64> {
+        let _ = slots;
+        None
+    }
 }
 
 /// A type whose series are split by thread.
@@ -111,6 +121,9 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
 
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
+
+    /// The cell with the time at which the cells were created, in Unix seconds.
+    fn created_cell(cells: &Self::Cells) -> Cell;
 
     /// The exported words, in the order of [`samples`](Self::samples).
     fn words(cells: &Self::Cells) -> impl Iterator<Item = Cell>;
@@ -137,6 +150,7 @@ pub struct Child<M: Typed> {
     labels: KeptLabels,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
+    pub(super) state: M::State,
 }
 
 /// The series that a handle records into.
@@ -281,7 +295,8 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        Child { family, labels, bound: Bound::empty(), removal: RemovalFlags::new() }
+        let (bound, removal) = (Bound::empty(), RemovalFlags::new());
+        Child { family, labels, bound, removal, state: M::State::default() }
     }
 
     /// Prefetches what a scrape reads first.
@@ -297,6 +312,17 @@ impl<M: Typed> Child<M> {
         if let Some(slots) = self.bound.inherited() {
             M::prefetch(slots);
         }
+    }
+
+    /// Counts a value that this type does not record.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ignore(&self, reason: IgnoredValue, value: f64) {
+        let (metric_type, name) = (M::TYPE, self.family.name());
+        let message = format_args!(
+            "{metric_type} `{name}` ignores the value {value}: {reason}; further ones are counted in `multiprom_ignored_values_total`"
+        );
+        self.family.store.count_ignored_value(reason, &message);
     }
 
     pub(super) fn store(&self) -> Store {
@@ -486,67 +512,43 @@ impl<M: SplitTyped> Child<M> {
     }
 }
 
-/// The sum of one value of a series over all threads of this process.
-pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64 {
-    // OK because an empty sum from `Iterator::sum` would be -0.
-    let total = split.iter().map(&value).fold(0.0, |sum, value| sum + value);
-    split.base().map_or(total, |base| total - value(base))
-}
-
-/// Makes the values of a split begin at 0 again.
-pub(super) fn restart<M: SplitTyped>(
-    split: &'static Split<M::Cells>,
-    options: M::Options,
-    lock: &SlowPath,
-) {
-    let mut totals = vec![0.0; M::samples(options).count()];
-    for cells in split.iter() {
-        for (total, word) in totals.iter_mut().zip(M::words(cells)) {
-            *total += word.get();
-        }
-    }
-    let base = split.base().unwrap_or_else(|| {
-        let words: Vec<_> = totals.iter().map(|_| SampleCells::on_heap(0.0)).collect();
-        let base = Box::leak(Box::new(M::cells(options, &words)));
-        split.set_base(base, lock);
-        base
-    });
-    for (word, total) in M::words(base).zip(totals) {
-        word.set(total);
+impl<M: Typed> FamilyCore<M> {
+    fn begin(&self, out: &mut dyn FamilySink) {
+        let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
+        let unit = unit.map_or("", Unit::as_str);
+        out.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, *metric_type) });
     }
 }
 
-/// Implements what all types have in common whose series are split by thread.
-macro_rules! split_storage {
-    () => {
-        fn open(
-            _: &SeriesOpener<'_>,
-            _: Self::Options,
-            former: Option<&'static Self::Slots>,
-        ) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::following(former)))
+impl<M: Typed> Child<M> {
+    /// Emits the family with this series only, with the values of this process.
+    pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
+        if let Some(slots) = self.slots_if_bound() {
+            self.family.begin(out);
+            self.collect(slots, &mut Vec::new(), out);
         }
+    }
 
-        fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::inherit(slots)))
+    /// Emits the samples of this series. `pairs` is only a buffer.
+    fn collect<'a>(
+        &'a self,
+        slots: &M::Slots,
+        pairs: &mut Vec<(&'a str, &'a str)>,
+        out: &mut dyn FamilySink,
+    ) {
+        let labels = self.labels.labels(pairs);
+        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
+        M::collect(slots, self.family.options, &mut give);
+        if out.wants_created()
+            && let Some(seconds) = M::created(slots)
+        {
+            out.sample(&Sample::new(SampleKind::Created, labels, seconds));
         }
-
-        fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {
-            child.export_zeros(lock);
-        }
-
-        fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
-            restart::<Self>(slots, options, lock);
-        }
-    };
+    }
 }
-
-pub(super) use split_storage;
 
 impl<M: Typed> Collector for FamilyCore<M> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
-        let unit = unit.map_or("", Unit::as_str);
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut begun = false;
         for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
@@ -554,15 +556,10 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 continue;
             };
             if !begun {
-                out.family(&FamilyMetadata {
-                    unit,
-                    ..FamilyMetadata::new(name, help, *metric_type)
-                });
+                self.begin(out);
                 begun = true;
             }
-            let labels = child.labels.labels(&mut pairs);
-            let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
-            M::collect(slots, self.options, &mut give);
+            child.collect(slots, &mut pairs, out);
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Counters: totals that only grow.
 
 use std::fmt;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{
-    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
+use super::split::{earliest, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SampleCells, SeriesOpener, Split};
+use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// A total that only increases: a handle of one series, whose copies record into the same series.
 ///
@@ -42,17 +42,150 @@ impl Counter {
         }
     }
 
-    /// Adds `amount`. An amount that is negative or not finite is ignored, because a total never decreases.
+    /// Adds `amount`. An amount that is negative or not finite is ignored, because a total never decreases, and counted in
+    /// `multiprom_ignored_values_total`.
     #[inline]
     pub fn inc_by(&self, amount: f64) {
-        if (0.0..f64::INFINITY).contains(&amount) {
-            self.0.record(amount);
+        if !(0.0..f64::INFINITY).contains(&amount) {
+            return self.ignore(amount);
         }
+        self.0.record(amount);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ignore(self, amount: f64) {
+        let is_negative = amount < 0.0 && amount.is_finite();
+        let reason = if is_negative { IgnoredValue::Negative } else { IgnoredValue::NotFinite };
+        self.0.ignore(reason, amount);
+    }
+
+    /// Mirrors a total that something else counts in this process, such as the statistics of a library: adds what `total` has
+    /// grown since the highest one so far. A total that is lower than that changes nothing, and one that is negative or not
+    /// finite is ignored, as by [`inc_by`](Counter::inc_by).
+    ///
+    /// The growth is per process. A forked child, which has a copy of the total, adds only what the total grows in the child;
+    /// the merged counter is then exact. A total that several processes read from one source would be added up several
+    /// times: mirror it in one of them. A series that was removed and comes back begins at 0, and adds what `total` grows from
+    /// then on.
+    ///
+    /// ```
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static ALLOCATED: Static<Counter> = Counter::declare("pool_allocated_total", "Buffers allocated.");
+    ///
+    /// ALLOCATED.set_at_least(40.0);
+    /// ALLOCATED.set_at_least(42.0);
+    /// ALLOCATED.set_at_least(41.0);
+    /// assert_eq!(ALLOCATED.get(), 42.0);
+    /// ```
+    pub fn set_at_least(&self, total: f64) {
+        if !(0.0..f64::INFINITY).contains(&total) {
+            return self.ignore(total);
+        }
+        let growth = self.0.state.raise_to(total);
+        if growth > 0.0 {
+            self.0.record(growth);
+        }
+    }
+
+    /// Calls `work`, and adds 1 if it returns an error. Returns what `work` returns.
+    ///
+    /// ```
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static ERRORS: Static<Counter> = Counter::declare("parse_errors_total", "Malformed numbers.");
+    ///
+    /// assert_eq!(ERRORS.count_errors(|| "7".parse::<u32>()), Ok(7));
+    /// assert!(ERRORS.count_errors(|| "x".parse::<u32>()).is_err());
+    /// assert_eq!(ERRORS.get(), 1.0);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`.
+    pub fn count_errors<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.count_errors_if(work, |_| true)
+    }
+
+    /// As [`count_errors`](Counter::count_errors), but counts only the errors for which `is_counted` returns `true`.
+    ///
+    /// ```
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static ERRORS: Static<Counter> = Counter::declare("read_errors_total", "Failed reads.");
+    ///
+    /// for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied] {
+    ///     let read = || Err::<(), Error>(kind.into());
+    ///     let _ = ERRORS.count_errors_if(read, |error| error.kind() != ErrorKind::NotFound);
+    /// }
+    /// assert_eq!(ERRORS.get(), 1.0);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`.
+    pub fn count_errors_if<T, E>(
+        &self,
+        work: impl FnOnce() -> Result<T, E>,
+        is_counted: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        let result = work();
+        if result.as_ref().is_err_and(is_counted) {
+            self.inc();
+        }
+        result
+    }
+
+    /// Calls `work`, and adds 1 if it panics. Returns what `work` returns; the panic continues.
+    ///
+    /// ```
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static PANICS: Static<Counter> = Counter::declare("job_panics_total", "Jobs that panicked.");
+    ///
+    /// # std::panic::set_hook(Box::new(|_| {}));
+    /// let job = std::thread::spawn(|| PANICS.count_panics(|| panic!("the job is broken")));
+    /// assert!(job.join().is_err());
+    /// assert_eq!(PANICS.count_panics(|| 7), 7);
+    /// assert_eq!(PANICS.get(), 1.0);
+    /// ```
+    pub fn count_panics<R>(&self, work: impl FnOnce() -> R) -> R {
+        let guard = IncOnDrop(*self);
+        let result = work();
+        mem::forget(guard);
+        result
     }
 
     /// The total of this process: what it has added since its start or since it was forked.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.total.get()))
+    }
+}
+
+/// Adds 1 when it is dropped.
+struct IncOnDrop(Counter);
+
+impl Drop for IncOnDrop {
+    fn drop(&mut self) {
+        self.0.inc();
+    }
+}
+
+/// The highest total that a counter has mirrored, as bits. The growth by several threads at once adds up to that total.
+#[derive(Default)]
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
+pub struct Mirrored(AtomicU64);
+
+impl Mirrored {
+    /// Returns how much `total`, which is 0 or more, is above the highest one so far.
+    fn raise_to(&self, total: f64) -> f64 {
+        // ORDERING: relaxed, as no other memory depends on it. The bits of numbers from 0 are in the order of the numbers.
+        let total = total.abs();
+        let former = f64::from_bits(self.0.fetch_max(total.to_bits(), Ordering::Relaxed));
+        total - former
     }
 }
 
@@ -67,6 +200,8 @@ pub struct CounterCells {
     ones: AtomicU64,
     /// The sum of all other amounts, as bits.
     others: AtomicU64,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl CounterCells {
@@ -102,6 +237,7 @@ impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
     const MAIN_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
+    type State = Mirrored;
     type Slots = Split<CounterCells>;
 
     impl_handle!(Counter);
@@ -129,7 +265,11 @@ impl SplitTyped for Counter {
 
     fn cells((): (), samples: &[SampleCells]) -> CounterCells {
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
-        CounterCells { total: samples[0].value, ones, others }
+        CounterCells { total: samples[0].value, ones, others, created: samples[0].time }
+    }
+
+    fn created_cell(cells: &CounterCells) -> Cell {
+        cells.created
     }
 
     fn words(cells: &CounterCells) -> impl Iterator<Item = Cell> {
@@ -154,9 +294,12 @@ mod tests {
     const LIMIT: u64 = 1 << 53;
 
     fn cells(ones: u64, others: f64) -> CounterCells {
-        let total = SampleCells::on_heap(0.0).value;
-        total.set(ones as f64 + others);
-        CounterCells { total, ones: AtomicU64::new(ones), others: AtomicU64::new(others.to_bits()) }
+        let sample = SampleCells::on_heap(0.0);
+        sample.value.set(ones as f64 + others);
+        let cells = Counter::cells((), &[sample]);
+        cells.ones.store(ones, Ordering::Relaxed);
+        cells.others.store(others.to_bits(), Ordering::Relaxed);
+        cells
     }
 
     #[test]

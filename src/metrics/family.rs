@@ -8,6 +8,7 @@ use super::Metric;
 use super::core::FamilyCore;
 use super::labels::LabelValues;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Collector, FamilySink};
 
 /// A family with `N` labels, which is one if not stated: a handle, whose copies record into the same family.
 ///
@@ -138,6 +139,33 @@ impl<M: Metric, const N: usize> Family<M, N> {
     /// Removes all series of the family from the exposition, each as [`remove`](Family::remove) does.
     pub fn clear(&self) {
         self.0.clear();
+    }
+}
+
+/// Emits the series of the family, with the values of this process.
+///
+/// ```
+/// use multiprom::{Backend, Counter, Registry};
+///
+/// let in_memory = || Registry::builder().backend(Backend::in_memory());
+/// let registry = in_memory().prefix("shop").build()?;
+/// let requests = Counter::builder("requests", "Requests.").labels(["code"]).register(&registry)?;
+/// requests.with(["200"]).inc_by(2.0);
+///
+/// // This family alone, in any format.
+/// let alone = in_memory().build()?;
+/// alone.register(requests)?;
+/// assert_eq!(
+///     alone.render(None).to_string(),
+///     "# HELP shop_requests_total Requests.\n\
+///      ## TYPE shop_requests_total counter\n\
+///      shop_requests_total{code=\"200\"} 2\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+impl<M: Metric, const N: usize> Collector for Family<M, N> {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.0.collect(out);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::Metric;
 use super::core::{ChildRef, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::timer::{Observe, Timer};
+use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
 use crate::store::fork::{self, SlowPath, StaticRef};
@@ -83,6 +84,67 @@ impl Gauge {
         Timer::start(*self)
     }
 
+    /// Calls `work` and sets the value to the seconds that it takes, also if it panics. Returns what `work` returns.
+    ///
+    /// ```
+    /// use multiprom::{Gauge, Static};
+    ///
+    /// static LAST: Static<Gauge> = Gauge::declare("last_run_seconds", "Time of the last run.");
+    ///
+    /// assert_eq!(LAST.time(|| 6 * 7), 42);
+    /// assert!(LAST.get() > 0.0);
+    /// ```
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _timer = self.start_timer();
+        work()
+    }
+
+    /// Wraps a future, and sets the value to the seconds from its first poll until it completes or is dropped.
+    ///
+    /// ```
+    /// use multiprom::{Gauge, Static};
+    ///
+    /// static LAST: Static<Gauge> = Gauge::declare("last_run_seconds", "Time of the last run.");
+    ///
+    /// async fn load() -> u32 {
+    ///     LAST.time_future(async { 42 }).await
+    /// }
+    /// # use std::pin::pin;
+    /// # use std::task::{Context, Poll, Waker};
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert_eq!(pin!(load()).poll(&mut context), Poll::Ready(42));
+    /// # assert!(LAST.get() > 0.0);
+    /// ```
+    pub fn time_future<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let metric = *self;
+        guarded(move || metric.start_timer(), future)
+    }
+
+    /// Wraps a future, which counts as in progress from its first poll until it completes or is dropped: see
+    /// [`track_inprogress`](Gauge::track_inprogress).
+    ///
+    /// ```
+    /// use multiprom::{Gauge, GaugeMode, Static};
+    ///
+    /// static BUSY: Static<Gauge> = Gauge::declare("busy", "Requests in flight.").mode(GaugeMode::LiveSum);
+    ///
+    /// async fn respond() -> f64 {
+    ///     BUSY.track_inprogress_future(async { BUSY.get() }).await
+    /// }
+    /// # use std::pin::pin;
+    /// # use std::task::{Context, Poll, Waker};
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert_eq!(pin!(respond()).poll(&mut context), Poll::Ready(1.0));
+    /// assert_eq!(BUSY.get(), 0.0);
+    /// ```
+    pub fn track_inprogress_future<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        let gauge = *self;
+        guarded(move || gauge.track_inprogress(), future)
+    }
+
     /// Returns the cells that changed; `None` if the recording was ignored.
     #[inline]
     fn record(self, change: Change) -> Option<&'static GaugeCells> {
@@ -130,15 +192,16 @@ impl Gauge {
         Some(cells)
     }
 
-    /// The value of this process; 0 if it has not set one.
+    /// The value of this process; 0 if it has not set one. That is so in the modes `count` and `livecount` too, which export
+    /// a number of processes.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
     }
 }
 
 impl Observe for Gauge {
-    fn observe(&self, value: f64) {
-        self.set(value);
+    fn observe_elapsed(self, elapsed: Duration) {
+        self.set(elapsed.as_secs_f64());
     }
 }
 
@@ -275,6 +338,7 @@ impl Typed for Gauge {
     const MAIN_SAMPLE: SampleKind = SampleKind::Value;
     const HAS_MODE: bool = true;
     type Options = GaugeMode;
+    type State = ();
     type Slots = GaugeCells;
 
     impl_handle!(Gauge);
@@ -321,7 +385,10 @@ impl Typed for Gauge {
         child.bind(lock);
     }
 
-    fn collect(cells: &GaugeCells, _: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
-        sink(SampleKind::Value, cells.sample.value.get());
+    fn collect(cells: &GaugeCells, mode: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
+        let SampleCells { value, time } = cells.sample;
+        let is_set = || time.get() != 0.0;
+        let exported = if mode.is_count() { f64::from(is_set()) } else { value.get() };
+        sink(SampleKind::Value, exported);
     }
 }

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
-use super::core::{
-    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::timer::{Observation, Observe, Timer};
+use super::split::{earliest, restart, split_storage, total};
+use super::timer::{Observation, Observe, Timer, guarded};
 use super::{Metric, buckets};
 use crate::error::Result;
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SampleCells, SeriesOpener, Split};
+use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// Observations, counted in buckets: a handle of one series, whose copies record into the same series.
 ///
@@ -36,13 +36,21 @@ pub struct Histogram(ChildRef<Histogram>);
 impl Histogram {
     /// Counts an observation: a number in the unit of the metric, or a [`Duration`](std::time::Duration) in seconds.
     ///
-    /// NaN is ignored, because it would stay in the sum for ever.
+    /// NaN is ignored, because it would stay in the sum for ever, and counted in `multiprom_ignored_values_total`.
     #[inline]
     pub fn observe(&self, value: impl Observation) {
         let value = value.value();
-        if !value.is_nan() {
+        if value.is_nan() {
+            self.ignore_nan();
+        } else {
             self.0.record(value);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ignore_nan(self) {
+        self.0.ignore(IgnoredValue::Nan, f64::NAN);
     }
 
     /// Starts a timer that observes the elapsed seconds when it stops.
@@ -50,9 +58,70 @@ impl Histogram {
         Timer::start(*self)
     }
 
+    /// Calls `work` and observes the seconds that it takes, also if it panics. Returns what `work` returns.
+    ///
+    /// ```
+    /// use multiprom::{Histogram, Static};
+    ///
+    /// static LOADING: Static<Histogram> = Histogram::declare("loading_seconds", "Time to load.");
+    ///
+    /// assert_eq!(LOADING.time(|| 6 * 7), 42);
+    /// assert_eq!(LOADING.get_count(), 1);
+    /// ```
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _timer = self.start_timer();
+        work()
+    }
+
+    /// Wraps a future, and observes the seconds from its first poll until it completes or is dropped.
+    ///
+    /// ```
+    /// use multiprom::{Histogram, Static};
+    ///
+    /// static LOADING: Static<Histogram> = Histogram::declare("loading_seconds", "Time to load.");
+    ///
+    /// async fn load() -> u32 {
+    ///     LOADING.time_future(async { 42 }).await
+    /// }
+    /// # use std::pin::pin;
+    /// # use std::task::{Context, Poll, Waker};
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert_eq!(pin!(load()).poll(&mut context), Poll::Ready(42));
+    /// # assert_eq!(LOADING.get_count(), 1);
+    /// ```
+    pub fn time_future<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let metric = *self;
+        guarded(move || metric.start_timer(), future)
+    }
+
     /// The number of observations of this process.
     pub fn get_count(&self) -> u64 {
         self.0.slots_if_bound().map_or(0.0, |split| total(split, HistogramCells::count)) as u64
+    }
+
+    /// The buckets of this process: each upper bound, the last of which is `+Inf`, and the number of observations less than or
+    /// equal to it.
+    ///
+    /// ```
+    /// use multiprom::{Histogram, Static};
+    ///
+    /// static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&[1.0, 10.0]);
+    ///
+    /// SIZES.observe(0.5);
+    /// SIZES.observe(7.0);
+    /// SIZES.observe(70.0);
+    /// assert_eq!(SIZES.get_buckets(), [(1.0, 1), (10.0, 2), (f64::INFINITY, 3)]);
+    /// ```
+    pub fn get_buckets(&self) -> Vec<(f64, u64)> {
+        let slots = self.0.slots_if_bound();
+        let mut count = 0.0;
+        let bounds = self.0.family.options().finite().iter().copied().chain([f64::INFINITY]);
+        let cumulative = |(at, bound): (usize, f64)| {
+            let bucket = |cells: &HistogramCells| cells.buckets[at].get();
+            count += slots.map_or(0.0, |split| total(split, bucket));
+            (bound, count as u64)
+        };
+        bounds.enumerate().map(cumulative).collect()
     }
 
     /// The sum of the observations of this process.
@@ -62,8 +131,8 @@ impl Histogram {
 }
 
 impl Observe for Histogram {
-    fn observe(&self, value: f64) {
-        Histogram::observe(self, value);
+    fn observe_elapsed(self, elapsed: Duration) {
+        Histogram::observe(&self, elapsed);
     }
 }
 
@@ -96,6 +165,8 @@ pub struct HistogramCells {
     sum: Cell,
     /// Counts that are not cumulative: one for each bound, then that of `+Inf`.
     buckets: Box<[Cell]>,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl HistogramCells {
@@ -115,6 +186,7 @@ impl Typed for Histogram {
     const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
+    type State = ();
     type Slots = Split<HistogramCells>;
 
     impl_handle!(Histogram);
@@ -161,7 +233,12 @@ impl SplitTyped for Histogram {
 
     fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {
         let buckets = samples[1..].iter().map(|cells| cells.value).collect();
-        HistogramCells { bounds: bounds.finite(), sum: samples[0].value, buckets }
+        let SampleCells { value: sum, time: created } = samples[0];
+        HistogramCells { bounds: bounds.finite(), sum, buckets, created }
+    }
+
+    fn created_cell(cells: &HistogramCells) -> Cell {
+        cells.created
     }
 
     fn words(cells: &HistogramCells) -> impl Iterator<Item = Cell> {

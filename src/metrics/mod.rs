@@ -21,9 +21,12 @@ mod removal_flags;
 mod settings;
 mod shape;
 mod spec;
+mod split;
 mod statics;
 mod summary;
 mod timer;
+
+use crate::model::{Collector, FamilySink};
 
 pub use crate::model::UnknownGaugeMode;
 pub use builder::{FamilyBuilder, MetricBuilder};
@@ -54,3 +57,31 @@ pub use timer::{Observation, Observe, Timer};
 /// assert_eq!(JOBS.with(["a"]).get(), 1.0);
 /// ```
 pub trait Metric: core::Typed {}
+
+/// Emits the series of a handle, with the value of this process, so that it can be rendered alone or registered in a second
+/// registry.
+///
+/// ```
+/// use multiprom::{Backend, Gauge, Registry};
+///
+/// let in_memory = || Registry::builder().backend(Backend::in_memory()).build();
+/// let jobs = Gauge::builder("jobs", "Jobs.").labels(["queue"]).register(&in_memory()?)?;
+/// let mail = jobs.with(["mail"]);
+/// mail.set(3.0);
+/// jobs.with(["print"]).set(4.0);
+///
+/// let alone = in_memory()?;
+/// alone.register(mail)?;
+/// assert_eq!(
+///     alone.render(None).to_string(),
+///     "# HELP jobs Jobs.\n\
+///      ## TYPE jobs gauge\n\
+///      jobs{queue=\"mail\"} 3\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+impl<M: Metric> Collector for M {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.child().collect_alone(out);
+    }
+}

@@ -1,16 +1,16 @@
 //! Summaries: count and sum of observations.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::Metric;
-use super::core::{
-    ChildRef, SplitTyped, Typed, ignored_handle, impl_handle, restart, split_storage, total,
-};
+use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::timer::{Observation, Observe, Timer};
+use super::split::{earliest, restart, split_storage, total};
+use super::timer::{Observation, Observe, Timer, guarded};
 use crate::model::{MetricType, SampleKind};
 use crate::store::fork::{SlowPath, StaticRef};
-use crate::store::{Cell, SampleCells, SeriesOpener, Split};
+use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// The count and the sum of observations: a handle of one series, whose copies record into the same series.
 ///
@@ -28,18 +28,62 @@ pub struct Summary(ChildRef<Summary>);
 impl Summary {
     /// Counts an observation: a number in the unit of the metric, or a [`Duration`](std::time::Duration) in seconds.
     ///
-    /// NaN is ignored, because it would stay in the sum for ever.
+    /// NaN is ignored, because it would stay in the sum for ever, and counted in `multiprom_ignored_values_total`.
     #[inline]
     pub fn observe(&self, value: impl Observation) {
         let value = value.value();
-        if !value.is_nan() {
+        if value.is_nan() {
+            self.ignore_nan();
+        } else {
             self.0.record(value);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ignore_nan(self) {
+        self.0.ignore(IgnoredValue::Nan, f64::NAN);
     }
 
     /// Starts a timer that observes the elapsed seconds when it stops.
     pub fn start_timer(&self) -> Timer<Summary> {
         Timer::start(*self)
+    }
+
+    /// Calls `work` and observes the seconds that it takes, also if it panics. Returns what `work` returns.
+    ///
+    /// ```
+    /// use multiprom::{Summary, Static};
+    ///
+    /// static LOADING: Static<Summary> = Summary::declare("loading_seconds", "Time to load.");
+    ///
+    /// assert_eq!(LOADING.time(|| 6 * 7), 42);
+    /// assert_eq!(LOADING.get_count(), 1);
+    /// ```
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _timer = self.start_timer();
+        work()
+    }
+
+    /// Wraps a future, and observes the seconds from its first poll until it completes or is dropped.
+    ///
+    /// ```
+    /// use multiprom::{Summary, Static};
+    ///
+    /// static LOADING: Static<Summary> = Summary::declare("loading_seconds", "Time to load.");
+    ///
+    /// async fn load() -> u32 {
+    ///     LOADING.time_future(async { 42 }).await
+    /// }
+    /// # use std::pin::pin;
+    /// # use std::task::{Context, Poll, Waker};
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert_eq!(pin!(load()).poll(&mut context), Poll::Ready(42));
+    /// # assert_eq!(LOADING.get_count(), 1);
+    /// ```
+    pub fn time_future<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let metric = *self;
+        guarded(move || metric.start_timer(), future)
     }
 
     /// The number of observations of this process.
@@ -54,8 +98,8 @@ impl Summary {
 }
 
 impl Observe for Summary {
-    fn observe(&self, value: f64) {
-        Summary::observe(self, value);
+    fn observe_elapsed(self, elapsed: Duration) {
+        Summary::observe(&self, elapsed);
     }
 }
 
@@ -72,6 +116,8 @@ impl fmt::Debug for Summary {
 pub struct SummaryCells {
     count: Cell,
     sum: Cell,
+    /// When these cells were created, in Unix seconds.
+    created: Cell,
 }
 
 impl Typed for Summary {
@@ -79,6 +125,7 @@ impl Typed for Summary {
     const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
+    type State = ();
     type Slots = Split<SummaryCells>;
 
     impl_handle!(Summary);
@@ -100,7 +147,11 @@ impl SplitTyped for Summary {
     }
 
     fn cells((): (), samples: &[SampleCells]) -> SummaryCells {
-        SummaryCells { count: samples[0].value, sum: samples[1].value }
+        SummaryCells { count: samples[0].value, sum: samples[1].value, created: samples[0].time }
+    }
+
+    fn created_cell(cells: &SummaryCells) -> Cell {
+        cells.created
     }
 
     fn words(cells: &SummaryCells) -> impl Iterator<Item = Cell> {

@@ -60,7 +60,7 @@ pub trait Collector: Send + Sync {
 /// A destination of metric families: each call of [`family`](FamilySink::family) is followed by calls for the
 /// samples of that family.
 ///
-/// Encoders implement it, and so do filters, which forward all four methods. New methods will have defaults.
+/// Encoders implement it, and so do filters, which forward all five methods. New methods will have defaults.
 /// `dyn FamilySink` has methods that write whole families: [`counter`](trait@FamilySink#method.counter), `gauge`,
 /// `histogram`, `gauge_histogram`, `summary`, `info`, `state_set` and `unknown`.
 ///
@@ -96,6 +96,10 @@ pub trait Collector: Send + Sync {
 ///             let labels: Vec<_> = labels.iter().chain([("zone", "eu")]).collect();
 ///             self.out.native_histogram(Labels::new(&labels), histogram);
 ///         }
+///     }
+///
+///     fn wants_created(&self) -> bool {
+///         self.out.wants_created()
 ///     }
 ///
 ///     fn fail(&mut self, error: Error) {
@@ -141,6 +145,15 @@ pub trait FamilySink {
     /// The default ignores it, as most formats cannot represent native histograms.
     fn native_histogram(&mut self, labels: Labels<'_>, histogram: &NativeHistogram<'_>) {
         let _ = (labels, histogram);
+    }
+
+    /// Whether the sink uses start timestamps: samples of the kind [`Created`](crate::collector::SampleKind::Created).
+    ///
+    /// If not, the collectors of this crate leave them out. The default is `false`, for sinks that take all values of a family
+    /// for measurements; a filter forwards the method. The encoders of the text formats and of OpenMetrics 1.0 return `true` if
+    /// the program has enabled the samples `_created`, all others always.
+    fn wants_created(&self) -> bool {
+        false
     }
 
     /// Reports that a collector cannot export its families, and that the exposition must fail as a whole.

@@ -36,6 +36,10 @@ impl<F: FnMut(&FamilyMetadata<'_>) -> bool> FamilySink for FilteredSink<'_, F> {
         }
     }
 
+    fn wants_created(&self) -> bool {
+        self.out.wants_created()
+    }
+
     fn fail(&mut self, error: Error) {
         self.out.fail(error);
     }

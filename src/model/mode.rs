@@ -7,7 +7,8 @@ use crate::error::{Error, ErrorKind};
 
 /// How the values of a gauge from several processes are merged.
 ///
-/// The names and rules are those of the Python client's `multiprocess_mode`, extended by `avg` and `liveavg`.
+/// The names and rules are those of the Python client's `multiprocess_mode`, extended by `avg`, `liveavg`,
+/// `count` and `livecount`.
 /// The `Live` modes omit processes that have ended, which the collector detects without a hook; a process whose
 /// state cannot be determined counts as live. The other modes also merge the last values of processes that have
 /// ended.
@@ -40,6 +41,10 @@ pub enum GaugeMode {
     Avg,
     /// The mean over the live processes that have set the gauge.
     LiveAvg,
+    /// The number of processes that have set the gauge, whatever the value.
+    Count,
+    /// The number of live processes that have set the gauge, whatever the value.
+    LiveCount,
 }
 
 impl GaugeMode {
@@ -57,6 +62,8 @@ impl GaugeMode {
         GaugeMode::LiveMostRecent,
         GaugeMode::Avg,
         GaugeMode::LiveAvg,
+        GaugeMode::Count,
+        GaugeMode::LiveCount,
     ];
 
     /// The name of the mode in file names and in the Python client: `livesum`, `mostrecent`, ...
@@ -74,6 +81,8 @@ impl GaugeMode {
             GaugeMode::LiveMostRecent => "livemostrecent",
             GaugeMode::Avg => "avg",
             GaugeMode::LiveAvg => "liveavg",
+            GaugeMode::Count => "count",
+            GaugeMode::LiveCount => "livecount",
         }
     }
 
@@ -87,12 +96,18 @@ impl GaugeMode {
                 | GaugeMode::LiveSum
                 | GaugeMode::LiveMostRecent
                 | GaugeMode::LiveAvg
+                | GaugeMode::LiveCount
         )
     }
 
     /// Whether each process has its own series, with the label `pid`.
     pub const fn is_per_process(self) -> bool {
         matches!(self, GaugeMode::All | GaugeMode::LiveAll)
+    }
+
+    /// Whether the processes that have set the gauge are counted.
+    pub const fn is_count(self) -> bool {
+        matches!(self, GaugeMode::Count | GaugeMode::LiveCount)
     }
 
     /// Whether the most recently set value is kept.

@@ -102,6 +102,12 @@ pub(crate) static IGNORED_RECORDINGS: OwnMetric = counter(
     "multiprom_ignored_recordings_total",
     "Recordings that interrupted multiprom in the same thread and were ignored.",
 );
+/// The values are those of `IgnoredValue`.
+pub(crate) static IGNORED_VALUES: OwnMetric = counter(
+    "multiprom_ignored_values_total",
+    "Values that were not recorded: increments that are negative or not finite, observations of NaN.",
+)
+.by("reason", &["negative", "not_finite", "nan"]);
 pub(crate) static REPEATED_FAMILIES: OwnMetric = counter(
     "multiprom_repeated_families_total",
     "Families left out because an earlier one has one of their names.",

@@ -384,6 +384,10 @@ impl FamilySink for CheckedPage {
         self.lines.push(format!("{head:?}"));
     }
 
+    fn wants_created(&self) -> bool {
+        true
+    }
+
     fn sample(&mut self, sample: &Sample<'_>) {
         assert!(
             sample.labels.iter().is_sorted_by(|(one, _), (other, _)| one < other),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::dir_lock::CompactorLock;
 use super::directory::{self, DirectoryLabels};
 use super::merge::catalog::MergedFamily;
+use super::merge::created::EntryTimes;
 use super::merge::emit;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
@@ -128,12 +129,12 @@ impl MultiProcessCollector {
 
     /// Reads all directories and files into the merge. Returns the directories with their stats; a directory that has
     /// several names is among them once.
-    fn read(&self, cache: &mut Cache) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
+    fn read(&self, cache: &mut Cache, times: EntryTimes) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
         let dead_gauges = match self.config.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
-        if cache.merge.begin_scrape() == CachedPlans::Invalid {
+        if cache.merge.begin_scrape(times) == CachedPlans::Invalid {
             cache.dirs.clear();
         }
         if let Some(lease) = &self.config.owner_lease {
@@ -212,7 +213,7 @@ impl MultiProcessCollector {
         absent: AbsentWriters,
         out: &mut dyn FamilySink,
     ) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
-        let read = self.read(cache);
+        let read = self.read(cache, EntryTimes::wanted_by(out));
         let settings = &self.config.settings;
         let filter = settings.filter.as_deref();
         let is_kept =

@@ -7,9 +7,10 @@ use foldhash::quality::RandomState;
 
 use super::exemplar::{OwnedExemplar, borrowed, owned};
 use super::native::OwnedNativeHistogram;
+use crate::error::{Error, Result};
 use crate::model::{
-    Exemplar, FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample,
-    SampleKind,
+    Collector, Exemplar, FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram,
+    Sample, SampleKind,
 };
 
 /// A metric family with its samples.
@@ -186,6 +187,36 @@ impl OwnedSample {
 
 /// The families of an exposition as a [`Gatherer`], which an encoder can render.
 ///
+/// Families can be values without an exposition, for tests and programs that process metrics:
+///
+/// ```
+/// use multiprom::collector::{MetricType, SampleKind};
+/// use multiprom::parse::{Families, OwnedFamily, OwnedSample};
+/// use multiprom::{Backend, Counter, Exposition, Registry};
+///
+/// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+/// let jobs = Counter::builder("jobs", "Jobs.").labels(["queue"]).register(&registry)?;
+/// jobs.with(["mail"]).inc_by(2.0);
+/// jobs.with(["print"]).inc();
+///
+/// let mut expected = OwnedFamily::new("jobs", "Jobs.", MetricType::Counter);
+/// for (queue, total) in [("mail", 2.0), ("print", 1.0)] {
+///     let labels = vec![("queue".to_owned(), queue.to_owned())];
+///     expected.samples.push(OwnedSample::new(SampleKind::Total, labels, total));
+/// }
+/// assert_eq!(Families::of_gatherer(&registry)?, Families(vec![expected]));
+///
+/// // One series alone.
+/// let mail = Families::of_collector(&jobs.with(["mail"]))?;
+/// assert_eq!(
+///     Exposition::render(&mail, None).to_string(),
+///     "# HELP jobs_total Jobs.\n\
+///      ## TYPE jobs_total counter\n\
+///      jobs_total{queue=\"mail\"} 2\n"
+/// );
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+///
 /// The type is not `#[non_exhaustive]`: it is a list of families and nothing else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Families(pub Vec<OwnedFamily>);
@@ -199,6 +230,36 @@ impl Gatherer for Families {
 }
 
 impl Families {
+    /// The families of a registry or another gatherer. Metrics of this crate have no start timestamps in them, so that the
+    /// values of two registries can be compared.
+    ///
+    /// # Errors
+    ///
+    /// The first that a collector reports by [`FamilySink::fail`].
+    pub fn of_gatherer(source: &dyn Gatherer) -> Result<Families> {
+        Families::written_by(|out| source.gather(out))
+    }
+
+    /// The families of one collector: a metric, a family of metrics, or a collector of the program. As for
+    /// [`of_gatherer`](Families::of_gatherer), they have no start timestamps.
+    ///
+    /// # Errors
+    ///
+    /// The first that the collector reports by [`FamilySink::fail`].
+    pub fn of_collector(source: &dyn Collector) -> Result<Families> {
+        Families::written_by(|out| source.collect(out))
+    }
+
+    fn written_by(write: impl FnOnce(&mut dyn FamilySink)) -> Result<Families> {
+        let mut collected = Collected::default();
+        write(&mut collected);
+        let Collected { complete, current, error } = collected;
+        match error {
+            Some(error) => Err(error),
+            None => Ok(Families(complete.into_iter().chain(current).collect())),
+        }
+    }
+
     /// Groups families as formats other than text require: joins the families of equal name and type, makes the
     /// samples of each metric consecutive, and sorts the buckets of each metric by bound.
     ///
@@ -278,6 +339,8 @@ fn sort_buckets(samples: &mut [OwnedSample]) {
 pub(super) struct Collected {
     complete: VecDeque<OwnedFamily>,
     current: Option<OwnedFamily>,
+    /// The first one that was reported.
+    error: Option<Error>,
 }
 
 impl Collected {
@@ -317,5 +380,9 @@ impl FamilySink for Collected {
             let after = family.samples.len();
             family.native_histograms.push(OwnedNativeHistogram::copy(after, labels, histogram));
         }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
     }
 }

@@ -14,15 +14,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
 use crate::model::own_metrics::{
-    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, RECOVERED_SERIES, REGISTRATION_ERRORS,
-    REPEATED_FAMILIES,
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES, RECOVERED_SERIES,
+    REGISTRATION_ERRORS, REPEATED_FAMILIES,
 };
 use crate::model::{
     Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
     LabelSet, MetricType,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
-use crate::store::{Store, dropped_series, ignored_recordings, lost_files, recovered_series};
+use crate::store::{
+    Store, dropped_series, ignored_recordings, ignored_values, lost_files, recovered_series,
+};
 
 /// A family of the writing half, as the registry sees it.
 pub(crate) trait RegisteredFamily: Collector {
@@ -349,6 +351,7 @@ fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
     RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
     FILES_LOST.write_nonzero(out, lost_files());
     IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
+    IGNORED_VALUES.write_all_nonzero(out, ignored_values());
 }
 
 impl Default for Registry {

@@ -1,6 +1,6 @@
 //! Finds one sample among all families.
 
-use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample, number};
+use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample, SampleKind, number};
 
 /// The value of the sample with this name and these labels.
 pub(super) fn value(source: &dyn Gatherer, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -26,6 +26,10 @@ impl FamilySink for Sought<'_> {
         if self.name.starts_with(head.name) {
             self.family.push_str(head.name);
         }
+    }
+
+    fn wants_created(&self) -> bool {
+        self.name.ends_with(SampleKind::Created.suffix())
     }
 
     fn sample(&mut self, sample: &Sample<'_>) {

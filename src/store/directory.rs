@@ -35,7 +35,7 @@ use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, WrittenEntry, draw_id};
 use crate::logging::{self, log_line};
 use crate::model::own_metrics::{
-    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, OwnMetric, RECOVERED_SERIES,
+    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
 };
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -204,6 +204,11 @@ impl DirectoryStore {
     /// slow path.
     pub(crate) fn refresh(&self) {
         self.files().refresh(self);
+    }
+
+    /// Counts ignored recordings and values in a file. Called under the lock of the slow path.
+    pub(crate) fn count_ignored(&self) {
+        self.files().count_ignored(self);
     }
 
     /// Retries waiting series if a retry is due. Called by recordings of waiting series, under no lock.
@@ -430,10 +435,7 @@ impl Files {
 
     /// See [`DirectoryStore::refresh`].
     fn refresh(&mut self, store: &DirectoryStore) {
-        let ignored = dropped::take_ignored_recordings();
-        if ignored > 0 {
-            self.count_own(store, &IGNORED_RECORDINGS, "", ignored as f64);
-        }
+        self.count_ignored(store);
         let has_failed = self.creation.last().is_some();
         if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
             return;
@@ -582,6 +584,17 @@ impl Files {
         let fate = if error.is_transient() { Fate::Waits } else { Fate::StaysInMemory };
         dropped::count(error.reason(), fate, &message);
         self.count_own(store, &DROPPED_SERIES, error.reason(), 1.0);
+    }
+
+    /// See [`DirectoryStore::count_ignored`].
+    fn count_ignored(&mut self, store: &DirectoryStore) {
+        let ignored = dropped::take_ignored_recordings();
+        if ignored > 0 {
+            self.count_own(store, &IGNORED_RECORDINGS, "", ignored as f64);
+        }
+        for (reason, count) in dropped::take_ignored_values() {
+            self.count_own(store, &IGNORED_VALUES, reason, count as f64);
+        }
     }
 
     /// Adds to a counter of multiprom itself.

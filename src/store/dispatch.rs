@@ -5,12 +5,15 @@ use std::path::Path;
 
 #[cfg(target_os = "linux")]
 use super::directory;
+use super::dropped::{IgnoredValue, count_ignored_value};
+use super::fork;
 use super::keys::Keys;
 use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
 use crate::file::name::FileKind;
+use crate::logging::log_line;
 use crate::model::DirectoryId;
 
 /// Opens the cells of series. A copy refers to the same store.
@@ -77,6 +80,24 @@ impl Store {
             Store::Heap => {}
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.retry(),
+        }
+    }
+
+    /// Counts a value that is not recorded. Logs the message if it is the first one of this process for its reason.
+    pub(crate) fn count_ignored_value(self, reason: IgnoredValue, message: &dyn fmt::Display) {
+        let is_first = count_ignored_value(reason);
+        // OK because a signal handler that interrupted the slow path is counted in memory, and later in a file.
+        let Some(lock) = fork::lock() else {
+            return;
+        };
+        match self {
+            Store::Heap => {}
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.count_ignored(),
+        }
+        drop(lock);
+        if is_first {
+            log_line(message);
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logging::log_line;
-use crate::model::own_metrics::{DROPPED_SERIES, OwnCounters, RECOVERED_SERIES};
+use crate::model::own_metrics::{DROPPED_SERIES, IGNORED_VALUES, OwnCounters, RECOVERED_SERIES};
 
 static DROPPED: OwnCounters<{ DROPPED_SERIES.values().len() }> = OwnCounters::new();
 
@@ -66,6 +66,55 @@ pub(super) fn take_ignored_recordings() -> u64 {
 /// Returns how many recordings of this process were ignored.
 pub(crate) fn ignored_recordings() -> u64 {
     IGNORED_RECORDINGS.load(Ordering::Relaxed)
+}
+
+/// Why a value is not recorded: the values of the label of [`IGNORED_VALUES`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IgnoredValue {
+    /// A negative increment.
+    Negative,
+    /// An increment that is NaN or infinite.
+    NotFinite,
+    /// An observation of NaN.
+    Nan,
+}
+
+impl fmt::Display for IgnoredValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IgnoredValue::Negative => "the increment is negative, and a counter never decreases",
+            IgnoredValue::NotFinite => "the increment is not finite",
+            IgnoredValue::Nan => "the observation is not a number",
+        })
+    }
+}
+
+type IgnoredValues = OwnCounters<{ IGNORED_VALUES.values().len() }>;
+
+static IGNORED: IgnoredValues = IgnoredValues::new();
+/// The ignored values that are counted in a file.
+static WRITTEN_IGNORED: IgnoredValues = IgnoredValues::new();
+
+/// Counts a value that is not recorded. Returns whether it is the first one of this process for its reason; a forked child
+/// continues the count of its parent.
+pub(super) fn count_ignored_value(reason: IgnoredValue) -> bool {
+    IGNORED.add(reason as usize, 1) == 0
+}
+
+/// Returns the reasons for which values were ignored since the last call, with their counts. Called under the lock of the
+/// slow path.
+pub(super) fn take_ignored_values() -> impl Iterator<Item = (&'static str, u64)> {
+    let counts = IGNORED.counts().zip(WRITTEN_IGNORED.counts()).enumerate();
+    counts.zip(IGNORED_VALUES.values()).filter_map(|((at, (ignored, written)), reason)| {
+        let count = ignored - written;
+        WRITTEN_IGNORED.add(at, count);
+        (count > 0).then_some((*reason, count))
+    })
+}
+
+/// Returns, by reason, how many values of this process were ignored.
+pub(crate) fn ignored_values() -> impl Iterator<Item = u64> {
+    IGNORED.counts()
 }
 
 static LOST_FILES: AtomicU64 = AtomicU64::new(0);

@@ -39,7 +39,8 @@ pub(crate) use crate::file::{Cell, SampleCells};
 
 pub(crate) use dispatch::Store;
 pub(crate) use dropped::{
-    dropped_series, ignored_recordings, lost_files, recording_ignored, recovered_series,
+    IgnoredValue, dropped_series, ignored_recordings, ignored_values, lost_files,
+    recording_ignored, recovered_series,
 };
 pub(crate) use gate::Gate;
 pub use opener::SeriesOpener;

@@ -38,7 +38,7 @@ fn wait_for_deaths(dir: &Path) {
     });
 }
 
-/// Runs workers with unusual labels and values, and gauges of averages, to their end.
+/// Runs workers with unusual labels and values, and gauges of averages and counts, to their end.
 fn generation(dir: &Path, from: u32) {
     for index in from..from + 3 {
         output_of(example("test-worker").arg(dir).arg(index.to_string()));
@@ -47,6 +47,10 @@ fn generation(dir: &Path, from: u32) {
     for mode in [GaugeMode::Avg, GaugeMode::LiveAvg] {
         let gauge = Gauge::builder(format!("mean_{mode}"), "A mean.").mode(mode);
         gauge.register(&registry).unwrap().set(f64::from(from));
+    }
+    for mode in [GaugeMode::Count, GaugeMode::LiveCount] {
+        let gauge = Gauge::builder(format!("number_{mode}"), "A count.").mode(mode);
+        gauge.register(&registry).unwrap().set(-1.0);
     }
     Gauge::builder("mean_unset", "Unset.").mode(GaugeMode::Avg).register(&registry).unwrap();
     registry.close();
@@ -90,7 +94,7 @@ fn compaction_does_not_change_merged_values_of_any_type_or_mode() {
     let first = merged(path);
     assert!(first.iter().any(|line| line.name == "level_all"));
     assert!(first.iter().all(|line| !line.name.contains("_live")), "{first:?}");
-    assert_eq!(value(&first, "mean_avg"), 0.0);
+    assert_eq!((value(&first, "mean_avg"), value(&first, "number_count")), (0.0, 1.0));
     compact(path);
     assert_only_archive(path);
     assert_alike(&merged(path), &first);
@@ -99,7 +103,7 @@ fn compaction_does_not_change_merged_values_of_any_type_or_mode() {
     generation(path, 4);
     count_in_python(path, 6);
     let second = merged(path);
-    assert_eq!(value(&second, "mean_avg"), 2.0);
+    assert_eq!((value(&second, "mean_avg"), value(&second, "number_count")), (2.0, 2.0));
     compact(path);
     assert_only_archive(path);
     assert_alike(&merged(path), &second);

@@ -1,11 +1,11 @@
 //! Gauges that processes declare in different modes.
 
-use multiprom::{Backend, Gauge, GaugeMode, Registry};
+use multiprom::{Backend, Gauge, GaugeMode, MultiProcessCollector, Registry};
 
-use super::{dump_checked, record, samples};
+use super::{dump, dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::Running;
-use crate::support::{TestDir, multiprom, output_of};
+use crate::support::{TestDir, example, multiprom, output_of};
 
 const REASON: &str = "multiprom_merge_conflicts_total{reason=\"mode\"}";
 
@@ -74,4 +74,71 @@ fn several_modes_of_a_gauge_are_reported_once_and_merged_alike_in_any_order_of_p
     let stderr = String::from_utf8(server.end().stderr).unwrap();
     let reports: Vec<&str> = stderr.lines().filter(|line| line.contains("several modes")).collect();
     assert_eq!(reports, [REPORT], "{stderr}");
+}
+
+#[test]
+fn a_count_is_the_number_of_processes_that_have_set_the_gauge_also_after_compaction() {
+    let dir = TestDir::in_memory("modes");
+    let mut workers = example("test-values");
+    workers.arg("counted").env("PROMETHEUS_MULTIPROC_DIR", dir.path());
+    let output = output_of(&mut workers);
+    let values = |when: &str| -> Vec<&str> {
+        let mut lines: Vec<&str> = output.lines().filter_map(|it| it.strip_prefix(when)).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(values("three set it: "), ["running 3", "started 3"]);
+    assert_eq!(values("one is killed: "), ["running 2", "started 3"]);
+    assert_eq!(values("it is replaced: "), ["running 3", "started 4"]);
+    assert_eq!(values("all are killed: "), ["started 4"]);
+    let mut expected = 4;
+    for _ in 0..2 {
+        output_of(multiprom().args(["compact", "--dir"]).arg(dir.path()));
+        let started = format!("started {expected}");
+        assert_eq!(samples(&dump_checked(&[dir.path()], "").stdout), [&*started]);
+        // The same with the files of further processes.
+        output_of(&mut workers);
+        expected += 4;
+        let started = format!("started {expected}");
+        assert_eq!(samples(&dump_checked(&[dir.path()], "").stdout), [&*started]);
+    }
+    // A rule counts the processes of a gauge of another mode.
+    let dir = TestDir::in_memory("modes");
+    let processes = [("1", &*set("all", 5)), ("2", &*set("all", 0))];
+    let Some(()) = record(dir.path(), &processes) else { return };
+    let outcome = dump_checked(&[dir.path()], "--gauge-mode level=count");
+    assert_eq!(samples(&outcome.stdout), ["level 2"]);
+    assert_eq!(samples(&dump(&[dir.path()], "--default-gauge-mode livecount").stdout), [""; 0]);
+}
+
+#[test]
+fn a_gauge_of_mode_count_in_memory_exports_whether_it_was_set() {
+    for mode in [GaugeMode::Count, GaugeMode::LiveCount] {
+        let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+        let gauge = Gauge::builder("ready", "R.").mode(mode).register(&registry).unwrap();
+        assert_eq!(registry.sample_value("ready", &[]), Some(0.0));
+        gauge.set(7.0);
+        gauge.add(2.0);
+        assert_eq!((registry.sample_value("ready", &[]), gauge.get()), (Some(1.0), 9.0));
+    }
+}
+
+#[test]
+fn a_removed_gauge_is_not_counted() {
+    let dir = TestDir::in_memory("modes");
+    for backend in [Backend::in_memory(), Backend::directory(dir.path()).unwrap()] {
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let ready = Gauge::builder("ready", "R.").mode(GaugeMode::Count).labels(["part"]);
+        let ready = ready.register(&registry).unwrap();
+        let merged = Registry::new();
+        merged.register(registry).unwrap();
+        merged.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
+        let count = || merged.sample_value("ready", &[("part", "a")]);
+        for _ in 0..2 {
+            ready.with(["a"]).set(7.0);
+            assert_eq!(count(), Some(1.0));
+            assert!(ready.remove(["a"]));
+            assert_eq!(count(), None);
+        }
+    }
 }

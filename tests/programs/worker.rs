@@ -38,8 +38,9 @@ fn main() -> Result<()> {
     let registry = Registry::builder().backend(Backend::directory(dir)?).build()?;
     counters(&registry, index)?;
     observations(&registry, index)?;
-    // The Python client has no mode for averages.
-    let modes = GaugeMode::ALL.iter().copied().filter(|mode| !mode.as_str().ends_with("avg"));
+    // The Python client has no modes for averages and counts.
+    let modes = GaugeMode::ALL.iter().copied();
+    let modes = modes.filter(|mode| !mode.as_str().ends_with("avg") && !mode.is_count());
     modes.into_iter().try_for_each(|mode| gauges(&registry, mode, index))
 }
 

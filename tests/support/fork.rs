@@ -48,6 +48,13 @@ pub fn wait_status(pid: libc::pid_t) -> libc::c_int {
     status
 }
 
+/// Kills a child and waits for its end.
+pub fn kill(pid: libc::pid_t) {
+    // SAFETY: takes numbers only, and the child was not waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    assert_eq!(wait_status(pid), libc::SIGKILL);
+}
+
 /// Waits for the end of a child, which must succeed.
 pub fn wait(pid: libc::pid_t) {
     assert_eq!(wait_status(pid), 0, "a child failed");

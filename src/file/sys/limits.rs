@@ -43,5 +43,13 @@ pub(crate) fn page_len() -> usize {
     usize::try_from(len).unwrap_or(MIN_PAGE_LEN)
 }
 
+/// Returns how many clock ticks a second has in files of procfs.
+pub(crate) fn clock_ticks() -> f64 {
+    // SAFETY: takes an integer only.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    // OK because all architectures of this backend have 100; the call does not fail.
+    if ticks > 0 { ticks as f64 } else { 100.0 }
+}
+
 /// The smallest page size of the processors that this backend is built for.
 const MIN_PAGE_LEN: usize = 4096;

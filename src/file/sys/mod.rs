@@ -16,7 +16,7 @@ pub(crate) use at::{
 pub(super) use call::check;
 #[cfg(feature = "cli")]
 pub(crate) use limits::raise_descriptor_limit;
-pub(crate) use limits::{descriptor_limit, is_address_space_limited, page_len};
+pub(crate) use limits::{clock_ticks, descriptor_limit, is_address_space_limited, page_len};
 pub(crate) use random::random_u32;
 pub(crate) use signals::BlockedSignals;
 pub(super) use signals::TakenSignals;

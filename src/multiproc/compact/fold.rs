@@ -220,6 +220,9 @@ mod tests {
             (GaugeMode::Max, vec![(8.0, 9.0)]),
             (GaugeMode::MostRecent, vec![(1.0, 9.0)]),
             (GaugeMode::LiveSum, vec![]),
+            // A count has the number of processes that have set it as value and as time.
+            (GaugeMode::Count, vec![(5.0, 5.0)]),
+            (GaugeMode::LiveCount, vec![]),
         ] {
             assert_eq!(fold(mode, &files), folded, "{mode}");
         }

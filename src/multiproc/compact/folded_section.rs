@@ -268,7 +268,8 @@ pub(super) fn is_record_of(kind: FileKind, entry: &Entry<'_>) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct CombineRule {
     pub(super) kind: FileKind,
-    /// Whether the values are from an archive, where a mean has the sum as value and the number of processes as time.
+    /// Whether the values are from an archive, where a mean has the sum as value, a count the number of processes, and both
+    /// have the number of processes as time.
     pub(super) is_archived: bool,
 }
 
@@ -316,9 +317,10 @@ impl CombineRule {
         }
         match mode {
             GaugeMode::Sum => entry.value.add(value),
-            GaugeMode::Avg => {
-                entry.value.add(value);
-                entry.time += if self.is_archived { time } else { 1.0 };
+            GaugeMode::Avg | GaugeMode::Count => {
+                let processes = if self.is_archived { time } else { 1.0 };
+                entry.value.add(if mode.is_count() { processes } else { value });
+                entry.time += processes;
                 return;
             }
             GaugeMode::Min if !(is_unset || value < former) => {}

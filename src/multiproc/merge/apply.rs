@@ -51,6 +51,7 @@ impl Merge {
         }
         let values = self.file_values.iter();
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
+        self.start_times.add(&plan, 0, &snapshot.words, self.sums.len());
         self.note_added(&plan, origin, &snapshot.words);
         self.plans.note_applied(&plan, origin.is_live());
         Some(plan)
@@ -120,18 +121,20 @@ impl Merge {
         words: &impl WordSource,
     ) {
         if !origin.is_gauge() {
-            return plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+            plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+            self.start_times.add(plan, from, words, self.sums.len());
+            return;
         }
         let source = self.add_source(origin, plan.layout);
-        let is_sum = origin.stored_in == StoredIn::Archive
-            && origin.name.kind.mode() == Some(GaugeMode::Avg);
+        let is_merged = origin.stored_in == StoredIn::Archive
+            && matches!(origin.name.kind.mode(), Some(GaugeMode::Avg | GaugeMode::Count));
         plan.values.visit(
             from,
             &mut AddGauges {
                 gauges: &mut self.gauges,
                 words,
                 source,
-                is_sum,
+                is_merged,
                 has_time: plan.layout.has_time(),
                 is_own: plan.layout == Layout::Own,
                 has_removed: &mut self.has_removed_gauges,
@@ -289,7 +292,7 @@ struct AddGauges<'a, W> {
     gauges: &'a mut [Vec<Contribution>],
     words: &'a W,
     source: u32,
-    is_sum: bool,
+    is_merged: bool,
     has_time: bool,
     /// Whether the file is in the layout of this crate: then a time of 0 means that a gauge was never set, and a negative
     /// one that it is removed.
@@ -316,8 +319,8 @@ impl<W: WordSource> Visitor for AddGauges<'_, W> {
             return;
         }
         let is_unset = self.is_own && time == 0.0;
-        let AddGauges { source, is_sum, .. } = *self;
-        let new = Contribution { source, value: value(word), time, is_sum, is_unset };
+        let AddGauges { source, is_merged, .. } = *self;
+        let new = Contribution { source, value: value(word), time, is_merged, is_unset };
         push_lean(&mut self.gauges[id], new);
     }
 }

@@ -161,6 +161,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                         self.sample(&labels, kind, sum);
                     }
                 }
+                self.created(groups, &labels);
             }
         }
     }
@@ -169,6 +170,14 @@ impl<'a> FamilyEmitter<'a, '_> {
         match groups {
             [group] => self.merge.sum(id(group)),
             _ => self.merge.sum_of(groups.iter().filter_map(|group| id(group))),
+        }
+    }
+
+    /// Writes the start timestamp of a counter, histogram or summary.
+    fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
+        let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
+        if let Some(seconds) = self.merge.created(ids) {
+            self.sample(labels, SampleKind::Created, seconds);
         }
     }
 
@@ -233,6 +242,7 @@ impl<'a> FamilyEmitter<'a, '_> {
             self.sample(&labels, SampleKind::Sum, sum);
         }
         self.sample(&labels, SampleKind::Count, total);
+        self.created(groups, &labels);
     }
 }
 

@@ -11,15 +11,15 @@ pub(crate) struct Contribution {
     pub(crate) value: f64,
     /// When it was set, in Unix seconds; used by the modes mostrecent.
     pub(crate) time: f64,
-    /// Whether it is a sum, of as many processes as `time` says: archives store means like this.
-    pub(crate) is_sum: bool,
+    /// Whether it is merged from several processes, whose number is `time`: archives store the modes avg and count like this.
+    pub(crate) is_merged: bool,
     /// Whether it was declared and never set, if the layout of the file shows that.
     pub(crate) is_unset: bool,
 }
 
 impl Contribution {
     fn processes(&self) -> f64 {
-        if self.is_sum { self.time } else { 1.0 }
+        if self.is_merged { self.time } else { 1.0 }
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) enum Reduced {
 
 /// Applies a mode. Contributions are in the order of file names, those of the archive last; the first one wins a tie.
 ///
-/// Minimum, maximum, mean and most recent value ignore gauges that were never set. Minimum and maximum ignore NaN if
+/// Minimum, maximum, mean, count and most recent value ignore gauges that were never set. Minimum and maximum ignore NaN if
 /// there is a number.
 pub(crate) fn reduce(
     mode: GaugeMode,
@@ -99,6 +99,10 @@ pub(crate) fn reduce(
             });
             (processes > 0.0).then(|| sum / processes)
         }
+        GaugeMode::Count | GaugeMode::LiveCount => counted()
+            .next()
+            .is_some()
+            .then(|| set().fold(0.0, |count, each| count + each.processes())),
         GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
             let mut newest: Option<&Contribution> = None;
             for contribution in set() {
@@ -121,7 +125,7 @@ mod tests {
             source,
             value,
             time,
-            is_sum: false,
+            is_merged: false,
             is_unset: false,
         };
         (0..).zip(values).map(each).collect()
@@ -149,13 +153,15 @@ mod tests {
     fn live_modes_leave_out_dead_processes_and_a_merged_section_counts_in_its_own_mode_only() {
         use SourceState::{Dead, Live, Merged};
         let mut values = contributions(&[(3.0, 2.0), (1.0, 5.0), (8.0, 5.0)]);
-        (values[2].time, values[2].is_sum) = (4.0, true);
+        (values[2].time, values[2].is_merged) = (4.0, true);
         for (mode, reduced) in [
             (GaugeMode::LiveSum, Reduced::One(3.0)),
             (GaugeMode::Sum, Reduced::One(12.0)),
             (GaugeMode::LiveMostRecent, Reduced::One(3.0)),
             (GaugeMode::Avg, Reduced::One(2.0)),
             (GaugeMode::LiveAvg, Reduced::One(3.0)),
+            (GaugeMode::Count, Reduced::One(6.0)),
+            (GaugeMode::LiveCount, Reduced::One(1.0)),
             (GaugeMode::All, Reduced::PerSource([(0, 3.0), (1, 1.0)].into())),
             (GaugeMode::LiveAll, Reduced::PerSource([(0, 3.0)].into())),
         ] {
@@ -194,6 +200,7 @@ mod tests {
             (GaugeMode::Min, 1.0),
             (GaugeMode::LiveMax, 3.0),
             (GaugeMode::Sum, 6.0),
+            (GaugeMode::Count, 3.0),
             // With equal times the value of the first file wins.
             (GaugeMode::MostRecent, 1.0),
         ] {
@@ -215,11 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_that_was_never_set_does_not_change_min_max_and_mostrecent() {
+    fn a_gauge_that_was_never_set_does_not_change_min_max_count_and_mostrecent() {
         let mut values = contributions(&[(0.0, 0.0), (5.0, 1.0)]);
         values[0].is_unset = true;
         assert_eq!(reduce(GaugeMode::Min, &values), Reduced::One(5.0));
         assert_eq!(reduce(GaugeMode::Sum, &values), Reduced::One(5.0));
+        assert_eq!(reduce(GaugeMode::Count, &values), Reduced::One(1.0));
+        assert_eq!(reduce(GaugeMode::Count, &values[..1]), Reduced::One(0.0));
+        assert_eq!(reduce(GaugeMode::LiveCount, &[]), Reduced::Nothing);
         assert_eq!(reduce(GaugeMode::Min, &values[..1]), Reduced::Nothing);
         assert_eq!(reduce(GaugeMode::MostRecent, &values[..1]), Reduced::Nothing);
         assert_eq!(reduce(GaugeMode::All, &values[..1]), Reduced::PerSource([(0, 0.0)].into()));

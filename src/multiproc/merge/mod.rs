@@ -7,6 +7,7 @@
 mod apply;
 pub(super) mod catalog;
 pub(super) mod conflict;
+pub(super) mod created;
 pub(super) mod emit;
 pub(super) mod exact_sum;
 mod gauge;

@@ -1,6 +1,7 @@
 //! The values of all files, added up, and the tables that scrapes share.
 
 use super::catalog::{Catalog, Group, HelpId, ValueId};
+use super::created::{EntryTimes, StartTimes};
 use super::exact_sum::ExactSum;
 use super::gauge::{Contribution, ModeSet};
 use super::plan::{CountEntries, FileCount, PlanCache};
@@ -36,6 +37,8 @@ pub(crate) struct Merge {
     entry_counts: Vec<u32>,
     /// Buffer for the values of one file.
     pub(super) file_values: Vec<f64>,
+    /// Of the sums.
+    pub(super) start_times: StartTimes,
     /// By id, like the sums.
     pub(super) gauges: Vec<Vec<Contribution>>,
     pub(super) families: Vec<FamilyState>,
@@ -61,7 +64,7 @@ pub(crate) enum CachedPlans {
 
 impl Merge {
     /// Begins a scrape with all sums at zero. Clears the catalog if most of its sums and gauges are stale.
-    pub(crate) fn begin_scrape(&mut self) -> CachedPlans {
+    pub(crate) fn begin_scrape(&mut self, times: EntryTimes) -> CachedPlans {
         let used = self.entry_counts.iter().filter(|count| **count > 0).count()
             + self.gauges.iter().filter(|gauge| !gauge.is_empty()).count();
         let stale = self.sums.len() + self.gauges.len() - used;
@@ -71,6 +74,7 @@ impl Merge {
             plans = CachedPlans::Invalid;
         }
         self.plans.drop_unused();
+        self.start_times.select(times);
         self.restart_scrape();
         plans
     }
@@ -79,6 +83,7 @@ impl Merge {
     pub(crate) fn restart_scrape(&mut self) {
         self.scrape += 1;
         self.sums.fill(ExactSum::default());
+        self.start_times.clear();
         self.gauges.iter_mut().for_each(Vec::clear);
         self.plans.clear_applied();
         self.removals.restart();
@@ -144,6 +149,12 @@ impl Merge {
             sum
         });
         sum.map(ExactSum::value)
+    }
+
+    /// The earliest start timestamp of several sums, in Unix seconds. `None` if no file has one, or if the scrape does not
+    /// read them.
+    pub(super) fn created(&self, ids: impl Iterator<Item = ValueId>) -> Option<f64> {
+        ids.filter_map(|id| self.start_times.get(id.get() as usize)).reduce(f64::min)
     }
 
     /// The values of a gauge, in the order of their files.

@@ -81,6 +81,7 @@ mod tests {
     use crate::file::sys;
     use crate::multiproc::listing::ListedIn;
     use crate::multiproc::merge::catalog::ValueId;
+    use crate::multiproc::merge::created::EntryTimes;
     use crate::multiproc::merge::state::{CachedPlans, Merge};
     use crate::multiproc::prober::Prober;
     use crate::multiproc::read::context::{DeadGauges, ReadMethod, WriterVerdicts};
@@ -119,7 +120,7 @@ mod tests {
 
         let (mut merge, mut reader) = (Merge::default(), Reader::default());
         let mut prober = Prober::default();
-        assert_eq!(merge.begin_scrape(), CachedPlans::Valid);
+        assert_eq!(merge.begin_scrape(EntryTimes::Skipped), CachedPlans::Valid);
         let handle = File::open(&dir).unwrap();
         let text = "counter_7.db";
         let mut context = ReadContext {

@@ -1,8 +1,9 @@
 //! The protocols between threads, run by loom in every execution that the memory model allows.
 //!
 //! `store/owners.rs`, `store/gate.rs`, and `slot.rs` and `publish.rs` of `file/companion` are the files of the library
-//! itself, compiled with loom's atomics. Code with addresses or mapped memory is modelled with indexes instead: the same steps in the same order with the same orderings.
-//! Each model names the source that it mirrors, and changes together with it.
+//! itself, compiled with loom's atomics. Code with addresses or mapped memory is modelled with indexes instead: the same
+//! steps in the same order with the same orderings. Each model names the source that it mirrors, and changes together with
+//! it.
 //!
 //! A test with `should_panic` runs a protocol with one mistake. It shows that the test of the correct protocol would find
 //! that mistake.

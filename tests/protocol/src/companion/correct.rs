@@ -22,6 +22,6 @@ fn a_reader_that_does_not_pair_the_files_sees_the_same() {
 #[test]
 fn files_that_cannot_be_read_or_unlinked_stay_together() {
     holds("main and companion, failures", &Config { may_fail: true, ..BASE });
-    let config = Config { writers: 2, increments: 1, may_fail: true, ..BASE };
+    let config = Config { writers: 2, readers: 0, may_fail: true, ..BASE };
     holds("main and companion, two writers, failures", &config);
 }

@@ -34,7 +34,6 @@ fn a_check_that_is_omitted_or_fails_only_delays_the_removal() {
 
 #[test]
 fn liveness_that_was_determined_before_a_file_is_read_is_recent_enough() {
-    holds("early liveness", &Config { early_liveness: true, ..BASE });
     let config = Config { workers: 1, pythons: 1, early_liveness: true, ..BASE };
     holds("early liveness, Python", &config);
 }
