@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Unit};
 
 use super::run_in;
 use crate::support::{TestDir, root};
@@ -157,4 +157,15 @@ fn a_file_has_the_size_that_the_document_states() {
         record();
     }
     assert_sizes(1);
+}
+
+#[test]
+fn the_companion_of_the_document_is_the_file_that_the_library_writes() {
+    let dir = TestDir::new("example-companion");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let size = Counter::builder("size", "Sizes.").unit(Unit::Bytes).register(&registry).unwrap();
+    size.inc();
+    let document = bytes_of_the_document("companion_4711-0000beef.mpx");
+    assert_eq!(committed(dir.path(), "companion_"), document);
 }

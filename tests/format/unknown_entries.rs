@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{MAGIC, count, counter_key, entry, run_in, series_file, skipped};
 use crate::support::http::{scrape, sum_of};
-use crate::support::process::{Outcome, PATIENCE, Running};
+use crate::support::process::{Outcome, PATIENCE, Running, run};
 use crate::support::{TestDir, multiprom, wait_for};
 
 /// Entries of which one has a kind that this release does not know.
@@ -170,6 +170,58 @@ fn entries_of_an_unknown_kind_in_an_archive_are_skipped_and_counted_and_copied()
         for entry in &entries {
             let found = bytes.windows(entry.len()).filter(|bytes| bytes == entry).count();
             assert_eq!(found, 1, "{entry:?}");
+        }
+    }
+}
+
+/// An entry of a companion file. `docs/format.md` describes it.
+fn companion_entry(kind: u32, key: &str, payload: &[u8]) -> Vec<u8> {
+    let mut key = key.as_bytes().to_vec();
+    key.resize(key.len().next_multiple_of(8), b' ');
+    let key = [&(key.len() as u32).to_le_bytes()[..], &key].concat();
+    let rest = [(payload.len() as u32).to_le_bytes(), kind.to_le_bytes()].concat();
+    let check = crc32fast::hash(&[&key[..], &rest].concat()).to_le_bytes();
+    [&key[..], &check, &rest, payload].concat()
+}
+
+#[test]
+fn companion_entries_of_an_unknown_kind_are_skipped_and_counted_and_their_file_is_not_compacted() {
+    const UNIT: u32 = 1;
+    const SIZE: &str = r#"["job_size_bytes", "job_size_bytes", {}, "Help."]"#;
+    const TIME: &str = r#"["job_duration_seconds", "job_duration_seconds", {}, "Help."]"#;
+    let dir = TestDir::new("companion-kind");
+    count(dir.path(), 5);
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    let id = names.iter().find_map(|name| name.strip_prefix("counter_")?.strip_suffix(".db"));
+    // The companion belongs to the process that has counted.
+    let path = dir.path().join(format!("companion_{}.mpx", id.unwrap()));
+    let entries = [
+        companion_entry(UNIT, SIZE, b"bytes\0\0\0"),
+        companion_entry(7, SIZE, &[0xff; 16]),
+        companion_entry(UNIT, TIME, b"seconds\0"),
+    ];
+    let bytes = series_file(*b"MPX\x01", &entries);
+    fs::write(&path, &bytes).unwrap();
+    for compacted in [false, true] {
+        let mut command = multiprom();
+        command.args(["dump", "--format", "openmetrics", "--dir"]).arg(dir.path());
+        let dump = run(&mut command);
+        assert_eq!((dump.status, dump.stderr.lines().count()), (0, 1), "{}", dump.stderr);
+        assert!(dump.stderr.contains("kind 7"), "{}", dump.stderr);
+        for line in ["# UNIT job_size_bytes bytes\n", "# UNIT job_duration_seconds seconds\n"] {
+            assert!(dump.stdout.contains(line), "{line}: {}", dump.stdout);
+        }
+        assert_eq!(sum_of(&dump.stdout, "jobs_total"), 5.0);
+        let errors = sum_of(&dump.stdout, "multiprom_file_errors_total");
+        assert_eq!((skipped(&dump.stdout, "kind"), errors), (1.0, 1.0));
+        if !compacted {
+            let outcome = run_in(dir.path(), "compact");
+            assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
+            assert!(outcome.stdout.contains("1 damaged and not changed"), "{}", outcome.stdout);
+            assert!(fs::read(&path).unwrap() == bytes, "the companion is not changed");
+            let counters = names.iter().find(|name| name.starts_with("counter_")).unwrap();
+            assert!(!dir.path().join(counters).exists(), "series files are compacted");
         }
     }
 }
