@@ -207,7 +207,7 @@ fn inspect(
             for entry in entries {
                 let problem: Box<dyn std::error::Error + Send + Sync> = match entry {
                     Ok(Entry { kind: EntryKind::Unknown(kind), .. }) => {
-                        SkipCause::Key(KeyProblem::UnknownKind { kind }).into()
+                        SkipCause::Key(KeyProblem::UnknownKind { kind: u32::from(kind) }).into()
                     }
                     Ok(_) => {
                         info.entries += 1;

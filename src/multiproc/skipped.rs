@@ -38,8 +38,6 @@ pub(super) enum SkipCause {
     Entry(LayoutError),
     Key(KeyProblem),
     Archive(ArchiveError),
-    /// Entries of this kind, which a later release has written.
-    UnknownKind(u32),
     /// The archive was replaced during each of many attempts to read it together with the files.
     ArchiveReplaced,
 }
@@ -55,7 +53,7 @@ pub(super) enum KeyProblem {
     },
     /// An entry of a kind that this release does not know.
     UnknownKind {
-        kind: u8,
+        kind: u32,
     },
 }
 
@@ -83,8 +81,7 @@ impl SkipCause {
             },
             SkipCause::Key(KeyProblem::Malformed(_)) => SkipReason::Key,
             SkipCause::Key(KeyProblem::Sample { .. }) => SkipReason::Sample,
-            SkipCause::UnknownKind(_)
-            | SkipCause::Key(KeyProblem::UnknownKind { .. })
+            SkipCause::Key(KeyProblem::UnknownKind { .. })
             | SkipCause::Archive(ArchiveError::SectionUnknown { .. }) => SkipReason::Kind,
             SkipCause::Archive(_) | SkipCause::ArchiveReplaced => SkipReason::Archive,
         }
@@ -100,9 +97,6 @@ impl fmt::Display for SkipCause {
             SkipCause::Entry(error) => write!(f, "skipped from there on: {error}"),
             SkipCause::Key(problem) => write!(f, "entry skipped: {problem}"),
             SkipCause::Archive(error) => write!(f, "skipped: {error}"),
-            SkipCause::UnknownKind(kind) => {
-                write!(f, "entries of kind {kind} skipped: a later release has written them")
-            }
             SkipCause::ArchiveReplaced => {
                 f.write_str("replaced during each attempt to read it: totals may be wrong")
             }

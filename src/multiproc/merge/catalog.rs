@@ -123,7 +123,7 @@ impl Catalog {
     /// Parses a key, and adds its family and label set if they are new.
     pub(super) fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
         let resolved = match entry.kind {
-            EntryKind::Unknown(kind) => Err(KeyProblem::UnknownKind { kind }),
+            EntryKind::Unknown(kind) => Err(KeyProblem::UnknownKind { kind: kind.into() }),
             EntryKind::Value => self.resolve_key(kind, entry.key),
             EntryKind::Removal => self.resolve_record(kind, entry.key, Destination::Removal),
             EntryKind::Burial => self.resolve_record(kind, entry.key, Destination::Burial),

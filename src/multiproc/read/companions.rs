@@ -16,7 +16,7 @@ use crate::file::sys::{self, Stat};
 use crate::file::words::bytes_of;
 use crate::multiproc::merge::state::Merge;
 use crate::multiproc::merge::units::UnitList;
-use crate::multiproc::skipped::SkipCause;
+use crate::multiproc::skipped::{KeyProblem, SkipCause};
 
 /// A companion that an earlier scrape has parsed.
 pub(super) struct CachedCompanion {
@@ -154,7 +154,7 @@ impl ParsedCompanion {
     pub(super) fn apply(&self, merge: &mut Merge, path: &Path) {
         merge.units.add(&self.units);
         if let Some(kind) = self.unknown_kind {
-            merge.skipped.add(path, SkipCause::UnknownKind(kind));
+            merge.skipped.add(path, SkipCause::Key(KeyProblem::UnknownKind { kind }));
         }
     }
 }
