@@ -1,10 +1,11 @@
 //! Decides when a removed series leaves the archive.
 //!
-//! A marked series is exported with its whole total if a living writer brings it back. So it may be dropped only if no
-//! reader can export it any more, and a compactor cannot see all files at one instant: it is *buried* first. The burial
-//! record hides it from every reader. A reader that has exported it has done so from an archive without the record,
-//! and thus has read the entry of the living writer before the commit of the record. A check after that commit finds the
-//! entry too, and takes the record away. Otherwise the check drops the series with the next commit.
+//! The values of a marked series are dropped when no other file has an entry of it, removed or not: else the process of that
+//! file could export it again, and the total would have fallen, or would count what it counted before once more. A
+//! compactor cannot see all files at one instant, so the series is *buried* first: the burial record hides it from every
+//! reader. A reader that has exported the series together with the entry of another process has done so from an archive
+//! without the record, and thus the entry exists before the commit of the record. A check after that commit finds the
+//! entry, and takes the record away. Otherwise the check drops the series with the next commit.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,14 +19,12 @@ use super::folded_section::MarkState;
 use super::locked_dir::LockedDir;
 use super::series::series_of;
 use crate::file::archive::RETIRED_DIR;
-use crate::file::layout::{Entries, EntryKind, RemovalState};
-use crate::file::name::{FileKind, FileName, IdKind};
+use crate::file::layout::{Entries, EntryKind};
+use crate::file::name::{FileKind, FileName};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::listing::{ListedIn, retired_names, retired_source, series_names};
-use crate::multiproc::liveness::{Liveness, Proof};
 use crate::multiproc::merge::key_table::KeyTable;
-use crate::multiproc::prober::{Freshness, Prober};
 
 /// How often series are buried at most. A check reads all files of counters, histograms and summaries.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -88,45 +87,20 @@ impl BurialSchedule {
     }
 }
 
-/// Which writers have a series without having removed it, in what the next archive does not hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Holders {
-    /// A living writer, or one whose liveness is unknown.
-    living: bool,
-    /// A dead writer, or a section of the archive that cannot be folded.
-    dead: bool,
-}
-
-/// What an entry says about a marked series, by its index.
-#[derive(Clone, Copy)]
-enum Watched {
-    Value(usize),
-    Removal(usize),
-    Other,
-}
-
 /// The marked series in files of one kind.
 struct WatchedKind {
     kind: FileKind,
     /// From ids of series to indices.
     by_series: FastMap<Box<[u8]>, usize>,
-    keys: KeyTable<Watched>,
-    series: Vec<WatchedSeries>,
-}
-
-#[derive(Default)]
-struct WatchedSeries {
-    holders: Holders,
-    /// Whether the current file has an entry of the series.
-    is_in_file: bool,
-    is_removed_in_file: bool,
+    keys: KeyTable<Option<usize>>,
+    /// Whether what the next archive does not hold has an entry of the series.
+    is_held: Vec<bool>,
 }
 
 /// A check of the marked series of a directory.
 pub(super) struct BurialCheck<'a> {
     pub(super) dir: &'a Path,
     pub(super) dirs: &'a LockedDir,
-    pub(super) prober: &'a mut Prober,
     pub(super) reader: &'a mut Reader,
 }
 
@@ -149,14 +123,13 @@ impl BurialCheck<'_> {
         for (kind, entries) in fold.opaque() {
             if let Some(watched) = watched.get_mut(&kind) {
                 watched.read_opaque(entries);
-                watched.end_file(|| Liveness::Dead);
             }
         }
         let is_complete = self.read_files(&mut watched, is_absorbed).is_ok();
         let mut has_buried = false;
         let has_changed = fold.change_marks(|kind, series, state| {
-            let holders = watched.get(&kind).map(|it| it.holders(series)).unwrap_or_default();
-            let next = next_state(state, holders, is_complete, step);
+            let is_held = watched.get(&kind).is_none_or(|it| it.is_held(series));
+            let next = next_state(state, is_held || !is_complete, step);
             has_buried |= (state, next) == (MarkState::Marked, MarkState::Buried);
             next
         });
@@ -185,19 +158,14 @@ impl BurialCheck<'_> {
                 };
                 if !is_absorbed(&source) {
                     // The others are read nevertheless: they may show that a series is in use.
-                    result = result.and(self.read_file(watched, &source, listed_in));
+                    result = result.and(self.read_file(watched, &source));
                 }
             }
         }
         result
     }
 
-    fn read_file(
-        &mut self,
-        watched: &mut WatchedKind,
-        source: &str,
-        listed_in: ListedIn,
-    ) -> io::Result<()> {
+    fn read_file(&mut self, watched: &mut WatchedKind, source: &str) -> io::Result<()> {
         let (dir, name) = self.dirs.resolve(source)?;
         let file = match reader::open_at(dir, name) {
             Ok(file) => file,
@@ -209,11 +177,6 @@ impl BurialCheck<'_> {
         if !self.read_entries(watched, &file)? {
             self.read_entries(watched, &file)?;
         }
-        watched.end_file(|| {
-            let id = FileName::parse(name).map_or(IdKind::Chosen, |it| reader::id_kind(it, &file));
-            let proof = Proof::of(id, listed_in);
-            self.prober.probe(name, &file, proof, Freshness::Now).liveness()
-        });
         Ok(())
     }
 
@@ -229,37 +192,32 @@ impl BurialCheck<'_> {
     }
 }
 
-/// The next state of a marked series. `is_complete` says whether all files could be read.
-fn next_state(
-    state: MarkState,
-    holders: Holders,
-    is_complete: bool,
-    step: BurialStep,
-) -> MarkState {
+/// The next state of a marked series. `is_held` says whether another file has an entry of it, or could not be read.
+fn next_state(state: MarkState, is_held: bool, step: BurialStep) -> MarkState {
     match state {
-        _ if holders.living => MarkState::Marked,
-        MarkState::Marked if is_complete && step == BurialStep::Bury => MarkState::Buried,
-        // Without the mark the values of the dead writer would be exported.
-        MarkState::Buried if is_complete && !holders.dead => MarkState::Dropped,
+        // A series that was buried can be exported again.
+        _ if is_held => MarkState::Marked,
+        MarkState::Marked if step == BurialStep::Bury => MarkState::Buried,
+        MarkState::Buried => MarkState::Dropped,
         state => state,
     }
 }
 
 impl WatchedKind {
     fn new(kind: FileKind) -> WatchedKind {
-        let (by_series, keys, series) = Default::default();
-        WatchedKind { kind, by_series, keys, series }
+        let (by_series, keys, is_held) = Default::default();
+        WatchedKind { kind, by_series, keys, is_held }
     }
 
     fn add(&mut self, series: &[u8]) {
         self.by_series.entry(series.into()).or_insert_with(|| {
-            self.series.push(WatchedSeries::default());
-            self.series.len() - 1
+            self.is_held.push(false);
+            self.is_held.len() - 1
         });
     }
 
-    fn holders(&self, series: &[u8]) -> Holders {
-        self.by_series.get(series).map(|at| self.series[*at].holders).unwrap_or_default()
+    fn is_held(&self, series: &[u8]) -> bool {
+        self.by_series.get(series).is_none_or(|at| self.is_held[*at])
     }
 
     /// Reads the entries of a file. Returns whether it is undamaged.
@@ -267,22 +225,19 @@ impl WatchedKind {
         let mut keys = std::mem::take(&mut self.keys);
         keys.expect_from(0);
         let is_undamaged = loop {
-            let (entry, watched) = match keys.next_expected(&mut entries) {
-                Some(found) => found,
+            let watched = match keys.next_expected(&mut entries) {
+                Some((_, watched)) => watched,
                 None => match entries.next() {
                     None => break true,
                     Some(Err(_)) => break false,
-                    Some(Ok(entry)) => {
-                        let watched = keys.find(&entry).unwrap_or_else(|| {
-                            let watched = self.watched(entry.kind, entry.key);
-                            keys.insert(&entry, watched);
-                            watched
-                        });
-                        (entry, watched)
-                    }
+                    Some(Ok(entry)) => keys.find(&entry).unwrap_or_else(|| {
+                        let watched = self.watched(entry.kind, entry.key);
+                        keys.insert(&entry, watched);
+                        watched
+                    }),
                 },
             };
-            self.note(watched, entry.time.unwrap_or(0.0));
+            self.note(watched);
         };
         self.keys = keys;
         is_undamaged
@@ -292,48 +247,20 @@ impl WatchedKind {
     fn read_opaque(&mut self, entries: &[OpaqueEntry]) {
         for entry in entries {
             let watched = self.watched(entry.kind, entry.key.trim_ascii_end());
-            self.note(watched, entry.time);
+            self.note(watched);
         }
     }
 
-    fn watched(&self, kind: EntryKind, key: &[u8]) -> Watched {
-        let at = series_of(self.kind.metric_type(), key).and_then(|series| {
-            let at = *self.by_series.get(&series.id)?;
-            Some((at, series.is_lead))
-        });
-        match (kind, at) {
-            (EntryKind::Value, Some((at, _))) => Watched::Value(at),
-            (EntryKind::Removal, Some((at, true))) => Watched::Removal(at),
-            _ => Watched::Other,
-        }
+    /// The index of the marked series that an entry has a value of.
+    fn watched(&self, kind: EntryKind, key: &[u8]) -> Option<usize> {
+        let series = series_of(self.kind.metric_type(), key)?;
+        let at = self.by_series.get(&series.id)?;
+        (kind == EntryKind::Value).then_some(*at)
     }
 
-    fn note(&mut self, watched: Watched, time: f64) {
-        match watched {
-            Watched::Value(at) => self.series[at].is_in_file = true,
-            Watched::Removal(at) => {
-                let is_removed = RemovalState::of(time) != RemovalState::Present;
-                self.series[at].is_removed_in_file |= is_removed;
-            }
-            Watched::Other => {}
-        }
-    }
-
-    /// Ends the reading of a file. `liveness` finds out whether its writer lives, which is asked at most once.
-    fn end_file(&mut self, liveness: impl FnOnce() -> Liveness) {
-        let mut liveness = Some(liveness);
-        let mut is_dead = false;
-        for series in &mut self.series {
-            let is_held = series.is_in_file && !series.is_removed_in_file;
-            (series.is_in_file, series.is_removed_in_file) = (false, false);
-            if !is_held {
-                continue;
-            }
-            if let Some(liveness) = liveness.take() {
-                is_dead = liveness() == Liveness::Dead;
-            }
-            series.holders.dead |= is_dead;
-            series.holders.living |= !is_dead;
+    fn note(&mut self, watched: Option<usize>) {
+        if let Some(at) = watched {
+            self.is_held[at] = true;
         }
     }
 }
@@ -343,32 +270,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_writer_whose_liveness_is_unknown_counts_as_living() {
-        for (liveness, is_living) in
-            [(Liveness::Alive, true), (Liveness::Unknown, true), (Liveness::Dead, false)]
-        {
-            let mut watched = WatchedKind::new(FileKind::Counter);
-            watched.add(b"series");
-            watched.note(Watched::Value(0), 1.0);
-            watched.end_file(|| liveness);
-            let holders = Holders { living: is_living, dead: !is_living };
-            assert_eq!(watched.holders(b"series"), holders);
+    fn a_series_is_buried_and_then_dropped_unless_a_file_has_it_or_cannot_be_read() {
+        let bury = |state, is_held| next_state(state, is_held, BurialStep::Bury);
+        assert_eq!(bury(MarkState::Marked, false), MarkState::Buried);
+        assert_eq!(bury(MarkState::Buried, false), MarkState::Dropped);
+        for state in [MarkState::Marked, MarkState::Buried] {
+            assert_eq!(bury(state, true), MarkState::Marked);
         }
-    }
-
-    #[test]
-    fn nothing_is_buried_or_dropped_if_a_file_could_not_be_read() {
-        let nobody = Holders::default();
-        let living = Holders { living: true, dead: false };
-        for (state, next) in [
-            (MarkState::Marked, [MarkState::Buried, MarkState::Marked, MarkState::Marked]),
-            (MarkState::Buried, [MarkState::Dropped, MarkState::Buried, MarkState::Marked]),
-        ] {
-            let of =
-                |holders, is_complete| next_state(state, holders, is_complete, BurialStep::Bury);
-            assert_eq!([of(nobody, true), of(nobody, false), of(living, false)], next);
-        }
-        let resolve = |state| next_state(state, nobody, true, BurialStep::Resolve);
+        let resolve = |state| next_state(state, false, BurialStep::Resolve);
         assert_eq!(resolve(MarkState::Marked), MarkState::Marked);
         assert_eq!(resolve(MarkState::Buried), MarkState::Dropped);
     }

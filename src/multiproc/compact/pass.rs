@@ -474,12 +474,7 @@ impl RunningPass<'_> {
             return;
         }
         let absorbed: HashSet<&str> = sources.iter().chain(&*pending).map(String::as_str).collect();
-        let check = BurialCheck {
-            dir: self.pass.dir,
-            dirs: self.dirs,
-            prober: self.prober,
-            reader: &mut self.reader,
-        };
+        let check = BurialCheck { dir: self.pass.dir, dirs: self.dirs, reader: &mut self.reader };
         *has_changed_marks = check.run(schedule, fold, |source| absorbed.contains(source));
     }
 
