@@ -335,6 +335,13 @@ impl<M: Typed> Child<M> {
         self.bound.get()
     }
 
+    /// The storage of this series that was created last, in this process or in an ancestor. Its words may be those of the
+    /// parent's mapping, which a forked child must not access.
+    #[inline]
+    pub(super) fn bound_or_inherited(&self) -> Option<&'static M::Slots> {
+        self.bound.inherited()
+    }
+
     /// The storage that this process used before its files were closed, if it has created no other since.
     pub(super) fn former(&self) -> Option<&'static M::Slots> {
         self.bound.former()

@@ -1,7 +1,7 @@
 //! Gauges: values that go up and down.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Metric;
@@ -148,11 +148,19 @@ impl Gauge {
     /// Returns the cells that changed; `None` if the recording was ignored.
     #[inline]
     fn record(self, change: Change) -> Option<&'static GaugeCells> {
-        match self.0.bound() {
-            Some(cells) if !cells.is_special.load(Ordering::Relaxed) => {
+        match self.0.bound_or_inherited() {
+            Some(cells) if cells.is_plain() => {
                 cells.apply(change);
                 Some(cells)
             }
+            _ => self.record_with_time(change),
+        }
+    }
+
+    /// Records for the first time in this process, in a mode mostrecent, or while the series waits for a file.
+    #[inline(never)]
+    fn record_with_time(self, change: Change) -> Option<&'static GaugeCells> {
+        match self.0.bound() {
             Some(cells) if cells.gate.is_none() => {
                 cells.apply_with_time(change);
                 Some(cells)
@@ -273,13 +281,19 @@ enum Change {
     Add(f64),
 }
 
+/// No epoch of a process.
+const NO_EPOCH: u64 = u64::MAX;
+
 /// The cells of a gauge series, which all threads share.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
     sample: SampleCells,
-    /// Whether the next recording does more than change the value: the first one stores the time, and so does every one
-    /// in the modes mostrecent; recordings of a waiting gauge pass its gate.
-    is_special: AtomicBool,
+    /// The epoch of the process in which recordings only change the value, else [`NO_EPOCH`]: the first one also stores the time,
+    /// and so does every one in the modes mostrecent; recordings of a waiting gauge pass its gate. One comparison shows a
+    /// recording thread both this and that the process is still the same.
+    ///
+    /// ORDERING: relaxed. The other fields do not change after the cells are published.
+    plain_in: AtomicU64,
     is_most_recent: bool,
     /// Set while the gauge waits.
     gate: Option<&'static Gate>,
@@ -288,6 +302,12 @@ pub struct GaugeCells {
 }
 
 impl GaugeCells {
+    /// Whether a recording in this process only changes the value.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.plain_in.load(Ordering::Relaxed) == fork::seen_epoch()
+    }
+
     #[inline]
     fn apply(&self, change: Change) {
         match change {
@@ -299,7 +319,7 @@ impl GaugeCells {
     /// Returns `false` if the value was moved into a file.
     #[inline]
     fn try_apply(&self, change: Change) -> bool {
-        if self.is_special.load(Ordering::Relaxed) {
+        if !self.is_plain() {
             return self.pass_gate(change);
         }
         self.apply(change);
@@ -316,7 +336,8 @@ impl GaugeCells {
         if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
             self.sample.time.replace(seen, now());
         }
-        self.is_special.store(self.is_most_recent || self.gate.is_some(), Ordering::Relaxed);
+        let is_plain = !self.is_most_recent && self.gate.is_none();
+        self.plain_in.store(if is_plain { fork::epoch() } else { NO_EPOCH }, Ordering::Relaxed);
         self.apply(change);
     }
 
@@ -359,7 +380,7 @@ impl Typed for Gauge {
         let Opened { cells, gate } = opener.open(std::iter::once(SampleKind::Value), 0.0);
         Box::leak(Box::new(GaugeCells {
             sample: cells[0],
-            is_special: AtomicBool::new(true),
+            plain_in: AtomicU64::new(NO_EPOCH),
             is_most_recent: mode.is_most_recent(),
             gate,
             generation: opener.generation(),
@@ -370,7 +391,7 @@ impl Typed for Gauge {
 
     fn resume(cells: &GaugeCells) {
         cells.sample.reset();
-        cells.is_special.store(true, Ordering::Relaxed);
+        cells.plain_in.store(NO_EPOCH, Ordering::Relaxed);
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {

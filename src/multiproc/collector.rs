@@ -187,9 +187,10 @@ impl MultiProcessCollector {
                 named.add(&mut cache.merge, &mut cache.reader, file, dir_index);
             }
             cache.merge.finish_adding();
-            let verdicts = match cache.merge.has_removed_totals() {
-                true => WriterVerdicts::Fresh,
-                false => WriterVerdicts::Recent,
+            let verdicts = if cache.merge.has_removed_totals() {
+                WriterVerdicts::Fresh
+            } else {
+                WriterVerdicts::Recent
             };
             if std::mem::replace(&mut cache.verdicts, verdicts) == WriterVerdicts::Recent
                 && verdicts == WriterVerdicts::Fresh

@@ -1,9 +1,10 @@
 //! The series files of this process in one directory.
 
+mod lost;
 mod removal;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,16 +27,15 @@ use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
-use crate::file::layout::EntryKind;
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
-use crate::file::writer::{NewEntry, Room, SeriesWriter, WrittenEntry, draw_id};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging;
 use crate::model::own_metrics::{
-    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
+    DROPPED_SERIES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
 };
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -423,55 +423,6 @@ impl Files {
         if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }
-    }
-
-    /// If the directory or some of the files were removed or replaced, writes their values to new files.
-    ///
-    /// The values so far become entries that are not added to any more; each series gets new entries at its next
-    /// recording. Only gauges continue with their entry.
-    fn recreate_if_lost(&mut self, store: &DirectoryStore, now: Option<Identity>) {
-        let is_moved = now != self.dir;
-        let is_lost = |(_, writer): &(FileKind, SeriesWriter)| {
-            is_moved || writer.is_removed_from(&store.path)
-        };
-        if !self.writers.iter().any(is_lost) {
-            return;
-        }
-        self.unbind();
-        // Only the values of lost files are written again: the other files are still read, and their values would be counted twice.
-        let lost: Vec<_> = self.writers.extract_if(.., |writer| is_lost(writer)).collect();
-        self.current.clear();
-        let kept = self.writers.iter().enumerate().map(|(at, (kind, _))| (*kind, at));
-        self.current.extend(kept);
-        for (kind, _) in &lost {
-            // The entry of a gauge may be in another file of the kind, which is not lost.
-            let others = self.writers.iter().filter(|(other, _)| other == kind);
-            let kept: HashSet<Vec<u8>> =
-                others.flat_map(|(_, it)| it.entries()).map(|entry| entry.key).collect();
-            self.gauges.retain(|(other, key), (_, gate)| {
-                other != kind || gate.is_some() || kept.contains(&**key)
-            });
-            if *kind == FileKind::Counter {
-                self.own.forget_written();
-            }
-        }
-        let count = lost.len() as u64;
-        self.removals.forget_files(|file| lost.iter().any(|(_, it)| it.identity() == file));
-        for (kind, writer) in &lost {
-            // Records come first: a series that is removed is not shown in between.
-            let entries = writer.entries();
-            let (records, values): (Vec<_>, Vec<_>) =
-                entries.into_iter().partition(|entry| entry.kind == EntryKind::Removal);
-            for WrittenEntry { key, .. } in records {
-                self.copy_removal(store, &(*kind, key.into()));
-            }
-            for WrittenEntry { key, value, time, .. } in values {
-                self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
-            }
-        }
-        SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
-        dropped::count_lost_files(count, &store.path);
-        self.count_own(store, &FILES_LOST, "", count as f64);
     }
 
     /// The series and counters that are in no file, as files with the id of this process.

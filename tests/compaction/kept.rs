@@ -31,7 +31,7 @@ fn assert_alike(own: &[Line], reference: &[Line]) {
 }
 
 /// Waits until the writers of all files are dead.
-fn wait_for_deaths(dir: &Path) {
+pub(super) fn wait_for_deaths(dir: &Path) {
     wait_for("end of all writers", PATIENCE, || {
         let files = list_files(dir).unwrap();
         files.iter().all(|file| file.liveness == Liveness::Dead).then_some(())

@@ -18,11 +18,11 @@ use crate::support::{TestDir, multiprom, skip};
 
 /// The calls whose effects other processes can observe, and the calls that wait. A kill between two of them has the same
 /// effect as a kill before the second. With `MULTIPROM_COMPACTION_CALLS=all` there is a kill at every call.
-const CALLS: &str = "?mkdirat,?fallocate,?ftruncate,?write,?fchmod,?fchown,?fsync,?fdatasync,?renameat,\
+pub(super) const CALLS: &str = "?mkdirat,?fallocate,?ftruncate,?write,?fchmod,?fchown,?fsync,?fdatasync,?renameat,\
                      ?renameat2,?unlinkat,?flock,?clock_nanosleep";
 
 /// The error of each call.
-const FAILURES: [(&str, &str); 15] = [
+pub(super) const FAILURES: [(&str, &str); 15] = [
     ("openat", "EMFILE"),
     ("mkdirat", "ENOSPC"),
     ("fallocate", "ENOSPC"),
@@ -78,20 +78,6 @@ impl Scene {
         Scene { dir, truth }
     }
 
-    /// The number of times that the compactor makes each call in [`FAILURES`].
-    fn counts(&self, trace: &Path) -> [usize; FAILURES.len()] {
-        let (_parent, dir) = copy_of(self.dir.path(), "counts");
-        // The injected failure never occurs.
-        let output = traced("all", "error=EIO:when=65535", trace, &dir).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let text = fs::read_to_string(trace).unwrap();
-        FAILURES.map(|(call, _)| {
-            let begin = format!("{call}(");
-            let calls = text.lines().filter_map(|line| line.split_whitespace().nth(1));
-            calls.filter(|call| call.starts_with(&begin)).count()
-        })
-    }
-
     /// Runs the compactor on a copy and returns its output. Asserts that all totals are exact, and that the next pass
     /// completes the work.
     fn run(&self, what: &str, calls: &str, inject: &str, trace: &Path) -> Output {
@@ -135,7 +121,7 @@ fn id_of_companion(name: &str) -> Option<&str> {
 
 /// Replaces whole ids in the label `pid` by the pid. As long as one file of a dead process is in the archive and another
 /// one could not be opened, its gauges are exported with the whole id.
-fn by_process(mut lines: Vec<Line>) -> Vec<Line> {
+pub(super) fn by_process(mut lines: Vec<Line>) -> Vec<Line> {
     for pid in lines.iter_mut().filter_map(|line| line.labels.get_mut("pid")) {
         pid.truncate(pid.find('-').unwrap_or(pid.len()));
     }
@@ -158,7 +144,7 @@ fn retire_one(dir: &Path) {
 }
 
 /// The compactor under strace, which injects signals or errors and writes the calls to a file.
-fn traced(calls: &str, inject: &str, trace: &Path, dir: &Path) -> Command {
+pub(super) fn traced(calls: &str, inject: &str, trace: &Path, dir: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(trace);
     command.arg("-e").arg(format!("trace={calls}"));
@@ -171,7 +157,20 @@ fn traced(calls: &str, inject: &str, trace: &Path, dir: &Path) -> Command {
     command
 }
 
-fn can_trace() -> bool {
+/// The number of times that the compactor makes each call in [`FAILURES`] in a directory.
+pub(super) fn counts_of_calls(dir: &Path, trace: &Path) -> [usize; FAILURES.len()] {
+    // The injected failure never occurs.
+    let output = traced("all", "error=EIO:when=65535", trace, dir).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(trace).unwrap();
+    FAILURES.map(|(call, _)| {
+        let begin = format!("{call}(");
+        let calls = text.lines().filter_map(|line| line.split_whitespace().nth(1));
+        calls.filter(|call| call.starts_with(&begin)).count()
+    })
+}
+
+pub(super) fn can_trace() -> bool {
     let works = succeeds("strace", &["-f", "-o", "/dev/null", "true"]);
     if !works {
         skip("strace is not installed, or may not trace here");
@@ -181,7 +180,7 @@ fn can_trace() -> bool {
 
 /// Runs `job` with the numbers from 1 on, several at once, until one returns false. Returns the count of the jobs that
 /// returned true.
-fn for_each_number(at_a_time: usize, job: impl Fn(usize) -> bool + Sync) -> usize {
+pub(super) fn for_each_number(at_a_time: usize, job: impl Fn(usize) -> bool + Sync) -> usize {
     let (next, is_over) = (AtomicUsize::new(1), AtomicBool::new(false));
     let last = AtomicUsize::new(usize::MAX);
     thread::scope(|scope| {
@@ -228,7 +227,8 @@ fn totals_are_exact_if_any_call_of_a_compactor_fails() {
     }
     let scene = Scene::new();
     let traces = TestDir::new("traces");
-    let counts = scene.counts(&traces.path().join("counts"));
+    let (_parent, dir) = copy_of(scene.dir.path(), "counts");
+    let counts = counts_of_calls(&dir, &traces.path().join("counts"));
     let mut failures = Vec::new();
     for ((call, error), count) in FAILURES.into_iter().zip(counts) {
         assert!(count > 0, "{call} is never called");

@@ -5,6 +5,7 @@ mod damaged;
 mod kept;
 mod killed;
 mod readers;
+mod removed;
 mod reset;
 mod versions;
 

@@ -6,6 +6,7 @@ pub mod mount;
 pub mod pod;
 pub mod process;
 pub mod prometheus;
+pub mod removal;
 pub mod samples;
 pub mod sites;
 pub mod stepped;

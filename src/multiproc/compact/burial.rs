@@ -1,11 +1,13 @@
 //! Decides when a removed series leaves the archive.
 //!
-//! The values of a marked series are dropped when no other file has an entry of it, removed or not: else the process of that
-//! file could export it again, and the total would have fallen, or would count what it counted before once more. A
-//! compactor cannot see all files at one instant, so the series is *buried* first: the burial record hides it from every
-//! reader. A reader that has exported the series together with the entry of another process has done so from an archive
-//! without the record, and thus the entry exists before the commit of the record. A check after that commit finds the
+//! A marked series is exported with its whole total if a living writer brings it back. So it may be dropped only if no
+//! reader can export it any more, and a compactor cannot see all files at one instant: it is *buried* first. The burial
+//! record hides it from every reader. A reader that has exported it has done so from an archive without the record, and
+//! thus has read the entry of the living writer before the commit of the record. A check after that commit finds the
 //! entry, and takes the record away. Otherwise the check drops the series with the next commit.
+//!
+//! An entry of any writer, living or dead, removed or not, prevents the burial and the drop: its value is in earlier
+//! totals, and would be exported again without the share of the archive.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -19,7 +21,7 @@ use super::folded_section::MarkState;
 use super::locked_dir::LockedDir;
 use super::series::series_of;
 use crate::file::archive::RETIRED_DIR;
-use crate::file::layout::{Entries, EntryKind};
+use crate::file::layout::{Entries, LayoutError};
 use crate::file::name::{FileKind, FileName};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::multiproc::fast_map::FastMap;
@@ -92,9 +94,10 @@ struct WatchedKind {
     kind: FileKind,
     /// From ids of series to indices.
     by_series: FastMap<Box<[u8]>, usize>,
+    /// From the bytes of keys to indices; `None` for other series.
     keys: KeyTable<Option<usize>>,
-    /// Whether what the next archive does not hold has an entry of the series.
-    is_held: Vec<bool>,
+    /// Whether a series has an entry in what the next archive does not fold, by its index.
+    has_entry: Vec<bool>,
 }
 
 /// A check of the marked series of a directory.
@@ -111,6 +114,7 @@ impl BurialCheck<'_> {
         mut self,
         schedule: &mut BurialSchedule,
         fold: &mut Fold,
+        now: f64,
         is_absorbed: impl Fn(&str) -> bool,
     ) -> bool {
         let Some(step) = schedule.due(self.dir) else {
@@ -127,9 +131,9 @@ impl BurialCheck<'_> {
         }
         let is_complete = self.read_files(&mut watched, is_absorbed).is_ok();
         let mut has_buried = false;
-        let has_changed = fold.change_marks(|kind, series, state| {
-            let is_held = watched.get(&kind).is_none_or(|it| it.is_held(series));
-            let next = next_state(state, is_held || !is_complete, step);
+        let has_changed = fold.change_marks(now, |kind, series, state| {
+            let has_entry = watched.get(&kind).is_some_and(|it| it.has_entry(series));
+            let next = next_state(state, has_entry || !is_complete, step);
             has_buried |= (state, next) == (MarkState::Marked, MarkState::Buried);
             next
         });
@@ -137,15 +141,15 @@ impl BurialCheck<'_> {
         has_changed
     }
 
-    /// Reads the files that the next archive does not hold. An error means that a file could not be read which readers may
-    /// be able to read.
+    /// Reads the files that the next archive does not hold. Fails if one cannot be read that other readers may be able to
+    /// read.
     fn read_files(
         &mut self,
         watched: &mut FastMap<FileKind, WatchedKind>,
         is_absorbed: impl Fn(&str) -> bool,
     ) -> io::Result<()> {
-        let mut result = Ok(());
-        // The main directory is listed first, as by readers. Only this compactor moves files.
+        // Listed after the writers of absorbed files were proven dead: a series may pass from a process that ends to one
+        // that has just started. The main directory is first, as by readers; only this compactor moves files.
         let main = series_names(self.dir)?;
         let retired = retired_names(&self.dir.join(RETIRED_DIR))?;
         for (names, listed_in) in [(main, ListedIn::Main), (retired, ListedIn::Retired)] {
@@ -157,12 +161,11 @@ impl BurialCheck<'_> {
                     ListedIn::Retired => retired_source(&name),
                 };
                 if !is_absorbed(&source) {
-                    // The others are read nevertheless: they may show that a series is in use.
-                    result = result.and(self.read_file(watched, &source));
+                    self.read_file(watched, &source)?;
                 }
             }
         }
-        result
+        Ok(())
     }
 
     fn read_file(&mut self, watched: &mut WatchedKind, source: &str) -> io::Result<()> {
@@ -185,6 +188,9 @@ impl BurialCheck<'_> {
         match self.reader.read(file).and_then(|read| read.entries()) {
             Ok(entries) => Ok(watched.read(entries)),
             Err(ReadError::Open(error) | ReadError::Read(error)) => Err(error),
+            Err(ReadError::Layout(error @ LayoutError::VersionUnknown { .. })) => {
+                Err(io::Error::other(error))
+            }
             Err(ReadError::Layout(_)) => Ok(false),
             // Readers ignore it too.
             Err(ReadError::NotRegular | ReadError::Linked | ReadError::Empty) => Ok(true),
@@ -192,32 +198,32 @@ impl BurialCheck<'_> {
     }
 }
 
-/// The next state of a marked series. `is_held` says whether another file has an entry of it, or could not be read.
-fn next_state(state: MarkState, is_held: bool, step: BurialStep) -> MarkState {
-    match state {
-        // A series that was buried can be exported again.
-        _ if is_held => MarkState::Marked,
-        MarkState::Marked if step == BurialStep::Bury => MarkState::Buried,
-        MarkState::Buried => MarkState::Dropped,
-        state => state,
+/// The next state of a marked series. `is_elsewhere` says whether a file that the next archive does not hold has, or may
+/// have, an entry of it.
+fn next_state(state: MarkState, is_elsewhere: bool, step: BurialStep) -> MarkState {
+    match (state, step) {
+        _ if is_elsewhere => MarkState::Marked,
+        (MarkState::Marked, BurialStep::Bury) => MarkState::Buried,
+        (MarkState::Buried, _) => MarkState::Dropped,
+        _ => state,
     }
 }
 
 impl WatchedKind {
     fn new(kind: FileKind) -> WatchedKind {
-        let (by_series, keys, is_held) = Default::default();
-        WatchedKind { kind, by_series, keys, is_held }
+        let (by_series, keys, has_entry) = Default::default();
+        WatchedKind { kind, by_series, keys, has_entry }
     }
 
     fn add(&mut self, series: &[u8]) {
         self.by_series.entry(series.into()).or_insert_with(|| {
-            self.is_held.push(false);
-            self.is_held.len() - 1
+            self.has_entry.push(false);
+            self.has_entry.len() - 1
         });
     }
 
-    fn is_held(&self, series: &[u8]) -> bool {
-        self.by_series.get(series).is_none_or(|at| self.is_held[*at])
+    fn has_entry(&self, series: &[u8]) -> bool {
+        self.by_series.get(series).is_some_and(|at| self.has_entry[*at])
     }
 
     /// Reads the entries of a file. Returns whether it is undamaged.
@@ -225,19 +231,19 @@ impl WatchedKind {
         let mut keys = std::mem::take(&mut self.keys);
         keys.expect_from(0);
         let is_undamaged = loop {
-            let watched = match keys.next_expected(&mut entries) {
-                Some((_, watched)) => watched,
+            let series = match keys.next_expected(&mut entries) {
+                Some((_, series)) => series,
                 None => match entries.next() {
                     None => break true,
                     Some(Err(_)) => break false,
                     Some(Ok(entry)) => keys.find(&entry).unwrap_or_else(|| {
-                        let watched = self.watched(entry.kind, entry.key);
-                        keys.insert(&entry, watched);
-                        watched
+                        let series = self.series(entry.key);
+                        keys.insert(&entry, series);
+                        series
                     }),
                 },
             };
-            self.note(watched);
+            self.note(series);
         };
         self.keys = keys;
         is_undamaged
@@ -246,21 +252,19 @@ impl WatchedKind {
     /// Reads the entries of a section that is copied from archive to archive.
     fn read_opaque(&mut self, entries: &[OpaqueEntry]) {
         for entry in entries {
-            let watched = self.watched(entry.kind, entry.key.trim_ascii_end());
-            self.note(watched);
+            self.note(self.series(entry.key.trim_ascii_end()));
         }
     }
 
-    /// The index of the marked series that an entry has a value of.
-    fn watched(&self, kind: EntryKind, key: &[u8]) -> Option<usize> {
+    /// The index of the series of a sample, if it is marked.
+    fn series(&self, key: &[u8]) -> Option<usize> {
         let series = series_of(self.kind.metric_type(), key)?;
-        let at = self.by_series.get(&series.id)?;
-        (kind == EntryKind::Value).then_some(*at)
+        self.by_series.get(&series.id).copied()
     }
 
-    fn note(&mut self, watched: Option<usize>) {
-        if let Some(at) = watched {
-            self.is_held[at] = true;
+    fn note(&mut self, series: Option<usize>) {
+        if let Some(series) = series {
+            self.has_entry[series] = true;
         }
     }
 }
@@ -268,17 +272,18 @@ impl WatchedKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use MarkState::{Buried, Dropped, Marked};
 
     #[test]
-    fn a_series_is_buried_and_then_dropped_unless_a_file_has_it_or_cannot_be_read() {
-        let bury = |state, is_held| next_state(state, is_held, BurialStep::Bury);
-        assert_eq!(bury(MarkState::Marked, false), MarkState::Buried);
-        assert_eq!(bury(MarkState::Buried, false), MarkState::Dropped);
-        for state in [MarkState::Marked, MarkState::Buried] {
-            assert_eq!(bury(state, true), MarkState::Marked);
+    fn a_series_is_buried_and_then_dropped_unless_it_is_elsewhere() {
+        for (state, step, next) in [
+            (Marked, BurialStep::Bury, Buried),
+            (Marked, BurialStep::Resolve, Marked),
+            (Buried, BurialStep::Bury, Dropped),
+            (Buried, BurialStep::Resolve, Dropped),
+        ] {
+            assert_eq!(next_state(state, false, step), next);
+            assert_eq!(next_state(state, true, step), Marked);
         }
-        let resolve = |state| next_state(state, false, BurialStep::Resolve);
-        assert_eq!(resolve(MarkState::Marked), MarkState::Marked);
-        assert_eq!(resolve(MarkState::Buried), MarkState::Dropped);
     }
 }

@@ -22,7 +22,8 @@ pub struct Compaction {
     pub retired: u64,
     /// Files that are not due yet, or retired files that a new process has resumed.
     pub waiting: u64,
-    /// Files of dead writers that cannot be read whole. They are left as they are.
+    /// Files of dead writers that cannot be read whole or have entries of kinds that this release does not know, and sections
+    /// of the archive with such entries. They are left as they are.
     pub damaged: u64,
     /// Files that stay because the liveness of their writer is unknown; see [`Liveness`](crate::inspect::Liveness).
     pub unknown: u64,

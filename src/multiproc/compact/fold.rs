@@ -137,11 +137,12 @@ impl Fold {
     /// Changes the states of marked series. Nothing can be added afterwards. Returns whether a state has changed.
     pub(super) fn change_marks(
         &mut self,
+        now: f64,
         mut next: impl FnMut(FileKind, &[u8], MarkState) -> MarkState,
     ) -> bool {
         self.sections.iter_mut().fold(false, |has_changed, section| {
             let kind = section.kind;
-            section.change_marks(|series, state| next(kind, series, state)) || has_changed
+            section.change_marks(now, |series, state| next(kind, series, state)) || has_changed
         })
     }
 
@@ -358,17 +359,17 @@ mod tests {
             (Removal, "b", 0.0, -9.0),
         ]);
         let mut fold = fold_files(&[], &[&file]);
-        assert!(fold.change_marks(|_, _, _| MarkState::Buried));
+        assert!(fold.change_marks(20.0, |_, _, _| MarkState::Buried));
         let archive = encoded(&fold);
-        let records = |name| [(Removal, name, 0.0, -9.0), (Burial, name, 0.0, -9.0)];
+        let records = |name| [(Removal, name, 0.0, -9.0), (Burial, name, 0.0, 20.0)];
         let values = [(Value, "a", 2.0, 1.0), (Value, "b", 3.0, 1.0)];
         let buried = owned(&[&values[..], &records("a"), &records("b")].concat());
         assert_eq!(decoded(&archive), buried);
 
         let mut next = fold_files(&archive, &[&counters(&[(Value, "b", 4.0, 7.0)])]);
         assert!(next.marks().all(|(_, _, state)| state == MarkState::Buried));
-        assert!(!next.change_marks(|_, _, state| state));
-        assert!(next.change_marks(|_, series, _| {
+        assert!(!next.change_marks(20.0, |_, _, state| state));
+        assert!(next.change_marks(20.0, |_, series, _| {
             if series.starts_with(b"[\"a\"") { MarkState::Dropped } else { MarkState::Marked }
         }));
         let expected = [(Value, "b", 7.0, 1.0), (Removal, "b", 0.0, -9.0)];
@@ -394,7 +395,7 @@ mod tests {
         let mut fold = Fold::default();
         fold.add_file(name, entries(&bytes), 5.0).unwrap();
         assert_eq!(decoded(&encoded(&fold)).len(), 6);
-        fold.change_marks(|_, _, _| MarkState::Dropped);
+        fold.change_marks(20.0, |_, _, _| MarkState::Dropped);
         assert_eq!(decoded(&encoded(&fold)), owned(&[(Value, "h", 1.0, 1.0)]));
     }
 
@@ -429,7 +430,7 @@ mod tests {
             (Value, &*key, 2.0, 1.0),
             (Unknown(7), &*key, 0.5, 0.25),
             (Removal, &*key, 0.0, -3.0),
-            (Burial, &*key, 0.0, -3.0),
+            (Burial, &*key, 0.0, 4.0),
         ];
         let name = FileName { kind: FileKind::Counter, id: MANY };
         builder.section(name, 0.0, section.into_iter());
@@ -439,8 +440,8 @@ mod tests {
             archive = encoded(&fold_files(&archive, &[&file]));
             let expected = [
                 (Value, "a", value, 6.0),
-                (Removal, "a", 0.0, -3.0),
-                (Burial, "a", 0.0, -3.0),
+                (Removal, "a", 0.0, -4.0),
+                (Burial, "a", 0.0, 4.0),
                 (Value, "a", 2.0, 1.0),
                 (Unknown(7), "a", 0.5, 0.25),
                 (Removal, "a", 0.0, -3.0),

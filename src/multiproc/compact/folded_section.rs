@@ -1,5 +1,7 @@
 //! The merged entries of one section of the next archive.
 
+use std::collections::HashSet;
+
 use super::series::series_of;
 use crate::file::key;
 use crate::file::layout::{Entries, Entry, EntryKind, Layout, LayoutError, RemovalState};
@@ -68,7 +70,8 @@ struct Removal {
     key: Box<[u8]>,
     /// When it was removed last, in Unix seconds; `None` if no record is in the state removed.
     since: Option<f64>,
-    is_buried: bool,
+    /// When it was buried, in Unix seconds.
+    buried: Option<f64>,
 }
 
 impl FoldedEntry {
@@ -86,7 +89,7 @@ impl Removal {
     /// `None` if no writer has left the series removed.
     fn state(&self) -> Option<MarkState> {
         self.since?;
-        Some(if self.is_buried { MarkState::Buried } else { MarkState::Marked })
+        Some(if self.buried.is_some() { MarkState::Buried } else { MarkState::Marked })
     }
 
     /// Adds the state of a removal record of a dead writer, or of an archive.
@@ -98,16 +101,17 @@ impl Removal {
 
     /// Adds a burial record. Compactors write it together with a mark.
     fn bury(&mut self, time: Option<f64>) {
-        self.add(time);
-        self.since.get_or_insert(1.0);
-        self.is_buried = true;
+        let time = time.unwrap_or(0.0);
+        self.since.get_or_insert(time);
+        self.buried = Some(time);
     }
 
     /// The entries in the archive.
     fn entries(&self) -> impl Iterator<Item = (EntryKind, &[u8], f64, f64)> {
-        let mark = self.since.map(|since| (EntryKind::Removal, &*self.key, 0.0, -since));
-        let burial = mark.filter(|_| self.is_buried);
-        let burial = burial.map(|(_, key, value, time)| (EntryKind::Burial, key, value, time));
+        let record = |kind, time| (kind, &*self.key, 0.0, time);
+        let mark = self.since.map(|since| record(EntryKind::Removal, -since));
+        let burial = self.buried.filter(|_| mark.is_some());
+        let burial = burial.map(|time| record(EntryKind::Burial, time));
         mark.into_iter().chain(burial)
     }
 }
@@ -198,7 +202,7 @@ impl FoldedSection {
         let series = series_of(self.kind.metric_type(), bytes).map(|series| series.id);
         let removals = &mut self.removals;
         *self.by_series.entry(series.unwrap_or_default()).or_insert_with(|| {
-            removals.push(Removal { key: padded(bytes), since: None, is_buried: false });
+            removals.push(Removal { key: padded(bytes), since: None, buried: None });
             removals.len() - 1
         })
     }
@@ -219,25 +223,26 @@ impl FoldedSection {
     /// Changes the states of marked series. Nothing can be added afterwards. Returns whether a state has changed.
     pub(super) fn change_marks(
         &mut self,
+        now: f64,
         mut next: impl FnMut(&[u8], MarkState) -> MarkState,
     ) -> bool {
         let mut has_changed = false;
-        let mut dropped = FastMap::default();
+        let mut dropped: HashSet<&[u8]> = HashSet::new();
         for (series, at) in &self.by_series {
             let removal = &mut self.removals[*at];
             let Some(state) = removal.state() else { continue };
             let next = next(series, state);
             has_changed |= next != state;
-            removal.is_buried = next == MarkState::Buried;
+            removal.buried = (next == MarkState::Buried).then(|| removal.buried.unwrap_or(now));
             if next == MarkState::Dropped {
                 removal.since = None;
-                dropped.insert(&**series, ());
+                dropped.insert(series);
             }
         }
         if !dropped.is_empty() {
             let metric_type = self.kind.metric_type();
             let is_kept = |key: &[u8]| {
-                series_of(metric_type, key).is_none_or(|it| !dropped.contains_key(&*it.id))
+                series_of(metric_type, key).is_none_or(|it| !dropped.contains(&*it.id))
             };
             self.entries.retain(|entry| is_kept(&entry.key));
         }

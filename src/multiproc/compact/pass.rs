@@ -493,7 +493,8 @@ impl RunningPass<'_> {
         }
         let absorbed: HashSet<&str> = sources.iter().chain(&*pending).map(String::as_str).collect();
         let check = BurialCheck { dir: self.pass.dir, dirs: self.dirs, reader: &mut self.reader };
-        *has_changed_marks = check.run(schedule, fold, |source| absorbed.contains(source));
+        *has_changed_marks =
+            check.run(schedule, fold, self.now, |source| absorbed.contains(source));
     }
 
     fn count(&mut self, reason: KeptReason) {

@@ -23,8 +23,8 @@ pub(super) fn series_of(metric_type: MetricType, key: &[u8]) -> Option<SampleSer
     };
     let suffix = key.sample.strip_prefix(family)?;
     let (is_lead, has_bound) = match (metric_type, suffix) {
-        (MetricType::Counter, "" | "_total") => (true, false),
-        (MetricType::Histogram | MetricType::Summary, "_sum") => (true, false),
+        (MetricType::Counter, "" | "_total")
+        | (MetricType::Histogram | MetricType::Summary, "_sum") => (true, false),
         (MetricType::Histogram | MetricType::Summary, "_count") => (false, false),
         (MetricType::Histogram, "_bucket") => (false, true),
         _ => return None,

@@ -48,7 +48,7 @@ fn page() -> &'static Page {
 
 /// Returns the epoch of this process, or 0 if it has not drawn one yet.
 #[inline]
-pub(super) fn seen_epoch() -> u64 {
+pub(crate) fn seen_epoch() -> u64 {
     page().epoch.load(Ordering::Relaxed)
 }
 

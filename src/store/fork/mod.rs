@@ -15,6 +15,7 @@ mod tagged;
 pub(crate) use bound::Bound;
 pub(crate) use epoch::epoch;
 pub(super) use epoch::owner_word;
+pub(crate) use epoch::seen_epoch;
 pub(crate) use per_process::PerProcess;
 pub use slow_path::{Inside, SlowPath};
 pub(crate) use slow_path::{enter, is_inside, lock};
