@@ -115,6 +115,7 @@ impl<'a> FamilyEmitter<'a, '_> {
         }
     }
 
+    #[inline]
     fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
         let labels = match labels {
             SeriesLabels::Rendered(labels) => *labels,
@@ -161,7 +162,9 @@ impl<'a> FamilyEmitter<'a, '_> {
                         self.sample(&labels, kind, sum);
                     }
                 }
-                self.created(groups, &labels);
+                if self.merge.has_start_times() {
+                    self.created(groups, &labels);
+                }
             }
         }
     }
@@ -173,7 +176,8 @@ impl<'a> FamilyEmitter<'a, '_> {
         }
     }
 
-    /// Writes the start timestamp of a counter, histogram or summary.
+    /// Writes the start timestamp of a counter, histogram or summary. Most scrapes do not read them.
+    #[inline(never)]
     fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
         let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
         if let Some(seconds) = self.merge.created(ids) {
@@ -242,7 +246,9 @@ impl<'a> FamilyEmitter<'a, '_> {
             self.sample(&labels, SampleKind::Sum, sum);
         }
         self.sample(&labels, SampleKind::Count, total);
-        self.created(groups, &labels);
+        if self.merge.has_start_times() {
+            self.created(groups, &labels);
+        }
     }
 }
 
