@@ -94,6 +94,16 @@ enum SeriesLabels<'a> {
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
+impl SeriesLabels<'_> {
+    #[inline]
+    fn get(&self) -> Labels<'_> {
+        match self {
+            SeriesLabels::Rendered(labels) => *labels,
+            SeriesLabels::Pairs(labels) => Labels::new(labels),
+        }
+    }
+}
+
 impl<'a> FamilyEmitter<'a, '_> {
     /// Writes all series. Groups that added labels make equal are merged into one series.
     fn family(&mut self, family: &'a MergedFamily) {
@@ -117,11 +127,7 @@ impl<'a> FamilyEmitter<'a, '_> {
 
     #[inline]
     fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
-        let labels = match labels {
-            SeriesLabels::Rendered(labels) => *labels,
-            SeriesLabels::Pairs(labels) => Labels::new(labels),
-        };
-        self.out.sample(&Sample::new(kind, labels, value));
+        self.out.sample(&Sample::new(kind, labels.get(), value));
     }
 
     /// The labels of a series, which are those of any of its groups.
@@ -181,7 +187,7 @@ impl<'a> FamilyEmitter<'a, '_> {
     fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
         let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
         if let Some(seconds) = self.merge.created(ids) {
-            self.sample(labels, SampleKind::Created, seconds);
+            self.out.sample(&Sample::new(SampleKind::Created, labels.get(), seconds));
         }
     }
 
