@@ -169,7 +169,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                     }
                 }
                 if self.merge.has_start_times() {
-                    self.created(groups, &labels);
+                    self.created(groups);
                 }
             }
         }
@@ -184,9 +184,10 @@ impl<'a> FamilyEmitter<'a, '_> {
 
     /// Writes the start timestamp of a counter, histogram or summary. Most scrapes do not read them.
     #[inline(never)]
-    fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
+    fn created(&mut self, groups: &[&'a Group]) {
         let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
         if let Some(seconds) = self.merge.created(ids) {
+            let labels = self.labels(groups);
             self.out.sample(&Sample::new(SampleKind::Created, labels.get(), seconds));
         }
     }
@@ -253,7 +254,7 @@ impl<'a> FamilyEmitter<'a, '_> {
         }
         self.sample(&labels, SampleKind::Count, total);
         if self.merge.has_start_times() {
-            self.created(groups, &labels);
+            self.created(groups);
         }
     }
 }
