@@ -111,11 +111,11 @@ impl FamilySink for JsonEncoder<'_> {
         self.out.extend_from_slice(b",\"samples\":[");
     }
 
-    #[inline]
     fn wants_created(&self) -> bool {
         true
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         self.begin_sample(sample.kind.suffix(), sample.labels, sample.kind.own_label());
         self.out.extend_from_slice(b",\"value\":");

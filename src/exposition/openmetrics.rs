@@ -231,11 +231,11 @@ impl FamilySink for OpenMetricsEncoder<'_> {
         }
     }
 
-    #[inline]
     fn wants_created(&self) -> bool {
         self.shows_created
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping || !self.admit(sample.kind, sample.value) {
             return;

@@ -149,11 +149,11 @@ impl FamilySink for OpenMetrics2Encoder<'_> {
         }
     }
 
-    #[inline]
     fn wants_created(&self) -> bool {
         true
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         let (kind, value) = (sample.kind, sample.value);
         let is_allowed = self.metric_type.has(kind)

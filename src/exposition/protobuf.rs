@@ -168,11 +168,11 @@ impl FamilySink for ProtobufEncoder<'_> {
         }
     }
 
-    #[inline]
     fn wants_created(&self) -> bool {
         true
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         let kind = sample.kind;
         if self.is_skipping || !self.metric_type.has(kind) || !self.encode_labels(sample.labels) {

@@ -159,11 +159,11 @@ impl FamilySink for TextEncoder<'_> {
         push_metadata(self.out, &self.names, suffix, head.help, type_name);
     }
 
-    #[inline]
     fn wants_created(&self) -> bool {
         self.shows_created
     }
 
+    #[inline]
     fn sample(&mut self, sample: &Sample<'_>) {
         if self.is_skipping {
             return;

@@ -161,21 +161,18 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// The ending of companion files.
-const COMPANION_ENDING: &str = "mpx";
-
 /// Returns the ending of a name that has the form of multiprom's names, `<word>_<id>.<ending>` with a unique id, if the
 /// ending is unknown. Another release may have written such a file.
 pub(crate) fn unknown_ending(name: &str) -> Option<&str> {
     let (stem, ending) = name.rsplit_once('.')?;
     let (prefix, id) = stem.split_once('_')?;
-    // Files of one kind after the first of a writer have an index in the ending.
+    // The index of a further file of a kind follows the ending.
     let base = match ending.split_once('_') {
         Some((base, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => base,
         Some(_) => return None,
         None => ending,
     };
-    let is_unknown = base != "db" && base != COMPANION_ENDING;
+    let is_unknown = ending != "db" && CompanionName::of_file(name).is_none();
     (is_unknown && is_word(prefix) && is_word(base) && split_unique_id(id).is_some())
         .then_some(ending)
 }
@@ -371,6 +368,9 @@ mod tests {
             ("enum_1-0000beef.db_2.db", of_type("enum")),
             ("counter_1-0000beef.foo", ending("foo")),
             ("counter_1-0000beef.foo_2", ending("foo_2")),
+            ("counter_1-0000beef.db_2", ending("db_2")),
+            ("counter_1-0000beef.mpx", ending("mpx")),
+            ("companion_1-0000beef.mpx_1", ending("mpx_1")),
             ("gauge_all_1-0000beef.foo", ending("foo")),
         ] {
             assert_eq!(FileName::parse(name), None);

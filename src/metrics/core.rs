@@ -532,23 +532,22 @@ impl<M: Typed> Child<M> {
     pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
         if let Some(slots) = self.slots_if_bound() {
             self.family.begin(out);
-            self.collect(slots, &mut Vec::new(), out);
+            self.collect(slots, &mut Vec::new(), out.wants_created(), out);
         }
     }
 
-    /// Emits the samples of this series. `pairs` is only a buffer.
+    /// Emits the samples of this series, with the start timestamp if it is wanted. `pairs` is only a buffer.
     fn collect<'a>(
         &'a self,
         slots: &M::Slots,
         pairs: &mut Vec<(&'a str, &'a str)>,
+        wants_created: bool,
         out: &mut dyn FamilySink,
     ) {
         let labels = self.labels.labels(pairs);
         let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
         M::collect(slots, self.family.options, &mut give);
-        if out.wants_created()
-            && let Some(seconds) = M::created(slots)
-        {
+        if wants_created && let Some(seconds) = M::created(slots) {
             out.sample(&Sample::new(SampleKind::Created, labels, seconds));
         }
     }
@@ -557,6 +556,7 @@ impl<M: Typed> Child<M> {
 impl<M: Typed> Collector for FamilyCore<M> {
     fn collect(&self, out: &mut dyn FamilySink) {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
+        let wants_created = out.wants_created();
         let mut begun = false;
         for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
             let Some(slots) = child.slots_if_bound() else {
@@ -566,7 +566,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
                 self.begin(out);
                 begun = true;
             }
-            child.collect(slots, &mut pairs, out);
+            child.collect(slots, &mut pairs, wants_created, out);
         }
     }
 }

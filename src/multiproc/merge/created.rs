@@ -49,6 +49,11 @@ impl StartTimes {
         }
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// The earliest time of a sum.
     pub(super) fn get(&self, id: usize) -> Option<f64> {
         self.by_id.get(id).copied().filter(|time| time.is_finite())

@@ -94,6 +94,16 @@ enum SeriesLabels<'a> {
     Pairs(Vec<(&'a str, &'a str)>),
 }
 
+impl SeriesLabels<'_> {
+    #[inline]
+    fn get(&self) -> Labels<'_> {
+        match self {
+            SeriesLabels::Rendered(labels) => *labels,
+            SeriesLabels::Pairs(labels) => Labels::new(labels),
+        }
+    }
+}
+
 impl<'a> FamilyEmitter<'a, '_> {
     /// Writes all series. Groups that added labels make equal are merged into one series.
     fn family(&mut self, family: &'a MergedFamily) {
@@ -115,12 +125,9 @@ impl<'a> FamilyEmitter<'a, '_> {
         }
     }
 
+    #[inline]
     fn sample(&mut self, labels: &SeriesLabels<'_>, kind: SampleKind, value: f64) {
-        let labels = match labels {
-            SeriesLabels::Rendered(labels) => *labels,
-            SeriesLabels::Pairs(labels) => Labels::new(labels),
-        };
-        self.out.sample(&Sample::new(kind, labels, value));
+        self.out.sample(&Sample::new(kind, labels.get(), value));
     }
 
     /// The labels of a series, which are those of any of its groups.
@@ -161,7 +168,9 @@ impl<'a> FamilyEmitter<'a, '_> {
                         self.sample(&labels, kind, sum);
                     }
                 }
-                self.created(groups, &labels);
+                if self.merge.has_start_times() {
+                    self.created(groups, &labels);
+                }
             }
         }
     }
@@ -173,11 +182,12 @@ impl<'a> FamilyEmitter<'a, '_> {
         }
     }
 
-    /// Writes the start timestamp of a counter, histogram or summary.
+    /// Writes the start timestamp of a counter, histogram or summary. Most scrapes do not read them.
+    #[inline(never)]
     fn created(&mut self, groups: &[&Group], labels: &SeriesLabels<'_>) {
         let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
         if let Some(seconds) = self.merge.created(ids) {
-            self.sample(labels, SampleKind::Created, seconds);
+            self.out.sample(&Sample::new(SampleKind::Created, labels.get(), seconds));
         }
     }
 
@@ -242,7 +252,9 @@ impl<'a> FamilyEmitter<'a, '_> {
             self.sample(&labels, SampleKind::Sum, sum);
         }
         self.sample(&labels, SampleKind::Count, total);
-        self.created(groups, &labels);
+        if self.merge.has_start_times() {
+            self.created(groups, &labels);
+        }
     }
 }
 

@@ -151,6 +151,12 @@ impl Merge {
         sum.map(ExactSum::value)
     }
 
+    /// Whether the scrape has read start timestamps.
+    #[inline]
+    pub(super) fn has_start_times(&self) -> bool {
+        !self.start_times.is_empty()
+    }
+
     /// The earliest start timestamp of several sums, in Unix seconds. `None` if no file has one, or if the scrape does not
     /// read them.
     pub(super) fn created(&self, ids: impl Iterator<Item = ValueId>) -> Option<f64> {
