@@ -1,5 +1,7 @@
 //! Statics: declarations, handles and errors of registration.
 
+use std::sync::Mutex;
+
 use multiprom::{
     Counter, ErrorKind, Family, Gauge, Histogram, Static, Summary, default_registry,
     register_statics,
@@ -16,6 +18,9 @@ static TIMES: Static<Summary> = Summary::declare("statics_times", "Times.");
 /// A declaration that is a new one at each use.
 #[expect(clippy::declare_interior_mutable_const, reason = "the mistake under test")]
 const MISTAKE: Static<Counter> = Counter::declare("statics_mistake_total", "A `const`.");
+
+/// Held by tests that cause collisions, which all tests of this process count together.
+static COLLIDING: Mutex<()> = Mutex::new(());
 
 fn collisions() -> f64 {
     let name = "multiprom_registration_errors_total";
@@ -35,6 +40,7 @@ fn a_second_declaration_of_a_name_is_an_error_that_says_what_differs() {
     );
     let other = register_statics(&[&OTHER]).unwrap_err();
     assert!(other.to_string().contains("by the counter `statics_first`"), "{other}");
+    let _colliding = COLLIDING.lock();
     // Recordings of a static that cannot be registered are not exported.
     SECOND.inc();
     assert_eq!((FIRST.get(), SECOND.get()), (0.0, 1.0));
@@ -43,6 +49,7 @@ fn a_second_declaration_of_a_name_is_an_error_that_says_what_differs() {
 #[test]
 #[expect(clippy::borrow_interior_mutable_const, reason = "the mistake under test")]
 fn a_const_in_place_of_a_static_fails_to_register_but_once_and_leaks_nothing_more() {
+    let _colliding = COLLIDING.lock();
     MISTAKE.inc();
     let before = collisions();
     for _ in 0..1_000 {

@@ -94,13 +94,38 @@ impl SampleCells {
         self.time.set(0.0);
     }
 
-    /// Allocates two words that are never freed. They have a cache line of their own, so that threads which record other
-    /// series do not slow this one down.
+    /// Allocates the words of one sample, which are never freed.
     pub(crate) fn on_heap(time: f64) -> SampleCells {
-        #[repr(align(64))]
-        struct Pair(AtomicU64, AtomicU64);
-        let pair = Box::leak(Box::new(Pair(AtomicU64::new(0), AtomicU64::new(time.to_bits()))));
-        SampleCells { value: Cell(&pair.0), time: Cell(&pair.1) }
+        let line: &'static Line = Box::leak(Box::new(Line::new(time)));
+        let [first, ..] = &line.0;
+        SampleCells::at(first)
+    }
+
+    /// Allocates the words of all samples of a series together.
+    pub(crate) fn all_on_heap(count: usize, time: f64) -> Vec<SampleCells> {
+        let lines = (0..count.div_ceil(SAMPLES_PER_LINE)).map(|_| Line::new(time));
+        let lines: &'static [Line] = lines.collect::<Vec<_>>().leak();
+        let samples = lines.iter().flat_map(|line| &line.0);
+        samples.take(count).map(SampleCells::at).collect()
+    }
+
+    fn at(words: &'static [AtomicU64; 2]) -> SampleCells {
+        let [value, time] = words;
+        SampleCells { value: Cell(value), time: Cell(time) }
+    }
+}
+
+const SAMPLES_PER_LINE: usize = 4;
+
+/// The values and times of samples in a cache line of their own, so that threads which record other series do not slow this
+/// one down.
+#[repr(align(64))]
+struct Line([[AtomicU64; 2]; SAMPLES_PER_LINE]);
+
+impl Line {
+    fn new(time: f64) -> Line {
+        let word = AtomicU64::new;
+        Line(std::array::from_fn(|_| [word(0), word(time.to_bits())]))
     }
 }
 

@@ -92,6 +92,60 @@ pub(crate) fn encode<'a>(
     out.resize(start + len, b' ');
 }
 
+/// The keys of samples that differ in the value of one label only, such as the buckets of a histogram.
+pub(crate) struct KeyTemplate {
+    /// What is before and after the value.
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl KeyTemplate {
+    /// A template for the label `name`, which is not among `labels`. These are sorted by name.
+    pub(crate) fn new(
+        family: &str,
+        sample: &str,
+        labels: &[(&str, &str)],
+        name: &str,
+        help: &str,
+    ) -> KeyTemplate {
+        let (mut head, mut tail) = (vec![b'['], Vec::new());
+        push_string(&mut head, family);
+        head.extend_from_slice(b", ");
+        push_string(&mut head, sample);
+        head.extend_from_slice(b", {");
+        let push_label = |out: &mut Vec<u8>, (name, value): (&str, &str)| {
+            push_string(out, name);
+            out.extend_from_slice(b": ");
+            push_string(out, value);
+        };
+        let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
+        for label in before {
+            push_label(&mut head, *label);
+            head.extend_from_slice(b", ");
+        }
+        push_string(&mut head, name);
+        head.extend_from_slice(b": ");
+        for label in after {
+            tail.extend_from_slice(b", ");
+            push_label(&mut tail, *label);
+        }
+        tail.extend_from_slice(b"}, ");
+        push_string(&mut tail, help);
+        tail.push(b']');
+        KeyTemplate { head, tail }
+    }
+
+    /// Appends the key with this value, padded as by [`encode`].
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &str) {
+        let start = out.len();
+        out.extend_from_slice(&self.head);
+        push_string(out, value);
+        out.extend_from_slice(&self.tail);
+        let len = (out.len() - start).next_multiple_of(8);
+        out.resize(start + len, b' ');
+    }
+}
+
 /// Appends a JSON string in ASCII, with the escapes that Python chooses.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -342,6 +396,21 @@ mod tests {
         let mut out = Vec::new();
         encode(&mut out, family, sample, labels.iter().copied(), help);
         out
+    }
+
+    #[test]
+    fn a_template_gives_the_same_keys_as_their_encoding() {
+        for labels in [&[][..], &[("a", "x")], &[("z", "\u{e9}")], &[("a", "1"), ("z", "2")]] {
+            let template = KeyTemplate::new("size", "size_bucket", labels, "le", "Help \"x\".");
+            for bound in ["0.5", "+Inf"] {
+                let (mut from_template, mut encoded) = (vec![7], vec![7]);
+                template.encode(&mut from_template, bound);
+                let mut all = [labels, &[("le", bound)]].concat();
+                all.sort_unstable();
+                encode(&mut encoded, "size", "size_bucket", all.into_iter(), "Help \"x\".");
+                assert_eq!(from_template, encoded);
+            }
+        }
     }
 
     #[test]

@@ -117,6 +117,30 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
     find(path).ok().flatten()
 }
 
+/// A directory, and when names in it have changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DirectoryState {
+    pub(crate) identity: Identity,
+    /// In nanoseconds since the Unix epoch; `None` if that is so recent that a further change may have the same time.
+    changed: Option<i128>,
+}
+
+impl DirectoryState {
+    /// Returns the state of the directory at a path; `None` if there is none or it is not accessible.
+    pub(crate) fn of(path: &Path) -> Option<DirectoryState> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        let changed =
+            i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        Some(DirectoryState { identity, changed: sys::is_settled(changed).then_some(changed) })
+    }
+
+    /// Whether all names in the directory are as they were in an earlier state.
+    pub(crate) fn has_same_names(&self, earlier: Option<DirectoryState>) -> bool {
+        self.changed.is_some() && Some(*self) == earlier
+    }
+}
+
 /// Returns the identity of an open file.
 pub(crate) fn identity_of(file: &File) -> io::Result<Identity> {
     file.metadata().map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() })

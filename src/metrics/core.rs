@@ -10,8 +10,7 @@ use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::clock::now;
 use crate::model::{
-    Collector, FamilyMetadata, FamilySink, KeptLabels, LabelSet, MetricType, Sample, SampleKind,
-    Unit,
+    Collector, FamilyMetadata, FamilySink, KeptLabels, MetricType, Sample, SampleKind, Unit,
 };
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
@@ -117,7 +116,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     type Cells: Send + Sync + 'static;
 
     /// The samples of a series.
-    fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind>;
+    fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind> + Clone;
 
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
     fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
@@ -413,13 +412,10 @@ impl<M: Typed> Child<M> {
         self.removal.count()
     }
 
-    fn opener(&self) -> SeriesOpener<'static> {
+    fn opener(&'static self) -> SeriesOpener<'static> {
         let descriptor = &self.family.descriptor;
-        let mut pairs = Vec::new();
-        self.labels.push_pairs(&mut pairs);
-        let labels = LabelSet::new(pairs);
         let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;
-        SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, labels)
+        SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, &self.labels)
             .with_unit(*unit)
     }
 }

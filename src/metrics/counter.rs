@@ -259,7 +259,7 @@ impl Typed for Counter {
 impl SplitTyped for Counter {
     type Cells = CounterCells;
 
-    fn samples((): ()) -> impl Iterator<Item = SampleKind> {
+    fn samples((): ()) -> impl Iterator<Item = SampleKind> + Clone {
         std::iter::once(SampleKind::Total)
     }
 

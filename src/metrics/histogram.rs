@@ -226,7 +226,7 @@ impl Typed for Histogram {
 impl SplitTyped for Histogram {
     type Cells = HistogramCells;
 
-    fn samples(bounds: Bounds) -> impl Iterator<Item = SampleKind> {
+    fn samples(bounds: Bounds) -> impl Iterator<Item = SampleKind> + Clone {
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
         std::iter::once(SampleKind::Sum).chain(bounds.map(SampleKind::Bucket))
     }

@@ -142,7 +142,7 @@ impl Typed for Summary {
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
 
-    fn samples((): ()) -> impl Iterator<Item = SampleKind> {
+    fn samples((): ()) -> impl Iterator<Item = SampleKind> + Clone {
         [SampleKind::Count, SampleKind::Sum].into_iter()
     }
 

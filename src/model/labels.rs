@@ -175,11 +175,6 @@ impl LabelSet {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
-
-    /// A copy of the set with this label added or replaced.
-    pub(crate) fn with(&self, name: &str, value: &str) -> LabelSet {
-        LabelSet::new(self.iter().chain([(name, value)]))
-    }
 }
 
 impl fmt::Debug for LabelSet {
@@ -219,6 +214,5 @@ mod tests {
     fn label_sets_are_sorted_and_keep_the_last_value_of_a_repeated_name() {
         let set = LabelSet::new([("b", "1"), ("a", "2"), ("b", "3")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
-        assert_eq!(set.with("a", "9"), LabelSet::new([("a", "9"), ("b", "3")]));
     }
 }

@@ -28,7 +28,7 @@ use crate::error::{Chain, Result};
 use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
-use crate::file::place::{self, PlaceError};
+use crate::file::place::{self, DirectoryState, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
@@ -60,6 +60,8 @@ pub(crate) struct DirectoryStore {
 struct Files {
     /// The directory in which the files were created.
     dir: Option<Identity>,
+    /// The directory when the names of the files were looked up last.
+    checked: Option<DirectoryState>,
     /// Drawn with the first file.
     id: Option<WriterId>,
     /// The index in `writers` of the file that new series go to.
@@ -409,16 +411,20 @@ impl Files {
         if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
             return;
         }
-        let now = place::identity(&store.path);
+        let found = DirectoryState::of(&store.path);
+        let now = found.map(|state| state.identity);
         if has_failed && now != self.failed_in {
             self.creation.clear();
             store.retry.schedule_now();
         }
-        if now.is_none() {
+        let Some(found) = found else {
             return;
+        };
+        if !found.has_same_names(self.checked) {
+            self.recreate_if_lost(store, now);
+            self.companion.forget_if_lost(&store.path, now);
+            self.checked = Some(found);
         }
-        self.recreate_if_lost(store, now);
-        self.companion.forget_if_lost(&store.path, now);
         self.write_companion(store);
         if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
             self.write_waiting(store);

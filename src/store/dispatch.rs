@@ -101,19 +101,27 @@ impl Store {
         }
     }
 
-    /// Opens new cells for samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
-    /// same ones again.
+    /// Opens new cells for `count` samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
+    /// same ones again. `keys` is called only if they are written.
     ///
     /// `time` is the value of the times until they are set. Called under the lock of the slow path.
-    pub(crate) fn open(self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
+    pub(crate) fn open(
+        self,
+        kind: FileKind,
+        count: usize,
+        keys: impl FnOnce() -> Keys,
+        time: f64,
+    ) -> Opened {
         match self {
             Store::Heap => {
-                let _ = kind;
-                let cells = (0..keys.len()).map(|_| SampleCells::on_heap(time)).collect();
-                Opened { cells, gate: None }
+                let _ = (kind, keys);
+                Opened { cells: SampleCells::all_on_heap(count, time), gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_cells(kind, keys, time),
+            Store::Directory(store) => {
+                let _ = count;
+                store.open_cells(kind, &keys(), time)
+            }
         }
     }
 

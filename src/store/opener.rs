@@ -3,9 +3,9 @@
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::Opened;
-use crate::file::key;
+use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, LabelSet, MetricType, SampleKind, Unit, number};
+use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
 
 /// Opens the cells of one series.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
@@ -15,7 +15,7 @@ pub struct SeriesOpener<'a> {
     family: &'a str,
     help: &'a str,
     unit: Option<Unit>,
-    labels: LabelSet,
+    labels: &'a KeptLabels,
 }
 
 impl<'a> SeriesOpener<'a> {
@@ -26,7 +26,7 @@ impl<'a> SeriesOpener<'a> {
         help: &'a str,
         metric_type: MetricType,
         mode: Option<GaugeMode>,
-        labels: LabelSet,
+        labels: &'a KeptLabels,
     ) -> SeriesOpener<'a> {
         let kind = match metric_type {
             MetricType::Counter => FileKind::Counter,
@@ -58,30 +58,46 @@ impl<'a> SeriesOpener<'a> {
     }
 
     fn main_key(&self, main: SampleKind) -> Vec<u8> {
-        let (sample, mut key) = ([self.family, main.suffix()].concat(), Vec::new());
-        key::encode(&mut key, self.family, &sample, self.labels.iter(), self.help);
+        let (mut pairs, mut key) = (Vec::new(), Vec::new());
+        self.labels.push_pairs(&mut pairs);
+        let sample = [self.family, main.suffix()].concat();
+        key::encode(&mut key, self.family, &sample, pairs.into_iter(), self.help);
         key
     }
 
     /// Opens the cells of these samples. `time` is the value of their times until they are set.
-    pub(crate) fn open(&self, parts: impl Iterator<Item = SampleKind>, time: f64) -> Opened {
-        let mut keys = Keys::default();
-        for kind in parts {
-            let sample = [self.family, kind.suffix()].concat();
-            let with_bound;
-            let labels = match kind {
-                SampleKind::Bucket(bound) => {
-                    with_bound = self.labels.with("le", &number::bound_text(bound));
-                    &with_bound
-                }
-                _ => &self.labels,
-            };
-            keys.push(|bytes| key::encode(bytes, self.family, &sample, labels.iter(), self.help));
-        }
-        let opened = self.store.open(self.kind, &keys, time);
+    pub(crate) fn open(
+        &self,
+        samples: impl Iterator<Item = SampleKind> + Clone,
+        time: f64,
+    ) -> Opened {
+        let count = samples.clone().count();
+        let opened = self.store.open(self.kind, count, || self.keys(samples), time);
         if let Some(unit) = self.unit {
             self.store.write_unit(self.family, unit.as_str());
         }
         opened
+    }
+
+    fn keys(&self, samples: impl Iterator<Item = SampleKind>) -> Keys {
+        let (mut keys, mut pairs) = (Keys::default(), Vec::new());
+        self.labels.push_pairs(&mut pairs);
+        // The keys of all buckets have most bytes in common.
+        let mut buckets = None;
+        for kind in samples {
+            let sample = || [self.family, kind.suffix()].concat();
+            match kind {
+                SampleKind::Bucket(bound) => {
+                    let template = buckets.get_or_insert_with(|| {
+                        KeyTemplate::new(self.family, &sample(), &pairs, "le", self.help)
+                    });
+                    keys.push(|bytes| template.encode(bytes, &number::bound_text(bound)));
+                }
+                _ => keys.push(|bytes| {
+                    key::encode(bytes, self.family, &sample(), pairs.iter().copied(), self.help);
+                }),
+            }
+        }
+        keys
     }
 }

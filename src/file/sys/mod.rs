@@ -23,7 +23,7 @@ pub(super) use signals::TakenSignals;
 #[cfg(feature = "exporter")]
 pub(crate) use sockets::{bind_all_interfaces, set_backlog};
 pub(crate) use space::{reserve, write_in_place};
-pub(crate) use stat::{Identity, Stat, file_system, identity, stat, stat_at};
+pub(crate) use stat::{Identity, Stat, file_system, identity, is_settled, stat, stat_at};
 pub(crate) use users::has_raised_privileges;
 #[cfg(feature = "cli")]
 pub(crate) use users::{effective_user, file_user, find_group, find_user, set_file_user};

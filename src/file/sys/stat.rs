@@ -62,8 +62,7 @@ impl Stat {
     /// Whether a later change will change `changed`. Two changes within the resolution of the time stamps have the same
     /// time.
     pub(crate) fn is_settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.as_nanos() as i128 - self.changed > TICK.as_nanos() as i128
+        is_settled(self.changed)
     }
 
     /// Whether it is a regular file.
@@ -75,6 +74,12 @@ impl Stat {
     pub(crate) fn is_linked(&self) -> bool {
         self.links > 1
     }
+}
+
+/// Whether a change from now on has another time than this one, in nanoseconds since the Unix epoch.
+pub(crate) fn is_settled(changed: i128) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as i128 - changed > TICK.as_nanos() as i128
 }
 
 /// Returns the metadata of an open file.
