@@ -79,6 +79,12 @@ impl CounterCells {
     pub(crate) fn total(&self) -> f64 {
         self.total.get()
     }
+
+    /// What another thread than the owner must not do.
+    pub(crate) fn reset(&self) {
+        self.ones.store(0, Ordering::Relaxed);
+        self.total.set(0.0);
+    }
 }
 
 /// One counter of a process whose last `free` indexes can be taken.

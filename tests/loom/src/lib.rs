@@ -18,6 +18,7 @@ mod indexes;
 mod list;
 mod native;
 mod publish;
+mod removal;
 mod slots;
 mod without_acquire;
 mod without_release;
