@@ -90,7 +90,7 @@ fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
 }
 
 fn measure_curves() -> Result<(), Box<dyn Error>> {
-    Ok(curves::measure(&programs()?)?)
+    curves::measure(&programs()?)
 }
 
 fn programs() -> Result<Programs, Box<dyn Error>> {
