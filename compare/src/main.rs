@@ -1,6 +1,6 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]
+//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
@@ -17,6 +17,7 @@ mod programs;
 mod record;
 mod rounds;
 mod scrape;
+mod series;
 mod served;
 #[path = "../../benches/workload/mod.rs"]
 mod workload;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ["--instructions"] => count_instructions(),
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
         ["--curves"] => measure_curves(),
+        ["--series"] => series::compare(scrape::Effort::Full).map_err(Into::into),
         ["--scrapes"] => compare_scrapes(scrape::Effort::Full),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
             eprintln!(
-                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]"
+                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]"
             );
             return ExitCode::from(2);
         }
@@ -80,7 +82,9 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let programs = programs()?;
     let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
     print_parsed(&parsed.unwrap_or_default());
-    scrape::compare(&programs, if quick { scrape::Effort::Quick } else { scrape::Effort::Full })?;
+    let effort = if quick { scrape::Effort::Quick } else { scrape::Effort::Full };
+    series::compare(effort)?;
+    scrape::compare(&programs, effort)?;
     churn::compare(if quick { QUICK_CHURN } else { CHURN })?;
     Ok(())
 }
