@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
         }
+        [series::MEASURE, what, library, count] => series::measure(what, library, count),
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
             eprintln!(

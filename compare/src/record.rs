@@ -5,8 +5,9 @@
 //! in turn, the same for every contestant.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use fastmetrics::metrics::counter::Counter as FastCounter;
 use fastmetrics::metrics::family::Family as FastFamily;
@@ -81,6 +82,7 @@ pub fn rows(registries: &Registries) -> Vec<Row> {
     vec![
         held_counter(registries),
         counters_in_turn(registries),
+        second_user(registries),
         shared_counter(registries),
         gauge(registries),
         histogram(registries),
@@ -159,6 +161,61 @@ fn counters_in_turn(registries: &Registries) -> Row {
             }),
         ],
     }
+}
+
+/// A counter that another living thread has used before, and does not use any more.
+fn second_user(registries: &Registries) -> Row {
+    let mapped = own_counter(&registries.mapped, "second_total");
+    let heap = own_counter(&registries.heap, "second_total");
+    let int = peer_counter::<prometheus::core::AtomicU64>("second_int");
+    let float = peer_counter::<prometheus::core::AtomicF64>("second_float");
+    let client_int = ClientCounter::<u64>::default();
+    let client_float = ClientFloatCounter::default();
+    let fast_int = FastCounter::<u64>::default();
+    let fast_float = FastCounter::<f64>::default();
+    let facade = facade_counter();
+    Row {
+        operation: "counter, second thread",
+        own: vec![
+            second("mapped", mapped, |counter| counter.inc()),
+            second("heap", heap, |counter| counter.inc()),
+        ],
+        peers: vec![
+            second("prometheus f64", float, |counter| counter.inc()),
+            second("prometheus-client f64", client_float, |counter| {
+                counter.inc();
+            }),
+            second("fastmetrics f64", fast_float, |counter| counter.inc()),
+            second("prometheus u64", int, |counter| counter.inc()),
+            second("prometheus-client u64", client_int, |counter| {
+                counter.inc();
+            }),
+            second("fastmetrics u64", fast_int, |counter| counter.inc()),
+            second("metrics u64", facade, |counter| counter.increment(1)),
+        ],
+    }
+}
+
+/// Records in the counter from a thread that lives as long as the contestant, before the contestant does.
+fn second<C: Clone + Send + 'static>(
+    name: &'static str,
+    counter: C,
+    record: impl Fn(&C) + Copy + Send + 'static,
+) -> Contestant {
+    let first = counter.clone();
+    let (used, wait) = mpsc::channel();
+    let (stop, stopped) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        record(&first);
+        used.send(()).expect("the receiver waits");
+        // Returns when `stop` is dropped.
+        let _ = stopped.recv();
+    });
+    wait.recv().expect("recording does not panic");
+    Contestant::new(name, 1, move || {
+        let _stop = &stop;
+        record(black_box(&counter));
+    })
 }
 
 fn shared_counter(registries: &Registries) -> Row {
