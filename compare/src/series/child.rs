@@ -31,6 +31,7 @@ pub fn measure(what: &str, library: &str, count: &str) -> Result<(), Box<dyn Err
     let (library, count) = (library.ok_or("no such library")?, count.parse()?);
     let numbers = match what {
         super::memory::WHAT => super::memory::measure(library, count)?.to_vec(),
+        super::cardinality::WHAT => super::cardinality::measure(library, count)?.to_vec(),
         _ => return Err("no such measurement".into()),
     };
     println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));

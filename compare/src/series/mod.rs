@@ -1,6 +1,7 @@
 //! The cost of many series and of many threads that record in them.
 
 mod bytes;
+mod cardinality;
 mod child;
 mod families;
 mod first_use;
@@ -16,5 +17,6 @@ pub use child::{MEASURE, measure};
 pub fn compare(effort: Effort) -> io::Result<()> {
     bytes::compare(effort)?;
     first_use::compare(effort)?;
-    memory::compare(effort)
+    memory::compare(effort)?;
+    cardinality::compare(effort)
 }
