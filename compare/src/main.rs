@@ -24,7 +24,7 @@ mod workload;
 
 use std::env;
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use programs::Programs;
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
         ["--curves"] => measure_curves(),
         ["--series"] => series::compare(scrape::Effort::Full).map_err(Into::into),
+        ["--series", "--quick"] => series::compare(scrape::Effort::Quick).map_err(Into::into),
         ["--scrapes"] => compare_scrapes(scrape::Effort::Full),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
@@ -84,10 +85,20 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
     print_parsed(&parsed.unwrap_or_default());
     let effort = if quick { scrape::Effort::Quick } else { scrape::Effort::Full };
-    series::compare(effort)?;
+    compare_series(quick)?;
     scrape::compare(&programs, effort)?;
     churn::compare(if quick { QUICK_CHURN } else { CHURN })?;
     Ok(())
+}
+
+/// Compares in a process of its own: here, threads of other measurements are alive and have cells.
+fn compare_series(quick: bool) -> Result<(), Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("--series").args(quick.then_some("--quick"));
+    match command.status()? {
+        status if status.success() => Ok(()),
+        status => Err(format!("{command:?} ended with {status}").into()),
+    }
 }
 
 fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {

@@ -76,11 +76,13 @@ pub fn measure(library: Library, count: usize) -> io::Result<[f64; 3]> {
     (0..KNOWN).for_each(|at| family.record(at));
     let before = child::resident()?;
     let is_done = AtomicBool::new(false);
-    let start = Barrier::new(THREADS + 2);
-    let (seconds, timed) = thread::scope(|scope| {
+    let start = Barrier::new(THREADS + 1);
+    let (spans, timed) = thread::scope(|scope| {
         let register = |number: usize| {
             start.wait();
+            let begin = Instant::now();
             (KNOWN + number..KNOWN + count).step_by(THREADS).for_each(|at| family.record(at));
+            (begin, Instant::now())
         };
         let threads = (0..THREADS).map(|number| scope.spawn(move || register(number)));
         let threads: Vec<_> = threads.collect();
@@ -88,13 +90,14 @@ pub fn measure(library: Library, count: usize) -> io::Result<[f64; 3]> {
             start.wait();
             record_until(&is_done, &family, &mut nanoseconds)
         });
-        start.wait();
-        let begin = Instant::now();
-        threads.into_iter().for_each(|thread| thread.join().expect("registration does not panic"));
-        let seconds = begin.elapsed().as_secs_f64();
+        let spans = threads.into_iter().map(|thread| thread.join());
+        let spans: Vec<_> = spans.map(|span| span.expect("registration does not panic")).collect();
         is_done.store(true, Ordering::Relaxed);
-        (seconds, recorder.join().expect("recording does not panic"))
+        (spans, recorder.join().expect("recording does not panic"))
     });
+    let first = spans.iter().map(|span| span.0).min().expect("there are threads");
+    let last = spans.iter().map(|span| span.1).max().expect("there are threads");
+    let seconds = (last - first).as_secs_f64();
     let bytes = child::resident()? - before;
     let nanoseconds = &mut nanoseconds[..timed];
     nanoseconds.sort_unstable();
