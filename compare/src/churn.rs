@@ -7,8 +7,8 @@ use std::os::fd::FromRawFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use multiprom::exposition::{Exposition, Format};
 use multiprom::compact::Compactor;
+use multiprom::exposition::{Exposition, Format};
 use multiprom::inspect::list_files;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry};
 

@@ -1,6 +1,6 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]
+//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
@@ -17,13 +17,14 @@ mod programs;
 mod record;
 mod rounds;
 mod scrape;
+mod series;
 mod served;
 #[path = "../../benches/workload/mod.rs"]
 mod workload;
 
 use std::env;
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use programs::Programs;
@@ -44,14 +45,17 @@ fn main() -> ExitCode {
         ["--instructions"] => count_instructions(),
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
         ["--curves"] => measure_curves(),
+        ["--series"] => series::compare(scrape::Effort::Full).map_err(Into::into),
+        ["--series", "--quick"] => series::compare(scrape::Effort::Quick).map_err(Into::into),
         ["--scrapes"] => compare_scrapes(scrape::Effort::Full),
         [instructions::REPEAT, row, contestant, batches] => {
             instructions::repeat(row, contestant, batches)
         }
+        [series::MEASURE, what, library, count] => series::measure(what, library, count),
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
             eprintln!(
-                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --curves]"
+                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]"
             );
             return ExitCode::from(2);
         }
@@ -80,9 +84,21 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     let programs = programs()?;
     let parsed = parse::outcomes(&programs, if quick { 2 } else { 7 })?;
     print_parsed(&parsed.unwrap_or_default());
-    scrape::compare(&programs, if quick { scrape::Effort::Quick } else { scrape::Effort::Full })?;
+    let effort = if quick { scrape::Effort::Quick } else { scrape::Effort::Full };
+    compare_series(quick)?;
+    scrape::compare(&programs, effort)?;
     churn::compare(if quick { QUICK_CHURN } else { CHURN })?;
     Ok(())
+}
+
+/// Compares in a process of its own: here, threads of other measurements are alive and have cells.
+fn compare_series(quick: bool) -> Result<(), Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg("--series").args(quick.then_some("--quick"));
+    match command.status()? {
+        status if status.success() => Ok(()),
+        status => Err(format!("{command:?} ended with {status}").into()),
+    }
 }
 
 fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
@@ -90,7 +106,7 @@ fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
 }
 
 fn measure_curves() -> Result<(), Box<dyn Error>> {
-    Ok(curves::measure(&programs()?)?)
+    curves::measure(&programs()?)
 }
 
 fn programs() -> Result<Programs, Box<dyn Error>> {

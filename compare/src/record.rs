@@ -5,9 +5,14 @@
 //! in turn, the same for every contestant.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
+use fastmetrics::metrics::counter::Counter as FastCounter;
+use fastmetrics::metrics::family::Family as FastFamily;
+use fastmetrics::metrics::gauge::Gauge as FastGauge;
+use fastmetrics::metrics::histogram::Histogram as FastHistogram;
 use metrics_util::registry::{AtomicStorage, Registry as FacadeRegistry};
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Static, buckets};
 use prometheus::core::{Atomic, GenericCounter, GenericCounterVec};
@@ -21,11 +26,13 @@ use crate::rounds::Contestant;
 use crate::workload;
 
 /// The contestants of other clients, in the order of the columns. An operation may lack some of them.
-pub const PEERS: [&str; 6] = [
+pub const PEERS: [&str; 8] = [
     "prometheus f64",
     "prometheus-client f64",
+    "fastmetrics f64",
     "prometheus u64",
     "prometheus-client u64",
+    "fastmetrics u64",
     "metrics u64",
     "measured u64",
 ];
@@ -75,6 +82,7 @@ pub fn rows(registries: &Registries) -> Vec<Row> {
     vec![
         held_counter(registries),
         counters_in_turn(registries),
+        second_user(registries),
         shared_counter(registries),
         gauge(registries),
         histogram(registries),
@@ -91,6 +99,8 @@ fn held_counter(registries: &Registries) -> Row {
     let float = peer_counter::<prometheus::core::AtomicF64>("held_float");
     let client_int = ClientCounter::<u64>::default();
     let client_float = ClientFloatCounter::default();
+    let fast_int = FastCounter::<u64>::default();
+    let fast_float = FastCounter::<f64>::default();
     let facade = facade_counter();
     let measured = measured::Counter::default();
     Row {
@@ -105,7 +115,9 @@ fn held_counter(registries: &Registries) -> Row {
             Contestant::new("prometheus-client f64", 1, move || {
                 black_box(&client_float).inc();
             }),
+            Contestant::new("fastmetrics f64", 1, move || black_box(&fast_float).inc()),
             Contestant::new("prometheus u64", 1, move || black_box(&int).inc()),
+            Contestant::new("fastmetrics u64", 1, move || black_box(&fast_int).inc()),
             Contestant::new("prometheus-client u64", 1, move || {
                 black_box(&client_int).inc();
             }),
@@ -124,6 +136,7 @@ fn counters_in_turn(registries: &Registries) -> Row {
     let float: Vec<_> =
         (0..IN_TURN).map(|_| peer_counter::<prometheus::core::AtomicF64>("turn")).collect();
     let client: Vec<_> = (0..IN_TURN).map(|_| ClientFloatCounter::default()).collect();
+    let fast: Vec<_> = (0..IN_TURN).map(|_| FastCounter::<f64>::default()).collect();
     Row {
         operation: "32 counters in turn",
         own: vec![
@@ -143,8 +156,66 @@ fn counters_in_turn(registries: &Registries) -> Row {
                     black_box(counter).inc();
                 });
             }),
+            Contestant::new("fastmetrics f64", IN_TURN, move || {
+                black_box(&fast).iter().for_each(|counter| black_box(counter).inc());
+            }),
         ],
     }
+}
+
+/// A counter that another living thread has used before, and does not use any more.
+fn second_user(registries: &Registries) -> Row {
+    let mapped = own_counter(&registries.mapped, "second_total");
+    let heap = own_counter(&registries.heap, "second_total");
+    let int = peer_counter::<prometheus::core::AtomicU64>("second_int");
+    let float = peer_counter::<prometheus::core::AtomicF64>("second_float");
+    let client_int = ClientCounter::<u64>::default();
+    let client_float = ClientFloatCounter::default();
+    let fast_int = FastCounter::<u64>::default();
+    let fast_float = FastCounter::<f64>::default();
+    let facade = facade_counter();
+    Row {
+        operation: "counter, second thread",
+        own: vec![
+            second("mapped", mapped, |counter| counter.inc()),
+            second("heap", heap, |counter| counter.inc()),
+        ],
+        peers: vec![
+            second("prometheus f64", float, |counter| counter.inc()),
+            second("prometheus-client f64", client_float, |counter| {
+                counter.inc();
+            }),
+            second("fastmetrics f64", fast_float, |counter| counter.inc()),
+            second("prometheus u64", int, |counter| counter.inc()),
+            second("prometheus-client u64", client_int, |counter| {
+                counter.inc();
+            }),
+            second("fastmetrics u64", fast_int, |counter| counter.inc()),
+            second("metrics u64", facade, |counter| counter.increment(1)),
+        ],
+    }
+}
+
+/// Records in the counter from a thread that lives as long as the contestant, before the contestant does.
+fn second<C: Clone + Send + 'static>(
+    name: &'static str,
+    counter: C,
+    record: impl Fn(&C) + Copy + Send + 'static,
+) -> Contestant {
+    let first = counter.clone();
+    let (used, wait) = mpsc::channel();
+    let (stop, stopped) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        record(&first);
+        used.send(()).expect("the receiver waits");
+        // Returns when `stop` is dropped.
+        let _ = stopped.recv();
+    });
+    wait.recv().expect("recording does not panic");
+    Contestant::new(name, 1, move || {
+        let _stop = &stop;
+        record(black_box(&counter));
+    })
 }
 
 fn shared_counter(registries: &Registries) -> Row {
@@ -154,6 +225,8 @@ fn shared_counter(registries: &Registries) -> Row {
     let float = peer_counter::<prometheus::core::AtomicF64>("shared_float");
     let client_int = ClientCounter::<u64>::default();
     let client_float = ClientFloatCounter::default();
+    let fast_int = FastCounter::<u64>::default();
+    let fast_float = FastCounter::<f64>::default();
     let facade = facade_counter();
     Row {
         operation: "counter, two threads",
@@ -166,7 +239,9 @@ fn shared_counter(registries: &Registries) -> Row {
             Contestant::on_two_threads("prometheus-client f64", 1, move || {
                 black_box(&client_float).inc();
             }),
+            Contestant::on_two_threads("fastmetrics f64", 1, move || black_box(&fast_float).inc()),
             Contestant::on_two_threads("prometheus u64", 1, move || black_box(&int).inc()),
+            Contestant::on_two_threads("fastmetrics u64", 1, move || black_box(&fast_int).inc()),
             Contestant::on_two_threads("prometheus-client u64", 1, move || {
                 black_box(&client_int).inc();
             }),
@@ -185,6 +260,7 @@ fn gauge(registries: &Registries) -> Row {
     let most_recent = own_gauge(&registries.mapped, GaugeMode::MostRecent);
     let float = prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid");
     let client = ClientGauge::<f64, AtomicU64>::default();
+    let fast = FastGauge::<f64>::default();
     Row {
         operation: "gauge, set",
         own: vec![
@@ -199,6 +275,7 @@ fn gauge(registries: &Registries) -> Row {
             Contestant::new("prometheus-client f64", 1, move || {
                 black_box(&client).set(black_box(2.5));
             }),
+            Contestant::new("fastmetrics f64", 1, move || black_box(&fast).set(black_box(2.5))),
         ],
     }
 }
@@ -209,7 +286,8 @@ struct Histograms {
     heap: Histogram,
     prometheus: prometheus::Histogram,
     client: ClientHistogram,
-    values: [Vec<f64>; 4],
+    fast: FastHistogram,
+    values: [Vec<f64>; 5],
 }
 
 impl Histograms {
@@ -226,15 +304,16 @@ impl Histograms {
             heap: own_histogram(&registries.heap),
             prometheus: prometheus::Histogram::with_opts(options).expect("the options are valid"),
             client: ClientHistogram::new(buckets::DEFAULT),
+            fast: FastHistogram::new(buckets::DEFAULT.to_vec()),
             values: std::array::from_fn(|_| values.clone()),
         }
     }
 }
 
 fn histogram(registries: &Registries) -> Row {
-    let Histograms { mapped, heap, prometheus, client, values } =
+    let Histograms { mapped, heap, prometheus, client, fast, values } =
         Histograms::new(registries, "histogram_alone");
-    let [for_mapped, for_heap, for_prometheus, for_client] = values;
+    let [for_mapped, for_heap, for_prometheus, for_client, for_fast] = values;
     let batch = for_mapped.len();
     Row {
         operation: "histogram, 14 bounds",
@@ -255,14 +334,17 @@ fn histogram(registries: &Registries) -> Row {
             Contestant::new("prometheus-client f64", batch, move || {
                 for_client.iter().for_each(|value| black_box(&client).observe(black_box(*value)));
             }),
+            Contestant::new("fastmetrics f64", batch, move || {
+                for_fast.iter().for_each(|value| black_box(&fast).observe(black_box(*value)));
+            }),
         ],
     }
 }
 
 fn shared_histogram(registries: &Registries) -> Row {
-    let Histograms { mapped, heap, prometheus, client, values } =
+    let Histograms { mapped, heap, prometheus, client, fast, values } =
         Histograms::new(registries, "histogram_shared");
-    let [for_mapped, for_heap, for_prometheus, for_client] = values;
+    let [for_mapped, for_heap, for_prometheus, for_client, for_fast] = values;
     let batch = for_mapped.len();
     Row {
         operation: "histogram, two threads",
@@ -283,11 +365,14 @@ fn shared_histogram(registries: &Registries) -> Row {
             Contestant::on_two_threads("prometheus-client f64", batch, move || {
                 for_client.iter().for_each(|value| black_box(&client).observe(black_box(*value)));
             }),
+            Contestant::on_two_threads("fastmetrics f64", batch, move || {
+                for_fast.iter().for_each(|value| black_box(&fast).observe(black_box(*value)));
+            }),
         ],
     }
 }
 
-/// Labels of a `prometheus-client` family, which takes an owned label set.
+/// Labels of a family of `prometheus-client` or `fastmetrics`, which take an owned label set.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
     method: String,
@@ -301,8 +386,9 @@ struct Families {
     heap: Family<Counter, 3>,
     prometheus: prometheus::CounterVec,
     client: ClientFamily<Request, ClientFloatCounter>,
+    fast: FastFamily<Request, FastCounter<f64>>,
     requests: &'static [[String; 3]],
-    client_requests: Vec<Request>,
+    owned: &'static [Request],
 }
 
 impl Families {
@@ -313,22 +399,23 @@ impl Families {
         };
         let options = prometheus::Opts::new("requests", "Requests.");
         let requests: Vec<[String; 3]> = (0..LABELLED).map(workload::request).collect();
-        let client_requests = requests.iter().cloned();
-        let client_requests =
-            client_requests.map(|[method, route, code]| Request { method, route, code }).collect();
+        let owned = requests.iter().cloned();
+        let owned: Vec<_> =
+            owned.map(|[method, route, code]| Request { method, route, code }).collect();
         Families {
             mapped: own_family(&registries.mapped),
             heap: own_family(&registries.heap),
             prometheus: GenericCounterVec::new(options, &LABELS).expect("the options are valid"),
             client: ClientFamily::default(),
+            fast: FastFamily::default(),
             requests: requests.leak(),
-            client_requests,
+            owned: owned.leak(),
         }
     }
 }
 
 fn labelled(registries: &Registries) -> Row {
-    let Families { mapped, heap, prometheus, client, requests, client_requests } =
+    let Families { mapped, heap, prometheus, client, fast, requests, owned } =
         Families::new(registries, "labelled_alone");
     Row {
         operation: "counter, three labels, 100 series",
@@ -341,14 +428,17 @@ fn labelled(registries: &Registries) -> Row {
                 count_in_vec(&prometheus, requests);
             }),
             Contestant::new("prometheus-client f64", LABELLED, move || {
-                count_in_family(&client, &client_requests);
+                count_in_family(&client, owned);
+            }),
+            Contestant::new("fastmetrics f64", LABELLED, move || {
+                count_in_fast(&fast, owned);
             }),
         ],
     }
 }
 
 fn shared_labelled(registries: &Registries) -> Row {
-    let Families { mapped, heap, prometheus, client, requests, client_requests } =
+    let Families { mapped, heap, prometheus, client, fast, requests, owned } =
         Families::new(registries, "labelled_shared");
     Row {
         operation: "counter, three labels, two threads",
@@ -361,7 +451,10 @@ fn shared_labelled(registries: &Registries) -> Row {
                 count_in_vec(&prometheus, requests);
             }),
             Contestant::on_two_threads("prometheus-client f64", LABELLED, move || {
-                count_in_family(&client, &client_requests);
+                count_in_family(&client, owned);
+            }),
+            Contestant::on_two_threads("fastmetrics f64", LABELLED, move || {
+                count_in_fast(&fast, owned);
             }),
         ],
     }
@@ -387,6 +480,13 @@ fn count_in_vec(family: &prometheus::CounterVec, requests: &[[String; 3]]) {
 fn count_in_family(family: &ClientFamily<Request, ClientFloatCounter>, requests: &[Request]) {
     for request in requests {
         black_box(family).get_or_create(black_box(request)).inc();
+    }
+}
+
+#[inline]
+fn count_in_fast(family: &FastFamily<Request, FastCounter<f64>>, requests: &[Request]) {
+    for request in requests {
+        black_box(family).with_or_new(black_box(request), FastCounter::inc);
     }
 }
 

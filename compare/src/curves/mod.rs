@@ -4,6 +4,7 @@
 
 mod plot;
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
 
@@ -23,13 +24,13 @@ const MIB: f64 = 1024.0 * 1024.0;
 const TIME: Axis = Axis { label: "processor time of a scrape", unit: "ms" };
 
 /// Measures everything; prints tables and writes plots.
-pub fn measure(programs: &Programs) -> io::Result<()> {
+pub fn measure(programs: &Programs) -> Result<(), Box<dyn Error>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
     std::fs::create_dir_all(&dir)?;
     for plot in [by_processes, by_series, by_distinct, by_ended, memory_by_series] {
         let plot = plot(programs)?;
         plot.print();
-        std::fs::write(dir.join(plot.name).with_extension("svg"), plot.to_svg())?;
+        std::fs::write(dir.join(plot.name).with_extension("svg"), plot.to_svg()?)?;
     }
     Ok(())
 }

@@ -1,26 +1,23 @@
 //! Plots of curves on logarithmic axes, as SVG and as Markdown tables.
 
-use std::fmt::Write as _;
-use std::ops::RangeInclusive;
+use std::error::Error;
+use std::ops::Range;
+
+use plotters::coord::combinators::BindKeyPoints as _;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
 
 /// In pixels, like all lengths here.
-const WIDTH: f64 = 880.0;
-const HEIGHT: f64 = 440.0;
-/// The positions of the axes; the legend is to the right of them.
-const LEFT: f64 = 80.0;
-const RIGHT: f64 = 610.0;
-const TOP: f64 = 50.0;
-const BOTTOM: f64 = 380.0;
-const LEGEND: f64 = 630.0;
+const SIZE: (u32, u32) = (880, 440);
 
-/// Colours that colour-blind readers can distinguish, and dashes for prints without colour.
-const STYLES: [(&str, &str); 6] = [
-    ("#0072b2", "none"),
-    ("#d55e00", "8 3"),
-    ("#009e73", "3 3"),
-    ("#8a3ab9", "10 3 2 3"),
-    ("#b8860b", "5 5"),
-    ("#444444", "1 3"),
+/// Colours that colour-blind readers can distinguish, and dashes for prints without colour: their length and that of
+/// the gaps between them.
+const STYLES: [(RGBColor, u32, u32); 4] = [
+    // The dash is longer than any curve.
+    (RGBColor(0, 114, 178), 4 * SIZE.0, 1),
+    (RGBColor(213, 94, 0), 8, 4),
+    (RGBColor(0, 158, 115), 3, 3),
+    (RGBColor(138, 58, 185), 12, 3),
 ];
 
 /// A quantity and its unit.
@@ -79,52 +76,56 @@ impl Plot {
         println!();
     }
 
-    /// An image with a background of its own, so that it can be read on any page.
-    pub fn to_svg(&self) -> String {
+    /// An image with a background, so that it can be read on any page.
+    pub fn to_svg(&self) -> Result<String, Box<dyn Error>> {
+        let mut svg = String::new();
+        self.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())?;
+        Ok(svg)
+    }
+
+    fn draw(&self, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
         let all_x = self.all_x();
-        let points = self.curves.iter().flat_map(|curve| &curve.points);
-        let x_scale = Scale::new(LEFT..=RIGHT, all_x.iter().copied());
-        let y_scale = Scale::new(BOTTOM..=TOP, points.map(|point| point.1));
-        let mut svg = Svg(String::new());
-        let title = escape(&self.title);
-        svg.line(format_args!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-             height=\"{HEIGHT}\" role=\"img\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#222222\">"
-        ));
-        svg.line(format_args!("<title>{title}</title>"));
-        svg.line(format_args!(
-            "<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\" stroke=\"#cccccc\"/>"
-        ));
-        svg.text((LEFT, 28.0), "start", "15", &title);
-        for tick in y_scale.ticks() {
-            let y = y_scale.position(tick);
-            svg.grid((LEFT, y), (RIGHT, y));
-            svg.text((LEFT - 8.0, y + 4.0), "end", "12", &number(tick));
+        let y = range(self.curves.iter().flat_map(|curve| &curve.points).map(|point| point.1));
+        let y_ticks = ticks(&y);
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(48)
+            .y_label_area_size(72)
+            .build_cartesian_2d(
+                range(all_x.iter().copied()).log_scale().with_key_points(all_x),
+                y.log_scale().with_key_points(y_ticks),
+            )?;
+        chart
+            .configure_mesh()
+            .x_desc(self.x.text())
+            .y_desc(self.y.text())
+            .x_label_formatter(&|x| number(*x))
+            .y_label_formatter(&|y| number(*y))
+            .label_style(("sans-serif", 15))
+            .draw()?;
+        for (curve, (colour, dash, gap)) in self.curves.iter().zip(STYLES.into_iter().cycle()) {
+            let style = colour.stroke_width(2);
+            chart
+                .draw_series(DashedLineSeries::new(curve.points.iter().copied(), dash, gap, style))?
+                .label(curve.name)
+                .legend(move |(x, y)| {
+                    DashedPathElement::new([(x, y), (x + 36, y)], dash, gap, style)
+                });
+            let marks = curve.points.iter().map(|point| Circle::new(*point, 3, colour.filled()));
+            chart.draw_series(marks)?;
         }
-        for tick in all_x {
-            let x = x_scale.position(tick);
-            svg.grid((x, TOP), (x, BOTTOM));
-            svg.text((x, BOTTOM + 18.0), "middle", "12", &number(tick));
-        }
-        svg.line(format_args!(
-            "<path d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\" fill=\"none\" stroke=\"#222222\"/>"
-        ));
-        let middle = f64::midpoint(LEFT, RIGHT);
-        svg.text((middle, BOTTOM + 42.0), "middle", "13", &escape(&self.x.text()));
-        let (x, y) = (22.0, f64::midpoint(TOP, BOTTOM));
-        svg.line(format_args!("<g transform=\"rotate(-90 {x} {y})\">"));
-        svg.text((x, y), "middle", "13", &escape(&self.y.text()));
-        svg.line(format_args!("</g>"));
-        for (at, (curve, style)) in self.curves.iter().zip(STYLES.iter().cycle()).enumerate() {
-            let pixels =
-                curve.points.iter().map(|(x, y)| (x_scale.position(*x), y_scale.position(*y)));
-            svg.curve(&pixels.collect::<Vec<_>>(), *style);
-            let y = TOP + 10.0 + at as f64 * 24.0;
-            svg.curve(&[(LEGEND, y), (LEGEND + 36.0, y)], *style);
-            svg.text((LEGEND + 46.0, y + 4.0), "start", "13", &escape(curve.name));
-        }
-        svg.line(format_args!("</svg>"));
-        svg.0
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .legend_area_size(44)
+            .label_font(("sans-serif", 15))
+            .background_style(WHITE)
+            .border_style(BLACK.mix(0.2))
+            .draw()?;
+        area.present()?;
+        Ok(())
     }
 
     /// The x coordinates of all points, sorted and distinct.
@@ -137,37 +138,19 @@ impl Plot {
     }
 }
 
-/// A logarithmic axis.
-struct Scale {
-    lowest: f64,
-    highest: f64,
-    /// The pixels of both.
-    pixels: RangeInclusive<f64>,
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// From below the lowest to above the highest of the values.
+fn range(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {
+    values.clone().fold(f64::INFINITY, f64::min) / 1.15..values.fold(0.0, f64::max) * 1.15
 }
 
-impl Scale {
-    fn new(pixels: RangeInclusive<f64>, values: impl Iterator<Item = f64> + Clone) -> Scale {
-        let lowest = values.clone().fold(f64::INFINITY, f64::min) / 1.15;
-        let highest = values.fold(0.0, f64::max) * 1.15;
-        Scale { lowest, highest, pixels }
-    }
-
-    fn position(&self, value: f64) -> f64 {
-        let share = (value / self.lowest).ln() / (self.highest / self.lowest).ln();
-        let (start, end) = (self.pixels.start(), self.pixels.end());
-        // Rounded to tenths of a pixel.
-        ((start + share * (end - start)) * 10.0).round() / 10.0
-    }
-
-    /// 1, 2 and 5 of each decade, or only 1 if there are many decades.
-    fn ticks(&self) -> Vec<f64> {
-        let steps: &[f64] =
-            if self.highest / self.lowest < 5e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let decades = self.lowest.log10().floor() as i32..=self.highest.log10().ceil() as i32;
-        let all =
-            decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
-        all.filter(|tick| (self.lowest..=self.highest).contains(tick)).collect()
-    }
+/// 1, 2 and 5 of each decade, or only 1 if there are many decades.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let steps: &[f64] = if range.end / range.start < 5e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
+    let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
+    all.filter(|tick| range.contains(tick)).collect()
 }
 
 /// With commas between thousands, and below 1 with as few digits as it takes.
@@ -187,38 +170,29 @@ fn number(value: f64) -> String {
     text
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-struct Svg(String);
-
-impl Svg {
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        // OK because writing to a string does not fail.
-        let _ = writeln!(self.0, "{text}");
-    }
-
-    fn text(&mut self, (x, y): (f64, f64), anchor: &str, size: &str, text: &str) {
-        self.line(format_args!(
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{text}</text>"
-        ));
-    }
-
-    fn grid(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        self.line(format_args!("<path d=\"M{x1} {y1}L{x2} {y2}\" stroke=\"#dddddd\"/>"));
-    }
-
-    /// Draws a line through all points, with a mark on each.
-    fn curve(&mut self, points: &[(f64, f64)], (colour, dashes): (&str, &str)) {
-        let list: Vec<String> = points.iter().map(|(x, y)| format!("{x},{y}")).collect();
-        self.line(format_args!(
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" \
-             stroke-dasharray=\"{dashes}\"/>",
-            list.join(" ")
-        ));
-        for (x, y) in points {
-            self.line(format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>"));
+    #[test]
+    fn a_plot_shows_its_title_axes_ticks_and_curves() {
+        let curve = |name, height: f64| Curve {
+            name,
+            points: [1.0, 32.0, 1_024.0].map(|x| (x, x * height)).to_vec(),
+        };
+        let plot = Plot {
+            name: "plot",
+            title: "Time & memory".to_owned(),
+            x: Axis { label: "series", unit: "" },
+            y: Axis { label: "time", unit: "ms" },
+            curves: vec![curve("cold", 0.5), curve("repeated", 0.02)],
+        };
+        let svg = plot.to_svg().unwrap();
+        for text in ["Time &amp; memory", "series", "time, ms", "1,024", "0.1", "cold", "repeated"]
+        {
+            assert!(svg.lines().any(|line| line.trim() == text), "`{text}` is missing:\n{svg}");
         }
+        // Each curve has a mark on each point.
+        assert_eq!(svg.matches("<circle").count(), 6, "{svg}");
     }
 }

@@ -8,6 +8,12 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use fastmetrics::encoder::{EncodeLabelSet as EncodeFastLabelSet, LabelSetEncoder};
+use fastmetrics::format::text::{self, TextProfile};
+use fastmetrics::metrics::counter::Counter as FastCounter;
+use fastmetrics::metrics::family::Family as FastFamily;
+use fastmetrics::raw::LabelSetSchema;
+use fastmetrics::registry::Registry as FastRegistry;
 use measured::label::{LabelValue, LabelVisitor};
 use measured::metric::MetricFamilyEncoding as _;
 use measured::metric::group::Encoding as _;
@@ -32,8 +38,12 @@ const HELP: &str = "Requests";
 pub fn compare(effort: Effort) -> io::Result<Vec<Measurement>> {
     let tenants = effort.pick(TENANTS, TENANTS / 10);
     let lines = ROUTES * tenants;
-    let contestants =
-        [own(tenants).map_err(io::Error::other)?, client(tenants), of_measured(tenants)];
+    let contestants = [
+        own(tenants).map_err(io::Error::other)?,
+        client(tenants),
+        fast(tenants),
+        of_measured(tenants),
+    ];
     let (rounds, slice) = (effort.pick(15, 3), Duration::from_millis(30));
     let times = rounds::measure(&contestants.each_ref(), rounds::Effort { rounds, slice });
     println!("Repeated text output of {lines} counters with two labels:\n");
@@ -91,6 +101,36 @@ fn client(tenants: usize) -> Contestant {
         black_box(text.len());
     };
     Contestant::new("prometheus-client", ROUTES * tenants, encode)
+}
+
+impl LabelSetSchema for Labels {
+    fn names() -> Option<&'static [&'static str]> {
+        Some(&["route", "tenant"])
+    }
+}
+
+impl EncodeFastLabelSet for Labels {
+    fn encode(&self, encoder: &mut dyn LabelSetEncoder) -> fastmetrics::error::Result<()> {
+        encoder.encode(&("route", &self.route))?;
+        encoder.encode(&("tenant", &self.tenant))
+    }
+}
+
+fn fast(tenants: usize) -> Contestant {
+    let family = FastFamily::<Labels, FastCounter>::default();
+    for (route, tenant, count) in requests(tenants) {
+        let (route, tenant) = (route.text().to_owned(), tenant.text().to_owned());
+        family.with_or_new(&Labels { route, tenant }, |counter| counter.inc_by(count));
+    }
+    let mut registry = FastRegistry::default();
+    registry.register("requests", HELP, family).expect("the name is free");
+    let encode = move || {
+        let mut text = String::new();
+        let result = text::encode(&mut text, &registry, TextProfile::PrometheusV0_0_4);
+        result.expect("writing to a string does not fail");
+        black_box(text.len());
+    };
+    Contestant::new("fastmetrics", ROUTES * tenants, encode)
 }
 
 fn of_measured(tenants: usize) -> Contestant {

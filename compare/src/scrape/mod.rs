@@ -25,7 +25,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    fn pick(self, full: usize, quick: usize) -> usize {
+    pub fn pick(self, full: usize, quick: usize) -> usize {
         if self == Effort::Full { full } else { quick }
     }
 
