@@ -67,7 +67,7 @@ pub struct DirectoryUsage {
 /// use multiprom::inspect::family_usage;
 /// use multiprom::{Backend, Counter, Gauge, Registry};
 ///
-/// # fn main() -> multiprom::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = std::env::temp_dir().join(format!("multiprom-doc-usage-{}", std::process::id()));
 /// # std::fs::create_dir(&dir)?;
 /// let registry = Registry::builder().backend(Backend::directory(&dir)?).build()?;
@@ -79,7 +79,7 @@ pub struct DirectoryUsage {
 ///
 /// let usage = family_usage([&dir])?;
 /// let largest = &usage.families[0];
-/// assert_eq!((&*largest.name, largest.series, largest.bytes), ("jobs_total", 2, 160));
+/// assert_eq!((&*largest.name, largest.series, largest.bytes), ("jobs_total", 2, 168));
 /// # std::fs::remove_dir_all(&dir)?;
 /// # Ok(())
 /// # }
