@@ -192,11 +192,12 @@ pub mod compact {
     };
 }
 
-/// Inspection: what is in the files of a directory, and which of their processes live.
+/// Inspection: what is in the files of a directory, which families take its space, and which of its processes live.
 #[cfg(target_os = "linux")]
 pub mod inspect {
     pub use crate::multiproc::{
-        ArchiveInfo, FileInfo, FileLayout, Liveness, inspect_archive, inspect_file, list_files,
+        ArchiveInfo, DirectoryUsage, FamilyUsage, FileInfo, FileLayout, Liveness, family_usage,
+        inspect_archive, inspect_file, list_files,
     };
 }
 

@@ -16,6 +16,7 @@ mod descriptors;
 mod differential;
 mod dir_owner;
 mod expositions;
+mod family_usage;
 mod features;
 mod fork;
 mod fork_matrix;

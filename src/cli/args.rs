@@ -43,7 +43,7 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
-    /// List the series files, the liveness of their writers, and the archive
+    /// List the series files, the liveness of their writers, and the archive; or the bytes that each family takes
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; exits with 1 if something is damaged
     Check(CheckArguments),
@@ -338,10 +338,16 @@ pub(super) struct LintArguments {
 
 #[derive(Args, Debug)]
 pub(super) struct LsArguments {
-    /// Multiprocess directory; by default $PROMETHEUS_MULTIPROC_DIR
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
-    pub(super) dir: Option<PathBuf>,
-    /// Print one JSON object per file
+    pub(super) dir: Vec<PathBuf>,
+    /// List the metric families in all files of the directories instead of the files, the largest first: label sets,
+    /// entries, and bytes of these entries with their keys. A last line has the total, and the bytes that are reserved
+    /// and not used
+    #[arg(long)]
+    pub(super) families: bool,
+    /// Print one JSON object per file, or per family
     #[arg(long)]
     pub(super) json: bool,
 }

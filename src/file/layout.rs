@@ -239,6 +239,13 @@ pub(crate) struct Entry<'a> {
     pub(crate) time: Option<f64>,
 }
 
+impl Entry<'_> {
+    /// The bytes of the entry.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.head.len() + if self.time.is_some() { 2 * WORD_LEN } else { WORD_LEN }
+    }
+}
+
 /// Splits the next entry off `rest`, which starts at an entry and ends at `used`. The limit on keys is for the detection of
 /// the layout: entries with checksums need none.
 fn split_entry(

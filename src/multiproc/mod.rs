@@ -24,6 +24,7 @@ mod read;
 mod self_metrics;
 mod skipped;
 mod timed_lock;
+mod usage;
 
 pub use builder::MultiProcessCollectorBuilder;
 pub use collector::MultiProcessCollector;
@@ -43,3 +44,4 @@ pub use mark_dead::{mark_dead_processes, mark_process_dead};
 pub(crate) use prober::{OwnerLease, Prober};
 #[cfg(feature = "cli")]
 pub(crate) use problem_log::ProblemLog;
+pub use usage::{DirectoryUsage, FamilyUsage, family_usage};

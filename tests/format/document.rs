@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Barrier, PoisonError};
 
-use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Unit};
+use multiprom::inspect::family_usage;
+use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Unit, buckets};
 
 use super::run_in;
 use crate::support::{TestDir, root};
@@ -156,6 +157,118 @@ fn a_file_has_the_size_that_the_document_states() {
         }
         record();
     }
+    assert_sizes(1);
+}
+
+/// The bytes of an entry by the README: names of family and sample, help text, labels.
+fn entry_of_the_readme(family: &str, sample: &str, help: &str, labels: &[(&str, &str)]) -> usize {
+    let fixed = if labels.is_empty() { 40 } else { 38 };
+    let labels = labels.iter().map(|(name, value)| 8 + name.len() + value.len());
+    let len = fixed + family.len() + sample.len() + help.len() + labels.sum::<usize>();
+    len.next_multiple_of(8)
+}
+
+#[test]
+fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
+    const THREADS: usize = 4;
+    const ROUTES: usize = 100;
+    const NAME: &str = "http_request_duration_seconds";
+    const HELP: &str = "Duration of HTTP requests.";
+    let _indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = TestDir::new("readme-size");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    let time = Histogram::builder(NAME, HELP).buckets(buckets::GO_DEFAULT).labels(["route"]);
+    let time = time.register(&registry).unwrap();
+    let jobs = Counter::builder("jobs_total", "Jobs done.").labels(["queue", "kind"]);
+    let jobs = jobs.register(&registry).unwrap();
+    let level = Gauge::builder("level", "Level.").mode(GaugeMode::Sum).labels(["queue"]);
+    let level = level.register(&registry).unwrap();
+    let size = Summary::builder("size", "Sizes.").labels(["queue"]).register(&registry).unwrap();
+    let routes: Vec<String> = (0..ROUTES).map(|at| format!("/api/v1/items/{at:02}")).collect();
+    // All threads live until the last one has recorded, so each has entries of its own.
+    let barrier = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                for route in &routes {
+                    time.with([route]).observe(0.5);
+                }
+                jobs.with(["mail", "x"]).inc();
+                // Registered here, as the thread that registers a metric without labels has an entry too.
+                let ticks = Counter::builder("ticks_total", "Ticks!");
+                ticks.get_or_register(&registry).unwrap().inc();
+                level.with(["mail"]).inc();
+                size.with(["mail"]).observe(1.0);
+                barrier.wait();
+            });
+        }
+    });
+
+    let route = ("route", &*routes[0]);
+    let sum = entry_of_the_readme(NAME, &format!("{NAME}_sum"), HELP, &[route]);
+    let bounds = buckets::GO_DEFAULT.iter().map(|bound| format!("{bound:?}"));
+    let bounds: Vec<String> = bounds.chain(["+Inf".to_owned()]).collect();
+    let sample = format!("{NAME}_bucket");
+    let bucket = |le: &str| entry_of_the_readme(NAME, &sample, HELP, &[("le", le), route]);
+    let series = sum + bounds.iter().map(|le| bucket(le)).sum::<usize>();
+    let queue = ("queue", "mail");
+    let job = entry_of_the_readme("jobs", "jobs_total", "Jobs done.", &[queue, ("kind", "x")]);
+    let tick = entry_of_the_readme("ticks", "ticks_total", "Ticks!", &[]);
+    let gauge = entry_of_the_readme("level", "level", "Level.", &[queue]);
+    let summary = ["size_count", "size_sum"];
+    let summary = summary.map(|sample| entry_of_the_readme("size", sample, "Sizes.", &[queue]));
+    let summary: usize = summary.iter().sum();
+    let assert_sizes = |threads: usize| {
+        let usage = family_usage([dir.path()]).unwrap();
+        assert!(usage.errors.is_empty(), "{:?}", usage.errors);
+        let find = |name: &str| usage.families.iter().find(|family| family.name == name).unwrap();
+        for (name, series, entries, bytes) in [
+            (NAME, ROUTES, (buckets::GO_DEFAULT.len() + 2) * threads, series * threads),
+            ("jobs_total", 1, threads, job * threads),
+            ("ticks_total", 1, threads, tick * threads),
+            ("level", 1, 1, gauge),
+            ("size", 1, 2 * threads, summary * threads),
+        ] {
+            let family = find(name);
+            assert_eq!((family.series, family.entries), (series, series * entries), "{name}");
+            assert_eq!(family.bytes, (series * bytes) as u64, "{name}");
+        }
+    };
+    assert_sizes(THREADS);
+    let entries = THREADS * ROUTES * series;
+    assert_eq!(committed(dir.path(), "histogram_").len(), 8 + entries);
+    let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
+    let mut lens = files.map(|entry| entry.metadata().unwrap().len());
+    assert_eq!(lens.by_ref().max(), Some(1024 * 1024));
+
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Size of the directory\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let section = section.split_whitespace().collect::<Vec<_>>().join(" ");
+    let grouped = |number: usize| match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
+    };
+    for text in [
+        format!("{NAME}` (\"{HELP}\") with the {} bounds", buckets::GO_DEFAULT.len()),
+        format!("{ROUTES} values of {} characters", routes[0].len()),
+        format!("recorded by {THREADS} threads"),
+        "An entry takes 38 bytes (40 without labels),".to_owned(),
+        format!("The sum takes {sum} bytes and a bucket {} bytes", bucket("0.5")),
+        format!("a series takes {} bytes for each thread", grouped(series)),
+        format!("The entries of a process take {} bytes, in a file of 1 MiB", grouped(entries)),
+        format!("those in the archive {} bytes", grouped(ROUTES * series)),
+    ] {
+        assert!(section.contains(&text), "the README lacks: {text}");
+    }
+    assert!(bounds.iter().all(|le| bucket(le) == bucket("0.5")), "all buckets have one size");
+
+    registry.close();
+    let outcome = run_in(dir.path(), "compact");
+    assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the archive alone");
     assert_sizes(1);
 }
 

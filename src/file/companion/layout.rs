@@ -120,6 +120,11 @@ impl CompanionEntry<'_> {
         self.offset + payload_offset(self.key.len())
     }
 
+    /// The bytes of the entry.
+    pub(crate) fn byte_len(&self) -> usize {
+        payload_offset(self.key.len()) + self.payload.len()
+    }
+
     /// The error of a payload that does not have the form of its kind.
     pub(crate) fn payload_invalid(&self) -> LayoutError {
         LayoutError::PayloadInvalid { offset: self.offset }

@@ -180,13 +180,18 @@ impl NewNativeRecord {
     }
 }
 
+/// Returns the offset of the current record of a native histogram; 0 if it has none yet.
+pub(crate) fn record_offset(native: &CompanionEntry<'_>) -> Result<u64, LayoutError> {
+    Words(native.payload).next().ok_or_else(|| native.payload_invalid())
+}
+
 /// Finds the current record of a native histogram: `Ok(None)` if it has none yet, `Err` if there is no complete record at
 /// its offset. `body` are the bytes after the header of the file.
 pub(crate) fn current_record<'a>(
     native: &CompanionEntry<'_>,
     body: &'a [u8],
 ) -> Result<Option<NativeRecord<'a>>, LayoutError> {
-    let offset = Words(native.payload).next().ok_or_else(|| native.payload_invalid())?;
+    let offset = record_offset(native)?;
     if offset == 0 {
         return Ok(None);
     }
@@ -205,8 +210,8 @@ pub(crate) fn check(entry: &CompanionEntry<'_>, body: &[u8]) -> Result<(), Layou
     let is_valid = match entry.kind {
         CompanionKind::Unit => decode_unit(entry.payload).is_some(),
         CompanionKind::Exemplar => ExemplarSlot::is_well_formed(entry.payload),
-        CompanionKind::Native => match Words(entry.payload).next() {
-            Some(offset) if offset >= (HEADER_LEN + body.len()) as u64 => true,
+        CompanionKind::Native => match record_offset(entry) {
+            Ok(offset) if offset >= (HEADER_LEN + body.len()) as u64 => true,
             _ => return current_record(entry, body).map(drop),
         },
         CompanionKind::NativeRecord => NativeRecord::decode(entry.payload).is_some(),

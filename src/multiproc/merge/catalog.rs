@@ -44,9 +44,9 @@ const LABELS_AHEAD: usize = 8;
 /// What a key resolves to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResolvedKey {
-    pub(super) destination: Destination,
+    pub(crate) destination: Destination,
     /// The index of the family; `u32::MAX` if the key cannot be used.
-    pub(super) family: u32,
+    pub(crate) family: u32,
     pub(super) help: Option<HelpId>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Catalog {
     by_name: FamilyIndex<u32>,
     keys: FastMap<MetricType, KeyTable<ResolvedKey>>,
     /// Why keys cannot be used.
-    pub(super) key_problems: Vec<KeyProblem>,
+    pub(crate) key_problems: Vec<KeyProblem>,
     sums: u32,
     gauges: u32,
 }
@@ -112,16 +112,16 @@ impl Catalog {
     }
 
     /// Takes the keys of a type out; [`put_keys`](Catalog::put_keys) puts them back.
-    pub(super) fn take_keys(&mut self, metric_type: MetricType) -> KeyTable<ResolvedKey> {
+    pub(crate) fn take_keys(&mut self, metric_type: MetricType) -> KeyTable<ResolvedKey> {
         self.keys.remove(&metric_type).unwrap_or_default()
     }
 
-    pub(super) fn put_keys(&mut self, metric_type: MetricType, keys: KeyTable<ResolvedKey>) {
+    pub(crate) fn put_keys(&mut self, metric_type: MetricType, keys: KeyTable<ResolvedKey>) {
         self.keys.insert(metric_type, keys);
     }
 
     /// Parses a key, and adds its family and label set if they are new.
-    pub(super) fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
+    pub(crate) fn resolve(&mut self, kind: FileKind, entry: &Entry<'_>) -> ResolvedKey {
         let resolved = match entry.kind {
             EntryKind::Unknown(kind) => Err(KeyProblem::UnknownKind { kind: kind.into() }),
             EntryKind::Value => self.resolve_key(kind, entry.key),
@@ -298,6 +298,11 @@ impl MergedFamily {
             self.order.extend(new);
             self.order.sort_by_key(|at| &self.groups[*at as usize].labels);
         }
+    }
+
+    /// The number of label sets.
+    pub(crate) fn label_set_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// The groups in the order of the last [`sort`](MergedFamily::sort). This is not their order in memory, so groups
