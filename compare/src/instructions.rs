@@ -59,7 +59,7 @@ pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
 /// Runs `batches` batches of one contestant. This is what the program does under valgrind.
 pub fn repeat(row: &str, contestant: &str, batches: &str) -> Result<(), Box<dyn Error>> {
     let dir = TestDir::in_memory("compare-repeat");
-    let rows = record::rows(&Registries::new(dir.path())?);
+    let rows = record::quiet_rows(&Registries::new(dir.path())?);
     let row = rows.get(row.parse::<usize>()?).ok_or("no such row")?;
     let contestant = row.contestants().nth(contestant.parse()?).ok_or("no such contestant")?;
     contestant.repeat(batches.parse()?);

@@ -76,7 +76,7 @@ fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
     compare_recording(&rows, Effort { rounds, slice: Duration::from_millis(slice) });
     println!();
     if instructions::can_be_counted() && !quick {
-        instructions::compare(&rows)?;
+        count_instructions()?;
     } else {
         println!("Instructions are not counted: this needs valgrind and a run without --quick.");
     }
@@ -115,7 +115,7 @@ fn programs() -> Result<Programs, Box<dyn Error>> {
 
 fn count_instructions() -> Result<(), Box<dyn Error>> {
     let dir = TestDir::in_memory("compare-instructions");
-    instructions::compare(&record::rows(&Registries::new(dir.path())?))
+    instructions::compare(&record::quiet_rows(&Registries::new(dir.path())?))
 }
 
 fn compare_recording(rows: &[Row], effort: Effort) {
