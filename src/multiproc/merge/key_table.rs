@@ -19,14 +19,14 @@ pub(crate) struct KeyTable<T> {
 struct TableKey<T> {
     /// The position of its head, in words.
     start: u32,
-    len: u16,
+    len: u32,
     resolved: T,
 }
 
 impl<T> TableKey<T> {
     fn head<'h>(&self, heads: &'h [u8]) -> &'h [u8] {
         let start = self.start as usize * WORD_LEN;
-        &heads[start..start + usize::from(self.len) * WORD_LEN]
+        &heads[start..start + self.len as usize * WORD_LEN]
     }
 }
 
@@ -87,13 +87,13 @@ impl<T: Copy> KeyTable<T> {
     }
 
     pub(crate) fn insert(&mut self, entry: &Entry<'_>, resolved: T) {
-        // OK because heads are words, of which a key has fewer than 2^16, and all keys fewer than 2^32.
+        // OK because heads are words, of which all keys have fewer than 2^32.
         let (start, len) = ((self.heads.len() / WORD_LEN) as u32, entry.head.len() / WORD_LEN);
         reserve_lean(&mut self.heads, entry.head.len());
         self.heads.extend_from_slice(entry.head);
         self.by_head.insert(self.by_head.hash(entry.head), self.keys.len() as u32);
         reserve_lean(&mut self.keys, 1);
-        self.keys.push(TableKey { start, len: len as u16, resolved });
+        self.keys.push(TableKey { start, len: len as u32, resolved });
         self.expected = self.keys.len();
     }
 }
@@ -102,5 +102,24 @@ impl<T: Copy> KeyTable<T> {
 pub(super) fn reserve_lean<T>(items: &mut Vec<T>, count: usize) {
     if items.capacity() - items.len() < count {
         items.reserve_exact(count.max(items.len() / 8).max(4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+
+    #[test]
+    fn a_key_of_any_length_is_found_again() {
+        let mut bytes = Vec::new();
+        // No writer of this crate writes such a key.
+        encode_entry(&mut bytes, EntryKind::Value, &[b'x'; 600 * 1024], 1.0, 1.0);
+        let header = Header::new((HEADER_LEN + bytes.len()) as u32);
+        let mut entries = Entries::detect(header, &bytes).unwrap();
+        let entry = entries.next().unwrap().unwrap();
+        let mut table = KeyTable::default();
+        table.insert(&entry, 7);
+        assert_eq!(table.find(&entry), Some(7));
     }
 }
