@@ -209,6 +209,9 @@ fn on_an_unsupported_file_system_the_launcher_compacts_nothing_by_default() {
     );
 }
 
+/// The files that `test-counting` writes: one of each kind, and a companion.
+const OWN_FILES: usize = 14;
+
 #[test]
 fn only_files_of_dead_processes_are_removed_at_the_start() {
     for (flags, keeps) in [(&[][..], false), (&["--keep-files", "--compact", "off"][..], true)] {
@@ -216,7 +219,7 @@ fn only_files_of_dead_processes_are_removed_at_the_start() {
         output_of(example("test-counting").arg(dir.path()).arg("5"));
         fs::write(dir.path().join("counter_7.db"), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         let old = names(dir.path());
-        assert_eq!(old.len(), 14);
+        assert_eq!(old.len(), OWN_FILES + 1);
         let mut worker = example("test-counting");
         let mut worker = Running::start(worker.arg(dir.path()).args(["2", "hold"]));
         worker.line_after("ready");
@@ -231,7 +234,7 @@ fn only_files_of_dead_processes_are_removed_at_the_start() {
         let kept = if keeps { all } else { all.difference(&old).cloned().collect() };
         let left = names(dir.path());
         assert_eq!(left, kept, "keep: {keeps}");
-        assert_eq!(left.len(), if keeps { 14 } else { 0 } + 13 + 4);
+        assert_eq!(left.len(), if keeps { OWN_FILES + 1 } else { 0 } + OWN_FILES + 4);
         drop(worker.stdin());
         assert!(worker.end().status.success());
     }
