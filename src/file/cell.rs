@@ -96,15 +96,15 @@ impl SampleCells {
 
     /// Allocates the words of one sample, which are never freed.
     pub(crate) fn on_heap(time: f64) -> SampleCells {
-        let line: &'static Line = Box::leak(Box::new(Line::new(time)));
+        let line: &'static SampleLine = Box::leak(Box::new(SampleLine::new(time)));
         let [first, ..] = &line.0;
         SampleCells::at(first)
     }
 
     /// Allocates the words of all samples of a series together.
     pub(crate) fn all_on_heap(count: usize, time: f64) -> Vec<SampleCells> {
-        let lines = (0..count.div_ceil(SAMPLES_PER_LINE)).map(|_| Line::new(time));
-        let lines: &'static [Line] = lines.collect::<Vec<_>>().leak();
+        let lines = (0..count.div_ceil(SAMPLES_PER_LINE)).map(|_| SampleLine::new(time));
+        let lines: &'static [SampleLine] = lines.collect::<Vec<_>>().leak();
         let samples = lines.iter().flat_map(|line| &line.0);
         samples.take(count).map(SampleCells::at).collect()
     }
@@ -120,12 +120,12 @@ const SAMPLES_PER_LINE: usize = 4;
 /// The values and times of samples in a cache line of their own, so that threads which record other series do not slow this
 /// one down.
 #[repr(align(64))]
-struct Line([[AtomicU64; 2]; SAMPLES_PER_LINE]);
+struct SampleLine([[AtomicU64; 2]; SAMPLES_PER_LINE]);
 
-impl Line {
-    fn new(time: f64) -> Line {
+impl SampleLine {
+    fn new(time: f64) -> SampleLine {
         let word = AtomicU64::new;
-        Line(std::array::from_fn(|_| [word(0), word(time.to_bits())]))
+        SampleLine(std::array::from_fn(|_| [word(0), word(time.to_bits())]))
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) const UNCHECKED: [u8; CHECKSUM_LEN] = [b' '; CHECKSUM_LEN];
 pub(crate) enum EntryKind {
     /// The value of a sample.
     Value,
-    /// Whether the process has removed a series, whose main sample the key names: see [`RemovalState`].
+    /// Whether the process has removed a series, whose lead sample the key names: see [`RemovalState`].
     Removal,
     /// In archives: a removed series that is about to be dropped, and that no reader exports.
     Burial,

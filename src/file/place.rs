@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ impl DirectoryState {
     /// Returns the state of the directory at a path; `None` if there is none or it is not accessible.
     pub(crate) fn of(path: &Path) -> Option<DirectoryState> {
         let metadata = std::fs::metadata(path).ok()?;
-        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        let identity = of_metadata(&metadata);
         let changed =
             i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         Some(DirectoryState { identity, changed: sys::is_settled(changed).then_some(changed) })
@@ -143,16 +143,20 @@ impl DirectoryState {
 
 /// Returns the identity of an open file.
 pub(crate) fn identity_of(file: &File) -> io::Result<Identity> {
-    file.metadata().map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() })
+    file.metadata().map(|metadata| of_metadata(&metadata))
 }
 
 /// Returns the identity of the file at a path; `None` if there is none.
 pub(crate) fn find(path: &Path) -> io::Result<Option<Identity>> {
     match std::fs::metadata(path) {
-        Ok(metadata) => Ok(Some(Identity { device: metadata.dev(), inode: metadata.ino() })),
+        Ok(metadata) => Ok(Some(of_metadata(&metadata))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn of_metadata(metadata: &Metadata) -> Identity {
+    Identity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 #[cfg(test)]

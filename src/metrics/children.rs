@@ -48,7 +48,7 @@ struct Entry<C> {
     child: C,
 }
 
-/// The bit of hashes that only entries have which are not listed. Tables use lower bits.
+/// Set in the hash of an entry that no lookup should find, and in no other hash. Tables use lower bits.
 const UNLISTED: u64 = 1 << 63;
 
 impl<C> Entry<C> {
@@ -117,7 +117,7 @@ impl<C: Send + Sync> Children<C> {
         None
     }
 
-    /// Makes a child one that no lookup finds, until it is inserted again. Returns it.
+    /// Hides a child from lookups until it is inserted again. Returns it.
     pub(super) fn unlist(
         &self,
         hash: u64,

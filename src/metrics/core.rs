@@ -25,6 +25,9 @@ use crate::store::{
 pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     const TYPE: MetricType;
 
+    /// The sample whose key names a series in removal records.
+    const LEAD_SAMPLE: SampleKind;
+
     /// The label name that samples of this type set.
     const RESERVED_LABEL: Option<&'static str> = None;
 
@@ -69,11 +72,10 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
-    /// The sample that stands for the series in records about it.
-    const MAIN_SAMPLE: SampleKind;
-
-    /// Called when the series is removed: the values that this process shows begin at 0 again.
-    fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath);
+    /// Called when the series is removed: the values of totals that this process shows begin at 0 again.
+    fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
+        let _ = (slots, options, lock);
+    }
 
     /// Called when a removed series is exported again with the same storage.
     fn resume(slots: &Self::Slots) {
@@ -367,7 +369,7 @@ impl<M: Typed> Child<M> {
             None => {}
         }
         if self.removal.is_unexported() {
-            self.opener().restore(M::MAIN_SAMPLE);
+            self.opener().restore(M::LEAD_SAMPLE);
             let parked = self.bound.former().filter(|_| self.removal.take_parked());
             if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
                 M::resume(slots);
@@ -393,7 +395,7 @@ impl<M: Typed> Child<M> {
         // The flags come first: a child that is forked here finds a series that is removed and not bound.
         self.removal.begin(is_bound);
         if is_bound {
-            self.opener().remove(M::MAIN_SAMPLE);
+            self.opener().remove(M::LEAD_SAMPLE);
         }
         if let Some(slots) = slots {
             M::restart(slots, self.family.options, lock);

@@ -235,7 +235,7 @@ impl fmt::Debug for Counter {
 
 impl Typed for Counter {
     const TYPE: MetricType = MetricType::Counter;
-    const MAIN_SAMPLE: SampleKind = SampleKind::Total;
+    const LEAD_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
     type State = Mirrored;
     type Slots = Split<CounterCells>;

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
-use crate::store::fork::{self, SlowPath, StaticRef};
+use crate::store::fork::{self, NO_EPOCH, SlowPath, StaticRef};
 use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 
 /// A value that goes up and down: a handle of one series, whose copies record into the same series.
@@ -281,14 +281,11 @@ enum Change {
     Add(f64),
 }
 
-/// No epoch of a process.
-const NO_EPOCH: u64 = u64::MAX;
-
 /// The cells of a gauge series, which all threads share.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
     sample: SampleCells,
-    /// The epoch of the process in which recordings only change the value, else [`NO_EPOCH`]: the first one also stores the time,
+    /// The epoch of the process in which recordings only change the value, else `NO_EPOCH`: the first one also stores the time,
     /// and so does every one in the modes mostrecent; recordings of a waiting gauge pass its gate. One comparison shows a
     /// recording thread both this and that the process is still the same.
     ///
@@ -356,7 +353,7 @@ impl GaugeCells {
 
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
-    const MAIN_SAMPLE: SampleKind = SampleKind::Value;
+    const LEAD_SAMPLE: SampleKind = SampleKind::Value;
     const HAS_MODE: bool = true;
     type Options = GaugeMode;
     type State = ();
@@ -386,8 +383,6 @@ impl Typed for Gauge {
             generation: opener.generation(),
         }))
     }
-
-    fn restart(_: &'static GaugeCells, _: GaugeMode, _: &SlowPath) {}
 
     fn resume(cells: &GaugeCells) {
         cells.sample.reset();

@@ -183,7 +183,7 @@ impl HistogramCells {
 
 impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
-    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
+    const LEAD_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
     type State = ();

@@ -122,7 +122,7 @@ pub struct SummaryCells {
 
 impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
-    const MAIN_SAMPLE: SampleKind = SampleKind::Sum;
+    const LEAD_SAMPLE: SampleKind = SampleKind::Sum;
     const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
     type State = ();

@@ -149,8 +149,8 @@ fn key_of(kind: FileKind, name: usize) -> Vec<u8> {
     text
 }
 
-/// The key of the main sample of a series.
-fn main_key_of(kind: FileKind, name: usize) -> Vec<u8> {
+/// The key of the lead sample of a series.
+fn lead_key_of(kind: FileKind, name: usize) -> Vec<u8> {
     let key = key_of(kind, name);
     let decoded = key::decode(&key).unwrap();
     if kind != FileKind::Histogram {
@@ -231,7 +231,7 @@ impl World {
                     return;
                 }
                 let record = records.entry(*name).or_insert_with(|| {
-                    let key = main_key_of(KINDS[*kind], *name);
+                    let key = lead_key_of(KINDS[*kind], *name);
                     let entry =
                         NewEntry { kind: EntryKind::Removal, key: &key, value: 0.0, time: state };
                     writer.append_all(&[entry], Room::Ordinary).unwrap()[0]

@@ -201,21 +201,11 @@ impl Counts {
         let mut keys = self.catalog.take_keys(kind.metric_type());
         keys.expect_from(0);
         let result = loop {
-            let (entry, resolved) = match keys.next_expected(&mut entries) {
-                Some(found) => found,
-                None => {
-                    let entry = match entries.next() {
-                        Some(Ok(entry)) => entry,
-                        Some(Err(error)) => break Err(error),
-                        None => break Ok(()),
-                    };
-                    let resolved = keys.find(&entry).unwrap_or_else(|| {
-                        let resolved = self.catalog.resolve(kind, &entry);
-                        keys.insert(&entry, resolved);
-                        resolved
-                    });
-                    (entry, resolved)
-                }
+            let next = keys.next_or_add(&mut entries, |entry| self.catalog.resolve(kind, entry));
+            let (entry, resolved) = match next {
+                Some(Ok(found)) => found,
+                Some(Err(error)) => break Err(error),
+                None => break Ok(()),
             };
             if let Destination::Unusable(problem) = resolved.destination {
                 let problem = self.catalog.key_problems[problem as usize].clone();

@@ -118,10 +118,7 @@ impl Store {
                 Opened { cells: SampleCells::all_on_heap(count, time), gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => {
-                let _ = count;
-                store.open_cells(kind, &keys(), time)
-            }
+            Store::Directory(store) => store.open_cells(kind, &keys(), time),
         }
     }
 
@@ -144,23 +141,23 @@ impl Store {
         }
     }
 
-    /// Removes a series, whose main sample has this key, from the exposition. Its values stay in the totals of other
+    /// Removes a series, whose lead sample has the key that `key` returns, from the exposition. Its values stay in the totals of other
     /// processes: see `docs/design.md`. Called under the lock of the slow path.
-    pub(crate) fn remove(self, kind: FileKind, key: &[u8]) {
+    pub(crate) fn remove(self, kind: FileKind, key: impl FnOnce() -> Vec<u8>) {
         match self {
             Store::Heap => _ = (kind, key),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.remove(kind, key),
+            Store::Directory(store) => store.remove(kind, &key()),
         }
     }
 
     /// Exports a series again that was removed: a total continues, and a gauge begins at 0. Called under the lock of the
     /// slow path.
-    pub(crate) fn restore(self, kind: FileKind, key: &[u8]) {
+    pub(crate) fn restore(self, kind: FileKind, key: impl FnOnce() -> Vec<u8>) {
         match self {
             Store::Heap => _ = (kind, key),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.restore(kind, key),
+            Store::Directory(store) => store.restore(kind, &key()),
         }
     }
 

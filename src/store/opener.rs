@@ -47,20 +47,20 @@ impl<'a> SeriesOpener<'a> {
         self.store.generation()
     }
 
-    /// Removes the series from the exposition. `main` is the sample that stands for it.
-    pub(crate) fn remove(&self, main: SampleKind) {
-        self.store.remove(self.kind, &self.main_key(main));
+    /// Removes the series from the exposition. `lead` is the sample that stands for it.
+    pub(crate) fn remove(&self, lead: SampleKind) {
+        self.store.remove(self.kind, || self.lead_key(lead));
     }
 
     /// Exports the series again.
-    pub(crate) fn restore(&self, main: SampleKind) {
-        self.store.restore(self.kind, &self.main_key(main));
+    pub(crate) fn restore(&self, lead: SampleKind) {
+        self.store.restore(self.kind, || self.lead_key(lead));
     }
 
-    fn main_key(&self, main: SampleKind) -> Vec<u8> {
+    fn lead_key(&self, lead: SampleKind) -> Vec<u8> {
         let (mut pairs, mut key) = (Vec::new(), Vec::new());
         self.labels.push_pairs(&mut pairs);
-        let sample = [self.family, main.suffix()].concat();
+        let sample = [self.family, lead.suffix()].concat();
         key::encode(&mut key, self.family, &sample, pairs.into_iter(), self.help);
         key
     }

@@ -12,7 +12,7 @@ use crate::file::name::FileKind;
 use crate::file::sys::Identity;
 use crate::file::writer::NewEntry;
 
-/// A kind of files, and the key of the main sample of a series there.
+/// A kind of files, and the key of the lead sample of a series there.
 pub(super) type SeriesKey = (FileKind, Box<[u8]>);
 
 /// All series that this process has removed at some time.
@@ -29,6 +29,14 @@ struct Removal {
 }
 
 impl Removal {
+    /// Changes the state of the series in all records.
+    fn set(&mut self, state: f64) {
+        self.state = state;
+        for (_, cells) in &self.records {
+            cells.time.set(state);
+        }
+    }
+
     fn is_removed(&self) -> bool {
         matches!(RemovalState::of(self.state), RemovalState::Removed(_))
     }
@@ -37,25 +45,15 @@ impl Removal {
 impl Removals {
     /// Sets the state of a series that was removed or has come back.
     pub(super) fn set(&mut self, series: SeriesKey, state: f64) {
-        let removal = self.0.entry(series).or_insert(Removal {
-            state,
-            records: Vec::new(),
-            is_incomplete: false,
-        });
-        removal.state = state;
-        for (_, cells) in &removal.records {
-            cells.time.set(state);
-        }
+        let new = Removal { state, records: Vec::new(), is_incomplete: false };
+        self.0.entry(series).or_insert(new).set(state);
     }
 
     /// Sets the state of a series that has come back, if it was removed.
     pub(super) fn set_present(&mut self, series: &SeriesKey, now: f64) {
         if let Some(removal) = self.0.get_mut(series) {
-            removal.state = now;
+            removal.set(now);
             removal.is_incomplete = false;
-            for (_, cells) in &removal.records {
-                cells.time.set(now);
-            }
         }
     }
 

@@ -231,19 +231,11 @@ impl WatchedKind {
         let mut keys = std::mem::take(&mut self.keys);
         keys.expect_from(0);
         let is_undamaged = loop {
-            let series = match keys.next_expected(&mut entries) {
-                Some((_, series)) => series,
-                None => match entries.next() {
-                    None => break true,
-                    Some(Err(_)) => break false,
-                    Some(Ok(entry)) => keys.find(&entry).unwrap_or_else(|| {
-                        let series = self.series(entry.key);
-                        keys.insert(&entry, series);
-                        series
-                    }),
-                },
-            };
-            self.note(series);
+            match keys.next_or_add(&mut entries, |entry| self.series(entry.key)) {
+                Some(Ok((_, series))) => self.note(series),
+                Some(Err(_)) => break false,
+                None => break true,
+            }
         };
         self.keys = keys;
         is_undamaged

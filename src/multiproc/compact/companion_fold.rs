@@ -5,6 +5,7 @@
 //! schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation is
 //! lost. Records that are not current are dropped.
 
+use super::folded_section::FoldError;
 use crate::file::companion::layout::{
     CompanionEntries, CompanionEntry, CompanionKind, encode_entry,
 };
@@ -59,29 +60,21 @@ impl<K: Eq + std::hash::Hash, V> FoldedEntries<K, V> {
     }
 }
 
-/// Why a companion file is not folded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotFolded {
-    Damaged,
-    /// It has entries of a kind that a later release has introduced.
-    UnknownKind,
-}
-
 impl CompanionFold {
     /// Adds the entries of a file, all or none. `body` are the bytes after its header.
-    pub(super) fn add_file(&mut self, body: &[u8]) -> Result<(), NotFolded> {
+    pub(super) fn add_file(&mut self, body: &[u8]) -> Result<(), FoldError> {
         let entries = CompanionEntries::new(body, HEADER_LEN);
         for entry in entries.clone() {
-            let entry = entry.map_err(|_| NotFolded::Damaged)?;
+            let entry = entry.map_err(FoldError::Damaged)?;
             if let CompanionKind::Unknown(_) = entry.kind {
-                return Err(NotFolded::UnknownKind);
+                return Err(FoldError::UnknownKind);
             }
-            payload::check(&entry, body).map_err(|_| NotFolded::Damaged)?;
+            payload::check(&entry, body).map_err(FoldError::Damaged)?;
             if entry.kind == CompanionKind::Native {
-                payload::current_record(&entry, body).map_err(|_| NotFolded::Damaged)?;
+                payload::current_record(&entry, body).map_err(FoldError::Damaged)?;
             }
         }
-        self.add(entries, body).map_err(|_| NotFolded::Damaged)
+        self.add(entries, body).map_err(FoldError::Damaged)
     }
 
     /// Adds the entries of an archive. Entries of unknown kinds are kept unchanged.
@@ -337,9 +330,9 @@ mod tests {
         let mut later = good.clone();
         encode_entry(&mut later, CompanionKind::Unknown(9), b"", &[1; 16]);
         let mut fold = CompanionFold::default();
-        assert_eq!(fold.add_file(&damaged), Err(NotFolded::Damaged));
-        assert_eq!(fold.add_file(&dangling), Err(NotFolded::Damaged));
-        assert_eq!(fold.add_file(&later), Err(NotFolded::UnknownKind));
+        assert!(matches!(fold.add_file(&damaged), Err(FoldError::Damaged(_))));
+        assert!(matches!(fold.add_file(&dangling), Err(FoldError::Damaged(_))));
+        assert_eq!(fold.add_file(&later), Err(FoldError::UnknownKind));
         assert_eq!(fold.encode(), None);
         fold.add_section(&later).unwrap();
         assert_eq!(fold.encode(), Some(later));

@@ -45,10 +45,10 @@ struct OpaqueSection {
 }
 
 pub(super) struct OpaqueEntry {
-    pub(super) kind: EntryKind,
+    kind: EntryKind,
     pub(super) key: Box<[u8]>,
     value: f64,
-    pub(super) time: f64,
+    time: f64,
 }
 
 impl Fold {

@@ -2,6 +2,7 @@
 
 use crate::file::key;
 use crate::model::{LabelSet, MetricType};
+use crate::multiproc::merge::sample_part::{SamplePart, family_name};
 
 /// The series of a sample of a counter, a histogram or a summary.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,22 +15,15 @@ pub(super) struct SampleSeries {
 
 /// The series of a sample; `None` for gauges, and if no reader exports the sample.
 pub(super) fn series_of(metric_type: MetricType, key: &[u8]) -> Option<SampleSeries> {
+    if metric_type == MetricType::Gauge {
+        return None;
+    }
     let key = key::decode(key).ok()?;
-    // NOTE: the Python client up to 0.3.1 keeps `_total` in the name of the family, or omits it from that of the
-    // sample.
-    let family = match metric_type {
-        MetricType::Counter => key.family.strip_suffix("_total").unwrap_or(&key.family),
-        _ => &key.family,
-    };
-    let suffix = key.sample.strip_prefix(family)?;
-    let (is_lead, has_bound) = match (metric_type, suffix) {
-        (MetricType::Counter, "" | "_total")
-        | (MetricType::Histogram | MetricType::Summary, "_sum") => (true, false),
-        (MetricType::Histogram | MetricType::Summary, "_count") => (false, false),
-        (MetricType::Histogram, "_bucket") => (false, true),
-        _ => return None,
-    };
-    let labels = key.labels.iter().filter(|(name, _)| !(has_bound && name == "le"));
+    let family = family_name(metric_type, &key.family);
+    let part = SamplePart::of(metric_type, family, &key.sample)?;
+    let is_lead = matches!(part, SamplePart::Value | SamplePart::Sum);
+    let is_bucket = part == SamplePart::Bucket;
+    let labels = key.labels.iter().filter(|(name, _)| !(is_bucket && name == "le"));
     let labels = LabelSet::new(labels.map(|(name, value)| (&**name, &**value)));
     let mut id = Vec::new();
     key::encode(&mut id, family, "", labels.iter(), "");

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 
 use super::hash_index::HashIndex;
 use super::key_table::{KeyTable, reserve_lean};
+use super::sample_part::{SamplePart, family_name};
 use crate::file::key::{self, Key};
 use crate::file::layout::{Entry, EntryKind};
 use crate::file::name::FileKind;
@@ -29,9 +30,9 @@ pub(crate) enum Destination {
     Gauge(ValueId),
     /// Nothing: the sample is derived from others when it is exported.
     Ignored,
-    /// Nothing: the entry says whether the series with this main sum is removed.
+    /// Nothing: the entry says whether the series with this lead sum is removed.
     Removal(ValueId),
-    /// Nothing: the series with this main sum is buried.
+    /// Nothing: the series with this lead sum is buried.
     Burial(ValueId),
     /// Nothing: the key cannot be used. The index is that of its problem.
     Unusable(u32),
@@ -161,33 +162,25 @@ impl Catalog {
             family: key.family.to_string(),
             sample: key.sample.to_string(),
         };
-        // NOTE: the Python client up to 0.3.1 keeps `_total` in the name of the family, or omits it from that of
-        // the sample.
-        let name = match metric_type {
-            MetricType::Counter => key.family.strip_suffix("_total").unwrap_or(&key.family),
-            _ => &key.family,
-        };
+        let name = family_name(metric_type, &key.family);
+        let part = SamplePart::of(metric_type, name, &key.sample).ok_or_else(|| foreign(key))?;
+        let is_histogram = metric_type == MetricType::Histogram;
         let mut labels = sorted(&key.labels);
-        let kind = match (metric_type, key.sample.strip_prefix(name)) {
-            (MetricType::Counter, Some("" | "_total")) | (MetricType::Gauge, Some("")) => {
-                KeyPart::Value
-            }
+        let le = labels.iter().position(|(name, _)| *name == "le");
+        let kind = match part {
+            SamplePart::Value => KeyPart::Value,
             // The bucket `+Inf` of such a histogram would have two labels `le`.
-            (MetricType::Histogram, Some("_sum" | "_count"))
-                if labels.iter().any(|(name, _)| *name == "le") =>
-            {
+            SamplePart::Sum | SamplePart::Count if is_histogram && le.is_some() => {
                 return Err(foreign(key));
             }
-            (MetricType::Summary, Some("_count")) => KeyPart::Count,
-            (MetricType::Summary | MetricType::Histogram, Some("_sum")) => KeyPart::Sum,
-            (MetricType::Histogram, Some("_count")) => KeyPart::Ignored,
-            (MetricType::Histogram, Some("_bucket")) => {
-                let le = labels.iter().position(|(name, _)| *name == "le");
+            SamplePart::Sum => KeyPart::Sum,
+            SamplePart::Count if is_histogram => KeyPart::Ignored,
+            SamplePart::Count => KeyPart::Count,
+            SamplePart::Bucket => {
                 let bound = le.map(|at| labels.remove(at));
                 let bound = bound.and_then(|(_, value)| number::parse_bound(value));
                 KeyPart::Bucket(bound.ok_or_else(|| foreign(key))?)
             }
-            _ => return Err(foreign(key)),
         };
         let at = self.family(name, metric_type);
         let (sums, gauges) = (&mut self.sums, &mut self.gauges);
@@ -373,7 +366,7 @@ impl MergedFamily {
 
 impl Group {
     /// The sum that stands for a series of totals: the total of a counter, the sum of a histogram or summary.
-    pub(super) fn main_sum(&self) -> Option<ValueId> {
+    pub(super) fn lead_sum(&self) -> Option<ValueId> {
         self.value.or(self.sum)
     }
 

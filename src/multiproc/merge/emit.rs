@@ -185,7 +185,7 @@ impl<'a> FamilyEmitter<'a, '_> {
     /// Writes the start timestamp of a counter, histogram or summary. Most scrapes do not read them.
     #[inline(never)]
     fn created(&mut self, groups: &[&'a Group]) {
-        let ids = groups.iter().filter_map(|group| group.value.or(group.sum));
+        let ids = groups.iter().filter_map(|group| group.lead_sum());
         if let Some(seconds) = self.merge.created(ids) {
             let labels = self.labels(groups);
             self.out.sample(&Sample::new(SampleKind::Created, labels.get(), seconds));

@@ -1,7 +1,7 @@
 //! A table from the bytes of keys to what they resolve to.
 
 use super::hash_index::HashIndex;
-use crate::file::layout::{Entries, Entry, WORD_LEN};
+use crate::file::layout::{Entries, Entry, LayoutError, WORD_LEN};
 
 /// The keys of one metric type without repetitions, each with what it resolves to.
 ///
@@ -53,6 +53,25 @@ impl<T: Copy> KeyTable<T> {
         let entry = entries.next_with_head(key.head(&self.heads))?;
         self.expected += 1;
         Some((entry, key.resolved))
+    }
+
+    /// The next entry, and what its key resolves to. A key that the table does not have is added with what `resolve` returns.
+    pub(crate) fn next_or_add<'a>(
+        &mut self,
+        entries: &mut Entries<'a>,
+        resolve: impl FnOnce(&Entry<'a>) -> T,
+    ) -> Option<Result<(Entry<'a>, T), LayoutError>> {
+        if let Some(found) = self.next_expected(entries) {
+            return Some(Ok(found));
+        }
+        Some(entries.next()?.map(|entry| {
+            let resolved = self.find(&entry).unwrap_or_else(|| {
+                let resolved = resolve(&entry);
+                self.insert(&entry, resolved);
+                resolved
+            });
+            (entry, resolved)
+        }))
     }
 
     /// Whether the entries have exactly the `count` keys of the table that begin at `first`, in the same order.

@@ -16,6 +16,7 @@ pub(super) mod key_table;
 pub(super) mod plan;
 pub(super) mod process_labels;
 mod removal;
+pub(super) mod sample_part;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;

@@ -113,10 +113,9 @@ struct AppliedPlan {
 }
 
 /// How many files have a plan.
-#[derive(Clone)]
-pub(super) struct FileCount {
-    pub(super) plan: Arc<Plan>,
-    pub(super) files: u32,
+struct FileCount {
+    plan: Arc<Plan>,
+    files: u32,
     /// Those of living writers.
     live: u32,
 }
@@ -199,15 +198,29 @@ impl PlanCache {
         true
     }
 
-    /// Each plan with the number of its files at the last count.
-    pub(super) fn file_counts(&self) -> impl Iterator<Item = &FileCount> {
-        self.file_counts.iter()
+    /// Counts how many of `sums` sums' entries there were at the last count, in all files.
+    pub(super) fn count_entries(&self, counts: &mut Vec<u32>, sums: usize) {
+        self.count_entries_in(|count| count.files, counts, sums);
     }
 
-    /// Adds up how many entries each sum has in files of living writers.
-    pub(super) fn count_live_entries(&self, counts: &mut [u32]) {
-        for FileCount { plan, live, .. } in self.file_counts.iter().filter(|count| count.live > 0) {
-            plan.values.visit(0, &mut CountEntries { counts, files: *live });
+    /// The same in the files of living writers.
+    pub(super) fn count_live_entries(&self, counts: &mut Vec<u32>, sums: usize) {
+        self.count_entries_in(|count| count.live, counts, sums);
+    }
+
+    fn count_entries_in(
+        &self,
+        files: impl Fn(&FileCount) -> u32,
+        counts: &mut Vec<u32>,
+        sums: usize,
+    ) {
+        counts.clear();
+        counts.resize(sums, 0);
+        for count in &self.file_counts {
+            let files = files(count);
+            if files > 0 {
+                count.plan.values.visit(0, &mut CountEntries { counts, files });
+            }
         }
     }
 
@@ -219,9 +232,9 @@ impl PlanCache {
 }
 
 /// Counts the entries of each sum, from a plan and the number of files that have it.
-pub(super) struct CountEntries<'a> {
-    pub(super) counts: &'a mut [u32],
-    pub(super) files: u32,
+struct CountEntries<'a> {
+    counts: &'a mut [u32],
+    files: u32,
 }
 
 #[expect(clippy::inline_always, reason = "for every value of every scrape")]

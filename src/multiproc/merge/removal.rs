@@ -15,11 +15,11 @@ use crate::multiproc::fast_map::FastMap;
 /// A removal record of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedRemoval {
-    /// The main sum of the series: see [`Group::main_sum`](super::catalog::Group::main_sum).
+    /// The lead sum of the series: see [`Group::lead_sum`](super::catalog::Group::lead_sum).
     series: ValueId,
     /// The position of the word that says whether the series is removed now.
     state_word: u32,
-    /// How many entries of its main sum the file has.
+    /// How many entries of its lead sum the file has.
     entries: u32,
 }
 
@@ -121,7 +121,7 @@ impl Removals {
         &mut self,
         is_recounted: bool,
         sums: usize,
-        count_live: impl FnOnce(&mut [u32]),
+        count_live: impl FnOnce(&mut Vec<u32>),
     ) {
         for note in &self.notes {
             let new = Note { live_entries: 0, is_buried: false, ..*note };
@@ -133,7 +133,6 @@ impl Removals {
             self.live_entries.clear();
         }
         if !self.is_empty() && self.live_entries.is_empty() {
-            self.live_entries.resize(sums, 0);
             count_live(&mut self.live_entries);
         }
     }
@@ -143,7 +142,7 @@ impl Removals {
         self.by_series.is_empty()
     }
 
-    /// Whether the series with this main sum is not exported.
+    /// Whether the series with this lead sum is not exported.
     pub(super) fn is_hidden(&self, series: ValueId) -> bool {
         self.by_series.get(&series).is_some_and(|removed| {
             let live_entries = self.live_entries[series.get() as usize];

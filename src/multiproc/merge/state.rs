@@ -4,7 +4,7 @@ use super::catalog::{Catalog, Group, HelpId, ValueId};
 use super::created::{EntryTimes, StartTimes};
 use super::exact_sum::ExactSum;
 use super::gauge::{Contribution, ModeSet};
-use super::plan::{CountEntries, FileCount, PlanCache};
+use super::plan::PlanCache;
 use super::removal::Removals;
 use super::source::Source;
 use super::units::Units;
@@ -97,15 +97,11 @@ impl Merge {
     pub(crate) fn finish_adding(&mut self) {
         let is_recounted = self.plans.recount();
         if is_recounted || self.entry_counts.len() < self.sums.len() {
-            self.entry_counts.clear();
-            self.entry_counts.resize(self.sums.len(), 0);
-            for FileCount { plan, files, .. } in self.plans.file_counts() {
-                let mut counter = CountEntries { counts: &mut self.entry_counts, files: *files };
-                plan.values.visit(0, &mut counter);
-            }
+            self.plans.count_entries(&mut self.entry_counts, self.sums.len());
         }
-        let count_live = |counts: &mut [u32]| self.plans.count_live_entries(counts);
-        self.removals.finish(is_recounted, self.sums.len(), count_live);
+        let sums = self.sums.len();
+        let count_live = |counts: &mut Vec<u32>| self.plans.count_live_entries(counts, sums);
+        self.removals.finish(is_recounted, sums, count_live);
     }
 
     /// Whether a series is not exported because it was removed. Gauges are never hidden.
@@ -113,7 +109,7 @@ impl Merge {
     pub(crate) fn is_hidden(&self, group: &Group, metric_type: MetricType) -> bool {
         !self.removals.is_empty()
             && metric_type != MetricType::Gauge
-            && group.main_sum().is_some_and(|series| self.removals.is_hidden(series))
+            && group.lead_sum().is_some_and(|series| self.removals.is_hidden(series))
     }
 
     /// Whether series of totals are removed.
@@ -130,7 +126,7 @@ impl Merge {
     pub(super) fn is_shown(&self, group: &Group, metric_type: MetricType) -> bool {
         match metric_type {
             MetricType::Gauge => !self.contributions(group.value).is_empty(),
-            _ => !self.is_hidden(group, metric_type) && self.sum(group.main_sum()).is_some(),
+            _ => !self.is_hidden(group, metric_type) && self.sum(group.lead_sum()).is_some(),
         }
     }
 

@@ -6,8 +6,8 @@ use super::epoch::{epoch, seen_epoch};
 use super::slow_path::SlowPath;
 use crate::fork_safe::StaticRef;
 
-/// The epoch of a value that no process has set.
-const NO_EPOCH: u64 = u64::MAX;
+/// An epoch that no process has.
+pub(crate) const NO_EPOCH: u64 = u64::MAX;
 
 /// An address that is valid in the process that set it, but not in its children.
 ///

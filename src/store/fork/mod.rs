@@ -12,7 +12,7 @@ mod slow_path;
 mod tag;
 mod tagged;
 
-pub(crate) use bound::Bound;
+pub(crate) use bound::{Bound, NO_EPOCH};
 pub(crate) use epoch::epoch;
 pub(super) use epoch::owner_word;
 pub(crate) use epoch::seen_epoch;
