@@ -441,3 +441,11 @@ pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
     }
     Ok(dirs)
 }
+
+/// The files that a command names. A directory among them is an error that says how it is named.
+pub(super) fn files(files: &[PathBuf]) -> Result<&[PathBuf]> {
+    match files.iter().find(|file| file.is_dir()) {
+        Some(dir) => Err(Error::at(ErrorKind::Usage, dir, "is a directory: use --dir")),
+        None => Ok(files),
+    }
+}

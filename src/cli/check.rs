@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode> {
             findings.add_archive(dir)?;
         }
     }
-    for file in &arguments.files {
+    for file in args::files(&arguments.files)? {
         match (file.file_name() == Some(OsStr::new(ARCHIVE_NAME)), file.parent()) {
             (true, Some(dir)) => findings.add_archive(dir)?,
             _ => findings.add_file(&inspect_file(file)?),

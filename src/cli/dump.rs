@@ -20,7 +20,7 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
             builder = builder.directory(dir);
         }
     }
-    for file in &arguments.files {
+    for file in args::files(&arguments.files)? {
         // A file that has disappeared from a directory is not an error; a missing file that is named is one.
         fs::symlink_metadata(file)
             .map_err(|error| Error::at(ErrorKind::SeriesFile, file, error))?;
