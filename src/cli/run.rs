@@ -55,10 +55,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
     endpoint.iter().for_each(Endpoint::report);
-    let with_source = |target| {
-        let source = registry(builder(), arguments.merge.clone(), Reporting::Once)?;
-        Ok(RunPush::new(target, source))
-    };
+    let source = || registry(builder(), arguments.merge.clone(), Reporting::Once);
+    let with_source = |target| source().map(|source| RunPush::new(target, source));
     let mut push = target.map(with_source).transpose()?;
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
