@@ -3,6 +3,7 @@
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::Opened;
+use crate::file::SampleCells;
 use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
@@ -77,6 +78,16 @@ impl<'a> SeriesOpener<'a> {
             self.store.write_unit(self.family, unit.as_str());
         }
         opened
+    }
+
+    /// Opens further cells of these samples for a thread that gets cells of its own, unless they cannot be written.
+    pub(crate) fn open_more(
+        &self,
+        samples: impl Iterator<Item = SampleKind> + Clone,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let count = samples.clone().count();
+        self.store.open_more(self.kind, count, || self.keys(samples), time)
     }
 
     fn keys(&self, samples: impl Iterator<Item = SampleKind>) -> Keys {
