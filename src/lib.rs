@@ -71,8 +71,9 @@
 //!
 //! # Threads and processes
 //!
-//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
-//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//! Everything can be used from any thread. The first thread that records a counter, histogram or summary has cells of its own;
+//! all others share cells by atomic additions, until threads disturb each other or a thread records there often. Up to 16
+//! threads at a time then have cells of their own. All threads share the cell of a gauge.
 //!
 //! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
 //! does not hang. A child that shares the memory of its parent (`vfork`) must not record.

@@ -4,6 +4,7 @@ mod abandoned;
 mod alerts;
 mod api;
 mod background;
+mod cells;
 mod churn;
 mod command;
 mod compaction;

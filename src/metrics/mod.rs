@@ -17,6 +17,7 @@ mod family;
 mod gauge;
 mod histogram;
 pub mod labels;
+mod recording;
 mod removal_flags;
 mod settings;
 mod shape;

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::companion::{Companion, CompanionPlace};
+use super::contention::Budget;
 use super::dropped::{self, Fate};
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
@@ -54,6 +55,7 @@ pub(crate) struct DirectoryStore {
     /// Locked for reading by scrapes of this process, and for writing while series are moved into files. Only scrapes
     /// wait for it.
     moving: PerProcess<RwLock<()>>,
+    budget: PerProcess<Budget>,
 }
 
 /// The files and series of one process.
@@ -127,6 +129,7 @@ impl DirectoryStore {
             closed: AtomicU64::new(0),
             retry: Retry::new(),
             moving: PerProcess::new(),
+            budget: PerProcess::new(),
         }
     }
 
@@ -212,6 +215,28 @@ impl DirectoryStore {
         }
         let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
         files.open_new(self, kind, &entries)
+    }
+
+    /// Opens further cells for a series that has some, in a file only. Called under the lock of the slow path, after
+    /// [`refresh`](DirectoryStore::refresh).
+    pub(crate) fn open_more(
+        &self,
+        kind: FileKind,
+        keys: &Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
+        self.files().append(self, kind, &entries, Room::Ordinary).ok()
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(&self) -> usize {
+        self.options.max_owned()
+    }
+
+    /// See [`Store::budget`](super::Store::budget).
+    pub(crate) fn budget(&self) -> &'static Budget {
+        self.budget.get_or_create(Budget::new)
     }
 
     /// Writes the unit or the type of a family to the companion file, once in each process. If that fails, it is tried

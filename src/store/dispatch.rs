@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::Path;
 
+use super::contention::Budget;
 #[cfg(target_os = "linux")]
 use super::directory;
 use super::dropped::{IgnoredValue, count_ignored_value};
-use super::fork;
+use super::fork::{self, PerProcess};
 use super::keys::Keys;
 use super::options::DirectoryOptions;
+use super::owners::MAX_OWNERS;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
@@ -120,6 +122,44 @@ impl Store {
             }
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.open_cells(kind, &keys(), time),
+        }
+    }
+
+    /// As [`open`](Store::open) for a thread that gets cells of its own. Returns `None` if they cannot be written: the thread
+    /// then goes on sharing cells.
+    pub(crate) fn open_more(
+        self,
+        kind: FileKind,
+        count: usize,
+        keys: impl FnOnce() -> Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        match self {
+            Store::Heap => {
+                let _ = (kind, keys);
+                Some(SampleCells::all_on_heap(count, time))
+            }
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.open_more(kind, &keys(), time),
+        }
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(self) -> usize {
+        match self {
+            Store::Heap => MAX_OWNERS,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.max_owned(),
+        }
+    }
+
+    /// The entries for threads that record often.
+    pub(crate) fn budget(self) -> &'static Budget {
+        static IN_MEMORY: PerProcess<Budget> = PerProcess::new();
+        match self {
+            Store::Heap => IN_MEMORY.get_or_create(Budget::new),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.budget(),
         }
     }
 

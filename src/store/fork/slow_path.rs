@@ -39,7 +39,7 @@ impl Inside {
         static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
         let lock = LOCK.get_or_create(|| Mutex::new(()));
         let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        SlowPath { _guard: guard, inside: self, _lines: Deferred::begin() }
+        SlowPath { _guard: guard, _inside: self, _lines: Deferred::begin() }
     }
 }
 
@@ -54,14 +54,8 @@ impl Drop for Inside {
 pub struct SlowPath {
     // Fields are dropped in this order, as a log hook may enter the slow path.
     _guard: MutexGuard<'static, ()>,
-    inside: Inside,
+    _inside: Inside,
     _lines: Deferred,
-}
-
-impl SlowPath {
-    pub(crate) fn inside(&self) -> &Inside {
-        &self.inside
-    }
 }
 
 /// Enters the slow path and takes its lock. Returns `None` if this thread is already in it.
