@@ -35,7 +35,7 @@
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
 //! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
-//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
+//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape, and in a directory every five seconds |
 //! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
 //! | [`ProcessCollector`], [`BuildInfo`](collector::BuildInfo), [`PlatformInfo`](collector::PlatformInfo) | metrics of a process, its build and its platform |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
@@ -140,6 +140,7 @@
 mod background;
 #[cfg(unix)]
 pub mod bridge;
+mod computed;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -183,8 +184,9 @@ pub mod collector {
     pub use crate::info::{BuildInfo, PlatformInfo};
     pub use crate::model::{
         BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
-        NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MergeRule, MergedBy,
+        MetricType, NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter,
+        SummaryWriter, WithUnit,
     };
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};

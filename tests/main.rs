@@ -9,6 +9,7 @@ mod churn;
 mod command;
 mod compaction;
 mod companions;
+mod computed;
 mod corruption;
 mod created;
 mod creation;

@@ -4,13 +4,12 @@ use std::any::Any;
 use std::fmt;
 
 use super::children::Children;
+use super::functions::Functions;
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
-use crate::model::{
-    Collector, FamilyMetadata, FamilySink, KeptLabels, MetricType, Sample, SampleKind, Unit,
-};
+use crate::model::{KeptLabels, MetricType, SampleKind};
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
@@ -138,17 +137,18 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
 
 /// A family of one type: its children by label values, and the store of their cells.
 pub struct FamilyCore<M: Typed> {
-    descriptor: Descriptor,
+    pub(super) descriptor: Descriptor,
     shape: LabelShape,
-    options: M::Options,
-    store: Store,
-    children: Children<Child<M>>,
+    pub(super) options: M::Options,
+    pub(super) store: Store,
+    pub(super) children: Children<Child<M>>,
+    pub(super) functions: Functions,
 }
 
 /// One series: its labels, and its cells in this process.
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
-    labels: KeptLabels,
+    pub(super) labels: KeptLabels,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
     pub(super) state: M::State,
@@ -199,8 +199,8 @@ impl<M: Typed> FamilyCore<M> {
         store: Store,
     ) -> &'static FamilyCore<M> {
         let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
-        let children = Children::new();
-        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children }))
+        let (children, functions) = (Children::new(), Functions::new());
+        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children, functions }))
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -222,6 +222,10 @@ impl<M: Typed> FamilyCore<M> {
         self.store.check()
     }
 
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.store.is_inherited()
+    }
+
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
         let hash = self.children.hash(values);
@@ -230,6 +234,7 @@ impl<M: Typed> FamilyCore<M> {
 
     /// Removes the series with these label values from the exposition. Returns whether there was one.
     pub(super) fn remove(&'static self, values: &[&str]) -> bool {
+        let _functions;
         let Some(lock) = fork::lock() else {
             recording_ignored();
             return false;
@@ -237,14 +242,20 @@ impl<M: Typed> FamilyCore<M> {
         let hash = self.children.hash(values);
         let removed =
             self.children.unlist(hash, |child| self.shape.has_values(&child.labels, values), &lock);
-        removed.is_some_and(|child| child.remove(&lock))
+        let Some(child) = removed else {
+            return false;
+        };
+        _functions = self.functions.remove(|series| series == child.address(), &lock);
+        child.remove(&lock)
     }
 
     /// Removes all series from the exposition.
     pub(super) fn clear(&'static self) {
+        let _functions;
         let Some(lock) = fork::lock() else {
             return recording_ignored();
         };
+        _functions = self.functions.remove(|_| true, &lock);
         for child in self.children.unlist_all(&lock) {
             child.remove(&lock);
         }
@@ -301,7 +312,7 @@ impl<M: Typed> Child<M> {
     }
 
     /// Prefetches what a scrape reads first.
-    fn prefetch(&self) {
+    pub(super) fn prefetch(&self) {
         self.bound.prefetch();
         if let Some(labels) = self.labels.text() {
             prefetch(labels.as_ptr());
@@ -309,7 +320,7 @@ impl<M: Typed> Child<M> {
     }
 
     /// Prefetches the values, once the rest is in the cache.
-    fn prefetch_values(&self) {
+    pub(super) fn prefetch_values(&self) {
         if let Some(slots) = self.bound.inherited() {
             M::prefetch(slots);
         }
@@ -404,6 +415,11 @@ impl<M: Typed> Child<M> {
         slots.is_some()
     }
 
+    /// Identifies the series among those of its family.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Whether the series is removed, so that recordings have no effect.
     pub(super) fn is_removed(&self) -> bool {
         self.removal.is_removed()
@@ -435,58 +451,6 @@ impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.removal.take_parked();
         self.bound.clear();
-    }
-}
-
-impl<M: Typed> FamilyCore<M> {
-    fn begin(&self, out: &mut dyn FamilySink) {
-        let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
-        let unit = unit.map_or("", Unit::as_str);
-        out.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, *metric_type) });
-    }
-}
-
-impl<M: Typed> Child<M> {
-    /// Emits the family with this series only, with the values of this process.
-    pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
-        if let Some(slots) = self.slots_if_bound() {
-            self.family.begin(out);
-            self.collect(slots, &mut Vec::new(), out.wants_created(), out);
-        }
-    }
-
-    /// Emits the samples of this series, with the start timestamp if it is wanted. `pairs` is only a buffer.
-    fn collect<'a>(
-        &'a self,
-        slots: &M::Slots,
-        pairs: &mut Vec<(&'a str, &'a str)>,
-        wants_created: bool,
-        out: &mut dyn FamilySink,
-    ) {
-        let labels = self.labels.labels(pairs);
-        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
-        M::collect(slots, self.family.options, &mut give);
-        if wants_created && let Some(seconds) = M::created(slots) {
-            out.sample(&Sample::new(SampleKind::Created, labels, seconds));
-        }
-    }
-}
-
-impl<M: Typed> Collector for FamilyCore<M> {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
-        let wants_created = out.wants_created();
-        let mut begun = false;
-        for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
-            let Some(slots) = child.slots_if_bound() else {
-                continue;
-            };
-            if !begun {
-                self.begin(out);
-                begun = true;
-            }
-            child.collect(slots, &mut pairs, wants_created, out);
-        }
     }
 }
 

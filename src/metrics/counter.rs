@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
 use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::functions::{Order, Target};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};
@@ -89,6 +90,35 @@ impl Counter {
         }
     }
 
+    /// Sets a function that returns a total which something else counts in this process. The counter
+    /// [mirrors](Counter::set_at_least) it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static SENT: Static<Counter> = Counter::declare("client_sent_total", "Messages sent.");
+    ///
+    /// let sent = Arc::new(AtomicU64::new(7));
+    /// let total = Arc::clone(&sent);
+    /// SENT.set_function(move || total.load(Ordering::Relaxed) as f64);
+    /// assert!(multiprom::render(None).to_string().contains("\nclient_sent_total 7\n"));
+    /// ```
+    ///
+    /// It is called as that of [`Gauge::set_function`](crate::Gauge::set_function), with the same rules. A total that falls
+    /// changes nothing until it is higher than before. The first total in a forked child, and the first one of a function that
+    /// replaces another, count from 0 if they are lower than the last one: the source has begun anew. Otherwise they add
+    /// what the total has grown. A child so counts once more what the total has grown in the parent between its last
+    /// refresh and the fork, unless the parent calls [`Registry::flush`](crate::Registry::flush) before it forks.
+    pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
+        if !self.0.is_removed() {
+            let family = self.0.family;
+            family.functions.set(*self, self.0.address(), self.0.store(), function);
+        }
+    }
+
     /// Calls `work`, and adds 1 if it returns an error. Returns what `work` returns.
     ///
     /// ```
@@ -165,6 +195,27 @@ impl Counter {
     }
 }
 
+impl Target for Counter {
+    fn accepts(self, total: f64) -> bool {
+        let is_accepted = (0.0..f64::INFINITY).contains(&total);
+        if !is_accepted {
+            self.ignore(total);
+        }
+        is_accepted
+    }
+
+    fn record_computed(self, total: f64, order: Order, lock: &SlowPath) {
+        if order == Order::First {
+            self.0.state.restart_above(total);
+        }
+        let growth = self.0.state.raise_to(total);
+        // The first one exports the counter, also if it is 0.
+        if growth > 0.0 || order == Order::First {
+            self.0.record_locked(growth.max(0.0), lock);
+        }
+    }
+}
+
 /// Adds 1 when it is dropped.
 struct IncOnDrop(Counter);
 
@@ -180,6 +231,15 @@ impl Drop for IncOnDrop {
 pub struct Mirrored(AtomicU64);
 
 impl Mirrored {
+    /// Begins at 0 again if the highest total so far is above `total`.
+    fn restart_above(&self, total: f64) {
+        let highest = self.0.load(Ordering::Relaxed);
+        if f64::from_bits(highest) > total {
+            // OK because another total was mirrored meanwhile.
+            let _ = self.0.compare_exchange(highest, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Returns how much `total`, which is 0 or more, is above the highest one so far.
     fn raise_to(&self, total: f64) -> f64 {
         // ORDERING: relaxed, as no other memory depends on it. The bits of numbers from 0 are in the order of the numbers.

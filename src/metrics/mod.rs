@@ -10,10 +10,12 @@
 pub mod buckets;
 mod builder;
 mod children;
+mod collected;
 mod constructors;
 mod core;
 mod counter;
 mod family;
+mod functions;
 mod gauge;
 mod histogram;
 pub mod labels;
@@ -84,5 +86,10 @@ pub trait Metric: core::Typed {}
 impl<M: Metric> Collector for M {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.child().collect_alone(out);
+    }
+
+    /// Whether the series is in memory: it is in a file otherwise.
+    fn is_merged(&self) -> bool {
+        self.child().store().is_inherited()
     }
 }

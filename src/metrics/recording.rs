@@ -170,6 +170,18 @@ impl<M: SplitTyped> Child<M> {
         self.bind(lock).claim(token, wish, &CellsOf(self), lock)
     }
 
+    /// Records under the lock of the slow path, into cells that threads share: the thread that refreshes computed values
+    /// takes none of the indexes of owners.
+    pub(super) fn record_locked(&'static self, value: f64, lock: &SlowPath) {
+        if self.is_removed() {
+            return;
+        }
+        match self.claim(None, Wish::Any, lock) {
+            Claimed::Owned(cells) | Claimed::Shared(cells) => _ = M::record_shared(cells, value),
+            Claimed::Waiting(cells) => _ = cells.record(|cells| _ = M::record_shared(cells, value)),
+        }
+    }
+
     /// Exports the zeros of the series, whose cells no thread owns yet.
     pub(super) fn export_zeros(&'static self, lock: &SlowPath) {
         self.bind(lock).register(&CellsOf(self), lock);

@@ -21,6 +21,7 @@ use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
 use super::place_check::{PlaceCheck, unusable};
+use super::refresher::{self, RefreshGroup};
 use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
@@ -37,7 +38,8 @@ use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging;
 use crate::model::own_metrics::{
-    DROPPED_SERIES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
+    DROPPED_SERIES, FAILED_REFRESHES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric,
+    RECOVERED_SERIES,
 };
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -52,6 +54,8 @@ pub(crate) struct DirectoryStore {
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
+    /// What each process computes for its files.
+    refreshed: &'static RefreshGroup,
     /// Locked for reading by scrapes of this process, and for writing while series are moved into files. Only scrapes
     /// wait for it.
     moving: PerProcess<RwLock<()>>,
@@ -120,6 +124,7 @@ impl DirectoryStore {
 
     fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
         logging::note_standard_error();
+        let refreshed = RefreshGroup::new(options.chosen_refresh_interval());
         DirectoryStore {
             path: path.to_owned(),
             options,
@@ -128,6 +133,7 @@ impl DirectoryStore {
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
             retry: Retry::new(),
+            refreshed: Box::leak(Box::new(refreshed)),
             moving: PerProcess::new(),
             budget: PerProcess::new(),
         }
@@ -179,6 +185,7 @@ impl DirectoryStore {
 
     /// Registers a series that has cells here or is about to get them.
     pub(crate) fn bound(&self, series: &'static dyn Rebind) {
+        refresher::note_recording(self.refreshed);
         self.files().bound.push(series);
     }
 
@@ -188,7 +195,7 @@ impl DirectoryStore {
         self.files().refresh(self);
     }
 
-    /// Counts ignored recordings and values in a file. Called under the lock of the slow path.
+    /// Counts ignored recordings and values, and failed refreshes, in a file. Called under the lock of the slow path.
     pub(crate) fn count_ignored(&self) {
         self.files().count_ignored(self);
     }
@@ -247,6 +254,11 @@ impl DirectoryStore {
         files.write_companion(self);
     }
 
+    /// What each process computes for its files.
+    pub(crate) fn refreshed(&self) -> &'static RefreshGroup {
+        self.refreshed
+    }
+
     /// Closes all files of this process. Called under the lock of the slow path.
     pub(crate) fn close(&self) {
         self.closed.fetch_add(1, Ordering::Relaxed);
@@ -277,6 +289,10 @@ impl DirectoryStore {
 impl Unwritten for DirectoryStore {
     fn directory(&self) -> Option<Identity> {
         place::identity(&self.path)
+    }
+
+    fn refresh(&self) {
+        refresher::refresh(self.refreshed);
     }
 
     fn hold(&self) -> RwLockReadGuard<'static, ()> {
@@ -553,6 +569,9 @@ impl Files {
         }
         for (reason, count) in dropped::take_ignored_values() {
             self.count_own(store, &IGNORED_VALUES, reason, count as f64);
+        }
+        for (reason, count) in dropped::take_failed_refreshes() {
+            self.count_own(store, &FAILED_REFRESHES, reason, count as f64);
         }
     }
 

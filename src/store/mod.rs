@@ -25,6 +25,8 @@ mod own_counters;
 mod owners;
 #[cfg(target_os = "linux")]
 mod place_check;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
+pub(crate) mod refresher;
 #[cfg(target_os = "linux")]
 mod removals;
 mod series;
@@ -42,8 +44,8 @@ pub(crate) use crate::file::{Cell, SampleCells};
 
 pub(crate) use dispatch::Store;
 pub(crate) use dropped::{
-    IgnoredValue, dropped_series, ignored_recordings, ignored_values, lost_files,
-    recording_ignored, recovered_series,
+    FailedRefresh, IgnoredValue, dropped_series, failed_refreshes, ignored_recordings,
+    ignored_values, lost_files, recording_ignored, recovered_series,
 };
 pub(crate) use gate::Gate;
 pub use opener::SeriesOpener;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::owners::MAX_OWNERS;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,14 +27,26 @@ pub struct DirectoryOptions {
     process_id: Option<ProcessName>,
     is_group_readable: bool,
     max_owned: usize,
+    refresh_interval: Option<Duration>,
 }
 
 impl Default for DirectoryOptions {
     /// Those of [`new`](DirectoryOptions::new).
     fn default() -> Self {
-        DirectoryOptions { process_id: None, is_group_readable: false, max_owned: MAX_OWNERS }
+        DirectoryOptions {
+            process_id: None,
+            is_group_readable: false,
+            max_owned: MAX_OWNERS,
+            refresh_interval: None,
+        }
     }
 }
+
+/// How often computed values are refreshed, if the program does not say.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The least interval.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(1);
 
 impl DirectoryOptions {
     /// Files are named by the pid, and only their owner may read them.
@@ -81,9 +94,25 @@ impl DirectoryOptions {
         self
     }
 
+    /// Sets how often each process refreshes what it computes: the functions of
+    /// [`Gauge::set_function`](crate::Gauge::set_function) and [`Counter::set_function`](crate::Counter::set_function), and
+    /// [custom collectors](crate::Collector). The default is five seconds, the minimum a millisecond.
+    ///
+    /// Other processes export values that are as old as this at most, while the functions return in time. A scrape in the
+    /// process itself refreshes them first.
+    pub fn refresh_interval(mut self, interval: Duration) -> DirectoryOptions {
+        self.refresh_interval = Some(interval.max(MIN_REFRESH_INTERVAL));
+        self
+    }
+
     #[cfg(target_os = "linux")]
     pub(super) fn max_owned(&self) -> usize {
         self.max_owned
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn chosen_refresh_interval(&self) -> Duration {
+        self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
     }
 
     #[cfg(target_os = "linux")]
@@ -136,6 +165,7 @@ impl fmt::Debug for DirectoryOptions {
             .field("process_id", &self.process_id.as_ref().map(|_| ".."))
             .field("is_group_readable", &self.is_group_readable)
             .field("max_owned_cells", &self.max_owned)
+            .field("refresh_interval", &self.refresh_interval)
             .finish()
     }
 }
