@@ -1,8 +1,11 @@
 //! Families, their children, and the storage of a child: what all metric types have in common.
 
+mod lookup;
+
 use std::any::Any;
 use std::fmt;
 
+pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
 use super::removal_flags::RemovalFlags;

@@ -5,6 +5,7 @@ mod background;
 mod compacting;
 mod companions;
 mod counting;
+mod facade;
 #[path = "../support/fork.rs"]
 mod fork;
 mod fork_matrix;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         "test-companions" => report(companions::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
+        "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),
         "test-killed" => report(killed::main),
