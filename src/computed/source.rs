@@ -109,24 +109,29 @@ impl CollectorSource {
                 continue;
             }
             for series in &family.series {
-                let Some(written) = series.written(metric_type) else {
-                    snapshot.note_invalid(|| {
-                        format!("{metric_type} `{name}` is incomplete or has an invalid value")
-                    });
-                    continue;
+                let is_new = |found: &&'static ComputedSeries| {
+                    found.round.swap(round, Ordering::Relaxed) != round
                 };
-                match self.table.find_or_create(&mut table, family, series, &written) {
-                    // The first one of several series with the same labels.
-                    Some(found) if found.round.swap(round, Ordering::Relaxed) != round => {
+                let written = series.written(metric_type);
+                let found = match &written {
+                    Some(written) => {
+                        Some(self.table.find_or_create(&mut table, family, series, written))
+                    }
+                    None => table.find(family, series).filter(|found| found.is_present()),
+                };
+                let found = found.filter(is_new);
+                // A series that is invalid this time keeps its values.
+                present.extend(found);
+                let problem = match (found, written) {
+                    (Some(found), Some(written)) if found.has_samples(&written.kinds) => {
                         found.record(&written, series.created, lock);
-                        present.push(found);
+                        continue;
                     }
-                    Some(_) => snapshot
-                        .note_invalid(|| format!("{metric_type} `{name}` has a label set twice")),
-                    None => {
-                        snapshot.note_invalid(|| format!("the bounds of `{name}` have changed"));
-                    }
-                }
+                    (Some(_), Some(_)) => "has other bounds than before",
+                    (None, Some(_)) => "has a label set twice",
+                    (_, None) => "is incomplete or has an invalid value",
+                };
+                snapshot.note_invalid(|| format!("{metric_type} `{name}` {problem}"));
             }
         }
         for series in std::mem::replace(&mut here.present, present) {

@@ -10,6 +10,7 @@ mod fork;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use multiprom::collector::MergeRule;
 use multiprom::{
     Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram, Registry,
     Static, default_registry,
@@ -28,6 +29,10 @@ struct Queue;
 impl Collector for Queue {
     fn collect(&self, out: &mut dyn FamilySink) {
         out.gauge("queue_depth", "Jobs waiting.").sample(&[], 7.0);
+    }
+
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::LiveMax)
     }
 }
 
