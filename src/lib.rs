@@ -71,8 +71,9 @@
 //!
 //! # Threads and processes
 //!
-//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
-//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//! Everything can be used from any thread. The first thread that records a counter, histogram or summary has cells of its own;
+//! all others share cells by atomic additions, until threads disturb each other or a thread records there often. Up to 16
+//! threads at a time then have cells of their own. All threads share the cell of a gauge.
 //!
 //! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
 //! does not hang. A child that shares the memory of its parent (`vfork`) must not record.
@@ -137,6 +138,8 @@
 
 #[cfg(unix)]
 mod background;
+#[cfg(unix)]
+pub mod bridge;
 mod computed;
 mod error;
 pub mod exposition;
@@ -153,6 +156,8 @@ pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
+#[cfg(unix)]
+mod outgoing;
 pub mod parse;
 mod prefetch;
 mod process;
@@ -168,6 +173,8 @@ pub mod unstable;
 pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
+#[cfg(all(feature = "push", unix))]
+pub mod push;
 
 /// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
 ///

@@ -161,7 +161,6 @@ fn each_type_of_a_collector_is_merged_by_its_rule() {
     }
     assert!(page.contains(&format!("all_level{{{pid}")), "{page}");
     assert!(!page.contains("quantile="), "{page}");
-    assert!(!page.contains("multiprom_failed_refreshes"), "{page}");
     assert!(
         page.contains("# TYPE all_sizes histogram\n")
             && page.contains("# TYPE all_times summary\n")
@@ -340,37 +339,17 @@ fn a_total_never_falls_in_the_files_whatever_its_source_does() {
     }
 }
 
-struct Faulty(Arc<AtomicU64>);
-
-impl Collector for Faulty {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        out.counter("faulty_total", "Faulty.").sample(&[], 5.0);
-        match self.0.load(Ordering::Relaxed) {
-            1 => panic!("the collector is broken"),
-            2 => out.fail(MultiProcessCollector::new("/nowhere").unwrap_err()),
-            3 => _ = out.gauge("faulty name", "Invalid.").sample(&[], 1.0),
-            _ => {}
-        }
-    }
-}
-
 #[test]
-fn a_collector_that_fails_keeps_its_values_and_is_counted() {
+fn a_collector_that_fails_keeps_its_values_and_is_counted_by_reason() {
     let dir = TestDir::new("computed-faulty");
-    let (registry, state) = (worker(dir.path()), Arc::new(AtomicU64::new(0)));
-    registry.register(Faulty(Arc::clone(&state))).unwrap();
-    registry.flush();
-    for (at, reason) in [(1, "panic"), (2, "error"), (3, "sample")] {
-        state.store(at, Ordering::Relaxed);
-        registry.flush();
-        // The counter of the last failure is written by the next refresh.
-        state.store(0, Ordering::Relaxed);
-        registry.flush();
-        let page = dump(dir.path());
-        assert_eq!(values_in(&page, "faulty_total"), [5.0], "{page}");
-        let failed = format!("multiprom_failed_refreshes_total{{reason=\"{reason}\"}} 1\n");
-        assert!(page.contains(&failed), "{page}");
-    }
+    let output = example("test-computed").arg("faulty").arg(dir.path()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let logged: Vec<&str> = stderr.lines().filter(|line| line.contains("multiprom: ")).collect();
+    let [line] = logged[..] else { panic!("one line: {logged:?}") };
+    let text = "Faulty`: it has panicked: its values stay; further failures are counted in \
+                `multiprom_failed_refreshes_total`";
+    assert!(line.ends_with(text), "{line}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::snapshot::Snapshot;
 use super::table::{SourceId, Table};
 use crate::model::{Collector, FamilyIndex, FamilySink, FilteredSink};
 use crate::store::fork::{self, PerProcess, SlowPath};
-use crate::store::refresher::{self, Computed, Record, RefreshGroup};
+use crate::store::refresher::{self, Computed, Record};
 use crate::store::{FailedRefresh, Store};
 
 /// Adds the families that a registry itself has in the directory of a source.
@@ -21,7 +21,6 @@ pub(crate) struct CollectorSource {
     title: &'static str,
     collector: Weak<dyn Collector>,
     table: &'static Table,
-    group: &'static RefreshGroup,
     add_registered: AddRegistered,
     here: PerProcess<Mutex<Here>>,
     is_logged: AtomicBool,
@@ -51,7 +50,6 @@ impl CollectorSource {
             title,
             collector: Arc::downgrade(collector),
             table: Table::of(store, lock),
-            group,
             add_registered,
             here: PerProcess::new(),
             is_logged: AtomicBool::new(false),
@@ -62,11 +60,6 @@ impl CollectorSource {
 
     pub(crate) fn store(&self) -> Store {
         self.table.store()
-    }
-
-    /// Whether this process refreshes the source, so that its families are in the files or among the waiting series.
-    pub(crate) fn is_active(&self) -> bool {
-        refresher::is_active(self.group)
     }
 
     /// Writes the families that cannot be in files.

@@ -9,15 +9,12 @@ use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
-use crate::model::clock::now;
 use crate::model::{KeptLabels, MetricType, SampleKind};
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
-use crate::store::thread::{self, Token};
 use crate::store::{
-    Cell, Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
-    recording_ignored,
+    Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -87,7 +84,7 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         false
     }
 
-    /// The storage with which a forked child continues if values are inherited.
+    /// The storage with which a forked child continues if values are inherited. Called under the lock of the slow path.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
     /// Exports the zeros of a series.
@@ -112,9 +109,12 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 }
 
 /// A type whose series are split by thread.
-pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
+pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
     /// What one thread writes.
     type Cells: Send + Sync + 'static;
+
+    /// A type with the alignment of the cells that the first thread owns.
+    type Alignment: Send + Sync + 'static;
 
     /// The samples of a series.
     fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind> + Clone;
@@ -131,8 +131,8 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
 
-    /// Records into cells that other threads write too.
-    fn record_shared(cells: &Self::Cells, value: f64);
+    /// Records into cells that other threads write too. Returns how often another thread was faster.
+    fn record_shared(cells: &Self::Cells, value: f64) -> u32;
 }
 
 /// A family of one type: its children by label values, and the store of their cells.
@@ -430,7 +430,7 @@ impl<M: Typed> Child<M> {
         self.removal.count()
     }
 
-    fn opener(&'static self) -> SeriesOpener<'static> {
+    pub(super) fn opener(&'static self) -> SeriesOpener<'static> {
         let descriptor = &self.family.descriptor;
         let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;
         SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, &self.labels)
@@ -451,97 +451,6 @@ impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.removal.take_parked();
         self.bound.clear();
-    }
-}
-
-impl<M: SplitTyped> Child<M> {
-    /// The cells that this thread owns, if it has recorded here before: the fast path of recording.
-    ///
-    /// The storage may be that of an ancestor, but no cells in it have a token of this process.
-    #[inline]
-    pub(super) fn owned(&self) -> Option<&'static M::Cells> {
-        self.bound.inherited()?.owned(thread::token())
-    }
-
-    #[inline]
-    pub(super) fn record(&'static self, value: f64) {
-        match self.owned() {
-            Some(cells) => M::record(cells, value),
-            None => self.record_claimed(value),
-        }
-    }
-
-    /// Records if this thread owns no cells of the series: at its first recording, if all owners' indexes are taken, or
-    /// while the series waits.
-    #[cold]
-    pub(super) fn record_claimed(&'static self, value: f64) {
-        if self.is_removed() {
-            return;
-        }
-        self.family.store.prepare();
-        let Some(inside) = fork::enter() else {
-            // A signal handler or an allocator that interrupted the slow path.
-            if !self.record_waiting(value) && !self.record_shared(value) {
-                recording_ignored();
-            }
-            return;
-        };
-        let token = thread::claim(&inside);
-        if self.record_waiting(value) {
-            drop(inside);
-            return self.family.store.retry();
-        }
-        if token.is_some() || !self.record_shared(value) {
-            let lock = inside.lock();
-            // OK because the series may have been removed while this thread waited for the lock.
-            if self.is_removed() {
-                return;
-            }
-            match self.claim(token, &lock) {
-                Claimed::Owned(cells) => M::record(cells, value),
-                Claimed::Shared(cells) => M::record_shared(cells, value),
-                Claimed::Waiting(cells) => _ = cells.record(|cells| M::record_shared(cells, value)),
-            }
-        }
-    }
-
-    /// Records into the shared cells, if there are any.
-    fn record_shared(&self, value: f64) -> bool {
-        let cells = self.bound.get().and_then(Split::shared);
-        cells.inspect(|cells| M::record_shared(cells, value)).is_some()
-    }
-
-    /// Records into the waiting cells, if there are any.
-    fn record_waiting(&self, value: f64) -> bool {
-        let waiting = self.bound.get().and_then(Split::waiting);
-        waiting.is_some_and(|waiting| waiting.record(|cells| M::record_shared(cells, value)))
-    }
-
-    /// The cells of this thread, created if necessary.
-    fn claim(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
-        let options = self.family.options;
-        let make = || {
-            let Opened { cells, gate } = self.opener().open(M::samples(options), now());
-            (M::cells(options, &cells), gate)
-        };
-        self.bind(lock).claim(token, make, lock)
-    }
-
-    /// Records under the lock of the slow path, into cells that threads share: the thread that refreshes computed values
-    /// takes none of the indexes of owners.
-    pub(super) fn record_locked(&'static self, value: f64, lock: &SlowPath) {
-        if self.is_removed() {
-            return;
-        }
-        match self.claim(None, lock) {
-            Claimed::Owned(cells) | Claimed::Shared(cells) => M::record_shared(cells, value),
-            Claimed::Waiting(cells) => _ = cells.record(|cells| M::record_shared(cells, value)),
-        }
-    }
-
-    /// Exports the zeros of this thread's cells.
-    pub(super) fn export_zeros(&'static self, lock: &SlowPath) {
-        self.claim(thread::claim(lock.inside()), lock);
     }
 }
 

@@ -19,6 +19,7 @@ mod functions;
 mod gauge;
 mod histogram;
 pub mod labels;
+mod recording;
 mod removal_flags;
 mod settings;
 mod shape;

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::companion::{Companion, CompanionPlace};
+use super::contention::Budget;
 use super::dropped::{self, Fate};
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
@@ -27,6 +28,7 @@ use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
@@ -57,6 +59,7 @@ pub(crate) struct DirectoryStore {
     /// Locked for reading by scrapes of this process, and for writing while series are moved into files. Only scrapes
     /// wait for it.
     moving: PerProcess<RwLock<()>>,
+    budget: PerProcess<Budget>,
 }
 
 /// The files and series of one process.
@@ -132,6 +135,7 @@ impl DirectoryStore {
             retry: Retry::new(),
             refreshed: Box::leak(Box::new(refreshed)),
             moving: PerProcess::new(),
+            budget: PerProcess::new(),
         }
     }
 
@@ -220,11 +224,33 @@ impl DirectoryStore {
         files.open_new(self, kind, &entries)
     }
 
-    /// Writes the unit of a family to the companion file, once in each process. If that fails, it is tried again when
-    /// further series are opened. Called under the lock of the slow path.
-    pub(crate) fn write_unit(&self, family: &str, unit: &'static str) {
+    /// Opens further cells for a series that has some, in a file only. Called under the lock of the slow path, after
+    /// [`refresh`](DirectoryStore::refresh).
+    pub(crate) fn open_more(
+        &self,
+        kind: FileKind,
+        keys: &Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
+        self.files().append(self, kind, &entries, Room::Ordinary).ok()
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(&self) -> usize {
+        self.options.max_owned()
+    }
+
+    /// See [`Store::budget`](super::Store::budget).
+    pub(crate) fn budget(&self) -> &'static Budget {
+        self.budget.get_or_create(Budget::new)
+    }
+
+    /// Writes the unit or the type of a family to the companion file, once in each process. If that fails, it is tried
+    /// again when further series are opened. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(&self, kind: CompanionKind, family: &str, text: &'static str) {
         let mut files = self.files();
-        files.companion.add_unit(family, unit);
+        files.companion.add(kind, family, text);
         files.write_companion(self);
     }
 
@@ -271,6 +297,13 @@ impl Unwritten for DirectoryStore {
 
     fn hold(&self) -> RwLockReadGuard<'static, ()> {
         self.moving().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten_attributes(&self) -> Vec<u8> {
+        match fork::lock() {
+            Some(_lock) => self.files().companion.unwritten(),
+            None => Vec::new(),
+        }
     }
 
     fn unwritten_files(&self) -> Vec<UnwrittenFile> {
@@ -409,7 +442,7 @@ impl Files {
         }
     }
 
-    /// Writes the units that are not in the companion file yet.
+    /// Writes the attributes that are not in the companion file yet.
     fn write_companion(&mut self, store: &DirectoryStore) {
         if self.companion.is_due()
             && store.check_to_write().is_ok()

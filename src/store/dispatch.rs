@@ -4,18 +4,21 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::contention::Budget;
 #[cfg(target_os = "linux")]
 use super::directory;
 use super::dropped::{FailedRefresh, IgnoredValue, count_failed_refresh, count_ignored_value};
-use super::fork::{self, SlowPath};
+use super::fork::{self, PerProcess, SlowPath};
 use super::keys::Keys;
 use super::options::DirectoryOptions;
+use super::owners::MAX_OWNERS;
 #[cfg(target_os = "linux")]
 use super::refresher;
 use super::refresher::RefreshGroup;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::name::FileKind;
 use crate::logging::log_line;
 use crate::model::DirectoryId;
@@ -146,13 +149,51 @@ impl Store {
         }
     }
 
-    /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
-    /// exported without its unit. Called under the lock of the slow path.
-    pub(crate) fn write_unit(self, family: &str, unit: &'static str) {
+    /// As [`open`](Store::open) for a thread that gets cells of its own. Returns `None` if they cannot be written: the thread
+    /// then goes on sharing cells.
+    pub(crate) fn open_more(
+        self,
+        kind: FileKind,
+        count: usize,
+        keys: impl FnOnce() -> Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
         match self {
-            Store::Heap => _ = (family, unit),
+            Store::Heap => {
+                let _ = (kind, keys);
+                Some(SampleCells::all_on_heap(count, time))
+            }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_unit(family, unit),
+            Store::Directory(store) => store.open_more(kind, &keys(), time),
+        }
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(self) -> usize {
+        match self {
+            Store::Heap => MAX_OWNERS,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.max_owned(),
+        }
+    }
+
+    /// The entries for threads that record often.
+    pub(crate) fn budget(self) -> &'static Budget {
+        static IN_MEMORY: PerProcess<Budget> = PerProcess::new();
+        match self {
+            Store::Heap => IN_MEMORY.get_or_create(Budget::new),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.budget(),
+        }
+    }
+
+    /// Writes the unit or the type of a family where other processes can read it, once. A failure is not reported: other
+    /// processes then export the family without its unit, or as gauges. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(self, kind: CompanionKind, family: &str, text: &'static str) {
+        match self {
+            Store::Heap => _ = (kind, family, text),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.write_attribute(kind, family, text),
         }
     }
 

@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 mod companion;
+pub(crate) mod contention;
 #[cfg(target_os = "linux")]
 mod directory;
 mod dispatch;
@@ -51,4 +52,5 @@ pub use opener::SeriesOpener;
 pub use options::DirectoryOptions;
 pub use series::Opened;
 pub(crate) use series::Rebind;
-pub(crate) use split::{Claimed, Split};
+pub use split::Split;
+pub(crate) use split::{Claimed, OpenCells, Shared, Wish};

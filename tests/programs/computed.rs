@@ -4,9 +4,6 @@
 #![expect(unsafe_code, reason = "memory that processes share, and signals")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +15,7 @@ use multiprom::{
     MultiProcessCollector, Registry, Static, default_registry,
 };
 
-use fork::{fork, in_child, kill, limit_time, wait};
+use super::fork::{fork, in_child, kill, limit_time, wait};
 
 static DEPTH: Static<Gauge> = Gauge::declare("depth", "Depth.").mode(GaugeMode::LiveSum);
 static SENT: Static<Counter> = Counter::declare("sent_total", "Sent.");
@@ -344,6 +341,48 @@ fn single(dir: &Path) {
     wait_until("the call", || hangs.load(Ordering::Relaxed));
 }
 
+struct Faulty(Arc<AtomicU64>);
+
+impl Collector for Faulty {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        out.counter("faulty_total", "Faulty.").sample(&[], 5.0);
+        match self.0.load(Ordering::Relaxed) {
+            1 => panic!("the collector is broken"),
+            2 => out.fail(MultiProcessCollector::new("/nowhere").expect_err("no directory")),
+            3 => _ = out.gauge("faulty name", "Invalid.").sample(&[], 1.0),
+            4 => _ = out.counter("other_total", "Invalid.").sample(&[], -1.0),
+            5 => _ = out.counter("jobs", "Registered.").sample(&[], 1.0),
+            6 => _ = out.gauge("per_process", "Two labels.").sample(&[("pid", "1")], 1.0),
+            _ => {}
+        }
+    }
+}
+
+/// A collector that fails keeps its values, and its failures are counted by reason.
+fn faulty(dir: &Path) {
+    let (registry, state) = (worker(dir, Duration::from_secs(3600)), Arc::new(AtomicU64::new(0)));
+    Counter::builder("jobs", "Jobs.").register(&registry).expect("registered").inc_by(2.0);
+    registry.register(Faulty(Arc::clone(&state))).expect("registered");
+    registry.flush();
+    let merged = merge(dir);
+    let mut samples = 0;
+    for (at, reason) in
+        [(1, "panic"), (2, "error"), (3, "sample"), (4, "sample"), (5, "sample"), (6, "sample")]
+    {
+        state.store(at, Ordering::Relaxed);
+        registry.flush();
+        // The count of samples is written by the next refresh.
+        state.store(0, Ordering::Relaxed);
+        let page = merged.render(None).to_string();
+        assert_eq!(values(&page, "faulty_total"), [5.0], "{page}");
+        assert_eq!(values(&page, "jobs_total"), [2.0], "{page}");
+        samples += i32::from(reason == "sample");
+        let count = if reason == "sample" { samples } else { 1 };
+        let failed = format!("multiprom_failed_refreshes_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(page.contains(&failed), "{at}: {page}");
+    }
+}
+
 /// The default registry, in the directory of the environment.
 fn render() {
     struct Queue;
@@ -374,7 +413,7 @@ fn render() {
     assert_eq!(values(&own, "queue"), [4.0], "{own}");
 }
 
-fn main() {
+pub fn main() {
     limit_time(60);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let dir = arguments.get(1).map_or(Path::new(""), Path::new);
@@ -382,6 +421,7 @@ fn main() {
         "killed" => killed(dir),
         "inherited" => inherited(dir),
         "held" => held(dir),
+        "faulty" => faulty(dir),
         "mirrored" => mirrored(dir),
         "single" => single(dir),
         "render" => render(),

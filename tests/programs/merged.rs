@@ -4,9 +4,6 @@
 #![expect(unsafe_code, reason = "a limit on the size of files")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,7 +13,7 @@ use multiprom::{
     Static, default_registry,
 };
 
-use fork::{in_child, wait};
+use super::fork::{in_child, wait};
 
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 static BY_NAME: Static<Family<Counter>> =
@@ -66,7 +63,7 @@ fn check(recordings: f64) {
     assert!(repeated.is_empty(), "{page}");
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     default_registry().register(Queue)?;
     // Values of another process, in files.
     wait(in_child(record));
@@ -106,7 +103,7 @@ fn main() -> multiprom::Result<()> {
         loop {
             check(2.0);
             let page = multiprom::render(None);
-            if values(&page, recovered) == [4.0] {
+            if values(&page, recovered) == [5.0] {
                 break;
             }
             assert!(Instant::now() < deadline, "{page}");

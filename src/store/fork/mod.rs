@@ -7,8 +7,10 @@
 
 mod bound;
 mod epoch;
+mod ownership;
 mod per_process;
 mod slow_path;
+mod sync;
 mod tag;
 mod tagged;
 

@@ -41,7 +41,12 @@ impl Inside {
         static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
         let lock = LOCK.get_or_create(|| Mutex::new(()));
         let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        SlowPath { _guard: guard, inside: self, _lines: Deferred::begin(), _afterwards: Afterwards }
+        SlowPath {
+            _guard: guard,
+            _inside: self,
+            _lines: Deferred::begin(),
+            _afterwards: Afterwards,
+        }
     }
 }
 
@@ -56,7 +61,7 @@ impl Drop for Inside {
 pub struct SlowPath {
     // Fields are dropped in this order, as a log hook may enter the slow path.
     _guard: MutexGuard<'static, ()>,
-    inside: Inside,
+    _inside: Inside,
     _lines: Deferred,
     _afterwards: Afterwards,
 }
@@ -85,12 +90,6 @@ impl Drop for Afterwards {
         {
             (call.0)();
         }
-    }
-}
-
-impl SlowPath {
-    pub(crate) fn inside(&self) -> &Inside {
-        &self.inside
     }
 }
 
