@@ -4,6 +4,7 @@
 mod background;
 mod compacting;
 mod companions;
+mod computed;
 mod counting;
 mod facade;
 #[path = "../support/fork.rs"]
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         "test-background" => report(background::main),
         "test-compacting" => report(compacting::main),
         "test-companions" => report(companions::main),
+        "test-computed" => report(computed::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
         "test-facade" => report(facade::main),
