@@ -206,7 +206,8 @@ pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::{
-    Counter, Family, Gauge, Histogram, Static, Summary, buckets, labels, register_statics,
+    Counter, Enum, Family, Gauge, Histogram, Info, Static, Summary, buckets, labels,
+    register_statics,
 };
 pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]

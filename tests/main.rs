@@ -49,6 +49,7 @@ mod serve;
 mod sites;
 mod slow_clients;
 mod space;
+mod states;
 mod statics;
 mod streaming;
 mod supervisors;

@@ -12,6 +12,8 @@ pub struct Settings {
     pub(super) mode: GaugeMode,
     /// The upper bounds of buckets, which live as long as the process only once a family needs them.
     pub(super) bounds: Cow<'static, [f64]>,
+    /// The states of an enum.
+    pub(super) states: Vec<String>,
     pub(super) subsystem: Option<String>,
     pub(super) unit: Option<Unit>,
     pub(super) const_labels: Vec<(String, String)>,
@@ -20,7 +22,8 @@ pub struct Settings {
 impl Settings {
     pub(super) fn of_static(mode: GaugeMode, bounds: &'static [f64]) -> Settings {
         let bounds = Cow::Borrowed(bounds);
-        Settings { mode, bounds, subsystem: None, unit: None, const_labels: Vec::new() }
+        let (states, const_labels) = (Vec::new(), Vec::new());
+        Settings { mode, bounds, states, subsystem: None, unit: None, const_labels }
     }
 }
 

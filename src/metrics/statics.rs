@@ -6,9 +6,9 @@ use std::ops::Deref;
 use super::family::Family;
 use super::settings::Settings;
 use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
-use super::{Gauge, Histogram, Metric, buckets};
+use super::{Enum, Gauge, Histogram, Info, Metric, buckets};
 use crate::error::Result;
-use crate::model::{GaugeMode, name};
+use crate::model::{GaugeMode, MetricType, name};
 use crate::registry::{Registry, default_registry, registration_failed};
 use crate::store::fork::SlowPath;
 use crate::store::set_once::SetOnce;
@@ -54,6 +54,7 @@ pub struct Static<T: Declared> {
     labels: T::Labels,
     mode: GaugeMode,
     bounds: &'static [f64],
+    states: &'static [&'static str],
 }
 
 /// What a [`Static`] can declare: a metric or a [`Family`].
@@ -93,8 +94,8 @@ pub(super) mod sealed {
 impl<M: Metric> Static<M> {
     pub(super) const fn new(name: &'static str, help: &'static str) -> Static<M> {
         assert!(name::is_metric_name(name), "not a metric name");
-        let (mode, bounds) = (GaugeMode::All, &buckets::DEFAULT);
-        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds }
+        let (mode, bounds) = (M::DEFAULT_MODE, &buckets::DEFAULT);
+        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds, states: &[] }
     }
 
     /// Makes it a family with these label names, in this order. Set everything else before.
@@ -116,6 +117,11 @@ impl<M: Metric> Static<M> {
                     "the type of the metric sets this label"
                 );
             }
+            let is_state = matches!(M::TYPE, MetricType::StateSet);
+            assert!(
+                !(is_state && name::same(labels[at], self.name)),
+                "the label with the state has the name of the metric"
+            );
             let is_set_by_mode = M::HAS_MODE && self.mode.is_per_process();
             let is_taken = is_set_by_mode && name::same(labels[at], "pid");
             assert!(!is_taken, "the modes all and liveall set the label pid");
@@ -126,14 +132,50 @@ impl<M: Metric> Static<M> {
             }
             at += 1;
         }
-        let Static { name, help, mode, bounds, .. } = self;
-        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds }
+        let Static { name, help, mode, bounds, states, .. } = self;
+        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds, states }
     }
 }
 
 impl Static<Gauge> {
     /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub const fn mode(self, mode: GaugeMode) -> Static<Gauge> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Info> {
+    /// Sets how the label sets of several processes are merged. The default is [`GaugeMode::LiveMax`]: each label set that a
+    /// live process has set is exported once.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Info> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Enum> {
+    /// Sets the names of the states.
+    pub(super) const fn states(self, states: &'static [&'static str]) -> Static<Enum> {
+        assert!(!states.is_empty(), "an enum has at least one state");
+        let mut at = 0;
+        while at < states.len() {
+            let mut earlier = 0;
+            while earlier < at {
+                assert!(!name::same(states[at], states[earlier]), "a state is given twice");
+                earlier += 1;
+            }
+            at += 1;
+        }
+        Static { states, ..self }
+    }
+
+    /// Sets how the states of several processes are merged. The default is [`GaugeMode::LiveAll`]: each live process has a
+    /// state set.
+    ///
+    /// # Panics
+    ///
+    /// In the modes `count` and `livecount`, which in a static fails the build.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Enum> {
+        assert!(!mode.is_count(), "a state is active or not, and is not counted");
         Static { mode, ..self }
     }
 }
@@ -153,7 +195,8 @@ impl Static<Histogram> {
 
 impl<T: Declared> Static<T> {
     fn spec(&self) -> FamilySpec<'_> {
-        let settings = Settings::of_static(self.mode, self.bounds);
+        let mut settings = Settings::of_static(self.mode, self.bounds);
+        settings.states = self.states.iter().map(|&state| state.to_owned()).collect();
         let label_names = self.labels.as_ref();
         FamilySpec { name: self.name, help: self.help, label_names, settings }
     }
