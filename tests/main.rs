@@ -54,6 +54,7 @@ mod shell;
 mod sites;
 mod slow_clients;
 mod space;
+mod states;
 mod statics;
 mod streaming;
 mod supervisors;
