@@ -102,14 +102,7 @@ fn carbon_stores_what_was_recorded_once_and_periodically() {
     let mut command = multiprom();
     command.args(["graphite", "--dir"]).arg(dir.path()).args(["--address", &carbon.address]);
     output_of(command.args(["--prefix", "cli", "--include", "jobs", "--timeout", "20s"]));
-    let stored = || {
-        let found = output_of(Command::new("find").arg(carbon.dir.path().join("whisper/cli")));
-        found.lines().find(|line| line.ends_with(".wsp")).map(PathBuf::from)
-    };
-    wait_for("value of the command", PATIENCE, || {
-        let is_dir = carbon.dir.path().join("whisper/cli").is_dir();
-        (is_dir && carbon.value(&stored()?) == Some(5.0)).then_some(())
-    });
+    carbon.wait_until("cli.jobs_total", 5.0);
     // Tags: carbon stores the series under a hash of its name.
     output_of(command.arg("--tags"));
     let tagged = carbon.dir.path().join("whisper/_tagged");

@@ -32,7 +32,9 @@ fn server(name: &str) -> Option<Command> {
 
 /// Starts a Pushgateway; returns it and its `HOST:PORT`.
 pub fn pushgateway(flags: &[&str]) -> Option<(Running, String)> {
-    let mut running = Running::start(server("prometheus-pushgateway")?.args(flags));
+    let mut command = server("prometheus-pushgateway")?;
+    // Debian's default is a file that all gateways of the machine share.
+    let mut running = Running::start(command.arg("--persistence.file=").args(flags));
     let address = running.line_after("msg=\"Listening on\" address=");
     Some((running, address))
 }
@@ -68,8 +70,10 @@ pub fn series_of(text: &str) -> Series {
             }
             labels.retain(|(_, value)| !value.is_empty());
             labels.sort_unstable();
+            // Servers in Go write -0 as 0.
+            let value = if sample.value == 0.0 { 0.0 } else { sample.value };
             let name = format!("{}{}{labels:?}", family.name, sample.kind.suffix());
-            assert_eq!(found.insert(name, sample.value.to_string()), None, "a repeated series");
+            assert_eq!(found.insert(name, value.to_string()), None, "a repeated series");
         }
     }
     found
