@@ -1,6 +1,7 @@
 //! Pushes to a real Pushgateway, and to servers that fail.
 
 mod command;
+mod examples;
 mod faults;
 mod gateway;
 mod tls;
