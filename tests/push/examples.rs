@@ -1,7 +1,7 @@
 //! The examples of cron jobs, Kubernetes jobs and batch jobs.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -9,9 +9,9 @@ use std::sync::mpsc;
 
 use super::series_of_job;
 use crate::support::http::scrape;
-use crate::support::process::run;
+use crate::support::process::{Running, run};
 use crate::support::services::{listen, pushgateway};
-use crate::support::{TestDir, assert_success, example, multiprom, output_of, root};
+use crate::support::{TestDir, example, multiprom, output_of, root};
 
 /// Creates programs with these names in a directory, each of which counts 5 jobs, and a link to multiprom.
 fn programs(dir: &Path, names: &[&str]) -> String {
@@ -92,9 +92,9 @@ fn the_kubernetes_job_pushes_when_it_ends() {
 #[test]
 fn the_batch_job_in_rust_pushes_its_rows() {
     let Some((_gateway, address)) = pushgateway(&[]) else { return };
-    let mut command = example("batch");
-    let output = command.arg(&address).output().unwrap();
-    assert_success(&command, &output);
+    let mut running = Running::start(example("batch").arg(&address));
+    running.stdin().write_all(b"a\nb\nc\n").unwrap();
+    assert!(running.wait().success(), "{}", running.stderr());
     let page = scrape(&format!("http://{address}/metrics"));
     let labels = "{database=\"orders\",instance=\"\",job=\"backup\"}";
     assert!(page.contains(&format!("\nbackup_rows_total{labels} 3\n")), "{page}");
