@@ -35,7 +35,7 @@
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
 //! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
-//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
+//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape, and in a directory every five seconds |
 //! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
 //! | [`ProcessCollector`], [`BuildInfo`](collector::BuildInfo), [`PlatformInfo`](collector::PlatformInfo) | metrics of a process, its build and its platform |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
@@ -71,8 +71,9 @@
 //!
 //! # Threads and processes
 //!
-//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
-//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//! Everything can be used from any thread. The first thread that records a counter, histogram or summary has cells of its own;
+//! all others share cells by atomic additions, until threads disturb each other or a thread records there often. Up to 16
+//! threads at a time then have cells of their own. All threads share the cell of a gauge.
 //!
 //! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
 //! does not hang. A child that shares the memory of its parent (`vfork`) must not record.
@@ -137,6 +138,9 @@
 
 #[cfg(unix)]
 mod background;
+#[cfg(unix)]
+pub mod bridge;
+mod computed;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -152,6 +156,8 @@ pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
+#[cfg(unix)]
+mod outgoing;
 pub mod parse;
 mod prefetch;
 mod process;
@@ -167,6 +173,8 @@ pub mod unstable;
 pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
+#[cfg(all(feature = "push", unix))]
+pub mod push;
 
 /// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
 ///
@@ -176,8 +184,9 @@ pub mod collector {
     pub use crate::info::{BuildInfo, PlatformInfo};
     pub use crate::model::{
         BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
-        NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MergeRule, MergedBy,
+        MetricType, NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter,
+        SummaryWriter, WithUnit,
     };
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};

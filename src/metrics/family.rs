@@ -167,6 +167,11 @@ impl<M: Metric, const N: usize> Collector for Family<M, N> {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.0.collect(out);
     }
+
+    /// Whether the family is in memory: it is in files otherwise.
+    fn is_merged(&self) -> bool {
+        self.0.is_in_memory()
+    }
 }
 
 impl<M: Metric, const N: usize> fmt::Debug for Family<M, N> {

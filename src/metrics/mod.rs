@@ -10,17 +10,20 @@
 pub mod buckets;
 mod builder;
 mod children;
+mod collected;
 mod constructors;
 mod core;
 mod counter;
 mod enumeration;
 mod family;
+mod functions;
 mod gauge;
 mod gauge_cells;
 mod handle;
 mod histogram;
 mod info;
 pub mod labels;
+mod recording;
 mod removal_flags;
 mod settings;
 mod shape;
@@ -89,5 +92,10 @@ pub trait Metric: core::Typed {}
 impl<M: Metric> Collector for M {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.child().collect_alone(out);
+    }
+
+    /// Whether the series is in memory: it is in a file otherwise.
+    fn is_merged(&self) -> bool {
+        self.child().store().is_inherited()
     }
 }

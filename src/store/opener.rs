@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::Opened;
+use crate::file::SampleCells;
 use crate::file::companion::layout::CompanionKind;
 use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
@@ -118,6 +119,16 @@ impl<'a> SeriesOpener<'a> {
             self.store.write_attribute(CompanionKind::Unit, self.exported, unit.as_str());
         }
         opened
+    }
+
+    /// Opens further cells of these samples for a thread that gets cells of its own, unless they cannot be written.
+    pub(crate) fn open_more(
+        &self,
+        samples: impl Iterator<Item = SampleKind> + Clone,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let count = samples.clone().count();
+        self.store.open_more(self.kind, count, || self.keys(samples), time)
     }
 
     /// The name of a sample. That of a gauge is the name of its family in keys.

@@ -6,15 +6,12 @@
 //! - `fork` forks a child that sets both and stays; `kill` kills it
 //! - `page FORMAT` writes the page of this process to the file of the next argument
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::io::{self, BufRead as _};
 
 use multiprom::exposition::Format;
 use multiprom::{Backend, Enum, Exposition, GaugeMode, Info, Registry};
 
-use fork::{in_child, kill, limit_time};
+use super::fork::{in_child, kill, limit_time};
 
 const STATES: [&str; 3] = ["asleep", "busy", "idle"];
 
@@ -66,7 +63,7 @@ impl Metrics {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let target = std::env::args().nth(1).expect("usage: test-states DIR|memory");
     limit_time(60);
     let in_memory = target == "memory";
