@@ -162,12 +162,18 @@ impl ComputedSeries {
         }
     }
 
+    /// Whether this process has recorded the series, and not removed it since.
+    pub(super) fn is_present(&self) -> bool {
+        let epoch = fork::epoch();
+        self.recorded_in.load(Ordering::Relaxed) == epoch
+            && self.removed_in.load(Ordering::Relaxed) != epoch
+    }
+
     /// Removes the series, which the source does not return any more.
     pub(super) fn remove(&self, _lock: &SlowPath) {
-        let epoch = fork::epoch();
-        let is_recorded = self.recorded_in.load(Ordering::Relaxed) == epoch;
-        if is_recorded && self.removed_in.swap(epoch, Ordering::Relaxed) != epoch {
+        if self.is_present() {
             self.opener().remove(self.lead());
+            self.removed_in.store(fork::epoch(), Ordering::Relaxed);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::snapshot::Snapshot;
 use super::table::{SourceId, Table};
 use crate::model::{Collector, FamilyIndex, FamilySink, FilteredSink};
 use crate::store::fork::{self, PerProcess, SlowPath};
-use crate::store::refresher::{self, Computed, Record, RefreshGroup};
+use crate::store::refresher::{self, Computed, Record};
 use crate::store::{FailedRefresh, Store};
 
 /// Adds the families that a registry itself has in the directory of a source.
@@ -21,7 +21,6 @@ pub(crate) struct CollectorSource {
     title: &'static str,
     collector: Weak<dyn Collector>,
     table: &'static Table,
-    group: &'static RefreshGroup,
     add_registered: AddRegistered,
     here: PerProcess<Mutex<Here>>,
     is_logged: AtomicBool,
@@ -51,7 +50,6 @@ impl CollectorSource {
             title,
             collector: Arc::downgrade(collector),
             table: Table::of(store, lock),
-            group,
             add_registered,
             here: PerProcess::new(),
             is_logged: AtomicBool::new(false),
@@ -62,11 +60,6 @@ impl CollectorSource {
 
     pub(crate) fn store(&self) -> Store {
         self.table.store()
-    }
-
-    /// Whether this process refreshes the source, so that its families are in the files or among the waiting series.
-    pub(crate) fn is_active(&self) -> bool {
-        refresher::is_active(self.group)
     }
 
     /// Writes the families that cannot be in files.
@@ -109,24 +102,29 @@ impl CollectorSource {
                 continue;
             }
             for series in &family.series {
-                let Some(written) = series.written(metric_type) else {
-                    snapshot.note_invalid(|| {
-                        format!("{metric_type} `{name}` is incomplete or has an invalid value")
-                    });
-                    continue;
+                let is_new = |found: &&'static ComputedSeries| {
+                    found.round.swap(round, Ordering::Relaxed) != round
                 };
-                match self.table.find_or_create(&mut table, family, series, &written) {
-                    // The first one of several series with the same labels.
-                    Some(found) if found.round.swap(round, Ordering::Relaxed) != round => {
+                let written = series.written(metric_type);
+                let found = match &written {
+                    Some(written) => {
+                        Some(self.table.find_or_create(&mut table, family, series, written))
+                    }
+                    None => table.find(family, series).filter(|found| found.is_present()),
+                };
+                let found = found.filter(is_new);
+                // A series that is invalid this time keeps its values.
+                present.extend(found);
+                let problem = match (found, written) {
+                    (Some(found), Some(written)) if found.has_samples(&written.kinds) => {
                         found.record(&written, series.created, lock);
-                        present.push(found);
+                        continue;
                     }
-                    Some(_) => snapshot
-                        .note_invalid(|| format!("{metric_type} `{name}` has a label set twice")),
-                    None => {
-                        snapshot.note_invalid(|| format!("the bounds of `{name}` have changed"));
-                    }
-                }
+                    (Some(_), Some(_)) => "has other bounds than before",
+                    (None, Some(_)) => "has a label set twice",
+                    (_, None) => "is incomplete or has an invalid value",
+                };
+                snapshot.note_invalid(|| format!("{metric_type} `{name}` {problem}"));
             }
         }
         for series in std::mem::replace(&mut here.present, present) {

@@ -65,36 +65,48 @@ impl Table {
         here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The series of a sample, created by the first call. `None` if it has other samples: other bounds of a histogram.
+    /// The series with these labels, created by the first call.
     pub(super) fn find_or_create(
         &self,
         here: &mut Here,
         family: &FamilySnapshot,
         series: &SeriesSnapshot,
         written: &WrittenSamples,
-    ) -> Option<&'static ComputedSeries> {
-        let id = SeriesId {
-            family: family.name.as_str().into(),
-            metric_type: family.metric_type,
-            mode: family.mode,
-            labels: series.kept_labels(),
-        };
+    ) -> &'static ComputedSeries {
         let unit = here.unit(&family.unit);
-        let found = *match here.series.entry(id) {
-            Entry::Occupied(entry) => entry.into_mut(),
+        match here.series.entry(id_of(family, series)) {
+            Entry::Occupied(entry) => entry.get(),
             Entry::Vacant(entry) => {
                 let id = entry.key().clone();
                 let new = ComputedSeries::new(self.store, id, family, unit, &written.kinds);
                 let new = &*Box::leak(Box::new(new));
                 self.series.push(new);
-                entry.insert(new)
+                entry.insert(new);
+                new
             }
-        };
-        found.has_samples(&written.kinds).then_some(found)
+        }
+    }
+}
+
+fn id_of(family: &FamilySnapshot, series: &SeriesSnapshot) -> SeriesId {
+    SeriesId {
+        family: family.name.as_str().into(),
+        metric_type: family.metric_type,
+        mode: family.mode,
+        labels: series.kept_labels(),
     }
 }
 
 impl Here {
+    /// The series with these labels, if there is one.
+    pub(super) fn find(
+        &self,
+        family: &FamilySnapshot,
+        series: &SeriesSnapshot,
+    ) -> Option<&'static ComputedSeries> {
+        self.series.get(&id_of(family, series)).copied()
+    }
+
     /// Whether a source writes the family; it does from now on if no other does.
     pub(super) fn claim(&mut self, family: &str, source: SourceId) -> bool {
         match self.owners.get(family) {

@@ -1,8 +1,11 @@
 //! Families, their children, and the storage of a child: what all metric types have in common.
 
+mod lookup;
+
 use std::any::Any;
 use std::fmt;
 
+pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
 use super::removal_flags::RemovalFlags;
@@ -216,13 +219,13 @@ impl<M: Typed> FamilyCore<M> {
         self.store.check()
     }
 
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.store.is_inherited()
+    }
+
     /// A child without label values that no lookup finds. It lives as long as the process.
     pub(super) fn leak_child(&'static self) -> ChildRef<M> {
         Box::leak(Box::new(Child::new(self, self.labels(&[]))))
-    }
-
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.store.is_inherited()
     }
 
     /// The child with these label values, if it exists.

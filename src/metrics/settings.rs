@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::buckets;
 
+use crate::model::name::NameRules;
 use crate::model::{GaugeMode, Unit};
 
 /// Settings of all types together: a type ignores those of others.
@@ -14,16 +15,30 @@ pub struct Settings {
     pub(super) bounds: Cow<'static, [f64]>,
     /// The states of an enum.
     pub(super) states: Vec<String>,
+    pub(super) namespace: Option<String>,
     pub(super) subsystem: Option<String>,
     pub(super) unit: Option<Unit>,
     pub(super) const_labels: Vec<(String, String)>,
+    /// Which names are valid.
+    pub(super) rules: NameRules,
+    /// Whether each series has label names of its own.
+    pub(super) open_labels: bool,
 }
 
 impl Settings {
     pub(super) fn of_static(mode: GaugeMode, bounds: &'static [f64]) -> Settings {
         let bounds = Cow::Borrowed(bounds);
-        let (states, const_labels) = (Vec::new(), Vec::new());
-        Settings { mode, bounds, states, subsystem: None, unit: None, const_labels }
+        Settings {
+            mode,
+            bounds,
+            states: Vec::new(),
+            namespace: None,
+            subsystem: None,
+            unit: None,
+            const_labels: Vec::new(),
+            rules: NameRules::Classic,
+            open_labels: false,
+        }
     }
 }
 

@@ -15,10 +15,11 @@ pub(super) struct RegisteredCollector {
 }
 
 impl RegisteredCollector {
-    /// Writes the families, without those that a collector of the gathered registries reads from the files of this process.
+    /// Writes the families, without those that a collector of the gathered registries reads from files. That is so in a process
+    /// too that has not written any yet: a forked child that has not recorded calls nothing that it has inherited.
     pub(super) fn collect(&self, left_out: &mut LeftOut, out: &mut dyn FamilySink) {
         match &self.source {
-            Some(source) if source.is_active() && left_out.contains(source.store()) => {
+            Some(source) if left_out.contains(source.store()) => {
                 source.collect_unmerged(&*self.collector, out);
             }
             _ => self.collector.collect(out),

@@ -4,7 +4,9 @@
 mod background;
 mod compacting;
 mod companions;
+mod computed;
 mod counting;
+mod facade;
 #[path = "../support/fork.rs"]
 mod fork;
 mod fork_matrix;
@@ -37,8 +39,10 @@ fn main() -> ExitCode {
         "test-background" => report(background::main),
         "test-compacting" => report(compacting::main),
         "test-companions" => report(companions::main),
+        "test-computed" => report(computed::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
+        "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),
         "test-killed" => report(killed::main),

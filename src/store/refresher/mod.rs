@@ -18,4 +18,4 @@ mod thread;
 pub(crate) use caught::{Panicked, caught};
 pub(crate) use group::{Computed, Record, RefreshGroup};
 pub(crate) use slots::Slots;
-pub(crate) use thread::{add, close, finish, flush, is_active, note_recording, refresh};
+pub(crate) use thread::{add, close, finish, flush, note_recording, refresh};

@@ -260,11 +260,6 @@ pub(crate) fn note_recording(group: &'static RefreshGroup) {
     }
 }
 
-/// Whether this process refreshes the group.
-pub(crate) fn is_active(group: &RefreshGroup) -> bool {
-    group.state() == State::Active
-}
-
 fn wait(group: &'static RefreshGroup, limit: Duration) {
     if !group.is_unused()
         && group.state() == State::Active
