@@ -300,19 +300,13 @@ impl Unwritten for DirectoryStore {
     }
 
     fn unwritten_attributes(&self) -> Vec<u8> {
-        match fork::lock() {
-            Some(_lock) => self.files().companion.unwritten(),
-            None => Vec::new(),
-        }
+        fork::lock().map_or_else(Vec::new, |_lock| self.files().companion.unwritten())
     }
 
     fn unwritten_files(&self) -> Vec<UnwrittenFile> {
         self.prepare();
         // A signal handler that interrupts this thread must not wait for the lock of the files.
-        match fork::lock() {
-            Some(_lock) => self.files().unwritten(self),
-            None => Vec::new(),
-        }
+        fork::lock().map_or_else(Vec::new, |_lock| self.files().unwritten(self))
     }
 }
 
