@@ -98,6 +98,7 @@
 //! | `zstd` | zstd responses, by the C library; includes `exporter` |
 //! | `protobuf` | the protobuf format |
 //! | `log`, `tracing` | log lines go to these crates |
+//! | `prometheus`, `prometheus-client` | `integrations`: collectors of the registries of these crates |
 //! | `cli` | the command `multiprom` |
 //!
 //! # Platforms
@@ -146,6 +147,8 @@ mod fork_safe;
 #[doc(hidden)]
 pub mod fuzzing;
 mod info;
+#[cfg(any(feature = "prometheus", feature = "prometheus-client"))]
+pub mod integrations;
 mod logging;
 mod merged;
 pub mod metrics;
