@@ -64,7 +64,7 @@ fn prometheus_registry() -> prometheus::Registry {
     requests.with_label_values(&["/\"a\"\n\\"]).inc();
     let load = Gauge::with_opts(Opts::new("load", "Load.")).unwrap();
     load.set(f64::NEG_INFINITY);
-    let size = GaugeVec::new(Opts::new("size_bytes", ""), &["disk"]).unwrap();
+    let size = GaugeVec::new(Opts::new("size_bytes", "Size."), &["disk"]).unwrap();
     size.with_label_values(&["a"]).set(0.1);
     size.with_label_values(&["b"]).set(f64::NAN);
     let options = HistogramOpts::new("latency_seconds", "Latency.").buckets(vec![0.5, 1.0]);
@@ -203,7 +203,7 @@ fn all_types_of_prometheus_client_are_shown_with_units_and_exemplars() {
         "# UNIT shop_latency_seconds seconds",
         "# TYPE shop_build info",
         "shop_build_info{version=\"1.2\"} 1",
-        "shop_sold_total 2 # {trace=\"a\"} 2 1.5",
+        "shop_sold_total 2.0 # {trace=\"a\"} 2.0 1.5",
         "shop_sizes_bytes_bucket{le=\"+Inf\"} 2 # {trace=\"c\"} 30",
         "shop_jobs{zone=\"eu\"} -4",
         "shop_jobs{zone=\"us\"} -4",

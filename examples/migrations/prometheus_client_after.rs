@@ -16,7 +16,7 @@ enum Method {
 impl LabelValue for Method {
     type Buffer = ();
 
-    fn text<'a>(&'a self, _: &'a mut ()) -> &'a str {
+    fn text<'a>(&'a self, (): &'a mut ()) -> &'a str {
         match self {
             Method::Get => "Get",
             Method::Post => "Post",
