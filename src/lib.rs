@@ -138,6 +138,8 @@
 
 #[cfg(unix)]
 mod background;
+#[cfg(unix)]
+pub mod bridge;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -155,6 +157,8 @@ pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
+#[cfg(unix)]
+mod outgoing;
 pub mod parse;
 mod prefetch;
 mod process;
@@ -170,6 +174,8 @@ pub mod unstable;
 pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
+#[cfg(all(feature = "push", unix))]
+pub mod push;
 
 /// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
 ///

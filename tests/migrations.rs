@@ -29,6 +29,12 @@ fn text(page: &str) -> BTreeMap<String, OwnedFamily> {
     families(Parser::text(page.as_bytes()))
 }
 
+fn migration(name: &str) -> Command {
+    let mut command = example("migrations");
+    command.arg(name);
+    command
+}
+
 fn run(mut command: Command) -> String {
     command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
     output_of(&mut command)
@@ -43,8 +49,8 @@ fn take(families: &mut BTreeMap<String, OwnedFamily>, prefix: &str) -> Vec<Owned
 
 #[test]
 fn a_program_with_prometheus_a_collector_and_process_metrics_has_the_same_page() {
-    let mut before = text(&run(example("migration-prometheus-before")));
-    let page = run(example("migration-prometheus-after"));
+    let mut before = text(&run(migration("prometheus-before")));
+    let page = run(migration("prometheus-after"));
     let mut after = text(&page);
     // The values of two processes differ. Help texts are those of the clients of other languages.
     let heads = |families: Vec<OwnedFamily>| -> BTreeMap<String, (MetricType, usize)> {
@@ -63,8 +69,8 @@ fn a_program_with_prometheus_a_collector_and_process_metrics_has_the_same_page()
 #[test]
 fn a_program_with_prometheus_client_units_and_an_info_has_the_same_page() {
     let openmetrics = |page: String| families(Parser::openmetrics(page.as_bytes()));
-    let before = openmetrics(run(example("migration-prometheus-client-before")));
-    let after = openmetrics(run(example("migration-prometheus-client-after")));
+    let before = openmetrics(run(migration("prometheus-client-before")));
+    let after = openmetrics(run(migration("prometheus-client-after")));
     assert_eq!(after, before);
     let names: Vec<&str> = after.keys().map(String::as_str).collect();
     assert_eq!(names, ["shop_build", "shop_latency_seconds", "shop_memory_bytes", "shop_requests"]);
@@ -77,8 +83,7 @@ fn three_processes_with_the_python_client_have_the_same_page() {
     let Some(mut original) = python("newest") else { return };
     original.arg(root().join("examples/migrations/python_before.py"));
     let mut pages = Vec::new();
-    for (name, mut program) in [("before", original), ("after", example("migration-python-after"))]
-    {
+    for (name, mut program) in [("before", original), ("after", migration("python-after"))] {
         let dir = TestDir::in_memory(name);
         program.env("PROMETHEUS_MULTIPROC_DIR", dir.path());
         pages.push(text(&output_of(&mut program)));

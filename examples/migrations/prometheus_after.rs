@@ -1,7 +1,6 @@
 //! The program of `prometheus_before.rs` with multiprom.
 //!
 //! With `PROMETHEUS_MULTIPROC_DIR` it may run as many processes.
-#![allow(clippy::print_stdout, reason = "a program")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -31,7 +30,7 @@ impl Collector for QueueCollector {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let queues = Arc::new(Mutex::new(HashMap::from([("mail", vec![1, 2]), ("print", vec![])])));
     default_registry().register(QueueCollector { queues: Arc::clone(&queues) })?;
     default_registry().register(ProcessCollector::current())?;

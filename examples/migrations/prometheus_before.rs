@@ -57,7 +57,7 @@ impl Collector for QueueCollector {
     }
 }
 
-fn main() {
+pub fn main() {
     let queues = Arc::new(Mutex::new(HashMap::from([("mail", vec![1, 2]), ("print", vec![])])));
     REGISTRY.register(Box::new(QueueCollector::new(Arc::clone(&queues)))).unwrap();
     REGISTRY.register(Box::new(ProcessCollector::for_self())).unwrap();

@@ -1,7 +1,6 @@
 //! The program of `prometheus_client_before.rs` with multiprom.
 //!
 //! With `PROMETHEUS_MULTIPROC_DIR` it may run as many processes.
-#![allow(clippy::print_stdout, reason = "a program")]
 
 use multiprom::labels::LabelValue;
 use multiprom::{
@@ -65,7 +64,7 @@ impl Metrics {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let registry = Registry::builder().prefix("shop").build()?;
     let metrics = Metrics::new(&registry)?;
     metrics.count(Method::Get, "/", 0.05);

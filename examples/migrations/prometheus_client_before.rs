@@ -1,6 +1,5 @@
 //! A program that uses the crate `prometheus-client`, with an info, units and typed labels. `prometheus_client_after.rs` is
 //! the same program with multiprom.
-#![allow(clippy::print_stdout, reason = "a program")]
 
 use std::sync::atomic::AtomicU64;
 
@@ -52,7 +51,7 @@ impl Metrics {
     }
 }
 
-fn main() {
+pub fn main() {
     let mut registry = Registry::with_prefix("shop");
     let metrics = Metrics::new(&mut registry);
     metrics.count(Method::Get, "/", 0.05);

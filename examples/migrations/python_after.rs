@@ -1,7 +1,6 @@
 //! The program of `python_before.py` with multiprom.
 //!
-//! usage: `PROMETHEUS_MULTIPROC_DIR=DIR python_after`
-#![allow(clippy::print_stdout, reason = "a program")]
+//! usage: `PROMETHEUS_MULTIPROC_DIR=DIR cargo run --example migrations python-after`
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
@@ -32,19 +31,20 @@ fn work(worker: u32) {
     }
 }
 
-/// A worker is this program with an argument. It could be a forked child as well.
+/// A worker is this program with a further argument. It could be a forked child as well.
 fn start(worker: u32) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(worker.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(std::env::args().skip(1)).arg(worker.to_string());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut output = BufReader::new(child.stdout.take().expect("the output is a pipe"));
     output.read_line(&mut String::new())?;
     Ok(child)
 }
 
-fn main() -> io::Result<()> {
-    if let Some(worker) = std::env::args().nth(1) {
-        work(worker.parse().expect("the number of a worker"));
+pub fn main() -> io::Result<()> {
+    if let Some(worker) = std::env::args().next_back().and_then(|last| last.parse().ok()) {
+        work(worker);
         println!("done");
         io::stdin().read_to_end(&mut Vec::new())?;
         return Ok(());
