@@ -86,9 +86,9 @@ fn all_types_of_prometheus_are_shown_with_help_texts_labels_and_timestamps() {
     let theirs = prometheus_registry();
     let page = registry(PrometheusCollector::new(theirs.clone())).render(None).to_string();
     let expected = TextEncoder::new().encode_to_string(&theirs.gather()).unwrap();
-    // The samples of a counter end in `_total`.
+    // The samples of a counter end in `_total`, and numbers are formatted in another way.
     let expected = expected.replace("shop_mails_sent", "shop_mails_sent_total");
-    // Numbers are formatted in another way, and an empty help text has no line.
+    let expected = expected.replace("le=\"1\"", "le=\"1.0\"").replace(" -inf\n", " -Inf\n");
     let lines = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort_unstable();
@@ -102,7 +102,7 @@ fn all_types_of_prometheus_are_shown_with_help_texts_labels_and_timestamps() {
         "shop_requests_total{path=\"/\\\"a\\\"\\n\\\\\",zone=\"eu\"} 1",
         "shop_load{zone=\"eu\"} -Inf",
         "shop_size_bytes{disk=\"b\",zone=\"eu\"} NaN",
-        "shop_latency_seconds_bucket{zone=\"eu\",le=\"1\"} 1",
+        "shop_latency_seconds_bucket{zone=\"eu\",le=\"1.0\"} 1",
         "# TYPE shop_waits_seconds summary",
         "shop_waits_seconds{zone=\"eu\",quantile=\"0.5\"} 0.25 1500",
         "shop_waits_seconds_count{zone=\"eu\"} 4 1500",
