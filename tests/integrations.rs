@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use multiprom::integrations::{PrometheusClientCollector, PrometheusCollector};
 use multiprom::parse::{Families, Parser};
-use multiprom::{Backend, Collector, Registry, set_log_hook};
+use multiprom::{Backend, Collector, MultiProcessCollector, Registry, set_log_hook};
 use prometheus::core::Desc;
 use prometheus::proto::{self, MetricFamily};
 use prometheus::{
@@ -20,6 +20,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars};
 use prometheus_client::metrics::{counter, family, gauge, histogram, info};
 use prometheus_client::registry::{Registry as ClientRegistry, Unit};
+
+use crate::support::process::Running;
+use crate::support::{TestDir, example};
 
 fn registry(collector: impl Collector + 'static) -> Registry {
     let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
@@ -211,6 +214,35 @@ fn all_types_of_prometheus_client_are_shown_with_units_and_exemplars() {
     ] {
         assert!(page.lines().any(|other| other.starts_with(line)), "{line}\n{page}");
     }
+}
+
+#[test]
+fn registries_of_three_processes_are_merged_and_totals_stay_when_a_process_is_killed() {
+    let dir = TestDir::in_memory("integrations");
+    let start = |jobs: &str| {
+        let mut command = example("test-integrations");
+        let mut worker = Running::start(command.arg(dir.path()).arg(jobs));
+        worker.line_after("ready");
+        worker
+    };
+    let mut workers = [start("1"), start("2"), start("4")];
+    let registry = registry(MultiProcessCollector::new(dir.path()).unwrap());
+    let value = |name: &str| registry.sample_value(name, &[]);
+    let busy = |worker: &Running| {
+        registry.sample_value("busy", &[("pid", worker.id().to_string().as_str())])
+    };
+    let assert_totals = || {
+        let totals = ["done_total", "sent_total", "job_seconds_count", "job_seconds_sum"];
+        assert_eq!(totals.map(value), [7.0, 7.0, 7.0, 3.5].map(Some));
+        assert_eq!(registry.sample_value("job_seconds_bucket", &[("le", "1.0")]), Some(7.0));
+        assert_eq!(registry.sample_value("build_info", &[("version", "1.2")]), Some(1.0));
+    };
+    assert_totals();
+    assert_eq!([0, 1, 2].map(|at| busy(&workers[at])), [1.0, 2.0, 4.0].map(Some));
+    workers[2].signal("KILL");
+    workers[2].wait();
+    assert_totals();
+    assert_eq!([0, 1, 2].map(|at| busy(&workers[at])), [Some(1.0), Some(2.0), None]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use multiprom::labels::LabelValue;
 use multiprom::{
-    Collector, Counter, Family, FamilySink, Gauge, GaugeMode, Histogram, Registry, Unit,
+    Collector, Counter, Family, FamilySink, Gauge, GaugeMode, Histogram, Info, Registry, Unit,
 };
 
 enum Method {
@@ -23,14 +23,6 @@ impl LabelValue for Method {
     }
 }
 
-struct Build;
-
-impl Collector for Build {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        out.info("shop_build", "Build.").sample(&[("version", "1.2"), ("commit", "a1")]);
-    }
-}
-
 struct Metrics {
     requests: Family<Counter, 2>,
     latency: Family<Histogram, 2>,
@@ -40,7 +32,8 @@ struct Metrics {
 impl Metrics {
     fn new(registry: &Registry) -> multiprom::Result<Metrics> {
         let labels = ["method", "path"];
-        registry.register(Build)?;
+        let build = Info::builder("build", "Build.").register(registry)?;
+        build.set(&[("version", "1.2"), ("commit", "a1")]);
         Ok(Metrics {
             requests: Counter::builder("requests", "Requests.")
                 .labels(labels)
