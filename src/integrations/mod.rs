@@ -8,6 +8,10 @@
 //! | `PrometheusCollector` | `prometheus` | `prometheus::Registry` of version 0.14, also the default one |
 //! | `PrometheusClientCollector` | `prometheus-client` | `prometheus_client::registry::Registry` of version 0.25 |
 //!
+//! In a multiprocess directory the metrics of each process are merged as those of any [`Collector`](crate::Collector): totals are
+//! added up, and gauges have a series for each live process unless [`MergedBy`](crate::collector::MergedBy) states another rule.
+//! Values are as old as the last refresh, and exemplars and timestamps are not merged.
+//!
 //! Both encode the registry to text, as the other client would for a scrape, and parse that text. The internal models are no
 //! alternative: that of `prometheus` has other methods with its feature `protobuf` than without, which another crate of the
 //! program may enable, and `prometheus-client` lets no one outside implement its encoder; its protobuf form needs `protoc` to
