@@ -105,6 +105,7 @@
 //! | `metrics-facade` | `facade`, a recorder for the crate `metrics` |
 //! | `protobuf` | the protobuf format |
 //! | `log`, `tracing` | log lines go to these crates |
+//! | `prometheus`, `prometheus-client` | `integrations`: collectors of the registries of these crates |
 //! | `cli` | the command `multiprom` |
 //!
 //! # Platforms
@@ -158,6 +159,8 @@ mod fork_safe;
 #[doc(hidden)]
 pub mod fuzzing;
 mod info;
+#[cfg(any(feature = "prometheus", feature = "prometheus-client"))]
+pub mod integrations;
 mod logging;
 mod merged;
 pub mod metrics;

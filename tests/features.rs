@@ -35,12 +35,16 @@ fn each_feature_brings_only_the_crates_that_it_names() {
     const COMMAND_LINE: [&str; 1] = ["clap"];
     let default = crates("");
     assert!(default.len() <= MAX_DEFAULT_CRATES, "{default:?}");
+    for client in ["prometheus", "prometheus-client"] {
+        assert!(!brings(&crates("cli"), &[client]) && brings(&crates(client), &[client]));
+    }
     for (features, runtime, c_library, command_line) in [
         ("", false, false, false),
         ("protobuf", false, false, false),
         ("log,tracing", false, false, false),
         ("derive", false, false, false),
         ("metrics-facade", false, false, false),
+        ("prometheus,prometheus-client", false, false, false),
         ("exporter", true, false, false),
         ("push", true, true, false),
         ("zstd", true, true, false),

@@ -128,6 +128,19 @@ pub(super) struct MergeArguments {
     pub(super) pid_label: String,
 }
 
+/// Metrics of the processes that write the files.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WorkerArguments {
+    /// Also export CPU time, memory, threads and descriptors of each living worker, and their sums, as
+    /// multiprom_worker_... and multiprom_all_workers_...; those of another user's workers need CAP_SYS_PTRACE
+    #[arg(long)]
+    pub(super) worker_metrics: bool,
+    /// Mount of procfs from which they are read
+    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
+    #[arg(requires = "worker_metrics")]
+    pub(super) procfs: PathBuf,
+}
+
 /// The files that an exporter compacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompactMode {
@@ -157,6 +170,8 @@ pub(super) struct DemoArguments {
     pub(super) workers: u32,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
@@ -200,6 +215,8 @@ pub(super) struct RunArguments {
     pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Keep the values of ended processes in the directory of --dir, and share it with other `run` commands
     #[arg(long)]
     pub(super) keep_files: bool,
@@ -228,6 +245,8 @@ pub(super) struct ServeArguments {
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Which files of ended processes to compact [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,

@@ -16,7 +16,7 @@ use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
 use super::exporting::ExportedRegistry;
 use super::gathering::{Reporting, registry};
-use super::merging::configure;
+use super::merging::{configure, with_worker_metrics};
 use super::output::print_message;
 use super::run_dir::RunDir;
 use super::run_push::RunPush;
@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = || MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
-    let merging = configure(builder(), arguments.merge.clone());
+    let exported = with_worker_metrics(builder(), &arguments.worker_metrics);
+    let merging = configure(exported, arguments.merge.clone());
     let dirs = std::slice::from_ref(&dir);
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
 use super::exporting::ExportedRegistry;
-use super::merging::configure;
+use super::merging::{configure, with_worker_metrics};
 use super::output::print_message;
 use super::signals::{Signal, Signals};
 use crate::error::Result;
@@ -36,6 +36,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
+    let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let merging = configure(builder, arguments.merge);
     let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
     let exporter = exported.listen(&arguments.listen)?;
