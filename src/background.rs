@@ -20,7 +20,7 @@ mod system {
     pub(super) use crate::file::process::instance_id;
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
-    pub(crate) use crate::file::sys::{bind_all_interfaces, set_backlog};
+    pub(crate) use crate::file::sys::{bind_all_interfaces, descriptor_limit, set_backlog};
 
     /// A guard during which this process does not fork, as far as forks can be delayed.
     pub(crate) struct NoForks {
@@ -85,6 +85,11 @@ mod system {
         Ok(())
     }
 
+    #[cfg(feature = "exporter")]
+    pub(crate) fn descriptor_limit() -> usize {
+        usize::MAX
+    }
+
     /// Uses the default of the system for IPv4.
     #[cfg(feature = "exporter")]
     pub(crate) fn bind_all_interfaces(port: u16) -> std::io::Result<std::os::fd::OwnedFd> {
@@ -98,7 +103,7 @@ mod system {
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
 #[cfg(feature = "exporter")]
-pub(crate) use system::{bind_all_interfaces, set_backlog};
+pub(crate) use system::{bind_all_interfaces, descriptor_limit, set_backlog};
 
 /// Identifies a process, also if a child has the same pid in another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

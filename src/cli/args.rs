@@ -58,10 +58,10 @@ pub(super) enum Command {
 /// The address and path of an exporter.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH (repeatable)
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
-    pub(super) listen: ListenAddress,
+    pub(super) listen: Vec<ListenAddress>,
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
@@ -195,6 +195,10 @@ pub(super) struct ServeArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
+    /// Serve a multiprocess directory under an HTTP path of its own (repeatable). Without --dir the path of the metrics
+    /// merges the directories of all targets
+    #[arg(long = "target", value_name = "PATH=DIR", value_parser = parse_target)]
+    pub(super) targets: Vec<(String, PathBuf)>,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]
@@ -363,6 +367,15 @@ fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
 fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
     Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
+}
+
+fn parse_target(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((path, dir)) if path.starts_with('/') && !dir.is_empty() => {
+            Ok((path.to_owned(), dir.into()))
+        }
+        _ => Err("expected PATH=DIR, where PATH begins with /".to_owned()),
+    }
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::args::ListenArguments;
 use super::merging::Merging;
+use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterMetrics};
 use crate::info::BuildInfo;
-use crate::multiproc::{Compactor, ProblemLog};
+use crate::multiproc::{Compactor, MultiProcessCollectorBuilder, ProblemLog};
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -19,6 +20,8 @@ pub(super) struct ExportedRegistry {
     /// The metrics of the exporter itself, which are in the registry.
     metrics: ExporterMetrics,
     shows_created: bool,
+    /// Further registries by their HTTP paths.
+    targets: Vec<(String, Registry)>,
 }
 
 impl ExportedRegistry {
@@ -28,13 +31,7 @@ impl ExportedRegistry {
         compactor: Option<&Compactor>,
     ) -> Result<ExportedRegistry> {
         let Merging { builder, patterns, shows_created } = merging.into();
-        // `multiprom_file_errors_total` counts every occurrence.
-        let log = Mutex::new(ProblemLog::default());
-        let builder = builder.on_problem(move |error| {
-            log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-        });
-        let registry = Registry::new();
-        registry.register(builder.map_files()?.build()?)?;
+        let registry = merged(builder)?;
         if let Some(compactor) = compactor {
             let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
             registry.register(FilteredCollector { collector, patterns })?;
@@ -46,15 +43,45 @@ impl ExportedRegistry {
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics, shows_created })
+        Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })
+    }
+
+    /// Exports another collector under a path of its own.
+    pub(super) fn add_target(&mut self, path: String, merging: Merging) -> Result<()> {
+        self.targets.push((path, merged(merging.builder)?));
+        Ok(())
     }
 
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
-        let builder = Exporter::builder(self.registry.clone())
-            .listen(listen.listen.clone())
+        let mut builder = Exporter::builder(self.registry.clone())
             .telemetry_path(&listen.telemetry_path)
             .metrics(&self.metrics);
+        for address in &listen.listen {
+            builder = builder.listen(address.clone());
+        }
+        for (path, registry) in &self.targets {
+            builder = builder.target(path, registry.clone());
+        }
         if self.shows_created { builder.created().start() } else { builder.start() }
+    }
+}
+
+/// A registry of a collector.
+fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
+    // `multiprom_file_errors_total` counts every occurrence.
+    let log = Mutex::new(ProblemLog::default());
+    let builder = builder.on_problem(move |error| {
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+    });
+    let registry = Registry::new();
+    registry.register(builder.map_files()?.build()?)?;
+    Ok(registry)
+}
+
+/// Logs the URLs of the metrics.
+pub(super) fn report(exporter: &Exporter) {
+    for url in exporter.urls() {
+        print_message(&format_args!("serving {url}"));
     }
 }

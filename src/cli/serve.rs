@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
-use super::exporting::ExportedRegistry;
+use super::exporting::{self, ExportedRegistry};
 use super::merging::configure;
 use super::output::print_message;
 use super::signals::{Signal, Signals};
@@ -19,27 +19,38 @@ const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
-    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+    let targets: Vec<PathBuf> = arguments.targets.iter().map(|(_, dir)| dir.clone()).collect();
+    let is_default = arguments.dir.is_empty() && !targets.is_empty();
+    let merged = if is_default { &targets } else { &arguments.dir };
+    if arguments.wait
+        && !wait_for_directories(&[merged.clone(), targets.clone()].concat(), &signals)?
+    {
         return Ok(ExitCode::SUCCESS);
     }
-    let dirs = args::directories(&arguments.dir)?;
+    let mut dirs = args::directories(merged)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
     for dir in &dirs {
         builder = builder.directory(dir);
-        if arguments.reset {
-            compact::reset(dir)?;
-        }
+    }
+    let others: Vec<PathBuf> = targets.into_iter().filter(|dir| !dirs.contains(dir)).collect();
+    dirs.extend(others);
+    if arguments.reset {
+        dirs.iter().try_for_each(|dir| compact::reset(dir))?;
     }
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
-    let merging = configure(builder, arguments.merge);
-    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let merging = configure(builder, arguments.merge.clone());
+    let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    for (path, dir) in arguments.targets {
+        let builder = MultiProcessCollector::builder().directory(dir);
+        exported.add_target(path, configure(builder, arguments.merge.clone()))?;
+    }
     let exporter = exported.listen(&arguments.listen)?;
-    print_message(&format_args!("serving {}", exporter.url()));
+    exporting::report(&exporter);
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     while signals.wait_for(hint.check()).is_none() {}
     drop(compacting);

@@ -2,6 +2,7 @@
 
 mod directories;
 mod listening;
+mod paths;
 mod requests;
 
 use std::time::Instant;

@@ -78,7 +78,7 @@ impl Connection {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let mut response = Response { status, headers, body: String::new(), bytes: Vec::new() };
-        if !without_body {
+        if !without_body && status != 204 {
             let mut body = Vec::new();
             match response.header("content-length") {
                 Some(len) => {
