@@ -46,6 +46,7 @@ mod reused_pid;
 mod run_dir;
 mod security;
 mod serve;
+mod shell;
 mod sites;
 mod slow_clients;
 mod space;

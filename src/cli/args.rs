@@ -16,9 +16,13 @@ use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
 use crate::parse::Syntax;
 
+pub(super) const EXIT_STATUS: &str = "\
+Exit status: 0 on success, 1 on a failure, 2 on wrong usage, 3 if lint has found problems; run exits with the status of \
+its command.";
+
 /// Prometheus metrics of services that run as many processes.
 #[derive(Debug, Parser)]
-#[command(name = "multiprom", version, about, max_term_width = 100)]
+#[command(name = "multiprom", version, about, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -53,6 +57,14 @@ pub(super) enum Command {
     Convert(ConvertArguments),
     /// Read an exposition and report its problems, as promtool check metrics does; exits with 3 if there are any
     Lint(LintArguments),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: multiprom completions bash > /usr/share/bash-completion/completions/multiprom
+    Completions(CompletionsArguments),
+    /// Print the manual page, or the page of a command
+    ///
+    /// To read it: multiprom man serve | man -l -
+    Man(ManArguments),
 }
 
 /// The address and path of an exporter.
@@ -226,6 +238,9 @@ pub(super) struct CheckArguments {
     /// Series files to verify instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
+    /// Print one JSON object per file
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -338,6 +353,23 @@ pub(super) struct LintArguments {
     /// Input file; standard input by default and for `-`
     #[arg(value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ManArguments {
+    /// The command whose page is printed
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+    /// Write all pages to this directory, which must exist, as multiprom.1 and multiprom-COMMAND.1
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(super) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

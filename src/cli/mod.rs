@@ -26,7 +26,9 @@ mod run;
 mod run_dir;
 mod run_lock;
 mod serve;
+mod shell;
 mod signals;
+mod table;
 
 use std::process::ExitCode;
 
@@ -57,6 +59,8 @@ pub fn main() -> ExitCode {
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),
         Command::Lint(arguments) => convert::lint(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
     };
     result.unwrap_or_else(|error| {
         print_message(&error);

@@ -19,6 +19,9 @@ pub(crate) trait Unwritten: Send + Sync {
 
     /// The series that are in no file now.
     fn unwritten_files(&self) -> Vec<UnwrittenFile>;
+
+    /// The units and types of families that are in no file now, as companion entries.
+    fn unwritten_attributes(&self) -> Vec<u8>;
 }
 
 /// A series file that is not on the disk.

@@ -26,6 +26,7 @@ use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
@@ -213,11 +214,11 @@ impl DirectoryStore {
         files.open_new(self, kind, &entries)
     }
 
-    /// Writes the unit of a family to the companion file, once in each process. If that fails, it is tried again when
-    /// further series are opened. Called under the lock of the slow path.
-    pub(crate) fn write_unit(&self, family: &str, unit: &'static str) {
+    /// Writes the unit or the type of a family to the companion file, once in each process. If that fails, it is tried
+    /// again when further series are opened. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(&self, kind: CompanionKind, family: &str, text: &'static str) {
         let mut files = self.files();
-        files.companion.add_unit(family, unit);
+        files.companion.add(kind, family, text);
         files.write_companion(self);
     }
 
@@ -255,6 +256,13 @@ impl Unwritten for DirectoryStore {
 
     fn hold(&self) -> RwLockReadGuard<'static, ()> {
         self.moving().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten_attributes(&self) -> Vec<u8> {
+        match fork::lock() {
+            Some(_lock) => self.files().companion.unwritten(),
+            None => Vec::new(),
+        }
     }
 
     fn unwritten_files(&self) -> Vec<UnwrittenFile> {
@@ -393,7 +401,7 @@ impl Files {
         }
     }
 
-    /// Writes the units that are not in the companion file yet.
+    /// Writes the attributes that are not in the companion file yet.
     fn write_companion(&mut self, store: &DirectoryStore) {
         if self.companion.is_due()
             && store.check_to_write().is_ok()

@@ -12,6 +12,7 @@ use super::options::DirectoryOptions;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::name::FileKind;
 use crate::logging::log_line;
 use crate::model::DirectoryId;
@@ -122,13 +123,13 @@ impl Store {
         }
     }
 
-    /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
-    /// exported without its unit. Called under the lock of the slow path.
-    pub(crate) fn write_unit(self, family: &str, unit: &'static str) {
+    /// Writes the unit or the type of a family where other processes can read it, once. A failure is not reported: other
+    /// processes then export the family without its unit, or as gauges. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(self, kind: CompanionKind, family: &str, text: &'static str) {
         match self {
-            Store::Heap => _ = (family, unit),
+            Store::Heap => _ = (kind, family, text),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_unit(family, unit),
+            Store::Directory(store) => store.write_attribute(kind, family, text),
         }
     }
 

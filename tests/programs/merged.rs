@@ -4,9 +4,6 @@
 #![expect(unsafe_code, reason = "a limit on the size of files")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,7 +12,7 @@ use multiprom::{
     Static, default_registry,
 };
 
-use fork::{in_child, wait};
+use super::fork::{in_child, wait};
 
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 static BY_NAME: Static<Family<Counter>> =
@@ -61,7 +58,7 @@ fn check(recordings: f64) {
     assert!(repeated.is_empty(), "{page}");
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     default_registry().register(Queue)?;
     // Values of another process, in files.
     wait(in_child(record));

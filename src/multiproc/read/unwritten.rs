@@ -1,14 +1,16 @@
-//! Series of this process that are in no file of the directories of a scrape.
+//! Series of this process, and attributes of families, that are in no file of the directories of a scrape.
 
 use std::path::{Path, PathBuf};
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 
+use crate::file::companion::layout::CompanionEntries;
 use crate::file::layout::{Entries, HEADER_LEN, Layout};
 use crate::file::name::FileName;
 use crate::file::place;
 use crate::file::unwritten::{self, Unwritten};
 use crate::file::words::bytes_of;
 use crate::multiproc::listing::ListedIn;
+use crate::multiproc::merge::attributes::AttributeList;
 use crate::multiproc::merge::source::{FileOrigin, SourceState, StoredIn};
 use crate::multiproc::merge::state::Merge;
 use crate::multiproc::skipped::SkipCause;
@@ -36,6 +38,14 @@ impl UnwrittenSeries {
     /// Adds the series of one directory to a merge, after its files.
     pub(crate) fn add(&self, merge: &mut Merge, dir: &Path, at: usize) {
         let writers = self.writers.iter().filter(|(of, ..)| *of == at);
+        for attributes in writers.clone().map(|(_, writer, _)| writer.unwritten_attributes()) {
+            let mut list = AttributeList::default();
+            // OK because the writer made the entries.
+            for entry in CompanionEntries::new(&attributes, HEADER_LEN).flatten() {
+                _ = list.add(&entry);
+            }
+            merge.attributes.add(&Arc::new(list));
+        }
         for file in writers.flat_map(|(_, writer, _)| writer.unwritten_files()) {
             // OK because the writer made the name.
             let Some(name) = FileName::parse(&file.name) else {
