@@ -70,10 +70,20 @@ pub(super) enum Command {
 /// The address and path of an exporter.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH (repeatable)
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, unix:PATH, or systemd (repeatable)
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: Vec<ListenAddress>,
+    /// Listen on the sockets that systemd passes, instead of --web.listen-address
+    #[arg(long = "web.systemd-socket")]
+    pub(super) systemd_socket: bool,
+    /// Permissions of the files of Unix sockets, in octal [default: those of the umask]
+    #[arg(long = "web.socket-mode", value_name = "MODE", value_parser = parse_socket_mode)]
+    pub(super) socket_mode: Option<u32>,
+    /// File in the format of the Prometheus exporter toolkit: TLS, client certificates, basic authentication, headers, rate
+    /// limit. A changed file takes effect within a second
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub(super) web_config: Option<PathBuf>,
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
@@ -224,6 +234,9 @@ pub(super) struct ServeArguments {
     /// reported
     #[arg(long)]
     pub(super) reset: bool,
+    /// Check the arguments and the file of --web.config.file, and exit: with 0 if they are valid, else with 2
+    #[arg(long)]
+    pub(super) check_config: bool,
     /// Wait until all directories exist before listening
     #[arg(long)]
     pub(super) wait: bool,
@@ -399,6 +412,12 @@ fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
 fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
     Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
+}
+
+fn parse_socket_mode(text: &str) -> std::result::Result<u32, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.ok_or_else(|| "expected three octal digits, such as 660".to_owned())
 }
 
 fn parse_target(text: &str) -> std::result::Result<(String, PathBuf), String> {

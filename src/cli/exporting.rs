@@ -8,7 +8,7 @@ use super::merging::Merging;
 use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
-use crate::http::{Exporter, ExporterMetrics};
+use crate::http::{Exporter, ExporterBuilder, ExporterMetrics, ListenAddress};
 use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder, ProblemLog};
 use crate::registry::Registry;
@@ -54,17 +54,38 @@ impl ExportedRegistry {
 
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
-        let mut builder = Exporter::builder(self.registry.clone())
-            .telemetry_path(&listen.telemetry_path)
-            .metrics(&self.metrics);
-        for address in &listen.listen {
-            builder = builder.listen(address.clone());
-        }
+        let mut builder = configured(self.registry.clone(), listen).metrics(&self.metrics);
         for (path, registry) in &self.targets {
             builder = builder.target(path, registry.clone());
         }
         if self.shows_created { builder.created().start() } else { builder.start() }
     }
+}
+
+/// Checks the arguments of an exporter and its web configuration.
+pub(super) fn check<'a>(
+    listen: &ListenArguments,
+    targets: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    let builder = configured(Registry::new(), listen);
+    targets.fold(builder, |builder, path| builder.target(path, Registry::new())).check()
+}
+
+/// The builder of an exporter with these arguments.
+fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
+    let mut builder = Exporter::builder(registry).telemetry_path(&listen.telemetry_path);
+    let systemd = [ListenAddress::Systemd];
+    let addresses = if listen.systemd_socket { &systemd[..] } else { &listen.listen };
+    for address in addresses {
+        builder = builder.listen(address.clone());
+    }
+    if let Some(mode) = listen.socket_mode {
+        builder = builder.socket_mode(mode);
+    }
+    if let Some(path) = &listen.web_config {
+        builder = builder.web_config_file(path);
+    }
+    builder
 }
 
 /// A registry of a collector.

@@ -14,13 +14,13 @@ use std::time::Duration;
 use super::args::RunArguments;
 use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
-use super::exporting::ExportedRegistry;
+use super::exporting::{self, ExportedRegistry};
 use super::merging::configure;
 use super::output::print_message;
 use super::run_dir::RunDir;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use crate::error::Result;
-use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
+use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, SOCKET_VARIABLES};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// Interval at which ended children are reaped if a signal is missed.
@@ -33,6 +33,7 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
+    exporting::check(&arguments.listen, std::iter::empty())?;
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
@@ -56,6 +57,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         Err(status) => return Ok(ExitCode::from(status)),
     };
     let status = Launcher { dir, child, status: None, hint }.follow(&signals);
+    signals::exit_on_next(Some(status))?;
     drop(compacting);
     endpoint.stop();
     Ok(ExitCode::from(status))
@@ -66,6 +68,9 @@ fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Re
     let (program, arguments) = command.split_first().ok_or(NOT_FOUND)?;
     let mut command = Command::new(program);
     command.args(arguments).env(DIR_VARIABLE, dir).env(OLD_DIR_VARIABLE, dir);
+    for variable in SOCKET_VARIABLES {
+        command.env_remove(variable);
+    }
     signals.restore_in(&mut command);
     command.spawn().map(|child| child.id()).map_err(|error| {
         print_message(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));

@@ -9,16 +9,21 @@ use super::compact::{self, UncompactedHint};
 use super::exporting::{self, ExportedRegistry};
 use super::merging::configure;
 use super::output::print_message;
-use super::signals::{Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
+use crate::http::Exporter;
 use crate::multiproc::MultiProcessCollector;
 
 /// Interval at which `--wait` checks for directories.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
-    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    let signals = Signals::block(&[Signal::INT, Signal::TERM, Signal::HUP])?;
+    exporting::check(&arguments.listen, arguments.targets.iter().map(|(path, _)| path))?;
+    if arguments.check_config {
+        return Ok(ExitCode::SUCCESS);
+    }
     let targets: Vec<PathBuf> = arguments.targets.iter().map(|(_, dir)| dir.clone()).collect();
     let is_default = arguments.dir.is_empty() && !targets.is_empty();
     let merged = if is_default { &targets } else { &arguments.dir };
@@ -52,10 +57,27 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let exporter = exported.listen(&arguments.listen)?;
     exporting::report(&exporter);
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    while signals.wait_for(hint.check()).is_none() {}
+    loop {
+        match signals.wait_for(hint.check()) {
+            None => {}
+            Some((Signal::HUP, _)) => reload(&exporter),
+            Some(_) => break,
+        }
+    }
+    signals::exit_on_next(None)?;
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the web configuration again.
+fn reload(exporter: &Exporter) {
+    match exporter.reload() {
+        Ok(()) => print_message(&"SIGHUP: the web configuration is reloaded"),
+        Err(error) => {
+            print_message(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
+        }
+    }
 }
 
 /// Waits until every directory exists; `false` if a signal ends the wait.
@@ -69,7 +91,7 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
             ));
             reported = Some(dir);
         }
-        if signals.wait_for(WAIT_INTERVAL).is_some() {
+        if signals.wait_for(WAIT_INTERVAL).is_some_and(|(signal, _)| signal != Signal::HUP) {
             return Ok(false);
         }
     }

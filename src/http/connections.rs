@@ -11,11 +11,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
+use super::body::ResponseBody;
 use super::connection::Connection;
 use super::dropped::{DropReason, Dropped};
-use super::handler::Handler;
+use super::guard::{Accepted, Guard};
+use super::handler::{Handler, refuse};
 use super::listener::{ListeningSocket, poll_accept};
 use super::request::Request;
 use super::stream::{ClientStream, Socket, WINDOW};
@@ -36,6 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Connections {
     handler: Handler,
+    guard: Guard,
     dropped: Arc<Dropped>,
     /// The maximum number of connections. Gatherings need the other descriptors.
     max: usize,
@@ -93,9 +97,10 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl Connections {
-    pub(super) fn new(handler: Handler, dropped: Arc<Dropped>) -> Connections {
+    pub(super) fn new(handler: Handler, guard: Guard, dropped: Arc<Dropped>) -> Connections {
         Connections {
             handler,
+            guard,
             dropped,
             max: (descriptor_limit() / 2).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS),
             open: Arc::default(),
@@ -119,11 +124,11 @@ impl Connections {
             };
             let connection = Connection::new(Arc::clone(&self.dropped));
             self.open.add(Arc::clone(&connection), self.max);
-            let handler = self.handler.clone();
+            let (handler, guard) = (self.handler.clone(), self.guard.clone());
             let open = Arc::clone(&self.open);
             let (stopping, running) = (self.stopping.subscribe(), self.running.0.clone());
             tokio::spawn(async move {
-                run(socket, &connection, handler, stopping).await;
+                run(socket, &connection, handler, guard, stopping).await;
                 open.remove(&connection);
                 drop(running);
             });
@@ -145,18 +150,40 @@ async fn run<S: Socket>(
     socket: ClosedInChildren<S>,
     connection: &Arc<Connection>,
     handler: Handler,
+    guard: Guard,
+    mut stopping: watch::Receiver<()>,
+) {
+    let stream = ClientStream::new(socket, Arc::clone(connection), WINDOW);
+    let accepted = tokio::select! {
+        accepted = guard.accept(stream, connection) => accepted,
+        () = connection.closed() => return,
+        _ = stopping.changed() => return,
+    };
+    match accepted {
+        Accepted::Plain(stream) => serve(stream, connection, handler, guard, stopping).await,
+        #[cfg(feature = "tls")]
+        Accepted::Tls(stream) => serve(stream, connection, handler, guard, stopping).await,
+        #[cfg(feature = "tls")]
+        Accepted::Refused => {}
+    }
+}
+
+/// Serves requests of one connection.
+async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    connection: &Arc<Connection>,
+    handler: Handler,
+    guard: Guard,
     mut stopping: watch::Receiver<()>,
 ) {
     let service = service_fn(|request: hyper::Request<Incoming>| {
         connection.begin_response();
-        let handler = handler.clone();
+        let (handler, guard) = (handler.clone(), guard.clone());
         async move {
-            let response =
-                handler.respond_on(&Request::from(&request), Arc::clone(connection)).await;
-            Ok::<_, Infallible>(hyper::Response::from(response))
+            let response = respond(&request, &handler, &guard, connection).await;
+            Ok::<_, Infallible>(response)
         }
     });
-    let stream = ClientStream::new(socket, Arc::clone(connection), WINDOW);
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         // `Connection::closed` has the timeouts.
@@ -179,4 +206,22 @@ async fn run<S: Socket>(
     http.as_mut().graceful_shutdown();
     let limit = if connection.is_gathering() { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
     let _ = tokio::time::timeout(limit, http).await;
+}
+
+/// Responds to a request, if the guard does not refuse it.
+async fn respond(
+    request: &hyper::Request<Incoming>,
+    handler: &Handler,
+    guard: &Guard,
+    connection: &Arc<Connection>,
+) -> hyper::Response<ResponseBody> {
+    let checked = guard.check(request.headers()).await;
+    let request = Request::from(request);
+    let response = match checked.refusal {
+        None => handler.respond_on(&request, Arc::clone(connection)).await,
+        Some(refusal) => refuse(refusal, &request, connection),
+    };
+    let mut response = hyper::Response::from(response);
+    checked.add_headers(response.headers_mut());
+    response
 }

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::dropped::{Dropped, ExporterMetrics};
 use super::encode::encode;
 use super::filter::Filtered;
+use super::guard::Refusal;
 use super::pages;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
 use super::request::{ExpositionRequest, Request};
@@ -196,9 +197,7 @@ impl Handler {
         request: &Request,
         connection: Arc<Connection>,
     ) -> Response {
-        let response = self.route(request, connection).await;
-        // A client that has announced a body may send it at any speed.
-        if request.has_body() { response.with("connection", "close") } else { response }
+        close_after_body(self.route(request, connection).await, request)
     }
 
     async fn route(&self, request: &Request, connection: Arc<Connection>) -> Response {
@@ -344,11 +343,23 @@ impl Handler {
     }
 }
 
-pub(super) fn plain(
-    status: u16,
-    text: impl Into<String>,
+/// A response that refuses a request: status, text and a header.
+pub(super) fn refuse(
+    (status, text, header): Refusal,
+    request: &Request,
     connection: &Arc<Connection>,
 ) -> Response {
+    let mut response = plain(status, text, connection);
+    response.headers.extend(header.map(|(name, value)| (name, value.to_owned())));
+    close_after_body(response, request)
+}
+
+/// Closes the connection after the response, if the client has announced a body, which it may send at any speed.
+fn close_after_body(response: Response, request: &Request) -> Response {
+    if request.has_body() { response.with("connection", "close") } else { response }
+}
+
+fn plain(status: u16, text: impl Into<String>, connection: &Arc<Connection>) -> Response {
     whole(status, TEXT, text, connection)
 }
 

@@ -28,6 +28,11 @@ mod connections;
 mod dropped;
 mod encode;
 mod filter;
+#[cfg(feature = "tls")]
+mod guard;
+#[cfg(not(feature = "tls"))]
+#[path = "unguarded.rs"]
+mod guard;
 mod handler;
 mod listener;
 mod pages;
@@ -36,6 +41,8 @@ mod request;
 mod response;
 mod server;
 mod stream;
+#[cfg(feature = "tls")]
+mod web;
 
 pub use address::ListenAddress;
 pub use body::ResponseBody;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future as _, pending, poll_fn};
 use std::mem;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use tokio::sync::oneshot;
 use super::address::ListenAddress;
 use super::connections::Connections;
 use super::dropped::ExporterMetrics;
+use super::guard::Guard;
 use super::handler::{Handler, HandlerBuilder};
-use super::listener::{BoundSocket, SocketFile};
+use super::listener::{Bound, BoundSocket, Location, SocketFile};
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
@@ -41,7 +43,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 pub struct Exporter {
     urls: Vec<String>,
-    sockets: Vec<SocketFile>,
+    files: Vec<SocketFile>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with the web configuration"))]
+    guard: Guard,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<Thread>,
 }
@@ -55,7 +59,12 @@ impl fmt::Debug for Exporter {
 impl Exporter {
     /// A builder of an exporter of `source`, usually a [`Registry`](crate::Registry).
     pub fn builder(source: impl Gatherer + Send + Sync + 'static) -> ExporterBuilder {
-        ExporterBuilder { handler: Handler::builder(source), listen: Vec::new() }
+        ExporterBuilder {
+            handler: Handler::builder(source),
+            listen: Vec::new(),
+            socket_mode: None,
+            web_config: None,
+        }
     }
 
     /// The URL to scrape at the first address, with the port that was selected; `unix:PATH` for a Unix socket.
@@ -66,6 +75,18 @@ impl Exporter {
     /// The URLs to scrape, one for each address.
     pub fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// Reads the web configuration again. Changes of it are also detected within a second.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage) with the file, the line and what was expected. The last valid configuration then
+    /// stays in use.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn reload(&self) -> Result<()> {
+        self.guard.reload()
     }
 
     /// Stops accepting, and waits for the responses that are in progress, for at most 5 seconds.
@@ -80,11 +101,11 @@ impl Exporter {
         if !thread.is_here() {
             // The socket file belongs to the parent. So does the runtime, whose locks may be held: a message would wake
             // it.
-            mem::forget((mem::take(&mut self.sockets), self.stop.take()));
+            mem::forget((mem::take(&mut self.files), self.stop.take()));
             return;
         }
         // The files are removed while the sockets are open, so that their inode numbers cannot have been reused.
-        self.sockets.clear();
+        self.files.clear();
         if let Some(stop) = self.stop.take() {
             // OK because sending fails only if the server has already ended.
             let _ = stop.send(());
@@ -105,6 +126,9 @@ pub struct ExporterBuilder {
     handler: HandlerBuilder,
     /// The default if it is empty.
     listen: Vec<ListenAddress>,
+    socket_mode: Option<u32>,
+    /// The path of the web configuration.
+    web_config: Option<PathBuf>,
 }
 
 impl fmt::Debug for ExporterBuilder {
@@ -120,6 +144,12 @@ impl ExporterBuilder {
     /// Adds an address to listen on; `127.0.0.1:9464` if there is none.
     pub fn listen(mut self, address: ListenAddress) -> ExporterBuilder {
         self.listen.push(address);
+        self
+    }
+
+    /// Sets the permissions of the files of Unix sockets, such as `0o660`; all permissions less the umask by default.
+    pub fn socket_mode(mut self, mode: u32) -> ExporterBuilder {
+        self.socket_mode = Some(mode);
         self
     }
 
@@ -152,28 +182,51 @@ impl ExporterBuilder {
         self
     }
 
+    /// Sets the web configuration, a file in the format of the Prometheus exporter toolkit: TLS, client certificates, basic
+    /// authentication, headers and a rate limit. It is read again when it, or a file that it names, has changed.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn web_config_file(mut self, path: impl Into<PathBuf>) -> ExporterBuilder {
+        self.web_config = Some(path.into());
+        self
+    }
+
+    /// Checks the paths and the web configuration, without listening.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage), as [`start`](ExporterBuilder::start).
+    pub fn check(self) -> Result<()> {
+        Guard::open(self.web_config.as_deref())?;
+        self.handler.build().map(drop)
+    }
+
     /// Binds all addresses and serves from a thread of its own.
     ///
     /// # Errors
     ///
     /// Of kind [`Listen`](ErrorKind::Listen) if an address cannot be bound, [`Usage`](ErrorKind::Usage) if a path has
-    /// no leading slash or another meaning, and [`Io`](ErrorKind::Io) if no thread can be started.
+    /// no leading slash or another meaning or the web configuration is invalid, and [`Io`](ErrorKind::Io) if no thread can be started.
     pub fn start(self) -> Result<Exporter> {
         let (telemetry_path, dropped) =
             (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.dropped));
         let handler = self.handler.build()?;
+        let guard = Guard::open(self.web_config.as_deref())?;
         let mut listen = self.listen;
         if listen.is_empty() {
             listen.push(ListenAddress::Tcp(DEFAULT_ADDRESS.to_owned()));
         }
-        let (mut bound, mut urls, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+        let location = Location { scheme: guard.scheme(), path: &telemetry_path };
+        let (mut bound, mut urls, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for address in listen {
-            let socket = BoundSocket::new(&address, &telemetry_path).map_err(|error| {
+            let all = Bound::all(&address, self.socket_mode, location).map_err(|error| {
                 Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
             })?;
-            bound.push(socket.0);
-            urls.push(socket.1);
-            sockets.extend(socket.2);
+            for Bound { socket, url, file } in all {
+                bound.push(socket);
+                urls.push(url);
+                files.extend(file);
+            }
         }
         let failed = |error| Error::new(ErrorKind::Io, error);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -182,14 +235,14 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let connections = Connections::new(handler, dropped);
+        let connections = Connections::new(handler, guard.clone(), dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
         let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
-        Ok(Exporter { urls, sockets, stop: Some(stop), thread: Some(thread) })
+        Ok(Exporter { urls, files, guard, stop: Some(stop), thread: Some(thread) })
     }
 }
 

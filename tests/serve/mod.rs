@@ -4,6 +4,8 @@ mod directories;
 mod listening;
 mod paths;
 mod requests;
+mod stopping;
+mod web_config;
 
 use std::time::Instant;
 
