@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
+use super::push_args::PushOptions;
+use super::sending::{GraphiteArguments, PushArguments, TextfileArguments};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -47,6 +49,12 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
+    /// Push the merged metrics to a Pushgateway, or to another URL, once or periodically
+    Push(PushArguments),
+    /// Write the merged metrics to a file for node_exporter's textfile collector, once or periodically
+    Textfile(TextfileArguments),
+    /// Send the merged metrics to Graphite, once or periodically
+    Graphite(GraphiteArguments),
     /// List the series files, the liveness of their writers, and the archive; or the bytes that each family takes
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; exits with 1 if something is damaged
@@ -70,9 +78,9 @@ pub(super) enum Command {
 /// The address and path of an exporter.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT for all interfaces, unix:PATH, or systemd (repeatable)
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, unix:PATH, or systemd (repeatable) [default:
+    /// 127.0.0.1:9464, or none in a `run` that pushes]
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
-    #[arg(default_value = "127.0.0.1:9464")]
     pub(super) listen: Vec<ListenAddress>,
     /// Listen on the sockets that systemd passes, instead of --web.listen-address
     #[arg(long = "web.systemd-socket")]
@@ -87,6 +95,24 @@ pub(super) struct ListenArguments {
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
+}
+
+impl ListenArguments {
+    /// Whether an address is given.
+    pub(super) fn has_address(&self) -> bool {
+        self.systemd_socket || !self.listen.is_empty()
+    }
+
+    /// The addresses to listen on.
+    pub(super) fn addresses(&self) -> Vec<ListenAddress> {
+        if self.systemd_socket {
+            vec![ListenAddress::Systemd]
+        } else if self.listen.is_empty() {
+            vec![ListenAddress::Tcp("127.0.0.1:9464".to_owned())]
+        } else {
+            self.listen.clone()
+        }
+    }
 }
 
 /// Options of the merge.
@@ -206,6 +232,8 @@ pub(super) struct RunArguments {
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
+    #[command(flatten)]
+    pub(super) push: PushOptions,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -444,6 +472,23 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
     let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
+}
+
+/// Parses a duration longer than zero.
+pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with ms, s, m or h".to_owned()),
+    };
+    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    match millis {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
+    }
 }
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {

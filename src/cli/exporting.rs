@@ -8,7 +8,7 @@ use super::merging::Merging;
 use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
-use crate::http::{Exporter, ExporterBuilder, ExporterMetrics, ListenAddress};
+use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder, ProblemLog};
 use crate::registry::Registry;
@@ -74,10 +74,8 @@ pub(super) fn check<'a>(
 /// The builder of an exporter with these arguments.
 fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
     let mut builder = Exporter::builder(registry).telemetry_path(&listen.telemetry_path);
-    let systemd = [ListenAddress::Systemd];
-    let addresses = if listen.systemd_socket { &systemd[..] } else { &listen.listen };
-    for address in addresses {
-        builder = builder.listen(address.clone());
+    for address in listen.addresses() {
+        builder = builder.listen(address);
     }
     if let Some(mode) = listen.socket_mode {
         builder = builder.socket_mode(mode);

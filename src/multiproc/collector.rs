@@ -19,7 +19,7 @@ use super::read::context::{DeadGauges, ReadContext, ReadMethod, WriterVerdicts};
 use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
-use super::read::unwritten::UnwrittenSeries;
+use super::read::unwritten::{UnwrittenSeries, refresh_computed};
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
@@ -271,6 +271,9 @@ impl MultiProcessCollector {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
+        if !refresh_computed(&self.config.dirs) {
+            return;
+        }
         let (dirs, stats) = match self.cache.acquire() {
             Some(mut cache) => {
                 let read = self.scrape(&mut cache, AbsentWriters::Removed, out);
@@ -298,6 +301,10 @@ impl Collector for MultiProcessCollector {
 
     fn directories(&self) -> Vec<DirectoryId> {
         self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 

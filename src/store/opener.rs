@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::Opened;
+use crate::file::SampleCells;
 use crate::file::companion::layout::CompanionKind;
 use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
@@ -59,6 +60,27 @@ impl<'a> SeriesOpener<'a> {
         SeriesOpener { unit, ..self }
     }
 
+    /// Opens a series of the same family with other labels.
+    pub(crate) fn with_labels<'b>(&'b self, labels: &'b KeptLabels) -> SeriesOpener<'b> {
+        let SeriesOpener { store, kind, exported, help, unit, exported_type, .. } = *self;
+        let family = Cow::Borrowed(&*self.family);
+        SeriesOpener { store, kind, family, help, exported, unit, exported_type, labels }
+    }
+
+    /// The labels of the series, and these.
+    pub(crate) fn labels_and<'b>(&'b self, others: &[(&'b str, &'b str)]) -> KeptLabels {
+        let mut pairs = Vec::new();
+        self.labels.push_pairs(&mut pairs);
+        pairs.extend_from_slice(others);
+        pairs.sort_unstable();
+        KeptLabels::new(pairs.into_iter())
+    }
+
+    /// The exported name of the family.
+    pub(crate) fn family(&self) -> &str {
+        self.exported
+    }
+
     /// See [`Store::generation`].
     pub(crate) fn generation(&self) -> u64 {
         self.store.generation()
@@ -97,6 +119,16 @@ impl<'a> SeriesOpener<'a> {
             self.store.write_attribute(CompanionKind::Unit, self.exported, unit.as_str());
         }
         opened
+    }
+
+    /// Opens further cells of these samples for a thread that gets cells of its own, unless they cannot be written.
+    pub(crate) fn open_more(
+        &self,
+        samples: impl Iterator<Item = SampleKind> + Clone,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let count = samples.clone().count();
+        self.store.open_more(self.kind, count, || self.keys(samples), time)
     }
 
     /// The name of a sample. That of a gauge is the name of its family in keys.

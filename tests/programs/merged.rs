@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use multiprom::collector::MergeRule;
 use multiprom::{
     Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram, Registry,
     Static, default_registry,
@@ -25,6 +26,10 @@ struct Queue;
 impl Collector for Queue {
     fn collect(&self, out: &mut dyn FamilySink) {
         out.gauge("queue_depth", "Jobs waiting.").sample(&[], 7.0);
+    }
+
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::LiveMax)
     }
 }
 
@@ -98,7 +103,7 @@ pub fn main() -> multiprom::Result<()> {
         loop {
             check(2.0);
             let page = multiprom::render(None);
-            if values(&page, recovered) == [4.0] {
+            if values(&page, recovered) == [5.0] {
                 break;
             }
             assert!(Instant::now() < deadline, "{page}");

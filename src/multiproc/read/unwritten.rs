@@ -15,6 +15,24 @@ use crate::multiproc::merge::source::{FileOrigin, SourceState, StoredIn};
 use crate::multiproc::merge::state::Merge;
 use crate::multiproc::skipped::SkipCause;
 
+/// Refreshes what this process computes for its files in these directories.
+///
+/// Returns `false` in the thread that refreshes such values: a collector of the program has called a collector of the
+/// directory, whose families must not be written to the files that they were read from.
+pub(crate) fn refresh_computed(dirs: &[PathBuf]) -> bool {
+    if unwritten::has_writers() {
+        for (_, dir) in place::distinct(dirs) {
+            for writer in place::identity(dir).map(unwritten::writers).into_iter().flatten() {
+                if unwritten::is_refreshing() {
+                    return false;
+                }
+                writer.refresh();
+            }
+        }
+    }
+    true
+}
+
 /// The writers of this process in the directories of a scrape, which write none of their series to files while this lives:
 /// a series is either in the files that are read or here.
 pub(crate) struct UnwrittenSeries {
