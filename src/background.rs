@@ -21,8 +21,15 @@ mod system {
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
     pub(crate) use crate::file::sys::{
-        bind_all_interfaces, bind_unix, descriptor_limit, passed_sockets, set_backlog,
+        bind_all_interfaces, bind_unix, descriptor_limit, set_backlog,
     };
+
+    /// The listening sockets that systemd has passed to this process.
+    #[cfg(feature = "exporter")]
+    pub(crate) fn passed_sockets() -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
+        let count = crate::file::environment::passed_socket_count();
+        crate::file::sys::passed_sockets(count)
+    }
 
     /// A guard during which this process does not fork, as far as forks can be delayed.
     pub(crate) struct NoForks {

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::call::check;
-use crate::file::environment::passed_socket_count;
 
 /// Sets how many connections may wait for `accept` on a listening socket, up to the limit of the kernel
 /// (`net.core.somaxconn`). Another call of listen(2) replaces the earlier backlog.
@@ -73,15 +72,15 @@ pub(crate) fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Copies of the listening sockets that systemd has passed to this process; the originals stay open, so that they can be
+/// Copies of the `count` listening sockets that systemd has passed to this process; the originals stay open, so that they can be
 /// copied again, and are closed in programs that it starts.
 ///
 /// See: sd_listen_fds(3).
 #[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "used by exporters"))]
-pub(crate) fn passed_sockets() -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn passed_sockets(count: u16) -> io::Result<Vec<OwnedFd>> {
     const FIRST: libc::c_int = 3;
     let mut sockets = Vec::new();
-    for fd in FIRST..FIRST + libc::c_int::from(passed_socket_count()) {
+    for fd in FIRST..FIRST + libc::c_int::from(count) {
         // SAFETY: takes integers only.
         check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
         // SAFETY: the call before has succeeded, so the descriptor is open; nothing closes it.
