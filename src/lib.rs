@@ -45,7 +45,8 @@
 //!
 //! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
 //! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
-//! formats, [`parse`] their parsers, [`testing`] helpers for tests, and `http` (feature `exporter`) an HTTP server.
+//! formats, [`parse`] their parsers, [`testing`] helpers for tests, `bridge` textfiles and Graphite, `http` (feature `exporter`)
+//! an HTTP server, and `push` (feature `push`) a client of the Pushgateway.
 //!
 //! # In memory and in a directory
 //!
@@ -98,6 +99,7 @@
 //! |---|---|
 //! | none | recording, registries, collectors, compaction, the text formats and their parsers |
 //! | `exporter` | `http`: an exporter on threads of its own, with gzip |
+//! | `push` | `push`: a client of the Pushgateway, with TLS by rustls, whose library ring is C and assembly |
 //! | `zstd` | zstd responses, by the C library; includes `exporter` |
 //! | `derive` | the derive macros `LabelSet` and `LabelValue` |
 //! | `metrics-facade` | `facade`, a recorder for the crate `metrics` |
@@ -109,7 +111,8 @@
 //!
 //! Multiprocess directories need Linux 4.14 or later. On other systems the crate compiles and all metrics stay in memory:
 //! a set `PROMETHEUS_MULTIPROC_DIR` is logged once, [`Backend::directory`] returns an error of kind
-//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http` needs Unix.
+//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http`, `push` and
+//! `bridge` need Unix.
 //!
 //! # Where to go next
 //!
@@ -117,6 +120,7 @@
 //! - `examples/tour.rs`: most of the API in one program.
 //! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
 //!   `metrics`.
+//! - `docs/push.md`: batch jobs, the Pushgateway, textfiles and Graphite.
 //! - `docs/testing.md`: how to test a program that uses this crate.
 //! - `docs/format.md`: the bytes of all files, for programs in any language.
 //! - `docs/design.md`: rules of the merge, and what is assumed about kernel and file system.
@@ -245,6 +249,9 @@ pub use registry::{
 mod pages {
     #[doc = include_str!("../docs/coming-from.md")]
     mod coming_from {}
+    #[cfg(feature = "push")]
+    #[doc = include_str!("../docs/push.md")]
+    mod push {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
 

@@ -9,10 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
-use super::push_args::PushOptions;
-use super::sending::{GraphiteArguments, PushArguments, TextfileArguments};
+use super::push_args::{PushOptions, parse_duration};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exposition::Format;
+use crate::exposition::{Escaping, Format};
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
 use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
@@ -355,6 +354,67 @@ pub(super) struct DumpArguments {
     pub(super) files: Vec<PathBuf>,
 }
 
+/// The directories of a command, and how they are merged.
+#[derive(Args, Debug)]
+pub(super) struct SourceArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) merge: MergeArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PushArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    #[command(flatten)]
+    pub(super) options: PushOptions,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TextfileArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    /// File to replace; node_exporter reads files whose names end in .prom
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Replace the file every TIME: 500ms, 15s, 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Escaping of names: underscores, dots, values, or allow-utf-8 for names in quotes
+    #[arg(long, value_name = "SCHEME", default_value = "underscores")]
+    pub(super) escaping: Escaping,
+    /// Permissions of the file, in octal
+    #[arg(long, value_name = "MODE", default_value = "644", value_parser = parse_mode)]
+    pub(super) mode: u32,
+    /// Directory of the temporary file, on the same file system [default: that of the file]
+    #[arg(long, value_name = "DIR")]
+    pub(super) temporary_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GraphiteArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    /// Address of the plaintext receiver; the default port is 2003
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) address: String,
+    /// Send every TIME: 500ms, 15s, 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Beginning of all paths, such as shop.web1
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(super) prefix: String,
+    /// Write labels as tags (Graphite 1.1 or later) instead of parts of the path
+    #[arg(long)]
+    pub(super) tags: bool,
+    /// How long sending may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+}
+
 /// An input format.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum SyntaxName {
@@ -429,6 +489,11 @@ pub(super) struct LsArguments {
     pub(super) json: bool,
 }
 
+fn parse_mode(text: &str) -> std::result::Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "expected permissions in octal, such as 640".to_owned())
+}
+
 fn parse_pid(text: &str) -> std::result::Result<u32, String> {
     text.parse().map_err(|_| "expected a process id".to_owned())
 }
@@ -472,23 +537,6 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
     let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
-}
-
-/// Parses a duration longer than zero.
-pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with ms, s, m or h".to_owned()),
-    };
-    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    match millis {
-        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
-        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
-    }
 }
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {

@@ -9,6 +9,7 @@ pub mod process;
 pub mod prometheus;
 pub mod removal;
 pub mod samples;
+pub mod services;
 pub mod sites;
 pub mod stepped;
 pub mod survivor;
