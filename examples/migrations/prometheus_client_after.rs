@@ -3,9 +3,7 @@
 //! With `PROMETHEUS_MULTIPROC_DIR` it may run as many processes.
 
 use multiprom::labels::LabelValue;
-use multiprom::{
-    Collector, Counter, Family, FamilySink, Gauge, GaugeMode, Histogram, Info, Registry, Unit,
-};
+use multiprom::{Counter, Family, Gauge, GaugeMode, Histogram, Info, Registry, Unit};
 
 enum Method {
     Get,
