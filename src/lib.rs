@@ -67,8 +67,9 @@
 //!
 //! Recording returns nothing, cannot fail and does not panic. Registration and construction return errors.
 //!
-//! Recording to a series that this thread has used before takes no lock, allocates nothing and makes no system call.
-//! The first use of a series may create a file and wait for a fork that is in progress, for two seconds at most.
+//! Recording to a series that this process has used before takes no lock, allocates nothing and makes no system call.
+//! The first use of a series, by the first thread and by a second one, may create a file and wait for a fork that is in
+//! progress, for two seconds at most; so may a thread that gets cells of its own because it records there often.
 //! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock; and while series cannot be
 //! written to a file, because the disk is full for example, one of their recordings a second retries it.
 //!
