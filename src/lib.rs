@@ -30,6 +30,8 @@
 //! |---|---|
 //! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
 //! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
+//! | [`TypedFamily`](metrics::TypedFamily), [`LabelSet`] | the same with the fields of a struct as labels |
+//! | [`OpenFamily`](metrics::OpenFamily) | the same with label names that are known at run time only |
 //! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
 //! | [`MetricBuilder`](metrics::MetricBuilder), [`FamilyBuilder`](metrics::FamilyBuilder) | create metrics at run time, in a [`Registry`] |
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
@@ -43,7 +45,7 @@
 //!
 //! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
 //! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
-//! formats, [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
+//! formats, [`parse`] their parsers, [`testing`] helpers for tests, and `http` (feature `exporter`) an HTTP server.
 //!
 //! # In memory and in a directory
 //!
@@ -97,6 +99,8 @@
 //! | none | recording, registries, collectors, compaction, the text formats and their parsers |
 //! | `exporter` | `http`: an exporter on threads of its own, with gzip |
 //! | `zstd` | zstd responses, by the C library; includes `exporter` |
+//! | `derive` | the derive macros `LabelSet` and `LabelValue` |
+//! | `metrics-facade` | `facade`, a recorder for the crate `metrics` |
 //! | `protobuf` | the protobuf format |
 //! | `log`, `tracing` | log lines go to these crates |
 //! | `cli` | the command `multiprom` |
@@ -165,6 +169,7 @@ mod registry;
 mod store;
 #[cfg(test)]
 mod test_dir;
+pub mod testing;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod unstable;
@@ -193,6 +198,12 @@ pub mod collector {
     pub use crate::process::ProcessCollector;
 }
 
+/// A recorder for the crate `metrics`: its macros record into metrics of this crate, and so into multiprocess directories.
+#[cfg(feature = "metrics-facade")]
+pub mod facade {
+    pub use crate::metrics::facade::{Recorder, RecorderBuilder, install};
+}
+
 /// Compaction: merges the files of ended processes of a directory into one archive.
 #[cfg(target_os = "linux")]
 pub mod compact {
@@ -214,12 +225,16 @@ pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
+pub use metrics::labels::LabelValue;
 pub use metrics::{
-    Counter, Family, Gauge, Histogram, Static, Summary, buckets, labels, register_statics,
+    Counter, Enum, Family, Gauge, Histogram, Info, LabelSet, Static, Summary, buckets, labels,
+    register_statics,
 };
 pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]
 pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dead};
+#[cfg(feature = "derive")]
+pub use multiprom_derive::{LabelSet, LabelValue};
 pub use process::ProcessCollector;
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
@@ -269,4 +284,120 @@ mod pages {
     /// }
     /// ```
     mod do_not_compile {}
+
+    /// Derives that do not compile: a variant with fields, two labels of one name, an unknown attribute, an unknown rule, an
+    /// enum as label set, and a field that is no label value.
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelValue)]
+    /// enum Method {
+    ///     Get,
+    ///     Other(String),
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Http {
+    ///     method: u8,
+    ///     #[label(name = "method")]
+    ///     verb: u8,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Http {
+    ///     #[label(rename = "method")]
+    ///     verb: u8,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelValue)]
+    /// #[label(rename_all = "Snake")]
+    /// enum Method {
+    ///     Get,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// enum Method {
+    ///     Get,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Share {
+    ///     share: f64,
+    /// }
+    /// ```
+    ///
+    /// A label name that a static cannot have, and a label set of another type:
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Histogram, LabelSet, Static};
+    ///
+    /// #[derive(LabelSet)]
+    /// struct Sizes {
+    ///     le: u8,
+    /// }
+    ///
+    /// static SIZES: Static<TypedFamily<Histogram, Sizes>> =
+    ///     Histogram::declare("sizes", "Sizes.").label_set();
+    /// fn main() {
+    ///     SIZES.with(&Sizes { le: 1 }).observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0271
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Counter, LabelSet};
+    ///
+    /// #[derive(LabelSet)]
+    /// struct A {
+    ///     a: u8,
+    /// }
+    ///
+    /// #[derive(LabelSet)]
+    /// struct B {
+    ///     a: u8,
+    /// }
+    ///
+    /// fn count(family: TypedFamily<Counter, A>) {
+    ///     family.with(&B { a: 1 }).inc();
+    /// }
+    /// ```
+    ///
+    /// The same declarations without the faults compile:
+    ///
+    /// ```
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Counter, LabelSet, LabelValue};
+    ///
+    /// #[derive(LabelValue)]
+    /// #[label(rename_all = "snake_case")]
+    /// enum Method {
+    ///     Get,
+    ///     #[label(name = "other")]
+    ///     Unknown,
+    /// }
+    ///
+    /// #[derive(LabelSet)]
+    /// struct Http {
+    ///     method: Method,
+    ///     #[label(name = "verb", display)]
+    ///     share: f64,
+    /// }
+    ///
+    /// fn count(family: TypedFamily<Counter, Http>) {
+    ///     family.with(&Http { method: Method::Get, share: 0.5 }).inc();
+    ///     family.with(&Http { method: Method::Unknown, share: 0.5 }).inc();
+    /// }
+    /// ```
+    #[cfg(feature = "derive")]
+    mod derives_that_do_not_compile {}
 }

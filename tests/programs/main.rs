@@ -6,6 +6,7 @@ mod compacting;
 mod companions;
 mod computed;
 mod counting;
+mod facade;
 #[path = "../support/fork.rs"]
 mod fork;
 mod fork_matrix;
@@ -17,6 +18,7 @@ mod process_metrics;
 mod removing;
 #[path = "../support/seccomp.rs"]
 mod seccomp;
+mod states;
 mod streaming;
 mod survivor;
 mod values;
@@ -40,12 +42,14 @@ fn main() -> ExitCode {
         "test-computed" => report(computed::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
+        "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),
         "test-killed" => report(killed::main),
         "test-merged" => report(merged::main),
         "test-process-metrics" => report(process_metrics::main),
         "test-removing" => report(removing::main),
+        "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),
         "test-values" => report(values::main),

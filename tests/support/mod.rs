@@ -103,6 +103,9 @@ pub fn in_network_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<
     result
 }
 
+/// Test programs with an allocator of their own, which are binaries of their own.
+const WITH_ALLOCATOR: [&str; 2] = ["test-label-sets", "test-reentrant"];
+
 /// An example program, from the target directory of the tests. One whose name begins with `test-` is in `tests/programs`:
 /// a link to the binary that contains it, which selects it by the name of the link.
 pub fn example(name: &str) -> Command {
@@ -113,7 +116,7 @@ pub fn example(name: &str) -> Command {
         assert!(path.exists(), "{} is not built", path.display());
         path
     };
-    if !name.starts_with("test-") || name == "test-reentrant" {
+    if !name.starts_with("test-") || WITH_ALLOCATOR.contains(&name) {
         return fresh(Command::new(built(name)));
     }
     built("test-programs");
