@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use multiprom::collector::MergeRule;
 use multiprom::labels::LabelValue;
 use multiprom::{
     Backend, Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram,
@@ -71,6 +72,11 @@ struct Queue;
 impl Collector for Queue {
     fn collect(&self, out: &mut dyn FamilySink) {
         out.gauge("queue_depth", "Jobs waiting.").sample(&[("queue", "mail")], 3.0);
+    }
+
+    // In a directory, other processes see the queue too: it is added up over all live processes.
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::LiveSum)
     }
 }
 

@@ -68,6 +68,10 @@ impl Collector for BuildInfo {
     fn collect(&self, out: &mut dyn FamilySink) {
         write_info(&self.family, "Build of the program.", &self.labels, out);
     }
+
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 /// A collector of the platform on which the process runs: `platform_info`.
@@ -129,6 +133,10 @@ impl Default for PlatformInfo {
 impl Collector for PlatformInfo {
     fn collect(&self, out: &mut dyn FamilySink) {
         write_info("platform", "Platform of the process.", &self.labels, out);
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 

@@ -17,9 +17,13 @@ use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
 use crate::parse::Syntax;
 
+pub(super) const EXIT_STATUS: &str = "\
+Exit status: 0 on success, 1 on a failure, 2 on wrong usage, 3 if lint has found problems; run exits with the status of \
+its command.";
+
 /// Prometheus metrics of services that run as many processes.
 #[derive(Debug, Parser)]
-#[command(name = "multiprom", version, about, max_term_width = 100)]
+#[command(name = "multiprom", version, about, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -60,6 +64,14 @@ pub(super) enum Command {
     Convert(ConvertArguments),
     /// Read an exposition and report its problems, as promtool check metrics does; exits with 3 if there are any
     Lint(LintArguments),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: multiprom completions bash > /usr/share/bash-completion/completions/multiprom
+    Completions(CompletionsArguments),
+    /// Print the manual page, or the page of a command
+    ///
+    /// To read it: multiprom man serve | man -l -
+    Man(ManArguments),
 }
 
 /// The address and path of an exporter.
@@ -239,6 +251,9 @@ pub(super) struct CheckArguments {
     /// Series files to verify instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
+    /// Print one JSON object per file
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -415,6 +430,23 @@ pub(super) struct LintArguments {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ManArguments {
+    /// The command whose page is printed
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+    /// Write all pages to this directory, which must exist, as multiprom.1 and multiprom-COMMAND.1
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct LsArguments {
     /// Multiprocess directory, or a glob pattern of several (repeatable); by default
     /// $PROMETHEUS_MULTIPROC_DIR
@@ -523,4 +555,12 @@ pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(dirs)
+}
+
+/// The files that a command names. A directory among them is an error that says how it is named.
+pub(super) fn files(files: &[PathBuf]) -> Result<&[PathBuf]> {
+    match files.iter().find(|file| file.is_dir()) {
+        Some(dir) => Err(Error::at(ErrorKind::Usage, dir, "is a directory: use --dir")),
+        None => Ok(files),
+    }
 }

@@ -14,7 +14,7 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
     let dirs =
         if arguments.files.is_empty() { args::directories(&arguments.dir)? } else { Vec::new() };
     let mut builder = collector_of(dirs);
-    for file in &arguments.files {
+    for file in args::files(&arguments.files)? {
         // A file that has disappeared from a directory is not an error; a missing file that is named is one.
         fs::symlink_metadata(file)
             .map_err(|error| Error::at(ErrorKind::SeriesFile, file, error))?;

@@ -30,7 +30,9 @@ mod run_lock;
 mod run_push;
 mod sending;
 mod serve;
+mod shell;
 mod signals;
+mod table;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),
         Command::Lint(arguments) => convert::lint(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
     };
     result.unwrap_or_else(|error| {
         print_message(&error);

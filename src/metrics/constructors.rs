@@ -1,5 +1,7 @@
 //! The constructors of all metric types.
 
+use crate::model::name::NameRules;
+
 use super::{Counter, Gauge, Histogram, MetricBuilder, Static, Summary};
 
 /// Implements the constructors of metric types.
@@ -16,7 +18,17 @@ macro_rules! impl_constructors {
                 "::builder) for names that are known only at run time."
             )]
             pub const fn declare(name: &'static str, help: &'static str) -> Static<$type> {
-                Static::new(name, help)
+                Static::new(name, help, NameRules::Classic)
+            }
+
+            #[doc = concat!("Declares ", $a, " whose name, and those of its labels, may be any text, as in Prometheus 3.")]
+            /// See [`MetricBuilder::utf8_names`].
+            ///
+            /// # Panics
+            ///
+            /// If the name is empty, which in a static fails the build.
+            pub const fn declare_utf8(name: &'static str, help: &'static str) -> Static<$type> {
+                Static::new(name, help, NameRules::Utf8)
             }
 
             #[doc = concat!("Builds ", $a, " whose name is known only at run time.")]

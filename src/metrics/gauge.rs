@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Metric;
 use super::core::{ChildRef, Typed, ignored_handle, impl_handle};
+use super::functions::{Order, Target};
 use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
@@ -66,6 +67,48 @@ impl Gauge {
     /// Sets the value to the wall clock, in seconds since the Unix epoch.
     pub fn set_to_current_time(&self) {
         self.set(now());
+    }
+
+    /// Sets the function that computes the value.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use multiprom::{Gauge, GaugeMode, Static};
+    ///
+    /// static QUEUE: Static<Gauge> = Gauge::declare("queue", "Jobs waiting.").mode(GaugeMode::LiveSum);
+    ///
+    /// let jobs = Arc::new(Mutex::new(vec!["a", "b"]));
+    /// let queue = Arc::clone(&jobs);
+    /// QUEUE.set_function(move || queue.lock().map_or(0.0, |jobs| jobs.len() as f64));
+    /// assert!(multiprom::render(None).to_string().contains("\nqueue 2\n"));
+    /// jobs.lock().unwrap().pop();
+    /// assert!(multiprom::render(None).to_string().contains("\nqueue 1\n"));
+    /// ```
+    ///
+    /// In memory, the function is called whenever the gauge is gathered. In a multiprocess directory a thread of the process
+    /// calls it, at once and then
+    /// [every five seconds](crate::DirectoryOptions::refresh_interval), and when the process itself is scraped or calls
+    /// [`Registry::flush`](crate::Registry::flush); other processes see the last value.
+    ///
+    /// - A second call replaces the function. [`Family::remove`](crate::Family::remove) and
+    ///   [`clear`](crate::Family::clear) remove it with the series; it does not come back with the series.
+    /// - If the function panics, the value stays; panics are counted in `multiprom_failed_refreshes_total`, and the first one
+    ///   is logged.
+    /// - It is called under no lock of this crate, possibly by several threads at once in memory. In a directory, forks
+    ///   of the process wait while it runs, a quarter of a second at most, so that a child inherits no lock that it holds.
+    ///   Forks do not wait for a function that took more than 50 milliseconds the last time.
+    /// - A forked child inherits the function. In a directory it calls the function only after its own first recording,
+    ///   registration or flush.
+    /// - A slow function delays the values of all other functions and collectors, and a scrape of the process by a second at
+    ///   most.
+    /// - After [`Registry::close`](crate::Registry::close) it is not called, until something that is computed is registered or
+    ///   the registry is flushed.
+    pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
+        if !self.0.is_removed() {
+            let family = self.0.family;
+            family.functions.set(*self, self.0.address(), self.0.store(), function);
+        }
     }
 
     /// Adds 1 now and subtracts it when the guard is dropped.
@@ -204,6 +247,14 @@ impl Gauge {
     /// a number of processes.
     pub fn get(&self) -> f64 {
         self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
+    }
+}
+
+impl Target for Gauge {
+    fn record_computed(self, value: f64, _: Order, lock: &SlowPath) {
+        if !self.0.is_removed() {
+            self.0.bind(lock).pass_gate(Change::Set(value));
+        }
     }
 }
 

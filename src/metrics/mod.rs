@@ -10,13 +10,20 @@
 pub mod buckets;
 mod builder;
 mod children;
+mod collected;
 mod constructors;
 mod core;
 mod counter;
+#[cfg(feature = "metrics-facade")]
+pub(crate) mod facade;
 mod family;
+mod functions;
 mod gauge;
 mod histogram;
+mod label_set;
 pub mod labels;
+mod open_labels;
+mod recording;
 mod removal_flags;
 mod settings;
 mod shape;
@@ -31,9 +38,11 @@ use crate::model::{Collector, FamilySink};
 pub use crate::model::UnknownGaugeMode;
 pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::Counter;
-pub use family::Family;
+pub use family::{Family, OpenFamily, TypedFamily};
 pub use gauge::{Gauge, InProgress};
 pub use histogram::Histogram;
+pub use label_set::{LabelSet, TypedFamilyBuilder};
+pub use open_labels::OpenFamilyBuilder;
 pub use statics::{AnyStatic, Declared, Static, register_statics};
 pub use summary::Summary;
 pub use timer::{Observation, Observe, Timer};
@@ -83,5 +92,10 @@ pub trait Metric: core::Typed {}
 impl<M: Metric> Collector for M {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.child().collect_alone(out);
+    }
+
+    /// Whether the series is in memory: it is in a file otherwise.
+    fn is_merged(&self) -> bool {
+        self.child().store().is_inherited()
     }
 }

@@ -40,7 +40,8 @@ pub struct FamilySpec<'a> {
 impl FamilySpec<'_> {
     /// Checks names and settings, and completes them with those of a registry.
     fn describe<M: Typed>(&self, registry: &Registry) -> Result<Descriptor> {
-        let Settings { mode, subsystem, unit, const_labels, .. } = &self.settings;
+        let Settings { mode, namespace, subsystem, unit, const_labels, rules, .. } = &self.settings;
+        let namespace = namespace.as_ref().map(|namespace| format!("{namespace}_"));
         let subsystem = subsystem.as_ref().map(|subsystem| format!("{subsystem}_"));
         let base = match M::TYPE {
             MetricType::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
@@ -48,10 +49,12 @@ impl FamilySpec<'_> {
         };
         let unit_suffix = unit.map(|unit| format!("_{unit}"));
         let unit_suffix = unit_suffix.filter(|suffix| !base.ends_with(suffix));
-        let parts = [subsystem.as_deref(), Some(base), unit_suffix.as_deref()];
+        let parts =
+            [namespace.as_deref(), subsystem.as_deref(), Some(base), unit_suffix.as_deref()];
         let name = parts.into_iter().flatten().collect::<String>();
         let (name, of_registry) = registry.qualify(&name);
-        name::check_metric_name(&name)
+        rules
+            .check_metric_name(&name)
             .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
@@ -62,7 +65,7 @@ impl FamilySpec<'_> {
             .chain(own)
             .chain(self.label_names.iter().copied())
             .collect();
-        name::check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
+        rules.check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
         let mode = M::HAS_MODE.then_some(*mode);
         if mode.is_some_and(GaugeMode::is_per_process) && names.contains(&"pid") {
             return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
@@ -78,6 +81,8 @@ impl FamilySpec<'_> {
             unit: *unit,
             mode,
             label_names: self.label_names.iter().map(|&name| name.into()).collect(),
+            rules: *rules,
+            has_open_labels: self.settings.open_labels,
             const_labels,
         })
     }
@@ -120,6 +125,7 @@ impl FamilySpec<'_> {
         static DETACHED: AppendList<&'static dyn RegisteredFamily> = AppendList::new();
         let mut descriptor = Descriptor::detached(self.name, M::TYPE);
         descriptor.label_names = self.label_names.iter().map(|&name| name.into()).collect();
+        descriptor.has_open_labels = self.settings.open_labels;
         for family in DETACHED.iter().filter(|family| *family.descriptor() == descriptor) {
             if let Some(family) = family.as_any().downcast_ref::<FamilyCore<M>>()
                 && M::has_options(family.options(), &self.settings)

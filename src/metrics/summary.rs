@@ -141,6 +141,7 @@ impl Typed for Summary {
 
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
+    type Alignment = ();
 
     fn samples((): ()) -> impl Iterator<Item = SampleKind> + Clone {
         [SampleKind::Count, SampleKind::Sum].into_iter()
@@ -164,8 +165,7 @@ impl SplitTyped for Summary {
         cells.sum.add_owned(value);
     }
 
-    fn record_shared(cells: &SummaryCells, value: f64) {
-        cells.count.add(1.0);
-        cells.sum.add(value);
+    fn record_shared(cells: &SummaryCells, value: f64) -> u32 {
+        cells.count.add_counting_failures(1.0) + cells.sum.add_counting_failures(value)
     }
 }
