@@ -231,7 +231,8 @@ pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::labels::LabelValue;
 pub use metrics::{
-    Counter, Family, Gauge, Histogram, LabelSet, Static, Summary, buckets, labels, register_statics,
+    Counter, Enum, Family, Gauge, Histogram, Info, LabelSet, Static, Summary, buckets, labels,
+    register_statics,
 };
 pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]

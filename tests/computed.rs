@@ -498,6 +498,13 @@ fn what_is_read_from_a_directory_is_not_written_to_it_again() {
 }
 
 #[test]
+fn a_source_that_processes_share_is_not_added_up_and_families_keep_their_types() {
+    let dir = TestDir::new("computed-typed");
+    let output = output_of(example("test-computed").arg("typed").arg(dir.path()));
+    assert!(output.contains("done"), "{output}");
+}
+
+#[test]
 fn forked_and_killed_workers_leave_exact_totals_and_no_gauges() {
     let dir = TestDir::in_memory("computed-killed");
     let output = output_of(example("test-computed").arg("killed").arg(dir.path()));

@@ -56,6 +56,7 @@ mod shell;
 mod sites;
 mod slow_clients;
 mod space;
+mod states;
 mod statics;
 mod streaming;
 mod supervisors;

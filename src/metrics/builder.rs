@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use super::core::ChildRef;
 use super::settings::Settings;
 use super::spec::{FamilySpec, Unusable, slow_path};
-use super::{Family, Gauge, Histogram, Metric};
+use super::{Enum, Family, Gauge, Histogram, Info, Metric};
 use crate::error::Result;
 use crate::model::name::NameRules;
 use crate::model::{GaugeMode, Unit};
@@ -44,7 +44,8 @@ pub struct MetricBuilder<M: Metric> {
 
 impl<M: Metric> MetricBuilder<M> {
     pub(super) fn new(name: String, help: String) -> MetricBuilder<M> {
-        MetricBuilder { name, help, settings: Settings::default(), metric: PhantomData }
+        let settings = Settings { mode: M::DEFAULT_MODE, ..Settings::default() };
+        MetricBuilder { name, help, settings, metric: PhantomData }
     }
 
     /// Puts `<namespace>_` before the name and the subsystem, after the prefix of the registry.
@@ -162,6 +163,33 @@ impl<M: Metric> MetricBuilder<M> {
 impl MetricBuilder<Gauge> {
     /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Gauge> {
+        self.settings.mode = mode;
+        self
+    }
+}
+
+impl MetricBuilder<Info> {
+    /// Sets how the label sets of several processes are merged. The default is [`GaugeMode::LiveMax`]: each label set that a
+    /// live process has set is exported once.
+    pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Info> {
+        self.settings.mode = mode;
+        self
+    }
+}
+
+impl MetricBuilder<Enum> {
+    /// Sets the names of the states. The first one is the initial state.
+    pub(super) fn states(
+        mut self,
+        states: impl IntoIterator<Item = impl Into<String>>,
+    ) -> MetricBuilder<Enum> {
+        self.settings.states = states.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how the states of several processes are merged. The default is [`GaugeMode::LiveAll`]: each live process has a
+    /// state set. The modes `count` and `livecount` are an error of the registration.
+    pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Enum> {
         self.settings.mode = mode;
         self
     }

@@ -31,8 +31,7 @@ impl<M: Typed> Child<M> {
         out: &mut dyn FamilySink,
     ) {
         let labels = self.labels.labels(pairs);
-        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
-        M::collect(slots, self.family.options, &mut give);
+        M::emit(slots, self.family.options, labels, out);
         if wants_created && let Some(seconds) = M::created(slots) {
             out.sample(&Sample::new(SampleKind::Created, labels, seconds));
         }

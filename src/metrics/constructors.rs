@@ -2,7 +2,7 @@
 
 use crate::model::name::NameRules;
 
-use super::{Counter, Gauge, Histogram, MetricBuilder, Static, Summary};
+use super::{Counter, Enum, Gauge, Histogram, Info, MetricBuilder, Static, Summary};
 
 /// Implements the constructors of metric types.
 macro_rules! impl_constructors {
@@ -46,5 +46,31 @@ impl_constructors!(
     Counter: "a counter",
     Gauge: "a gauge",
     Histogram: "a histogram",
-    Summary: "a summary"
+    Summary: "a summary",
+    Info: "an info"
 );
+
+impl Enum {
+    /// Declares an enum as a [`Static`]. The first state is the initial one.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not a metric name, or if there are no states or a state is given twice, which in a static fails the
+    /// build. Use [`builder`](Enum::builder) for names that are known only at run time.
+    pub const fn declare(
+        name: &'static str,
+        help: &'static str,
+        states: &'static [&'static str],
+    ) -> Static<Enum> {
+        Static::<Enum>::new(name, help, NameRules::Classic).states(states)
+    }
+
+    /// Builds an enum whose name or states are known only at run time. The first state is the initial one.
+    pub fn builder(
+        name: impl Into<String>,
+        help: impl Into<String>,
+        states: impl IntoIterator<Item = impl Into<String>>,
+    ) -> MetricBuilder<Enum> {
+        MetricBuilder::<Enum>::new(name.into(), help.into()).states(states)
+    }
+}

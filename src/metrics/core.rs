@@ -12,10 +12,10 @@ use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
-use crate::model::{KeptLabels, MetricType, SampleKind};
+use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
-use crate::store::fork::{self, Bound, SlowPath, StaticRef};
+use crate::store::fork::{self, Bound, SlowPath};
 use crate::store::{
     Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
@@ -32,6 +32,9 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 
     /// Whether families of this type have a gauge mode.
     const HAS_MODE: bool = false;
+
+    /// The gauge mode of families that name none.
+    const DEFAULT_MODE: GaugeMode = GaugeMode::All;
 
     /// What distinguishes families of this type: the mode of a gauge, the bounds of a histogram.
     type Options: Copy + Send + Sync + 'static;
@@ -71,6 +74,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
+    /// Removes a series of this process from the exposition.
+    fn remove(opener: &SeriesOpener<'_>, slots: &Self::Slots) {
+        let _ = slots;
+        opener.remove(Self::LEAD_SAMPLE);
+    }
+
+    /// Exports a series again that was removed, before its storage is opened or resumed.
+    fn restore(opener: &SeriesOpener<'_>) {
+        opener.restore(Self::LEAD_SAMPLE);
+    }
+
     /// Called when the series is removed: the values of totals that this process shows begin at 0 again.
     fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
         let _ = (slots, options, lock);
@@ -98,11 +112,25 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         let _ = slots;
     }
 
-    /// See [`ignored_handle`].
+    /// What a signal handler or an allocator gets that interrupted the slow path.
     fn ignored() -> &'static Self;
 
-    /// Emits the samples of one series with the values of this process, without the start timestamp.
-    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
+    /// Passes the samples of one series with the values of this process, without the start timestamp. Types whose samples
+    /// have labels of their own implement [`emit`](Typed::emit) instead.
+    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64)) {
+        let _ = (slots, options, sink);
+    }
+
+    /// Emits these samples.
+    fn emit(
+        slots: &Self::Slots,
+        options: Self::Options,
+        labels: Labels<'_>,
+        out: &mut dyn FamilySink,
+    ) {
+        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
+        Self::collect(slots, options, &mut give);
+    }
 
     /// When this process began to record a series, in Unix seconds. A forked child that inherits values inherits the time.
     fn created(slots: &Self::Slots) -> Option<f64> {
@@ -160,40 +188,6 @@ pub struct Child<M: Typed> {
 /// The series that a handle records into.
 pub type ChildRef<M> = &'static Child<M>;
 
-/// The handle that lookups and registrations return to a signal handler or an allocator that interrupted the slow path.
-/// Its series is not exported, and recordings into it are ignored as long as the slow path is interrupted.
-///
-/// It is created before the slow path is entered for the first time, because an interrupted allocator cannot be used.
-pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<M>) -> &'static M {
-    slot.get().unwrap_or_else(|| {
-        let options = M::options(&Settings::default());
-        let descriptor = Descriptor::detached("ignored", M::TYPE);
-        let family = FamilyCore::leak(descriptor, options, Store::Heap);
-        let child = Box::leak(Box::new(Child::new(family, family.labels(&[]))));
-        slot.set_once(Box::leak(Box::new(M::from_child(child))))
-    })
-}
-
-/// Defines how a type converts to and from its series, and its ignored handle.
-macro_rules! impl_handle {
-    ($type:ident) => {
-        fn from_child(child: ChildRef<$type>) -> $type {
-            $type(child)
-        }
-
-        fn child(self) -> ChildRef<$type> {
-            self.0
-        }
-
-        fn ignored() -> &'static $type {
-            static IGNORED: StaticRef<$type> = StaticRef::empty();
-            ignored_handle(&IGNORED)
-        }
-    };
-}
-
-pub(super) use impl_handle;
-
 impl<M: Typed> FamilyCore<M> {
     /// Creates a family, which lives as long as the process.
     pub(super) fn leak(
@@ -227,6 +221,11 @@ impl<M: Typed> FamilyCore<M> {
 
     pub(super) fn is_in_memory(&self) -> bool {
         self.store.is_inherited()
+    }
+
+    /// A child without label values that no lookup finds. It lives as long as the process.
+    pub(super) fn leak_child(&'static self) -> ChildRef<M> {
+        Box::leak(Box::new(Child::new(self, self.labels(&[]))))
     }
 
     /// The child with these label values, if it exists.
@@ -383,7 +382,7 @@ impl<M: Typed> Child<M> {
             None => {}
         }
         if self.removal.is_unexported() {
-            self.opener().restore(M::LEAD_SAMPLE);
+            M::restore(&self.opener());
             let parked = self.bound.former().filter(|_| self.removal.take_parked());
             if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
                 M::resume(slots);
@@ -405,11 +404,11 @@ impl<M: Typed> Child<M> {
     /// Removes the series from the exposition. Returns whether it was exported.
     fn remove(&'static self, lock: &SlowPath) -> bool {
         let slots = self.slots_if_bound();
-        let is_bound = self.bound.get().is_some();
+        let bound = self.bound.get();
         // The flags come first: a child that is forked here finds a series that is removed and not bound.
-        self.removal.begin(is_bound);
-        if is_bound {
-            self.opener().remove(M::LEAD_SAMPLE);
+        self.removal.begin(bound.is_some());
+        if let Some(slots) = bound {
+            M::remove(&self.opener(), slots);
         }
         if let Some(slots) = slots {
             M::restart(slots, self.family.options, lock);
@@ -433,6 +432,7 @@ impl<M: Typed> Child<M> {
         self.removal.count()
     }
 
+    /// Opens, removes and restores the samples of the series.
     pub(super) fn opener(&'static self) -> SeriesOpener<'static> {
         let descriptor = &self.family.descriptor;
         let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;

@@ -5,8 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, SplitTyped, Typed};
 use super::functions::{Order, Target};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};

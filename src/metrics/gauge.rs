@@ -1,18 +1,19 @@
 //! Gauges: values that go up and down.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, Typed};
 use super::functions::{Order, Target};
+use super::gauge_cells::{Change, GaugeCells};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
-use crate::store::fork::{self, NO_EPOCH, SlowPath, StaticRef};
-use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
+use crate::store::fork::{self, SlowPath, StaticRef};
+use crate::store::{SeriesOpener, recording_ignored};
 
 /// A value that goes up and down: a handle of one series, whose copies record into the same series.
 ///
@@ -246,7 +247,7 @@ impl Gauge {
     /// The value of this process; 0 if it has not set one. That is so in the modes `count` and `livecount` too, which export
     /// a number of processes.
     pub fn get(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
+        self.0.slots_if_bound().map_or(0.0, GaugeCells::value)
     }
 }
 
@@ -325,83 +326,6 @@ impl fmt::Debug for Gauge {
     }
 }
 
-/// What a recording does to the value.
-#[derive(Clone, Copy)]
-enum Change {
-    Set(f64),
-    Add(f64),
-}
-
-/// The cells of a gauge series, which all threads share.
-#[allow(missing_debug_implementations, reason = "programs cannot name it")]
-pub struct GaugeCells {
-    sample: SampleCells,
-    /// The epoch of the process in which recordings only change the value, else `NO_EPOCH`: the first one also stores the time,
-    /// and so does every one in the modes mostrecent; recordings of a waiting gauge pass its gate. One comparison shows a
-    /// recording thread both this and that the process is still the same.
-    ///
-    /// ORDERING: relaxed. The other fields do not change after the cells are published.
-    plain_in: AtomicU64,
-    is_most_recent: bool,
-    /// Set while the gauge waits.
-    gate: Option<&'static Gate>,
-    /// See [`Store::generation`](crate::store::Store::generation).
-    generation: u64,
-}
-
-impl GaugeCells {
-    /// Whether a recording in this process only changes the value.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        self.plain_in.load(Ordering::Relaxed) == fork::seen_epoch()
-    }
-
-    #[inline]
-    fn apply(&self, change: Change) {
-        match change {
-            Change::Set(value) => self.sample.value.set(value),
-            Change::Add(amount) => self.sample.value.add(amount),
-        }
-    }
-
-    /// Returns `false` if the value was moved into a file.
-    #[inline]
-    fn try_apply(&self, change: Change) -> bool {
-        if !self.is_plain() {
-            return self.pass_gate(change);
-        }
-        self.apply(change);
-        true
-    }
-
-    /// Stores the time too: of every recording in the modes mostrecent, else of the first.
-    ///
-    /// The time is stored before the value, so a reader takes no new value for an old one's time.
-    #[cold]
-    fn apply_with_time(&self, change: Change) {
-        let seen = self.sample.time.get();
-        // OK because the time of a gauge that was removed meanwhile is negative, and stays.
-        if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
-            self.sample.time.replace(seen, now());
-        }
-        let is_plain = !self.is_most_recent && self.gate.is_none();
-        self.plain_in.store(if is_plain { fork::epoch() } else { NO_EPOCH }, Ordering::Relaxed);
-        self.apply(change);
-    }
-
-    /// Passes the gate, if there is one, and stores the time too. Returns `false` if the value was moved into a file.
-    #[cold]
-    fn pass_gate(&self, change: Change) -> bool {
-        match self.gate {
-            Some(gate) => gate.pass(|| self.apply_with_time(change)),
-            None => {
-                self.apply_with_time(change);
-                true
-            }
-        }
-    }
-}
-
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
     const LEAD_SAMPLE: SampleKind = SampleKind::Value;
@@ -425,23 +349,15 @@ impl Typed for Gauge {
         mode: GaugeMode,
         _: Option<&'static GaugeCells>,
     ) -> &'static GaugeCells {
-        let Opened { cells, gate } = opener.open(std::iter::once(SampleKind::Value), 0.0);
-        Box::leak(Box::new(GaugeCells {
-            sample: cells[0],
-            plain_in: AtomicU64::new(NO_EPOCH),
-            is_most_recent: mode.is_most_recent(),
-            gate,
-            generation: opener.generation(),
-        }))
+        GaugeCells::open(opener, SampleKind::Value, mode)
     }
 
     fn resume(cells: &GaugeCells) {
-        cells.sample.reset();
-        cells.plain_in.store(NO_EPOCH, Ordering::Relaxed);
+        cells.reset();
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {
-        cells.gate.is_some_and(Gate::is_closed)
+        cells.is_moved()
     }
 
     fn inherit(cells: &'static GaugeCells) -> &'static GaugeCells {
@@ -453,9 +369,7 @@ impl Typed for Gauge {
     }
 
     fn collect(cells: &GaugeCells, mode: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
-        let SampleCells { value, time } = cells.sample;
-        let is_set = || time.get() != 0.0;
-        let exported = if mode.is_count() { f64::from(is_set()) } else { value.get() };
+        let exported = if mode.is_count() { f64::from(cells.is_set()) } else { cells.value() };
         sink(SampleKind::Value, exported);
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, SplitTyped, Typed};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};

@@ -13,6 +13,8 @@ pub struct Settings {
     pub(super) mode: GaugeMode,
     /// The upper bounds of buckets, which live as long as the process only once a family needs them.
     pub(super) bounds: Cow<'static, [f64]>,
+    /// The states of an enum.
+    pub(super) states: Vec<String>,
     pub(super) namespace: Option<String>,
     pub(super) subsystem: Option<String>,
     pub(super) unit: Option<Unit>,
@@ -29,6 +31,7 @@ impl Settings {
         Settings {
             mode,
             bounds,
+            states: Vec::new(),
             namespace: None,
             subsystem: None,
             unit: None,

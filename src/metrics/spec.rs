@@ -2,7 +2,7 @@
 
 use super::core::{FamilyCore, Typed};
 use super::settings::Settings;
-use super::{Counter, Gauge, Histogram, Summary};
+use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GaugeMode, LabelSet, MetricType, name};
 use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
@@ -16,6 +16,7 @@ use crate::store::fork::{AppendList, SlowPath};
 /// Of kind [`Reentrant`](ErrorKind::Reentrant) if this thread is in the slow path already.
 pub(super) fn slow_path() -> Result<SlowPath> {
     let _ = (Counter::ignored(), Gauge::ignored(), Histogram::ignored(), Summary::ignored());
+    let _ = (Info::ignored(), Enum::ignored());
     registry::slow_path()
 }
 
@@ -43,10 +44,8 @@ impl FamilySpec<'_> {
         let Settings { mode, namespace, subsystem, unit, const_labels, rules, .. } = &self.settings;
         let namespace = namespace.as_ref().map(|namespace| format!("{namespace}_"));
         let subsystem = subsystem.as_ref().map(|subsystem| format!("{subsystem}_"));
-        let base = match M::TYPE {
-            MetricType::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
-            _ => self.name,
-        };
+        // The names of families are without the suffixes that the type adds: `_total`, `_info`.
+        let base = self.name.strip_suffix(M::TYPE.own_suffix()).unwrap_or(self.name);
         let unit_suffix = unit.map(|unit| format!("_{unit}"));
         let unit_suffix = unit_suffix.filter(|suffix| !base.ends_with(suffix));
         let parts =
@@ -59,11 +58,14 @@ impl FamilySpec<'_> {
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
         let own = const_labels.iter().map(|(name, _)| name.as_str());
+        // The label with the state has the name of the family.
+        let state_label = (M::TYPE == MetricType::StateSet).then_some(name.as_str());
         let names: Vec<&str> = of_registry
             .iter()
             .map(|(name, _)| name)
             .chain(own)
             .chain(self.label_names.iter().copied())
+            .chain(state_label)
             .collect();
         rules.check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
         let mode = M::HAS_MODE.then_some(*mode);

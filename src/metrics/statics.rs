@@ -6,10 +6,10 @@ use std::ops::Deref;
 use super::family::Family;
 use super::settings::Settings;
 use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
-use super::{Gauge, Histogram, Metric, buckets};
+use super::{Enum, Gauge, Histogram, Info, Metric, buckets};
 use crate::error::Result;
 use crate::model::name::{self, NameRules};
-use crate::model::{GaugeMode, Unit};
+use crate::model::{GaugeMode, MetricType, Unit};
 use crate::registry::{Registry, default_registry, registration_failed};
 use crate::store::fork::SlowPath;
 use crate::store::set_once::SetOnce;
@@ -55,6 +55,7 @@ pub struct Static<T: Declared> {
     labels: T::Labels,
     mode: GaugeMode,
     bounds: &'static [f64],
+    states: &'static [&'static str],
     naming: Naming,
 }
 
@@ -128,9 +129,9 @@ pub(super) mod sealed {
 impl<M: Metric> Static<M> {
     pub(super) const fn new(name: &'static str, help: &'static str, rules: NameRules) -> Static<M> {
         assert!(rules.is_metric_name(name), "not a metric name");
-        let (mode, bounds) = (GaugeMode::All, &buckets::DEFAULT);
+        let (mode, bounds) = (M::DEFAULT_MODE, &buckets::DEFAULT);
         let naming = Naming { rules, ..Naming::NONE };
-        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds, naming }
+        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds, states: &[], naming }
     }
 
     /// Puts `<namespace>_` before the name and the subsystem.
@@ -236,6 +237,11 @@ impl<M: Metric> Static<M> {
         if let Some(reserved) = M::RESERVED_LABEL {
             assert!(!name::same(label, reserved), "the type of the metric sets this label");
         }
+        let is_state = matches!(M::TYPE, MetricType::StateSet);
+        assert!(
+            !(is_state && name::same(label, self.name)),
+            "the label with the state has the name of the metric"
+        );
         let is_set_by_mode = M::HAS_MODE && self.mode.is_per_process();
         let is_taken = is_set_by_mode && name::same(label, "pid");
         assert!(!is_taken, "the modes all and liveall set the label pid");
@@ -243,14 +249,50 @@ impl<M: Metric> Static<M> {
 
     /// A family with the same description and these label names.
     pub(super) const fn with_labels<T: Declared>(self, labels: T::Labels) -> Static<T> {
-        let Static { name, help, mode, bounds, naming, .. } = self;
-        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds, naming }
+        let Static { name, help, mode, bounds, states, naming, .. } = self;
+        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds, states, naming }
     }
 }
 
 impl Static<Gauge> {
     /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub const fn mode(self, mode: GaugeMode) -> Static<Gauge> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Info> {
+    /// Sets how the label sets of several processes are merged. The default is [`GaugeMode::LiveMax`]: each label set that a
+    /// live process has set is exported once.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Info> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Enum> {
+    /// Sets the names of the states.
+    pub(super) const fn states(self, states: &'static [&'static str]) -> Static<Enum> {
+        assert!(!states.is_empty(), "an enum has at least one state");
+        let mut at = 0;
+        while at < states.len() {
+            let mut earlier = 0;
+            while earlier < at {
+                assert!(!name::same(states[at], states[earlier]), "a state is given twice");
+                earlier += 1;
+            }
+            at += 1;
+        }
+        Static { states, ..self }
+    }
+
+    /// Sets how the states of several processes are merged. The default is [`GaugeMode::LiveAll`]: each live process has a
+    /// state set.
+    ///
+    /// # Panics
+    ///
+    /// In the modes `count` and `livecount`, which in a static fails the build.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Enum> {
+        assert!(!mode.is_count(), "a state is active or not, and is not counted");
         Static { mode, ..self }
     }
 }
@@ -279,6 +321,7 @@ impl<T: Declared> Static<T> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         settings.const_labels = const_labels.iter().map(owned).collect();
         settings.open_labels = T::HAS_OPEN_LABELS;
+        settings.states = self.states.iter().map(|&state| state.to_owned()).collect();
         let label_names = self.labels.as_ref();
         FamilySpec { name: self.name, help: self.help, label_names, settings }
     }

@@ -79,6 +79,8 @@ pub(crate) enum IgnoredValue {
     NotFinite,
     /// An observation of NaN.
     Nan,
+    /// A label of an info that is malformed, reserved or given twice.
+    Label,
 }
 
 impl fmt::Display for IgnoredValue {
@@ -87,6 +89,7 @@ impl fmt::Display for IgnoredValue {
             IgnoredValue::Negative => "the increment is negative, and a counter never decreases",
             IgnoredValue::NotFinite => "the increment is not finite",
             IgnoredValue::Nan => "the observation is not a number",
+            IgnoredValue::Label => "the label is malformed, reserved or given twice",
         })
     }
 }

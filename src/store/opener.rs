@@ -60,6 +60,27 @@ impl<'a> SeriesOpener<'a> {
         SeriesOpener { unit, ..self }
     }
 
+    /// Opens a series of the same family with other labels.
+    pub(crate) fn with_labels<'b>(&'b self, labels: &'b KeptLabels) -> SeriesOpener<'b> {
+        let SeriesOpener { store, kind, exported, help, unit, exported_type, .. } = *self;
+        let family = Cow::Borrowed(&*self.family);
+        SeriesOpener { store, kind, family, help, exported, unit, exported_type, labels }
+    }
+
+    /// The labels of the series, and these.
+    pub(crate) fn labels_and<'b>(&'b self, others: &[(&'b str, &'b str)]) -> KeptLabels {
+        let mut pairs = Vec::new();
+        self.labels.push_pairs(&mut pairs);
+        pairs.extend_from_slice(others);
+        pairs.sort_unstable();
+        KeptLabels::new(pairs.into_iter())
+    }
+
+    /// The exported name of the family.
+    pub(crate) fn family(&self) -> &str {
+        self.exported
+    }
+
     /// See [`Store::generation`].
     pub(crate) fn generation(&self) -> u64 {
         self.store.generation()

@@ -18,6 +18,7 @@ mod process_metrics;
 mod removing;
 #[path = "../support/seccomp.rs"]
 mod seccomp;
+mod states;
 mod streaming;
 mod survivor;
 mod values;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         "test-merged" => report(merged::main),
         "test-process-metrics" => report(process_metrics::main),
         "test-removing" => report(removing::main),
+        "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),
         "test-values" => report(values::main),
