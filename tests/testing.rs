@@ -74,7 +74,7 @@ fn equal_expositions_match_in_any_order_and_notation() {
 
 #[test]
 fn a_difference_shows_the_lines_that_differ_and_their_surroundings() {
-    let jobs = (1..9).map(|at| format!("jobs_total{{queue=\"{at}\"}} {}\n", at));
+    let jobs = (1..9).map(|at| format!("jobs_total{{queue=\"{at}\"}} {at}\n"));
     let jobs: String = jobs.collect();
     let expected = format!(
         "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\n{jobs}# TYPE gone gauge\ngone 1\n"
