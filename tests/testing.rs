@@ -97,6 +97,35 @@ fn a_difference_shows_the_lines_that_differ_and_their_surroundings() {
 }
 
 #[test]
+fn a_registry_that_lints_registers_nothing_that_promtool_complains_of() {
+    let registry = Registry::builder().backend(Backend::in_memory()).lint().build().unwrap();
+    let good = Histogram::builder("wait_seconds", "Waits.").labels(["route"]);
+    good.register(&registry).unwrap().with(["/"]).observe(1.0);
+    Counter::builder("jobs", "Jobs.").register(&registry).unwrap();
+    for (name, help, label, problem) in [
+        (
+            "jobsDone",
+            "Jobs.",
+            "a",
+            "metric names should be written in 'snake_case' not 'camelCase'",
+        ),
+        ("done", "", "a", "no help text"),
+        ("wait_hours", "Waits.", "a", "use base unit \"seconds\" instead of \"hours\""),
+        (
+            "done",
+            "Jobs.",
+            "byUser",
+            "label names should be written in 'snake_case' not 'camelCase': `byUser`",
+        ),
+    ] {
+        let builder = Counter::builder(name, help).labels([label]);
+        let error = builder.register(&registry).unwrap_err().to_string();
+        assert_eq!(error, format!("metric `{name}`: {problem}"));
+    }
+    assert!(testing::lint(&registry).is_empty());
+}
+
+#[test]
 fn lint_problems_of_a_registry_are_those_of_promtool() {
     let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
     Counter::builder("waitMillis", "").register(&registry).unwrap();
