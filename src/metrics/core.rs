@@ -82,6 +82,11 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         let _ = slots;
     }
 
+    /// Called before the storage of a series is cleared.
+    fn unbind(state: &Self::State) {
+        let _ = state;
+    }
+
     /// Whether the values were moved into a file, so that the storage must not be used any more.
     fn is_moved(slots: &Self::Slots) -> bool {
         let _ = slots;
@@ -336,13 +341,6 @@ impl<M: Typed> Child<M> {
         self.bound.get()
     }
 
-    /// The storage of this series that was created last, in this process or in an ancestor. Its words may be those of the
-    /// parent's mapping, which a forked child must not access.
-    #[inline]
-    pub(super) fn bound_or_inherited(&self) -> Option<&'static M::Slots> {
-        self.bound.inherited()
-    }
-
     /// The storage that this process used before its files were closed, if it has created no other since.
     pub(super) fn former(&self) -> Option<&'static M::Slots> {
         self.bound.former()
@@ -364,7 +362,7 @@ impl<M: Typed> Child<M> {
     pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
         self.family.store.refresh();
         match self.bound.get() {
-            Some(slots) if M::is_moved(slots) => self.bound.clear(),
+            Some(slots) if M::is_moved(slots) => self.clear_storage(),
             Some(slots) => return slots,
             None => {}
         }
@@ -388,6 +386,11 @@ impl<M: Typed> Child<M> {
         slots
     }
 
+    fn clear_storage(&self) {
+        M::unbind(&self.state);
+        self.bound.clear();
+    }
+
     /// Removes the series from the exposition. Returns whether it was exported.
     fn remove(&'static self, lock: &SlowPath) -> bool {
         let slots = self.slots_if_bound();
@@ -400,7 +403,7 @@ impl<M: Typed> Child<M> {
         if let Some(slots) = slots {
             M::restart(slots, self.family.options, lock);
         }
-        self.bound.clear();
+        self.clear_storage();
         slots.is_some()
     }
 
@@ -434,7 +437,7 @@ impl<M: Typed> fmt::Debug for Child<M> {
 impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.removal.take_parked();
-        self.bound.clear();
+        self.clear_storage();
     }
 }
 

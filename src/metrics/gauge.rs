@@ -1,7 +1,7 @@
 //! Gauges: values that go up and down.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Metric;
@@ -10,8 +10,8 @@ use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
-use crate::store::fork::{self, NO_EPOCH, SlowPath, StaticRef};
-use crate::store::{Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
+use crate::store::fork::{self, Shortcut, SlowPath, StaticRef};
+use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
 
 /// A value that goes up and down: a handle of one series, whose copies record into the same series.
 ///
@@ -36,7 +36,12 @@ impl Gauge {
     /// Sets the value. NaN and the infinities are allowed.
     #[inline]
     pub fn set(&self, value: f64) {
-        self.record(Change::Set(value));
+        let plain = &self.0.state;
+        if plain.is_open() {
+            plain.cell().set(value);
+        } else {
+            self.record_with_time(Change::Set(value));
+        }
     }
 
     /// Adds 1.
@@ -54,7 +59,12 @@ impl Gauge {
     /// Adds `amount` to the value of this process.
     #[inline]
     pub fn add(&self, amount: f64) {
-        self.record(Change::Add(amount));
+        let plain = &self.0.state;
+        if plain.is_open() {
+            plain.cell().add(amount);
+        } else {
+            self.record_with_time(Change::Add(amount));
+        }
     }
 
     /// Subtracts `amount` from the value of this process.
@@ -75,7 +85,11 @@ impl Gauge {
     /// the guard changes that. A guard that is dropped after [`Registry::close`](crate::Registry::close) changes nothing
     /// in new files.
     pub fn track_inprogress(&self) -> InProgress {
-        let cells = self.record(Change::Add(1.0));
+        let begin = Change::Add(1.0);
+        let cells = match self.0.bound() {
+            Some(cells) if cells.try_apply(begin) => Some(cells),
+            _ => self.record_with_time(begin),
+        };
         InProgress { gauge: *self, cells, removals: self.0.removals() }
     }
 
@@ -145,23 +159,12 @@ impl Gauge {
         guarded(move || gauge.track_inprogress(), future)
     }
 
-    /// Returns the cells that changed; `None` if the recording was ignored.
-    #[inline]
-    fn record(self, change: Change) -> Option<&'static GaugeCells> {
-        match self.0.bound_or_inherited() {
-            Some(cells) if cells.is_plain() => {
-                cells.apply(change);
-                Some(cells)
-            }
-            _ => self.record_with_time(change),
-        }
-    }
-
-    /// Records for the first time in this process, in a mode mostrecent, or while the series waits for a file.
+    /// Records for the first time in this process, in a mode mostrecent, or while the series waits for a file. Returns the
+    /// cells that changed; `None` if the recording was ignored.
     #[inline(never)]
     fn record_with_time(self, change: Change) -> Option<&'static GaugeCells> {
         match self.0.bound() {
-            Some(cells) if cells.gate.is_none() => {
+            Some(cells) if cells.is_most_recent && cells.gate.is_none() => {
                 cells.apply_with_time(change);
                 Some(cells)
             }
@@ -181,6 +184,7 @@ impl Gauge {
         }
         let store = self.0.store();
         if let Some(cells) = cells
+            && cells.gate.is_some()
             && cells.pass_gate(change)
         {
             store.retry();
@@ -188,8 +192,12 @@ impl Gauge {
         }
         store.prepare();
         let Some(lock) = fork::lock() else {
-            recording_ignored();
-            return None;
+            // A signal handler or an allocator that interrupted the slow path.
+            let cells = cells.filter(|cells| cells.pass_gate(change));
+            if cells.is_none() {
+                recording_ignored();
+            }
+            return cells;
         };
         // OK because the series may have been removed while this thread waited for the lock.
         if self.0.is_removed() {
@@ -197,6 +205,9 @@ impl Gauge {
         }
         let cells = self.0.bind(&lock);
         cells.pass_gate(change);
+        if !cells.is_most_recent && cells.gate.is_none() {
+            self.0.state.0.open(cells.sample.value.word(), &lock);
+        }
         Some(cells)
     }
 
@@ -238,7 +249,7 @@ impl Drop for InProgress {
             return;
         }
         match self.gauge.0.bound() {
-            Some(now) if now.generation == *generation && now.try_apply(Change::Add(-1.0)) => {}
+            Some(now) if now.generation == *generation && now.end(Change::Add(-1.0)) => {}
             _ => self.gauge.end_slowly(*generation),
         }
     }
@@ -281,16 +292,35 @@ enum Change {
     Add(f64),
 }
 
+/// The cell of the value while recordings change nothing else: not the first recording of a process, which stores the time
+/// too, none in the modes mostrecent, and none of a waiting gauge, which pass its gate.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
+pub struct PlainCell(Shortcut<AtomicU64>);
+
+impl PlainCell {
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    /// The cell. Not part of an `Option`, as the compiler would then check that the address is not null.
+    #[inline]
+    fn cell(&self) -> Cell {
+        Cell::new(self.0.value())
+    }
+}
+
+impl Default for PlainCell {
+    fn default() -> PlainCell {
+        static NO_CELL: AtomicU64 = AtomicU64::new(0);
+        PlainCell(Shortcut::closed(&NO_CELL))
+    }
+}
+
 /// The cells of a gauge series, which all threads share.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
     sample: SampleCells,
-    /// The epoch of the process in which recordings only change the value, else `NO_EPOCH`: the first one also stores the time,
-    /// and so does every one in the modes mostrecent; recordings of a waiting gauge pass its gate. One comparison shows a
-    /// recording thread both this and that the process is still the same.
-    ///
-    /// ORDERING: relaxed. The other fields do not change after the cells are published.
-    plain_in: AtomicU64,
     is_most_recent: bool,
     /// Set while the gauge waits.
     gate: Option<&'static Gate>,
@@ -299,12 +329,6 @@ pub struct GaugeCells {
 }
 
 impl GaugeCells {
-    /// Whether a recording in this process only changes the value.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        self.plain_in.load(Ordering::Relaxed) == fork::seen_epoch()
-    }
-
     #[inline]
     fn apply(&self, change: Change) {
         match change {
@@ -313,14 +337,20 @@ impl GaugeCells {
         }
     }
 
-    /// Returns `false` if the value was moved into a file.
+    /// Changes only the value, or returns `false` if recordings store the time too or pass the gate.
     #[inline]
     fn try_apply(&self, change: Change) -> bool {
-        if !self.is_plain() {
-            return self.pass_gate(change);
+        let has_time = self.sample.time.get() > 0.0;
+        let is_plain = has_time && !self.is_most_recent && self.gate.is_none();
+        if is_plain {
+            self.apply(change);
         }
-        self.apply(change);
-        true
+        is_plain
+    }
+
+    /// Ends a guard. Returns `false` if the value was moved into a file.
+    fn end(&self, change: Change) -> bool {
+        self.try_apply(change) || self.pass_gate(change)
     }
 
     /// Stores the time too: of every recording in the modes mostrecent, else of the first.
@@ -333,8 +363,6 @@ impl GaugeCells {
         if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
             self.sample.time.replace(seen, now());
         }
-        let is_plain = !self.is_most_recent && self.gate.is_none();
-        self.plain_in.store(if is_plain { fork::epoch() } else { NO_EPOCH }, Ordering::Relaxed);
         self.apply(change);
     }
 
@@ -356,7 +384,7 @@ impl Typed for Gauge {
     const LEAD_SAMPLE: SampleKind = SampleKind::Value;
     const HAS_MODE: bool = true;
     type Options = GaugeMode;
-    type State = ();
+    type State = PlainCell;
     type Slots = GaugeCells;
 
     impl_handle!(Gauge);
@@ -377,7 +405,6 @@ impl Typed for Gauge {
         let Opened { cells, gate } = opener.open(std::iter::once(SampleKind::Value), 0.0);
         Box::leak(Box::new(GaugeCells {
             sample: cells[0],
-            plain_in: AtomicU64::new(NO_EPOCH),
             is_most_recent: mode.is_most_recent(),
             gate,
             generation: opener.generation(),
@@ -386,7 +413,10 @@ impl Typed for Gauge {
 
     fn resume(cells: &GaugeCells) {
         cells.sample.reset();
-        cells.plain_in.store(NO_EPOCH, Ordering::Relaxed);
+    }
+
+    fn unbind(plain: &PlainCell) {
+        plain.0.close();
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {
