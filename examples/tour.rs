@@ -10,10 +10,11 @@
 
 use std::time::Duration;
 
+use multiprom::collector::MergeRule;
 use multiprom::labels::LabelValue;
 use multiprom::{
-    Backend, Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram,
-    ProcessCollector, Registry, Static, Unit, buckets, default_registry,
+    Backend, Collector, Counter, Enum, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram,
+    Info, ProcessCollector, Registry, Static, Unit, buckets, default_registry,
 };
 
 // Statics register themselves at their first use. A bad name or unsorted bounds fail the build.
@@ -23,6 +24,10 @@ static LATENCY: Static<Family<Histogram>> =
     Histogram::declare("latency_seconds", "Latency by route.")
         .buckets(&buckets::GO_DEFAULT)
         .labels(["route"]);
+
+// One state set for all live processes, with the states that any of them is in.
+static STATE: Static<Enum> =
+    Enum::declare("worker_state", "State.", &["idle", "busy"]).mode(GaugeMode::LiveMax);
 
 /// Metrics whose names are known only at run time: fields have the types of the metrics.
 struct Metrics {
@@ -72,6 +77,11 @@ impl Collector for Queue {
     fn collect(&self, out: &mut dyn FamilySink) {
         out.gauge("queue_depth", "Jobs waiting.").sample(&[("queue", "mail")], 3.0);
     }
+
+    // In a directory, other processes see the queue too: it is added up over all live processes.
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::LiveSum)
+    }
 }
 
 /// Takes a handle or a static.
@@ -82,11 +92,14 @@ fn count(counter: &Counter) {
 
 fn main() -> multiprom::Result<()> {
     // Optional: errors are returned now, and zeros are exported now.
-    multiprom::register_statics(&[&HITS, &BUSY, &LATENCY])?;
+    multiprom::register_statics(&[&HITS, &BUSY, &LATENCY, &STATE])?;
     HITS.inc();
     LATENCY.with(["/"]).observe(0.2);
     LATENCY.with(["/"]).observe(Duration::from_millis(300));
     let busy = BUSY.track_inprogress();
+
+    STATE.set("busy")?;
+    println!("{}", STATE.set("asleep").unwrap_err());
 
     // A registry of its own, with a prefix and a label for all its metrics.
     let registry = Registry::builder()
@@ -100,6 +113,10 @@ fn main() -> multiprom::Result<()> {
     count(&metrics.rows);
     count(&HITS);
     assert_eq!(registry.sample_value("shop_rows_total", &[("zone", "eu")]), Some(4.0));
+
+    // The labels of a sample with the value 1, which `set` replaces.
+    let build = Info::builder("build", "Build of the program.").register(&registry)?;
+    build.set(&[("version", "1.2")]);
 
     // Label sets by position, of any types, and by name. A handle is `Copy`: keep it for hot paths.
     let ok: Counter = metrics.requests.with(["GET", "200"]);

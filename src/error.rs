@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Exposition,
     /// The exporter cannot listen on an address.
     Listen,
+    /// The target of a push cannot be reached, or refuses the push.
+    Push,
     /// A signal handler or an allocator has interrupted this crate in the same thread and called it.
     Reentrant,
     /// The platform or the build does not support the operation.

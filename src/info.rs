@@ -28,7 +28,9 @@ use crate::model::{Collector, FamilySink, name};
 /// ```
 ///
 /// In a registry that several processes export as one page, such as the merged page of a multiprocess directory, the
-/// collector is about the process that renders the page, and shows once.
+/// collector is about the process that renders the page, and shows once. An [`Info`](crate::metrics::Info) is recorded by each
+/// worker, so the merged page shows what every worker has set: use it for what may differ among workers, such as the version
+/// during a rolling restart.
 #[derive(Clone, Debug)]
 pub struct BuildInfo {
     family: String,
@@ -67,6 +69,10 @@ impl BuildInfo {
 impl Collector for BuildInfo {
     fn collect(&self, out: &mut dyn FamilySink) {
         write_info(&self.family, "Build of the program.", &self.labels, out);
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 
@@ -129,6 +135,10 @@ impl Default for PlatformInfo {
 impl Collector for PlatformInfo {
     fn collect(&self, out: &mut dyn FamilySink) {
         write_info("platform", "Platform of the process.", &self.labels, out);
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 

@@ -30,12 +30,14 @@
 //! |---|---|
 //! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
 //! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
+//! | [`TypedFamily`](metrics::TypedFamily), [`LabelSet`] | the same with the fields of a struct as labels |
+//! | [`OpenFamily`](metrics::OpenFamily) | the same with label names that are known at run time only |
 //! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
 //! | [`MetricBuilder`](metrics::MetricBuilder), [`FamilyBuilder`](metrics::FamilyBuilder) | create metrics at run time, in a [`Registry`] |
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
 //! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
-//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape |
+//! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape, and in a directory every five seconds |
 //! | [`MultiProcessCollector`], [`Compactor`](compact::Compactor) | merge the files of all processes; merge those of ended processes into an archive |
 //! | [`ProcessCollector`], [`BuildInfo`](collector::BuildInfo), [`PlatformInfo`](collector::PlatformInfo) | metrics of a process, its build and its platform |
 //! | [`GaugeMode`] | how the values of a gauge from several processes become one |
@@ -43,7 +45,7 @@
 //!
 //! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
 //! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
-//! formats, [`parse`] their parsers, and `http` (feature `exporter`) an HTTP server.
+//! formats, [`parse`] their parsers, [`testing`] helpers for tests, and `http` (feature `exporter`) an HTTP server.
 //!
 //! # In memory and in a directory
 //!
@@ -71,8 +73,9 @@
 //!
 //! # Threads and processes
 //!
-//! Everything can be used from any thread. Up to 16 threads at a time record counters, histograms and summaries into cells
-//! of their own; further threads share cells by atomic additions. All threads share the cell of a gauge.
+//! Everything can be used from any thread. The first thread that records a counter, histogram or summary has cells of its own;
+//! all others share cells by atomic additions, until threads disturb each other or a thread records there often. Up to 16
+//! threads at a time then have cells of their own. All threads share the cell of a gauge.
 //!
 //! Handles and statics of a parent are valid in its forked children. A child that is forked while other threads record
 //! does not hang. A child that shares the memory of its parent (`vfork`) must not record.
@@ -96,6 +99,8 @@
 //! | none | recording, registries, collectors, compaction, the text formats and their parsers |
 //! | `exporter` | `http`: an exporter on threads of its own, with gzip |
 //! | `zstd` | zstd responses, by the C library; includes `exporter` |
+//! | `derive` | the derive macros `LabelSet` and `LabelValue` |
+//! | `metrics-facade` | `facade`, a recorder for the crate `metrics` |
 //! | `protobuf` | the protobuf format |
 //! | `log`, `tracing` | log lines go to these crates |
 //! | `cli` | the command `multiprom` |
@@ -137,6 +142,9 @@
 
 #[cfg(unix)]
 mod background;
+#[cfg(unix)]
+pub mod bridge;
+mod computed;
 mod error;
 pub mod exposition;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
@@ -152,6 +160,8 @@ pub mod metrics;
 mod model;
 #[cfg(target_os = "linux")]
 mod multiproc;
+#[cfg(unix)]
+mod outgoing;
 pub mod parse;
 mod prefetch;
 mod process;
@@ -159,6 +169,7 @@ mod registry;
 mod store;
 #[cfg(test)]
 mod test_dir;
+pub mod testing;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod unstable;
@@ -167,6 +178,8 @@ pub mod unstable;
 pub mod cli;
 #[cfg(all(feature = "exporter", unix))]
 pub mod http;
+#[cfg(all(feature = "push", unix))]
+pub mod push;
 
 /// Collectors: sources of metric families, the sinks that receive them, and what passes between the two.
 ///
@@ -176,12 +189,19 @@ pub mod collector {
     pub use crate::info::{BuildInfo, PlatformInfo};
     pub use crate::model::{
         BucketSpan, Collector, DirectoryId, Exemplar, FamilyMetadata, FamilySink, FamilyWriter,
-        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MetricType, NativeBuckets,
-        NativeHistogram, Sample, SampleKind, StateSetWriter, SummaryWriter, WithUnit,
+        Gatherer, HistogramPoint, HistogramWriter, InfoWriter, Labels, MergeRule, MergedBy,
+        MetricType, NativeBuckets, NativeHistogram, Sample, SampleKind, StateSetWriter,
+        SummaryWriter, WithUnit,
     };
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
     pub use crate::process::ProcessCollector;
+}
+
+/// A recorder for the crate `metrics`: its macros record into metrics of this crate, and so into multiprocess directories.
+#[cfg(feature = "metrics-facade")]
+pub mod facade {
+    pub use crate::metrics::facade::{Recorder, RecorderBuilder, install};
 }
 
 /// Compaction: merges the files of ended processes of a directory into one archive.
@@ -205,12 +225,16 @@ pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
 pub use logging::{LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
+pub use metrics::labels::LabelValue;
 pub use metrics::{
-    Counter, Family, Gauge, Histogram, Static, Summary, buckets, labels, register_statics,
+    Counter, Enum, Family, Gauge, Histogram, Info, LabelSet, Static, Summary, buckets, labels,
+    register_statics,
 };
 pub use model::{Collector, FamilySink, GaugeMode, Unit};
 #[cfg(target_os = "linux")]
 pub use multiproc::{MultiProcessCollector, mark_dead_processes, mark_process_dead};
+#[cfg(feature = "derive")]
+pub use multiprom_derive::{LabelSet, LabelValue};
 pub use process::ProcessCollector;
 pub use registry::{
     Backend, DirectoryOptions, Registry, RegistryBuilder, default_registry, set_default_backend,
@@ -260,4 +284,120 @@ mod pages {
     /// }
     /// ```
     mod do_not_compile {}
+
+    /// Derives that do not compile: a variant with fields, two labels of one name, an unknown attribute, an unknown rule, an
+    /// enum as label set, and a field that is no label value.
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelValue)]
+    /// enum Method {
+    ///     Get,
+    ///     Other(String),
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Http {
+    ///     method: u8,
+    ///     #[label(name = "method")]
+    ///     verb: u8,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Http {
+    ///     #[label(rename = "method")]
+    ///     verb: u8,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelValue)]
+    /// #[label(rename_all = "Snake")]
+    /// enum Method {
+    ///     Get,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// #[derive(multiprom::LabelSet)]
+    /// enum Method {
+    ///     Get,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// #[derive(multiprom::LabelSet)]
+    /// struct Share {
+    ///     share: f64,
+    /// }
+    /// ```
+    ///
+    /// A label name that a static cannot have, and a label set of another type:
+    ///
+    /// ```compile_fail,E0080
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Histogram, LabelSet, Static};
+    ///
+    /// #[derive(LabelSet)]
+    /// struct Sizes {
+    ///     le: u8,
+    /// }
+    ///
+    /// static SIZES: Static<TypedFamily<Histogram, Sizes>> =
+    ///     Histogram::declare("sizes", "Sizes.").label_set();
+    /// fn main() {
+    ///     SIZES.with(&Sizes { le: 1 }).observe(1.0);
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0271
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Counter, LabelSet};
+    ///
+    /// #[derive(LabelSet)]
+    /// struct A {
+    ///     a: u8,
+    /// }
+    ///
+    /// #[derive(LabelSet)]
+    /// struct B {
+    ///     a: u8,
+    /// }
+    ///
+    /// fn count(family: TypedFamily<Counter, A>) {
+    ///     family.with(&B { a: 1 }).inc();
+    /// }
+    /// ```
+    ///
+    /// The same declarations without the faults compile:
+    ///
+    /// ```
+    /// use multiprom::metrics::TypedFamily;
+    /// use multiprom::{Counter, LabelSet, LabelValue};
+    ///
+    /// #[derive(LabelValue)]
+    /// #[label(rename_all = "snake_case")]
+    /// enum Method {
+    ///     Get,
+    ///     #[label(name = "other")]
+    ///     Unknown,
+    /// }
+    ///
+    /// #[derive(LabelSet)]
+    /// struct Http {
+    ///     method: Method,
+    ///     #[label(name = "verb", display)]
+    ///     share: f64,
+    /// }
+    ///
+    /// fn count(family: TypedFamily<Counter, Http>) {
+    ///     family.with(&Http { method: Method::Get, share: 0.5 }).inc();
+    ///     family.with(&Http { method: Method::Unknown, share: 0.5 }).inc();
+    /// }
+    /// ```
+    #[cfg(feature = "derive")]
+    mod derives_that_do_not_compile {}
 }

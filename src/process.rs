@@ -171,6 +171,10 @@ impl Collector for ProcessCollector {
         #[cfg(not(target_os = "linux"))]
         let _ = out;
     }
+
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 /// Writes families of one sample with a prefix.

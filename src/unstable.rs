@@ -9,7 +9,7 @@ use crate::error::{Chain, Error, ErrorKind, Result};
 use crate::file::Cell;
 use crate::file::companion::layout::CompanionKind;
 use crate::file::companion::payload::{
-    ExemplarSlot, NativeRecord, NewNativeRecord, check, current_record, decode_unit,
+    ExemplarSlot, NativeRecord, NewNativeRecord, check, current_record, decode_text,
 };
 use crate::file::companion::reader::{self, FileSlot, MappedSlot};
 use crate::file::companion::writer::{CompanionWriter, ExemplarCells, NativeCell};
@@ -48,6 +48,8 @@ pub struct Native {
 pub struct Contents {
     /// Families and their units.
     pub units: Vec<(String, String)>,
+    /// Families of gauges and the types with which they are exported.
+    pub types: Vec<(String, String)>,
     /// The value, the time and the labels of exemplars that were written.
     pub exemplars: Vec<(f64, f64, String)>,
     /// Slots without an exemplar: nothing was written yet, or the writer was killed.
@@ -188,11 +190,15 @@ fn contents(file: &File, method: Method) -> std::result::Result<Contents, ReadEr
         let entry = entry.map_err(ReadError::Layout)?;
         let (offset, len) = (entry.payload_offset(), entry.payload.len());
         match entry.kind {
-            CompanionKind::Unit => {
+            CompanionKind::Unit | CompanionKind::Type => {
                 let invalid = || ReadError::Layout(entry.payload_invalid());
                 let key = key::decode(entry.key).map_err(|_| invalid())?;
-                let unit = decode_unit(entry.payload).ok_or_else(invalid)?;
-                contents.units.push((key.family.into_owned(), unit.to_owned()));
+                let text = decode_text(entry.payload).ok_or_else(invalid)?;
+                let attributes = match entry.kind {
+                    CompanionKind::Unit => &mut contents.units,
+                    _ => &mut contents.types,
+                };
+                attributes.push((key.family.into_owned(), text.to_owned()));
             }
             CompanionKind::Exemplar => {
                 let take = |it: ExemplarSlot<'_>| (it.value, it.time, it.labels.to_owned());

@@ -119,6 +119,9 @@ fn dump_merges_only_the_named_files() {
     assert!(has_line(&outcome.stdout, "jobs_total 5") || has_line(&outcome.stdout, "jobs_total 7"));
     let missing = dir.path().join("counter_1.db");
     assert_line(&run(multiprom().arg("dump").arg(&missing)), 1, missing.to_str().unwrap());
+    for command in ["dump", "check"] {
+        assert_line(&run(multiprom().arg(command).arg(dir.path())), 2, "is a directory: use --dir");
+    }
 }
 
 #[test]

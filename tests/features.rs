@@ -38,6 +38,8 @@ fn each_feature_brings_only_the_crates_that_it_names() {
         ("", false, false, false),
         ("protobuf", false, false, false),
         ("log,tracing", false, false, false),
+        ("derive", false, false, false),
+        ("metrics-facade", false, false, false),
         ("exporter", true, false, false),
         ("zstd", true, true, false),
         ("cli", true, true, true),

@@ -35,7 +35,7 @@ fn values(dir: &Path) -> BTreeMap<String, f64> {
 }
 
 /// The number of entries in all files of a type.
-fn entries(dir: &Path, metric_type: MetricType) -> usize {
+pub fn entries(dir: &Path, metric_type: MetricType) -> usize {
     let files = list_files(dir).unwrap();
     assert!(files.iter().all(|file| file.error.is_none()), "{files:?}");
     let files = files.iter().filter(|file| file.metric_type == Some(metric_type));

@@ -24,7 +24,7 @@ pub struct Python {
 }
 
 impl Programs {
-    /// Searches the target directory. Returns `None` if the command is not built.
+    /// Searches the target directory; the command in the profile of this program. Returns `None` if the command is not built.
     pub fn find() -> Option<Programs> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let target =
@@ -32,7 +32,7 @@ impl Programs {
         let interpreter = target.join("python/newest/bin/python");
         let python = Python { interpreter, scripts: root.join("compare") };
         let found = Programs {
-            multiprom: target.join("release/multiprom"),
+            multiprom: env::current_exe().ok()?.with_file_name("multiprom"),
             python: python.interpreter.exists().then_some(python),
         };
         found.multiprom.exists().then_some(found)

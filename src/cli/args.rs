@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
+use super::push_args::PushOptions;
+use super::sending::{GraphiteArguments, PushArguments, TextfileArguments};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Format;
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -16,9 +18,13 @@ use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
 use crate::parse::Syntax;
 
+pub(super) const EXIT_STATUS: &str = "\
+Exit status: 0 on success, 1 on a failure, 2 on wrong usage, 3 if lint has found problems; run exits with the status of \
+its command.";
+
 /// Prometheus metrics of services that run as many processes.
 #[derive(Debug, Parser)]
-#[command(name = "multiprom", version, about, max_term_width = 100)]
+#[command(name = "multiprom", version, about, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -43,6 +49,12 @@ pub(super) enum Command {
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
+    /// Push the merged metrics to a Pushgateway, or to another URL, once or periodically
+    Push(PushArguments),
+    /// Write the merged metrics to a file for node_exporter's textfile collector, once or periodically
+    Textfile(TextfileArguments),
+    /// Send the merged metrics to Graphite, once or periodically
+    Graphite(GraphiteArguments),
     /// List the series files, the liveness of their writers, and the archive; or the bytes that each family takes
     Ls(LsArguments),
     /// Verify every entry of the series files and the archive; exits with 1 if something is damaged
@@ -53,18 +65,34 @@ pub(super) enum Command {
     Convert(ConvertArguments),
     /// Read an exposition and report its problems, as promtool check metrics does; exits with 3 if there are any
     Lint(LintArguments),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: multiprom completions bash > /usr/share/bash-completion/completions/multiprom
+    Completions(CompletionsArguments),
+    /// Print the manual page, or the page of a command
+    ///
+    /// To read it: multiprom man serve | man -l -
+    Man(ManArguments),
 }
 
 /// The address and path of an exporter.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH
+    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH [default: 127.0.0.1:9464, or none in a
+    /// `run` that pushes]
     #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
-    #[arg(default_value = "127.0.0.1:9464")]
-    pub(super) listen: ListenAddress,
+    pub(super) listen: Option<ListenAddress>,
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
+}
+
+impl ListenArguments {
+    /// The address to listen on.
+    pub(super) fn address(&self) -> ListenAddress {
+        let default = || ListenAddress::Tcp("127.0.0.1:9464".to_owned());
+        self.listen.clone().unwrap_or_else(default)
+    }
 }
 
 /// Options of the merge.
@@ -184,6 +212,8 @@ pub(super) struct RunArguments {
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
+    #[command(flatten)]
+    pub(super) push: PushOptions,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -222,6 +252,9 @@ pub(super) struct CheckArguments {
     /// Series files to verify instead of a directory
     #[arg(value_name = "FILE", conflicts_with = "dir")]
     pub(super) files: Vec<PathBuf>,
+    /// Print one JSON object per file
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -337,6 +370,23 @@ pub(super) struct LintArguments {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ManArguments {
+    /// The command whose page is printed
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+    /// Write all pages to this directory, which must exist, as multiprom.1 and multiprom-COMMAND.1
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct LsArguments {
     /// Multiprocess directory, or a glob pattern of several (repeatable); by default
     /// $PROMETHEUS_MULTIPROC_DIR
@@ -380,6 +430,23 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
     let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
+}
+
+/// Parses a duration longer than zero.
+pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with ms, s, m or h".to_owned()),
+    };
+    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    match millis {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
+    }
 }
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {
@@ -440,4 +507,12 @@ pub(super) fn directories(flags: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(dirs)
+}
+
+/// The files that a command names. A directory among them is an error that says how it is named.
+pub(super) fn files(files: &[PathBuf]) -> Result<&[PathBuf]> {
+    match files.iter().find(|file| file.is_dir()) {
+        Some(dir) => Err(Error::at(ErrorKind::Usage, dir, "is a directory: use --dir")),
+        None => Ok(files),
+    }
 }

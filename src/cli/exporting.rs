@@ -52,7 +52,7 @@ impl ExportedRegistry {
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
         let builder = Exporter::builder(self.registry.clone())
-            .listen(listen.listen.clone())
+            .listen(listen.address())
             .telemetry_path(&listen.telemetry_path)
             .metrics(&self.metrics);
         if self.shows_created { builder.created().start() } else { builder.start() }

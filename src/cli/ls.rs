@@ -1,14 +1,13 @@
 //! `ls`: the files of directories and the liveness of their writers, or the bytes that each family takes.
 
-use std::fmt::{Display, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::args::{self, LsArguments};
 use super::output::{print, print_message};
 use super::owner;
+use super::table::{Object, printable, table};
 use crate::error::Result;
-use crate::file::key::push_string;
 use crate::file::place;
 use crate::model::clock;
 use crate::model::{GaugeMode, MetricType};
@@ -93,25 +92,6 @@ fn file_row(file: &FileInfo) -> [String; 8] {
     ]
 }
 
-fn table<const N: usize>(headings: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut table = vec![headings.map(str::to_owned)];
-    table.extend(rows);
-    let widths: Vec<usize> = (0..N)
-        .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for row in table {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            // OK because writing to a string does not fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn archive_line(archive: &ArchiveInfo) -> String {
     let now = clock::now();
     let ArchiveInfo { generation, written, series, processes, sources, len, .. } = archive;
@@ -133,19 +113,6 @@ fn family_row(family: &FamilyUsage) -> [String; 5] {
     ]
 }
 
-/// The name of a family, of which a damaged file may contain any characters.
-fn printable(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for char in name.chars() {
-        if char.is_control() {
-            text.extend(char.escape_default());
-        } else {
-            text.push(char);
-        }
-    }
-    text
-}
-
 /// The label sets, entries and bytes of all families.
 fn totals(usage: &DirectoryUsage) -> (usize, usize, u64) {
     let families = &usage.families;
@@ -164,44 +131,6 @@ fn usage_line(usage: &DirectoryUsage) -> String {
          reserved and not used {reserved} bytes; {files} files of {len} bytes\n",
         families.len()
     )
-}
-
-/// A JSON object on one line.
-struct Object(Vec<u8>);
-
-impl Object {
-    fn begin() -> Object {
-        Object(b"{".to_vec())
-    }
-
-    fn name(&mut self, name: &str) -> &mut Vec<u8> {
-        if self.0.len() > 1 {
-            self.0.extend_from_slice(b", ");
-        }
-        push_string(&mut self.0, name);
-        self.0.extend_from_slice(b": ");
-        &mut self.0
-    }
-
-    fn text(&mut self, name: &str, value: Option<&str>) -> &mut Object {
-        let out = self.name(name);
-        match value {
-            Some(value) => push_string(out, value),
-            None => out.extend_from_slice(b"null"),
-        }
-        self
-    }
-
-    /// A value whose `Display` is JSON.
-    fn value(&mut self, name: &str, value: impl Display) -> &mut Object {
-        self.name(name).extend_from_slice(value.to_string().as_bytes());
-        self
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
-        self.0
-    }
 }
 
 /// The fields of the table, and the error of the file.

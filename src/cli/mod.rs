@@ -14,6 +14,7 @@ mod demo_worker;
 mod dump;
 mod endpoint;
 mod exporting;
+mod gathering;
 mod ls;
 mod mark_dead;
 mod merging;
@@ -22,11 +23,16 @@ mod output;
 mod owner;
 mod patterns;
 mod private_dir;
+mod push_args;
 mod run;
 mod run_dir;
 mod run_lock;
+mod run_push;
+mod sending;
 mod serve;
+mod shell;
 mod signals;
+mod table;
 
 use std::process::ExitCode;
 
@@ -52,11 +58,16 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::MarkProcessDead(arguments) => mark_dead::run(&arguments),
         Command::Dump(arguments) => dump::run(arguments),
+        Command::Push(arguments) => sending::push(arguments),
+        Command::Textfile(arguments) => sending::textfile(arguments),
+        Command::Graphite(arguments) => sending::graphite(arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Convert(arguments) => convert::convert(&arguments),
         Command::Lint(arguments) => convert::lint(&arguments),
+        Command::Completions(arguments) => shell::completions(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
     };
     result.unwrap_or_else(|error| {
         print_message(&error);

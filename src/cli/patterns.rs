@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use regex::Regex;
 
 use super::output::print_message;
-use crate::model::{Collector, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType};
+use crate::model::{
+    Collector, DirectoryId, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType,
+};
 
 /// The prefix of the names of multiprom's own metrics.
 const OWN_PREFIX: &str = "multiprom_";
@@ -162,6 +164,14 @@ impl<C: Collector> Collector for FilteredCollector<C> {
         let is_kept = |head: &FamilyMetadata<'_>| self.patterns.keeps(head.name, head.metric_type);
         self.collector.collect(&mut FilteredSink::new(out, is_kept));
     }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.collector.directories()
+    }
+
+    fn is_merged(&self) -> bool {
+        self.collector.is_merged()
+    }
 }
 
 /// Reports unused patterns. It is the last collector of a registry, so that all families of the exposition were
@@ -171,6 +181,10 @@ pub(super) struct UnusedPatternReport(pub(super) Arc<Patterns>);
 impl Collector for UnusedPatternReport {
     fn collect(&self, _: &mut dyn FamilySink) {
         self.0.report();
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 

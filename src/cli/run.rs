@@ -15,9 +15,11 @@ use super::args::RunArguments;
 use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
 use super::exporting::ExportedRegistry;
+use super::gathering::{Reporting, registry};
 use super::merging::configure;
 use super::output::print_message;
 use super::run_dir::RunDir;
+use super::run_push::RunPush;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
@@ -33,10 +35,11 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
+    let target = arguments.push.target(arguments.merge.created)?;
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
-    let builder = MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
-    let merging = configure(builder, arguments.merge.clone());
+    let builder = || MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
+    let merging = configure(builder(), arguments.merge.clone());
     let dirs = std::slice::from_ref(&dir);
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();
@@ -45,19 +48,31 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
-    let endpoint = Endpoint::open(exported, &arguments.listen, listening)?;
+    // Several commands that push run on one machine, and nothing scrapes them.
+    let serves = target.is_none() || arguments.listen.listen.is_some();
+    let open = || Endpoint::open(exported, &arguments.listen, listening);
+    let endpoint = serves.then(open).transpose()?;
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
-    endpoint.report();
+    endpoint.iter().for_each(Endpoint::report);
+    let source = || registry(builder(), arguments.merge.clone(), Reporting::Once);
+    let with_source = |target| source().map(|source| RunPush::new(target, source));
+    let mut push = target.map(with_source).transpose()?;
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     signals::adopt_orphans()?;
     let child = match start(&arguments.command, &dir, &signals) {
         Ok(child) => child,
         Err(status) => return Ok(ExitCode::from(status)),
     };
+    push.iter_mut().for_each(RunPush::start);
     let status = Launcher { dir, child, status: None, hint }.follow(&signals);
     drop(compacting);
-    endpoint.stop();
+    if let Some(push) = push {
+        push.end();
+    }
+    if let Some(endpoint) = endpoint {
+        endpoint.stop();
+    }
     Ok(ExitCode::from(status))
 }
 

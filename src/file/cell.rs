@@ -66,13 +66,20 @@ impl Cell {
     /// Adds by compare-and-swap, for words that several threads write.
     #[inline]
     pub(crate) fn add(self, amount: f64) {
-        let mut seen = self.0.load(Ordering::Relaxed);
+        self.add_counting_failures(amount);
+    }
+
+    /// As [`add`](Cell::add). Returns how often another thread changed the word in between.
+    #[inline]
+    pub(crate) fn add_counting_failures(self, amount: f64) -> u32 {
+        let (mut seen, mut failures) = (self.0.load(Ordering::Relaxed), 0);
         loop {
             let sum = (f64::from_bits(seen) + amount).to_bits();
             match self.0.compare_exchange_weak(seen, sum, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
+                Ok(_) => return failures,
                 Err(now) => seen = now,
             }
+            failures += 1;
         }
     }
 }

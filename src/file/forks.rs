@@ -70,6 +70,11 @@ extern "C" fn begin_child() {
     inherited::close_all();
 }
 
+/// Whether this thread runs fork handlers, before the fork or in the parent.
+pub(crate) fn is_in_handler() -> bool {
+    FORKS_IN.get() == process::instance_id()
+}
+
 /// Decrements a count, but not below 0: a fork or guard may have begun before the page was mapped.
 fn decrement(count: &AtomicU64) {
     let fewer = |count: u64| count.checked_sub(1);
@@ -110,7 +115,7 @@ impl NoFork {
     /// Waits for forks to end. Returns `None` if one does not end in time, or if this thread itself forks.
     pub(crate) fn begin(wait: ForkWait) -> Option<NoFork> {
         watch_forks();
-        if FORKS_IN.get() == process::instance_id() {
+        if is_in_handler() {
             return None;
         }
         let fork_page = fork_page();

@@ -56,6 +56,10 @@ impl Collector for ExporterMetrics {
     fn collect(&self, out: &mut dyn FamilySink) {
         HTTP_CONNECTIONS_DROPPED.write_all(out, self.0.0.counts());
     }
+
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

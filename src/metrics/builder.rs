@@ -7,8 +7,9 @@ use std::marker::PhantomData;
 use super::core::ChildRef;
 use super::settings::Settings;
 use super::spec::{FamilySpec, Unusable, slow_path};
-use super::{Family, Gauge, Histogram, Metric};
+use super::{Enum, Family, Gauge, Histogram, Info, Metric};
 use crate::error::Result;
+use crate::model::name::NameRules;
 use crate::model::{GaugeMode, Unit};
 use crate::registry::Registry;
 use crate::store::fork::SlowPath;
@@ -37,16 +38,23 @@ use crate::store::fork::SlowPath;
 pub struct MetricBuilder<M: Metric> {
     name: String,
     help: String,
-    settings: Settings,
+    pub(super) settings: Settings,
     metric: PhantomData<M>,
 }
 
 impl<M: Metric> MetricBuilder<M> {
     pub(super) fn new(name: String, help: String) -> MetricBuilder<M> {
-        MetricBuilder { name, help, settings: Settings::default(), metric: PhantomData }
+        let settings = Settings { mode: M::DEFAULT_MODE, ..Settings::default() };
+        MetricBuilder { name, help, settings, metric: PhantomData }
     }
 
-    /// Puts `<subsystem>_` before the name, after the prefix of the registry.
+    /// Puts `<namespace>_` before the name and the subsystem, after the prefix of the registry.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> MetricBuilder<M> {
+        self.settings.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Puts `<subsystem>_` before the name, after the prefix of the registry and the namespace.
     pub fn subsystem(mut self, subsystem: impl Into<String>) -> MetricBuilder<M> {
         self.settings.subsystem = Some(subsystem.into());
         self
@@ -56,6 +64,37 @@ impl<M: Metric> MetricBuilder<M> {
     /// that are merged from a directory.
     pub fn unit(mut self, unit: Unit) -> MetricBuilder<M> {
         self.settings.unit = Some(unit);
+        self
+    }
+
+    /// Allows any text as the name of the metric and of its labels, as Prometheus 3 does; names still may not be empty, and
+    /// label names may not begin with `__`. Formats and scrapers that know only `[a-zA-Z_:][a-zA-Z0-9_:]*` get escaped names: see
+    /// [`Escaping`](crate::exposition::Escaping).
+    ///
+    /// ```
+    /// use multiprom::exposition::Format;
+    /// use multiprom::{Backend, Counter, Exposition, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// let requests = Counter::builder("http.server.requests", "Requests.").utf8_names();
+    /// let requests = requests.labels(["http.route"]).register(&registry)?;
+    /// requests.with(["/"]).inc();
+    /// assert_eq!(
+    ///     Exposition::encode(&registry, Format::TextUtf8).to_string(),
+    ///     "# HELP \"http.server.requests_total\" Requests.\n\
+    ///      ## TYPE \"http.server.requests_total\" counter\n\
+    ///      {\"http.server.requests_total\",\"http.route\"=\"/\"} 1\n"
+    /// );
+    /// assert_eq!(
+    ///     registry.render(None).to_string(),
+    ///     "# HELP http_server_requests_total Requests.\n\
+    ///      ## TYPE http_server_requests_total counter\n\
+    ///      http_server_requests_total{http_route=\"/\"} 1\n"
+    /// );
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn utf8_names(mut self) -> MetricBuilder<M> {
+        self.settings.rules = NameRules::Utf8;
         self
     }
 
@@ -98,6 +137,16 @@ impl<M: Metric> MetricBuilder<M> {
         })
     }
 
+    /// Calls `create` with the description of a family with these labels.
+    pub(super) fn with_spec<R>(
+        self,
+        label_names: &[&str],
+        create: impl FnOnce(&FamilySpec<'_>) -> R,
+    ) -> R {
+        let MetricBuilder { name, help, settings, .. } = self;
+        create(&FamilySpec { name: &name, help: &help, label_names, settings })
+    }
+
     fn create(
         self,
         registry: &Registry,
@@ -105,9 +154,7 @@ impl<M: Metric> MetricBuilder<M> {
     ) -> Result<M> {
         registry.prepare();
         let lock = slow_path()?;
-        let MetricBuilder { name, help, settings, .. } = self;
-        let spec = FamilySpec { name: &name, help: &help, label_names: &[], settings };
-        let child = create(&spec, &lock)?;
+        let child = self.with_spec(&[], |spec| create(spec, &lock))?;
         M::export_zeros(child, &lock);
         Ok(M::from_child(child))
     }
@@ -116,6 +163,33 @@ impl<M: Metric> MetricBuilder<M> {
 impl MetricBuilder<Gauge> {
     /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Gauge> {
+        self.settings.mode = mode;
+        self
+    }
+}
+
+impl MetricBuilder<Info> {
+    /// Sets how the label sets of several processes are merged. The default is [`GaugeMode::LiveMax`]: each label set that a
+    /// live process has set is exported once.
+    pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Info> {
+        self.settings.mode = mode;
+        self
+    }
+}
+
+impl MetricBuilder<Enum> {
+    /// Sets the names of the states. The first one is the initial state.
+    pub(super) fn states(
+        mut self,
+        states: impl IntoIterator<Item = impl Into<String>>,
+    ) -> MetricBuilder<Enum> {
+        self.settings.states = states.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how the states of several processes are merged. The default is [`GaugeMode::LiveAll`]: each live process has a
+    /// state set. The modes `count` and `livecount` are an error of the registration.
+    pub fn mode(mut self, mode: GaugeMode) -> MetricBuilder<Enum> {
         self.settings.mode = mode;
         self
     }
@@ -169,7 +243,6 @@ impl<M: Metric, const N: usize> FamilyBuilder<M, N> {
 
     fn with_spec<R>(self, create: impl FnOnce(&FamilySpec<'_>) -> R) -> R {
         let labels = self.labels.each_ref().map(String::as_str);
-        let MetricBuilder { name, help, settings, .. } = self.base;
-        create(&FamilySpec { name: &name, help: &help, label_names: &labels, settings })
+        self.base.with_spec(&labels, create)
     }
 }

@@ -1,24 +1,23 @@
 //! Families, their children, and the storage of a child: what all metric types have in common.
 
+mod lookup;
+
 use std::any::Any;
 use std::fmt;
 
+pub(super) use self::lookup::with_sorted;
 use super::children::Children;
+use super::functions::Functions;
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
-use crate::model::clock::now;
-use crate::model::{
-    Collector, FamilyMetadata, FamilySink, KeptLabels, MetricType, Sample, SampleKind, Unit,
-};
+use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
-use crate::store::fork::{self, Bound, SlowPath, StaticRef};
-use crate::store::thread::{self, Token};
+use crate::store::fork::{self, Bound, SlowPath};
 use crate::store::{
-    Cell, Claimed, IgnoredValue, Opened, Rebind, SampleCells, SeriesOpener, Split, Store,
-    recording_ignored,
+    Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -33,6 +32,9 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 
     /// Whether families of this type have a gauge mode.
     const HAS_MODE: bool = false;
+
+    /// The gauge mode of families that name none.
+    const DEFAULT_MODE: GaugeMode = GaugeMode::All;
 
     /// What distinguishes families of this type: the mode of a gauge, the bounds of a histogram.
     type Options: Copy + Send + Sync + 'static;
@@ -72,6 +74,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         former: Option<&'static Self::Slots>,
     ) -> &'static Self::Slots;
 
+    /// Removes a series of this process from the exposition.
+    fn remove(opener: &SeriesOpener<'_>, slots: &Self::Slots) {
+        let _ = slots;
+        opener.remove(Self::LEAD_SAMPLE);
+    }
+
+    /// Exports a series again that was removed, before its storage is opened or resumed.
+    fn restore(opener: &SeriesOpener<'_>) {
+        opener.restore(Self::LEAD_SAMPLE);
+    }
+
     /// Called when the series is removed: the values of totals that this process shows begin at 0 again.
     fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
         let _ = (slots, options, lock);
@@ -93,7 +106,7 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         false
     }
 
-    /// The storage with which a forked child continues if values are inherited.
+    /// The storage with which a forked child continues if values are inherited. Called under the lock of the slow path.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
     /// Exports the zeros of a series.
@@ -104,11 +117,25 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         let _ = slots;
     }
 
-    /// See [`ignored_handle`].
+    /// What a signal handler or an allocator gets that interrupted the slow path.
     fn ignored() -> &'static Self;
 
-    /// Emits the samples of one series with the values of this process, without the start timestamp.
-    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64));
+    /// Passes the samples of one series with the values of this process, without the start timestamp. Types whose samples
+    /// have labels of their own implement [`emit`](Typed::emit) instead.
+    fn collect(slots: &Self::Slots, options: Self::Options, sink: &mut dyn FnMut(SampleKind, f64)) {
+        let _ = (slots, options, sink);
+    }
+
+    /// Emits these samples.
+    fn emit(
+        slots: &Self::Slots,
+        options: Self::Options,
+        labels: Labels<'_>,
+        out: &mut dyn FamilySink,
+    ) {
+        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
+        Self::collect(slots, options, &mut give);
+    }
 
     /// When this process began to record a series, in Unix seconds. A forked child that inherits values inherits the time.
     fn created(slots: &Self::Slots) -> Option<f64> {
@@ -118,9 +145,12 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
 }
 
 /// A type whose series are split by thread.
-pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
+pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
     /// What one thread writes.
     type Cells: Send + Sync + 'static;
+
+    /// A type with the alignment of the cells that the first thread owns.
+    type Alignment: Send + Sync + 'static;
 
     /// The samples of a series.
     fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind> + Clone;
@@ -137,23 +167,24 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells>> {
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
 
-    /// Records into cells that other threads write too.
-    fn record_shared(cells: &Self::Cells, value: f64);
+    /// Records into cells that other threads write too. Returns how often another thread was faster.
+    fn record_shared(cells: &Self::Cells, value: f64) -> u32;
 }
 
 /// A family of one type: its children by label values, and the store of their cells.
 pub struct FamilyCore<M: Typed> {
-    descriptor: Descriptor,
+    pub(super) descriptor: Descriptor,
     shape: LabelShape,
-    options: M::Options,
-    store: Store,
-    children: Children<Child<M>>,
+    pub(super) options: M::Options,
+    pub(super) store: Store,
+    pub(super) children: Children<Child<M>>,
+    pub(super) functions: Functions,
 }
 
 /// One series: its labels, and its cells in this process.
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
-    labels: KeptLabels,
+    pub(super) labels: KeptLabels,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
     pub(super) state: M::State,
@@ -161,40 +192,6 @@ pub struct Child<M: Typed> {
 
 /// The series that a handle records into.
 pub type ChildRef<M> = &'static Child<M>;
-
-/// The handle that lookups and registrations return to a signal handler or an allocator that interrupted the slow path.
-/// Its series is not exported, and recordings into it are ignored as long as the slow path is interrupted.
-///
-/// It is created before the slow path is entered for the first time, because an interrupted allocator cannot be used.
-pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<M>) -> &'static M {
-    slot.get().unwrap_or_else(|| {
-        let options = M::options(&Settings::default());
-        let descriptor = Descriptor::detached("ignored", M::TYPE);
-        let family = FamilyCore::leak(descriptor, options, Store::Heap);
-        let child = Box::leak(Box::new(Child::new(family, family.labels(&[]))));
-        slot.set_once(Box::leak(Box::new(M::from_child(child))))
-    })
-}
-
-/// Defines how a type converts to and from its series, and its ignored handle.
-macro_rules! impl_handle {
-    ($type:ident) => {
-        fn from_child(child: ChildRef<$type>) -> $type {
-            $type(child)
-        }
-
-        fn child(self) -> ChildRef<$type> {
-            self.0
-        }
-
-        fn ignored() -> &'static $type {
-            static IGNORED: StaticRef<$type> = StaticRef::empty();
-            ignored_handle(&IGNORED)
-        }
-    };
-}
-
-pub(super) use impl_handle;
 
 impl<M: Typed> FamilyCore<M> {
     /// Creates a family, which lives as long as the process.
@@ -204,8 +201,8 @@ impl<M: Typed> FamilyCore<M> {
         store: Store,
     ) -> &'static FamilyCore<M> {
         let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
-        let children = Children::new();
-        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children }))
+        let (children, functions) = (Children::new(), Functions::new());
+        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children, functions }))
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -227,6 +224,15 @@ impl<M: Typed> FamilyCore<M> {
         self.store.check()
     }
 
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.store.is_inherited()
+    }
+
+    /// A child without label values that no lookup finds. It lives as long as the process.
+    pub(super) fn leak_child(&'static self) -> ChildRef<M> {
+        Box::leak(Box::new(Child::new(self, self.labels(&[]))))
+    }
+
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
         let hash = self.children.hash(values);
@@ -235,6 +241,7 @@ impl<M: Typed> FamilyCore<M> {
 
     /// Removes the series with these label values from the exposition. Returns whether there was one.
     pub(super) fn remove(&'static self, values: &[&str]) -> bool {
+        let _functions;
         let Some(lock) = fork::lock() else {
             recording_ignored();
             return false;
@@ -242,14 +249,20 @@ impl<M: Typed> FamilyCore<M> {
         let hash = self.children.hash(values);
         let removed =
             self.children.unlist(hash, |child| self.shape.has_values(&child.labels, values), &lock);
-        removed.is_some_and(|child| child.remove(&lock))
+        let Some(child) = removed else {
+            return false;
+        };
+        _functions = self.functions.remove(|series| series == child.address(), &lock);
+        child.remove(&lock)
     }
 
     /// Removes all series from the exposition.
     pub(super) fn clear(&'static self) {
+        let _functions;
         let Some(lock) = fork::lock() else {
             return recording_ignored();
         };
+        _functions = self.functions.remove(|_| true, &lock);
         for child in self.children.unlist_all(&lock) {
             child.remove(&lock);
         }
@@ -306,7 +319,7 @@ impl<M: Typed> Child<M> {
     }
 
     /// Prefetches what a scrape reads first.
-    fn prefetch(&self) {
+    pub(super) fn prefetch(&self) {
         self.bound.prefetch();
         if let Some(labels) = self.labels.text() {
             prefetch(labels.as_ptr());
@@ -314,7 +327,7 @@ impl<M: Typed> Child<M> {
     }
 
     /// Prefetches the values, once the rest is in the cache.
-    fn prefetch_values(&self) {
+    pub(super) fn prefetch_values(&self) {
         if let Some(slots) = self.bound.inherited() {
             M::prefetch(slots);
         }
@@ -339,6 +352,13 @@ impl<M: Typed> Child<M> {
     #[inline]
     pub(super) fn bound(&self) -> Option<&'static M::Slots> {
         self.bound.get()
+    }
+
+    /// The storage of this series that was created last, in this process or in an ancestor. Its words may be those of the
+    /// parent's mapping, which a forked child must not access.
+    #[inline]
+    pub(super) fn bound_or_inherited(&self) -> Option<&'static M::Slots> {
+        self.bound.inherited()
     }
 
     /// The storage that this process used before its files were closed, if it has created no other since.
@@ -367,7 +387,7 @@ impl<M: Typed> Child<M> {
             None => {}
         }
         if self.removal.is_unexported() {
-            self.opener().restore(M::LEAD_SAMPLE);
+            M::restore(&self.opener());
             let parked = self.bound.former().filter(|_| self.removal.take_parked());
             if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
                 M::resume(slots);
@@ -394,17 +414,22 @@ impl<M: Typed> Child<M> {
     /// Removes the series from the exposition. Returns whether it was exported.
     fn remove(&'static self, lock: &SlowPath) -> bool {
         let slots = self.slots_if_bound();
-        let is_bound = self.bound.get().is_some();
+        let bound = self.bound.get();
         // The flags come first: a child that is forked here finds a series that is removed and not bound.
-        self.removal.begin(is_bound);
-        if is_bound {
-            self.opener().remove(M::LEAD_SAMPLE);
+        self.removal.begin(bound.is_some());
+        if let Some(slots) = bound {
+            M::remove(&self.opener(), slots);
         }
         if let Some(slots) = slots {
             M::restart(slots, self.family.options, lock);
         }
         self.clear_storage();
         slots.is_some()
+    }
+
+    /// Identifies the series among those of its family.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Whether the series is removed, so that recordings have no effect.
@@ -417,7 +442,8 @@ impl<M: Typed> Child<M> {
         self.removal.count()
     }
 
-    fn opener(&'static self) -> SeriesOpener<'static> {
+    /// Opens, removes and restores the samples of the series.
+    pub(super) fn opener(&'static self) -> SeriesOpener<'static> {
         let descriptor = &self.family.descriptor;
         let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;
         SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, &self.labels)
@@ -438,137 +464,6 @@ impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.removal.take_parked();
         self.clear_storage();
-    }
-}
-
-impl<M: SplitTyped> Child<M> {
-    /// The cells that this thread owns, if it has recorded here before: the fast path of recording.
-    ///
-    /// The storage may be that of an ancestor, but no cells in it have a token of this process.
-    #[inline]
-    pub(super) fn owned(&self) -> Option<&'static M::Cells> {
-        self.bound.inherited()?.owned(thread::token())
-    }
-
-    #[inline]
-    pub(super) fn record(&'static self, value: f64) {
-        match self.owned() {
-            Some(cells) => M::record(cells, value),
-            None => self.record_claimed(value),
-        }
-    }
-
-    /// Records if this thread owns no cells of the series: at its first recording, if all owners' indexes are taken, or
-    /// while the series waits.
-    #[cold]
-    pub(super) fn record_claimed(&'static self, value: f64) {
-        if self.is_removed() {
-            return;
-        }
-        self.family.store.prepare();
-        let Some(inside) = fork::enter() else {
-            // A signal handler or an allocator that interrupted the slow path.
-            if !self.record_waiting(value) && !self.record_shared(value) {
-                recording_ignored();
-            }
-            return;
-        };
-        let token = thread::claim(&inside);
-        if self.record_waiting(value) {
-            drop(inside);
-            return self.family.store.retry();
-        }
-        if token.is_some() || !self.record_shared(value) {
-            let lock = inside.lock();
-            // OK because the series may have been removed while this thread waited for the lock.
-            if self.is_removed() {
-                return;
-            }
-            match self.claim(token, &lock) {
-                Claimed::Owned(cells) => M::record(cells, value),
-                Claimed::Shared(cells) => M::record_shared(cells, value),
-                Claimed::Waiting(cells) => _ = cells.record(|cells| M::record_shared(cells, value)),
-            }
-        }
-    }
-
-    /// Records into the shared cells, if there are any.
-    fn record_shared(&self, value: f64) -> bool {
-        let cells = self.bound.get().and_then(Split::shared);
-        cells.inspect(|cells| M::record_shared(cells, value)).is_some()
-    }
-
-    /// Records into the waiting cells, if there are any.
-    fn record_waiting(&self, value: f64) -> bool {
-        let waiting = self.bound.get().and_then(Split::waiting);
-        waiting.is_some_and(|waiting| waiting.record(|cells| M::record_shared(cells, value)))
-    }
-
-    /// The cells of this thread, created if necessary.
-    fn claim(&'static self, token: Option<Token>, lock: &SlowPath) -> Claimed<M::Cells> {
-        let options = self.family.options;
-        let make = || {
-            let Opened { cells, gate } = self.opener().open(M::samples(options), now());
-            (M::cells(options, &cells), gate)
-        };
-        self.bind(lock).claim(token, make, lock)
-    }
-
-    /// Exports the zeros of this thread's cells.
-    pub(super) fn export_zeros(&'static self, lock: &SlowPath) {
-        self.claim(thread::claim(lock.inside()), lock);
-    }
-}
-
-impl<M: Typed> FamilyCore<M> {
-    fn begin(&self, out: &mut dyn FamilySink) {
-        let Descriptor { name, help, metric_type, unit, .. } = &self.descriptor;
-        let unit = unit.map_or("", Unit::as_str);
-        out.family(&FamilyMetadata { unit, ..FamilyMetadata::new(name, help, *metric_type) });
-    }
-}
-
-impl<M: Typed> Child<M> {
-    /// Emits the family with this series only, with the values of this process.
-    pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
-        if let Some(slots) = self.slots_if_bound() {
-            self.family.begin(out);
-            self.collect(slots, &mut Vec::new(), out.wants_created(), out);
-        }
-    }
-
-    /// Emits the samples of this series, with the start timestamp if it is wanted. `pairs` is only a buffer.
-    fn collect<'a>(
-        &'a self,
-        slots: &M::Slots,
-        pairs: &mut Vec<(&'a str, &'a str)>,
-        wants_created: bool,
-        out: &mut dyn FamilySink,
-    ) {
-        let labels = self.labels.labels(pairs);
-        let mut give = |kind, value| out.sample(&Sample::new(kind, labels, value));
-        M::collect(slots, self.family.options, &mut give);
-        if wants_created && let Some(seconds) = M::created(slots) {
-            out.sample(&Sample::new(SampleKind::Created, labels, seconds));
-        }
-    }
-}
-
-impl<M: Typed> Collector for FamilyCore<M> {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
-        let wants_created = out.wants_created();
-        let mut begun = false;
-        for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
-            let Some(slots) = child.slots_if_bound() else {
-                continue;
-            };
-            if !begun {
-                self.begin(out);
-                begun = true;
-            }
-            child.collect(slots, &mut pairs, wants_created, out);
-        }
     }
 }
 

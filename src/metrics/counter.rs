@@ -5,7 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, SplitTyped, Typed};
+use super::functions::{Order, Target};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};
@@ -17,8 +19,8 @@ use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 /// The name may end in `_total` or not; the name of the sample always does.
 ///
 /// Totals are 64-bit floats: each integer up to 2<sup>53</sup> (9,007,199,254,740,992) is exact, and larger ones are rounded to
-/// the nearest float. Beyond that a thread still counts its calls of [`inc`](Counter::inc), but the cell that is shared by threads
-/// beyond sixteen at a time stays at 2<sup>53</sup> (`docs/format.md`, Exactness).
+/// the nearest float. Beyond that a thread with a cell of its own still counts its calls of [`inc`](Counter::inc), but a cell that
+/// threads share stays at 2<sup>53</sup> (`docs/format.md`, Exactness).
 ///
 /// ```
 /// use multiprom::{Counter, Static};
@@ -38,7 +40,7 @@ impl Counter {
     pub fn inc(&self) {
         match self.0.owned() {
             Some(cells) => cells.inc(),
-            None => self.0.record_claimed(1.0),
+            None => self.0.record_shared(1.0),
         }
     }
 
@@ -86,6 +88,35 @@ impl Counter {
         let growth = self.0.state.raise_to(total);
         if growth > 0.0 {
             self.0.record(growth);
+        }
+    }
+
+    /// Sets a function that returns a total which something else counts in this process. The counter
+    /// [mirrors](Counter::set_at_least) it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use multiprom::{Counter, Static};
+    ///
+    /// static SENT: Static<Counter> = Counter::declare("client_sent_total", "Messages sent.");
+    ///
+    /// let sent = Arc::new(AtomicU64::new(7));
+    /// let total = Arc::clone(&sent);
+    /// SENT.set_function(move || total.load(Ordering::Relaxed) as f64);
+    /// assert!(multiprom::render(None).to_string().contains("\nclient_sent_total 7\n"));
+    /// ```
+    ///
+    /// It is called as that of [`Gauge::set_function`](crate::Gauge::set_function), with the same rules. A total that falls
+    /// changes nothing until it is higher than before. The first total in a forked child, and the first one of a function that
+    /// replaces another, count from 0 if they are lower than the last one: the source has begun anew. Otherwise they add
+    /// what the total has grown. A child so counts once more what the total has grown in the parent between its last
+    /// refresh and the fork, unless the parent calls [`Registry::flush`](crate::Registry::flush) before it forks.
+    pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
+        if !self.0.is_removed() {
+            let family = self.0.family;
+            family.functions.set(*self, self.0.address(), self.0.store(), function);
         }
     }
 
@@ -165,6 +196,27 @@ impl Counter {
     }
 }
 
+impl Target for Counter {
+    fn accepts(self, total: f64) -> bool {
+        let is_accepted = (0.0..f64::INFINITY).contains(&total);
+        if !is_accepted {
+            self.ignore(total);
+        }
+        is_accepted
+    }
+
+    fn record_computed(self, total: f64, order: Order, lock: &SlowPath) {
+        if order == Order::First {
+            self.0.state.restart_above(total);
+        }
+        let growth = self.0.state.raise_to(total);
+        // The first one exports the counter, also if it is 0.
+        if growth > 0.0 || order == Order::First {
+            self.0.record_locked(growth.max(0.0), lock);
+        }
+    }
+}
+
 /// Adds 1 when it is dropped.
 struct IncOnDrop(Counter);
 
@@ -180,6 +232,15 @@ impl Drop for IncOnDrop {
 pub struct Mirrored(AtomicU64);
 
 impl Mirrored {
+    /// Begins at 0 again if the highest total so far is above `total`.
+    fn restart_above(&self, total: f64) {
+        let highest = self.0.load(Ordering::Relaxed);
+        if f64::from_bits(highest) > total {
+            // OK because another total was mirrored meanwhile.
+            let _ = self.0.compare_exchange(highest, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Returns how much `total`, which is 0 or more, is above the highest one so far.
     fn raise_to(&self, total: f64) -> f64 {
         // ORDERING: relaxed, as no other memory depends on it. The bits of numbers from 0 are in the order of the numbers.
@@ -189,9 +250,13 @@ impl Mirrored {
     }
 }
 
-/// The cells of a counter series for one thread, in a cache line of their own.
+/// The alignment of a cache line: threads that record other counters do not slow this one down.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 #[repr(align(64))]
+pub struct CacheLine;
+
+/// The cells of a counter series for one thread.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct CounterCells {
     /// What is exported.
     total: Cell,
@@ -238,26 +303,31 @@ impl Typed for Counter {
     const LEAD_SAMPLE: SampleKind = SampleKind::Total;
     type Options = ();
     type State = Mirrored;
-    type Slots = Split<CounterCells>;
+    type Slots = Split<CounterCells, CacheLine>;
 
     impl_handle!(Counter);
     split_storage!();
 
     fn options(_: &Settings) {}
 
-    fn prefetch(split: &Split<CounterCells>) {
+    fn prefetch(split: &Split<CounterCells, CacheLine>) {
         if let Some(cells) = split.first() {
             cells.total.prefetch();
         }
     }
 
-    fn collect(split: &Split<CounterCells>, (): (), sink: &mut dyn FnMut(SampleKind, f64)) {
+    fn collect(
+        split: &Split<CounterCells, CacheLine>,
+        (): (),
+        sink: &mut dyn FnMut(SampleKind, f64),
+    ) {
         sink(SampleKind::Total, total(split, |cells| cells.total.get()));
     }
 }
 
 impl SplitTyped for Counter {
     type Cells = CounterCells;
+    type Alignment = CacheLine;
 
     fn samples((): ()) -> impl Iterator<Item = SampleKind> + Clone {
         std::iter::once(SampleKind::Total)
@@ -281,8 +351,8 @@ impl SplitTyped for Counter {
         cells.add(amount);
     }
 
-    fn record_shared(cells: &CounterCells, amount: f64) {
-        cells.total.add(amount);
+    fn record_shared(cells: &CounterCells, amount: f64) -> u32 {
+        cells.total.add_counting_failures(amount)
     }
 }
 
@@ -344,6 +414,9 @@ mod tests {
 
     #[test]
     fn a_series_takes_the_memory_that_the_design_states() {
-        assert_eq!((size_of::<Split<CounterCells>>(), size_of::<CounterCells>()), (320, 64));
+        assert_eq!(
+            (size_of::<Split<CounterCells, CacheLine>>(), size_of::<CounterCells>()),
+            (64, 32)
+        );
     }
 }

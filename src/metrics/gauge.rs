@@ -1,17 +1,19 @@
 //! Gauges: values that go up and down.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, Typed};
+use super::functions::{Order, Target};
+use super::gauge_cells::{Change, GaugeCells, PlainCell};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
-use crate::store::fork::{self, Shortcut, SlowPath, StaticRef};
-use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener, recording_ignored};
+use crate::store::fork::{self, SlowPath, StaticRef};
+use crate::store::{SeriesOpener, recording_ignored};
 
 /// A value that goes up and down: a handle of one series, whose copies record into the same series.
 ///
@@ -76,6 +78,48 @@ impl Gauge {
     /// Sets the value to the wall clock, in seconds since the Unix epoch.
     pub fn set_to_current_time(&self) {
         self.set(now());
+    }
+
+    /// Sets the function that computes the value.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use multiprom::{Gauge, GaugeMode, Static};
+    ///
+    /// static QUEUE: Static<Gauge> = Gauge::declare("queue", "Jobs waiting.").mode(GaugeMode::LiveSum);
+    ///
+    /// let jobs = Arc::new(Mutex::new(vec!["a", "b"]));
+    /// let queue = Arc::clone(&jobs);
+    /// QUEUE.set_function(move || queue.lock().map_or(0.0, |jobs| jobs.len() as f64));
+    /// assert!(multiprom::render(None).to_string().contains("\nqueue 2\n"));
+    /// jobs.lock().unwrap().pop();
+    /// assert!(multiprom::render(None).to_string().contains("\nqueue 1\n"));
+    /// ```
+    ///
+    /// In memory, the function is called whenever the gauge is gathered. In a multiprocess directory a thread of the process
+    /// calls it, at once and then
+    /// [every five seconds](crate::DirectoryOptions::refresh_interval), and when the process itself is scraped or calls
+    /// [`Registry::flush`](crate::Registry::flush); other processes see the last value.
+    ///
+    /// - A second call replaces the function. [`Family::remove`](crate::Family::remove) and
+    ///   [`clear`](crate::Family::clear) remove it with the series; it does not come back with the series.
+    /// - If the function panics, the value stays; panics are counted in `multiprom_failed_refreshes_total`, and the first one
+    ///   is logged.
+    /// - It is called under no lock of this crate, possibly by several threads at once in memory. In a directory, forks
+    ///   of the process wait while it runs, a quarter of a second at most, so that a child inherits no lock that it holds.
+    ///   Forks do not wait for a function that took more than 50 milliseconds the last time.
+    /// - A forked child inherits the function. In a directory it calls the function only after its own first recording,
+    ///   registration or flush.
+    /// - A slow function delays the values of all other functions and collectors, and a scrape of the process by a second at
+    ///   most.
+    /// - After [`Registry::close`](crate::Registry::close) it is not called, until something that is computed is registered or
+    ///   the registry is flushed.
+    pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
+        if !self.0.is_removed() {
+            let family = self.0.family;
+            family.functions.set(*self, self.0.address(), self.0.store(), function);
+        }
     }
 
     /// Adds 1 now and subtracts it when the guard is dropped.
@@ -164,7 +208,7 @@ impl Gauge {
     #[inline(never)]
     fn record_with_time(self, change: Change) -> Option<&'static GaugeCells> {
         match self.0.bound() {
-            Some(cells) if cells.is_most_recent && cells.gate.is_none() => {
+            Some(cells) if cells.is_timed() => {
                 cells.apply_with_time(change);
                 Some(cells)
             }
@@ -205,8 +249,8 @@ impl Gauge {
         }
         let cells = self.0.bind(&lock);
         cells.pass_gate(change);
-        if !cells.is_most_recent && cells.gate.is_none() {
-            self.0.state.0.open(cells.sample.value.word(), &lock);
+        if cells.is_plain_after_first() {
+            self.0.state.0.open(cells.word(), &lock);
         }
         Some(cells)
     }
@@ -214,7 +258,15 @@ impl Gauge {
     /// The value of this process; 0 if it has not set one. That is so in the modes `count` and `livecount` too, which export
     /// a number of processes.
     pub fn get(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |cells| cells.sample.value.get())
+        self.0.slots_if_bound().map_or(0.0, GaugeCells::value)
+    }
+}
+
+impl Target for Gauge {
+    fn record_computed(self, value: f64, _: Order, lock: &SlowPath) {
+        if !self.0.is_removed() {
+            self.0.bind(lock).pass_gate(Change::Set(value));
+        }
     }
 }
 
@@ -285,100 +337,6 @@ impl fmt::Debug for Gauge {
     }
 }
 
-/// What a recording does to the value.
-#[derive(Clone, Copy)]
-enum Change {
-    Set(f64),
-    Add(f64),
-}
-
-/// The cell of the value while recordings change nothing else: not the first recording of a process, which stores the time
-/// too, none in the modes mostrecent, and none of a waiting gauge, which pass its gate.
-#[allow(missing_debug_implementations, reason = "programs cannot name it")]
-pub struct PlainCell(Shortcut<AtomicU64>);
-
-impl PlainCell {
-    #[inline]
-    fn is_open(&self) -> bool {
-        self.0.is_open()
-    }
-
-    /// The cell. Not part of an `Option`, as the compiler would then check that the address is not null.
-    #[inline]
-    fn cell(&self) -> Cell {
-        Cell::new(self.0.value())
-    }
-}
-
-impl Default for PlainCell {
-    fn default() -> PlainCell {
-        static NO_CELL: AtomicU64 = AtomicU64::new(0);
-        PlainCell(Shortcut::closed(&NO_CELL))
-    }
-}
-
-/// The cells of a gauge series, which all threads share.
-#[allow(missing_debug_implementations, reason = "programs cannot name it")]
-pub struct GaugeCells {
-    sample: SampleCells,
-    is_most_recent: bool,
-    /// Set while the gauge waits.
-    gate: Option<&'static Gate>,
-    /// See [`Store::generation`](crate::store::Store::generation).
-    generation: u64,
-}
-
-impl GaugeCells {
-    #[inline]
-    fn apply(&self, change: Change) {
-        match change {
-            Change::Set(value) => self.sample.value.set(value),
-            Change::Add(amount) => self.sample.value.add(amount),
-        }
-    }
-
-    /// Changes only the value, or returns `false` if recordings store the time too or pass the gate.
-    #[inline]
-    fn try_apply(&self, change: Change) -> bool {
-        let has_time = self.sample.time.get() > 0.0;
-        let is_plain = has_time && !self.is_most_recent && self.gate.is_none();
-        if is_plain {
-            self.apply(change);
-        }
-        is_plain
-    }
-
-    /// Ends a guard. Returns `false` if the value was moved into a file.
-    fn end(&self, change: Change) -> bool {
-        self.try_apply(change) || self.pass_gate(change)
-    }
-
-    /// Stores the time too: of every recording in the modes mostrecent, else of the first.
-    ///
-    /// The time is stored before the value, so a reader takes no new value for an old one's time.
-    #[cold]
-    fn apply_with_time(&self, change: Change) {
-        let seen = self.sample.time.get();
-        // OK because the time of a gauge that was removed meanwhile is negative, and stays.
-        if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
-            self.sample.time.replace(seen, now());
-        }
-        self.apply(change);
-    }
-
-    /// Passes the gate, if there is one, and stores the time too. Returns `false` if the value was moved into a file.
-    #[cold]
-    fn pass_gate(&self, change: Change) -> bool {
-        match self.gate {
-            Some(gate) => gate.pass(|| self.apply_with_time(change)),
-            None => {
-                self.apply_with_time(change);
-                true
-            }
-        }
-    }
-}
-
 impl Typed for Gauge {
     const TYPE: MetricType = MetricType::Gauge;
     const LEAD_SAMPLE: SampleKind = SampleKind::Value;
@@ -402,17 +360,11 @@ impl Typed for Gauge {
         mode: GaugeMode,
         _: Option<&'static GaugeCells>,
     ) -> &'static GaugeCells {
-        let Opened { cells, gate } = opener.open(std::iter::once(SampleKind::Value), 0.0);
-        Box::leak(Box::new(GaugeCells {
-            sample: cells[0],
-            is_most_recent: mode.is_most_recent(),
-            gate,
-            generation: opener.generation(),
-        }))
+        GaugeCells::open(opener, SampleKind::Value, mode)
     }
 
     fn resume(cells: &GaugeCells) {
-        cells.sample.reset();
+        cells.reset();
     }
 
     fn unbind(plain: &PlainCell) {
@@ -420,7 +372,7 @@ impl Typed for Gauge {
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {
-        cells.gate.is_some_and(Gate::is_closed)
+        cells.is_moved()
     }
 
     fn inherit(cells: &'static GaugeCells) -> &'static GaugeCells {
@@ -432,9 +384,7 @@ impl Typed for Gauge {
     }
 
     fn collect(cells: &GaugeCells, mode: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
-        let SampleCells { value, time } = cells.sample;
-        let is_set = || time.get() != 0.0;
-        let exported = if mode.is_count() { f64::from(is_set()) } else { value.get() };
+        let exported = if mode.is_count() { f64::from(cells.is_set()) } else { cells.value() };
         sink(SampleKind::Value, exported);
     }
 }

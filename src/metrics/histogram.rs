@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, SplitTyped, Typed};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
@@ -225,6 +226,7 @@ impl Typed for Histogram {
 
 impl SplitTyped for Histogram {
     type Cells = HistogramCells;
+    type Alignment = ();
 
     fn samples(bounds: Bounds) -> impl Iterator<Item = SampleKind> + Clone {
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
@@ -251,8 +253,7 @@ impl SplitTyped for Histogram {
         cells.sum.add_owned(value);
     }
 
-    fn record_shared(cells: &HistogramCells, value: f64) {
-        cells.bucket(value).add(1.0);
-        cells.sum.add(value);
+    fn record_shared(cells: &HistogramCells, value: f64) -> u32 {
+        cells.bucket(value).add_counting_failures(1.0) + cells.sum.add_counting_failures(value)
     }
 }

@@ -36,9 +36,16 @@ use std::str;
 /// assert_eq!(REQUESTS.with(["get", "200"]).get(), 1.0);
 /// # let _ = Method::Post;
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a label value",
+    note = "derive `LabelValue` for an enum; for a `Display` type use `Displayed`, or `#[label(display)]` in a label set"
+)]
 pub trait LabelValue {
     /// Where the text is written if the value does not have it: `()`, or a [`TextBuffer`].
     type Buffer: Default;
+
+    /// The texts of all values, for types whose values can be listed; else empty.
+    const ALL: &'static [&'static str] = &[];
 
     /// The value as text.
     fn text<'a>(&'a self, buffer: &'a mut Self::Buffer) -> &'a str;
@@ -62,14 +69,28 @@ impl_text!(str, String, Box<str>, Cow<'_, str>);
 impl<T: LabelValue + ?Sized> LabelValue for &T {
     type Buffer = T::Buffer;
 
+    const ALL: &'static [&'static str] = T::ALL;
+
     #[inline]
     fn text<'a>(&'a self, buffer: &'a mut T::Buffer) -> &'a str {
         (**self).text(buffer)
     }
 }
 
+/// `None` is the empty text, which is the same as a label that is missing.
+impl<T: LabelValue> LabelValue for Option<T> {
+    type Buffer = T::Buffer;
+
+    #[inline]
+    fn text<'a>(&'a self, buffer: &'a mut T::Buffer) -> &'a str {
+        self.as_ref().map_or("", |value| value.text(buffer))
+    }
+}
+
 impl LabelValue for bool {
     type Buffer = ();
+
+    const ALL: &'static [&'static str] = &["false", "true"];
 
     fn text<'a>(&'a self, (): &'a mut ()) -> &'a str {
         if *self { "true" } else { "false" }

@@ -1,7 +1,7 @@
 //! The metric types that programs record with.
 //!
-//! A [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`] is a handle: the address of a series, which lives as long as the
-//! process. A [`Family`] is the address of a family. Both are declared as a [`Static`] or created at run time by a
+//! A [`Counter`], [`Gauge`], [`Summary`], [`Histogram`], [`Info`] or [`Enum`] is a handle: the address of a series, which
+//! lives as long as the process. A [`Family`] is the address of a family. Both are declared as a [`Static`] or created at run time by a
 //! [`MetricBuilder`]. Recording returns nothing and cannot fail.
 //!
 //! A series gets its cells at the first recording in each process, so a forked child starts from zero in files of its
@@ -10,13 +10,24 @@
 pub mod buckets;
 mod builder;
 mod children;
+mod collected;
 mod constructors;
 mod core;
 mod counter;
+mod enumeration;
+#[cfg(feature = "metrics-facade")]
+pub(crate) mod facade;
 mod family;
+mod functions;
 mod gauge;
+mod gauge_cells;
+mod handle;
 mod histogram;
+mod info;
+mod label_set;
 pub mod labels;
+mod open_labels;
+mod recording;
 mod removal_flags;
 mod settings;
 mod shape;
@@ -31,14 +42,18 @@ use crate::model::{Collector, FamilySink};
 pub use crate::model::UnknownGaugeMode;
 pub use builder::{FamilyBuilder, MetricBuilder};
 pub use counter::Counter;
-pub use family::Family;
+pub use enumeration::Enum;
+pub use family::{Family, OpenFamily, TypedFamily};
 pub use gauge::{Gauge, InProgress};
 pub use histogram::Histogram;
+pub use info::Info;
+pub use label_set::{LabelSet, TypedFamilyBuilder};
+pub use open_labels::OpenFamilyBuilder;
 pub use statics::{AnyStatic, Declared, Static, register_statics};
 pub use summary::Summary;
 pub use timer::{Observation, Observe, Timer};
 
-/// A metric type: [`Counter`], [`Gauge`], [`Summary`] or [`Histogram`].
+/// A metric type: [`Counter`], [`Gauge`], [`Summary`], [`Histogram`], [`Info`] or [`Enum`].
 ///
 /// Sealed: it determines how series of the type are stored, which other crates cannot define. Functions can be generic
 /// over it:
@@ -83,5 +98,10 @@ pub trait Metric: core::Typed {}
 impl<M: Metric> Collector for M {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.child().collect_alone(out);
+    }
+
+    /// Whether the series is in memory: it is in a file otherwise.
+    fn is_merged(&self) -> bool {
+        self.child().store().is_inherited()
     }
 }

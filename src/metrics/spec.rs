@@ -2,7 +2,7 @@
 
 use super::core::{FamilyCore, Typed};
 use super::settings::Settings;
-use super::{Counter, Gauge, Histogram, Summary};
+use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GaugeMode, LabelSet, MetricType, name};
 use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
@@ -16,6 +16,7 @@ use crate::store::fork::{AppendList, SlowPath};
 /// Of kind [`Reentrant`](ErrorKind::Reentrant) if this thread is in the slow path already.
 pub(super) fn slow_path() -> Result<SlowPath> {
     let _ = (Counter::ignored(), Gauge::ignored(), Histogram::ignored(), Summary::ignored());
+    let _ = (Info::ignored(), Enum::ignored());
     registry::slow_path()
 }
 
@@ -40,29 +41,33 @@ pub struct FamilySpec<'a> {
 impl FamilySpec<'_> {
     /// Checks names and settings, and completes them with those of a registry.
     fn describe<M: Typed>(&self, registry: &Registry) -> Result<Descriptor> {
-        let Settings { mode, subsystem, unit, const_labels, .. } = &self.settings;
+        let Settings { mode, namespace, subsystem, unit, const_labels, rules, .. } = &self.settings;
+        let namespace = namespace.as_ref().map(|namespace| format!("{namespace}_"));
         let subsystem = subsystem.as_ref().map(|subsystem| format!("{subsystem}_"));
-        let base = match M::TYPE {
-            MetricType::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
-            _ => self.name,
-        };
+        // The names of families are without the suffixes that the type adds: `_total`, `_info`.
+        let base = self.name.strip_suffix(M::TYPE.own_suffix()).unwrap_or(self.name);
         let unit_suffix = unit.map(|unit| format!("_{unit}"));
         let unit_suffix = unit_suffix.filter(|suffix| !base.ends_with(suffix));
-        let parts = [subsystem.as_deref(), Some(base), unit_suffix.as_deref()];
+        let parts =
+            [namespace.as_deref(), subsystem.as_deref(), Some(base), unit_suffix.as_deref()];
         let name = parts.into_iter().flatten().collect::<String>();
         let (name, of_registry) = registry.qualify(&name);
-        name::check_metric_name(&name)
+        rules
+            .check_metric_name(&name)
             .map_err(|error| Error::new(ErrorKind::InvalidName, error))?;
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
         let own = const_labels.iter().map(|(name, _)| name.as_str());
+        // The label with the state has the name of the family.
+        let state_label = (M::TYPE == MetricType::StateSet).then_some(name.as_str());
         let names: Vec<&str> = of_registry
             .iter()
             .map(|(name, _)| name)
             .chain(own)
             .chain(self.label_names.iter().copied())
+            .chain(state_label)
             .collect();
-        name::check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
+        rules.check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
         let mode = M::HAS_MODE.then_some(*mode);
         if mode.is_some_and(GaugeMode::is_per_process) && names.contains(&"pid") {
             return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
@@ -78,6 +83,8 @@ impl FamilySpec<'_> {
             unit: *unit,
             mode,
             label_names: self.label_names.iter().map(|&name| name.into()).collect(),
+            rules: *rules,
+            has_open_labels: self.settings.open_labels,
             const_labels,
         })
     }
@@ -120,6 +127,7 @@ impl FamilySpec<'_> {
         static DETACHED: AppendList<&'static dyn RegisteredFamily> = AppendList::new();
         let mut descriptor = Descriptor::detached(self.name, M::TYPE);
         descriptor.label_names = self.label_names.iter().map(|&name| name.into()).collect();
+        descriptor.has_open_labels = self.settings.open_labels;
         for family in DETACHED.iter().filter(|family| *family.descriptor() == descriptor) {
             if let Some(family) = family.as_any().downcast_ref::<FamilyCore<M>>()
                 && M::has_options(family.options(), &self.settings)

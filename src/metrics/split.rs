@@ -6,7 +6,10 @@ use crate::store::fork::SlowPath;
 use crate::store::{SampleCells, Split};
 
 /// The sum of one value of a series over all threads of this process.
-pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64 {
+pub(super) fn total<C: Send + Sync, A: Send + Sync>(
+    split: &Split<C, A>,
+    value: impl Fn(&C) -> f64,
+) -> f64 {
     // OK because an empty sum from `Iterator::sum` would be -0.
     let total = split.iter().map(&value).fold(0.0, |sum, value| sum + value);
     split.base().map_or(total, |base| total - value(base))
@@ -14,7 +17,7 @@ pub(super) fn total<C: Sync>(split: &Split<C>, value: impl Fn(&C) -> f64) -> f64
 
 /// Makes the values of a split begin at 0 again.
 pub(super) fn restart<M: SplitTyped>(
-    split: &'static Split<M::Cells>,
+    split: &'static Split<M::Cells, M::Alignment>,
     options: M::Options,
     lock: &SlowPath,
 ) {
@@ -38,7 +41,7 @@ pub(super) fn restart<M: SplitTyped>(
 
 /// The earliest time of a series over all threads of this process, or that of its last removal, since when its values begin
 /// at 0.
-pub(super) fn earliest<M: SplitTyped>(split: &Split<M::Cells>) -> Option<f64> {
+pub(super) fn earliest<M: SplitTyped>(split: &Split<M::Cells, M::Alignment>) -> Option<f64> {
     if let Some(base) = split.base() {
         return Some(M::created_cell(base).get());
     }
@@ -58,7 +61,8 @@ macro_rules! split_storage {
         }
 
         fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::inherit(slots)))
+            slots.inherit();
+            slots
         }
 
         fn export_zeros(child: ChildRef<Self>, lock: &SlowPath) {

@@ -6,9 +6,10 @@ use std::ops::Deref;
 use super::family::Family;
 use super::settings::Settings;
 use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
-use super::{Gauge, Histogram, Metric, buckets};
+use super::{Enum, Gauge, Histogram, Info, Metric, buckets};
 use crate::error::Result;
-use crate::model::{GaugeMode, name};
+use crate::model::name::{self, NameRules};
+use crate::model::{GaugeMode, MetricType, Unit};
 use crate::registry::{Registry, default_registry, registration_failed};
 use crate::store::fork::SlowPath;
 use crate::store::set_once::SetOnce;
@@ -54,12 +55,44 @@ pub struct Static<T: Declared> {
     labels: T::Labels,
     mode: GaugeMode,
     bounds: &'static [f64],
+    states: &'static [&'static str],
+    naming: Naming,
+}
+
+/// What a declaration adds to its name and its labels.
+#[derive(Clone, Copy)]
+struct Naming {
+    namespace: Option<&'static str>,
+    subsystem: Option<&'static str>,
+    unit: Option<Unit>,
+    const_labels: &'static [(&'static str, &'static str)],
+    rules: NameRules,
+}
+
+impl Naming {
+    const NONE: Naming = Naming {
+        namespace: None,
+        subsystem: None,
+        unit: None,
+        const_labels: &[],
+        rules: NameRules::Classic,
+    };
 }
 
 /// What a [`Static`] can declare: a metric or a [`Family`].
 ///
 /// Sealed: other crates cannot implement it.
 pub trait Declared: Copy + Send + Sync + sealed::Declared {}
+
+/// The label names of a family whose labels are those of a type.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelNames(pub(super) &'static [&'static str]);
+
+impl AsRef<[&'static str]> for LabelNames {
+    fn as_ref(&self) -> &[&'static str] {
+        self.0
+    }
+}
 
 pub(super) mod sealed {
     use super::{FamilySpec, IsNew, Unusable};
@@ -70,6 +103,9 @@ pub(super) mod sealed {
     pub trait Declared: Sized + 'static {
         /// The label names: an array, or nothing.
         type Labels: Copy + Send + Sync + AsRef<[&'static str]>;
+
+        /// Whether each series has label names of its own.
+        const HAS_OPEN_LABELS: bool = false;
 
         /// Registers with a registry.
         fn register(
@@ -91,10 +127,73 @@ pub(super) mod sealed {
 }
 
 impl<M: Metric> Static<M> {
-    pub(super) const fn new(name: &'static str, help: &'static str) -> Static<M> {
-        assert!(name::is_metric_name(name), "not a metric name");
-        let (mode, bounds) = (GaugeMode::All, &buckets::DEFAULT);
-        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds }
+    pub(super) const fn new(name: &'static str, help: &'static str, rules: NameRules) -> Static<M> {
+        assert!(rules.is_metric_name(name), "not a metric name");
+        let (mode, bounds) = (M::DEFAULT_MODE, &buckets::DEFAULT);
+        let naming = Naming { rules, ..Naming::NONE };
+        Static { slot: SetOnce::empty(), name, help, labels: [], mode, bounds, states: &[], naming }
+    }
+
+    /// Puts `<namespace>_` before the name and the subsystem.
+    ///
+    /// ```
+    /// use multiprom::{Counter, Static, Unit, default_registry};
+    ///
+    /// static READ: Static<Counter> = Counter::declare("read", "Bytes read.")
+    ///     .namespace("shop")
+    ///     .subsystem("upload")
+    ///     .unit(Unit::Bytes)
+    ///     .const_labels(&[("tier", "gold")]);
+    ///
+    /// READ.inc_by(3.0);
+    /// let value = default_registry().sample_value("shop_upload_read_bytes_total", &[("tier", "gold")]);
+    /// assert_eq!(value, Some(3.0));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If it is not a metric name, which in a static fails the build.
+    pub const fn namespace(self, namespace: &'static str) -> Static<M> {
+        assert!(self.naming.rules.is_metric_name(namespace), "not a part of a metric name");
+        let naming = Naming { namespace: Some(namespace), ..self.naming };
+        Static { naming, ..self }
+    }
+
+    /// Puts `<subsystem>_` before the name.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a metric name, which in a static fails the build.
+    pub const fn subsystem(self, subsystem: &'static str) -> Static<M> {
+        assert!(self.naming.rules.is_metric_name(subsystem), "not a part of a metric name");
+        let naming = Naming { subsystem: Some(subsystem), ..self.naming };
+        Static { naming, ..self }
+    }
+
+    /// Sets the unit, which is appended to the name unless the name ends with it. OpenMetrics shows it.
+    pub const fn unit(self, unit: Unit) -> Static<M> {
+        let naming = Naming { unit: Some(unit), ..self.naming };
+        Static { naming, ..self }
+    }
+
+    /// Sets labels that have the same values in all series.
+    ///
+    /// # Panics
+    ///
+    /// If a label name is malformed, reserved or given twice, which in a static fails the build.
+    pub const fn const_labels(self, labels: &'static [(&'static str, &'static str)]) -> Static<M> {
+        let mut at = 0;
+        while at < labels.len() {
+            self.check_label(labels[at].0);
+            let mut earlier = 0;
+            while earlier < at {
+                assert!(!name::same(labels[at].0, labels[earlier].0), "a label is given twice");
+                earlier += 1;
+            }
+            at += 1;
+        }
+        let naming = Naming { const_labels: labels, ..self.naming };
+        Static { naming, ..self }
     }
 
     /// Makes it a family with these label names, in this order. Set everything else before.
@@ -104,36 +203,96 @@ impl<M: Metric> Static<M> {
     /// If there are more than 128 labels, or a label name is malformed, reserved or given twice, which in a static fails
     /// the build. Histograms reserve `le`, summaries `quantile`, and gauges `pid` in the modes that set this label.
     pub const fn labels<const N: usize>(self, labels: [&'static str; N]) -> Static<Family<M, N>> {
+        self.check_labels(&labels);
+        self.with_labels(labels)
+    }
+
+    /// Panics if these cannot be the label names of a family.
+    pub(super) const fn check_labels(&self, labels: &[&'static str]) {
         let of_type = if M::RESERVED_LABEL.is_some() { 1 } else { 0 };
-        assert!(N + of_type <= name::MAX_LABELS, "a metric has 128 labels at most");
+        let constant = self.naming.const_labels;
+        let count = labels.len() + constant.len() + of_type;
+        assert!(count <= name::MAX_LABELS, "a metric has 128 labels at most");
         let mut at = 0;
-        while at < N {
-            assert!(name::is_label_name(labels[at]), "not a label name");
-            assert!(!name::is_internal_label(labels[at]), "label names with __ are reserved");
-            if let Some(reserved) = M::RESERVED_LABEL {
-                assert!(
-                    !name::same(labels[at], reserved),
-                    "the type of the metric sets this label"
-                );
-            }
-            let is_set_by_mode = M::HAS_MODE && self.mode.is_per_process();
-            let is_taken = is_set_by_mode && name::same(labels[at], "pid");
-            assert!(!is_taken, "the modes all and liveall set the label pid");
+        while at < labels.len() {
+            self.check_label(labels[at]);
             let mut earlier = 0;
             while earlier < at {
                 assert!(!name::same(labels[at], labels[earlier]), "a label is given twice");
                 earlier += 1;
             }
+            let mut other = 0;
+            while other < constant.len() {
+                assert!(!name::same(labels[at], constant[other].0), "a label is given twice");
+                other += 1;
+            }
             at += 1;
         }
-        let Static { name, help, mode, bounds, .. } = self;
-        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds }
+    }
+
+    /// Panics if this cannot be the name of a label.
+    const fn check_label(&self, label: &str) {
+        assert!(self.naming.rules.is_label_name(label), "not a label name");
+        assert!(!name::is_internal_label(label), "label names with __ are reserved");
+        if let Some(reserved) = M::RESERVED_LABEL {
+            assert!(!name::same(label, reserved), "the type of the metric sets this label");
+        }
+        let is_state = matches!(M::TYPE, MetricType::StateSet);
+        assert!(
+            !(is_state && name::same(label, self.name)),
+            "the label with the state has the name of the metric"
+        );
+        let is_set_by_mode = M::HAS_MODE && self.mode.is_per_process();
+        let is_taken = is_set_by_mode && name::same(label, "pid");
+        assert!(!is_taken, "the modes all and liveall set the label pid");
+    }
+
+    /// A family with the same description and these label names.
+    pub(super) const fn with_labels<T: Declared>(self, labels: T::Labels) -> Static<T> {
+        let Static { name, help, mode, bounds, states, naming, .. } = self;
+        Static { slot: SetOnce::empty(), name, help, labels, mode, bounds, states, naming }
     }
 }
 
 impl Static<Gauge> {
     /// Sets how the values of several processes are merged. The default is [`GaugeMode::All`].
     pub const fn mode(self, mode: GaugeMode) -> Static<Gauge> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Info> {
+    /// Sets how the label sets of several processes are merged. The default is [`GaugeMode::LiveMax`]: each label set that a
+    /// live process has set is exported once.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Info> {
+        Static { mode, ..self }
+    }
+}
+
+impl Static<Enum> {
+    /// Sets the names of the states.
+    pub(super) const fn states(self, states: &'static [&'static str]) -> Static<Enum> {
+        assert!(!states.is_empty(), "an enum has at least one state");
+        let mut at = 0;
+        while at < states.len() {
+            let mut earlier = 0;
+            while earlier < at {
+                assert!(!name::same(states[at], states[earlier]), "a state is given twice");
+                earlier += 1;
+            }
+            at += 1;
+        }
+        Static { states, ..self }
+    }
+
+    /// Sets how the states of several processes are merged. The default is [`GaugeMode::LiveAll`]: each live process has a
+    /// state set.
+    ///
+    /// # Panics
+    ///
+    /// In the modes `count` and `livecount`, which in a static fails the build.
+    pub const fn mode(self, mode: GaugeMode) -> Static<Enum> {
+        assert!(!mode.is_count(), "a state is active or not, and is not counted");
         Static { mode, ..self }
     }
 }
@@ -153,7 +312,16 @@ impl Static<Histogram> {
 
 impl<T: Declared> Static<T> {
     fn spec(&self) -> FamilySpec<'_> {
-        let settings = Settings::of_static(self.mode, self.bounds);
+        let mut settings = Settings::of_static(self.mode, self.bounds);
+        let Naming { namespace, subsystem, unit, const_labels, rules } = self.naming;
+        settings.rules = rules;
+        settings.namespace = namespace.map(str::to_owned);
+        settings.subsystem = subsystem.map(str::to_owned);
+        settings.unit = unit;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        settings.const_labels = const_labels.iter().map(owned).collect();
+        settings.open_labels = T::HAS_OPEN_LABELS;
+        settings.states = self.states.iter().map(|&state| state.to_owned()).collect();
         let label_names = self.labels.as_ref();
         FamilySpec { name: self.name, help: self.help, label_names, settings }
     }

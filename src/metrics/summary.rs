@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed, ignored_handle, impl_handle};
+use super::core::{ChildRef, SplitTyped, Typed};
+use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::split::{earliest, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
@@ -141,6 +142,7 @@ impl Typed for Summary {
 
 impl SplitTyped for Summary {
     type Cells = SummaryCells;
+    type Alignment = ();
 
     fn samples((): ()) -> impl Iterator<Item = SampleKind> + Clone {
         [SampleKind::Count, SampleKind::Sum].into_iter()
@@ -164,8 +166,7 @@ impl SplitTyped for Summary {
         cells.sum.add_owned(value);
     }
 
-    fn record_shared(cells: &SummaryCells, value: f64) {
-        cells.count.add(1.0);
-        cells.sum.add(value);
+    fn record_shared(cells: &SummaryCells, value: f64) -> u32 {
+        cells.count.add_counting_failures(1.0) + cells.sum.add_counting_failures(value)
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use super::directory_id::DirectoryId;
 use super::family::{FamilyMetadata, Sample};
+use super::merge_rule::MergeRule;
 use super::{Labels, NativeHistogram};
 use crate::error::Error;
 
@@ -16,6 +17,28 @@ use crate::error::Error;
 /// A collector that cannot obtain its data does not panic. It omits the affected families and reports the
 /// failure in a metric of its own. If an incomplete exposition would be wrong, for example because totals
 /// would fall, it calls [`FamilySink::fail`].
+///
+/// # In a multiprocess directory
+///
+/// If the values of the registry are in a directory, the process writes the families to its files, so that every exporter of
+/// the directory shows them. A thread of the process calls the collector at once, then
+/// [every five seconds](crate::DirectoryOptions::refresh_interval), and when the process itself is scraped or calls
+/// [`Registry::flush`](crate::Registry::flush). On the pages of the process they are shown once, as a part of the merge.
+///
+/// - [`merge_rule`](Collector::merge_rule) says how the values of several processes become one. By default counters,
+///   histograms and summaries are added up, and gauges have a series for each live process, with the label `pid`.
+/// - Totals never fall: those in the files grow by what those of the collector grow. In a forked child they grow by what the
+///   collector counts there; a total that is lower than the last one in the parent counts from 0.
+/// - A series that is not returned any more is [removed](crate::Family::remove).
+/// - Quantiles, exemplars and native histograms are not merged. Gauge histograms are on the pages of the process only.
+/// - Of several collectors of a directory that return a family of the same name, the first one is written; none is, if
+///   a metric of the registry has the name. Such families, invalid names and incomplete samples are left out, counted
+///   in `multiprom_failed_refreshes_total`, and logged once for each collector.
+/// - If the collector panics or calls [`FamilySink::fail`], the last values stay, and the failure is counted there too.
+/// - In a forked child it is called only after the child's own first recording, registration or flush. While it is called,
+///   forks of the process wait, as for [`Gauge::set_function`](crate::Gauge::set_function).
+/// - When the registry is dropped, its series are removed. So register collectors in a registry that lives as long as the
+///   process, and not in one for each scrape.
 ///
 /// ```
 /// use multiprom::{Collector, FamilySink, Registry};
@@ -48,6 +71,47 @@ pub trait Collector: Send + Sync {
     /// because the collector exports them. The default is none.
     fn directories(&self) -> Vec<DirectoryId> {
         Vec::new()
+    }
+
+    /// How the values of a family from several processes are merged, if the registry is in a multiprocess directory.
+    /// `family` is the name of the family: that of a counter without `_total`, that of an info without `_info`.
+    ///
+    /// ```
+    /// use multiprom::collector::MergeRule;
+    /// use multiprom::{Collector, FamilySink, GaugeMode};
+    ///
+    /// struct Pool;
+    ///
+    /// impl Collector for Pool {
+    ///     fn collect(&self, out: &mut dyn FamilySink) {
+    ///         out.gauge("pool_connections", "Open connections.").sample(&[], 3.0);
+    ///         out.counter("server_restarts_total", "Restarts of the database.").sample(&[], 2.0);
+    ///     }
+    ///
+    ///     fn merge_rule(&self, family: &str) -> MergeRule {
+    ///         match family {
+    ///             "pool_connections" => MergeRule::Mode(GaugeMode::LiveSum),
+    ///             // All workers ask the same database.
+    ///             _ => MergeRule::SharedSource,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn merge_rule(&self, family: &str) -> MergeRule {
+        let _ = family;
+        MergeRule::ByType
+    }
+
+    /// Whether the families are written to the files of the process, if the registry is in a multiprocess directory. The
+    /// default is `true`.
+    ///
+    /// If not, only the process itself shows them, beside the merge. [`ProcessCollector`](crate::ProcessCollector),
+    /// [`BuildInfo`](crate::collector::BuildInfo) and [`PlatformInfo`](crate::collector::PlatformInfo) return `false`, because
+    /// they describe the process that is scraped; so do the metrics of exporters and compactors.
+    /// [`MergedBy`](crate::collector::MergedBy) writes them nevertheless. A collector that reads a
+    /// [multiprocess directory](Collector::directories) is never written.
+    fn is_merged(&self) -> bool {
+        true
     }
 
     /// The collector itself, if it is a registry, which may not contain itself.

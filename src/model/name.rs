@@ -10,9 +10,20 @@ pub(crate) const MAX_NAME_LEN: usize = 1024;
 /// The maximum number of labels of a sample, `le` and `quantile` included: readers of series files skip keys with more.
 pub(crate) const MAX_LABELS: usize = 128;
 
+/// Which names are valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NameRules {
+    /// The names that every version of Prometheus accepts.
+    #[default]
+    Classic,
+    /// Any text but the empty one, as since Prometheus 3.
+    Utf8,
+}
+
 /// An invalid metric or label name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NameError {
+    Empty,
     Metric(String),
     TooLong(usize),
     Label(String),
@@ -25,6 +36,7 @@ pub(crate) enum NameError {
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            NameError::Empty => write!(f, "a name is empty"),
             NameError::Metric(name) => {
                 write!(f, "metric name `{name}` does not match [a-zA-Z_:][a-zA-Z0-9_:]*")
             }
@@ -107,10 +119,7 @@ pub(crate) const fn is_internal_label(name: &str) -> bool {
 
 /// Checks the form and the length of a metric name.
 pub(crate) fn check_metric_name(name: &str) -> Result<(), NameError> {
-    if name.len() > MAX_NAME_LEN {
-        return Err(NameError::TooLong(name.len()));
-    }
-    if is_metric_name(name) { Ok(()) } else { Err(NameError::Metric(name.to_owned())) }
+    NameRules::Classic.check_metric_name(name)
 }
 
 /// Checks the label names of one family. `reserved` is the label name that its type reserves, such as `le`.
@@ -118,25 +127,67 @@ pub(crate) fn check_label_names<'a>(
     names: &(impl Iterator<Item = &'a str> + Clone),
     reserved: Option<&str>,
 ) -> Result<(), NameError> {
-    let count = names.clone().count() + usize::from(reserved.is_some());
-    if count > MAX_LABELS {
-        return Err(NameError::TooManyLabels(count));
+    NameRules::Classic.check_label_names(names, reserved)
+}
+
+impl NameRules {
+    /// Whether a text is a metric name.
+    pub(crate) const fn is_metric_name(self, name: &str) -> bool {
+        match self {
+            NameRules::Classic => is_metric_name(name),
+            NameRules::Utf8 => !name.is_empty(),
+        }
     }
-    for (at, name) in names.clone().enumerate() {
+
+    /// Whether a text is a label name.
+    pub(crate) const fn is_label_name(self, name: &str) -> bool {
+        match self {
+            NameRules::Classic => is_label_name(name),
+            NameRules::Utf8 => !name.is_empty(),
+        }
+    }
+
+    /// See [`check_metric_name`].
+    pub(crate) fn check_metric_name(self, name: &str) -> Result<(), NameError> {
         if name.len() > MAX_NAME_LEN {
             return Err(NameError::TooLong(name.len()));
         }
-        if !is_label_name(name) {
-            return Err(NameError::Label(name.to_owned()));
-        }
-        if is_internal_label(name) || reserved == Some(name) {
-            return Err(NameError::ReservedLabel(name.to_owned()));
-        }
-        if names.clone().take(at).any(|earlier| earlier == name) {
-            return Err(NameError::RepeatedLabel(name.to_owned()));
+        match self {
+            _ if self.is_metric_name(name) => Ok(()),
+            NameRules::Classic => Err(NameError::Metric(name.to_owned())),
+            NameRules::Utf8 => Err(NameError::Empty),
         }
     }
-    Ok(())
+
+    /// See [`check_label_names`].
+    pub(crate) fn check_label_names<'a>(
+        self,
+        names: &(impl Iterator<Item = &'a str> + Clone),
+        reserved: Option<&str>,
+    ) -> Result<(), NameError> {
+        let count = names.clone().count() + usize::from(reserved.is_some());
+        if count > MAX_LABELS {
+            return Err(NameError::TooManyLabels(count));
+        }
+        for (at, name) in names.clone().enumerate() {
+            if name.len() > MAX_NAME_LEN {
+                return Err(NameError::TooLong(name.len()));
+            }
+            if !self.is_label_name(name) {
+                return Err(match self {
+                    NameRules::Classic => NameError::Label(name.to_owned()),
+                    NameRules::Utf8 => NameError::Empty,
+                });
+            }
+            if is_internal_label(name) || reserved == Some(name) {
+                return Err(NameError::ReservedLabel(name.to_owned()));
+            }
+            if names.clone().take(at).any(|earlier| earlier == name) {
+                return Err(NameError::RepeatedLabel(name.to_owned()));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +202,18 @@ mod tests {
         for bad in ["", "9a", "a-b", "a b", "a.b", "\u{e9}"] {
             assert!(!is_metric_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn by_the_rules_of_prometheus_3_every_text_is_a_name() {
+        for name in ["a.b", "9", "\u{e9}\n\"", " "] {
+            assert_eq!(NameRules::Utf8.check_metric_name(name), Ok(()), "{name}");
+            assert_eq!(NameRules::Utf8.check_label_names(&[name].into_iter(), None), Ok(()));
+        }
+        assert_eq!(NameRules::Utf8.check_metric_name(""), Err(NameError::Empty));
+        let reserved = NameError::ReservedLabel("__a.b".to_owned());
+        let names = ["__a.b"].into_iter();
+        assert_eq!(NameRules::Utf8.check_label_names(&names, None), Err(reserved));
     }
 
     #[test]

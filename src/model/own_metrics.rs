@@ -105,9 +105,15 @@ pub(crate) static IGNORED_RECORDINGS: OwnMetric = counter(
 /// The values are those of `IgnoredValue`.
 pub(crate) static IGNORED_VALUES: OwnMetric = counter(
     "multiprom_ignored_values_total",
-    "Values that were not recorded: increments that are negative or not finite, observations of NaN.",
+    "Values that were not recorded: increments that are negative or not finite, observations of NaN, labels of infos.",
 )
-.by("reason", &["negative", "not_finite", "nan"]);
+.by("reason", &["negative", "not_finite", "nan", "label"]);
+/// The values are those of `FailedRefresh`.
+pub(crate) static FAILED_REFRESHES: OwnMetric = counter(
+    "multiprom_failed_refreshes_total",
+    "Functions and collectors of this process that failed to compute values, and values that could not be written.",
+)
+.by("reason", &["panic", "error", "sample"]);
 pub(crate) static REPEATED_FAMILIES: OwnMetric = counter(
     "multiprom_repeated_families_total",
     "Families left out because an earlier one has one of their names.",

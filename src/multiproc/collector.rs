@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use super::dir_lock::CompactorLock;
 use super::directory::{self, DirectoryLabels};
-use super::merge::catalog::MergedFamily;
 use super::merge::created::EntryTimes;
 use super::merge::emit;
+use super::merge::exported_type::ExportedFamily;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
 use super::merge::state::{CachedPlans, Merge};
@@ -19,7 +19,7 @@ use super::read::context::{DeadGauges, ReadContext, ReadMethod, WriterVerdicts};
 use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
-use super::read::unwritten::UnwrittenSeries;
+use super::read::unwritten::{UnwrittenSeries, refresh_computed};
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
@@ -216,13 +216,7 @@ impl MultiProcessCollector {
     ) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
         let read = self.read(cache, EntryTimes::wanted_by(out));
         let settings = &self.config.settings;
-        let filter = settings.filter.as_deref();
-        let is_kept =
-            |family: &MergedFamily| filter.is_none_or(|it| it(&family.name, family.metric_type));
-        let rule = settings.gauge_mode.as_deref();
-        let has_rule =
-            |family: &MergedFamily| rule.is_some_and(|rule| rule(&family.name).is_some());
-        let (exported, conflicts) = cache.merge.exported(is_kept, has_rule);
+        let (exported, conflicts) = cache.merge.exported(settings);
         let unsupported = cache.merge.skipped.unsupported_archive();
         self.count_problems(&mut cache.merge, &exported);
         if let Some(error) = unsupported {
@@ -243,9 +237,9 @@ impl MultiProcessCollector {
     }
 
     /// Counts and reports what was skipped, and counts histograms with different bounds.
-    fn count_problems(&self, merge: &mut Merge, exported: &[usize]) {
-        let has_conflict = |at: &&usize| {
-            let family = &merge.catalog.families[**at];
+    fn count_problems(&self, merge: &mut Merge, exported: &[ExportedFamily]) {
+        let has_conflict = |it: &&ExportedFamily| {
+            let family = &merge.catalog.families[it.at];
             family.metric_type == MetricType::Histogram
                 && family.groups().any(|group| merge.has_bucket_conflict(group))
         };
@@ -277,6 +271,9 @@ impl MultiProcessCollector {
 
 impl Collector for MultiProcessCollector {
     fn collect(&self, out: &mut dyn FamilySink) {
+        if !refresh_computed(&self.config.dirs) {
+            return;
+        }
         let (dirs, stats) = match self.cache.acquire() {
             Some(mut cache) => {
                 let read = self.scrape(&mut cache, AbsentWriters::Removed, out);
@@ -304,6 +301,10 @@ impl Collector for MultiProcessCollector {
 
     fn directories(&self) -> Vec<DirectoryId> {
         self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
+    }
+
+    fn is_merged(&self) -> bool {
+        false
     }
 }
 

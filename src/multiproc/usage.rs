@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::archive_file::ArchiveFile;
 use super::listing::{file_names, retired_names};
+use super::merge::attributes::{AttributeList, Attributes};
 use super::merge::catalog::{Catalog, Destination};
 use super::skipped::{KeyProblem, SkipCause, Skipped};
 use crate::error::{Error, ErrorKind, Result};
@@ -141,6 +143,7 @@ struct Counts {
     reserved: u64,
     len: u64,
     skipped: Skipped,
+    attributes: AttributeList,
 }
 
 impl Counts {
@@ -256,6 +259,7 @@ impl Counts {
             if let Err(error) = payload::check(&entry, body) {
                 self.skipped.add(path, SkipCause::Entry(error));
             }
+            _ = self.attributes.add(&entry);
             match entry.kind {
                 CompanionKind::NativeRecord => {
                     records.insert(entry.offset as u64, entry.byte_len());
@@ -266,7 +270,10 @@ impl Counts {
                     self.skipped.add(path, SkipCause::Key(problem));
                     continue;
                 }
-                CompanionKind::Unit | CompanionKind::Exemplar | CompanionKind::Native => {}
+                CompanionKind::Unit
+                | CompanionKind::Type
+                | CompanionKind::Exemplar
+                | CompanionKind::Native => {}
             }
             let family = match key::decode(entry.key) {
                 Ok(key) => key.family.into_owned(),
@@ -322,16 +329,23 @@ impl Counts {
 
     /// Adds the companion entries to the families of their names, and sorts.
     fn finish(self) -> DirectoryUsage {
-        let Counts { catalog, mut shares, mut companions, files, reserved, len, skipped } = self;
+        let Counts { catalog, mut shares, mut companions, files, reserved, len, .. } = self;
+        let mut types = Attributes::default();
+        types.add(&Arc::new(self.attributes));
         shares.resize(catalog.families.len(), Share::default());
         let mut families = Vec::with_capacity(catalog.families.len());
         for (family, mut share) in catalog.families.iter().zip(shares) {
             if let Some(companion) = companions.remove(&*family.name) {
                 share.add_share(companion);
             }
+            let of_gauges = types.type_of(&family.name);
+            let metric_type = match family.metric_type {
+                MetricType::Gauge => of_gauges.unwrap_or(MetricType::Gauge),
+                other => other,
+            };
             families.push(FamilyUsage {
                 name: [&family.name, family.metric_type.own_suffix()].concat(),
-                metric_type: Some(family.metric_type),
+                metric_type: Some(metric_type),
                 series: family.label_set_count(),
                 entries: share.entries,
                 bytes: share.bytes,
@@ -349,7 +363,7 @@ impl Counts {
         });
         let bytes: u64 = families.iter().map(|family| family.bytes).sum();
         let other = len.saturating_sub(reserved).saturating_sub(bytes);
-        let errors = skipped.into_errors().map(|(_, error)| error).collect();
+        let errors = self.skipped.into_errors().map(|(_, error)| error).collect();
         DirectoryUsage { families, files, reserved, other, len, errors }
     }
 }

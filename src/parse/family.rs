@@ -97,7 +97,7 @@ impl OwnedFamily {
     }
 
     /// The name in the text format, where the name of a counter ends in `_total` and that of an info in `_info`.
-    pub(super) fn text_name(&self) -> String {
+    pub(crate) fn text_name(&self) -> String {
         [&self.name, self.metric_type.own_suffix()].concat()
     }
 

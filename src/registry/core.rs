@@ -1,29 +1,33 @@
 //! The type `Registry`.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::Backend;
+use super::collected::{LeftOut, RegisteredCollector};
 use super::descriptor::Descriptor;
 use super::registration_errors::registration_errors;
-use super::scope::{self, Scope};
+use super::scope::Scope;
 use super::sought;
+use crate::computed::CollectorSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
 use crate::logging::{self, log_line};
 use crate::model::own_metrics::{
-    DROPPED_SERIES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES, RECOVERED_SERIES,
-    REGISTRATION_ERRORS, REPEATED_FAMILIES,
+    DROPPED_SERIES, FAILED_REFRESHES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES,
+    RECOVERED_SERIES, REGISTRATION_ERRORS, REPEATED_FAMILIES,
 };
 use crate::model::{
     Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
     LabelSet, MetricType,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
+use crate::store::refresher;
 use crate::store::{
-    Store, dropped_series, ignored_recordings, ignored_values, lost_files, recovered_series,
+    Store, dropped_series, failed_refreshes, ignored_recordings, ignored_values, lost_files,
+    recovered_series,
 };
 
 /// A family of the writing half, as the registry sees it.
@@ -109,7 +113,7 @@ impl fmt::Debug for Registry {
 
 enum Entry {
     Family(&'static dyn RegisteredFamily),
-    Collector(Box<dyn Collector>),
+    Collector(RegisteredCollector),
 }
 
 impl Registry {
@@ -157,9 +161,9 @@ impl Registry {
     /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry with a family whose name is taken here, and
     /// [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
     /// thread.
-    pub fn register(&self, collector: impl Collector + 'static) -> Result<()> {
+    pub fn register<C: Collector + 'static>(&self, collector: C) -> Result<()> {
         // The lock serializes registrations that would form a cycle together.
-        let _lock = slow_path()?;
+        let lock = slow_path()?;
         if let Some(registry) = as_registry(&collector) {
             if registry.contains(self) {
                 let message =
@@ -171,8 +175,38 @@ impl Registry {
                 check_names(&registered, family.descriptor())?;
             }
         }
-        self.inner.entries.push(Entry::Collector(Box::new(collector)));
+        let is_source = as_registry(&collector).is_none()
+            && collector.is_merged()
+            && collector.directories().is_empty();
+        let collector: Arc<dyn Collector> = Arc::new(collector);
+        let source = is_source.then(|| self.add_source(&collector, type_name::<C>(), &lock));
+        let source = source.flatten();
+        self.inner.entries.push(Entry::Collector(RegisteredCollector { collector, source }));
         Ok(())
+    }
+
+    /// Has a collector written to the files of this process, if the registry is in a directory.
+    fn add_source(
+        &self,
+        collector: &Arc<dyn Collector>,
+        title: &'static str,
+        lock: &SlowPath,
+    ) -> Option<Arc<CollectorSource>> {
+        // OK because a registry without a backend has no files.
+        let store = self.store_or_later().ok()?;
+        let inner = Arc::downgrade(&self.inner);
+        let add_registered = move |index: &mut FamilyIndex<()>| {
+            let Some(inner) = inner.upgrade() else {
+                return;
+            };
+            for family in (Registry { inner }).all_families() {
+                let Descriptor { name, metric_type, .. } = family.descriptor();
+                if family.store().is_same(store) {
+                    index.insert(name, *metric_type, ());
+                }
+            }
+        };
+        CollectorSource::register(collector, title, store, Box::new(add_registered), lock)
     }
 
     /// The value of one sample, by the name of the sample and all its labels in any order: for tests and health checks.
@@ -222,9 +256,40 @@ impl Registry {
     /// thread.
     pub fn close(&self) {
         // OK because a registry without a backend has no files.
-        if let (Ok(_lock), Ok(store)) = (slow_path(), self.store_or_later()) {
-            store.close();
+        if let Ok(store) = self.store_or_later() {
+            if let Some(group) = store.refreshed() {
+                refresher::finish(group);
+            }
+            if let Ok(lock) = slow_path() {
+                store.close(&lock);
+            }
         }
+    }
+
+    /// Refreshes the values that this process computes for its files, and those of the registries in this one: functions and
+    /// custom collectors. Waits until they are written, or for ten seconds at most.
+    ///
+    /// A process that ends soon after its last work calls this or [`close`](Registry::close), because other processes see
+    /// [values that are a few seconds old](crate::DirectoryOptions::refresh_interval) otherwise. A process that forks calls it
+    /// before, so that a mirrored total is exact in the child. From then on the values are refreshed regularly, also in
+    /// a forked child that has not recorded yet, and after [`close`](Registry::close). Does nothing in memory.
+    ///
+    /// ```no_run
+    /// use multiprom::{Counter, Static, default_registry};
+    ///
+    /// static SENT: Static<Counter> = Counter::declare("client_sent_total", "Messages sent.");
+    /// # fn sent() -> f64 { 0.0 }
+    ///
+    /// SENT.set_function(sent);
+    /// // ... the work of the process ...
+    /// default_registry().flush();
+    /// ```
+    pub fn flush(&self) {
+        // OK because a registry without a backend has no files.
+        if let Some(group) = self.store_or_later().ok().and_then(Store::refreshed) {
+            refresher::flush(group);
+        }
+        self.nested().for_each(Registry::flush);
     }
 
     pub(crate) fn store(&self) -> Result<Store> {
@@ -285,7 +350,7 @@ impl Registry {
     /// The registries in this one.
     fn nested(&self) -> impl Iterator<Item = &Registry> {
         self.inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Collector(collector) => as_registry(&**collector),
+            Entry::Collector(entry) => as_registry(&*entry.collector),
             Entry::Family(_) => None,
         })
     }
@@ -312,7 +377,7 @@ impl Registry {
             match entry {
                 Entry::Family(family) if left_out.contains(family.store()) => {}
                 Entry::Family(family) => family.collect(out),
-                Entry::Collector(collector) => collector.collect(out),
+                Entry::Collector(entry) => entry.collect(&mut left_out, out),
             }
         }
         if self.inner.is_default {
@@ -352,6 +417,7 @@ fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
     FILES_LOST.write_nonzero(out, lost_files());
     IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
     IGNORED_VALUES.write_all_nonzero(out, ignored_values());
+    FAILED_REFRESHES.write_all_nonzero(out, failed_refreshes());
 }
 
 impl Default for Registry {
@@ -407,7 +473,7 @@ impl Collector for Registry {
 
     fn directories(&self) -> Vec<DirectoryId> {
         let collectors = self.inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Collector(collector) => Some(collector.directories()),
+            Entry::Collector(entry) => Some(entry.collector.directories()),
             Entry::Family(_) => None,
         });
         collectors.flatten().collect()
@@ -420,26 +486,6 @@ impl Collector for Registry {
 
 fn as_registry(collector: &dyn Collector) -> Option<&Registry> {
     collector.as_registry()?.downcast_ref()
-}
-
-/// Which stores a collector of the gathered registries reads. A store is looked up once.
-#[derive(Default)]
-struct LeftOut {
-    known: Vec<(Store, bool)>,
-}
-
-impl LeftOut {
-    fn contains(&mut self, store: Store) -> bool {
-        if !scope::reads_any() {
-            return false;
-        }
-        if let Some((_, is_read)) = self.known.iter().find(|(known, _)| known.is_same(store)) {
-            return *is_read;
-        }
-        let is_read = store.directory_id().is_some_and(|directory| scope::reads(&directory));
-        self.known.push((store, is_read));
-        is_read
-    }
 }
 
 /// Takes the lock of the slow path: registration and the first use of a series.

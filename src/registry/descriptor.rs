@@ -1,5 +1,6 @@
 //! What a registry knows of a family.
 
+use crate::model::name::NameRules;
 use crate::model::{GaugeMode, LabelSet, MetricType, Unit, shared_name};
 
 /// Name, help, type and labels of a family.
@@ -12,6 +13,10 @@ pub(crate) struct Descriptor {
     pub(crate) unit: Option<Unit>,
     pub(crate) mode: Option<GaugeMode>,
     pub(crate) label_names: Box<[Box<str>]>,
+    /// Which names are valid.
+    pub(crate) rules: NameRules,
+    /// Whether each series has label names of its own, so that `label_names` is empty.
+    pub(crate) has_open_labels: bool,
     pub(crate) const_labels: LabelSet,
 }
 
@@ -25,6 +30,8 @@ impl Descriptor {
             unit: None,
             mode: None,
             label_names: Box::default(),
+            rules: NameRules::Classic,
+            has_open_labels: false,
             const_labels: LabelSet::default(),
         }
     }
@@ -53,7 +60,8 @@ impl Descriptor {
             let own = descriptor.label_names.iter().map(|name| format!("`{name}`"));
             let constant = descriptor.const_labels.iter();
             let constant = constant.map(|(name, value)| format!("`{name}`=\"{value}\""));
-            let all: Vec<String> = own.chain(constant).collect();
+            let open = descriptor.has_open_labels.then(|| "any others".to_owned());
+            let all: Vec<String> = own.chain(constant).chain(open).collect();
             if all.is_empty() {
                 "without labels".to_owned()
             } else {

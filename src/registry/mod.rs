@@ -5,6 +5,7 @@
 
 mod backend;
 mod builder;
+mod collected;
 mod core;
 mod default;
 mod descriptor;

@@ -1,7 +1,9 @@
-//! The companion file of this process in one directory, and the units that it has.
+//! The companion file of this process in one directory, and the attributes of families that it has: units and types.
 
 use std::path::Path;
 
+use crate::file::companion::layout::{CompanionKind, encode_entry};
+use crate::file::companion::payload::encode_text;
 use crate::file::companion::writer::CompanionWriter;
 use crate::file::forks::ForkWait;
 use crate::file::key;
@@ -18,16 +20,17 @@ pub(super) struct Companion {
     writers: Vec<CompanionWriter>,
     /// The directory in which they were created.
     dir: Option<Identity>,
-    units: Vec<FamilyUnit>,
+    attributes: Vec<FamilyAttribute>,
     /// The last failure. The next attempt is made after a pause.
     refused: Refused,
 }
 
-/// The unit of a family.
-struct FamilyUnit {
+/// The unit of a family, or the type with which it is exported.
+struct FamilyAttribute {
+    kind: CompanionKind,
     family: Box<str>,
     key: Vec<u8>,
-    unit: &'static str,
+    text: &'static str,
     /// Whether it is in a file.
     is_written: bool,
 }
@@ -40,18 +43,31 @@ pub(super) struct CompanionPlace<'a> {
 }
 
 impl Companion {
-    /// Adds the unit of a family, unless the family has one.
-    pub(super) fn add_unit(&mut self, family: &str, unit: &'static str) {
-        if !self.units.iter().any(|other| *other.family == *family) {
+    /// Adds the unit or the type of a family, unless the family has one.
+    pub(super) fn add(&mut self, kind: CompanionKind, family: &str, text: &'static str) {
+        let is_it = |other: &FamilyAttribute| other.kind == kind && *other.family == *family;
+        if !self.attributes.iter().any(is_it) {
             let mut key = Vec::new();
             key::encode(&mut key, family, family, std::iter::empty(), "");
-            self.units.push(FamilyUnit { family: family.into(), key, unit, is_written: false });
+            let family = family.into();
+            self.attributes.push(FamilyAttribute { kind, family, key, text, is_written: false });
         }
     }
 
-    /// Whether a unit is not in a file yet, and no pause after a failure is in progress.
+    /// The entries that are not in a file yet.
+    pub(super) fn unwritten(&self) -> Vec<u8> {
+        let (mut bytes, mut payload) = (Vec::new(), Vec::new());
+        for attribute in self.attributes.iter().filter(|it| !it.is_written) {
+            payload.clear();
+            encode_text(&mut payload, attribute.text);
+            encode_entry(&mut bytes, attribute.kind, &attribute.key, &payload);
+        }
+        bytes
+    }
+
+    /// Whether an attribute is not in a file yet, and no pause after a failure is in progress.
     pub(super) fn is_due(&self) -> bool {
-        self.units.iter().any(|unit| !unit.is_written) && self.refused.check().is_ok()
+        self.attributes.iter().any(|it| !it.is_written) && self.refused.check().is_ok()
     }
 
     /// Ends the pause after a failure.
@@ -60,15 +76,17 @@ impl Companion {
         self.writers.iter_mut().for_each(CompanionWriter::end_pause);
     }
 
-    /// Writes the units that are not in a file yet. After a failure they wait for the next call.
+    /// Writes the attributes that are not in a file yet. After a failure they wait for the next call.
     pub(super) fn write(&mut self, mut place: CompanionPlace<'_>) {
-        for at in 0..self.units.len() {
-            if self.units[at].is_written {
+        for at in 0..self.attributes.len() {
+            if self.attributes[at].is_written {
                 continue;
             }
             match self.append(at, &mut place) {
                 // OK because a key that is too long cannot be written later either.
-                Ok(()) | Err(WriteError::KeyTooLong { .. }) => self.units[at].is_written = true,
+                Ok(()) | Err(WriteError::KeyTooLong { .. }) => {
+                    self.attributes[at].is_written = true;
+                }
                 Err(error) => {
                     self.refused.note(error);
                     return;
@@ -78,11 +96,11 @@ impl Companion {
         self.refused.clear();
     }
 
-    /// Appends a unit to the current file, or to a new one.
+    /// Appends an attribute to the current file, or to a new one.
     fn append(&mut self, at: usize, place: &mut CompanionPlace<'_>) -> Result<(), WriteError> {
-        let FamilyUnit { key, unit, .. } = &self.units[at];
+        let FamilyAttribute { kind, key, text, .. } = &self.attributes[at];
         if let Some(writer) = self.writers.last_mut() {
-            match writer.append_unit(key, unit) {
+            match writer.append_text(*kind, key, text) {
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => writer.retire(),
                 result => return result,
             }
@@ -94,18 +112,18 @@ impl Companion {
         };
         let mut writer = CompanionWriter::create(place.dir, place.id, place.access, wait)?;
         self.dir = place::identity(place.dir);
-        let result = writer.append_unit(key, unit);
+        let result = writer.append_text(*kind, key, text);
         self.writers.push(writer);
         result
     }
 
-    /// If the directory was replaced by `now`, or a file is not in it any more, closes all files. All units are then
-    /// written again.
+    /// If the directory was replaced by `now`, or a file is not in it any more, closes all files. All attributes are
+    /// then written again.
     pub(super) fn forget_if_lost(&mut self, dir: &Path, now: Option<Identity>) {
         let is_moved = now != self.dir;
         if self.writers.iter().any(|writer| is_moved || writer.is_removed_from(dir)) {
             self.writers.drain(..).for_each(CompanionWriter::close);
-            self.units.iter_mut().for_each(|unit| unit.is_written = false);
+            self.attributes.iter_mut().for_each(|it| it.is_written = false);
             self.refused.clear();
         }
     }

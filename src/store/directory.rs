@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use super::companion::{Companion, CompanionPlace};
+use super::contention::Budget;
 use super::dropped::{self, Fate};
 use super::fork::{self, PerProcess};
 use super::gate::Gate;
@@ -20,12 +21,14 @@ use super::naming::Naming;
 use super::options::DirectoryOptions;
 use super::own_counters::{OwnCounters, UnwrittenCounter};
 use super::place_check::{PlaceCheck, unusable};
+use super::refresher::{self, RefreshGroup};
 use super::removals::Removals;
 use super::series::{Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
@@ -35,7 +38,8 @@ use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging;
 use crate::model::own_metrics::{
-    DROPPED_SERIES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric, RECOVERED_SERIES,
+    DROPPED_SERIES, FAILED_REFRESHES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric,
+    RECOVERED_SERIES,
 };
 
 type FastHashMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -50,9 +54,12 @@ pub(crate) struct DirectoryStore {
     /// How often this process and its ancestors have closed their files. Changed under the lock of the slow path.
     closed: AtomicU64,
     retry: Retry,
+    /// What each process computes for its files.
+    refreshed: &'static RefreshGroup,
     /// Locked for reading by scrapes of this process, and for writing while series are moved into files. Only scrapes
     /// wait for it.
     moving: PerProcess<RwLock<()>>,
+    budget: PerProcess<Budget>,
 }
 
 /// The files and series of one process.
@@ -117,6 +124,7 @@ impl DirectoryStore {
 
     fn new(path: &Path, options: DirectoryOptions) -> DirectoryStore {
         logging::note_standard_error();
+        let refreshed = RefreshGroup::new(options.chosen_refresh_interval());
         DirectoryStore {
             path: path.to_owned(),
             options,
@@ -125,7 +133,9 @@ impl DirectoryStore {
             files: PerProcess::new(),
             closed: AtomicU64::new(0),
             retry: Retry::new(),
+            refreshed: Box::leak(Box::new(refreshed)),
             moving: PerProcess::new(),
+            budget: PerProcess::new(),
         }
     }
 
@@ -175,6 +185,7 @@ impl DirectoryStore {
 
     /// Registers a series that has cells here or is about to get them.
     pub(crate) fn bound(&self, series: &'static dyn Rebind) {
+        refresher::note_recording(self.refreshed);
         self.files().bound.push(series);
     }
 
@@ -184,7 +195,7 @@ impl DirectoryStore {
         self.files().refresh(self);
     }
 
-    /// Counts ignored recordings and values in a file. Called under the lock of the slow path.
+    /// Counts ignored recordings and values, and failed refreshes, in a file. Called under the lock of the slow path.
     pub(crate) fn count_ignored(&self) {
         self.files().count_ignored(self);
     }
@@ -213,12 +224,39 @@ impl DirectoryStore {
         files.open_new(self, kind, &entries)
     }
 
-    /// Writes the unit of a family to the companion file, once in each process. If that fails, it is tried again when
-    /// further series are opened. Called under the lock of the slow path.
-    pub(crate) fn write_unit(&self, family: &str, unit: &'static str) {
+    /// Opens further cells for a series that has some, in a file only. Called under the lock of the slow path, after
+    /// [`refresh`](DirectoryStore::refresh).
+    pub(crate) fn open_more(
+        &self,
+        kind: FileKind,
+        keys: &Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
+        self.files().append(self, kind, &entries, Room::Ordinary).ok()
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(&self) -> usize {
+        self.options.max_owned()
+    }
+
+    /// See [`Store::budget`](super::Store::budget).
+    pub(crate) fn budget(&self) -> &'static Budget {
+        self.budget.get_or_create(Budget::new)
+    }
+
+    /// Writes the unit or the type of a family to the companion file, once in each process. If that fails, it is tried
+    /// again when further series are opened. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(&self, kind: CompanionKind, family: &str, text: &'static str) {
         let mut files = self.files();
-        files.companion.add_unit(family, unit);
+        files.companion.add(kind, family, text);
         files.write_companion(self);
+    }
+
+    /// What each process computes for its files.
+    pub(crate) fn refreshed(&self) -> &'static RefreshGroup {
+        self.refreshed
     }
 
     /// Closes all files of this process. Called under the lock of the slow path.
@@ -253,8 +291,19 @@ impl Unwritten for DirectoryStore {
         place::identity(&self.path)
     }
 
+    fn refresh(&self) {
+        refresher::refresh(self.refreshed);
+    }
+
     fn hold(&self) -> RwLockReadGuard<'static, ()> {
         self.moving().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten_attributes(&self) -> Vec<u8> {
+        match fork::lock() {
+            Some(_lock) => self.files().companion.unwritten(),
+            None => Vec::new(),
+        }
     }
 
     fn unwritten_files(&self) -> Vec<UnwrittenFile> {
@@ -393,7 +442,7 @@ impl Files {
         }
     }
 
-    /// Writes the units that are not in the companion file yet.
+    /// Writes the attributes that are not in the companion file yet.
     fn write_companion(&mut self, store: &DirectoryStore) {
         if self.companion.is_due()
             && store.check_to_write().is_ok()
@@ -520,6 +569,9 @@ impl Files {
         }
         for (reason, count) in dropped::take_ignored_values() {
             self.count_own(store, &IGNORED_VALUES, reason, count as f64);
+        }
+        for (reason, count) in dropped::take_failed_refreshes() {
+            self.count_own(store, &FAILED_REFRESHES, reason, count as f64);
         }
     }
 

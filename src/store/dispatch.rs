@@ -2,16 +2,23 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::contention::Budget;
 #[cfg(target_os = "linux")]
 use super::directory;
-use super::dropped::{IgnoredValue, count_ignored_value};
-use super::fork;
+use super::dropped::{FailedRefresh, IgnoredValue, count_failed_refresh, count_ignored_value};
+use super::fork::{self, PerProcess, SlowPath};
 use super::keys::Keys;
 use super::options::DirectoryOptions;
+use super::owners::MAX_OWNERS;
+#[cfg(target_os = "linux")]
+use super::refresher;
+use super::refresher::RefreshGroup;
 use super::series::{Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::name::FileKind;
 use crate::logging::log_line;
 use crate::model::DirectoryId;
@@ -86,19 +93,39 @@ impl Store {
     /// Counts a value that is not recorded. Logs the message if it is the first one of this process for its reason.
     pub(crate) fn count_ignored_value(self, reason: IgnoredValue, message: &dyn fmt::Display) {
         let is_first = count_ignored_value(reason);
-        // OK because a signal handler that interrupted the slow path is counted in memory, and later in a file.
-        let Some(lock) = fork::lock() else {
-            return;
+        if self.count_in_file() && is_first {
+            log_line(message);
+        }
+    }
+
+    /// Counts values that were computed and not recorded. Logs the message unless `is_logged`, which is set then.
+    pub(crate) fn count_failed_refresh(
+        self,
+        reason: FailedRefresh,
+        is_logged: &AtomicBool,
+        message: &dyn fmt::Display,
+    ) {
+        count_failed_refresh(reason);
+        self.count_in_file();
+        if !is_logged.swap(true, Ordering::Relaxed) {
+            log_line(&format_args!(
+                "{message}; further failures are counted in `multiprom_failed_refreshes_total`"
+            ));
+        }
+    }
+
+    /// Adds what is counted in memory to the counters in a file. Returns `false` under the lock of the slow path, where it
+    /// does nothing: the counts get into the file later.
+    fn count_in_file(self) -> bool {
+        let Some(_lock) = fork::lock() else {
+            return false;
         };
         match self {
             Store::Heap => {}
             #[cfg(target_os = "linux")]
             Store::Directory(store) => store.count_ignored(),
         }
-        drop(lock);
-        if is_first {
-            log_line(message);
-        }
+        true
     }
 
     /// Opens new cells for `count` samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
@@ -122,13 +149,51 @@ impl Store {
         }
     }
 
-    /// Writes the unit of a family where other processes can read it, once. A failure is not reported: the family is then
-    /// exported without its unit. Called under the lock of the slow path.
-    pub(crate) fn write_unit(self, family: &str, unit: &'static str) {
+    /// As [`open`](Store::open) for a thread that gets cells of its own. Returns `None` if they cannot be written: the thread
+    /// then goes on sharing cells.
+    pub(crate) fn open_more(
+        self,
+        kind: FileKind,
+        count: usize,
+        keys: impl FnOnce() -> Keys,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
         match self {
-            Store::Heap => _ = (family, unit),
+            Store::Heap => {
+                let _ = (kind, keys);
+                Some(SampleCells::all_on_heap(count, time))
+            }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_unit(family, unit),
+            Store::Directory(store) => store.open_more(kind, &keys(), time),
+        }
+    }
+
+    /// The most sets of cells of a series that threads own.
+    pub(crate) fn max_owned(self) -> usize {
+        match self {
+            Store::Heap => MAX_OWNERS,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.max_owned(),
+        }
+    }
+
+    /// The entries for threads that record often.
+    pub(crate) fn budget(self) -> &'static Budget {
+        static IN_MEMORY: PerProcess<Budget> = PerProcess::new();
+        match self {
+            Store::Heap => IN_MEMORY.get_or_create(Budget::new),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.budget(),
+        }
+    }
+
+    /// Writes the unit or the type of a family where other processes can read it, once. A failure is not reported: other
+    /// processes then export the family without its unit, or as gauges. Called under the lock of the slow path.
+    pub(crate) fn write_attribute(self, kind: CompanionKind, family: &str, text: &'static str) {
+        match self {
+            Store::Heap => _ = (kind, family, text),
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => store.write_attribute(kind, family, text),
         }
     }
 
@@ -161,12 +226,24 @@ impl Store {
         }
     }
 
-    /// Closes the files of this process. Called under the lock of the slow path.
-    pub(crate) fn close(self) {
+    /// Closes the files of this process. Computed values are not refreshed any more. Called under the lock of the slow path.
+    pub(crate) fn close(self, lock: &SlowPath) {
         match self {
-            Store::Heap => {}
+            Store::Heap => _ = lock,
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.close(),
+            Store::Directory(store) => {
+                refresher::close(store.refreshed(), lock);
+                store.close();
+            }
+        }
+    }
+
+    /// What each process computes for its files; `None` on the heap, where values are computed when they are gathered.
+    pub(crate) fn refreshed(self) -> Option<&'static RefreshGroup> {
+        match self {
+            Store::Heap => None,
+            #[cfg(target_os = "linux")]
+            Store::Directory(store) => Some(store.refreshed()),
         }
     }
 

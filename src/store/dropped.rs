@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logging::log_line;
-use crate::model::own_metrics::{DROPPED_SERIES, IGNORED_VALUES, OwnCounters, RECOVERED_SERIES};
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FAILED_REFRESHES, IGNORED_VALUES, OwnCounters, RECOVERED_SERIES,
+};
 
 static DROPPED: OwnCounters<{ DROPPED_SERIES.values().len() }> = OwnCounters::new();
 
@@ -77,6 +79,8 @@ pub(crate) enum IgnoredValue {
     NotFinite,
     /// An observation of NaN.
     Nan,
+    /// A label of an info that is malformed, reserved or given twice.
+    Label,
 }
 
 impl fmt::Display for IgnoredValue {
@@ -85,6 +89,7 @@ impl fmt::Display for IgnoredValue {
             IgnoredValue::Negative => "the increment is negative, and a counter never decreases",
             IgnoredValue::NotFinite => "the increment is not finite",
             IgnoredValue::Nan => "the observation is not a number",
+            IgnoredValue::Label => "the label is malformed, reserved or given twice",
         })
     }
 }
@@ -104,17 +109,59 @@ pub(super) fn count_ignored_value(reason: IgnoredValue) -> bool {
 /// Returns the reasons for which values were ignored since the last call, with their counts. Called under the lock of the
 /// slow path.
 pub(super) fn take_ignored_values() -> impl Iterator<Item = (&'static str, u64)> {
-    let counts = IGNORED.counts().zip(WRITTEN_IGNORED.counts()).enumerate();
-    counts.zip(IGNORED_VALUES.values()).filter_map(|((at, (ignored, written)), reason)| {
-        let count = ignored - written;
-        WRITTEN_IGNORED.add(at, count);
-        (count > 0).then_some((*reason, count))
+    take(&IGNORED, &WRITTEN_IGNORED, IGNORED_VALUES.values())
+}
+
+/// Adds the counts that are not in a file to those that are, and returns them with their label values.
+fn take<const N: usize>(
+    all: &'static OwnCounters<N>,
+    written: &'static OwnCounters<N>,
+    values: &'static [&'static str],
+) -> impl Iterator<Item = (&'static str, u64)> {
+    let counts = all.counts().zip(written.counts()).enumerate();
+    counts.zip(values).filter_map(|((at, (all, in_file)), value)| {
+        let count = all - in_file;
+        written.add(at, count);
+        (count > 0).then_some((*value, count))
     })
 }
 
 /// Returns, by reason, how many values of this process were ignored.
 pub(crate) fn ignored_values() -> impl Iterator<Item = u64> {
     IGNORED.counts()
+}
+
+/// Why values that a process computes were not recorded: the values of the label of [`FAILED_REFRESHES`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FailedRefresh {
+    /// The function or collector has panicked.
+    Panic,
+    /// The collector has reported an error.
+    Error,
+    /// The collector has returned a family or a sample that cannot be written to a file.
+    Sample,
+}
+
+type FailedRefreshes = OwnCounters<{ FAILED_REFRESHES.values().len() }>;
+
+static FAILED: FailedRefreshes = FailedRefreshes::new();
+/// The failures that are counted in a file.
+static WRITTEN_FAILED: FailedRefreshes = FailedRefreshes::new();
+
+/// Counts values that were computed and not recorded.
+pub(super) fn count_failed_refresh(reason: FailedRefresh) {
+    FAILED.add(reason as usize, 1);
+}
+
+/// Returns the reasons for which refreshes failed since the last call, with their counts. Called under the lock of the slow
+/// path.
+pub(super) fn take_failed_refreshes() -> impl Iterator<Item = (&'static str, u64)> {
+    take(&FAILED, &WRITTEN_FAILED, FAILED_REFRESHES.values())
+}
+
+/// Returns, by reason, how many refreshes of this process failed.
+pub(crate) fn failed_refreshes() -> impl Iterator<Item = u64> {
+    FAILED.counts()
 }
 
 static LOST_FILES: AtomicU64 = AtomicU64::new(0);

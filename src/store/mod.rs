@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 mod companion;
+pub(crate) mod contention;
 #[cfg(target_os = "linux")]
 mod directory;
 mod dispatch;
@@ -24,6 +25,8 @@ mod own_counters;
 mod owners;
 #[cfg(target_os = "linux")]
 mod place_check;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
+pub(crate) mod refresher;
 #[cfg(target_os = "linux")]
 mod removals;
 mod series;
@@ -41,12 +44,13 @@ pub(crate) use crate::file::{Cell, SampleCells};
 
 pub(crate) use dispatch::Store;
 pub(crate) use dropped::{
-    IgnoredValue, dropped_series, ignored_recordings, ignored_values, lost_files,
-    recording_ignored, recovered_series,
+    FailedRefresh, IgnoredValue, dropped_series, failed_refreshes, ignored_recordings,
+    ignored_values, lost_files, recording_ignored, recovered_series,
 };
 pub(crate) use gate::Gate;
 pub use opener::SeriesOpener;
 pub use options::DirectoryOptions;
 pub use series::Opened;
 pub(crate) use series::Rebind;
-pub(crate) use split::{Claimed, Split};
+pub use split::Split;
+pub(crate) use split::{Claimed, OpenCells, Shared, Wish};

@@ -1,8 +1,12 @@
 //! Opens the cells of a series, as metrics describe it, by the keys and the file kind of its samples.
 
+use std::borrow::Cow;
+
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::Opened;
+use crate::file::SampleCells;
+use crate::file::companion::layout::CompanionKind;
 use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
@@ -12,14 +16,23 @@ use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
 pub struct SeriesOpener<'a> {
     store: Store,
     kind: FileKind,
-    family: &'a str,
+    /// The name of the family in keys.
+    family: Cow<'a, str>,
     help: &'a str,
+    /// The exported name of the family.
+    exported: &'a str,
     unit: Option<Unit>,
+    /// The type of the family, if its series are gauges and it is exported with another type.
+    exported_type: Option<MetricType>,
     labels: &'a KeptLabels,
 }
 
 impl<'a> SeriesOpener<'a> {
-    /// Called under the lock of the slow path.
+    /// `family` is the exported name: of a counter without `_total`, of an info without `_info`.
+    ///
+    /// Families of these types are gauges in the series files: info, state set, unknown, and a counter with a mode, which is
+    /// not added up. They have the name of their samples there, and the companion file has their type. Called under the
+    /// lock of the slow path.
     pub(crate) fn new(
         store: Store,
         family: &'a str,
@@ -28,18 +41,44 @@ impl<'a> SeriesOpener<'a> {
         mode: Option<GaugeMode>,
         labels: &'a KeptLabels,
     ) -> SeriesOpener<'a> {
-        let kind = match metric_type {
-            MetricType::Counter => FileKind::Counter,
-            MetricType::Histogram => FileKind::Histogram,
-            MetricType::Summary => FileKind::Summary,
+        let kind = match (metric_type, mode) {
+            (MetricType::Counter, None) => FileKind::Counter,
+            (MetricType::Histogram, _) => FileKind::Histogram,
+            (MetricType::Summary, _) => FileKind::Summary,
             _ => FileKind::Gauge(mode.unwrap_or_default()),
         };
-        SeriesOpener { store, kind, family, help, unit: None, labels }
+        let is_typed = kind.mode().is_some() && metric_type != MetricType::Gauge;
+        let suffix = if is_typed { metric_type.own_suffix() } else { "" };
+        let name = if suffix.is_empty() { family.into() } else { [family, suffix].concat().into() };
+        let exported_type = is_typed.then_some(metric_type);
+        let (unit, exported) = (None, family);
+        SeriesOpener { store, kind, family: name, exported, help, unit, exported_type, labels }
     }
 
     /// The same for a family with this unit.
     pub(crate) fn with_unit(self, unit: Option<Unit>) -> SeriesOpener<'a> {
         SeriesOpener { unit, ..self }
+    }
+
+    /// Opens a series of the same family with other labels.
+    pub(crate) fn with_labels<'b>(&'b self, labels: &'b KeptLabels) -> SeriesOpener<'b> {
+        let SeriesOpener { store, kind, exported, help, unit, exported_type, .. } = *self;
+        let family = Cow::Borrowed(&*self.family);
+        SeriesOpener { store, kind, family, help, exported, unit, exported_type, labels }
+    }
+
+    /// The labels of the series, and these.
+    pub(crate) fn labels_and<'b>(&'b self, others: &[(&'b str, &'b str)]) -> KeptLabels {
+        let mut pairs = Vec::new();
+        self.labels.push_pairs(&mut pairs);
+        pairs.extend_from_slice(others);
+        pairs.sort_unstable();
+        KeptLabels::new(pairs.into_iter())
+    }
+
+    /// The exported name of the family.
+    pub(crate) fn family(&self) -> &str {
+        self.exported
     }
 
     /// See [`Store::generation`].
@@ -60,8 +99,7 @@ impl<'a> SeriesOpener<'a> {
     fn lead_key(&self, lead: SampleKind) -> Vec<u8> {
         let (mut pairs, mut key) = (Vec::new(), Vec::new());
         self.labels.push_pairs(&mut pairs);
-        let sample = [self.family, lead.suffix()].concat();
-        key::encode(&mut key, self.family, &sample, pairs.into_iter(), self.help);
+        key::encode(&mut key, &self.family, &self.sample(lead), pairs.into_iter(), self.help);
         key
     }
 
@@ -72,11 +110,31 @@ impl<'a> SeriesOpener<'a> {
         time: f64,
     ) -> Opened {
         let count = samples.clone().count();
+        // The type comes first, so that no scrape exports the family as gauges in between.
+        if let Some(exported) = self.exported_type {
+            self.store.write_attribute(CompanionKind::Type, &self.family, exported.as_str());
+        }
         let opened = self.store.open(self.kind, count, || self.keys(samples), time);
         if let Some(unit) = self.unit {
-            self.store.write_unit(self.family, unit.as_str());
+            self.store.write_attribute(CompanionKind::Unit, self.exported, unit.as_str());
         }
         opened
+    }
+
+    /// Opens further cells of these samples for a thread that gets cells of its own, unless they cannot be written.
+    pub(crate) fn open_more(
+        &self,
+        samples: impl Iterator<Item = SampleKind> + Clone,
+        time: f64,
+    ) -> Option<Vec<SampleCells>> {
+        let count = samples.clone().count();
+        self.store.open_more(self.kind, count, || self.keys(samples), time)
+    }
+
+    /// The name of a sample. That of a gauge is the name of its family in keys.
+    fn sample(&self, kind: SampleKind) -> String {
+        let suffix = if self.exported_type.is_some() { "" } else { kind.suffix() };
+        [&*self.family, suffix].concat()
     }
 
     fn keys(&self, samples: impl Iterator<Item = SampleKind>) -> Keys {
@@ -85,16 +143,16 @@ impl<'a> SeriesOpener<'a> {
         // The keys of all buckets have most bytes in common.
         let mut buckets = None;
         for kind in samples {
-            let sample = || [self.family, kind.suffix()].concat();
             match kind {
                 SampleKind::Bucket(bound) => {
                     let template = buckets.get_or_insert_with(|| {
-                        KeyTemplate::new(self.family, &sample(), &pairs, "le", self.help)
+                        KeyTemplate::new(&self.family, &self.sample(kind), &pairs, "le", self.help)
                     });
                     keys.push(|bytes| template.encode(bytes, &number::bound_text(bound)));
                 }
                 _ => keys.push(|bytes| {
-                    key::encode(bytes, self.family, &sample(), pairs.iter().copied(), self.help);
+                    let sample = self.sample(kind);
+                    key::encode(bytes, &self.family, &sample, pairs.iter().copied(), self.help);
                 }),
             }
         }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
+use super::owners::MAX_OWNERS;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use crate::file::writer::FileAccess;
@@ -21,11 +23,30 @@ type ProcessName = Box<dyn Fn() -> String + Send + Sync>;
 /// let backend = Backend::directory_with(dir, options)?;
 /// # Ok::<(), multiprom::Error>(())
 /// ```
-#[derive(Default)]
 pub struct DirectoryOptions {
     process_id: Option<ProcessName>,
     is_group_readable: bool,
+    max_owned: usize,
+    refresh_interval: Option<Duration>,
 }
+
+impl Default for DirectoryOptions {
+    /// Those of [`new`](DirectoryOptions::new).
+    fn default() -> Self {
+        DirectoryOptions {
+            process_id: None,
+            is_group_readable: false,
+            max_owned: MAX_OWNERS,
+            refresh_interval: None,
+        }
+    }
+}
+
+/// How often computed values are refreshed, if the program does not say.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The least interval.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(1);
 
 impl DirectoryOptions {
     /// Files are named by the pid, and only their owner may read them.
@@ -56,6 +77,42 @@ impl DirectoryOptions {
     pub fn group_readable(mut self) -> DirectoryOptions {
         self.is_group_readable = true;
         self
+    }
+
+    /// Sets how many threads of a process may have cells of their own in each counter, histogram and summary: 0 to 16, by
+    /// default 16, to which larger numbers are lowered.
+    ///
+    /// A thread adds to its own cells by plain loads and stores, and to those that threads share by compare-and-swap, which
+    /// takes two to three times as long and longer if threads disturb each other. Each set of cells takes the
+    /// space of the series once more. The first thread that records a series owns cells there; all others share a second set,
+    /// until they disturb each other or record often there.
+    ///
+    /// With 1, a series takes at most twice the space of one thread, whatever threads do. With 0, all threads share one set
+    /// of cells, so each series takes its space once; each recording then costs a compare-and-swap.
+    pub fn max_owned_cells(mut self, threads: usize) -> DirectoryOptions {
+        self.max_owned = threads.min(MAX_OWNERS);
+        self
+    }
+
+    /// Sets how often each process refreshes what it computes: the functions of
+    /// [`Gauge::set_function`](crate::Gauge::set_function) and [`Counter::set_function`](crate::Counter::set_function), and
+    /// [custom collectors](crate::Collector). The default is five seconds, the minimum a millisecond.
+    ///
+    /// Other processes export values that are as old as this at most, while the functions return in time. A scrape in the
+    /// process itself refreshes them first.
+    pub fn refresh_interval(mut self, interval: Duration) -> DirectoryOptions {
+        self.refresh_interval = Some(interval.max(MIN_REFRESH_INTERVAL));
+        self
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn max_owned(&self) -> usize {
+        self.max_owned
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn chosen_refresh_interval(&self) -> Duration {
+        self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
     }
 
     #[cfg(target_os = "linux")]
@@ -107,6 +164,8 @@ impl fmt::Debug for DirectoryOptions {
         f.debug_struct("DirectoryOptions")
             .field("process_id", &self.process_id.as_ref().map(|_| ".."))
             .field("is_group_readable", &self.is_group_readable)
+            .field("max_owned_cells", &self.max_owned)
+            .field("refresh_interval", &self.refresh_interval)
             .finish()
     }
 }

@@ -1,7 +1,8 @@
-//! The cells of one series, split by thread.
+//! The cells of one series: those that threads own, and those that all other threads share.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::contention::Contention;
 use super::fork::{self, SlowPath, StaticRef, Tagged};
 use super::gate::Gate;
 use super::owners::MAX_OWNERS;
@@ -11,26 +12,59 @@ use super::thread::Token;
 ///
 /// `C` is the set of cells that one thread needs for a series: one word for a counter, one for each bucket for a
 /// histogram. Only the owner writes owned cells. Each set has entries of its own in the series file, which readers add up.
-// The fields that scrapes read for most series come first, in as few cache lines as possible.
+///
+/// The first set is owned by the thread that records first. All other threads share a second one, until a thread is given
+/// cells of its own. Owned cells never become shared ones: the plain stores of their owner would overwrite what
+/// others add.
+///
+/// `A` is a type with the alignment of the split.
+// What scrapes read of most series is in one cache line.
 #[repr(C)]
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
-pub struct Split<C: 'static> {
-    /// The cells of the thread that recorded here first, by its token. They are stored in place, which saves a load. A later
-    /// owner of the same index has the same token and so the same cells.
+pub struct Split<C: 'static, A: 'static = ()> {
+    alignment: [A; 0],
+    /// The cells of the thread that recorded here first, by its token, or of none yet. They are stored in place, which saves a
+    /// load. A later owner of the same index has the same token and so the same cells.
     first: Tagged<C>,
-    /// The epoch of the process that these cells belong to.
+    /// The cells of further owners.
+    others: StaticRef<Others<C>>,
+    shared: StaticRef<Shared<C>>,
+    rare: StaticRef<Rare<C, A>>,
+}
+
+/// The cells of all owners but the first.
+struct Others<C: 'static> {
+    /// The epoch of the process in which the owners are threads.
     epoch: u64,
-    /// Bitmap of the other owners; scrapes skip unset slots.
-    others: AtomicU32,
-    shared: StaticRef<C>,
+    /// Bitmap of the indexes that have cells; scrapes skip the rest.
+    indexes: AtomicU32,
+    cells: [StaticRef<C>; MAX_OWNERS],
+}
+
+/// The cells of all threads that own none.
+pub(crate) struct Shared<C> {
+    cells: C,
+    contention: Contention,
+}
+
+impl<C> Shared<C> {
+    pub(crate) fn cells(&self) -> &C {
+        &self.cells
+    }
+
+    pub(crate) fn contention(&self) -> &Contention {
+        &self.contention
+    }
+}
+
+/// What few series have.
+struct Rare<C: 'static, A: 'static> {
+    /// Former cells of this process, whose files were lost or closed. No thread records into them.
+    former: Option<&'static Split<C, A>>,
     /// Cells for all threads while the series waits. They link to those of earlier waits.
     waiting: StaticRef<Waiting<C>>,
-    /// Former cells of this process, whose files were lost or closed. No thread records into them.
-    former: Option<&'static Split<C>>,
     /// The totals when the series was removed, which are subtracted from what this process shows.
     base: StaticRef<C>,
-    /// The cells of all owners by index, including the first.
-    owned: [StaticRef<C>; MAX_OWNERS],
 }
 
 /// The cells of a waiting series.
@@ -59,97 +93,184 @@ pub(crate) enum Claimed<C: 'static> {
     Waiting(&'static Waiting<C>),
 }
 
-impl<C: Sync> Split<C> {
+/// The cells that a thread asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The shared ones, if there are any.
+    Any,
+    /// Cells of its own.
+    Own,
+}
+
+/// Creates cells.
+pub(crate) trait OpenCells<C> {
+    /// Creates the cells of a series without any. They have a gate if the series waits.
+    fn open(&self) -> (C, Option<&'static Gate>);
+
+    /// Creates further cells, unless they cannot be written.
+    fn open_more(&self) -> Option<C>;
+
+    /// The most sets of cells that threads own.
+    fn max_owned(&self) -> usize;
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
     /// Creates a split without cells for this process. Values in `former` still count.
-    pub(crate) fn following(former: Option<&'static Split<C>>) -> Split<C> {
-        let split = Split { former, ..Split::new() };
-        if let Some(former) = former {
-            split.base.copy(&former.base);
-        }
-        split
-    }
-
-    fn new() -> Split<C> {
-        Split {
-            epoch: fork::epoch(),
+    pub(crate) fn following(former: Option<&'static Split<C, A>>) -> Split<C, A> {
+        let rare = StaticRef::empty();
+        let split = Split {
+            alignment: [],
             first: Tagged::empty(),
-            others: AtomicU32::new(0),
+            others: StaticRef::empty(),
             shared: StaticRef::empty(),
-            waiting: StaticRef::empty(),
-            former: None,
-            base: StaticRef::empty(),
-            owned: [const { StaticRef::empty() }; MAX_OWNERS],
+            rare,
+        };
+        if let Some(former) = former {
+            let base = StaticRef::empty();
+            if let Some(totals) = former.base() {
+                base.set(totals);
+            }
+            let rare = Rare { former: Some(former), waiting: StaticRef::empty(), base };
+            split.rare.set(leak(rare));
         }
-    }
-
-    /// Creates a split for this process that continues with the cells of its parent, which are on the heap.
-    pub(crate) fn inherit(parent: &Split<C>) -> Split<C> {
-        let split = Split::new();
-        for (own, inherited) in split.owned.iter().zip(&parent.owned) {
-            own.copy(inherited);
-        }
-        split.shared.copy(&parent.shared);
-        split.base.copy(&parent.base);
-        let others = (0..MAX_OWNERS).filter(|at| split.owned[*at].get().is_some());
-        split.others.store(others.fold(0, |bits, at| bits | 1 << at), Ordering::Relaxed);
         split
     }
 
-    /// Returns the cells that the thread with this token owns, if it has recorded here.
+    /// Continues in a forked child with the cells of its parent, which are on the heap. The threads of the parent do not
+    /// exist here, so the first cells are those of the first thread that records here, and the indexes of the others are
+    /// those of this process. Called under the lock of the slow path.
+    pub(crate) fn inherit(&self) {
+        self.first.disown();
+        if let Some(others) = self.others.get().filter(|others| others.epoch != fork::epoch()) {
+            let own = Others::new();
+            for (own, inherited) in own.cells.iter().zip(&others.cells) {
+                own.copy(inherited);
+            }
+            own.indexes.store(others.indexes.load(Ordering::Acquire), Ordering::Relaxed);
+            self.others.set(leak(own));
+        }
+    }
+
+    fn rare(&self) -> &'static Rare<C, A> {
+        self.rare.get().unwrap_or_else(|| {
+            let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
+            self.rare.set_once(leak(Rare { former: None, waiting, base }))
+        })
+    }
+
+    /// Returns the cells that the thread with this token owns, if it owns any.
     #[inline]
     pub(crate) fn owned(&'static self, token: Token) -> Option<&'static C> {
         let first = self.first.get(token.tag());
         if first.is_some() {
             return first;
         }
-        if token.epoch() == self.epoch { self.owned[token.index()].get() } else { None }
+        let others = self.others.get()?;
+        if token.epoch() == others.epoch { others.cells[token.index()].get() } else { None }
+    }
+
+    /// Returns the first cells if no thread owned them. From now on the thread with this token does.
+    pub(crate) fn claim_first(&'static self, token: Token) -> Option<&'static C> {
+        self.first.claim(token.tag())
     }
 
     /// Returns the shared cells, if there are any.
-    pub(crate) fn shared(&self) -> Option<&'static C> {
+    #[inline]
+    pub(crate) fn shared(&self) -> Option<&'static Shared<C>> {
         self.shared.get()
     }
 
     /// Returns the waiting cells, or those of the last wait, which were moved.
     pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
-        self.waiting.get()
+        self.rare.get()?.waiting.get()
     }
 
-    /// Returns the cells for the thread with this token, which `make` creates if necessary. No gate closes meanwhile, as
-    /// that requires the lock of the slow path.
+    fn open_waiting(&self) -> Option<&'static Waiting<C>> {
+        self.waiting().filter(|waiting| !waiting.gate.is_closed())
+    }
+
+    /// Returns the cells for the thread with this token, which are created if necessary. No gate closes meanwhile, as that
+    /// requires the lock of the slow path.
     pub(crate) fn claim(
         &'static self,
         token: Option<Token>,
-        make: impl FnOnce() -> (C, Option<&'static Gate>),
+        wish: Wish,
+        cells: &impl OpenCells<C>,
         lock: &SlowPath,
     ) -> Claimed<C> {
-        let slot = token.map_or(&self.shared, |token| &self.owned[token.index()]);
-        if let Some(cells) = slot.get() {
-            return if token.is_some() { Claimed::Owned(cells) } else { Claimed::Shared(cells) };
+        let token = token.filter(|_| cells.max_owned() > 0);
+        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_first(token)));
+        if let Some(owned) = owned {
+            return Claimed::Owned(owned);
         }
-        if let Some(waiting) = self.waiting.get().filter(|waiting| !waiting.gate.is_closed()) {
+        if let Some(shared) = self.shared() {
+            let own = token.filter(|_| wish == Wish::Own && self.owned_len() < cells.max_owned());
+            let own = own.and_then(|token| Some(self.own(token, cells.open_more()?, lock)));
+            return own.map_or(Claimed::Shared(&shared.cells), Claimed::Owned);
+        }
+        if let Some(waiting) = self.open_waiting() {
             return Claimed::Waiting(waiting);
         }
-        let leak = |cells| &*Box::leak(Box::new(cells));
-        let (cells, gate) = make();
-        if let Some(gate) = gate {
-            let waiting = Waiting { gate, cells, former: self.waiting.get() };
-            let waiting = &*Box::leak(Box::new(waiting));
-            self.waiting.set(waiting);
-            return Claimed::Waiting(waiting);
-        }
-        let Some(token) = token else {
-            return Claimed::Shared(slot.set_once(leak(cells)));
+        let opened = match cells.open() {
+            (opened, None) => opened,
+            (opened, Some(gate)) => return Claimed::Waiting(self.wait(opened, gate)),
         };
-        Claimed::Owned(match self.first.fill(token.tag(), cells, lock) {
-            Ok(first) => slot.set_once(first),
-            Err(cells) => {
-                let cells = slot.set_once(leak(cells));
-                // ORDERING: release, so that a thread that sees the bit sees the cells.
-                self.others.fetch_or(1 << token.index(), Ordering::Release);
-                cells
-            }
-        })
+        let opened = match token {
+            Some(token) => match self.first.fill(Some(token.tag()), opened, lock) {
+                Ok(first) => return Claimed::Owned(first),
+                Err(opened) => opened,
+            },
+            None => opened,
+        };
+        Claimed::Shared(self.share(opened))
+    }
+
+    /// Creates the first cells of a series, which no thread owns yet, so that its zeros are exported.
+    pub(crate) fn register(&'static self, cells: &impl OpenCells<C>, lock: &SlowPath) {
+        let has_cells = self.first.any().is_some() || self.shared().is_some();
+        if has_cells || self.open_waiting().is_some() {
+            return;
+        }
+        match cells.open() {
+            (opened, Some(gate)) => _ = self.wait(opened, gate),
+            (opened, None) if cells.max_owned() == 0 => _ = self.share(opened),
+            (opened, None) => _ = self.first.fill(None, opened, lock),
+        }
+    }
+
+    fn share(&self, cells: C) -> &'static C {
+        let shared = Shared { cells, contention: Contention::new() };
+        &self.shared.set_once(leak(shared)).cells
+    }
+
+    fn wait(&self, cells: C, gate: &'static Gate) -> &'static Waiting<C> {
+        let waiting = leak(Waiting { gate, cells, former: self.waiting() });
+        self.rare().waiting.set(waiting);
+        waiting
+    }
+
+    /// The number of sets of cells that threads own.
+    fn owned_len(&self) -> usize {
+        let others = self.others.get().map_or(0, |others| others.indexes.load(Ordering::Relaxed));
+        usize::from(self.first.any().is_some()) + others.count_ones() as usize
+    }
+
+    /// Makes the thread with this token the owner of new cells.
+    fn own(&'static self, token: Token, cells: C, lock: &SlowPath) -> &'static C {
+        let cells = match self.first.fill(Some(token.tag()), cells, lock) {
+            Ok(first) => return first,
+            Err(cells) => leak(cells),
+        };
+        let others = self.others.get().unwrap_or_else(|| self.others.set_once(leak(Others::new())));
+        let (index, bit) = (token.index(), 1 << token.index());
+        let cells = others.cells[index].set_once(cells);
+        // ORDERING: release, so that a thread that sees the bit sees the cells.
+        others.indexes.fetch_or(bit, Ordering::Release);
+        cells
     }
 
     /// Returns the cells of the thread that recorded first.
@@ -159,28 +280,40 @@ impl<C: Sync> Split<C> {
 
     /// Returns the totals when the series was removed last.
     pub(crate) fn base(&self) -> Option<&'static C> {
-        self.base.get()
+        self.rare.get()?.base.get()
     }
 
     /// Sets the cells that hold the totals when the series was removed last.
     pub(crate) fn set_base(&self, base: &'static C, _lock: &SlowPath) {
-        self.base.set(base);
+        self.rare().base.set(base);
     }
 
     /// Iterates over all cells of this process.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
-        let splits = std::iter::successors(Some(self), |split| split.former);
-        splits.flat_map(|split| {
-            let mut bits = split.others.load(Ordering::Acquire);
+        let former = |split: &&Split<C, A>| split.rare.get().and_then(|rare| rare.former);
+        std::iter::successors(Some(self), former).flat_map(|split| {
+            let others = split.others.get();
+            let mut bits = others.map_or(0, |others| others.indexes.load(Ordering::Acquire));
             let others = std::iter::from_fn(move || {
                 let at = bits.trailing_zeros() as usize;
-                let cells = split.owned.get(at)?.get();
+                let cells = others?.cells.get(at)?.get();
                 bits &= bits - 1;
                 cells
             });
-            let waiting = std::iter::successors(split.waiting.get(), |waiting| waiting.former);
+            let waiting = std::iter::successors(split.waiting(), |waiting| waiting.former);
             let waiting = waiting.map(|waiting| &waiting.cells);
-            split.first.any().into_iter().chain(others).chain(split.shared.get()).chain(waiting)
+            let shared = split.shared().map(|shared| &shared.cells);
+            split.first.any().into_iter().chain(others).chain(shared).chain(waiting)
         })
+    }
+}
+
+impl<C: 'static> Others<C>
+where
+    C: Sync,
+{
+    fn new() -> Others<C> {
+        let cells = [const { StaticRef::empty() }; MAX_OWNERS];
+        Others { epoch: fork::epoch(), indexes: AtomicU32::new(0), cells }
     }
 }

@@ -121,7 +121,7 @@ fn a_file_has_the_size_that_the_document_states() {
             size.with([queue]).observe(1.0);
         }
     };
-    // This thread lives while the other one records, so each has entries of its own.
+    // This thread lives while the other one records, which therefore adds to shared entries.
     record();
     std::thread::scope(|scope| scope.spawn(record).join().unwrap());
 
@@ -135,13 +135,13 @@ fn a_file_has_the_size_that_the_document_states() {
     });
     let size_sum = of(r#"["size", "size_sum", {"queue": "a"}, "Help."]"#);
     let histogram = size_sum + bounds.iter().sum::<usize>();
-    let threads = 2;
+    let sets = 2;
     let assert_sizes = |of_record: usize| {
         for (prefix, of_label_set) in [
-            ("counter_", threads * counter + of_record * counter),
+            ("counter_", sets * counter + of_record * counter),
             ("gauge_sum_", gauge),
-            ("summary_", threads * summary + of_record * time_sum),
-            ("histogram_", threads * histogram + of_record * size_sum),
+            ("summary_", sets * summary + of_record * time_sum),
+            ("histogram_", sets * histogram + of_record * size_sum),
         ] {
             let len = HEADER_LEN + QUEUES.len() * of_label_set;
             assert_eq!(committed(dir.path(), prefix).len(), len, "{prefix}");
@@ -171,6 +171,8 @@ fn entry_of_the_readme(family: &str, sample: &str, help: &str, labels: &[(&str, 
 #[test]
 fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
     const THREADS: usize = 4;
+    /// Entries of a sample: that of the first thread, and that of all others.
+    const SETS: usize = 2;
     const ROUTES: usize = 100;
     const NAME: &str = "http_request_duration_seconds";
     const HELP: &str = "Duration of HTTP requests.";
@@ -186,7 +188,7 @@ fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
     let level = level.register(&registry).unwrap();
     let size = Summary::builder("size", "Sizes.").labels(["queue"]).register(&registry).unwrap();
     let routes: Vec<String> = (0..ROUTES).map(|at| format!("/api/v1/items/{at:02}")).collect();
-    // All threads live until the last one has recorded, so each has entries of its own.
+    // All threads live until the last one has recorded, so none takes over the entries of another one.
     let barrier = Barrier::new(THREADS);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -196,7 +198,6 @@ fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
                     time.with([route]).observe(0.5);
                 }
                 jobs.with(["mail", "x"]).inc();
-                // Registered here, as the thread that registers a metric without labels has an entry too.
                 let ticks = Counter::builder("ticks_total", "Ticks!");
                 ticks.get_or_register(&registry).unwrap().inc();
                 level.with(["mail"]).inc();
@@ -220,28 +221,28 @@ fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
     let summary = ["size_count", "size_sum"];
     let summary = summary.map(|sample| entry_of_the_readme("size", sample, "Sizes.", &[queue]));
     let summary: usize = summary.iter().sum();
-    let assert_sizes = |threads: usize| {
+    let assert_sizes = |sets: usize| {
         let usage = family_usage([dir.path()]).unwrap();
         assert!(usage.errors.is_empty(), "{:?}", usage.errors);
         let find = |name: &str| usage.families.iter().find(|family| family.name == name).unwrap();
         for (name, series, entries, bytes) in [
-            (NAME, ROUTES, (buckets::GO_DEFAULT.len() + 2) * threads, series * threads),
-            ("jobs_total", 1, threads, job * threads),
-            ("ticks_total", 1, threads, tick * threads),
+            (NAME, ROUTES, (buckets::GO_DEFAULT.len() + 2) * sets, series * sets),
+            ("jobs_total", 1, sets, job * sets),
+            ("ticks_total", 1, sets, tick * sets),
             ("level", 1, 1, gauge),
-            ("size", 1, 2 * threads, summary * threads),
+            ("size", 1, 2 * sets, summary * sets),
         ] {
             let family = find(name);
             assert_eq!((family.series, family.entries), (series, series * entries), "{name}");
             assert_eq!(family.bytes, (series * bytes) as u64, "{name}");
         }
     };
-    assert_sizes(THREADS);
-    let entries = THREADS * ROUTES * series;
+    assert_sizes(SETS);
+    let entries = SETS * ROUTES * series;
     assert_eq!(committed(dir.path(), "histogram_").len(), 8 + entries);
     let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
     let mut lens = files.map(|entry| entry.metadata().unwrap().len());
-    assert_eq!(lens.by_ref().max(), Some(1024 * 1024));
+    assert_eq!(lens.by_ref().max(), Some(512 * 1024));
 
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let (_, section) = readme.split_once("## Size of the directory\n").unwrap();
@@ -254,11 +255,11 @@ fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
     for text in [
         format!("{NAME}` (\"{HELP}\") with the {} bounds", buckets::GO_DEFAULT.len()),
         format!("{ROUTES} values of {} characters", routes[0].len()),
-        format!("recorded by {THREADS} threads"),
+        format!("recorded by {THREADS} threads, which makes T {SETS}"),
         "An entry takes 38 bytes (40 without labels),".to_owned(),
         format!("The sum takes {sum} bytes and a bucket {} bytes", bucket("0.5")),
-        format!("a series takes {} bytes for each thread", grouped(series)),
-        format!("The entries of a process take {} bytes, in a file of 1 MiB", grouped(entries)),
+        format!("a series takes {} bytes for each set", grouped(series)),
+        format!("The entries of a process take {} bytes, in a file of 512 KiB", grouped(entries)),
         format!("those in the archive {} bytes", grouped(ROUTES * series)),
     ] {
         assert!(section.contains(&text), "the README lacks: {text}");

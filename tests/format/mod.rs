@@ -2,6 +2,7 @@
 
 mod document;
 mod exactness;
+mod family_types;
 mod unknown_entries;
 mod unknown_files;
 
@@ -33,6 +34,16 @@ fn entry(key: &str, kind: u8, value: f64, time: f64) -> Vec<u8> {
 fn series_file(magic: [u8; 4], entries: &[Vec<u8>]) -> Vec<u8> {
     let body = entries.concat();
     [&(8 + body.len() as u32).to_le_bytes(), &magic, &body[..]].concat()
+}
+
+/// An entry of a companion file. `docs/format.md` describes it.
+fn companion_entry(kind: u32, key: &str, payload: &[u8]) -> Vec<u8> {
+    let mut key = key.as_bytes().to_vec();
+    key.resize(key.len().next_multiple_of(8), b' ');
+    let key = [&(key.len() as u32).to_le_bytes()[..], &key].concat();
+    let rest = [(payload.len() as u32).to_le_bytes(), kind.to_le_bytes()].concat();
+    let check = crc32fast::hash(&[&key[..], &rest].concat()).to_le_bytes();
+    [&key[..], &check, &rest, payload].concat()
 }
 
 /// The key of a counter without labels.

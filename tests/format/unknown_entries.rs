@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{MAGIC, count, counter_key, entry, run_in, series_file, skipped};
+use super::{MAGIC, companion_entry, count, counter_key, entry, run_in, series_file, skipped};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Outcome, PATIENCE, Running, run};
 use crate::support::{TestDir, multiprom, wait_for};
@@ -172,16 +172,6 @@ fn entries_of_an_unknown_kind_in_an_archive_are_skipped_and_counted_and_copied()
             assert_eq!(found, 1, "{entry:?}");
         }
     }
-}
-
-/// An entry of a companion file. `docs/format.md` describes it.
-fn companion_entry(kind: u32, key: &str, payload: &[u8]) -> Vec<u8> {
-    let mut key = key.as_bytes().to_vec();
-    key.resize(key.len().next_multiple_of(8), b' ');
-    let key = [&(key.len() as u32).to_le_bytes()[..], &key].concat();
-    let rest = [(payload.len() as u32).to_le_bytes(), kind.to_le_bytes()].concat();
-    let check = crc32fast::hash(&[&key[..], &rest].concat()).to_le_bytes();
-    [&key[..], &check, &rest, payload].concat()
 }
 
 #[test]

@@ -13,9 +13,6 @@
 #![allow(clippy::print_stdout, reason = "a program")]
 #![expect(unsafe_code, reason = "kill")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +22,7 @@ use multiprom::compact::Compactor;
 use multiprom::http::Exporter;
 use multiprom::{MultiProcessCollector, Registry};
 
-use fork::{in_child, limit_time, wait_status};
+use super::fork::{in_child, limit_time, wait_status};
 
 /// How long a child waits for the test to end it, in seconds.
 const MAX_WAIT: u32 = 60;
@@ -52,7 +49,7 @@ fn exporter(dir: &Path, listen: &str) -> multiprom::Result<Exporter> {
     Exporter::builder(registry).listen(listen.parse()?).start()
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let dir = std::env::args().nth(1).expect("usage: test-background DIR");
     let dir = Path::new(&dir);
     let tcp = exporter(dir, "127.0.0.1:0")?;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use multiprom::compact::{CompactFiles, Compactor};
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let mut compactors = HashMap::new();
     for dir in std::io::stdin().lines() {
         let dir = dir.expect("a line");

@@ -8,14 +8,12 @@
 #![expect(unsafe_code, reason = "atomic words in a mapped file")]
 #![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::fork;
 use memmap2::MmapRaw;
 use multiprom::unstable::Companion;
 use multiprom::{Backend, Gauge, GaugeMode, Registry, Unit};
@@ -49,7 +47,7 @@ impl Truth {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, truth] = arguments.as_slice() else { panic!("usage: test-companions DIR TRUTH") };

@@ -22,7 +22,7 @@ const MODES: [(GaugeMode, &str); 10] = [
     (GaugeMode::LiveMostRecent, "livemostrecent"),
 ];
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, jobs, rest @ ..] = arguments.as_slice() else { panic!("usage: DIR N [hold]") };
     let jobs: u32 = jobs.parse().expect("N is a number");

@@ -8,9 +8,6 @@
 //! operations of the busy thread. Children are created when the busy thread has done MOMENT operations.
 #![expect(unsafe_code, reason = "exec, pipes and descriptors")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::FromRawFd as _;
@@ -21,7 +18,7 @@ use std::time::Duration;
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
-use fork::{exit, fork, in_child, raw_clone, wait};
+use super::fork::{exit, fork, in_child, raw_clone, wait};
 
 /// The amount that a child records.
 const CHILD: f64 = 10.0;
@@ -203,7 +200,7 @@ fn own_files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, way, state, moment] = &arguments[..] else { panic!("usage: DIR WAY STATE MOMENT") };
     let (way, moment) = (Way::parse(way), moment.parse::<u32>().expect("MOMENT is a number"));

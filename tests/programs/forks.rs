@@ -3,9 +3,6 @@
 //! usage: `test-forks DIR SCENARIO`. The scenarios are listed in `main`; some print lines that their test reads.
 #![expect(unsafe_code, reason = "handlers of forks")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::io::{Read as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -13,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Registry, Summary};
 
-use fork::{exit, fork, in_child, limit_time, raw_clone, wait};
+use super::fork::{exit, fork, in_child, limit_time, raw_clone, wait};
 
 /// What the parent adds before and after the fork, and what each child adds.
 const PARENT: f64 = 1.0;
@@ -281,7 +278,7 @@ mod steps {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, scenario] = &arguments[..] else { panic!("usage: test-forks DIR SCENARIO") };
     if scenario == "handlers" {

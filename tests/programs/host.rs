@@ -5,11 +5,6 @@
 #![expect(unsafe_code, reason = "limits and descriptors")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-#[path = "../support/seccomp.rs"]
-mod seccomp;
-
 use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -21,10 +16,11 @@ use std::path::Path;
 
 use multiprom::{Backend, Counter, Family, Gauge, Histogram, Registry, Result, set_log_hook};
 
-use fork::{in_child, limit_time, wait};
-use seccomp::deny;
+use super::fork;
+use super::fork::{in_child, limit_time, wait};
+use super::seccomp::deny;
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, dir, rest @ ..] = &arguments[..] else { panic!("usage: SCENARIO DIR ...") };
     match &**scenario {

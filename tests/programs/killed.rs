@@ -36,7 +36,7 @@ impl Truth {
     }
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, truth] = arguments.as_slice() else { panic!("usage: test-killed DIR TRUTH") };

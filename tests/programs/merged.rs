@@ -4,18 +4,16 @@
 #![expect(unsafe_code, reason = "a limit on the size of files")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use multiprom::collector::MergeRule;
 use multiprom::{
     Collector, Counter, Exposition, Family, FamilySink, Gauge, GaugeMode, Histogram, Registry,
     Static, default_registry,
 };
 
-use fork::{in_child, wait};
+use super::fork::{in_child, wait};
 
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 static BY_NAME: Static<Family<Counter>> =
@@ -28,6 +26,10 @@ struct Queue;
 impl Collector for Queue {
     fn collect(&self, out: &mut dyn FamilySink) {
         out.gauge("queue_depth", "Jobs waiting.").sample(&[], 7.0);
+    }
+
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::LiveMax)
     }
 }
 
@@ -61,7 +63,7 @@ fn check(recordings: f64) {
     assert!(repeated.is_empty(), "{page}");
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     default_registry().register(Queue)?;
     // Values of another process, in files.
     wait(in_child(record));
@@ -101,7 +103,7 @@ fn main() -> multiprom::Result<()> {
         loop {
             check(2.0);
             let page = multiprom::render(None);
-            if values(&page, recovered) == [4.0] {
+            if values(&page, recovered) == [5.0] {
                 break;
             }
             assert!(Instant::now() < deadline, "{page}");

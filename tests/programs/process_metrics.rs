@@ -1,20 +1,17 @@
 //! Exports the metrics of this process in a parent with threads and in a forked child with other descriptors and memory.
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::fs::File;
 use std::sync::Barrier;
 
 use multiprom::{Backend, ProcessCollector, Registry};
 
-use fork::{in_child, wait};
+use super::fork::{in_child, wait};
 
 const THREADS: usize = 3;
 const CHILD_FILES: usize = 20;
 const CHILD_BYTES: usize = 64 << 20;
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let registry = Registry::builder().backend(Backend::in_memory()).build()?;
     registry.register(ProcessCollector::current())?;
     let value = |name: &str| registry.sample_value(name, &[]).expect("the metric is exported");

@@ -2,14 +2,11 @@
 //!
 //! usage: `test-removing DIR fork|loop`. `fork` does so in a forked child; `loop` does so in two threads until it is killed.
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::thread;
 
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
-use fork::{in_child, limit_time, wait};
+use super::fork::{in_child, limit_time, wait};
 
 /// The label values that `loop` uses.
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -83,7 +80,7 @@ fn until_killed(registry: &Registry) -> multiprom::Result<()> {
     Ok(())
 }
 
-fn main() -> multiprom::Result<()> {
+pub fn main() -> multiprom::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (dir, scenario) = (arguments.next().unwrap(), arguments.next().unwrap());
     let registry = Registry::builder().backend(Backend::directory(&dir)?).build()?;

@@ -33,7 +33,7 @@ impl Gatherer for Series {
     }
 }
 
-fn main() {
+pub fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let numbers = arguments.iter().map(|argument| argument.parse().expect("a number"));
     let [count, scrapes] = numbers.collect::<Vec<u64>>()[..] else {

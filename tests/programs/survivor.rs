@@ -5,11 +5,6 @@
 #![expect(unsafe_code, reason = "limits, descriptors and signals")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-#[path = "../support/seccomp.rs"]
-mod seccomp;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -26,13 +21,13 @@ use multiprom::{
     Summary,
 };
 
-use fork::{in_child, raw_clone, wait};
-use seccomp::deny;
+use super::fork::{in_child, raw_clone, wait};
+use super::seccomp::deny;
 
 /// Length of label values, so that few series fill a file.
 const LONG: usize = 200;
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, dir, rest @ ..] = &arguments[..] else { panic!("usage: SCENARIO DIR ...") };
     let count = || rest[0].parse::<u32>().expect("a number");

@@ -2,9 +2,6 @@
 //!
 //! usage: `test-values SCENARIO`. The environment decides whether the metrics are in memory or in a directory.
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::io::{Read as _, Write as _, pipe};
 
 use multiprom::collector::BuildInfo;
@@ -12,7 +9,7 @@ use multiprom::{
     Counter, Gauge, GaugeMode, Histogram, Static, Summary, default_registry, register_statics,
 };
 
-use fork::{in_child, kill, limit_time, wait};
+use super::fork::{in_child, kill, limit_time, wait};
 
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 static SIZES: Static<Histogram> = Histogram::declare("sizes", "Sizes.").buckets(&[1.0]);
@@ -114,7 +111,7 @@ fn build() {
     }
 }
 
-fn main() {
+pub fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("ignored") => ignored(),
         Some("mirrored") => mirrored(),

@@ -5,9 +5,6 @@
 #![expect(unsafe_code, reason = "limits and handlers of forks")]
 #![allow(clippy::print_stdout, reason = "a program")]
 
-#[path = "../support/fork.rs"]
-mod fork;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Barrier;
@@ -20,12 +17,12 @@ use multiprom::{
     Static, Summary, default_registry,
 };
 
-use fork::{in_child, wait};
+use super::fork::{in_child, wait};
 
 /// Limit for the time until everything is in the files.
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, dir] = &arguments[..] else { panic!("usage: SCENARIO DIR") };
     let dir = Path::new(dir);

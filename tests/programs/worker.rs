@@ -31,7 +31,7 @@ const ODD_VALUES: [(&str, f64); 9] = [
     ("negative", -2.5e-7),
 ];
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, dir, index] = &arguments[..] else { panic!("usage: test-worker DIR INDEX") };
     let index: u32 = index.parse().expect("INDEX is a number");

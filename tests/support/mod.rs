@@ -17,7 +17,8 @@ pub mod zoo;
 pub use temp_dir::TestDir;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -102,12 +103,31 @@ pub fn in_network_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Option<
     result
 }
 
-/// An example program, from the target directory of the tests.
+/// Test programs with an allocator of their own, which are binaries of their own.
+const WITH_ALLOCATOR: [&str; 2] = ["test-label-sets", "test-reentrant"];
+
+/// An example program, from the target directory of the tests. One whose name begins with `test-` is in `tests/programs`:
+/// a link to the binary that contains it, which selects it by the name of the link.
 pub fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not built", path.display());
-    fresh(Command::new(path))
+    let examples = test.parent().and_then(Path::parent).unwrap().join("examples");
+    let built = |name: &str| {
+        let path = examples.join(name);
+        assert!(path.exists(), "{} is not built", path.display());
+        path
+    };
+    if !name.starts_with("test-") || WITH_ALLOCATOR.contains(&name) {
+        return fresh(Command::new(built(name)));
+    }
+    built("test-programs");
+    let links = examples.join("programs");
+    fs::create_dir_all(&links).unwrap();
+    let link = links.join(name);
+    // Another test may have made it.
+    if let Err(error) = symlink("../test-programs", &link) {
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{}: {error}", link.display());
+    }
+    fresh(Command::new(link))
 }
 
 /// The interpreter with a release of the Python client, as `scripts/python-env` installs it.

@@ -39,6 +39,8 @@ pub(crate) enum CompanionKind {
     Native,
     /// A record of a native histogram, without a key.
     NativeRecord,
+    /// The type with which a family of gauges is exported.
+    Type,
     /// A kind of a later release.
     Unknown(u32),
 }
@@ -50,6 +52,7 @@ impl CompanionKind {
             CompanionKind::Exemplar => 2,
             CompanionKind::Native => 3,
             CompanionKind::NativeRecord => 4,
+            CompanionKind::Type => 5,
             CompanionKind::Unknown(code) => code,
         }
     }
@@ -60,6 +63,7 @@ impl CompanionKind {
             2 => CompanionKind::Exemplar,
             3 => CompanionKind::Native,
             4 => CompanionKind::NativeRecord,
+            5 => CompanionKind::Type,
             code => CompanionKind::Unknown(code),
         }
     }

@@ -27,18 +27,18 @@
 use super::layout::{CompanionEntries, CompanionEntry, CompanionKind};
 use crate::file::layout::{HEADER_LEN, LayoutError, WORD_LEN};
 
-/// Appends the payload of a unit to `out`.
-pub(crate) fn encode_unit(out: &mut Vec<u8>, unit: &str) {
+/// Appends the payload of a unit or a type to `out`.
+pub(crate) fn encode_text(out: &mut Vec<u8>, text: &str) {
     let start = out.len();
-    out.extend_from_slice(unit.as_bytes());
-    let len = unit.len().next_multiple_of(WORD_LEN);
+    out.extend_from_slice(text.as_bytes());
+    let len = text.len().next_multiple_of(WORD_LEN);
     out.resize(start + len, 0);
 }
 
-/// Decodes the payload of a unit.
-pub(crate) fn decode_unit(payload: &[u8]) -> Option<&str> {
-    let unit = str::from_utf8(payload).ok()?.trim_end_matches('\0');
-    (!unit.is_empty() && !unit.contains('\0')).then_some(unit)
+/// Decodes the payload of a unit or a type.
+pub(crate) fn decode_text(payload: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(payload).ok()?.trim_end_matches('\0');
+    (!text.is_empty() && !text.contains('\0')).then_some(text)
 }
 
 /// Words of an exemplar besides the sequence and the labels.
@@ -208,7 +208,7 @@ pub(crate) fn current_record<'a>(
 /// which its writer has appended during the read.
 pub(crate) fn check(entry: &CompanionEntry<'_>, body: &[u8]) -> Result<(), LayoutError> {
     let is_valid = match entry.kind {
-        CompanionKind::Unit => decode_unit(entry.payload).is_some(),
+        CompanionKind::Unit | CompanionKind::Type => decode_text(entry.payload).is_some(),
         CompanionKind::Exemplar => ExemplarSlot::is_well_formed(entry.payload),
         CompanionKind::Native => match record_offset(entry) {
             Ok(offset) if offset >= (HEADER_LEN + body.len()) as u64 => true,
@@ -257,15 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn units_are_padded_with_nul() {
-        for unit in ["s", "bytes", "12345678", "\u{e9}lan"] {
+    fn texts_are_padded_with_nul() {
+        for text in ["s", "bytes", "stateset", "\u{e9}lan"] {
             let mut payload = Vec::new();
-            encode_unit(&mut payload, unit);
-            assert!(payload.len().is_multiple_of(8) && payload.len() < unit.len() + 8);
-            assert_eq!(decode_unit(&payload), Some(unit));
+            encode_text(&mut payload, text);
+            assert!(payload.len().is_multiple_of(8) && payload.len() < text.len() + 8);
+            assert_eq!(decode_text(&payload), Some(text));
         }
         for other in [&b""[..], &[0; 8], b"a\0b\0\0\0\0\0", &[0xff; 8]] {
-            assert_eq!(decode_unit(other), None);
+            assert_eq!(decode_text(other), None);
         }
     }
 
@@ -334,7 +334,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_payload_is_decoded_or_refused(payload: Vec<u8>) {
-            decode_unit(&payload);
+            decode_text(&payload);
             ExemplarSlot::decode_payload(&payload);
             if let Some(record) = NativeRecord::decode(&payload) {
                 let counts = record.positive.counts().chain(record.negative.counts()).count();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::layout::{CompanionKind, MAGIC, MAX_PAYLOAD_LEN, encode_entry, payload_offset};
-use super::payload::{ExemplarSlot, NewNativeRecord, encode_unit};
+use super::payload::{ExemplarSlot, NewNativeRecord, encode_text};
 use super::publish;
 use super::slot::{self, SlotWords};
 use crate::file::Cell;
@@ -39,11 +39,16 @@ impl CompanionWriter {
         Ok(CompanionWriter { file, scratch: Vec::new() })
     }
 
-    /// Appends the unit of a family. The length of the key is a multiple of 8.
-    pub(crate) fn append_unit(&mut self, key: &[u8], unit: &str) -> Result<(), WriteError> {
+    /// Appends the unit or the type of a family. The length of the key is a multiple of 8.
+    pub(crate) fn append_text(
+        &mut self,
+        kind: CompanionKind,
+        key: &[u8],
+        text: &str,
+    ) -> Result<(), WriteError> {
         let mut payload = Vec::new();
-        encode_unit(&mut payload, unit);
-        self.append(CompanionKind::Unit, key, &payload).map(drop)
+        encode_text(&mut payload, text);
+        self.append(kind, key, &payload).map(drop)
     }
 
     /// Appends a slot for exemplars with labels of up to `labels_len` bytes.
@@ -175,7 +180,7 @@ mod tests {
     use super::*;
     use crate::file::append_file::draw_id;
     use crate::file::companion::layout::CompanionEntries;
-    use crate::file::companion::payload::{current_record, decode_unit};
+    use crate::file::companion::payload::{current_record, decode_text};
     use crate::file::companion::reader::{self, FileSlot, MappedSlot, exemplar};
     use crate::file::fault_guard::guard_mappings;
     use crate::file::layout::HEADER_LEN;
@@ -208,7 +213,7 @@ mod tests {
         assert_eq!(lock::probe(&file).unwrap(), LockState::Held);
         let units: Vec<String> = (0..2_000).map(|number| format!("unit{number}")).collect();
         for unit in &units {
-            writer.append_unit(KEY, unit).unwrap();
+            writer.append_text(CompanionKind::Unit, KEY, unit).unwrap();
         }
         let native = writer.append_native(KEY).unwrap();
         let mut read = Reader::default();
@@ -216,7 +221,7 @@ mod tests {
         assert!(u64::from(snapshot.used) == writer.file.used() && snapshot.used > 64 * 1024);
         let entries: Vec<_> = snapshot.entries().map(Result::unwrap).collect();
         let (last, rest) = entries.split_last().unwrap();
-        let decoded: Vec<_> = rest.iter().map(|it| decode_unit(it.payload).unwrap()).collect();
+        let decoded: Vec<_> = rest.iter().map(|it| decode_text(it.payload).unwrap()).collect();
         assert_eq!(decoded, units);
         assert_eq!(current_record(last, snapshot.body), Ok(None));
 

@@ -207,6 +207,10 @@ impl Collector for Compactor {
         let set_aside = self.0.archives_set_aside.load(Ordering::Relaxed);
         ARCHIVES_SET_ASIDE.write(out, set_aside as f64);
     }
+
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for Compactor {

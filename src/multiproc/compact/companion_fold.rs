@@ -1,6 +1,6 @@
 //! Folds the companion files of dead writers into the section of an archive.
 //!
-//! Of the units of a family the first one stays. Of the exemplars of a series the newest one stays; one that was being
+//! Of the units and of the types of a family the first one stays. Of the exemplars of a series the newest one stays; one that was being
 //! written when its writer was killed is dropped. Native histograms of a series are added up if their records have the same
 //! schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation is
 //! lost. Records that are not current are dropped.
@@ -10,7 +10,7 @@ use crate::file::companion::layout::{
     CompanionEntries, CompanionEntry, CompanionKind, encode_entry,
 };
 use crate::file::companion::payload::{
-    self, ExemplarSlot, NativeRange, NativeRecord, NewNativeRecord, decode_unit,
+    self, ExemplarSlot, NativeRange, NativeRecord, NewNativeRecord, decode_text,
 };
 use crate::file::key;
 use crate::file::layout::{HEADER_LEN, LayoutError};
@@ -22,14 +22,20 @@ const MAX_BUCKETS: i64 = 64 * 1024;
 /// The companion entries of the next archive.
 #[derive(Default)]
 pub(super) struct CompanionFold {
-    /// The key and the payload of each unit, by family.
-    units: FoldedEntries<Box<str>, Box<[u8]>>,
+    /// By kind and family.
+    attributes: FoldedEntries<(CompanionKind, Box<str>), FoldedAttribute>,
     /// By key.
     exemplars: FoldedEntries<Box<[u8]>, FoldedExemplar>,
     /// By key.
     natives: FoldedEntries<Box<[u8]>, Vec<NewNativeRecord>>,
     /// Entries of an archive whose kinds a later release has introduced, as bytes.
     unknown: Vec<u8>,
+}
+
+/// A unit or a type.
+struct FoldedAttribute {
+    kind: CompanionKind,
+    payload: Box<[u8]>,
 }
 
 struct FoldedExemplar {
@@ -86,7 +92,7 @@ impl CompanionFold {
         for entry in entries {
             let entry = entry?;
             match entry.kind {
-                CompanionKind::Unit => self.add_unit(&entry),
+                CompanionKind::Unit | CompanionKind::Type => self.add_attribute(&entry),
                 CompanionKind::Exemplar => self.add_exemplar(&entry),
                 CompanionKind::Native => {
                     if let Some(record) = payload::current_record(&entry, body)? {
@@ -103,10 +109,13 @@ impl CompanionFold {
         Ok(())
     }
 
-    fn add_unit(&mut self, entry: &CompanionEntry<'_>) {
-        // OK because readers ignore a unit whose family or text cannot be decoded.
-        if let (Ok(key), Some(_)) = (key::decode(entry.key), decode_unit(entry.payload)) {
-            self.units.get_or_insert(key.family.into(), entry.key, || entry.payload.into());
+    fn add_attribute(&mut self, entry: &CompanionEntry<'_>) {
+        // OK because readers ignore an attribute whose family or text cannot be decoded.
+        if let (Ok(key), Some(_)) = (key::decode(entry.key), decode_text(entry.payload)) {
+            let name = (entry.kind, key.family.into());
+            let (kind, payload) = (entry.kind, entry.payload);
+            let new = || FoldedAttribute { kind, payload: payload.into() };
+            self.attributes.get_or_insert(name, entry.key, new);
         }
     }
 
@@ -140,8 +149,8 @@ impl CompanionFold {
     /// The body of the section; `None` if it has no entries.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
-        for (key, payload) in &self.units.values {
-            encode_entry(&mut body, CompanionKind::Unit, key, payload);
+        for (key, FoldedAttribute { kind, payload }) in &self.attributes.values {
+            encode_entry(&mut body, *kind, key, payload);
         }
         for (key, exemplar) in &self.exemplars.values {
             encode_entry(&mut body, CompanionKind::Exemplar, key, &exemplar.payload);
@@ -204,7 +213,7 @@ fn union(kept: &(i32, Vec<u64>), range: &NativeRange<'_>) -> Option<(i32, Vec<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::companion::payload::encode_unit;
+    use crate::file::companion::payload::encode_text;
 
     fn key(family: &str, help: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -213,9 +222,13 @@ mod tests {
     }
 
     fn unit(body: &mut Vec<u8>, family: &str, help: &str, unit: &str) {
+        attribute(body, CompanionKind::Unit, family, help, unit);
+    }
+
+    fn attribute(body: &mut Vec<u8>, kind: CompanionKind, family: &str, help: &str, text: &str) {
         let mut payload = Vec::new();
-        encode_unit(&mut payload, unit);
-        encode_entry(body, CompanionKind::Unit, &key(family, help), &payload);
+        encode_text(&mut payload, text);
+        encode_entry(body, kind, &key(family, help), &payload);
     }
 
     fn exemplar(body: &mut Vec<u8>, time: f64, labels: &str, sequence: u8) {
@@ -252,11 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_unit_and_the_newest_exemplar_stay() {
+    fn the_first_unit_and_type_and_the_newest_exemplar_stay() {
         let [mut one, mut two, mut three] = [const { Vec::new() }; 3];
         unit(&mut one, "a_bytes", "Help.", "bytes");
         exemplar(&mut one, 5.0, "old", 2);
+        attribute(&mut one, CompanionKind::Type, "a_bytes", "Help.", "unknown");
         unit(&mut two, "a_bytes", "Other.", "s");
+        attribute(&mut two, CompanionKind::Type, "a_bytes", "Help.", "info");
         unit(&mut two, "b_seconds", "", "seconds");
         exemplar(&mut two, 7.0, "newest", 4);
         exemplar(&mut three, 6.0, "older", 2);
@@ -264,8 +279,10 @@ mod tests {
         exemplar(&mut three, 9.0, "never", 0);
         let section = fold(&[one, two, three]);
         let units = entries(&section, CompanionKind::Unit);
-        let units: Vec<_> = units.iter().map(|it| decode_unit(it.payload).unwrap()).collect();
+        let units: Vec<_> = units.iter().map(|it| decode_text(it.payload).unwrap()).collect();
         assert_eq!(units, ["bytes", "seconds"]);
+        let [kept] = &entries(&section, CompanionKind::Type)[..] else { panic!("one") };
+        assert_eq!(decode_text(kept.payload), Some("unknown"));
         let [kept] = &entries(&section, CompanionKind::Exemplar)[..] else { panic!("one") };
         let kept = ExemplarSlot::decode_payload(kept.payload).unwrap();
         assert_eq!((kept.time, kept.labels), (7.0, "newest"));

@@ -201,6 +201,24 @@ impl Catalog {
         Ok(ResolvedKey { destination, family: at, help })
     }
 
+    /// The index of a family.
+    pub(super) fn find(&self, name: &str, metric_type: MetricType) -> Option<usize> {
+        self.by_name.get(name, metric_type).map(|at| *at as usize)
+    }
+
+    /// Passes the indices of the families that have a name in common with a family of this name and type.
+    pub(super) fn for_each_colliding(
+        &self,
+        name: &str,
+        metric_type: MetricType,
+        mut take: impl FnMut(usize),
+    ) {
+        self.by_name.find_colliding(name, metric_type, |_, _, at| {
+            take(*at as usize);
+            false
+        });
+    }
+
     fn family(&mut self, name: &str, metric_type: MetricType) -> u32 {
         if let Some(at) = self.by_name.get(name, metric_type) {
             return *at;
@@ -270,6 +288,14 @@ impl MergedFamily {
             _ => 3,
         };
         (of_type, &self.name)
+    }
+
+    /// The name if the family is exported as this type: without the suffix that the type adds to the names of samples.
+    pub(crate) fn name_as(&self, exported: MetricType) -> &str {
+        if exported == self.metric_type {
+            return &self.name;
+        }
+        self.name.strip_suffix(exported.own_suffix()).unwrap_or(&self.name)
     }
 
     fn add_rival(&mut self, index: u32) {

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::catalog::MergedFamily;
+use super::exported_type::{ExportedFamily, ExportedTypes};
+use super::settings::MergeSettings;
 use super::state::Merge;
 use crate::error::{Error, ErrorKind};
 use crate::model::{GaugeMode, MetricType};
@@ -72,57 +74,62 @@ impl fmt::Display for TypedName {
 }
 
 impl TypedName {
-    fn new(family: &MergedFamily) -> TypedName {
-        TypedName(family.metric_type, family.name.to_string())
+    fn new(family: ExportedFamily, families: &[MergedFamily]) -> TypedName {
+        TypedName(family.metric_type, family.name(families).to_owned())
     }
 }
 
 impl Merge {
-    /// Sorts the groups of all families. Returns the indices of the exported families, sorted by name, and the
-    /// conflicts among the families that the filter keeps. `has_rule` says whether a rule names the mode of a gauge.
+    /// Sorts the groups of all families. Returns the exported families, sorted by name, and the conflicts among the families
+    /// that the filter keeps.
     pub(crate) fn exported(
         &mut self,
-        is_kept: impl Fn(&MergedFamily) -> bool,
-        has_rule: impl Fn(&MergedFamily) -> bool,
-    ) -> (Vec<usize>, Vec<Conflict>) {
-        let mut is_exported = Vec::with_capacity(self.catalog.families.len());
+        settings: &MergeSettings,
+    ) -> (Vec<ExportedFamily>, Vec<Conflict>) {
+        self.catalog.families.iter_mut().for_each(MergedFamily::sort);
+        let types = ExportedTypes::of(self, settings);
+        let families = &self.catalog.families;
+        let exported = |at: usize| types.exported(at, &families[at]);
+        let mut is_exported = Vec::with_capacity(families.len());
         let mut contested = Vec::new();
-        for (at, family) in self.catalog.families.iter_mut().enumerate() {
-            family.sort();
-            is_exported.push(self.families[at].scrape == self.scrape && is_kept(family));
-            if is_exported[at] && family.rivals().next().is_some() {
+        for (at, family) in families.iter().enumerate() {
+            let it = exported(at);
+            let is_kept = || settings.keeps(it.name(families), it.metric_type);
+            is_exported.push(self.has_family(at) && is_kept());
+            let has_rivals = family.rivals().next().is_some() || !types.rivals(at).is_empty();
+            if is_exported[at] && has_rivals {
                 contested.push(at);
             }
         }
         if self.has_removals() {
-            for (at, family) in self.catalog.families.iter().enumerate() {
+            for (at, family) in families.iter().enumerate() {
                 is_exported[at] = is_exported[at]
                     && family.groups().any(|it| self.is_shown(it, family.metric_type));
             }
             contested.retain(|at| is_exported[*at]);
         }
-        let families = &self.catalog.families;
         // Whether a family is exported depends only on those that take precedence over it.
         contested.sort_unstable_by_key(|at| families[*at].precedence());
         let mut conflicts = Vec::new();
         for at in contested {
-            if let Some(other) = families[at].rivals().find(|rival| is_exported[*rival]) {
+            let mut rivals = families[at].rivals().chain(types.rivals(at).iter().copied());
+            if let Some(other) = rivals.find(|rival| is_exported[*rival]) {
                 is_exported[at] = false;
-                let (family, other) =
-                    (TypedName::new(&families[at]), TypedName::new(&families[other]));
-                conflicts.push(Conflict::Name { family, other });
+                let name = |at| TypedName::new(exported(at), families);
+                conflicts.push(Conflict::Name { family: name(at), other: name(other) });
             }
         }
-        let mut exported: Vec<usize> = (0..families.len()).filter(|at| is_exported[*at]).collect();
-        exported.sort_unstable_by_key(|at| &*families[*at].name);
-        for at in &exported {
-            let (family, modes) = (&families[*at], self.families[*at].modes);
-            if modes.are_several() && !has_rule(family) {
-                let (family, modes) = (family.name.to_string(), modes.by_name());
+        let shown = (0..families.len()).filter(|at| is_exported[*at]).map(exported);
+        let mut shown: Vec<ExportedFamily> = shown.collect();
+        shown.sort_unstable_by_key(|it| it.name(families));
+        for it in &shown {
+            let (name, modes) = (it.name(families), self.families[it.at].modes);
+            if modes.are_several() && settings.mode(&families[it.at].name, name).is_none() {
+                let (family, modes) = (name.to_owned(), modes.by_name());
                 conflicts.push(Conflict::Mode { family, modes });
             }
         }
-        (exported, conflicts)
+        (shown, conflicts)
     }
 }
 

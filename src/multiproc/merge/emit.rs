@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::catalog::{Group, MergedFamily, ValueId};
 use super::conflict::Conflict;
+use super::exported_type::ExportedFamily;
 use super::gauge::{Contribution, Reduced, reduce};
+use super::gauge_samples::GaugeSamples;
 use super::process_labels::SourceLabels;
 use super::settings::MergeSettings;
 use super::state::Merge;
@@ -19,33 +21,30 @@ const EXPORTED_PREFIX: &str = "exported_";
 /// Writes the families with these indices to `out`. Returns the conflicts that only the values show.
 pub(crate) fn emit(
     merge: &Merge,
-    exported: &[usize],
+    exported: &[ExportedFamily],
     settings: &MergeSettings,
     processes: &SourceLabels,
     out: &mut dyn FamilySink,
 ) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut shown = PerProcessValues::new(merge, processes);
-    for at in exported {
-        let family = &merge.catalog.families[*at];
+    for it in exported {
+        let ExportedFamily { at, metric_type } = *it;
+        let (family, name) = (&merge.catalog.families[at], it.name(&merge.catalog.families));
         let is_gauge = family.metric_type == MetricType::Gauge;
-        let rule = settings.gauge_mode.as_ref().filter(|_| is_gauge);
-        let mode = rule.and_then(|rule| rule(&family.name));
-        let mode = mode.unwrap_or_else(|| match merge.mode(*at).unwrap_or_default() {
+        let rule = if is_gauge { settings.mode(&family.name, name) } else { None };
+        let mode = rule.unwrap_or_else(|| match merge.mode(at).unwrap_or_default() {
             GaugeMode::All => settings.default_gauge_mode,
             chosen => chosen,
         });
-        let head = FamilyMetadata::new(
-            &family.name,
-            merge.help(*at).unwrap_or(NO_HELP),
-            family.metric_type,
-        )
-        .with_unit(merge.units.of(&family.name));
+        let head = FamilyMetadata::new(name, merge.help(at).unwrap_or(NO_HELP), metric_type)
+            .with_unit(merge.attributes.unit_of(name));
         out.family(&head);
         let mut emitter = FamilyEmitter {
             merge,
             settings,
             metric_type: family.metric_type,
+            gauges: GaugeSamples::new(name, metric_type),
             mode,
             is_rendered: family.is_rendered() && settings.labels.is_empty(),
             moved_label: moved_label(family, settings),
@@ -54,8 +53,9 @@ pub(crate) fn emit(
             out,
         };
         emitter.family(family);
+        emitter.gauges.finish(emitter.out);
         if emitter.has_conflict {
-            conflicts.push(Conflict::Series { family: family.name.to_string() });
+            conflicts.push(Conflict::Series { family: name.to_owned() });
         }
     }
     conflicts
@@ -78,7 +78,9 @@ fn moved_label(family: &MergedFamily, settings: &MergeSettings) -> Option<String
 struct FamilyEmitter<'a, 's> {
     merge: &'a Merge,
     settings: &'a MergeSettings,
+    /// The type of the files.
     metric_type: MetricType,
+    gauges: GaugeSamples<'a>,
     mode: GaugeMode,
     /// Whether rendered labels are passed on unchanged.
     is_rendered: bool,
@@ -205,7 +207,10 @@ impl<'a> FamilyEmitter<'a, '_> {
         };
         match reduce(self.mode, contributions, &self.merge.sources) {
             Reduced::Nothing => {}
-            Reduced::One(value) => self.sample(&self.labels(groups), SampleKind::Value, value),
+            Reduced::One(value) => {
+                let labels = self.labels(groups);
+                self.gauges.emit(labels.get(), value, self.out);
+            }
             Reduced::PerSource(values) => {
                 self.has_conflict |= self.shown.show(&values);
                 let mut labels: Vec<(&str, &str)> = self.pairs(groups[0]);
@@ -219,7 +224,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                 labels.insert(at, (pid_label, ""));
                 for shown in &self.shown.values {
                     labels[at].1 = self.shown.label(shown);
-                    self.out.sample(&Sample::new(SampleKind::Value, &labels, shown.value));
+                    self.gauges.emit(Labels::new(&labels), shown.value, self.out);
                 }
             }
         }

@@ -5,12 +5,15 @@
 //! export, and `emit` writes them to a sink.
 
 mod apply;
+pub(super) mod attributes;
 pub(super) mod catalog;
 pub(super) mod conflict;
 pub(super) mod created;
 pub(super) mod emit;
 pub(super) mod exact_sum;
+pub(super) mod exported_type;
 mod gauge;
+mod gauge_samples;
 mod hash_index;
 pub(super) mod key_table;
 pub(super) mod plan;
@@ -20,5 +23,4 @@ pub(super) mod sample_part;
 pub(super) mod settings;
 pub(super) mod source;
 pub(super) mod state;
-pub(crate) mod units;
 mod value_refs;

@@ -21,6 +21,19 @@ pub(crate) struct MergeSettings {
     pub(crate) default_gauge_mode: GaugeMode,
 }
 
+impl MergeSettings {
+    /// Whether the filter keeps a family.
+    pub(super) fn keeps(&self, name: &str, metric_type: MetricType) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter(name, metric_type))
+    }
+
+    /// The mode that a rule names for a family of gauges: by the name of its samples, or by that of the exported family.
+    pub(super) fn mode(&self, samples: &str, exported: &str) -> Option<GaugeMode> {
+        let rule = self.gauge_mode.as_ref()?;
+        rule(samples).or_else(|| if exported == samples { None } else { rule(exported) })
+    }
+}
+
 impl Default for MergeSettings {
     fn default() -> MergeSettings {
         MergeSettings {

@@ -1,5 +1,6 @@
 //! The values of all files, added up, and the tables that scrapes share.
 
+use super::attributes::Attributes;
 use super::catalog::{Catalog, Group, HelpId, ValueId};
 use super::created::{EntryTimes, StartTimes};
 use super::exact_sum::ExactSum;
@@ -7,7 +8,6 @@ use super::gauge::{Contribution, ModeSet};
 use super::plan::PlanCache;
 use super::removal::Removals;
 use super::source::Source;
-use super::units::Units;
 use crate::model::{GaugeMode, MetricType};
 use crate::multiproc::skipped::Skipped;
 
@@ -49,7 +49,7 @@ pub(crate) struct Merge {
     pub(crate) dir: u32,
     /// The files and archive sections with gauges, in the order in which they were added.
     pub(crate) sources: Vec<Source>,
-    pub(crate) units: Units,
+    pub(crate) attributes: Attributes,
     pub(crate) skipped: Skipped,
 }
 
@@ -89,7 +89,7 @@ impl Merge {
         self.removals.restart();
         self.has_removed_gauges = false;
         self.sources.clear();
-        self.units.clear();
+        self.attributes.clear();
         self.skipped = Skipped::default();
     }
 
@@ -120,6 +120,11 @@ impl Merge {
     /// Whether series or gauges of this scrape are removed.
     pub(super) fn has_removals(&self) -> bool {
         self.has_removed_gauges || !self.removals.is_empty()
+    }
+
+    /// Whether a file of this scrape has the family.
+    pub(super) fn has_family(&self, family: usize) -> bool {
+        self.families[family].scrape == self.scrape
     }
 
     /// Whether a series has a value in this scrape and is not hidden.

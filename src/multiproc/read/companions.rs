@@ -1,4 +1,4 @@
-//! Companion files: a scrape takes the units of families from them.
+//! Companion files: a scrape takes the units and types of families from them.
 //!
 //! As for series files, what earlier scrapes have parsed holds for as long as name, inode, length and time of change of a
 //! file are the same: then only entries behind `used` are new. Whether the writer lives does not matter.
@@ -14,8 +14,8 @@ use crate::file::layout::{LayoutError, WORD_LEN};
 use crate::file::reader::{self, ReadError, Reader};
 use crate::file::sys::{self, Stat};
 use crate::file::words::bytes_of;
+use crate::multiproc::merge::attributes::AttributeList;
 use crate::multiproc::merge::state::Merge;
-use crate::multiproc::merge::units::UnitList;
 use crate::multiproc::skipped::{KeyProblem, SkipCause};
 
 /// A companion that an earlier scrape has parsed.
@@ -30,7 +30,7 @@ pub(super) struct CachedCompanion {
 pub(super) struct ParsedCompanion {
     /// Bytes of the file that were parsed.
     used: u32,
-    units: Arc<UnitList>,
+    attributes: Arc<AttributeList>,
     /// The code of the first kind that this release does not know.
     unknown_kind: Option<u32>,
 }
@@ -86,7 +86,7 @@ pub(super) fn add_companion(
             if first.1.is_ok() { first } else { parse(reader, file, stat) }
         }
     };
-    parsed.units = merge.units.share(parsed.units);
+    parsed.attributes = merge.attributes.share(parsed.attributes);
     parsed.apply(merge, path);
     match result {
         Ok(()) if stat.is_settled() => Some(CachedCompanion { name: name.into(), stat, parsed }),
@@ -135,24 +135,24 @@ fn parse(reader: &mut Reader, file: &File, stat: Stat) -> (ParsedCompanion, Resu
 impl ParsedCompanion {
     /// Adds entries. One whose payload is malformed is left out; the first such error is returned.
     pub(super) fn add(&mut self, entries: CompanionEntries<'_>) -> Result<(), LayoutError> {
-        let mut units = (*self.units).clone();
+        let mut attributes = (*self.attributes).clone();
         let mut result = Ok(());
         for entry in entries {
             let added = entry.and_then(|entry| {
                 if let CompanionKind::Unknown(kind) = entry.kind {
                     self.unknown_kind.get_or_insert(kind);
                 }
-                units.add(&entry)
+                attributes.add(&entry)
             });
             result = result.and(added);
         }
-        self.units = Arc::new(units);
+        self.attributes = Arc::new(attributes);
         result
     }
 
-    /// Adds the units to a scrape, and reports an unknown kind.
+    /// Adds the attributes to a scrape, and reports an unknown kind.
     pub(super) fn apply(&self, merge: &mut Merge, path: &Path) {
-        merge.units.add(&self.units);
+        merge.attributes.add(&self.attributes);
         if let Some(kind) = self.unknown_kind {
             merge.skipped.add(path, SkipCause::Key(KeyProblem::UnknownKind { kind }));
         }

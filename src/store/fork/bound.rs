@@ -7,7 +7,7 @@ use super::slow_path::SlowPath;
 use crate::fork_safe::StaticRef;
 
 /// An epoch that no process has.
-pub(super) const NO_EPOCH: u64 = u64::MAX;
+pub(crate) const NO_EPOCH: u64 = u64::MAX;
 
 /// An address that is valid in the process that set it, but not in its children.
 ///

@@ -7,19 +7,22 @@
 
 mod bound;
 mod epoch;
+mod ownership;
 mod per_process;
 mod shortcut;
 mod slow_path;
+mod sync;
 mod tag;
 mod tagged;
 
-pub(crate) use bound::Bound;
+pub(crate) use bound::{Bound, NO_EPOCH};
 pub(crate) use epoch::epoch;
 pub(super) use epoch::owner_word;
+pub(crate) use epoch::seen_epoch;
 pub(crate) use per_process::PerProcess;
 pub(crate) use shortcut::Shortcut;
+pub(crate) use slow_path::{Call, call_afterwards, enter, is_inside, lock};
 pub use slow_path::{Inside, SlowPath};
-pub(crate) use slow_path::{enter, is_inside, lock};
 pub(crate) use tag::{AtomicTag, Tag};
 pub(crate) use tagged::Tagged;
 

@@ -1,10 +1,12 @@
 //! The lock of the slow path, and detection of reentry in the same thread.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::epoch::epoch;
 use super::per_process::PerProcess;
+use crate::fork_safe::StaticRef;
 use crate::logging::Deferred;
 
 thread_local! {
@@ -39,7 +41,12 @@ impl Inside {
         static LOCK: PerProcess<Mutex<()>> = PerProcess::new();
         let lock = LOCK.get_or_create(|| Mutex::new(()));
         let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        SlowPath { _guard: guard, inside: self, _lines: Deferred::begin() }
+        SlowPath {
+            _guard: guard,
+            _inside: self,
+            _lines: Deferred::begin(),
+            _afterwards: Afterwards,
+        }
     }
 }
 
@@ -54,13 +61,35 @@ impl Drop for Inside {
 pub struct SlowPath {
     // Fields are dropped in this order, as a log hook may enter the slow path.
     _guard: MutexGuard<'static, ()>,
-    inside: Inside,
+    _inside: Inside,
     _lines: Deferred,
+    _afterwards: Afterwards,
 }
 
-impl SlowPath {
-    pub(crate) fn inside(&self) -> &Inside {
-        &self.inside
+/// A function without a lock of the slow path.
+pub(crate) struct Call(pub(crate) fn());
+
+/// What the next thread calls that has left the slow path.
+static AFTERWARDS: StaticRef<Call> = StaticRef::empty();
+static IS_CALLED: AtomicBool = AtomicBool::new(false);
+
+/// Lets the next thread that has left the slow path call a function: this one, if it is in the slow path.
+pub(crate) fn call_afterwards(call: &'static Call) {
+    AFTERWARDS.set(call);
+    IS_CALLED.store(true, Ordering::Relaxed);
+}
+
+struct Afterwards;
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        // ORDERING: relaxed, as the function takes locks for what it reads.
+        if IS_CALLED.load(Ordering::Relaxed)
+            && IS_CALLED.swap(false, Ordering::Relaxed)
+            && let Some(call) = AFTERWARDS.get()
+        {
+            (call.0)();
+        }
     }
 }
 

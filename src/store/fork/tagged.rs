@@ -1,62 +1,74 @@
-//! A value that readers find by its tag.
+//! A value that readers find by the tag of its owner.
 #![expect(unsafe_code, reason = "a value that is published between threads")]
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ownership::Ownership;
 use super::slow_path::SlowPath;
 use super::tag::Tag;
 
-/// The tag while there is no value. No [`Tag`] has its highest bit.
-const NO_TAG: u64 = u64::MAX;
-
-/// A value that is stored in place once, and a tag that is set after it.
+/// A value that is stored in place once, and the tag of its owner.
+// The value comes first: its address is that of the struct, which saves an instruction.
+#[repr(C)]
 pub(crate) struct Tagged<T> {
-    tag: AtomicU64,
     value: UnsafeCell<MaybeUninit<T>>,
+    owner: Ownership,
 }
 
 impl<T: Sync> Tagged<T> {
-    pub(crate) const fn empty() -> Tagged<T> {
+    pub(crate) fn empty() -> Tagged<T> {
         let value = UnsafeCell::new(MaybeUninit::uninit());
-        Tagged { tag: AtomicU64::new(NO_TAG), value }
+        Tagged { value, owner: Ownership::new() }
     }
 
-    /// Returns the value if it has this tag.
+    /// Returns the value if its owner has this tag.
     #[inline]
     pub(crate) fn get(&self, tag: Tag) -> Option<&T> {
-        // ORDERING: acquire, pairs with the release in `fill`, after the value was written.
-        if self.tag.load(Ordering::Acquire) == tag.bits() {
-            let value = self.value.get().cast::<T>();
-            // SAFETY: the tag is not `NO_TAG`, so it was stored after the value, which is never written again.
-            // `MaybeUninit<T>` has the layout of `T`.
-            Some(unsafe { &*value })
-        } else {
-            None
-        }
+        // SAFETY: a tag is the state of a value that was stored.
+        self.owner.is(tag.bits()).then(|| unsafe { self.value() })
     }
 
-    /// Returns the value, whatever its tag is.
+    /// Returns the value, whoever owns it.
     #[inline]
     pub(crate) fn any(&self) -> Option<&T> {
-        match self.tag.load(Ordering::Relaxed) {
-            NO_TAG => None,
-            tag => self.get(Tag(tag)),
-        }
+        // SAFETY: the state says that a value was stored.
+        self.owner.is_filled().then(|| unsafe { self.value() })
     }
 
-    /// Stores a value if there is none yet. Otherwise returns it as the error.
-    pub(crate) fn fill(&self, tag: Tag, value: T, _lock: &SlowPath) -> Result<&T, T> {
-        if self.tag.load(Ordering::Relaxed) != NO_TAG {
+    /// Returns the value.
+    ///
+    /// # Safety
+    ///
+    /// The caller has loaded the state, and it was not the one without a value.
+    #[inline]
+    unsafe fn value(&self) -> &T {
+        let value = self.value.get().cast::<T>();
+        // SAFETY: the state is stored after the value, which is never written again. `MaybeUninit<T>` has the layout of `T`.
+        unsafe { &*value }
+    }
+
+    /// Stores a value if there is none yet, which no thread owns without a tag. Otherwise returns it as the error.
+    pub(crate) fn fill(&self, tag: Option<Tag>, value: T, _lock: &SlowPath) -> Result<&T, T> {
+        if self.owner.is_filled() {
             return Err(value);
         }
         let slot = self.value.get();
-        // SAFETY: no thread reads the value before the tag is set, and the lock excludes other writers.
+        // SAFETY: no thread reads the value before the state says that there is one, and the lock excludes other writers.
         let value = unsafe { (*slot).write(value) };
-        // ORDERING: release, after the value.
-        self.tag.store(tag.bits(), Ordering::Release);
+        self.owner.fill(tag.map(Tag::bits));
         Ok(value)
+    }
+
+    /// Makes the thread with this tag the owner of a value that none owns. Returns the value if it is.
+    pub(crate) fn claim(&self, tag: Tag) -> Option<&T> {
+        // SAFETY: only the state of a value that was stored is replaced.
+        self.owner.claim(tag.bits()).then(|| unsafe { self.value() })
+    }
+
+    /// Takes the value from its owner, a thread of the parent process.
+    pub(crate) fn disown(&self) {
+        self.owner.disown();
     }
 }
 

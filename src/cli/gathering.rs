@@ -1,0 +1,50 @@
+//! The registry of commands that write merged metrics somewhere: `dump`, `push`, `run --push`, `textfile`, `graphite`.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::args::MergeArguments;
+use super::merging::{Merging, configure, report_problem};
+use super::patterns::UnusedPatternReport;
+use crate::error::Result;
+use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder, ProblemLog};
+use crate::registry::Registry;
+
+/// How often a problem of the directory is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reporting {
+    /// Each time it occurs, in commands that gather once.
+    EachTime,
+    /// Once, in commands that gather repeatedly.
+    Once,
+}
+
+/// A builder of a collector of these directories.
+pub(super) fn collector_of(
+    dirs: impl IntoIterator<Item = impl AsRef<Path>>,
+) -> MultiProcessCollectorBuilder {
+    let builder = MultiProcessCollector::builder();
+    dirs.into_iter().fold(builder, MultiProcessCollectorBuilder::directory)
+}
+
+/// A registry with a collector, to which the options of the merge are applied.
+pub(super) fn registry(
+    builder: MultiProcessCollectorBuilder,
+    merge: MergeArguments,
+    reporting: Reporting,
+) -> Result<Registry> {
+    let Merging { builder, patterns, .. } = configure(builder, merge);
+    let builder = match reporting {
+        Reporting::EachTime => builder.on_problem(report_problem),
+        Reporting::Once => {
+            let log = Mutex::new(ProblemLog::default());
+            builder.on_problem(move |error| {
+                log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+            })
+        }
+    };
+    let registry = Registry::new();
+    registry.register(builder.build()?)?;
+    registry.register(UnusedPatternReport(patterns))?;
+    Ok(registry)
+}

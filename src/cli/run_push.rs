@@ -1,0 +1,43 @@
+//! The pushes of `run --push`.
+
+use super::output::print_message;
+use super::push_args::PushTarget;
+use crate::outgoing::Periodic;
+use crate::registry::Registry;
+
+/// Pushes what the processes of a command record: periodically if there is an interval, and when the command has ended.
+pub(super) struct RunPush {
+    target: PushTarget,
+    registry: Registry,
+    periodic: Option<Periodic>,
+}
+
+impl RunPush {
+    pub(super) fn new(target: PushTarget, registry: Registry) -> RunPush {
+        RunPush { target, registry, periodic: None }
+    }
+
+    /// Reports the target, and starts periodic pushes. A failure is reported, as the command runs already.
+    pub(super) fn start(&mut self) {
+        print_message(&format_args!("pushing to {}", self.target.pusher.url()));
+        let Some(interval) = self.target.interval else {
+            return;
+        };
+        let (pushed, source) = (self.target.clone(), self.registry.clone());
+        let started = Periodic::start("multiprom-push", interval, move || pushed.push(&source));
+        match started {
+            Ok(periodic) => self.periodic = Some(periodic),
+            Err(error) => print_message(&error),
+        }
+    }
+
+    /// Pushes the last values or deletes the group. A failure is reported and does not change the status of the command.
+    pub(super) fn end(mut self) {
+        if let Some(periodic) = self.periodic.take() {
+            periodic.cancel();
+        }
+        if let Err(error) = self.target.end(&self.registry) {
+            print_message(&error);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Families whose series have label names of their own.
+
+use std::fmt;
+
+use super::core::{FamilyCore, with_sorted};
+use super::family::OpenFamily;
+use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
+use super::statics::{Declared, Static, sealed};
+use super::{Metric, MetricBuilder};
+use crate::error::Result;
+use crate::model::{Collector, FamilySink};
+use crate::registry::Registry;
+use crate::store::fork::SlowPath;
+
+impl<M: Metric> OpenFamily<M> {
+    /// The handle of the series with these labels, in any order. The first use of a label set creates the series.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`InvalidLabels`](crate::ErrorKind::InvalidLabels) if a name is malformed, reserved or given twice, or is that
+    /// of a constant label. Names are checked at the first use of a label set.
+    #[inline]
+    pub fn with(&self, labels: &[(&str, &str)]) -> Result<M> {
+        with_sorted(labels, |labels| self.core().open_child(labels)).map(M::from_child)
+    }
+
+    /// The handle of the series with these labels, if the series exists: a lookup that creates nothing.
+    pub fn get(&self, labels: &[(&str, &str)]) -> Option<M> {
+        with_sorted(labels, |labels| self.core().find_open(labels)).map(M::from_child)
+    }
+
+    /// As [`with`](OpenFamily::with), and exports the zero of the series: see [`Family::create`](super::Family::create).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`with`](OpenFamily::with).
+    pub fn create(&self, labels: &[(&str, &str)]) -> Result<M> {
+        let metric = self.with(labels)?;
+        self.core().create(metric.child());
+        Ok(metric)
+    }
+
+    /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove).
+    pub fn remove(&self, labels: &[(&str, &str)]) -> bool {
+        with_sorted(labels, |labels| self.core().remove_open(labels))
+    }
+
+    /// Removes all series of the family from the exposition.
+    pub fn clear(&self) {
+        self.core().clear();
+    }
+}
+
+/// Emits the series of the family, with the values of this process.
+impl<M: Metric> Collector for OpenFamily<M> {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.core().collect(out);
+    }
+}
+
+impl<M: Metric> fmt::Debug for OpenFamily<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} family `{}` with open labels", M::TYPE, self.core().name())
+    }
+}
+
+/// Builds a family whose series have label names of their own.
+#[derive(Debug)]
+#[must_use = "a family is created by `register`"]
+pub struct OpenFamilyBuilder<M: Metric>(MetricBuilder<M>);
+
+impl<M: Metric> MetricBuilder<M> {
+    /// Makes it a family whose label names are known at run time only: see [`OpenFamily`].
+    pub fn open_labels(mut self) -> OpenFamilyBuilder<M> {
+        self.settings.open_labels = true;
+        OpenFamilyBuilder(self)
+    }
+}
+
+impl<M: Metric> OpenFamilyBuilder<M> {
+    /// Registers the family; it exports the series that are used.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MetricBuilder::register`].
+    pub fn register(self, registry: &Registry) -> Result<OpenFamily<M>> {
+        self.create(|spec, lock| spec.register(registry, Unusable::Fail, lock))
+    }
+
+    /// The family that is registered with the same name, help and settings, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MetricBuilder::register`]; the name may be taken by a metric with another description.
+    pub fn get_or_register(self, registry: &Registry) -> Result<OpenFamily<M>> {
+        self.create(|spec, lock| spec.get_or_register(registry, lock))
+    }
+
+    fn create(
+        self,
+        create: impl FnOnce(&FamilySpec<'_>, &SlowPath) -> Result<&'static FamilyCore<M>>,
+    ) -> Result<OpenFamily<M>> {
+        let lock = slow_path()?;
+        self.0.with_spec(&[], |spec| create(spec, &lock)).map(OpenFamily::new)
+    }
+}
+
+impl<M: Metric> Static<M> {
+    /// Makes it a family whose label names are known at run time only: see [`OpenFamily`]. Set everything else before.
+    pub const fn open_labels(self) -> Static<OpenFamily<M>> {
+        self.with_labels([])
+    }
+}
+
+impl<M: Metric> Declared for OpenFamily<M> {}
+
+impl<M: Metric> sealed::Declared for OpenFamily<M> {
+    type Labels = [&'static str; 0];
+
+    const HAS_OPEN_LABELS: bool = true;
+
+    fn register(
+        spec: &FamilySpec<'_>,
+        registry: &Registry,
+        unusable: Unusable,
+        lock: &SlowPath,
+    ) -> Result<OpenFamily<M>> {
+        spec.register(registry, unusable, lock).map(OpenFamily::new)
+    }
+
+    fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (OpenFamily<M>, IsNew) {
+        let (core, is_new) = spec.detached(lock);
+        (OpenFamily::new(core), is_new)
+    }
+
+    fn ignored() -> &'static OpenFamily<M> {
+        OpenFamily::from_ref(&M::ignored().child().family)
+    }
+
+    fn prepare(self, _: &SlowPath) -> Result<()> {
+        self.core().check_store()
+    }
+}

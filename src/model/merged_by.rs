@@ -1,0 +1,47 @@
+//! Sets how the families of a collector are merged.
+
+use super::collector::{Collector, FamilySink};
+use super::directory_id::DirectoryId;
+use super::merge_rule::MergeRule;
+
+/// A collector with another rule for the merge: see [`Collector::merge_rule`].
+///
+/// It is also the way to have per-process collectors, such as that of `process_*` metrics, in the files:
+///
+/// ```no_run
+/// use multiprom::collector::{MergeRule, MergedBy};
+/// use multiprom::{GaugeMode, ProcessCollector, default_registry};
+///
+/// let process = ProcessCollector::current();
+/// default_registry().register(MergedBy::new(process, |family| match family {
+///     "process_start_time_seconds" => MergeRule::Mode(GaugeMode::LiveMin),
+///     _ => MergeRule::Mode(GaugeMode::LiveSum),
+/// }))?;
+/// # Ok::<(), multiprom::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MergedBy<C, F> {
+    collector: C,
+    rule: F,
+}
+
+impl<C: Collector, F: Fn(&str) -> MergeRule + Send + Sync> MergedBy<C, F> {
+    /// Sets the rule of each family by its name: that of a counter without `_total`, that of an info without `_info`.
+    pub fn new(collector: C, rule: F) -> MergedBy<C, F> {
+        MergedBy { collector, rule }
+    }
+}
+
+impl<C: Collector, F: Fn(&str) -> MergeRule + Send + Sync> Collector for MergedBy<C, F> {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.collector.collect(out);
+    }
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.collector.directories()
+    }
+
+    fn merge_rule(&self, family: &str) -> MergeRule {
+        (self.rule)(family)
+    }
+}

@@ -1,0 +1,9 @@
+//! What pushes and bridges have in common: connections by a deadline, and tasks that run periodically.
+
+mod connect;
+mod periodic;
+
+#[cfg(feature = "push")]
+pub(crate) use connect::{ConnectError, local_ip};
+pub(crate) use connect::{connect, deadline_after, remaining};
+pub use periodic::Periodic;

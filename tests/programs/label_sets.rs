@@ -1,0 +1,100 @@
+//! Registers families with every kind of labels, and records into them if asked to.
+//!
+//! usage: `test-label-sets register|record`. The environment names the directory. With `record`, fails if a lookup of
+//! series that exist allocates.
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multiprom::labels::Displayed;
+use multiprom::metrics::{OpenFamily, TypedFamily};
+use multiprom::{Counter, Family, Histogram, LabelSet, LabelValue, Static, Summary, Unit};
+
+#[derive(LabelValue)]
+#[label(rename_all = "lowercase")]
+enum Method {
+    Get,
+    Post,
+}
+
+#[derive(LabelSet)]
+struct Listed {
+    method: Method,
+    cached: bool,
+}
+
+#[derive(LabelSet)]
+struct Request<'a> {
+    method: Method,
+    #[label(name = "handler")]
+    route: &'a str,
+    code: u16,
+    #[label(display)]
+    share: f64,
+}
+
+static LISTED: Static<TypedFamily<Counter, Listed>> =
+    Counter::declare("listed", "Enumerable labels.").label_set();
+static SIZES: Static<TypedFamily<Histogram, Listed>> =
+    Histogram::declare("sizes", "Enumerable labels.").buckets(&[1.0]).label_set();
+static REQUESTS: Static<TypedFamily<Counter, Request>> = Counter::declare("requests", "Borrowed.")
+    .namespace("shop")
+    .subsystem("http")
+    .unit(Unit::Bytes)
+    .const_labels(&[("tier", "gold")])
+    .label_set();
+static UPLOADS: Static<OpenFamily<Counter>> =
+    Counter::declare("uploads", "Open labels.").const_labels(&[("tier", "gold")]).open_labels();
+static WAITS: Static<Family<Summary>> =
+    Summary::declare("waits", "Made on purpose.").labels(["kind"]);
+
+/// How often memory was allocated.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+// SAFETY: passes everything on to the allocator of the system.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller fulfils the conditions.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        // SAFETY: the caller fulfils the conditions.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn record(route: &str) -> multiprom::Result<()> {
+    LISTED.with(&Listed { method: Method::Post, cached: true }).inc();
+    SIZES.with(&Listed { method: Method::Get, cached: false }).observe(0.5);
+    REQUESTS.with(&Request { method: Method::Get, route, code: 200, share: 0.5 }).inc();
+    UPLOADS.with(&[("user", "a"), ("type", "png")])?.inc();
+    UPLOADS.with(&[])?.inc();
+    WAITS.with([Displayed("disk")]).observe(1.5);
+    WAITS.with_slice(&["net"])?.observe(1.0);
+    Ok(())
+}
+
+fn main() -> multiprom::Result<()> {
+    multiprom::register_statics(&[&LISTED, &SIZES, &REQUESTS, &UPLOADS, &WAITS])?;
+    WAITS.create(["disk"]);
+    UPLOADS.create(&[("type", "none")])?;
+    if std::env::args().nth(1).as_deref() == Some("record") {
+        let route = String::from("/without \u{e9}");
+        record(&route)?;
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        record(&route)?;
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "lookups allocate");
+        // A value with quotes is not kept in rendered form.
+        let request = Request { method: Method::Get, route: "/\"quoted\"", code: 200, share: 0.5 };
+        REQUESTS.with(&request).inc_by(2.0);
+    }
+    Ok(())
+}
