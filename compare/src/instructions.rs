@@ -8,15 +8,14 @@ use std::error::Error;
 use std::io;
 use std::process::{Command, Stdio};
 
-use crate::record::{self, Registries, Row};
-use crate::rounds::Contestant;
+use crate::record::{self, Registries};
 use crate::workload::TestDir;
 
 /// The argument of this program under valgrind, before row, contestant and number of batches.
 pub const REPEAT: &str = "--repeat";
 
 /// Operations in the shorter run, rounded up to whole batches.
-const OPERATIONS: u64 = 20_000;
+const OPERATIONS: u64 = 100_000;
 
 /// Whether valgrind is installed.
 pub fn can_be_counted() -> bool {
@@ -26,16 +25,14 @@ pub fn can_be_counted() -> bool {
 }
 
 /// Prints a table of all single-threaded operations.
-pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
+pub fn compare(registries: &Registries) -> Result<(), Box<dyn Error>> {
     println!(
         "Instructions per operation; in brackets, the count of multiprom divided by that of the other client.\n"
     );
     println!("| operation | multiprom | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
-    for (number, row) in rows.iter().enumerate() {
-        if !row.own.iter().all(Contestant::is_single_threaded) {
-            continue;
-        }
+    for (number, make) in record::QUIET_ROWS.iter().enumerate() {
+        let row = make(registries);
         let counts: Vec<f64> = row
             .contestants()
             .enumerate()
@@ -59,8 +56,8 @@ pub fn compare(rows: &[Row]) -> Result<(), Box<dyn Error>> {
 /// Runs `batches` batches of one contestant. This is what the program does under valgrind.
 pub fn repeat(row: &str, contestant: &str, batches: &str) -> Result<(), Box<dyn Error>> {
     let dir = TestDir::in_memory("compare-repeat");
-    let rows = record::quiet_rows(&Registries::new(dir.path())?);
-    let row = rows.get(row.parse::<usize>()?).ok_or("no such row")?;
+    let make = record::QUIET_ROWS.get(row.parse::<usize>()?).ok_or("no such row")?;
+    let row = make(&Registries::new(dir.path())?);
     let contestant = row.contestants().nth(contestant.parse()?).ok_or("no such contestant")?;
     contestant.repeat(batches.parse()?);
     Ok(())

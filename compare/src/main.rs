@@ -1,6 +1,6 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]
+//! usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --series | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
@@ -28,10 +28,12 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use programs::Programs;
-use record::{Registries, Row};
+use record::Registries;
 use rounds::Effort;
 use workload::TestDir;
 
+const RECORDING: Effort = Effort { rounds: 15, slice: Duration::from_millis(30) };
+const QUICK_RECORDING: Effort = Effort { rounds: 5, slice: Duration::from_millis(5) };
 const CHURN: churn::Effort = churn::Effort { dead: 10_000, rounds: 25, opens: 500_000 };
 const QUICK_CHURN: churn::Effort = churn::Effort { dead: 100, rounds: 5, opens: 10_000 };
 
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         [] => compare(false),
         ["--quick"] => compare(true),
         ["--instructions"] => count_instructions(),
+        ["--recording"] => measure_recording(""),
+        ["--recording", part] => measure_recording(part),
         ["--churn"] => churn::compare(CHURN).map_err(Into::into),
         ["--curves"] => measure_curves(),
         ["--series"] => series::compare(scrape::Effort::Full).map_err(Into::into),
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
             eprintln!(
-                "usage: multiprom-compare [--quick | --instructions | --churn | --scrapes | --series | --curves]"
+                "usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --series | --curves]"
             );
             return ExitCode::from(2);
         }
@@ -70,10 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(quick: bool) -> Result<(), Box<dyn Error>> {
-    let (rounds, slice) = if quick { (5, 5) } else { (15, 30) };
-    let dir = TestDir::in_memory("compare-record");
-    let rows = record::rows(&Registries::new(dir.path())?);
-    compare_recording(&rows, Effort { rounds, slice: Duration::from_millis(slice) });
+    compare_recording("", if quick { QUICK_RECORDING } else { RECORDING })?;
     println!();
     if instructions::can_be_counted() && !quick {
         count_instructions()?;
@@ -101,6 +102,10 @@ fn compare_series(quick: bool) -> Result<(), Box<dyn Error>> {
     }
 }
 
+fn measure_recording(part: &str) -> Result<(), Box<dyn Error>> {
+    compare_recording(part, RECORDING)
+}
+
 fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
     Ok(scrape::compare(&programs()?, effort)?)
 }
@@ -115,17 +120,23 @@ fn programs() -> Result<Programs, Box<dyn Error>> {
 
 fn count_instructions() -> Result<(), Box<dyn Error>> {
     let dir = TestDir::in_memory("compare-instructions");
-    instructions::compare(&record::quiet_rows(&Registries::new(dir.path())?))
+    instructions::compare(&Registries::new(dir.path())?)
 }
 
-fn compare_recording(rows: &[Row], effort: Effort) {
+/// Compares the operations whose names contain `part`.
+fn compare_recording(part: &str, effort: Effort) -> Result<(), Box<dyn Error>> {
+    let dir = TestDir::in_memory("compare-record");
+    let registries = Registries::new(dir.path())?;
     println!(
         "Nanoseconds per operation; in brackets, the time of multiprom divided by that of the other client:"
     );
     println!("median of {} rounds, lowest and highest.\n", effort.rounds);
     println!("| operation | multiprom | {} |", record::PEERS.join(" | "));
     println!("|---|---:|{}", "---:|".repeat(record::PEERS.len()));
-    for row in rows {
+    for row in record::ROWS.map(|make| make(&registries)) {
+        if !row.operation.contains(part) {
+            continue;
+        }
         let times = rounds::measure(&row.contestants().collect::<Vec<_>>(), effort);
         let (own_times, peers) = times.split_at(row.own.len());
         for own in own_times {
@@ -139,6 +150,7 @@ fn compare_recording(rows: &[Row], effort: Effort) {
             println!();
         }
     }
+    Ok(())
 }
 
 fn print_parsed(outcomes: &[parse::Outcome]) {

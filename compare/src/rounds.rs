@@ -16,7 +16,6 @@ pub struct Contestant {
     name: &'static str,
     /// Operations in one batch.
     batch: u64,
-    threads: u32,
     run: Box<dyn Fn(u64) -> Duration>,
 }
 
@@ -24,7 +23,7 @@ impl Contestant {
     /// `record` performs `batch` operations.
     pub fn new(name: &'static str, batch: usize, record: impl Fn() + 'static) -> Contestant {
         let run = move |count| repeat(count, &record);
-        Contestant { name, batch: batch as u64, threads: 1, run: Box::new(run) }
+        Contestant { name, batch: batch as u64, run: Box::new(run) }
     }
 
     /// Like [`new`](Self::new), but two threads run at once; the time is that of the slower thread.
@@ -45,7 +44,7 @@ impl Contestant {
                 own.max(other.join().expect("recording does not panic"))
             })
         };
-        Contestant { name, batch: batch as u64, threads: 2, run: Box::new(run) }
+        Contestant { name, batch: batch as u64, run: Box::new(run) }
     }
 
     pub fn name(&self) -> &'static str {
@@ -54,10 +53,6 @@ impl Contestant {
 
     pub fn batch(&self) -> u64 {
         self.batch
-    }
-
-    pub fn is_single_threaded(&self) -> bool {
-        self.threads == 1
     }
 
     /// Runs `batches` batches.

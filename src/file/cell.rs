@@ -24,8 +24,7 @@ impl Cell {
         prefetch(self.0);
     }
 
-    /// The word itself, for other orderings than relaxed.
-    #[cfg(target_os = "linux")]
+    /// The word itself.
     pub(crate) const fn word(self) -> &'static AtomicU64 {
         self.0
     }

@@ -7,4 +7,4 @@ mod append_list;
 mod static_ref;
 
 pub(crate) use append_list::AppendList;
-pub(crate) use static_ref::StaticRef;
+pub(crate) use static_ref::{AlwaysRef, StaticRef};

@@ -95,6 +95,11 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         let _ = slots;
     }
 
+    /// Called before the storage of a series is cleared.
+    fn unbind(state: &Self::State) {
+        let _ = state;
+    }
+
     /// Whether the values were moved into a file, so that the storage must not be used any more.
     fn is_moved(slots: &Self::Slots) -> bool {
         let _ = slots;
@@ -377,7 +382,7 @@ impl<M: Typed> Child<M> {
     pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
         self.family.store.refresh();
         match self.bound.get() {
-            Some(slots) if M::is_moved(slots) => self.bound.clear(),
+            Some(slots) if M::is_moved(slots) => self.clear_storage(),
             Some(slots) => return slots,
             None => {}
         }
@@ -401,6 +406,11 @@ impl<M: Typed> Child<M> {
         slots
     }
 
+    fn clear_storage(&self) {
+        M::unbind(&self.state);
+        self.bound.clear();
+    }
+
     /// Removes the series from the exposition. Returns whether it was exported.
     fn remove(&'static self, lock: &SlowPath) -> bool {
         let slots = self.slots_if_bound();
@@ -413,7 +423,7 @@ impl<M: Typed> Child<M> {
         if let Some(slots) = slots {
             M::restart(slots, self.family.options, lock);
         }
-        self.bound.clear();
+        self.clear_storage();
         slots.is_some()
     }
 
@@ -453,7 +463,7 @@ impl<M: Typed> fmt::Debug for Child<M> {
 impl<M: Typed> Rebind for Child<M> {
     fn unbind(&self) {
         self.removal.take_parked();
-        self.bound.clear();
+        self.clear_storage();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Metric;
 use super::core::{ChildRef, Typed};
 use super::functions::{Order, Target};
-use super::gauge_cells::{Change, GaugeCells};
+use super::gauge_cells::{Change, GaugeCells, PlainCell};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
@@ -38,7 +38,12 @@ impl Gauge {
     /// Sets the value. NaN and the infinities are allowed.
     #[inline]
     pub fn set(&self, value: f64) {
-        self.record(Change::Set(value));
+        let plain = &self.0.state;
+        if plain.is_open() {
+            plain.cell().set(value);
+        } else {
+            self.record_with_time(Change::Set(value));
+        }
     }
 
     /// Adds 1.
@@ -56,7 +61,12 @@ impl Gauge {
     /// Adds `amount` to the value of this process.
     #[inline]
     pub fn add(&self, amount: f64) {
-        self.record(Change::Add(amount));
+        let plain = &self.0.state;
+        if plain.is_open() {
+            plain.cell().add(amount);
+        } else {
+            self.record_with_time(Change::Add(amount));
+        }
     }
 
     /// Subtracts `amount` from the value of this process.
@@ -119,7 +129,11 @@ impl Gauge {
     /// the guard changes that. A guard that is dropped after [`Registry::close`](crate::Registry::close) changes nothing
     /// in new files.
     pub fn track_inprogress(&self) -> InProgress {
-        let cells = self.record(Change::Add(1.0));
+        let begin = Change::Add(1.0);
+        let cells = match self.0.bound() {
+            Some(cells) if cells.try_apply(begin) => Some(cells),
+            _ => self.record_with_time(begin),
+        };
         InProgress { gauge: *self, cells, removals: self.0.removals() }
     }
 
@@ -189,23 +203,12 @@ impl Gauge {
         guarded(move || gauge.track_inprogress(), future)
     }
 
-    /// Returns the cells that changed; `None` if the recording was ignored.
-    #[inline]
-    fn record(self, change: Change) -> Option<&'static GaugeCells> {
-        match self.0.bound_or_inherited() {
-            Some(cells) if cells.is_plain() => {
-                cells.apply(change);
-                Some(cells)
-            }
-            _ => self.record_with_time(change),
-        }
-    }
-
-    /// Records for the first time in this process, in a mode mostrecent, or while the series waits for a file.
+    /// Records for the first time in this process, in a mode mostrecent, or while the series waits for a file. Returns the
+    /// cells that changed; `None` if the recording was ignored.
     #[inline(never)]
     fn record_with_time(self, change: Change) -> Option<&'static GaugeCells> {
         match self.0.bound() {
-            Some(cells) if cells.gate.is_none() => {
+            Some(cells) if cells.is_timed() => {
                 cells.apply_with_time(change);
                 Some(cells)
             }
@@ -225,6 +228,7 @@ impl Gauge {
         }
         let store = self.0.store();
         if let Some(cells) = cells
+            && cells.gate.is_some()
             && cells.pass_gate(change)
         {
             store.retry();
@@ -232,8 +236,12 @@ impl Gauge {
         }
         store.prepare();
         let Some(lock) = fork::lock() else {
-            recording_ignored();
-            return None;
+            // A signal handler or an allocator that interrupted the slow path.
+            let cells = cells.filter(|cells| cells.pass_gate(change));
+            if cells.is_none() {
+                recording_ignored();
+            }
+            return cells;
         };
         // OK because the series may have been removed while this thread waited for the lock.
         if self.0.is_removed() {
@@ -241,6 +249,9 @@ impl Gauge {
         }
         let cells = self.0.bind(&lock);
         cells.pass_gate(change);
+        if cells.is_plain_after_first() {
+            self.0.state.0.open(cells.word(), &lock);
+        }
         Some(cells)
     }
 
@@ -290,7 +301,7 @@ impl Drop for InProgress {
             return;
         }
         match self.gauge.0.bound() {
-            Some(now) if now.generation == *generation && now.try_apply(Change::Add(-1.0)) => {}
+            Some(now) if now.generation == *generation && now.end(Change::Add(-1.0)) => {}
             _ => self.gauge.end_slowly(*generation),
         }
     }
@@ -331,7 +342,7 @@ impl Typed for Gauge {
     const LEAD_SAMPLE: SampleKind = SampleKind::Value;
     const HAS_MODE: bool = true;
     type Options = GaugeMode;
-    type State = ();
+    type State = PlainCell;
     type Slots = GaugeCells;
 
     impl_handle!(Gauge);
@@ -354,6 +365,10 @@ impl Typed for Gauge {
 
     fn resume(cells: &GaugeCells) {
         cells.reset();
+    }
+
+    fn unbind(plain: &PlainCell) {
+        plain.0.close();
     }
 
     fn is_moved(cells: &GaugeCells) -> bool {

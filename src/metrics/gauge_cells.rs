@@ -1,11 +1,11 @@
 //! The cells of a gauge.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crate::model::clock::now;
 use crate::model::{GaugeMode, SampleKind};
-use crate::store::fork::{self, NO_EPOCH};
-use crate::store::{Gate, Opened, SampleCells, SeriesOpener};
+use crate::store::fork::Shortcut;
+use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener};
 
 /// What a recording does to the value.
 #[derive(Clone, Copy)]
@@ -14,16 +14,35 @@ pub(super) enum Change {
     Add(f64),
 }
 
+/// The cell of the value while recordings change nothing else: not the first recording of a process, which stores the time
+/// too, none in the modes mostrecent, and none of a waiting gauge, which pass its gate.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
+pub struct PlainCell(pub(super) Shortcut<AtomicU64>);
+
+impl PlainCell {
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    /// The cell. Not part of an `Option`, as the compiler would then check that the address is not null.
+    #[inline]
+    pub(super) fn cell(&self) -> Cell {
+        Cell::new(self.0.value())
+    }
+}
+
+impl Default for PlainCell {
+    fn default() -> PlainCell {
+        static NO_CELL: AtomicU64 = AtomicU64::new(0);
+        PlainCell(Shortcut::closed(&NO_CELL))
+    }
+}
+
 /// The cells of a gauge series, which all threads share.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
     sample: SampleCells,
-    /// The epoch of the process in which recordings only change the value, else `NO_EPOCH`: the first one also stores the time,
-    /// and so does every one in the modes mostrecent; recordings of a waiting gauge pass its gate. One comparison shows a
-    /// recording thread both this and that the process is still the same.
-    ///
-    /// ORDERING: relaxed. The other fields do not change after the cells are published.
-    plain_in: AtomicU64,
     is_most_recent: bool,
     /// Set while the gauge waits.
     pub(super) gate: Option<&'static Gate>,
@@ -41,7 +60,6 @@ impl GaugeCells {
         let Opened { cells, gate } = opener.open(std::iter::once(kind), 0.0);
         Box::leak(Box::new(GaugeCells {
             sample: cells[0],
-            plain_in: AtomicU64::new(NO_EPOCH),
             is_most_recent: mode.is_most_recent(),
             gate,
             generation: opener.generation(),
@@ -65,7 +83,6 @@ impl GaugeCells {
     /// Makes the gauge one that was never set, also if it was removed.
     pub(super) fn reset(&self) {
         self.sample.reset();
-        self.plain_in.store(NO_EPOCH, Ordering::Relaxed);
     }
 
     /// Makes the gauge one that was never set if it was removed.
@@ -73,12 +90,6 @@ impl GaugeCells {
         if self.sample.time.get() < 0.0 {
             self.reset();
         }
-    }
-
-    /// Whether a recording in this process only changes the value.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.plain_in.load(Ordering::Relaxed) == fork::seen_epoch()
     }
 
     #[inline]
@@ -89,14 +100,33 @@ impl GaugeCells {
         }
     }
 
-    /// Returns `false` if the value was moved into a file.
-    #[inline]
+    /// Changes only the value, or returns `false` if recordings store the time too or pass the gate.
     pub(super) fn try_apply(&self, change: Change) -> bool {
-        if !self.is_plain() {
-            return self.pass_gate(change);
+        let is_plain = self.sample.time.get() > 0.0 && self.is_plain_after_first();
+        if is_plain {
+            self.apply(change);
         }
-        self.apply(change);
-        true
+        is_plain
+    }
+
+    /// Ends a guard. Returns `false` if the value was moved into a file.
+    pub(super) fn end(&self, change: Change) -> bool {
+        self.try_apply(change) || self.pass_gate(change)
+    }
+
+    /// Whether all recordings but the first one only change the value.
+    pub(super) fn is_plain_after_first(&self) -> bool {
+        !self.is_most_recent && self.gate.is_none()
+    }
+
+    /// Whether each recording stores the time, and none passes a gate.
+    pub(super) fn is_timed(&self) -> bool {
+        self.is_most_recent && self.gate.is_none()
+    }
+
+    /// The word of the value.
+    pub(super) fn word(&self) -> &'static AtomicU64 {
+        self.sample.value.word()
     }
 
     /// Stores the time too: of every recording in the modes mostrecent, else of the first.
@@ -109,8 +139,6 @@ impl GaugeCells {
         if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
             self.sample.time.replace(seen, now());
         }
-        let is_plain = !self.is_most_recent && self.gate.is_none();
-        self.plain_in.store(if is_plain { fork::epoch() } else { NO_EPOCH }, Ordering::Relaxed);
         self.apply(change);
     }
 
