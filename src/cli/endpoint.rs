@@ -4,8 +4,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::args::ListenArguments;
 use super::exporting::{self, ExportedRegistry};
+use super::listen_args::ListenArguments;
 use super::output::print_message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::args::ListenArguments;
+use super::listen_args::ListenArguments;
 use super::merging::Merging;
 use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
