@@ -40,16 +40,16 @@ pub(super) enum Command {
     /// Sets PROMETHEUS_MULTIPROC_DIR for the command, passes signals on to it, waits for all of its
     /// descendants and exits with its status. The directory is that of --dir, else that of
     /// $PROMETHEUS_MULTIPROC_DIR, else a private one in memory, which is removed at the end.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Serve the merged metrics of multiprocess directories
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Remove the live gauges of processes that have ended
     #[command(alias = "mark-dead")]
     MarkProcessDead(MarkDeadArguments),
     /// Print the merged metrics once
     Dump(DumpArguments),
     /// Push the merged metrics to a Pushgateway, or to another URL, once or periodically
-    Push(PushArguments),
+    Push(Box<PushArguments>),
     /// Write the merged metrics to a file for node_exporter's textfile collector, once or periodically
     Textfile(TextfileArguments),
     /// Send the merged metrics to Graphite, once or periodically

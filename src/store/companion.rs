@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::series::AttributeKind;
 use crate::file::companion::layout::{CompanionKind, encode_entry};
 use crate::file::companion::payload::encode_text;
 use crate::file::companion::writer::CompanionWriter;
@@ -44,7 +45,11 @@ pub(super) struct CompanionPlace<'a> {
 
 impl Companion {
     /// Adds the unit or the type of a family, unless the family has one.
-    pub(super) fn add(&mut self, kind: CompanionKind, family: &str, text: &'static str) {
+    pub(super) fn add(&mut self, attribute: AttributeKind, family: &str, text: &'static str) {
+        let kind = match attribute {
+            AttributeKind::Unit => CompanionKind::Unit,
+            AttributeKind::Type => CompanionKind::Type,
+        };
         let is_it = |other: &FamilyAttribute| other.kind == kind && *other.family == *family;
         if !self.attributes.iter().any(is_it) {
             let mut key = Vec::new();

@@ -24,12 +24,11 @@ use super::own_counters::{OwnCounters, UnwrittenCounter};
 use super::place_check::{PlaceCheck, unusable};
 use super::refresher::{self, RefreshGroup};
 use super::removals::Removals;
-use super::series::{Opened, Rebind};
+use super::series::{AttributeKind, Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::SampleCells;
-use crate::file::companion::layout::CompanionKind;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
@@ -249,9 +248,14 @@ impl DirectoryStore {
 
     /// Writes the unit or the type of a family to the companion file, once in each process. If that fails, it is tried
     /// again when further series are opened. Called under the lock of the slow path.
-    pub(crate) fn write_attribute(&self, kind: CompanionKind, family: &str, text: &'static str) {
+    pub(crate) fn write_attribute(
+        &self,
+        attribute: AttributeKind,
+        family: &str,
+        text: &'static str,
+    ) {
         let mut files = self.files();
-        files.companion.add(kind, family, text);
+        files.companion.add(attribute, family, text);
         files.write_companion(self);
     }
 

@@ -15,10 +15,9 @@ use super::owners::MAX_OWNERS;
 #[cfg(target_os = "linux")]
 use super::refresher;
 use super::refresher::RefreshGroup;
-use super::series::{Opened, Rebind};
+use super::series::{AttributeKind, Opened, Rebind};
 use crate::error::Result;
 use crate::file::SampleCells;
-use crate::file::companion::layout::CompanionKind;
 use crate::file::name::FileKind;
 use crate::logging::log_line;
 use crate::model::DirectoryId;
@@ -189,11 +188,16 @@ impl Store {
 
     /// Writes the unit or the type of a family where other processes can read it, once. A failure is not reported: other
     /// processes then export the family without its unit, or as gauges. Called under the lock of the slow path.
-    pub(crate) fn write_attribute(self, kind: CompanionKind, family: &str, text: &'static str) {
+    pub(crate) fn write_attribute(
+        self,
+        attribute: AttributeKind,
+        family: &str,
+        text: &'static str,
+    ) {
         match self {
-            Store::Heap => _ = (kind, family, text),
+            Store::Heap => _ = (attribute, family, text),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.write_attribute(kind, family, text),
+            Store::Directory(store) => store.write_attribute(attribute, family, text),
         }
     }
 

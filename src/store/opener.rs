@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use super::dispatch::Store;
 use super::keys::Keys;
-use super::series::Opened;
+use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
-use crate::file::companion::layout::CompanionKind;
 use crate::file::key::{self, KeyTemplate};
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
@@ -112,11 +111,11 @@ impl<'a> SeriesOpener<'a> {
         let count = samples.clone().count();
         // The type comes first, so that no scrape exports the family as gauges in between.
         if let Some(exported) = self.exported_type {
-            self.store.write_attribute(CompanionKind::Type, &self.family, exported.as_str());
+            self.store.write_attribute(AttributeKind::Type, &self.family, exported.as_str());
         }
         let opened = self.store.open(self.kind, count, || self.keys(samples), time);
         if let Some(unit) = self.unit {
-            self.store.write_attribute(CompanionKind::Unit, self.exported, unit.as_str());
+            self.store.write_attribute(AttributeKind::Unit, self.exported, unit.as_str());
         }
         opened
     }

@@ -11,6 +11,13 @@ pub struct Opened {
     pub(crate) gate: Option<&'static Gate>,
 }
 
+/// What the companion file has of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttributeKind {
+    Unit,
+    Type,
+}
+
 /// A series whose cells can be replaced.
 pub(crate) trait Rebind: Sync {
     /// Forgets the cells; the next recording opens new ones. Called under the lock of the slow path.
