@@ -20,7 +20,16 @@ mod system {
     pub(super) use crate::file::process::instance_id;
     pub(super) use crate::file::sys::BlockedSignals;
     #[cfg(feature = "exporter")]
-    pub(crate) use crate::file::sys::{bind_all_interfaces, set_backlog};
+    pub(crate) use crate::file::sys::{
+        bind_all_interfaces, bind_unix, descriptor_limit, set_backlog,
+    };
+
+    /// The listening sockets that systemd has passed to this process.
+    #[cfg(feature = "exporter")]
+    pub(crate) fn passed_sockets() -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
+        let count = crate::file::environment::passed_socket_count();
+        crate::file::sys::passed_sockets(count)
+    }
 
     /// A guard during which this process does not fork, as far as forks can be delayed.
     pub(crate) struct NoForks {
@@ -85,11 +94,30 @@ mod system {
         Ok(())
     }
 
+    #[cfg(feature = "exporter")]
+    pub(crate) fn descriptor_limit() -> usize {
+        usize::MAX
+    }
+
     /// Uses the default of the system for IPv4.
     #[cfg(feature = "exporter")]
     pub(crate) fn bind_all_interfaces(port: u16) -> std::io::Result<std::os::fd::OwnedFd> {
         let address = (std::net::Ipv6Addr::UNSPECIFIED, port);
         std::net::TcpListener::bind(address).map(Into::into)
+    }
+
+    /// Uses the default permissions.
+    #[cfg(feature = "exporter")]
+    pub(crate) fn bind_unix(
+        path: &std::path::Path,
+        _: u32,
+    ) -> std::io::Result<std::os::fd::OwnedFd> {
+        std::os::unix::net::UnixListener::bind(path).map(Into::into)
+    }
+
+    #[cfg(feature = "exporter")]
+    pub(crate) fn passed_sockets() -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
+        Ok(Vec::new())
     }
 
     pub(super) fn watch_forks() {}
@@ -98,7 +126,9 @@ mod system {
 use system::{BlockedSignals, Registration};
 pub(crate) use system::{NoForks, no_forks};
 #[cfg(feature = "exporter")]
-pub(crate) use system::{bind_all_interfaces, set_backlog};
+pub(crate) use system::{
+    bind_all_interfaces, bind_unix, descriptor_limit, passed_sockets, set_backlog,
+};
 
 /// Identifies a process, also if a child has the same pid in another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

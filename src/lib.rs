@@ -45,7 +45,8 @@
 //!
 //! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
 //! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
-//! formats, [`parse`] their parsers, [`testing`] helpers for tests, and `http` (feature `exporter`) an HTTP server.
+//! formats, [`parse`] their parsers, [`testing`] helpers for tests, `bridge` textfiles and Graphite, `http` (feature `exporter`)
+//! an HTTP server, and `push` (feature `push`) a client of the Pushgateway.
 //!
 //! # In memory and in a directory
 //!
@@ -66,8 +67,9 @@
 //!
 //! Recording returns nothing, cannot fail and does not panic. Registration and construction return errors.
 //!
-//! Recording to a series that this thread has used before takes no lock, allocates nothing and makes no system call.
-//! The first use of a series may create a file and wait for a fork that is in progress, for two seconds at most.
+//! Recording to a series that this process has used before takes no lock, allocates nothing and makes no system call.
+//! The first use of a series, by the first thread and by a second one, may create a file and wait for a fork that is in
+//! progress, for two seconds at most; so may a thread that gets cells of its own because it records there often.
 //! Two cases take longer: gauges of the modes `mostrecent` and `livemostrecent` also read the clock; and while series cannot be
 //! written to a file, because the disk is full for example, one of their recordings a second retries it.
 //!
@@ -98,18 +100,21 @@
 //! |---|---|
 //! | none | recording, registries, collectors, compaction, the text formats and their parsers |
 //! | `exporter` | `http`: an exporter on threads of its own, with gzip |
+//! | `push` | `push`: a client of the Pushgateway, with TLS by rustls, whose library ring is C and assembly |
 //! | `zstd` | zstd responses, by the C library; includes `exporter` |
 //! | `derive` | the derive macros `LabelSet` and `LabelValue` |
 //! | `metrics-facade` | `facade`, a recorder for the crate `metrics` |
 //! | `protobuf` | the protobuf format |
 //! | `log`, `tracing` | log lines go to these crates |
+//! | `prometheus`, `prometheus-client` | `integrations`: collectors of the registries of these crates |
 //! | `cli` | the command `multiprom` |
 //!
 //! # Platforms
 //!
 //! Multiprocess directories need Linux 4.14 or later. On other systems the crate compiles and all metrics stay in memory:
 //! a set `PROMETHEUS_MULTIPROC_DIR` is logged once, [`Backend::directory`] returns an error of kind
-//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http` needs Unix.
+//! [`Unsupported`](ErrorKind::Unsupported), and [`MultiProcessCollector`] and [`Compactor`](compact::Compactor) do not exist. `http`, `push` and
+//! `bridge` need Unix.
 //!
 //! # Where to go next
 //!
@@ -117,6 +122,7 @@
 //! - `examples/tour.rs`: most of the API in one program.
 //! - `docs/coming-from.md`: for users of the Python client and of the crates `prometheus`, `prometheus-client` and
 //!   `metrics`.
+//! - `docs/push.md`: batch jobs, the Pushgateway, textfiles and Graphite.
 //! - `docs/testing.md`: how to test a program that uses this crate.
 //! - `docs/format.md`: the bytes of all files, for programs in any language.
 //! - `docs/design.md`: rules of the merge, and what is assumed about kernel and file system.
@@ -154,6 +160,8 @@ mod fork_safe;
 #[doc(hidden)]
 pub mod fuzzing;
 mod info;
+#[cfg(any(feature = "prometheus", feature = "prometheus-client"))]
+pub mod integrations;
 mod logging;
 mod merged;
 pub mod metrics;
@@ -245,6 +253,9 @@ pub use registry::{
 mod pages {
     #[doc = include_str!("../docs/coming-from.md")]
     mod coming_from {}
+    #[cfg(feature = "push")]
+    #[doc = include_str!("../docs/push.md")]
+    mod push {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
 

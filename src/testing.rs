@@ -47,8 +47,8 @@ impl error::Error for Difference {}
 /// jobs.with(["mail", "gold"]).inc_by(2.0);
 ///
 /// let expected = "
-///     # HELP jobs_total Jobs.
-///     # TYPE jobs_total counter
+///     ## HELP jobs_total Jobs.
+///     ## TYPE jobs_total counter
 ///     jobs_total{tier=\"gold\",queue=\"mail\"} 2.0
 ///     jobs_total{tier=\"gold\",queue=\"print\"} 3
 /// ";
@@ -56,8 +56,8 @@ impl error::Error for Difference {}
 /// assert_eq!(
 ///     difference.to_string(),
 ///     "the exposition differs (- expected, + found):\n  \
-///        # HELP jobs_total Jobs.\n  \
-///        # TYPE jobs_total counter\n  \
+///        ## HELP jobs_total Jobs.\n  \
+///        ## TYPE jobs_total counter\n  \
 ///        jobs_total{queue=\"mail\",tier=\"gold\"} 2\n\
 ///      - jobs_total{queue=\"print\",tier=\"gold\"} 3\n\
 ///      + jobs_total{queue=\"print\",tier=\"gold\"} 1\n"

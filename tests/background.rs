@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,9 +64,13 @@ fn descriptors(pid: u32) -> Vec<String> {
 #[test]
 fn dropping_inherited_exporters_and_compactors_in_a_child_stops_nothing() {
     let mut host = Host::start("drops");
+    let page = host.dir.path().join("page.prom");
+    let inode = wait_for("page", PATIENCE, || fs::metadata(&page).ok()).ino();
     for _ in 0..3 {
         assert_eq!(host.command("drop", "dropped "), "0");
     }
+    // Only the host replaces the file at its end.
+    assert_eq!(fs::metadata(&page).unwrap().ino(), inode);
     assert!(scrape(&host.url).contains("\njobs_total 5\n"));
     let unix = format!("unix:{}", host.dir.path().join("metrics.sock").display());
     let response = Connection::open(&unix).unwrap().request("GET", "/metrics", "");
@@ -157,7 +162,7 @@ fn background_threads_block_all_signals_except_faults_of_their_own() {
     let bit = |signal: &i32| 1u64 << (signal - 1);
     let wanted = raised.iter().chain(&never).fold(u64::MAX, |set, signal| set & !bit(signal));
     // The kernel truncates names to 15 bytes.
-    for name in ["multiprom-http", "multiprom-gathe", "multiprom-compa"] {
+    for name in ["multiprom-http", "multiprom-gathe", "multiprom-compa", "multiprom-text"] {
         for task in wait_for(name, PATIENCE, || named(name)) {
             let set = blocked(&task);
             assert_eq!(set, wanted, "{name}: {set:x} of {wanted:x}");

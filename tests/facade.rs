@@ -77,7 +77,6 @@ fn the_recorder_in_memory_exports_descriptions_units_and_buckets() {
          sizes_bytes_sum{a_b=\"y\"} 1.5
          sizes_bytes_count{a_b=\"y\"} 1
          # TYPE nine_lives counter
-         # HELP nine_lives
          nine_lives_total 1.0
          # EOF",
     );

@@ -30,17 +30,23 @@ fn brings(crates: &BTreeSet<String>, names: &[&str]) -> bool {
 #[test]
 fn each_feature_brings_only_the_crates_that_it_names() {
     const RUNTIME: [&str; 2] = ["hyper", "tokio"];
-    const C_LIBRARY: [&str; 2] = ["cc", "zstd-sys"];
+    // ring has C and assembly.
+    const C_LIBRARY: [&str; 3] = ["cc", "ring", "zstd-sys"];
     const COMMAND_LINE: [&str; 1] = ["clap"];
     let default = crates("");
     assert!(default.len() <= MAX_DEFAULT_CRATES, "{default:?}");
+    for client in ["prometheus", "prometheus-client"] {
+        assert!(!brings(&crates("cli"), &[client]) && brings(&crates(client), &[client]));
+    }
     for (features, runtime, c_library, command_line) in [
         ("", false, false, false),
         ("protobuf", false, false, false),
         ("log,tracing", false, false, false),
         ("derive", false, false, false),
         ("metrics-facade", false, false, false),
+        ("prometheus,prometheus-client", false, false, false),
         ("exporter", true, false, false),
+        ("push", true, true, false),
         ("zstd", true, true, false),
         ("cli", true, true, true),
     ] {

@@ -1,9 +1,12 @@
 //! Label sets by struct, open label sets, and zeros before the first recording: in memory and in three processes.
 
+use multiprom::collector::Gatherer as _;
+use multiprom::exposition::{Escaping, TextEncoder};
 use multiprom::metrics::{OpenFamily, TypedFamily};
+use multiprom::parse::Families;
 use multiprom::{
     Backend, Counter, ErrorKind, Family, Gauge, GaugeMode, Histogram, LabelSet, LabelValue,
-    MultiProcessCollector, Registry, Summary,
+    MultiProcessCollector, Registry, Summary, Unit,
 };
 
 use crate::support::{TestDir, assert_success, example};
@@ -251,6 +254,52 @@ fn registration_rejects_label_names_that_a_struct_cannot_have() {
 }
 
 #[test]
+fn any_text_is_a_name_where_it_is_asked_for() {
+    let registry = registry();
+    let builder = |name: &str| Counter::builder(name, "").const_label("a b", "1");
+    let error = builder("x.y").register(&registry).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidName);
+    let counter = builder("x.y").utf8_names().namespace("n.s").unit(Unit::Bytes);
+    counter.register(&registry).unwrap().inc();
+    let open = builder("9").utf8_names().open_labels().register(&registry).unwrap();
+    open.with(&[("c.d", "\"2\""), ("\u{e9}", "3")]).unwrap().inc();
+    open.with(&[("\u{e9}", "3"), ("c.d", "\"2\"")]).unwrap().inc();
+    assert_eq!(open.get(&[("c.d", "\"2\""), ("\u{e9}", "3")]).unwrap().get(), 2.0);
+    assert!(open.with(&[("__c.d", "")]).is_ok() && open.with(&[("__c.d", "1")]).is_err());
+    let by = builder("by").utf8_names().labels(["z.a", "b c"]).register(&registry).unwrap();
+    by.with(["1", "2"]).inc();
+    by.with(["1", "2"]).inc();
+    assert!(by.get(["2", "1"]).is_none());
+    let empty = builder("").utf8_names().register(&registry).unwrap_err();
+    assert_eq!(empty.to_string(), "a name is empty");
+    let page = |escaping| {
+        let mut body = Vec::new();
+        let mut encoder = TextEncoder::new(&mut body).escaping(escaping);
+        registry.gather(&mut encoder);
+        encoder.finish();
+        let text = String::from_utf8(body).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        page(Escaping::AllowUtf8),
+        [
+            "{\"n.s_x.y_bytes_total\",\"a b\"=\"1\"} 1",
+            "{\"9_total\",\"a b\"=\"1\",\"c.d\"=\"\\\"2\\\"\",\"\u{e9}\"=\"3\"} 2",
+            "by_total{\"a b\"=\"1\",\"b c\"=\"2\",\"z.a\"=\"1\"} 2",
+        ]
+    );
+    assert_eq!(
+        page(Escaping::Values),
+        [
+            "U__n_2e_s__x_2e_y__bytes__total{U__a_20_b=\"1\"} 1",
+            "U___39___total{U__a_20_b=\"1\",U__c_2e_d=\"\\\"2\\\"\",U___e9_=\"3\"} 2",
+            "by_total{U__a_20_b=\"1\",U__b_20_c=\"2\",U__z_2e_a=\"1\"} 2",
+        ]
+    );
+}
+
+#[test]
 fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
     let dir = TestDir::new("label-sets");
     for work in ["register", "record", "record"] {
@@ -265,6 +314,7 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
         }
     }
     let expected = [
+        "http_requests___total{__=\"x\",http_route=\"/without \u{e9}\"} 4",
         "listed_total{cached=\"false\",method=\"get\"} 0",
         "listed_total{cached=\"false\",method=\"post\"} 0",
         "listed_total{cached=\"true\",method=\"get\"} 0",
@@ -288,6 +338,14 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
     };
     let (zeros, others): (Vec<_>, Vec<_>) = merged(&dir).into_iter().partition(is_other_size);
     assert_eq!(others, expected);
+    let collector = MultiProcessCollector::new(dir.path()).unwrap();
+    let families = Families::of_collector(&collector).unwrap();
+    let names = families.0.iter().map(|family| family.name.as_str());
+    assert!(
+        names.clone().any(|name| name == "http.requests.\u{e9}"),
+        "{:?}",
+        names.collect::<Vec<_>>()
+    );
     assert!(zeros.len() == 3 * 4 && zeros.iter().all(|line| line.ends_with(" 0")), "{zeros:?}");
 }
 

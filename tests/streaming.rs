@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use multiprom::FamilySink;
 use multiprom::collector::Gatherer;
@@ -221,6 +221,57 @@ fn a_gatherer_that_hangs_blocks_no_later_request() {
     }
     drop(lock);
     assert!(first.response(false).unwrap().body.contains("\nscrape 0\n"));
+}
+
+#[test]
+fn a_gathering_that_takes_longer_than_the_announced_timeout_ends_with_503() {
+    let samples = Samples::new(1);
+    let exporter = samples.start();
+    let lock = samples.0.lock.lock().unwrap();
+    for (seconds, limit) in [("0.2", 0.1), ("1", 0.5)] {
+        let begin = Instant::now();
+        let header = format!("X-Prometheus-Scrape-Timeout-Seconds: {seconds}\r\n");
+        let response = open(&exporter).request("GET", "/metrics", &header);
+        assert_eq!(response.status, 503, "{}", response.body);
+        assert!(response.body.contains("X-Prometheus-Scrape-Timeout-Seconds"));
+        let time = begin.elapsed().as_secs_f64();
+        assert!(time >= limit && time < 10.0, "{seconds}: {time}");
+    }
+    drop(lock);
+    let header = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
+    assert_eq!(open(&exporter).request("GET", "/metrics", header).status, 200);
+}
+
+#[test]
+fn a_body_is_aborted_at_the_announced_timeout() {
+    /// Hangs after a part of the body, until the lock is released.
+    struct Stalling(Mutex<()>);
+
+    impl Gatherer for &Stalling {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            let filler = "x".repeat(1000);
+            for part in 0..2 {
+                let _lock = (part == 1).then(|| self.0.lock().unwrap());
+                let mut family = out.gauge(&format!("part_{part}"), "");
+                for number in 0..1000 {
+                    family.sample(&[("number", &format!("{filler}{number}"))], 0.0);
+                }
+            }
+        }
+    }
+
+    let source: &Stalling = Box::leak(Box::new(Stalling(Mutex::new(()))));
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let exporter = Exporter::builder(source).listen(listen).start().unwrap();
+    let lock = source.0.lock().unwrap();
+    let mut connection = open(&exporter);
+    let header = "X-Prometheus-Scrape-Timeout-Seconds: 0.6\r\n";
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: test\r\n{header}\r\n");
+    connection.send(request.as_bytes()).unwrap();
+    let begin = Instant::now();
+    let error = connection.response(false).err().expect("the last chunk is missing");
+    assert!(begin.elapsed().as_secs_f64() > 0.5, "{error}");
+    drop(lock);
 }
 
 #[test]

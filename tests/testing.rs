@@ -74,7 +74,7 @@ fn equal_expositions_match_in_any_order_and_notation() {
 
 #[test]
 fn a_difference_shows_the_lines_that_differ_and_their_surroundings() {
-    let jobs = (1..9).map(|at| format!("jobs_total{{queue=\"{at}\"}} {}\n", at));
+    let jobs = (1..9).map(|at| format!("jobs_total{{queue=\"{at}\"}} {at}\n"));
     let jobs: String = jobs.collect();
     let expected = format!(
         "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\n{jobs}# TYPE gone gauge\ngone 1\n"
@@ -94,6 +94,35 @@ fn a_difference_shows_the_lines_that_differ_and_their_surroundings() {
     );
     let difference = testing::compare(&registry(), "jobs_total{", &[]).unwrap_err();
     assert!(difference.to_string().starts_with("the expected exposition is invalid: line 1"));
+}
+
+#[test]
+fn a_registry_that_lints_registers_nothing_that_promtool_complains_of() {
+    let registry = Registry::builder().backend(Backend::in_memory()).lint().build().unwrap();
+    let good = Histogram::builder("wait_seconds", "Waits.").labels(["route"]);
+    good.register(&registry).unwrap().with(["/"]).observe(1.0);
+    Counter::builder("jobs", "Jobs.").register(&registry).unwrap();
+    for (name, help, label, problem) in [
+        (
+            "jobsDone",
+            "Jobs.",
+            "a",
+            "metric names should be written in 'snake_case' not 'camelCase'",
+        ),
+        ("done", "", "a", "no help text"),
+        ("wait_hours", "Waits.", "a", "use base unit \"seconds\" instead of \"hours\""),
+        (
+            "done",
+            "Jobs.",
+            "byUser",
+            "label names should be written in 'snake_case' not 'camelCase': `byUser`",
+        ),
+    ] {
+        let builder = Counter::builder(name, help).labels([label]);
+        let error = builder.register(&registry).unwrap_err().to_string();
+        assert_eq!(error, format!("metric `{name}`: {problem}"));
+    }
+    assert!(testing::lint(&registry).is_empty());
 }
 
 #[test]

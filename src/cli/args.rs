@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::listen_args::ListenArguments;
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
-use super::push_args::PushOptions;
-use super::sending::{GraphiteArguments, PushArguments, TextfileArguments};
+use super::push_args::{PushOptions, parse_duration};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exposition::Format;
+use crate::exposition::{Escaping, Format};
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
-use crate::http::ListenAddress;
 use crate::model::{GaugeMode, name};
 use crate::parse::Syntax;
 
@@ -75,26 +74,6 @@ pub(super) enum Command {
     Man(ManArguments),
 }
 
-/// The address and path of an exporter.
-#[derive(Args, Clone, Debug)]
-pub(super) struct ListenArguments {
-    /// Address to listen on: HOST:PORT, PORT for all interfaces, or unix:PATH [default: 127.0.0.1:9464, or none in a
-    /// `run` that pushes]
-    #[arg(long = "web.listen-address", visible_alias = "listen", value_name = "ADDRESS")]
-    pub(super) listen: Option<ListenAddress>,
-    /// HTTP path of the metrics
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
-    pub(super) telemetry_path: String,
-}
-
-impl ListenArguments {
-    /// The address to listen on.
-    pub(super) fn address(&self) -> ListenAddress {
-        let default = || ListenAddress::Tcp("127.0.0.1:9464".to_owned());
-        self.listen.clone().unwrap_or_else(default)
-    }
-}
-
 /// Options of the merge.
 #[derive(Args, Clone, Debug)]
 pub(super) struct MergeArguments {
@@ -129,6 +108,19 @@ pub(super) struct MergeArguments {
     pub(super) pid_label: String,
 }
 
+/// Metrics of the processes that write the files.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WorkerArguments {
+    /// Also export CPU time, memory, threads and descriptors of each living worker, and their sums, as
+    /// multiprom_worker_... and multiprom_all_workers_...; those of another user's workers need CAP_SYS_PTRACE
+    #[arg(long)]
+    pub(super) worker_metrics: bool,
+    /// Mount of procfs from which they are read
+    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
+    #[arg(requires = "worker_metrics")]
+    pub(super) procfs: PathBuf,
+}
+
 /// The files that an exporter compacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompactMode {
@@ -158,6 +150,8 @@ pub(super) struct DemoArguments {
     pub(super) workers: u32,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
@@ -201,6 +195,8 @@ pub(super) struct RunArguments {
     pub(super) listen_optional: bool,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Keep the values of ended processes in the directory of --dir, and share it with other `run` commands
     #[arg(long)]
     pub(super) keep_files: bool,
@@ -225,10 +221,16 @@ pub(super) struct ServeArguments {
     /// $PROMETHEUS_MULTIPROC_DIR
     #[arg(long)]
     pub(super) dir: Vec<PathBuf>,
+    /// Serve a multiprocess directory under an HTTP path of its own (repeatable). Without --dir the path of the metrics
+    /// merges the directories of all targets
+    #[arg(long = "target", value_name = "PATH=DIR", value_parser = parse_target)]
+    pub(super) targets: Vec<(String, PathBuf)>,
     #[command(flatten)]
     pub(super) listen: ListenArguments,
     #[command(flatten)]
     pub(super) merge: MergeArguments,
+    #[command(flatten)]
+    pub(super) worker_metrics: WorkerArguments,
     /// Which files of ended processes to compact [default: own]
     #[arg(long, value_enum)]
     pub(super) compact: Option<CompactMode>,
@@ -238,6 +240,9 @@ pub(super) struct ServeArguments {
     /// reported
     #[arg(long)]
     pub(super) reset: bool,
+    /// Check the arguments and the file of --web.config.file, and exit: with 0 if they are valid, else with 2
+    #[arg(long)]
+    pub(super) check_config: bool,
     /// Wait until all directories exist before listening
     #[arg(long)]
     pub(super) wait: bool,
@@ -328,6 +333,67 @@ pub(super) struct DumpArguments {
     pub(super) files: Vec<PathBuf>,
 }
 
+/// The directories of a command, and how they are merged.
+#[derive(Args, Debug)]
+pub(super) struct SourceArguments {
+    /// Multiprocess directory, or a glob pattern of several (repeatable); by default
+    /// $PROMETHEUS_MULTIPROC_DIR
+    #[arg(long)]
+    pub(super) dir: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) merge: MergeArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PushArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    #[command(flatten)]
+    pub(super) options: PushOptions,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TextfileArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    /// File to replace; node_exporter reads files whose names end in .prom
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Replace the file every TIME: 500ms, 15s, 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Escaping of names: underscores, dots, values, or allow-utf-8 for names in quotes
+    #[arg(long, value_name = "SCHEME", default_value = "underscores")]
+    pub(super) escaping: Escaping,
+    /// Permissions of the file, in octal
+    #[arg(long, value_name = "MODE", default_value = "644", value_parser = parse_mode)]
+    pub(super) mode: u32,
+    /// Directory of the temporary file, on the same file system [default: that of the file]
+    #[arg(long, value_name = "DIR")]
+    pub(super) temporary_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GraphiteArguments {
+    #[command(flatten)]
+    pub(super) source: SourceArguments,
+    /// Address of the plaintext receiver; the default port is 2003
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) address: String,
+    /// Send every TIME: 500ms, 15s, 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Beginning of all paths, such as shop.web1
+    #[arg(long, value_name = "PATH", default_value = "")]
+    pub(super) prefix: String,
+    /// Write labels as tags (Graphite 1.1 or later) instead of parts of the path
+    #[arg(long)]
+    pub(super) tags: bool,
+    /// How long sending may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+}
+
 /// An input format.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum SyntaxName {
@@ -402,6 +468,11 @@ pub(super) struct LsArguments {
     pub(super) json: bool,
 }
 
+fn parse_mode(text: &str) -> std::result::Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "expected permissions in octal, such as 640".to_owned())
+}
+
 fn parse_pid(text: &str) -> std::result::Result<u32, String> {
     text.parse().map_err(|_| "expected a process id".to_owned())
 }
@@ -413,6 +484,15 @@ fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
 fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
     let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
     Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
+}
+
+fn parse_target(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((path, dir)) if path.starts_with('/') && !dir.is_empty() => {
+            Ok((path.to_owned(), dir.into()))
+        }
+        _ => Err("expected PATH=DIR, where PATH begins with /".to_owned()),
+    }
 }
 
 fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
@@ -430,23 +510,6 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
     let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
-}
-
-/// Parses a duration longer than zero.
-pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with ms, s, m or h".to_owned()),
-    };
-    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    match millis {
-        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
-        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
-    }
 }
 
 fn parse_label(text: &str) -> std::result::Result<(String, String), String> {

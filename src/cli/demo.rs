@@ -15,6 +15,7 @@ use super::args::{CompactMode, DemoArguments, Keep, KeepDeadArguments};
 use super::compact;
 use super::demo_worker::ROUTES;
 use super::exporting::ExportedRegistry;
+use super::merging::with_worker_metrics;
 use super::new_dir::NewDir;
 use super::output::print;
 use super::private_dir::PrivateDir;
@@ -40,6 +41,7 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let (dir, _) = PrivateDir::create(&NewDir::default())?;
     let builder = MultiProcessCollector::builder();
     let builder = builder.labelled_directory(dir.path(), PrivateDir::LABEL);
+    let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;

@@ -4,8 +4,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::args::ListenArguments;
-use super::exporting::ExportedRegistry;
+use super::exporting::{self, ExportedRegistry};
+use super::listen_args::ListenArguments;
 use super::output::print_message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
@@ -48,7 +48,7 @@ impl Endpoint {
         let retry = move || {
             while stopped.recv_timeout(RETRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if let Ok(exporter) = exported.listen(&listen) {
-                    print_message(&format_args!("serving {}", exporter.url()));
+                    exporting::report(&exporter);
                     return Some(exporter);
                 }
             }
@@ -64,7 +64,7 @@ impl Endpoint {
     /// Logs the URL of the metrics, or the reason why they are not served.
     pub(super) fn report(&self) {
         match self {
-            Endpoint::Open(exporter) => print_message(&format_args!("serving {}", exporter.url())),
+            Endpoint::Open(exporter) => exporting::report(exporter),
             Endpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
                 print_message(&format_args!(

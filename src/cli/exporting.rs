@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::args::ListenArguments;
+use super::listen_args::ListenArguments;
 use super::merging::Merging;
+use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
-use crate::http::{Exporter, ExporterMetrics};
+use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
-use crate::multiproc::{Compactor, ProblemLog};
+use crate::multiproc::{Compactor, MultiProcessCollectorBuilder, ProblemLog};
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -19,6 +20,8 @@ pub(super) struct ExportedRegistry {
     /// The metrics of the exporter itself, which are in the registry.
     metrics: ExporterMetrics,
     shows_created: bool,
+    /// Further registries by their HTTP paths.
+    targets: Vec<(String, Registry)>,
 }
 
 impl ExportedRegistry {
@@ -28,13 +31,7 @@ impl ExportedRegistry {
         compactor: Option<&Compactor>,
     ) -> Result<ExportedRegistry> {
         let Merging { builder, patterns, shows_created } = merging.into();
-        // `multiprom_file_errors_total` counts every occurrence.
-        let log = Mutex::new(ProblemLog::default());
-        let builder = builder.on_problem(move |error| {
-            log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-        });
-        let registry = Registry::new();
-        registry.register(builder.map_files()?.build()?)?;
+        let registry = merged(builder)?;
         if let Some(compactor) = compactor {
             let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
             registry.register(FilteredCollector { collector, patterns })?;
@@ -46,15 +43,64 @@ impl ExportedRegistry {
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics, shows_created })
+        Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })
+    }
+
+    /// Exports another collector under a path of its own.
+    pub(super) fn add_target(&mut self, path: String, merging: Merging) -> Result<()> {
+        self.targets.push((path, merged(merging.builder)?));
+        Ok(())
     }
 
     /// Starts an exporter.
     pub(super) fn listen(&self, listen: &ListenArguments) -> Result<Exporter> {
-        let builder = Exporter::builder(self.registry.clone())
-            .listen(listen.address())
-            .telemetry_path(&listen.telemetry_path)
-            .metrics(&self.metrics);
+        let mut builder = configured(self.registry.clone(), listen).metrics(&self.metrics);
+        for (path, registry) in &self.targets {
+            builder = builder.target(path, registry.clone());
+        }
         if self.shows_created { builder.created().start() } else { builder.start() }
+    }
+}
+
+/// Checks the arguments of an exporter and its web configuration.
+pub(super) fn check<'a>(
+    listen: &ListenArguments,
+    targets: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    let builder = configured(Registry::new(), listen);
+    targets.fold(builder, |builder, path| builder.target(path, Registry::new())).check()
+}
+
+/// The builder of an exporter with these arguments.
+fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
+    let mut builder = Exporter::builder(registry).telemetry_path(&listen.telemetry_path);
+    for address in listen.addresses() {
+        builder = builder.listen(address);
+    }
+    if let Some(mode) = listen.socket_mode {
+        builder = builder.socket_mode(mode);
+    }
+    if let Some(path) = &listen.web_config {
+        builder = builder.web_config_file(path);
+    }
+    builder
+}
+
+/// A registry of a collector.
+fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
+    // `multiprom_file_errors_total` counts every occurrence.
+    let log = Mutex::new(ProblemLog::default());
+    let builder = builder.on_problem(move |error| {
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+    });
+    let registry = Registry::new();
+    registry.register(builder.map_files()?.build()?)?;
+    Ok(registry)
+}
+
+/// Logs the URLs of the metrics.
+pub(super) fn report(exporter: &Exporter) {
+    for url in exporter.urls() {
+        print_message(&format_args!("serving {url}"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::args::MergeArguments;
+use super::args::{MergeArguments, WorkerArguments};
 use super::output::print_message;
 use super::owner;
 use super::patterns::Patterns;
@@ -58,6 +58,14 @@ pub(super) fn configure(
         builder = builder.gauge_mode(move |name| patterns.mode(name));
     }
     Merging { builder, patterns, shows_created: created }
+}
+
+/// Adds the metrics of workers, if they are wanted.
+pub(super) fn with_worker_metrics(
+    builder: MultiProcessCollectorBuilder,
+    arguments: &WorkerArguments,
+) -> MultiProcessCollectorBuilder {
+    if arguments.worker_metrics { builder.worker_metrics_of(&arguments.procfs) } else { builder }
 }
 
 /// Reports each problem each time it occurs.

@@ -15,6 +15,7 @@ mod dump;
 mod endpoint;
 mod exporting;
 mod gathering;
+mod listen_args;
 mod ls;
 mod mark_dead;
 mod merging;

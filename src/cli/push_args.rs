@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::args::{FormatName, parse_duration};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exposition::Negotiated;
+use crate::exposition::{Format, Negotiated};
 use crate::model::Gatherer;
 use crate::push::{HttpTransport, Pusher};
 
@@ -21,6 +20,30 @@ pub(super) enum PushMethod {
     Post,
     /// Delete the group
     Delete,
+}
+
+/// The format of a body.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PushFormat {
+    /// Prometheus text 0.0.4
+    Text,
+    /// Prometheus text 1.0.0, with any name in quotes
+    TextUtf8,
+    /// OpenMetrics 1.0.0, for --push-url
+    Openmetrics,
+    /// Delimited messages io.prometheus.client.MetricFamily
+    Protobuf,
+}
+
+impl PushFormat {
+    fn format(self) -> Format {
+        match self {
+            PushFormat::Text => Format::Text,
+            PushFormat::TextUtf8 => Format::TextUtf8,
+            PushFormat::Openmetrics => Format::OpenMetrics,
+            PushFormat::Protobuf => Format::Protobuf,
+        }
+    }
 }
 
 /// The target of a push, and how to reach it.
@@ -54,7 +77,7 @@ pub(super) struct PushOptions {
     pub(super) delete_at_end: bool,
     /// Format of pushes; a Pushgateway reads text, text-utf8 and protobuf
     #[arg(long, alias = "format", value_enum, default_value = "text", requires = "target")]
-    pub(super) push_format: FormatName,
+    pub(super) push_format: PushFormat,
     /// Compress pushes
     #[arg(long, requires = "target")]
     pub(super) gzip: bool,
@@ -163,4 +186,21 @@ fn secret(file: &Path) -> Result<String> {
 fn parse_pair(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Parses a duration longer than zero.
+pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with ms, s, m or h".to_owned()),
+    };
+    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    match millis {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
+    }
 }

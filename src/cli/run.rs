@@ -14,15 +14,15 @@ use std::time::Duration;
 use super::args::RunArguments;
 use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
-use super::exporting::ExportedRegistry;
+use super::exporting::{self, ExportedRegistry};
 use super::gathering::{Reporting, registry};
-use super::merging::configure;
+use super::merging::{configure, with_worker_metrics};
 use super::output::print_message;
 use super::run_dir::RunDir;
 use super::run_push::RunPush;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use crate::error::Result;
-use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE};
+use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, SOCKET_VARIABLES};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
 
 /// Interval at which ended children are reaped if a signal is missed.
@@ -35,11 +35,13 @@ const NOT_FOUND: u8 = 127;
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let blocked: Vec<Signal> = Signal::FORWARDED.into_iter().chain([Signal::CHLD]).collect();
     let signals = Signals::block(&blocked)?;
+    exporting::check(&arguments.listen, std::iter::empty())?;
     let target = arguments.push.target(arguments.merge.created)?;
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = || MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
-    let merging = configure(builder(), arguments.merge.clone());
+    let exported = with_worker_metrics(builder(), &arguments.worker_metrics);
+    let merging = configure(exported, arguments.merge.clone());
     let dirs = std::slice::from_ref(&dir);
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let usual = run_dir.usual_compaction();
@@ -49,7 +51,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
     // Several commands that push run on one machine, and nothing scrapes them.
-    let serves = target.is_none() || arguments.listen.listen.is_some();
+    let serves = target.is_none() || arguments.listen.has_address();
     let open = || Endpoint::open(exported, &arguments.listen, listening);
     let endpoint = serves.then(open).transpose()?;
     run_dir.report();
@@ -70,6 +72,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     if let Some(push) = push {
         push.end();
     }
+    signals::exit_on_next(Some(status))?;
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
@@ -81,6 +84,9 @@ fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Re
     let (program, arguments) = command.split_first().ok_or(NOT_FOUND)?;
     let mut command = Command::new(program);
     command.args(arguments).env(DIR_VARIABLE, dir).env(OLD_DIR_VARIABLE, dir);
+    for variable in SOCKET_VARIABLES {
+        command.env_remove(variable);
+    }
     signals.restore_in(&mut command);
     command.spawn().map(|child| child.id()).map_err(|error| {
         print_message(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));

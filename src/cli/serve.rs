@@ -6,45 +6,79 @@ use std::time::Duration;
 
 use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
-use super::exporting::ExportedRegistry;
-use super::merging::configure;
+use super::exporting::{self, ExportedRegistry};
+use super::merging::{configure, with_worker_metrics};
 use super::output::print_message;
-use super::signals::{Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
+use crate::http::Exporter;
 use crate::multiproc::MultiProcessCollector;
 
 /// Interval at which `--wait` checks for directories.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
-    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
-    if arguments.wait && !wait_for_directories(&arguments.dir, &signals)? {
+    let signals = Signals::block(&[Signal::INT, Signal::TERM, Signal::HUP])?;
+    exporting::check(&arguments.listen, arguments.targets.iter().map(|(path, _)| path))?;
+    if arguments.check_config {
         return Ok(ExitCode::SUCCESS);
     }
-    let dirs = args::directories(&arguments.dir)?;
+    let targets: Vec<PathBuf> = arguments.targets.iter().map(|(_, dir)| dir.clone()).collect();
+    let is_default = arguments.dir.is_empty() && !targets.is_empty();
+    let merged = if is_default { &targets } else { &arguments.dir };
+    if arguments.wait
+        && !wait_for_directories(&[merged.clone(), targets.clone()].concat(), &signals)?
+    {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut dirs = args::directories(merged)?;
     raise_descriptor_limit();
     let mut builder = MultiProcessCollector::builder();
     for dir in &dirs {
         builder = builder.directory(dir);
-        if arguments.reset {
-            compact::reset(dir)?;
-        }
+    }
+    let others: Vec<PathBuf> = targets.into_iter().filter(|dir| !dirs.contains(dir)).collect();
+    dirs.extend(others);
+    if arguments.reset {
+        dirs.iter().try_for_each(|dir| compact::reset(dir))?;
     }
     let flag = compact::compact_flag(arguments.compact, &arguments.merge);
     let keep_dead = &arguments.keep_dead;
     let usual = CompactMode::Own;
     let compactor = compact::beside_exporter(&dirs, flag, usual, keep_dead)?;
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
-    let merging = configure(builder, arguments.merge);
-    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let builder = with_worker_metrics(builder, &arguments.worker_metrics);
+    let merging = configure(builder, arguments.merge.clone());
+    let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    for (path, dir) in arguments.targets {
+        let builder = MultiProcessCollector::builder().directory(dir);
+        exported.add_target(path, configure(builder, arguments.merge.clone()))?;
+    }
     let exporter = exported.listen(&arguments.listen)?;
-    print_message(&format_args!("serving {}", exporter.url()));
+    exporting::report(&exporter);
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
-    while signals.wait_for(hint.check()).is_none() {}
+    loop {
+        match signals.wait_for(hint.check()) {
+            None => {}
+            Some((Signal::HUP, _)) => reload(&exporter),
+            Some(_) => break,
+        }
+    }
+    signals::exit_on_next(None)?;
     drop(compacting);
     exporter.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the web configuration again.
+fn reload(exporter: &Exporter) {
+    match exporter.reload() {
+        Ok(()) => print_message(&"SIGHUP: the web configuration is reloaded"),
+        Err(error) => {
+            print_message(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
+        }
+    }
 }
 
 /// Waits until every directory exists; `false` if a signal ends the wait.
@@ -58,7 +92,7 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
             ));
             reported = Some(dir);
         }
-        if signals.wait_for(WAIT_INTERVAL).is_some() {
+        if signals.wait_for(WAIT_INTERVAL).is_some_and(|(signal, _)| signal != Signal::HUP) {
             return Ok(false);
         }
     }

@@ -20,12 +20,13 @@ pub(super) struct Signal(libc::c_int);
 impl Signal {
     pub(super) const INT: Signal = Signal(libc::SIGINT);
     pub(super) const TERM: Signal = Signal(libc::SIGTERM);
+    pub(super) const HUP: Signal = Signal(libc::SIGHUP);
     pub(super) const CHLD: Signal = Signal(libc::SIGCHLD);
     /// Signals that a launcher forwards to its command.
     pub(super) const FORWARDED: [Signal; 10] = [
         Signal::INT,
         Signal::TERM,
-        Signal(libc::SIGHUP),
+        Signal::HUP,
         Signal(libc::SIGQUIT),
         Signal(libc::SIGUSR1),
         Signal(libc::SIGUSR2),
@@ -115,6 +116,20 @@ impl Signals {
         let from_kernel = info.si_code == libc::SI_KERNEL;
         Some((Signal(number), if from_kernel { Sender::Terminal } else { Sender::Process }))
     }
+}
+
+/// Makes the next SIGINT or SIGTERM end this process at once, with this exit status or that of the signal. They must be
+/// blocked.
+pub(super) fn exit_on_next(status: Option<u8>) -> Result<()> {
+    let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
+    let wait = move || loop {
+        if let Some((signal, _)) = signals.wait_for(Duration::from_secs(3600)) {
+            let status = status.map_or(128 + signal.0, i32::from);
+            std::process::exit(status);
+        }
+    };
+    let thread = std::thread::Builder::new().name("multiprom-signal".to_owned()).spawn(wait);
+    thread.map(drop).map_err(|error| failed("cannot start a thread", &error))
 }
 
 /// Runs `start` with all signals blocked, which a thread that it starts inherits.

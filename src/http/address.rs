@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
 
-/// The address that an exporter listens on: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, or `unix:PATH`.
+/// The address that an exporter listens on: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, `unix:PATH`, or `systemd` for the
+/// sockets of a socket unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListenAddress {
@@ -15,6 +16,8 @@ pub enum ListenAddress {
     Tcp(String),
     /// The path of a Unix socket, which is created, and removed when the exporter stops.
     Unix(PathBuf),
+    /// The listening sockets that systemd has passed to this process, TCP and Unix. At least one is needed.
+    Systemd,
 }
 
 impl FromStr for ListenAddress {
@@ -27,8 +30,11 @@ impl FromStr for ListenAddress {
                 path => Ok(ListenAddress::Unix(path.into())),
             };
         }
+        if text == "systemd" {
+            return Ok(ListenAddress::Systemd);
+        }
         let refuse = || {
-            let message = format!("`{text}` is not HOST:PORT, :PORT, PORT or unix:PATH");
+            let message = format!("`{text}` is not HOST:PORT, :PORT, PORT, unix:PATH or systemd");
             Error::new(ErrorKind::Usage, message)
         };
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
@@ -46,6 +52,7 @@ impl fmt::Display for ListenAddress {
         match self {
             ListenAddress::Tcp(address) => f.write_str(address),
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Systemd => f.write_str("systemd"),
         }
     }
 }
@@ -55,12 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_parsed_in_their_four_forms() {
+    fn addresses_are_parsed_in_their_five_forms() {
         let parsed = |text: &str| text.parse::<ListenAddress>().map(|address| address.to_string());
         assert_eq!(parsed("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
         assert_eq!(parsed(":0").unwrap(), ":0");
         assert_eq!(parsed("8080").unwrap(), ":8080");
         assert_eq!(parsed("unix:/run/m.sock").unwrap(), "unix:/run/m.sock");
+        assert_eq!(parsed("systemd").unwrap(), "systemd");
         for bad in ["", "host", "70000", "+80", "host:", "host:+80", "host:99999", "unix:"] {
             assert_eq!(parsed(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
         }

@@ -3,17 +3,20 @@
 //! A response in progress holds in memory the encoder's buffer, the chunk that is being filled, the chunks in the queue,
 //! and the chunk that is being written.
 
+use std::fmt;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, Write};
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Bytes, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
 
 use super::coding::Coding;
 use super::connection::Connection;
-use super::queue::{Data, Receiver, Sender};
+use super::queue::{Receiver, Sender};
 use super::request::Framing;
 
 /// The maximum length in bytes of a body that is sent whole, and of the first chunk of a longer one. A body that is sent
@@ -22,8 +25,11 @@ pub(super) const MAX_WHOLE_LEN: usize = 320 * 1024;
 /// The maximum length in bytes of every later chunk.
 const MAX_CHUNK_LEN: usize = 128 * 1024;
 
-/// The body of a response.
-pub(super) struct ResponseBody {
+/// The body of a [`Response`](super::Response), which may still be gathered while it is sent.
+///
+/// It implements `http_body::Body`, and [`chunk`](ResponseBody::chunk) returns one chunk after another. If it ends with an error, the
+/// server must abort the response, so that the client does not take it for a complete one.
+pub struct ResponseBody {
     content: Content,
     /// Notified when hyper has taken the whole body.
     connection: Arc<Connection>,
@@ -31,8 +37,14 @@ pub(super) struct ResponseBody {
 
 enum Content {
     Whole(Bytes),
-    /// The receiver, and the length if it is known.
-    Queued(Receiver, Option<u64>),
+    /// The receiver, the length if it is known, and when the rest is of no use to the client.
+    Queued(Receiver, Option<u64>, Option<Pin<Box<Sleep>>>),
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("len", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl ResponseBody {
@@ -40,12 +52,52 @@ impl ResponseBody {
         ResponseBody { content: Content::Whole(bytes), connection }
     }
 
+    /// A body that is aborted at the deadline. A body of known length is complete and has none.
     pub(super) fn queued(
         receiver: Receiver,
         len: Option<u64>,
+        deadline: Option<Instant>,
         connection: Arc<Connection>,
     ) -> ResponseBody {
-        ResponseBody { content: Content::Queued(receiver, len), connection }
+        let deadline = deadline.filter(|_| len.is_none());
+        let sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        ResponseBody { content: Content::Queued(receiver, len, sleep), connection }
+    }
+
+    /// Returns the length in bytes if it is known.
+    #[expect(clippy::len_without_is_empty, reason = "the length may be unknown")]
+    pub fn len(&self) -> Option<u64> {
+        match &self.content {
+            Content::Whole(bytes) => Some(bytes.len() as u64),
+            Content::Queued(_, len, _) => *len,
+        }
+    }
+
+    /// Returns the next chunk; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// If the response must be aborted: a source has failed, the client is too slow, or its timeout has passed.
+    pub async fn chunk(&mut self) -> Option<io::Result<Bytes>> {
+        poll_fn(|context| self.poll_chunk(context)).await
+    }
+
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        match &mut self.content {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(mem::take(bytes)))),
+            Content::Queued(receiver, _, sleep) => {
+                let chunk = receiver.poll_next(context);
+                if chunk.is_pending()
+                    && let Some(sleep) = sleep
+                {
+                    ready!(sleep.as_mut().poll(context));
+                    let error = "gathering takes longer than the timeout of the scrape";
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, error))));
+                }
+                chunk
+            }
+        }
     }
 }
 
@@ -56,33 +108,25 @@ impl Drop for ResponseBody {
 }
 
 impl hyper::body::Body for ResponseBody {
-    type Data = Data;
+    type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Data>>>> {
-        match &mut self.get_mut().content {
-            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes).into())))),
-            Content::Queued(receiver, _) => receiver.poll_next(context).map_ok(Frame::data),
-        }
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.get_mut().poll_chunk(context).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Queued(receiver, _) => receiver.is_at_end(),
+            Content::Queued(receiver, ..) => receiver.is_at_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Queued(_, Some(len)) => SizeHint::with_exact(*len),
-            Content::Queued(_, None) => SizeHint::default(),
-        }
+        self.len().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -147,8 +191,8 @@ pub(super) mod tests {
     use super::super::request::ExpositionRequest;
     use super::*;
     use crate::exposition::Format;
-    use hyper::body::{Body as _, Buf as _};
-    use std::future::{Future, poll_fn};
+    use hyper::body::Body as _;
+    use std::future::Future;
     use std::thread;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -158,7 +202,7 @@ pub(super) mod tests {
     /// Begins a gathering; returns it with its writer and the receiver of its only client.
     pub(in crate::http) fn begin(framing: Framing) -> (Running, BodyWriter, Receiver) {
         let (format, choice) = (Format::Text.into(), CodingChoice::new(""));
-        let request = ExpositionRequest { format, choice, names: None, framing };
+        let request = ExpositionRequest { source: 0, format, choice, names: None, framing };
         let queues = Arc::new(Queues::default());
         let (receiver, start) = Receiver::join(&queues, request, Connection::new(Arc::default()));
         assert_eq!(start, Start::Now);
@@ -173,13 +217,13 @@ pub(super) mod tests {
 
     /// The bytes that a connection would send.
     pub(in crate::http) fn collect(receiver: Receiver, head: Head) -> io::Result<Vec<u8>> {
-        let mut body = ResponseBody::queued(receiver, head.len, Connection::new(Arc::default()));
+        let connection = Connection::new(Arc::default());
+        let mut body = ResponseBody::queued(receiver, head.len, None, connection);
         let mut bytes = Vec::new();
-        while let Some(frame) = block_on(poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
-        {
-            let data = frame?.into_data().unwrap();
-            assert!(data.remaining() <= MAX_WHOLE_LEN);
-            bytes.extend_from_slice(data.chunk());
+        while let Some(chunk) = block_on(body.chunk()) {
+            let chunk = chunk?;
+            assert!(chunk.len() <= MAX_WHOLE_LEN);
+            bytes.extend_from_slice(&chunk);
         }
         assert!(body.is_end_stream());
         Ok(bytes)

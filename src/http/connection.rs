@@ -109,6 +109,12 @@ impl Connection {
         }
     }
 
+    /// Records that the handshake of TLS is complete.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with TLS"))]
+    pub(super) fn ready(&self) {
+        self.activity().enter(Phase::Idle);
+    }
+
     /// Records that a request is complete.
     pub(super) fn begin_response(&self) {
         let mut activity = self.activity();

@@ -39,8 +39,8 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The samples of a gatherer that have one of these names, such as `jobs_total` or `size_bytes_bucket`, before
-/// escaping. A native histogram has the name of its family.
+/// The families of a gatherer that have one of these names, and the samples, such as `jobs_total` or `size_bytes_bucket`,
+/// before escaping. A native histogram has the name of its family.
 pub(super) struct Filtered<'a> {
     pub(super) source: &'a dyn Gatherer,
     pub(super) names: &'a [String],
@@ -78,9 +78,9 @@ struct OwnedHead {
 }
 
 impl NameFilter<'_> {
-    /// Whether samples with this suffix are requested. Writes the metadata before the first one.
+    /// Whether samples with this suffix, or the whole family, are requested. Writes the metadata before the first one.
     fn admits(&mut self, suffix: &str) -> bool {
-        if !self.suffixes.contains(&suffix) {
+        if !self.suffixes.iter().any(|requested| requested.is_empty() || *requested == suffix) {
             return false;
         }
         if let Some(OwnedHead { name, help, unit, metric_type }) = &self.head
@@ -164,10 +164,21 @@ mod tests {
             filtered("other=1&name[]=a_size_sum"),
             "# HELP a_size Size.\n# TYPE a_size histogram\na_size_sum 0\n"
         );
-        for none in ["name[]=a", "name[]=a_size", "name[]=", "name[]=A_total", "name[]=a_total%00"]
+        for none in
+            ["name[]=a_", "name[]=a_size_", "name[]=", "name[]=A_total", "name[]=a_total%00"]
         {
             assert_eq!(filtered(none), "", "{none}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_family_selects_all_its_samples() {
+        let counter = "# HELP a_total A.\n# TYPE a_total counter\na_total 1\n";
+        assert_eq!(filtered("name[]=a"), counter);
+        let histogram = "# HELP a_size Size.\n# TYPE a_size histogram\n\
+                         a_size_bucket{le=\"+Inf\"} 1\na_size_sum 0\na_size_count 1\n";
+        assert_eq!(filtered("name[]=a_size"), histogram);
+        assert_eq!(filtered("name[]=a_size_sum&name[]=a_size"), histogram);
     }
 
     #[test]

@@ -1,93 +1,298 @@
-//! Responds to one request.
+//! Responds to requests.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
+use super::dropped::{Dropped, ExporterMetrics};
 use super::encode::encode;
 use super::filter::Filtered;
+use super::guard::Refusal;
+use super::pages;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
-use super::request::ExpositionRequest;
+use super::request::{ExpositionRequest, Request};
+use super::response::Response;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
-/// The source, the path and the queues of an exporter.
-pub(super) struct Handler {
-    pub(super) source: Box<dyn Gatherer + Send + Sync>,
-    pub(super) telemetry_path: String,
-    /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
-    pub(super) shows_created: bool,
-    pub(super) queues: Arc<Queues>,
-}
+type Source = Box<dyn Gatherer + Send + Sync>;
 
-/// The path of the health check, as in Prometheus.
+/// The paths of the checks, as in Prometheus.
 const HEALTH_PATH: &str = "/-/healthy";
+const READY_PATH: &str = "/-/ready";
+const ROBOTS_PATH: &str = "/robots.txt";
+const ICON_PATH: &str = "/favicon.ico";
+
+const ALLOWED: &str = "GET, HEAD, OPTIONS";
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long a request waits for the end of a running gathering for the same exposition. A gathering that takes longer may
 /// hang or wait for a lock; the next one then runs beside it.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
 
+/// A response with an error must arrive before the client's timeout: by this time, or in half of a timeout that is shorter
+/// than twice this time.
+const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
+
+/// What an [`Exporter`](super::Exporter) serves, for use in another web server: its paths, formats, codings, `name[]` and
+/// streaming.
+///
+/// The limits for connections and slow clients are those of the server; the limit for queued responses is that of the
+/// handler. It is cheap to clone. A program that forks creates it in the process that serves.
+///
+/// ```
+/// use multiprom::{Registry, http::{Handler, Request}};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # runtime.block_on(async {
+/// let handler = Handler::builder(Registry::new()).build()?;
+/// let request = Request::new("GET", "/metrics").header("accept-encoding", "gzip");
+/// let response = handler.respond(&request).await;
+/// assert_eq!(response.status(), 200);
+/// let mut body = response.into_body();
+/// while let Some(chunk) = body.chunk().await {
+///     let _bytes = chunk.expect("the gathering failed: abort the response");
+/// }
+/// # Ok::<(), multiprom::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Handler(Arc<Shared>);
+
+struct Shared {
+    /// The sources by their paths. The first is that of the telemetry path.
+    sources: Vec<(String, Source)>,
+    /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
+    shows_created: bool,
+    queues: Arc<Queues>,
+    dropped: Arc<Dropped>,
+    is_stopping: AtomicBool,
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<&str> = self.0.sources.iter().map(|(path, _)| path.as_str()).collect();
+        f.debug_struct("Handler").field("paths", &paths).finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`Handler`].
+#[must_use = "a handler is created by `build`"]
+pub struct HandlerBuilder {
+    source: Source,
+    pub(super) telemetry_path: String,
+    targets: Vec<(String, Source)>,
+    shows_created: bool,
+    pub(super) dropped: Arc<Dropped>,
+}
+
+impl fmt::Debug for HandlerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerBuilder")
+            .field("telemetry_path", &self.telemetry_path)
+            .field("shows_created", &self.shows_created)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HandlerBuilder {
+    /// Sets the path of the exposition; `/metrics` by default.
+    pub fn telemetry_path(mut self, path: impl Into<String>) -> HandlerBuilder {
+        self.telemetry_path = path.into();
+        self
+    }
+
+    /// Serves another source under a path of its own.
+    pub fn target(
+        mut self,
+        path: impl Into<String>,
+        source: impl Gatherer + Send + Sync + 'static,
+    ) -> HandlerBuilder {
+        self.targets.push((path.into(), Box::new(source)));
+        self
+    }
+
+    /// Adds the start timestamps of counters, histograms and summaries to the text formats and OpenMetrics 1.0, as samples
+    /// `_created`, which Prometheus stores as series. The other formats always have start timestamps.
+    pub fn created(mut self) -> HandlerBuilder {
+        self.shows_created = true;
+        self
+    }
+
+    /// Counts aborted responses in these metrics, which must be registered to be exported.
+    pub fn metrics(mut self, metrics: &ExporterMetrics) -> HandlerBuilder {
+        self.dropped = Arc::clone(&metrics.0);
+        self
+    }
+
+    /// Creates the handler.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage) if a path has no leading slash, occurs twice or has another meaning.
+    pub fn build(self) -> Result<Handler> {
+        let mut sources = vec![(self.telemetry_path, self.source)];
+        sources.extend(self.targets);
+        for (at, (path, _)) in sources.iter().enumerate() {
+            let what = if at == 0 { "telemetry path" } else { "path of a target" };
+            let usage = |why: &str| Error::new(ErrorKind::Usage, format!("{what} `{path}` {why}"));
+            if !path.starts_with('/') {
+                return Err(usage("must begin with /"));
+            }
+            if path.contains(['?', '#']) {
+                return Err(usage("must have no `?` and no `#`"));
+            }
+            if [HEALTH_PATH, READY_PATH, ROBOTS_PATH, ICON_PATH].contains(&path.as_str()) {
+                return Err(usage("has another meaning"));
+            }
+            if sources.iter().take(at).any(|(other, _)| other == path) {
+                return Err(usage("is already used"));
+            }
+        }
+        Ok(Handler(Arc::new(Shared {
+            sources,
+            shows_created: self.shows_created,
+            queues: Arc::new(Queues::default()),
+            dropped: self.dropped,
+            is_stopping: AtomicBool::new(false),
+        })))
+    }
+}
+
 impl Handler {
-    pub(super) async fn respond(
-        self: Arc<Handler>,
-        request: Request<Incoming>,
+    /// A builder of a handler of `source`, usually a [`Registry`](crate::Registry).
+    pub fn builder(source: impl Gatherer + Send + Sync + 'static) -> HandlerBuilder {
+        HandlerBuilder {
+            source: Box::new(source),
+            telemetry_path: "/metrics".to_owned(),
+            targets: Vec::new(),
+            shows_created: false,
+            dropped: Arc::default(),
+        }
+    }
+
+    /// Responds to a request. The sources are gathered on blocking threads of the runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime with its timer.
+    pub async fn respond(&self, request: &Request) -> Response {
+        self.respond_on(request, Connection::new(Arc::clone(&self.0.dropped))).await
+    }
+
+    /// Makes the check of readiness fail.
+    pub(super) fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn respond_on(
+        &self,
+        request: &Request,
         connection: Arc<Connection>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
-        let plain = |status, text: Bytes| plain(status, text, &connection);
-        let path = request.uri().path();
-        let is_telemetry = path == self.telemetry_path;
-        if !is_telemetry && path != HEALTH_PATH {
-            return Ok(plain(StatusCode::NOT_FOUND, "not found\n".into()));
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".into());
-            response.headers_mut().insert(ALLOW, const { header("GET, HEAD") });
-            return Ok(response);
-        }
-        if !is_telemetry {
-            return Ok(plain(StatusCode::OK, "healthy\n".into()));
-        }
-        let mut request = ExpositionRequest::new(&request);
-        if self.shows_created {
-            request.format = request.format.created();
-        }
-        let content_type = request.format.content_type();
-        let (receiver, start) = Receiver::join(&self.queues, request, Arc::clone(&connection));
-        Ok(match self.begin(&receiver, start).await {
-            Ok(head) => {
-                let body = ResponseBody::queued(receiver, head.len, Arc::clone(&connection));
-                metrics(content_type, head, body)
+    ) -> Response {
+        close_after_body(self.route(request, connection).await, request)
+    }
+
+    async fn route(&self, request: &Request, connection: Arc<Connection>) -> Response {
+        let (sources, path) = (&self.0.sources, request.path());
+        let source = sources.iter().position(|(known, _)| known == path);
+        let page = match (source, path) {
+            (Some(_), _) => None,
+            (None, "/") => {
+                let html = pages::landing(sources.iter().map(|(path, _)| path.as_str()));
+                let page = whole(200, "text/html; charset=utf-8", html, &connection);
+                Some(page.with("content-security-policy", pages::CONTENT_SECURITY_POLICY))
             }
-            Err(Failure::Source(None)) => {
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "gathering failed\n".into())
+            (None, HEALTH_PATH) => Some(plain(200, "healthy\n", &connection)),
+            (None, READY_PATH) if self.0.is_stopping.load(Ordering::Relaxed) => {
+                Some(plain(503, "stopping\n", &connection))
             }
-            Err(Failure::Source(Some(error))) => {
-                let text = format!("gathering failed: {error:#}\n");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, text.into())
+            (None, READY_PATH) => Some(plain(200, "ready\n", &connection)),
+            (None, ROBOTS_PATH) => Some(plain(200, pages::ROBOTS, &connection)),
+            (None, ICON_PATH) => Some(whole(200, "image/svg+xml", pages::ICON, &connection)),
+            // Of the server as a whole.
+            (None, "*") if request.method() == "OPTIONS" => Some(plain(204, "", &connection)),
+            (None, _) => return plain(404, "not found\n", &connection),
+        };
+        match request.method() {
+            "GET" | "HEAD" if request.has_body() => {
+                plain(413, "requests must have no body\n", &connection)
             }
-            Err(Failure::TooLong) => {
+            "GET" | "HEAD" => match (page, source) {
+                (Some(page), _) => page,
+                (None, source) => {
+                    self.expose(source.unwrap_or_default(), request, connection).await
+                }
+            },
+            "OPTIONS" => Response {
+                status: 204,
+                headers: vec![("allow", ALLOWED.to_owned())],
+                body: ResponseBody::whole("".into(), connection),
+            },
+            _ => plain(405, "method not allowed\n", &connection).with("allow", ALLOWED),
+        }
+    }
+
+    async fn expose(
+        &self,
+        source: usize,
+        request: &Request,
+        connection: Arc<Connection>,
+    ) -> Response {
+        let mut asked = ExpositionRequest::new(source, request);
+        if self.0.shows_created {
+            asked.format = asked.format.created();
+        }
+        let content_type = asked.format.content_type();
+        let queues = &self.0.queues;
+        let (receiver, start) = Receiver::join(queues, asked, Arc::clone(&connection));
+        let begin = tokio::time::Instant::now();
+        let begun = self.begin(&receiver, start);
+        let begun = match request.timeout() {
+            Some(timeout) => {
+                let limit = timeout.saturating_sub(TIMEOUT_OFFSET).max(timeout / 2);
+                tokio::time::timeout(limit, begun).await
+            }
+            None => Ok(begun.await),
+        };
+        let response = match begun {
+            Ok(Ok(head)) => {
+                let deadline = request.timeout().map(|timeout| begin + timeout);
+                let body = ResponseBody::queued(receiver, head.len, deadline, connection);
+                let headers = vec![("content-type", content_type.to_owned())];
+                let response = Response { status: 200, headers, body };
+                match head.coding {
+                    Some(coding) => response.with("content-encoding", coding.as_str()),
+                    None => response,
+                }
+            }
+            Ok(Err(Failure::Source(None))) => plain(500, "gathering failed\n", &connection),
+            Ok(Err(Failure::Source(Some(error)))) => {
+                plain(500, format!("gathering failed: {error:#}\n"), &connection)
+            }
+            Ok(Err(Failure::TooLong)) => {
                 let text = format!(
                     "the exposition has more than {MAX_QUEUED_LEN} bytes, the limit for HTTP/1.0: use HTTP/1.1\n"
                 );
-                plain(StatusCode::SERVICE_UNAVAILABLE, text.into())
+                plain(503, text, &connection)
             }
-        })
+            Err(_) => {
+                let text = "gathering takes longer than X-Prometheus-Scrape-Timeout-Seconds\n";
+                plain(503, text, &connection)
+            }
+        };
+        response.with("vary", "Accept, Accept-Encoding")
     }
 
     /// Starts the gathering, if another request does not, and waits until its body begins.
-    async fn begin(
-        self: &Arc<Handler>,
-        receiver: &Receiver,
-        start: Start,
-    ) -> Result<Head, Failure> {
+    async fn begin(&self, receiver: &Receiver, start: Start) -> std::result::Result<Head, Failure> {
         let head = poll_fn(|context| receiver.poll_head(context));
         if start == Start::Later {
             let mut head = std::pin::pin!(head);
@@ -102,17 +307,17 @@ impl Handler {
         head.await
     }
 
-    fn start(self: &Arc<Handler>, gathering: u64) {
-        let handler = Arc::clone(self);
+    fn start(&self, gathering: u64) {
+        let handler = self.clone();
         tokio::task::spawn_blocking(move || {
-            if let Some(running) = Running::begin(&handler.queues, gathering) {
+            if let Some(running) = Running::begin(&handler.0.queues, gathering) {
                 handler.run(running);
             }
         });
     }
 
     /// Runs a gathering, then starts the next one for the same exposition.
-    fn run(self: &Arc<Handler>, mut running: Running) {
+    fn run(&self, mut running: Running) {
         let request = Arc::clone(running.request());
         let body = BodyWriter::new(running.sender(), request.framing);
         // Unwind safety is left to the source, as for a panic in any of its threads.
@@ -121,40 +326,49 @@ impl Handler {
             running.fail(Failure::new(&error));
         }
         drop(running);
-        if let Some(next) = self.queues.successor(&request) {
+        if let Some(next) = self.0.queues.successor(&request) {
             self.start(next);
         }
     }
 
     fn gather(&self, request: &ExpositionRequest, body: BodyWriter) -> io::Result<()> {
-        let source = self.source.as_ref();
+        let (_, source) = &self.0.sources[request.source];
         match &request.names {
             Some(names) => {
-                let source = Filtered { source, names };
+                let source = Filtered { source: source.as_ref(), names };
                 encode(&source, request.format, request.choice, body)
             }
-            None => encode(source, request.format, request.choice, body),
+            None => encode(source.as_ref(), request.format, request.choice, body),
         }
     }
 }
 
-const fn header(text: &'static str) -> hyper::header::HeaderValue {
-    hyper::header::HeaderValue::from_static(text)
+/// A response that refuses a request: status, text and a header.
+pub(super) fn refuse(
+    (status, text, header): Refusal,
+    request: &Request,
+    connection: &Arc<Connection>,
+) -> Response {
+    let mut response = plain(status, text, connection);
+    response.headers.extend(header.map(|(name, value)| (name, value.to_owned())));
+    close_after_body(response, request)
 }
 
-fn metrics(content_type: &'static str, head: Head, body: ResponseBody) -> Response<ResponseBody> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, header(content_type));
-    if let Some(coding) = head.coding {
-        response.headers_mut().insert(CONTENT_ENCODING, header(coding.as_str()));
-    }
-    response.headers_mut().insert(VARY, const { header("Accept, Accept-Encoding") });
-    response
+/// Closes the connection after the response, if the client has announced a body, which it may send at any speed.
+fn close_after_body(response: Response, request: &Request) -> Response {
+    if request.has_body() { response.with("connection", "close") } else { response }
 }
 
-fn plain(status: StatusCode, text: Bytes, connection: &Arc<Connection>) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::whole(text, Arc::clone(connection)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, const { header("text/plain; charset=utf-8") });
-    response
+fn plain(status: u16, text: impl Into<String>, connection: &Arc<Connection>) -> Response {
+    whole(status, TEXT, text, connection)
+}
+
+fn whole(
+    status: u16,
+    content_type: &str,
+    text: impl Into<String>,
+    connection: &Arc<Connection>,
+) -> Response {
+    let body = ResponseBody::whole(text.into().into(), Arc::clone(connection));
+    Response { status, headers: vec![("content-type", content_type.to_owned())], body }
 }

@@ -1,10 +1,12 @@
 //! Listening sockets.
 
-use std::fs;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
@@ -13,7 +15,10 @@ use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
-use crate::background::{ClosedInChildren, bind_all_interfaces, no_forks, set_backlog};
+use crate::background::bind_unix as bind_with_mode;
+use crate::background::{
+    ClosedInChildren, bind_all_interfaces, no_forks, passed_sockets, set_backlog,
+};
 
 /// The number of TCP connections that may wait to be accepted. The standard library uses 128; of a larger burst the kernel
 /// drops some, which clients retry only after a second.
@@ -26,29 +31,74 @@ pub(super) enum BoundSocket {
     Unix(ClosedInChildren<StdUnixListener>),
 }
 
-impl BoundSocket {
-    /// Binds an address. Returns the socket, the URL to scrape, and the file of a Unix socket.
-    pub(super) fn new(
+/// A socket, the URL to scrape, and the file of a Unix socket, if it is removed at the end.
+pub(super) struct Bound {
+    pub(super) socket: BoundSocket,
+    pub(super) url: String,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// Where the metrics are, for URLs.
+#[derive(Clone, Copy)]
+pub(super) struct Location<'a> {
+    pub(super) scheme: &'a str,
+    pub(super) path: &'a str,
+}
+
+impl Bound {
+    /// Binds an address. Those of systemd are several. `socket_mode` has the permissions of the file of a Unix socket.
+    pub(super) fn all(
         address: &ListenAddress,
-        telemetry_path: &str,
-    ) -> io::Result<(BoundSocket, String, Option<SocketFile>)> {
+        socket_mode: Option<u32>,
+        location: Location<'_>,
+    ) -> io::Result<Vec<Bound>> {
         let no_forks = no_forks();
         match address {
             ListenAddress::Tcp(address) => {
                 let listener = ClosedInChildren::new(bind_tcp(address)?, &no_forks);
                 set_backlog(listener.as_fd(), BACKLOG)?;
-                listener.set_nonblocking(true)?;
-                let url = format!("http://{}{telemetry_path}", listener.local_addr()?);
-                Ok((BoundSocket::Tcp(listener), url, None))
+                Ok(vec![Bound::tcp(listener, location)?])
             }
             ListenAddress::Unix(path) => {
-                let listener = ClosedInChildren::new(bind_unix(path)?, &no_forks);
-                let file = SocketFile::find(path)?;
-                listener.set_nonblocking(true)?;
-                let url = format!("unix:{}", path.display());
-                Ok((BoundSocket::Unix(listener), url, Some(file)))
+                let listener = ClosedInChildren::new(bind_unix(path, socket_mode)?, &no_forks);
+                let file = Some(SocketFile::find(path)?);
+                Ok(vec![Bound { file, ..Bound::unix(listener)? }])
+            }
+            ListenAddress::Systemd => {
+                let passed = passed_sockets()?;
+                if passed.is_empty() {
+                    let text = "no socket activation file descriptors found";
+                    return Err(io::Error::new(io::ErrorKind::NotFound, text));
+                }
+                let bound = passed.into_iter().map(|socket| {
+                    // `local_addr` fails for an address of another family.
+                    let tcp = StdTcpListener::from(socket);
+                    if tcp.local_addr().is_ok() {
+                        return Bound::tcp(ClosedInChildren::new(tcp, &no_forks), location);
+                    }
+                    let unix = StdUnixListener::from(OwnedFd::from(tcp));
+                    Bound::unix(ClosedInChildren::new(unix, &no_forks))
+                });
+                bound.collect()
             }
         }
+    }
+
+    fn tcp(
+        listener: ClosedInChildren<StdTcpListener>,
+        Location { scheme, path }: Location<'_>,
+    ) -> io::Result<Bound> {
+        listener.set_nonblocking(true)?;
+        let url = format!("{scheme}://{}{path}", listener.local_addr()?);
+        Ok(Bound { socket: BoundSocket::Tcp(listener), url, file: None })
+    }
+
+    fn unix(listener: ClosedInChildren<StdUnixListener>) -> io::Result<Bound> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().unwrap_or(Path::new("")).display();
+        let url = format!("unix:{path}");
+        Ok(Bound { socket: BoundSocket::Unix(listener), url, file: None })
     }
 }
 
@@ -77,18 +127,35 @@ fn unless_ipv6_is_missing<T>(
 }
 
 /// Binds a Unix socket. A socket file on which no process listens is replaced; any other file is an error.
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    match StdUnixListener::bind(path) {
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<StdUnixListener> {
+    match listen_unix(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
             if !is_socket || StdUnixStream::connect(path).is_ok() {
                 return Err(error);
             }
             fs::remove_file(path)?;
-            StdUnixListener::bind(path)
+            listen_unix(path, mode)
         }
         result => result,
     }
+}
+
+/// Creates a listening Unix socket, and its file with these permissions, or with all permissions less the umask.
+fn listen_unix(path: &Path, mode: Option<u32>) -> io::Result<StdUnixListener> {
+    let Some(mode) = mode else {
+        return StdUnixListener::bind(path);
+    };
+    let socket = bind_with_mode(path, mode)?;
+    // The umask may have removed some permissions. Nobody can connect before the last call.
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    if file.metadata()?.file_type().is_socket() {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    set_backlog(socket.as_fd(), BACKLOG)?;
+    Ok(StdUnixListener::from(socket))
 }
 
 /// The file of a Unix socket. It is removed when this is dropped, unless another exporter has replaced it.
@@ -177,13 +244,14 @@ mod tests {
         let dir = TestDir::new();
         let path = dir.join("socket");
         let address = ListenAddress::Unix(path.clone());
-        let (bound, _, file) = BoundSocket::new(&address, "/metrics").unwrap();
-        drop(bound);
-        let (successor, _, other_file) = BoundSocket::new(&address, "/metrics").unwrap();
+        let location = Location { scheme: "http", path: "/metrics" };
+        let bind = || Bound::all(&address, None, location).unwrap().pop().unwrap();
+        let Bound { socket, file, .. } = bind();
+        drop(socket);
+        let successor = bind();
         drop(file);
         assert!(StdUnixStream::connect(&path).is_ok());
-        drop(other_file);
+        drop(successor.file);
         assert!(!path.exists());
-        drop(successor);
     }
 }

@@ -4,7 +4,10 @@
 //! anew. If a gatherer panics, the response has status 500, or is aborted if it has already begun.
 //!
 //! `Accept` selects the [format](crate::exposition::negotiate), `Accept-Encoding` gzip or (with the feature `zstd`) zstd,
-//! and `?name[]=NAME` the samples of a name, before any escaping.
+//! and `?name[]=NAME` a family or the samples of a name, before any escaping. A request that Prometheus sends with
+//! `X-Prometheus-Scrape-Timeout-Seconds` gets status 503 if gathering takes longer.
+//!
+//! A [`Handler`] has the same responses for another web server.
 //!
 //! # Slow clients and limits
 //!
@@ -25,13 +28,26 @@ mod connections;
 mod dropped;
 mod encode;
 mod filter;
+#[cfg(feature = "tls")]
+mod guard;
+#[cfg(not(feature = "tls"))]
+#[path = "unguarded.rs"]
+mod guard;
 mod handler;
 mod listener;
+mod pages;
 mod queue;
 mod request;
+mod response;
 mod server;
 mod stream;
+#[cfg(feature = "tls")]
+mod web;
 
 pub use address::ListenAddress;
+pub use body::ResponseBody;
 pub use dropped::ExporterMetrics;
+pub use handler::{Handler, HandlerBuilder};
+pub use request::Request;
+pub use response::Response;
 pub use server::{Exporter, ExporterBuilder};

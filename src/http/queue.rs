@@ -26,7 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(super) use receiver::{Data, Receiver, Start};
+pub(super) use receiver::{Receiver, Start};
 pub(super) use sender::{Running, Sender};
 pub(super) use shared::Queues;
 pub(super) use state::{Failure, Head, MAX_QUEUED_LEN};

@@ -1,8 +1,10 @@
 //! The exporter: its threads, its socket, and how it starts and stops.
 
 use std::fmt;
-use std::io;
+use std::future::{Future as _, pending, poll_fn};
 use std::mem;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +13,16 @@ use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
 use super::connections::Connections;
-use super::dropped::{Dropped, ExporterMetrics};
-use super::handler::Handler;
-use super::listener::{BoundSocket, SocketFile};
-use super::queue::Queues;
+use super::dropped::ExporterMetrics;
+use super::guard::Guard;
+use super::handler::{Handler, HandlerBuilder};
+use super::listener::{Bound, BoundSocket, Location, SocketFile};
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
+/// The address to listen on if no other is set.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
 /// The maximum number of threads that gather.
 const MAX_GATHERING: usize = 8;
 /// How long gathering threads may still run when the exporter has stopped.
@@ -38,15 +42,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Ok::<(), multiprom::Error>(())
 /// ```
 pub struct Exporter {
-    url: String,
-    socket: Option<SocketFile>,
+    urls: Vec<String>,
+    files: Vec<SocketFile>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with the web configuration"))]
+    guard: Guard,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<Thread>,
 }
 
 impl fmt::Debug for Exporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exporter").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Exporter").field("urls", &self.urls).finish_non_exhaustive()
     }
 }
 
@@ -54,17 +60,33 @@ impl Exporter {
     /// A builder of an exporter of `source`, usually a [`Registry`](crate::Registry).
     pub fn builder(source: impl Gatherer + Send + Sync + 'static) -> ExporterBuilder {
         ExporterBuilder {
-            source: Box::new(source),
-            listen: ListenAddress::Tcp("127.0.0.1:9464".to_owned()),
-            telemetry_path: "/metrics".to_owned(),
-            shows_created: false,
-            dropped: Arc::default(),
+            handler: Handler::builder(source),
+            listen: Vec::new(),
+            socket_mode: None,
+            web_config: None,
         }
     }
 
-    /// The URL to scrape, with the port that was selected; `unix:PATH` for a Unix socket.
+    /// The URL to scrape at the first address, with the port that was selected; `unix:PATH` for a Unix socket.
     pub fn url(&self) -> &str {
-        &self.url
+        self.urls.first().map_or("", String::as_str)
+    }
+
+    /// The URLs to scrape, one for each address.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Reads the web configuration again. Changes of it are also detected within a second.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Usage`](ErrorKind::Usage) with the file, the line and what was expected. The last valid configuration then
+    /// stays in use.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn reload(&self) -> Result<()> {
+        self.guard.reload()
     }
 
     /// Stops accepting, and waits for the responses that are in progress, for at most 5 seconds.
@@ -79,11 +101,11 @@ impl Exporter {
         if !thread.is_here() {
             // The socket file belongs to the parent. So does the runtime, whose locks may be held: a message would wake
             // it.
-            mem::forget((self.socket.take(), self.stop.take()));
+            mem::forget((mem::take(&mut self.files), self.stop.take()));
             return;
         }
-        // The file is removed while the socket is open, so that its inode number cannot have been reused.
-        drop(self.socket.take());
+        // The files are removed while the sockets are open, so that their inode numbers cannot have been reused.
+        self.files.clear();
         if let Some(stop) = self.stop.take() {
             // OK because sending fails only if the server has already ended.
             let _ = stop.send(());
@@ -101,66 +123,111 @@ impl Drop for Exporter {
 /// Configures an [`Exporter`].
 #[must_use = "an exporter is started by `start`"]
 pub struct ExporterBuilder {
-    source: Box<dyn Gatherer + Send + Sync>,
-    listen: ListenAddress,
-    telemetry_path: String,
-    shows_created: bool,
-    dropped: Arc<Dropped>,
+    handler: HandlerBuilder,
+    /// The default if it is empty.
+    listen: Vec<ListenAddress>,
+    socket_mode: Option<u32>,
+    /// The path of the web configuration.
+    web_config: Option<PathBuf>,
 }
 
 impl fmt::Debug for ExporterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExporterBuilder")
             .field("listen", &self.listen)
-            .field("telemetry_path", &self.telemetry_path)
-            .field("shows_created", &self.shows_created)
+            .field("handler", &self.handler)
             .finish_non_exhaustive()
     }
 }
 
 impl ExporterBuilder {
-    /// Sets the address to listen on; `127.0.0.1:9464` by default.
+    /// Adds an address to listen on; `127.0.0.1:9464` if there is none.
     pub fn listen(mut self, address: ListenAddress) -> ExporterBuilder {
-        self.listen = address;
+        self.listen.push(address);
+        self
+    }
+
+    /// Sets the permissions of the files of Unix sockets, such as `0o660`; all permissions less the umask by default.
+    pub fn socket_mode(mut self, mode: u32) -> ExporterBuilder {
+        self.socket_mode = Some(mode);
         self
     }
 
     /// Sets the path of the exposition; `/metrics` by default.
     pub fn telemetry_path(mut self, path: impl Into<String>) -> ExporterBuilder {
-        self.telemetry_path = path.into();
+        self.handler = self.handler.telemetry_path(path);
+        self
+    }
+
+    /// Serves another source under a path of its own.
+    pub fn target(
+        mut self,
+        path: impl Into<String>,
+        source: impl Gatherer + Send + Sync + 'static,
+    ) -> ExporterBuilder {
+        self.handler = self.handler.target(path, source);
         self
     }
 
     /// Adds the start timestamps of counters, histograms and summaries to the text formats and OpenMetrics 1.0, as samples
     /// `_created`, which Prometheus stores as series. The other formats always have start timestamps.
     pub fn created(mut self) -> ExporterBuilder {
-        self.shows_created = true;
+        self.handler = self.handler.created();
         self
     }
 
     /// Counts dropped connections in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> ExporterBuilder {
-        self.dropped = Arc::clone(&metrics.0);
+        self.handler = self.handler.metrics(metrics);
         self
     }
 
-    /// Binds the address and serves from a thread of its own.
+    /// Sets the web configuration, a file in the format of the Prometheus exporter toolkit: TLS, client certificates, basic
+    /// authentication, headers and a rate limit. It is read again when it, or a file that it names, has changed.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn web_config_file(mut self, path: impl Into<PathBuf>) -> ExporterBuilder {
+        self.web_config = Some(path.into());
+        self
+    }
+
+    /// Checks the paths and the web configuration, without listening.
     ///
     /// # Errors
     ///
-    /// Of kind [`Listen`](ErrorKind::Listen) if the address cannot be bound, [`Usage`](ErrorKind::Usage) if the path has
-    /// no leading slash, and [`Io`](ErrorKind::Io) if no thread can be started.
+    /// Of kind [`Usage`](ErrorKind::Usage), as [`start`](ExporterBuilder::start).
+    pub fn check(self) -> Result<()> {
+        Guard::open(self.web_config.as_deref())?;
+        self.handler.build().map(drop)
+    }
+
+    /// Binds all addresses and serves from a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Listen`](ErrorKind::Listen) if an address cannot be bound, [`Usage`](ErrorKind::Usage) if a path has
+    /// no leading slash or another meaning or the web configuration is invalid, and [`Io`](ErrorKind::Io) if no thread can be started.
     pub fn start(self) -> Result<Exporter> {
-        if !self.telemetry_path.starts_with('/') {
-            let message = format!("telemetry path `{}` must begin with /", self.telemetry_path);
-            return Err(Error::new(ErrorKind::Usage, message));
+        let (telemetry_path, dropped) =
+            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.dropped));
+        let handler = self.handler.build()?;
+        let guard = Guard::open(self.web_config.as_deref())?;
+        let mut listen = self.listen;
+        if listen.is_empty() {
+            listen.push(ListenAddress::Tcp(DEFAULT_ADDRESS.to_owned()));
         }
-        let address = self.listen.to_string();
-        let refuse = |error: io::Error| {
-            Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
-        };
-        let (bound, url, socket) =
-            BoundSocket::new(&self.listen, &self.telemetry_path).map_err(refuse)?;
+        let location = Location { scheme: guard.scheme(), path: &telemetry_path };
+        let (mut bound, mut urls, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for address in listen {
+            let all = Bound::all(&address, self.socket_mode, location).map_err(|error| {
+                Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
+            })?;
+            for Bound { socket, url, file } in all {
+                bound.push(socket);
+                urls.push(url);
+                files.extend(file);
+            }
+        }
         let failed = |error| Error::new(ErrorKind::Io, error);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -168,43 +235,50 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let handler = Handler {
-            source: self.source,
-            telemetry_path: self.telemetry_path,
-            shows_created: self.shows_created,
-            queues: Arc::new(Queues::default()),
-        };
-        let connections = Connections::new(Arc::new(handler), self.dropped);
+        let connections = Connections::new(handler, guard.clone(), dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
         let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
-        Ok(Exporter { url, socket, stop: Some(stop), thread: Some(thread) })
+        Ok(Exporter { urls, files, guard, stop: Some(stop), thread: Some(thread) })
     }
 }
 
-async fn serve(bound: BoundSocket, connections: Connections, stopped: oneshot::Receiver<()>) {
-    let accepting = async {
-        // If `from_std` fails, the exporter accepts nothing until it is stopped. It fails only without a reactor, and one
-        // is running here.
-        match bound {
-            BoundSocket::Tcp(listener) => {
-                if let Ok(listener) = listener.try_map(TcpListener::from_std) {
-                    connections.accept_all(&*listener).await;
-                }
-            }
-            BoundSocket::Unix(listener) => {
-                if let Ok(listener) = listener.try_map(UnixListener::from_std) {
-                    connections.accept_all(&*listener).await;
-                }
+async fn serve(
+    bound: Vec<BoundSocket>,
+    connections: Connections,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut accepting: Vec<_> =
+        bound.into_iter().map(|bound| Box::pin(accept(bound, &connections))).collect();
+    // None of them ends. A poll makes a system call only if the socket was reported as ready.
+    poll_fn(|context| {
+        for accepting in &mut accepting {
+            let _ = accepting.as_mut().poll(context);
+        }
+        Pin::new(&mut stopped).poll(context).map(drop)
+    })
+    .await;
+    drop(accepting);
+    connections.stop().await;
+}
+
+/// Accepts the connections of a socket; never returns.
+async fn accept(bound: BoundSocket, connections: &Connections) {
+    // If `from_std` fails, nothing is accepted. It fails only without a reactor, and one is running here.
+    match bound {
+        BoundSocket::Tcp(listener) => {
+            if let Ok(listener) = listener.try_map(TcpListener::from_std) {
+                connections.accept_all(&*listener).await;
             }
         }
-    };
-    tokio::select! {
-        () = accepting => {}
-        _ = stopped => {}
+        BoundSocket::Unix(listener) => {
+            if let Ok(listener) = listener.try_map(UnixListener::from_std) {
+                connections.accept_all(&*listener).await;
+            }
+        }
     }
-    connections.stop().await;
+    pending::<()>().await;
 }

@@ -56,6 +56,9 @@ pub(super) struct ClientStream<S: Socket> {
     window: Option<usize>,
     /// The end of the current window.
     end: Pin<Box<Sleep>>,
+    /// A byte that was received and is not read yet.
+    #[cfg(feature = "tls")]
+    first: Option<u8>,
 }
 
 impl<S: Socket> ClientStream<S> {
@@ -65,7 +68,26 @@ impl<S: Socket> ClientStream<S> {
         window_duration: Duration,
     ) -> ClientStream<S> {
         let end = Box::pin(tokio::time::sleep(window_duration));
-        ClientStream { socket, connection, window_duration, window: None, end }
+        ClientStream {
+            socket,
+            connection,
+            window_duration,
+            window: None,
+            end,
+            #[cfg(feature = "tls")]
+            first: None,
+        }
+    }
+
+    /// Waits for the first byte, which stays to be read. Returns `None` at the end of the stream.
+    #[cfg(feature = "tls")]
+    pub(super) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_read(context, &mut buffer))
+            .await?;
+        self.first = buffer.filled().first().copied();
+        Ok(self.first)
     }
 
     /// Limits how long a write of `bytes` may be pending to the end of the current window.
@@ -136,6 +158,13 @@ impl<S: Socket> AsyncRead for ClientStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        #[cfg(feature = "tls")]
+        if buffer.remaining() > 0
+            && let Some(byte) = self.first.take()
+        {
+            buffer.put_slice(&[byte]);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut *self.socket).poll_read(context, buffer);
         if buffer.filled().len() > before {

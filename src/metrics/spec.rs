@@ -4,8 +4,8 @@ use super::core::{FamilyCore, Typed};
 use super::settings::Settings;
 use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GaugeMode, LabelSet, MetricType, name};
-use crate::registry::{self, Descriptor, RegisteredFamily, Registry};
+use crate::model::{GaugeMode, LabelSet, MetricType, lint, name};
+use crate::registry::{self, Descriptor, Lint, RegisteredFamily, Registry};
 use crate::store::Store;
 use crate::store::fork::{AppendList, SlowPath};
 
@@ -74,6 +74,15 @@ impl FamilySpec<'_> {
         }
         M::check(&self.settings)
             .map_err(|error| Error::new(error.kind(), format!("metric `{name}`: {error}")))?;
+        if registry.lint() == Lint::On {
+            let text_name = [&name, M::TYPE.own_suffix()].concat();
+            let problems = lint::problems(&text_name, self.help, M::TYPE, names);
+            if !problems.is_empty() {
+                let problems = problems.join("; ");
+                let message = format!("metric `{name}`: {problems}");
+                return Err(Error::new(ErrorKind::InvalidName, message));
+            }
+        }
         let own = const_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let const_labels = LabelSet::new(of_registry.iter().chain(own));
         Ok(Descriptor {

@@ -9,6 +9,7 @@ mod directory_id;
 mod family;
 mod filtered;
 mod labels;
+pub(crate) mod lint;
 mod merge_rule;
 mod merged_by;
 mod mode;

@@ -37,6 +37,48 @@ pub(crate) static DIRECTORY_ON_DISK: OwnMetric = gauge(
     "Whether the directory is on a disk, where a snapshot with a full disk, a failing device or a frozen file system can \
      end or stop its writers.",
 );
+/// The values are the fields of `Workers`.
+pub(crate) static WORKERS: OwnMetric =
+    gauge("multiprom_workers", "Living writers of files, by whether their process was found.")
+        .by("state", &["found", "unreadable", "not_found"]);
+pub(crate) static WORKER_CPU: OwnMetric = counter(
+    "multiprom_worker_cpu_seconds_total",
+    "Total user and system CPU time spent by a worker in seconds.",
+);
+pub(crate) static WORKER_VIRTUAL_MEMORY: OwnMetric =
+    gauge("multiprom_worker_virtual_memory_bytes", "Virtual memory size of a worker in bytes.");
+pub(crate) static WORKER_MAX_VIRTUAL_MEMORY: OwnMetric = gauge(
+    "multiprom_worker_virtual_memory_max_bytes",
+    "Maximum amount of virtual memory available to a worker in bytes.",
+);
+pub(crate) static WORKER_RESIDENT_MEMORY: OwnMetric =
+    gauge("multiprom_worker_resident_memory_bytes", "Resident memory size of a worker in bytes.");
+pub(crate) static WORKER_START_TIME: OwnMetric = gauge(
+    "multiprom_worker_start_time_seconds",
+    "Start time of a worker since unix epoch in seconds.",
+);
+pub(crate) static WORKER_THREADS: OwnMetric =
+    gauge("multiprom_worker_threads", "Number of OS threads in a worker.");
+pub(crate) static WORKER_OPEN_FDS: OwnMetric =
+    gauge("multiprom_worker_open_fds", "Number of open file descriptors of a worker.");
+pub(crate) static WORKER_MAX_FDS: OwnMetric =
+    gauge("multiprom_worker_max_fds", "Maximum number of open file descriptors of a worker.");
+pub(crate) static WORKERS_CPU: OwnMetric = counter(
+    "multiprom_all_workers_cpu_seconds_total",
+    "Total user and system CPU time spent by all workers in seconds, ended ones included.",
+);
+pub(crate) static WORKERS_VIRTUAL_MEMORY: OwnMetric = gauge(
+    "multiprom_all_workers_virtual_memory_bytes",
+    "Virtual memory size of all workers in bytes.",
+);
+pub(crate) static WORKERS_RESIDENT_MEMORY: OwnMetric = gauge(
+    "multiprom_all_workers_resident_memory_bytes",
+    "Resident memory size of all workers in bytes; shared pages count for each of them.",
+);
+pub(crate) static WORKERS_THREADS: OwnMetric =
+    gauge("multiprom_all_workers_threads", "Number of OS threads in all workers.");
+pub(crate) static WORKERS_OPEN_FDS: OwnMetric =
+    gauge("multiprom_all_workers_open_fds", "Number of open file descriptors of all workers.");
 /// The values are those of `SkipReason`.
 pub(crate) static FILE_ERRORS: OwnMetric = counter(
     "multiprom_file_errors_total",

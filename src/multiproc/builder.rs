@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::iter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::collector::{CollectorConfig, MultiProcessCollector};
@@ -52,6 +52,7 @@ impl MultiProcessCollector {
                 owner_lease: None,
                 settings: MergeSettings::default(),
                 on_problem: None,
+                worker_procfs: None,
             },
         }
     }
@@ -197,6 +198,44 @@ impl MultiProcessCollectorBuilder {
     /// files of the mode `All` do not have.
     pub fn default_gauge_mode(mut self, mode: GaugeMode) -> MultiProcessCollectorBuilder {
         self.config.settings.default_gauge_mode = mode;
+        self
+    }
+
+    /// Also exports metrics of each process that writes files in the directories, such as CPU time and memory, read from
+    /// `/proc` at each scrape. The processes need no code for this.
+    ///
+    /// | family | type | about |
+    /// |---|---|---|
+    /// | `multiprom_worker_cpu_seconds_total` | counter | each worker |
+    /// | `multiprom_worker_resident_memory_bytes`, `multiprom_worker_virtual_memory_bytes` | gauge | each worker |
+    /// | `multiprom_worker_virtual_memory_max_bytes` | gauge | each worker |
+    /// | `multiprom_worker_start_time_seconds`, `multiprom_worker_threads` | gauge | each worker |
+    /// | `multiprom_worker_open_fds`, `multiprom_worker_max_fds` | gauge | each worker |
+    /// | `multiprom_all_workers_cpu_seconds_total` | counter | the sum, ended workers included |
+    /// | `multiprom_all_workers_resident_memory_bytes`, `multiprom_all_workers_virtual_memory_bytes` | gauge | the sum |
+    /// | `multiprom_all_workers_threads`, `multiprom_all_workers_open_fds` | gauge | the sum |
+    /// | `multiprom_workers{state}` | gauge | how many living writers were `found`, or are `unreadable` or `not_found` |
+    ///
+    /// The metrics of a worker have the same label as its gauges in the mode [`All`](GaugeMode::All): see
+    /// [`pid_label`](Self::pid_label). The names begin with `multiprom_`, so they differ from all metrics of the workers and
+    /// from the `process_` metrics of the process that exports.
+    ///
+    /// A process is a worker only if `/proc` shows that it has one of the files mapped or open for writing, so a pid that was reused, or
+    /// that belongs to another pid namespace, is not mistaken for it. Workers in another pid namespace are found if `/proc`
+    /// shows their processes at all. The metrics of workers of another user need CAP_SYS_PTRACE; without it they are missing,
+    /// which is logged once and counted as `unreadable`.
+    ///
+    /// The sum of CPU times includes ended workers, as far as a scrape of this collector has seen them: what a worker used
+    /// after the last scrape before its end is missing, and a worker that lives between two scrapes only is not counted.
+    pub fn worker_metrics(mut self, is_enabled: bool) -> MultiProcessCollectorBuilder {
+        self.config.worker_procfs = is_enabled.then(|| PathBuf::from("/proc"));
+        self
+    }
+
+    /// The same as [`worker_metrics`](Self::worker_metrics), with another mount of procfs than `/proc`, such as that of the
+    /// host in a container.
+    pub fn worker_metrics_of(mut self, procfs: impl Into<PathBuf>) -> MultiProcessCollectorBuilder {
+        self.config.worker_procfs = Some(procfs.into());
         self
     }
 

@@ -13,6 +13,7 @@ use super::merge::emit;
 use super::merge::exported_type::ExportedFamily;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
+use super::merge::source::Source;
 use super::merge::state::{CachedPlans, Merge};
 use super::prober::{OwnerLease, Prober};
 use super::read::context::{DeadGauges, ReadContext, ReadMethod, WriterVerdicts};
@@ -23,6 +24,7 @@ use super::read::unwritten::{UnwrittenSeries, refresh_computed};
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
+use super::workers::{WorkerTable, write_workers};
 use crate::error::Error;
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::place;
@@ -70,7 +72,21 @@ pub struct MultiProcessCollector {
     /// The labels of processes. They have a lock of their own, so that a scrape that cannot lock the cache can still
     /// use them.
     process_labels: TimedLock<ProcessLabels>,
+    /// The processes of workers. Their lock is held while procfs is read.
+    workers: TimedLock<WorkerTable>,
     counters: ScrapeCounters,
+}
+
+/// What a scrape has found besides samples.
+struct Scraped {
+    /// The directories; one that has several names is among them once.
+    dirs: Vec<PathBuf>,
+    /// Their stats, in the same order.
+    stats: Vec<DirectoryStats>,
+    /// The files of living writers; empty unless the metrics of workers are exported.
+    live_files: Vec<Source>,
+    /// The labels of their writers, in the same order.
+    labels: Vec<Arc<str>>,
 }
 
 /// What a collector reads, and how it merges.
@@ -82,6 +98,8 @@ pub(super) struct CollectorConfig {
     pub(super) owner_lease: Option<Arc<dyn OwnerLease>>,
     pub(super) settings: MergeSettings,
     pub(super) on_problem: Option<ProblemListener>,
+    /// Where procfs is mounted, if the metrics of workers are exported.
+    pub(super) worker_procfs: Option<PathBuf>,
 }
 
 /// Receives the errors of what a scrape skips.
@@ -123,13 +141,13 @@ impl MultiProcessCollector {
             config,
             cache: TimedLock::default(),
             process_labels: TimedLock::default(),
+            workers: TimedLock::default(),
             counters: ScrapeCounters::new(),
         }
     }
 
-    /// Reads all directories and files into the merge. Returns the directories with their stats; a directory that has
-    /// several names is among them once.
-    fn read(&self, cache: &mut Cache, times: EntryTimes) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
+    /// Reads all directories and files into the merge. The labels are not yet assigned.
+    fn read(&self, cache: &mut Cache, times: EntryTimes) -> Scraped {
         let dead_gauges = match self.config.settings.gauge_mode {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
@@ -150,6 +168,7 @@ impl MultiProcessCollector {
                 ..=UNLOCKED_ATTEMPTS => Vec::new(),
                 _ => self.config.dirs.iter().map(|dir| CompactorLock::try_share(dir)).collect(),
             };
+            let mut live_files = Vec::new();
             let mut context = ReadContext {
                 merge: &mut cache.merge,
                 reader: &mut cache.reader,
@@ -160,6 +179,7 @@ impl MultiProcessCollector {
                 verdicts: cache.verdicts,
                 writer_verdicts: HashMap::default(),
                 now: Instant::now(),
+                live_files: self.config.worker_procfs.is_some().then_some(&mut live_files),
             };
             let mut is_disturbed = false;
             let mut all_stats = Vec::with_capacity(self.config.dirs.len());
@@ -203,7 +223,7 @@ impl MultiProcessCollector {
                 // The scrapes that follow read few bytes by `pread`.
                 cache.reader.release();
             }
-            return (dirs, all_stats);
+            return Scraped { dirs, stats: all_stats, live_files, labels: Vec::new() };
         }
     }
 
@@ -213,27 +233,38 @@ impl MultiProcessCollector {
         cache: &mut Cache,
         absent: AbsentWriters,
         out: &mut dyn FamilySink,
-    ) -> (Vec<PathBuf>, Vec<DirectoryStats>) {
-        let read = self.read(cache, EntryTimes::wanted_by(out));
+    ) -> Scraped {
+        let mut scraped = self.read(cache, EntryTimes::wanted_by(out));
         let settings = &self.config.settings;
         let (exported, conflicts) = cache.merge.exported(settings);
         let unsupported = cache.merge.skipped.unsupported_archive();
         self.count_problems(&mut cache.merge, &exported);
         if let Some(error) = unsupported {
             out.fail(error);
-            return read;
+            return scraped;
         }
-        let sources = &cache.merge.sources;
+        // The writers of counters have a label only if the metrics of workers are exported.
+        let gauge_sources = &cache.merge.sources;
+        let all_sources: Vec<Source>;
+        let sources = if scraped.live_files.is_empty() {
+            gauge_sources
+        } else {
+            all_sources = gauge_sources.iter().chain(&scraped.live_files).cloned().collect();
+            &all_sources
+        };
         let labels = match self.process_labels.acquire() {
             Some(mut labels) => labels.assign(sources, &self.dir_names, absent),
             None => ProcessLabels::default().assign(sources, &self.dir_names, absent),
         };
+        let of_workers = &labels.by_source[gauge_sources.len()..];
+        scraped.labels =
+            of_workers.iter().map(|at| Arc::clone(&labels.labels[*at as usize])).collect();
         let in_values = emit::emit(&cache.merge, &exported, settings, &labels, out);
         for conflict in conflicts.into_iter().chain(in_values) {
             self.counters.count_conflict(conflict.reason());
             self.report(&conflict.into_error());
         }
-        read
+        scraped
     }
 
     /// Counts and reports what was skipped, and counts histograms with different bounds.
@@ -257,15 +288,22 @@ impl MultiProcessCollector {
         }
     }
 
-    /// Writes the metrics of the collector itself.
-    fn write_own_metrics(
-        &self,
-        dirs: &[PathBuf],
-        stats: &[DirectoryStats],
-        out: &mut dyn FamilySink,
-    ) {
+    /// Writes the metrics of the collector itself, and those of the workers.
+    fn write_own_metrics(&self, scraped: &Scraped, out: &mut dyn FamilySink) {
         self.counters.write(out);
+        let Scraped { dirs, stats, live_files, labels } = scraped;
         self_metrics::write_directories(dirs, &self.config.directory_labels, stats, out);
+        // Without the table, the CPU time of ended workers is unknown, and a sum would fall.
+        if let Some(procfs) = &self.config.worker_procfs
+            && let Some(mut table) = self.workers.acquire()
+        {
+            let labels = (self.config.settings.pid_label.as_str(), labels.as_slice());
+            let report = write_workers(&mut table, procfs, live_files, labels, out);
+            drop(table);
+            if let Some(line) = report {
+                log_line(&line);
+            }
+        }
     }
 }
 
@@ -274,28 +312,27 @@ impl Collector for MultiProcessCollector {
         if !refresh_computed(&self.config.dirs) {
             return;
         }
-        let (dirs, stats) = match self.cache.acquire() {
+        let scraped = match self.cache.acquire() {
             Some(mut cache) => {
-                let read = self.scrape(&mut cache, AbsentWriters::Removed, out);
+                let scraped = self.scrape(&mut cache, AbsentWriters::Removed, out);
                 let lines = cache.prober.unreported();
                 // Other scrapes must not wait for the log.
                 drop(cache);
                 for line in &lines {
                     log_line(line);
                 }
-                read
+                scraped
             }
             None => self.scrape(&mut Cache::default(), AbsentWriters::Kept, out),
         };
         match &self.config.settings.filter {
             Some(filter) => {
                 self.write_own_metrics(
-                    &dirs,
-                    &stats,
+                    &scraped,
                     &mut FilteredSink::new(out, |head| filter(head.name, head.metric_type)),
                 );
             }
-            None => self.write_own_metrics(&dirs, &stats, out),
+            None => self.write_own_metrics(&scraped, out),
         }
     }
 

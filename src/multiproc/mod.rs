@@ -25,6 +25,7 @@ mod self_metrics;
 mod skipped;
 mod timed_lock;
 mod usage;
+mod workers;
 
 pub use builder::MultiProcessCollectorBuilder;
 pub use collector::MultiProcessCollector;

@@ -22,6 +22,7 @@ use foldhash::quality::RandomState;
 use super::error::ParseError;
 use super::family::{Families, OwnedFamily, OwnedSample};
 use super::parser::{Parser, Syntax};
+use crate::model::lint::{check_name, is_camel_case, kinds};
 use crate::model::{MetricType, SampleKind};
 
 /// A violation of a lint rule by a valid exposition.
@@ -39,44 +40,6 @@ impl fmt::Display for Problem {
         write!(f, "{} {}", self.metric, self.text)
     }
 }
-
-/// Unit names, each with its base unit.
-const UNITS: [(&str, &str); 24] = [
-    ("amperes", "amperes"),
-    ("bytes", "bytes"),
-    ("celsius", "celsius"),
-    ("grams", "grams"),
-    ("joules", "joules"),
-    ("kelvin", "kelvin"),
-    ("meters", "meters"),
-    ("metres", "metres"),
-    ("seconds", "seconds"),
-    ("volts", "volts"),
-    ("minutes", "seconds"),
-    ("hours", "seconds"),
-    ("days", "seconds"),
-    ("weeks", "seconds"),
-    ("kelvins", "kelvin"),
-    ("fahrenheit", "celsius"),
-    ("rankine", "celsius"),
-    ("inches", "meters"),
-    ("yards", "meters"),
-    ("miles", "meters"),
-    ("bits", "bytes"),
-    ("calories", "joules"),
-    ("pounds", "grams"),
-    ("ounces", "grams"),
-];
-
-const UNIT_PREFIXES: [&str; 19] = [
-    "", "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega",
-    "mibi", "giga", "gibi", "tera", "tebi", "peta", "pebi",
-];
-
-const UNIT_ABBREVIATIONS: [&str; 14] =
-    ["s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"];
-
-const TYPE_WORDS: [&str; 5] = ["counter", "gauge", "summary", "histogram", "gauge_histogram"];
 
 /// Checks an exposition. Returns the problems sorted by metric and text, without duplicates.
 ///
@@ -100,7 +63,7 @@ pub fn check(syntax: Syntax, source: impl BufRead) -> Result<Vec<Problem>, Parse
         if family.is_empty() {
             continue;
         }
-        check_name(&name, &family, &mut report);
+        check_name(&name, &family.help, family.metric_type, &mut report);
         check_labels(&family, &mut report);
         check_histograms(&family, &mut report);
     }
@@ -124,62 +87,6 @@ fn check_unique(family: &OwnedFamily, problems: &mut Vec<Problem>) {
             problems.push(Problem { metric: family.text_name(), text });
         }
     }
-}
-
-fn check_name(name: &str, family: &OwnedFamily, report: &mut impl FnMut(String)) {
-    if family.help.is_empty() {
-        report("no help text".to_owned());
-    }
-    if let Some((unit, base)) = unit_of(name).filter(|(unit, base)| unit != base) {
-        report(format!("use base unit \"{base}\" instead of \"{unit}\""));
-    }
-    let is_total = name.ends_with("_total");
-    match family.metric_type {
-        MetricType::Counter if !is_total => {
-            report("counter metrics should have \"_total\" suffix".to_owned());
-        }
-        MetricType::Counter | MetricType::Unknown => {}
-        _ if is_total => report("non-counter metrics should not have \"_total\" suffix".to_owned()),
-        _ => {}
-    }
-    let lower = name.to_ascii_lowercase();
-    let has_word = |word: &str| {
-        lower.match_indices(word).any(|(at, _)| {
-            let rest = &lower[at + word.len()..];
-            lower[..at].ends_with('_') && (rest.is_empty() || rest.starts_with('_'))
-        })
-    };
-    for word in TYPE_WORDS.into_iter().filter(|word| has_word(word)) {
-        report(format!("metric name should not include type '{word}'"));
-    }
-    if name.contains(':') {
-        report("metric names should not contain ':'".to_owned());
-    }
-    if is_camel_case(name) {
-        report("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
-    }
-    if UNIT_ABBREVIATIONS.into_iter().any(has_word) {
-        report("metric names should not contain abbreviated units".to_owned());
-    }
-    let (is_histogram, is_summary) = kinds(family.metric_type);
-    if family.metric_type == MetricType::Unknown {
-        return;
-    }
-    if !is_histogram && name.ends_with("_bucket") {
-        report("non-histogram metrics should not have \"_bucket\" suffix".to_owned());
-    }
-    for suffix in ["_count", "_sum"] {
-        if !is_histogram && !is_summary && name.ends_with(suffix) {
-            report(format!(
-                "non-histogram and non-summary metrics should not have \"{suffix}\" suffix"
-            ));
-        }
-    }
-}
-
-fn kinds(metric_type: MetricType) -> (bool, bool) {
-    let is_histogram = matches!(metric_type, MetricType::Histogram | MetricType::GaugeHistogram);
-    (is_histogram, metric_type == MetricType::Summary)
 }
 
 fn check_labels(family: &OwnedFamily, report: &mut impl FnMut(String)) {
@@ -230,19 +137,4 @@ fn check_histograms(family: &OwnedFamily, report: &mut impl FnMut(String)) {
             _ => report("histograms should have a bucket \"+Inf\"".to_owned()),
         }
     }
-}
-
-/// The first word of a name that is a unit, with its base unit.
-fn unit_of(name: &str) -> Option<(&str, &'static str)> {
-    name.split('_').find_map(|word| {
-        UNITS.iter().find_map(|(unit, base)| {
-            let prefix = word.strip_suffix(unit)?;
-            UNIT_PREFIXES.contains(&prefix).then_some((word, *base))
-        })
-    })
-}
-
-fn is_camel_case(name: &str) -> bool {
-    let is_step = |pair: &[u8]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase();
-    name.as_bytes().windows(2).any(is_step)
 }

@@ -451,8 +451,10 @@ mod tests {
     use std::error::Error as StdError;
     use std::sync::Mutex;
 
+    type Sent = (Method, Vec<(String, String)>, Vec<u8>);
+
     /// Records requests, and responds with a status.
-    struct Recorder(Arc<Mutex<Vec<(Method, Vec<(String, String)>, Vec<u8>)>>>, u16);
+    struct Recorder(Arc<Mutex<Vec<Sent>>>, u16);
 
     impl Transport for Recorder {
         fn send(&self, request: &Request<'_>) -> Result<Response, Box<dyn StdError + Send + Sync>> {

@@ -1,7 +1,7 @@
 //! Sets up a registry.
 
 use super::backend::Backend;
-use super::core::Registry;
+use super::core::{Lint, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{LabelSet, name};
 
@@ -30,13 +30,14 @@ pub struct RegistryBuilder {
     prefix: Option<String>,
     const_labels: Vec<(String, String)>,
     backend: Backend,
+    lint: Lint,
 }
 
 impl Registry {
     /// A registry that is set up step by step.
     pub fn builder() -> RegistryBuilder {
         let backend = Backend::environment();
-        RegistryBuilder { prefix: None, const_labels: Vec::new(), backend }
+        RegistryBuilder { prefix: None, const_labels: Vec::new(), backend, lint: Lint::Off }
     }
 }
 
@@ -60,6 +61,25 @@ impl RegistryBuilder {
         self
     }
 
+    /// Makes registration fail for metrics that `promtool check metrics` complains of: names without a base unit or in
+    /// camel case, missing help texts and the like.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).lint().build()?;
+    /// let error = Counter::builder("wait_milliseconds", "").register(&registry).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "metric `wait_milliseconds`: no help text; use base unit \"seconds\" instead of \"milliseconds\""
+    /// );
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn lint(mut self) -> RegistryBuilder {
+        self.lint = Lint::On;
+        self
+    }
+
     /// Creates the registry.
     ///
     /// # Errors
@@ -75,6 +95,6 @@ impl RegistryBuilder {
         name::check_label_names(&names, None)
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
         let const_labels = LabelSet::new(self.const_labels);
-        Ok(Registry::from_parts(self.prefix, const_labels, self.backend, false))
+        Ok(Registry::from_parts(self.prefix, const_labels, self.backend, self.lint, false))
     }
 }

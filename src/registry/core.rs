@@ -88,6 +88,7 @@ struct Inner {
     prefix: Option<String>,
     const_labels: LabelSet,
     backend: Backend,
+    lint: Lint,
     entries: AppendList<Entry>,
     /// Families left out of an exposition because another one had one of their names before.
     repeated: AtomicU64,
@@ -111,6 +112,14 @@ impl fmt::Debug for Registry {
     }
 }
 
+/// Whether registration rejects what the lint rules report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lint {
+    #[default]
+    Off,
+    On,
+}
+
 enum Entry {
     Family(&'static dyn RegisteredFamily),
     Collector(RegisteredCollector),
@@ -119,19 +128,22 @@ enum Entry {
 impl Registry {
     /// A registry without prefix or constant labels, whose backend the environment chooses.
     pub fn new() -> Registry {
-        Registry::from_parts(None, LabelSet::default(), Backend::environment(), false)
+        let backend = Backend::environment();
+        Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, false)
     }
 
     pub(super) fn from_parts(
         prefix: Option<String>,
         const_labels: LabelSet,
         backend: Backend,
+        lint: Lint,
         is_default: bool,
     ) -> Registry {
         logging::note_standard_error();
         let entries = AppendList::new();
         let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
-        let inner = Inner { prefix, const_labels, backend, entries, repeated, logged, is_default };
+        let inner =
+            Inner { prefix, const_labels, backend, lint, entries, repeated, logged, is_default };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -307,6 +319,10 @@ impl Registry {
     /// As [`store`](Registry::store), but accepts a directory that cannot be used yet.
     pub(crate) fn store_or_later(&self) -> Result<Store> {
         self.inner.backend.store_or_later()
+    }
+
+    pub(crate) fn lint(&self) -> Lint {
+        self.inner.lint
     }
 
     /// The name and the labels that a family gets in this registry.

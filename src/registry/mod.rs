@@ -17,7 +17,7 @@ pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
 pub use builder::RegistryBuilder;
 pub use core::Registry;
-pub(crate) use core::{RegisteredFamily, slow_path};
+pub(crate) use core::{Lint, RegisteredFamily, slow_path};
 pub use default::{default_registry, set_default_backend};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use registration_errors::registration_failed;

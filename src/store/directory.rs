@@ -1,5 +1,6 @@
 //! The series files of this process in one directory.
 
+mod in_memory;
 mod lost;
 mod removal;
 
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::companion::{Companion, CompanionPlace};
@@ -33,7 +34,7 @@ use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
 use crate::file::sys::Identity;
-use crate::file::unwritten::{Unwritten, UnwrittenFile, add_writer};
+use crate::file::unwritten::{UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
 use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
 use crate::logging;
@@ -283,36 +284,6 @@ impl DirectoryStore {
         let unwritable = std::mem::take(&mut files.unwritable);
         let unwritable = unwritable.into_iter().filter(|series| series.kind.mode().is_none());
         *files = Files { waiting, unwritable: unwritable.collect(), ..Files::default() };
-    }
-}
-
-impl Unwritten for DirectoryStore {
-    fn directory(&self) -> Option<Identity> {
-        place::identity(&self.path)
-    }
-
-    fn refresh(&self) {
-        refresher::refresh(self.refreshed);
-    }
-
-    fn hold(&self) -> RwLockReadGuard<'static, ()> {
-        self.moving().read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unwritten_attributes(&self) -> Vec<u8> {
-        match fork::lock() {
-            Some(_lock) => self.files().companion.unwritten(),
-            None => Vec::new(),
-        }
-    }
-
-    fn unwritten_files(&self) -> Vec<UnwrittenFile> {
-        self.prepare();
-        // A signal handler that interrupts this thread must not wait for the lock of the files.
-        match fork::lock() {
-            Some(_lock) => self.files().unwritten(self),
-            None => Vec::new(),
-        }
     }
 }
 

@@ -1,13 +1,13 @@
-//! A host with exporters and a compactor in the background, which forks on command.
+//! A host with exporters, a compactor and a periodic textfile in the background, which forks on command.
 //!
 //! usage: test-background DIR
 //!
 //! It serves on a TCP port and on the Unix socket DIR/metrics.sock, compacts DIR in one thread that pauses between passes
-//! and in one that does not, and prints `serving URL`. Then it reads commands, one per line:
+//! and in one that does not, writes DIR/page.prom once an hour, and prints `serving URL`. Then it reads commands, one per line:
 //!
 //! - `fork N`: forks N children that wait for a minute and outlive this process; prints `children PID...`.
 //! - `end`: forks such a child, which prints `children PID` and kills this process at once.
-//! - `drop`: forks a child that drops the exporters and the compactor; prints `dropped STATUS`.
+//! - `drop`: forks a child that drops all of these; prints `dropped STATUS`.
 //! - `compact N`: forks up to N children, one after the other, until one hangs or fails; each makes one pass. Prints
 //!   `compacted COUNT`.
 #![allow(clippy::print_stdout, reason = "a program")]
@@ -17,7 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use multiprom::bridge::Textfile;
 use multiprom::compact::Compactor;
 use multiprom::http::Exporter;
 use multiprom::{MultiProcessCollector, Registry};
@@ -56,6 +58,8 @@ pub fn main() -> multiprom::Result<()> {
     let unix = exporter(dir, &format!("unix:{}", dir.join("metrics.sock").display()))?;
     let compactor = Compactor::builder().directory(dir).build()?;
     let compacting = compactor.start()?;
+    let hour = Duration::from_secs(3600);
+    let writing = Textfile::new(dir.join("page.prom")).start(Registry::new(), hour)?;
     let is_over = Arc::new(AtomicBool::new(false));
     let busy = {
         let (is_over, compactor) = (Arc::clone(&is_over), compactor.clone());
@@ -66,7 +70,7 @@ pub fn main() -> multiprom::Result<()> {
         })
     };
     println!("serving {}", tcp.url());
-    let mut background = Some((tcp, unix, compacting));
+    let mut background = Some((tcp, unix, compacting, writing));
     for line in std::io::stdin().lines() {
         let line = line.expect("a line");
         let (command, count) = line.split_once(' ').unwrap_or((&line, "1"));

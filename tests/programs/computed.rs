@@ -341,6 +341,78 @@ fn single(dir: &Path) {
     wait_until("the call", || hangs.load(Ordering::Relaxed));
 }
 
+/// What all workers read from one database, and what each of them says about itself.
+struct Database(&'static [AtomicU64]);
+
+impl Collector for Database {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let value = |at: usize| self.0[at].load(Ordering::Relaxed) as f64;
+        out.counter("restarts_total", "Restarts.").sample(&[("db", "a")], value(0));
+        out.gauge("backlog", "Jobs in the database.").sample(&[], value(1));
+        out.info("database", "Version.").sample(&[("version", "16")]);
+        out.state_set("role", "Role.")
+            .sample(&[], &[("primary", value(1) > 5.0), ("replica", false)]);
+        out.unknown("lag", "Lag.").sample(&[], 2.0);
+    }
+
+    fn merge_rule(&self, family: &str) -> MergeRule {
+        match family {
+            "restarts" | "backlog" => MergeRule::SharedSource,
+            "role" => MergeRule::Mode(GaugeMode::LiveMax),
+            _ => MergeRule::ByType,
+        }
+    }
+}
+
+/// A source that processes share is not added up, and each family keeps its type.
+fn typed(dir: &Path) {
+    let words = shared(3);
+    let (source, ends) = (&words[..2], &words[2]);
+    let merged = merge(dir);
+    let start = || {
+        let dir = dir.to_owned();
+        in_child(move || {
+            let registry = worker(&dir, Duration::from_millis(1));
+            registry.register(Database(source)).expect("registered");
+            wait_until("the end", || ends.load(Ordering::Relaxed) > 0);
+            registry.close();
+        })
+    };
+    let workers = [start(), start(), start()];
+    for (restarts, backlog, shown) in [(3, 9, 3.0), (5, 2, 5.0), (4, 7, 5.0)] {
+        source[0].store(restarts, Ordering::Relaxed);
+        source[1].store(backlog, Ordering::Relaxed);
+        let text =
+            || merged.render(Some("application/openmetrics-text; version=1.0.0")).to_string();
+        let expected = [
+            "# TYPE restarts counter\n".to_owned(),
+            format!("restarts_total{{db=\"a\"}} {shown:?}\n"),
+            "# TYPE backlog gauge\n".to_owned(),
+            format!("backlog {:?}\n", f64::from(backlog as u32)),
+            "# TYPE database info\n".to_owned(),
+            "database_info{version=\"16\"} 1.0\n".to_owned(),
+            "# TYPE role stateset\n".to_owned(),
+            format!("role{{role=\"primary\"}} {:?}\n", f64::from(u8::from(backlog > 5))),
+            "role{role=\"replica\"} 0.0\n".to_owned(),
+            "# TYPE lag unknown\n".to_owned(),
+        ];
+        let mut page = String::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !expected.iter().all(|text| page.contains(text)) || values(&page, "lag").len() != 3 {
+            let missing = expected.iter().find(|text| !page.contains(*text));
+            assert!(Instant::now() < deadline, "{missing:?} is not in\n{page}");
+            page = text();
+        }
+    }
+    ends.store(1, Ordering::Relaxed);
+    workers.into_iter().for_each(wait);
+    let page = merged.render(None).to_string();
+    // The counter of an ended process stays.
+    assert_eq!(values(&page, "restarts_total"), [5.0], "{page}");
+    assert_eq!(values(&page, "backlog"), [0.0; 0], "{page}");
+    assert_eq!(values(&page, "database_info"), [0.0; 0], "{page}");
+}
+
 struct Faulty(Arc<AtomicU64>);
 
 impl Collector for Faulty {
@@ -396,18 +468,19 @@ fn render() {
     DEPTH.set_function(|| 3.0);
     SENT.set_function(|| 9.0);
     JOBS.inc();
-    let check = |processes: usize| {
+    let check = || {
         let page = multiprom::render(None).to_string();
         for (name, value) in [("depth", 3.0), ("sent_total", 9.0), ("jobs_total", 1.0)] {
-            assert_eq!(values(&page, name), [value * processes as f64], "{page}");
+            assert_eq!(values(&page, name), [value], "{page}");
         }
-        assert_eq!(values(&page, "queue"), vec![4.0; processes], "{page}");
+        assert_eq!(values(&page, "queue"), [4.0], "{page}");
         assert_eq!(values(&page, "ages_gcount").len(), 1, "{page}");
         assert!(!page.contains("multiprom_repeated_families_total"), "{page}");
         assert!(!page.contains("multiprom_failed_refreshes_total"), "{page}");
     };
-    check(1);
-    check(1);
+    default_registry().flush();
+    check();
+    check();
     let own = default_registry().render(None).to_string();
     assert_eq!(values(&own, "depth"), [3.0], "{own}");
     assert_eq!(values(&own, "queue"), [4.0], "{own}");
@@ -422,6 +495,7 @@ pub fn main() {
         "inherited" => inherited(dir),
         "held" => held(dir),
         "faulty" => faulty(dir),
+        "typed" => typed(dir),
         "mirrored" => mirrored(dir),
         "single" => single(dir),
         "render" => render(),

@@ -49,6 +49,9 @@ static UPLOADS: Static<OpenFamily<Counter>> =
 static WAITS: Static<Family<Summary>> =
     Summary::declare("waits", "Made on purpose.").labels(["kind"]);
 
+static BY_ROUTE: Static<Family<Counter, 2>> =
+    Counter::declare_utf8("http.requests.\u{e9}", "UTF-8 names.").labels(["http.route", "\"\n"]);
+
 /// How often memory was allocated.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -77,13 +80,14 @@ fn record(route: &str) -> multiprom::Result<()> {
     REQUESTS.with(&Request { method: Method::Get, route, code: 200, share: 0.5 }).inc();
     UPLOADS.with(&[("user", "a"), ("type", "png")])?.inc();
     UPLOADS.with(&[])?.inc();
+    BY_ROUTE.with([route, "x"]).inc();
     WAITS.with([Displayed("disk")]).observe(1.5);
     WAITS.with_slice(&["net"])?.observe(1.0);
     Ok(())
 }
 
 fn main() -> multiprom::Result<()> {
-    multiprom::register_statics(&[&LISTED, &SIZES, &REQUESTS, &UPLOADS, &WAITS])?;
+    multiprom::register_statics(&[&LISTED, &SIZES, &REQUESTS, &UPLOADS, &BY_ROUTE, &WAITS])?;
     WAITS.create(["disk"]);
     UPLOADS.create(&[("type", "none")])?;
     if std::env::args().nth(1).as_deref() == Some("record") {

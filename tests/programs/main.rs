@@ -12,6 +12,7 @@ mod fork;
 mod fork_matrix;
 mod forks;
 mod host;
+mod integrations;
 mod killed;
 mod merged;
 mod process_metrics;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),
+        "test-integrations" => report(integrations::main),
         "test-killed" => report(killed::main),
         "test-merged" => report(merged::main),
         "test-process-metrics" => report(process_metrics::main),

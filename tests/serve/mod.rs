@@ -2,7 +2,10 @@
 
 mod directories;
 mod listening;
+mod paths;
 mod requests;
+mod stopping;
+mod web_config;
 
 use std::time::Instant;
 

@@ -34,14 +34,18 @@ fn one_connection_serves_many_requests_of_every_kind() {
     let healthy = connection.request("GET", "/-/healthy", "");
     assert_eq!((healthy.status, healthy.body.as_str()), (200, "healthy\n"));
     assert_eq!(connection.request("HEAD", "/-/healthy", "").status, 200);
-    for path in ["/", "/metrics/", "/Metrics", "/-/ready", "//metrics", "/%6detrics"] {
+    for path in ["/metrics/", "/Metrics", "/-/", "//metrics", "/%6detrics"] {
         assert_eq!(connection.request("GET", path, "").status, 404, "{path}");
     }
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {
         for path in ["/metrics", "/-/healthy"] {
             let response = connection.request(method, path, "Content-Length: 0\r\n");
             let allow = response.header("allow");
-            assert_eq!((response.status, allow), (405, Some("GET, HEAD")), "{method} {path}");
+            assert_eq!(
+                (response.status, allow),
+                (405, Some("GET, HEAD, OPTIONS")),
+                "{method} {path}"
+            );
         }
     }
     let response = connection.request("GET", "/metrics?name=x", "");
@@ -211,8 +215,12 @@ fn a_query_selects_samples_by_name() {
     assert_eq!(both.iter().filter(|name| name.starts_with("# TYPE")).count(), 2, "{both:?}");
     assert!(both.contains(&"job_size_bytes_count 5".to_owned()), "{both:?}");
     assert!(!both.iter().any(|name| name.starts_with("job_size_bytes_bucket")), "{both:?}");
-    // The names are those of samples, not of families.
-    for none in ["name[]=jobs", "name[]=job_size_bytes", "name[]=", "name[]=%00%ff%zz"] {
+    // The name of a family selects all its samples.
+    assert_eq!(names("name[]=jobs"), ["# TYPE jobs_total", "jobs_total 5"]);
+    let family = names("name[]=job_size_bytes");
+    let starts = |start: &str| family.iter().any(|name| name.starts_with(start));
+    assert!(starts("job_size_bytes_bucket") && starts("job_size_bytes_sum"), "{family:?}");
+    for none in ["name[]=job", "name[]=job_size_bytes_", "name[]=", "name[]=%00%ff%zz"] {
         assert!(names(none).is_empty(), "{none}");
     }
     for all in ["name=jobs", "", "name%5B=jobs"] {

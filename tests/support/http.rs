@@ -19,6 +19,19 @@ pub struct Response {
 }
 
 impl Response {
+    /// Parses a whole response that has no chunks.
+    pub fn parse(bytes: &[u8]) -> Response {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 4..]);
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers =
+            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        let text = String::from_utf8_lossy(body).into_owned();
+        Response { status, headers: headers.collect(), body: text, bytes: body.to_vec() }
+    }
+
     /// The value of the header with this lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(known, _)| known == name);
@@ -59,6 +72,13 @@ impl Connection {
         self.response(method == "HEAD").unwrap()
     }
 
+    /// Reads the first line of a response.
+    pub fn head(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        Ok(line)
+    }
+
     /// Reads a response, which has no body after HEAD.
     pub fn response(&mut self, without_body: bool) -> std::io::Result<Response> {
         let mut lines = Vec::new();
@@ -78,7 +98,7 @@ impl Connection {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let mut response = Response { status, headers, body: String::new(), bytes: Vec::new() };
-        if !without_body {
+        if !without_body && status != 204 {
             let mut body = Vec::new();
             match response.header("content-length") {
                 Some(len) => {

@@ -1,6 +1,7 @@
 //! Helpers of the integration tests: temporary directories, programs, Python, waiting, skipping.
 #![expect(unsafe_code, reason = "signals of commands, and programs that are stopped")]
 
+pub mod certs;
 pub mod http;
 pub mod mount;
 pub mod pod;
@@ -8,6 +9,7 @@ pub mod process;
 pub mod prometheus;
 pub mod removal;
 pub mod samples;
+pub mod services;
 pub mod sites;
 pub mod stepped;
 pub mod survivor;

@@ -22,7 +22,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(command: &mut Command) -> Running {
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::start_with_stdin(command, Stdio::piped())
+    }
+
+    pub fn start_with_stdin(command: &mut Command, stdin: Stdio) -> Running {
+        let command = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![

@@ -12,7 +12,12 @@ use super::{skip, wait_for};
 
 /// Whether a program is installed. If it is not, the test is counted as skipped.
 pub fn is_installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
+    is_installed_as(program, "--version")
+}
+
+/// As [`is_installed`], for a program that prints its version by another argument.
+pub fn is_installed_as(program: &str, version: &str) -> bool {
+    let found = Command::new(program).arg(version).output().is_ok();
     if !found {
         skip(&format!("{program} is not installed"));
     }

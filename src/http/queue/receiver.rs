@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use hyper::body::{Buf, Bytes};
+use hyper::body::Bytes;
 
 use super::shared::Queues;
 use super::state::{BodyEnd, Failure, Gathering, GatheringPhase, Head, QueueState};
@@ -92,7 +92,7 @@ impl Receiver {
     pub(in crate::http) fn poll_next(
         &self,
         context: &Context<'_>,
-    ) -> Poll<Option<io::Result<Data>>> {
+    ) -> Poll<Option<io::Result<Bytes>>> {
         let truncated = |why| Poll::Ready(Some(Err(io::Error::other(why))));
         let mut state = self.0.queues.lock();
         let Some((gathering, at)) = self.find(&mut state) else {
@@ -101,7 +101,7 @@ impl Receiver {
         let delivery = &mut gathering.deliveries[at];
         if let Some(bytes) = gathering.chunks.get((delivery.next - gathering.first) as usize) {
             delivery.next += 1;
-            let (bytes, len) = (bytes.clone(), bytes.len());
+            let bytes = bytes.clone();
             // The sender is woken only when the queue is empty, and then fills it: waking a thread costs more than
             // queueing a chunk.
             let is_drained = gathering.ahead() == 0;
@@ -109,8 +109,8 @@ impl Receiver {
             if is_drained {
                 self.0.queues.wake_senders();
             }
-            let in_flight = Some(InFlight { subscription: Arc::clone(&self.0), len });
-            return Poll::Ready(Some(Ok(Data { bytes, in_flight })));
+            let chunk = InFlight { subscription: Arc::clone(&self.0), bytes };
+            return Poll::Ready(Some(Ok(Bytes::from_owner(chunk))));
         }
         match gathering.phase {
             GatheringPhase::Ended(BodyEnd::Complete) => Poll::Ready(None),
@@ -139,44 +139,23 @@ impl Receiver {
     }
 }
 
-/// Bytes that the connection holds until they are written.
-#[derive(Debug)]
-pub(in crate::http) struct Data {
-    bytes: Bytes,
-    #[expect(dead_code, reason = "acts when it is dropped")]
-    in_flight: Option<InFlight>,
-}
-
-impl From<Bytes> for Data {
-    fn from(bytes: Bytes) -> Data {
-        Data { bytes, in_flight: None }
-    }
-}
-
-impl Buf for Data {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-    }
-}
-
 /// A chunk that is being written; dropping it records that the chunk is written. It keeps the subscription alive.
 #[derive(Debug)]
 struct InFlight {
     subscription: Arc<Subscription>,
-    len: usize,
+    bytes: Bytes,
+}
+
+impl AsRef<[u8]> for InFlight {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         let Subscription { queues, gathering, delivery } = &*self.subscription;
+        let len = self.bytes.len();
         let mut state = queues.lock();
         let Some(gathering) = state.gatherings.get_mut(gathering) else {
             return;
@@ -186,8 +165,8 @@ impl Drop for InFlight {
             return;
         };
         delivery.written += 1;
-        delivery.written_len += self.len;
-        delivery.backlog -= self.len;
+        delivery.written_len += len;
+        delivery.backlog -= len;
         delivery.progress = Instant::now();
         let len = gathering.trim();
         state.len -= len;

@@ -8,7 +8,7 @@ use crate::http::coding::CodingChoice;
 use crate::http::connection::Connection;
 use crate::http::dropped::Dropped;
 use crate::http::request::{ExpositionRequest, Framing};
-use hyper::body::{Buf as _, Bytes};
+use hyper::body::Bytes;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +23,7 @@ const MAX_CHUNKS: usize = MAX_QUEUED_LEN / CHUNK_LEN;
 fn request(name: &str) -> ExpositionRequest {
     let (format, choice) = (Format::Text.into(), CodingChoice::new(""));
     ExpositionRequest {
+        source: 0,
         format,
         choice,
         names: Some(vec![name.to_owned()]),
@@ -68,12 +69,12 @@ fn chunk(number: u8) -> Bytes {
     Bytes::from(vec![number; CHUNK_LEN])
 }
 
-fn next(receiver: &Receiver) -> Poll<Option<io::Result<Data>>> {
+fn next(receiver: &Receiver) -> Poll<Option<io::Result<Bytes>>> {
     receiver.poll_next(&Context::from_waker(Waker::noop()))
 }
 
 /// Waits for the next chunk.
-fn taken(receiver: &Receiver) -> Option<io::Result<Data>> {
+fn taken(receiver: &Receiver) -> Option<io::Result<Bytes>> {
     loop {
         if let Poll::Ready(data) = next(receiver) {
             return data;
@@ -83,7 +84,7 @@ fn taken(receiver: &Receiver) -> Option<io::Result<Data>> {
 }
 
 fn take_number(receiver: &Receiver) -> u8 {
-    taken(receiver).unwrap().unwrap().chunk()[0]
+    taken(receiver).unwrap().unwrap()[0]
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {
@@ -198,7 +199,7 @@ fn bytes_count_until_they_are_written() {
 }
 
 /// Fills the queues with one response, of which the client has taken only the first chunk.
-fn full(queues: &TestQueues) -> (Receiver, Data) {
+fn full(queues: &TestQueues) -> (Receiver, Bytes) {
     queues.use_up_budget();
     let (receiver, running) = queues.start("slow");
     for _ in 1..MAX_CHUNKS {

@@ -7,8 +7,11 @@ use super::context::ReadContext;
 use super::locate::Located;
 use super::parse_file::parse_file;
 use super::writer_liveness::{self, WriterLiveness};
+use crate::file::name::IdKind;
+use crate::model::GaugeMode;
+use crate::multiproc::listing::ListedIn;
 use crate::multiproc::liveness::{Proof, Verdict};
-use crate::multiproc::merge::source::{FileOrigin, SourceState, StoredIn};
+use crate::multiproc::merge::source::{FileOrigin, Source, SourceState, StoredIn};
 
 /// The result of adding a file.
 pub(super) struct Added {
@@ -35,6 +38,22 @@ pub(super) fn add_file(
     // A process of the Python client has just created the file, and gives it a size next.
     if verdict == Verdict::Alive && proof == Proof::Lease && stat.len == 0 {
         return Some(added);
+    }
+    if candidate.listed_in == ListedIn::Main
+        && !verdict.has_ended()
+        && let Some(live_files) = &mut context.live_files
+    {
+        let id = if proof == Proof::LockAndLease { IdKind::Unique } else { IdKind::Chosen };
+        live_files.push(Source {
+            dir: context.merge.dir,
+            id: candidate.name.writer(id).into(),
+            process_len: candidate.name.process(id).len(),
+            mode: candidate.name.kind.mode().unwrap_or(GaugeMode::All),
+            is_retired: false,
+            is_archived: false,
+            identity: Some(stat.identity),
+            state: SourceState::Live,
+        });
     }
     let state = if verdict.has_ended() { SourceState::Dead } else { SourceState::Live };
     let origin = FileOrigin {
@@ -79,7 +98,6 @@ mod tests {
     use crate::file::name::FileName;
     use crate::file::reader::Reader;
     use crate::file::sys;
-    use crate::multiproc::listing::ListedIn;
     use crate::multiproc::merge::catalog::ValueId;
     use crate::multiproc::merge::created::EntryTimes;
     use crate::multiproc::merge::state::{CachedPlans, Merge};
@@ -133,6 +151,7 @@ mod tests {
             verdicts: WriterVerdicts::Recent,
             writer_verdicts: HashMap::default(),
             now: Instant::now(),
+            live_files: None,
         };
         let candidate = Candidate {
             dir: &handle,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::file::reader::Reader;
 use crate::multiproc::liveness::Verdict;
+use crate::multiproc::merge::source::Source;
 use crate::multiproc::merge::state::Merge;
 use crate::multiproc::prober::Prober;
 
@@ -48,4 +49,6 @@ pub(crate) struct ReadContext<'a> {
     /// The verdicts of this scrape, by the hash of directory and writer id.
     pub(crate) writer_verdicts: HashMap<u64, Verdict, foldhash::fast::RandomState>,
     pub(crate) now: Instant,
+    /// Receives the files of living writers, if they are asked for.
+    pub(crate) live_files: Option<&'a mut Vec<Source>>,
 }

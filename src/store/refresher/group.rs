@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::caught::{Panicked, caught};
 use super::slots::Slots;
+#[cfg(target_os = "linux")]
 use crate::file::forks::{ForkWait, NoFork};
 use crate::store::fork::{self, SlowPath};
 
@@ -94,6 +95,7 @@ impl RefreshGroup {
     }
 
     /// Computes and records all values. Called by one thread at a time, under no lock.
+    #[cfg(target_os = "linux")]
     pub(super) fn run(&self) {
         let Some(members) = fork::lock().map(|lock| self.members.all(&lock)) else {
             return;
@@ -105,6 +107,7 @@ impl RefreshGroup {
         }
     }
 
+    #[cfg(target_os = "linux")]
     fn run_one(&self, member: &Member) {
         let Member { computed, is_slow } = member;
         let is_quick = !is_slow.load(Ordering::Relaxed);

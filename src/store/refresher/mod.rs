@@ -13,9 +13,15 @@
 mod caught;
 mod group;
 mod slots;
+#[cfg(target_os = "linux")]
+mod thread;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_thread.rs"]
 mod thread;
 
 pub(crate) use caught::{Panicked, caught};
 pub(crate) use group::{Computed, Record, RefreshGroup};
 pub(crate) use slots::Slots;
-pub(crate) use thread::{add, close, finish, flush, note_recording, refresh};
+pub(crate) use thread::{add, finish, flush, refresh};
+#[cfg(target_os = "linux")]
+pub(crate) use thread::{close, note_recording};

@@ -81,6 +81,11 @@ impl CounterCells {
     }
 
     /// What another thread than the owner must not do.
+    pub(crate) fn add_shared(&self, amount: f64) {
+        self.total.add(amount);
+    }
+
+    /// What another thread than the owner must not do.
     pub(crate) fn reset(&self) {
         self.ones.store(0, Ordering::Relaxed);
         self.total.set(0.0);

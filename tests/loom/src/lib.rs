@@ -1,6 +1,6 @@
 //! The protocols between threads, run by loom in every execution that the memory model allows.
 //!
-//! `store/owners.rs`, `store/gate.rs`, and `slot.rs` and `publish.rs` of `file/companion` are the files of the library
+//! `store/owners.rs`, `store/fork/ownership.rs`, `store/gate.rs`, and `slot.rs` and `publish.rs` of `file/companion` are the files of the library
 //! itself, compiled with loom's atomics. Code with addresses or mapped memory is modelled with indexes instead: the same
 //! steps in the same order with the same orderings. Each model names the source that it mirrors, and changes together with
 //! it.
@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod bound;
+mod claims;
 mod counter;
 mod gates;
 mod hand_over;
@@ -29,6 +30,8 @@ mod gate;
 mod native_publish;
 #[path = "../../../src/store/owners.rs"]
 mod owners;
+#[path = "../../../src/store/fork/ownership.rs"]
+mod ownership;
 #[path = "../../../src/file/companion/slot.rs"]
 mod slot;
 

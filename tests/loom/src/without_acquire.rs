@@ -5,6 +5,8 @@
 pub(crate) mod gate;
 #[path = "../../../src/store/owners.rs"]
 pub(crate) mod owners;
+#[path = "../../../src/store/fork/ownership.rs"]
+pub(crate) mod ownership;
 
 mod sync {
     pub(super) use loom::sync::atomic::AtomicU64;

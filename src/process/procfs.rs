@@ -1,0 +1,145 @@
+//! Readers of procfs: each value, or `None` if it cannot be read or parsed.
+
+use std::fs;
+use std::path::Path;
+
+use crate::file::sys;
+
+/// The values of `stat`. See: proc_pid_stat(5).
+pub(crate) struct Stat {
+    /// Whether the process has ended, and its parent has not asked for its status.
+    pub(crate) is_zombie: bool,
+    /// User and system time, in clock ticks.
+    pub(crate) cpu: u64,
+    pub(crate) threads: f64,
+    /// The start of the process, in clock ticks since the boot: with the pid it identifies the process until the next boot.
+    pub(crate) start: u64,
+    pub(crate) virtual_bytes: f64,
+    resident_pages: f64,
+}
+
+impl Stat {
+    /// Reads `stat` in the directory of a process.
+    pub(crate) fn read(process: &Path) -> Option<Stat> {
+        Stat::parse(&fs::read(process.join("stat")).ok()?)
+    }
+
+    fn parse(stat: &[u8]) -> Option<Stat> {
+        // The name of the program, in parentheses, may contain any bytes, blanks and parentheses too.
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = str::from_utf8(stat.get(end + 1..)?).ok()?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        // The first field behind the name is the third in the manual page.
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        Some(Stat {
+            is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+            cpu: field(14)?.saturating_add(field(15)?),
+            threads: field(20)? as f64,
+            start: field(22)?,
+            virtual_bytes: field(23)? as f64,
+            resident_pages: fields.get(21)?.parse::<i64>().ok()?.max(0) as f64,
+        })
+    }
+
+    /// The start of the process, in seconds since the boot.
+    pub(crate) fn start_seconds(&self) -> f64 {
+        seconds(self.start)
+    }
+
+    pub(crate) fn resident_bytes(&self) -> f64 {
+        self.resident_pages * sys::page_len() as f64
+    }
+}
+
+/// The seconds of a number of clock ticks.
+pub(crate) fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / sys::clock_ticks()
+}
+
+/// The soft limits. See: proc_pid_limits(5).
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) open_files: Option<f64>,
+    pub(crate) address_space: Option<f64>,
+}
+
+impl Limits {
+    pub(crate) fn read(process: &Path) -> Limits {
+        let text = fs::read_to_string(process.join("limits")).unwrap_or_default();
+        let limit = |name| {
+            let soft = text.lines().find_map(|line| line.strip_prefix(name))?;
+            match soft.split_ascii_whitespace().next()? {
+                "unlimited" => Some(u64::MAX as f64),
+                number => number.parse::<u64>().ok().map(|limit| limit as f64),
+            }
+        };
+        Limits { open_files: limit("Max open files "), address_space: limit("Max address space ") }
+    }
+}
+
+/// Counts the open descriptors of a process.
+pub(crate) fn open_fds(procfs: &Path, process: &Path, pid: u32) -> Option<f64> {
+    let mut count = 0;
+    for entry in fs::read_dir(process.join("fd")).ok()? {
+        entry.ok()?;
+        count += 1;
+    }
+    // The directory of descriptors is open while its own process lists it.
+    let is_own = pid == std::process::id() && procfs == Path::new("/proc");
+    Some(f64::from(count - u32::from(is_own && count > 0)))
+}
+
+/// Bytes of IP packets in the network namespace of a process.
+pub(super) struct Traffic {
+    pub(super) received: f64,
+    pub(super) sent: f64,
+}
+
+impl Traffic {
+    pub(super) fn read(process: &Path) -> Option<Traffic> {
+        Traffic::parse(&fs::read_to_string(process.join("net/netstat")).ok()?)
+    }
+
+    /// A line with the names of the values precedes the line with the values.
+    fn parse(netstat: &str) -> Option<Traffic> {
+        let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+        let (names, values) = (lines.next()?, lines.next()?);
+        let names = names.split_ascii_whitespace();
+        let pairs: Vec<_> = names.zip(values.split_ascii_whitespace()).collect();
+        let value = |name| {
+            let (_, value) = pairs.iter().find(|(other, _)| *other == name)?;
+            value.parse::<u64>().ok().map(|value| value as f64)
+        };
+        Some(Traffic { received: value("InOctets")?, sent: value("OutOctets")? })
+    }
+}
+
+/// The time of the boot, in whole seconds since the Unix epoch, as other clients read it. See: proc_stat(5).
+pub(crate) fn boot_time(procfs: &Path) -> Option<f64> {
+    let text = fs::read_to_string(procfs.join("stat")).ok()?;
+    let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+    seconds.trim().parse::<u64>().ok().map(|seconds| seconds as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_files_give_no_values_and_no_panic() {
+        let stat = "1 (a) b ( c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22";
+        let parsed = Stat::parse(stat.as_bytes()).unwrap();
+        assert_eq!((parsed.cpu, parsed.threads, parsed.start), (23, 17.0, 19));
+        assert_eq!((parsed.virtual_bytes, parsed.resident_pages), (20.0, 21.0));
+        for end in 0..stat.len() - 4 {
+            assert!(Stat::parse(&stat.as_bytes()[..end]).is_none(), "{end}");
+        }
+        assert!(Stat::parse(b"1 (\xff) S 1 2 3").is_none());
+        let netstat = "TcpExt: A\nTcpExt: 1\nIpExt: A InOctets OutOctets\nIpExt: 1 2 3\n";
+        let traffic = Traffic::parse(netstat).unwrap();
+        assert_eq!((traffic.received, traffic.sent), (2.0, 3.0));
+        for end in 0..netstat.len() - 2 {
+            assert!(Traffic::parse(&netstat[..end]).is_none(), "{end}");
+        }
+    }
+}
