@@ -8,6 +8,7 @@ use std::fmt;
 pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
+use super::lookup_key::LookupKey;
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
@@ -235,8 +236,8 @@ impl<M: Typed> FamilyCore<M> {
 
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
-        let hash = self.children.hash(values);
-        self.children.find(hash, |child| self.shape.has_values(&child.labels, values))
+        let key = self.children.key(values);
+        self.children.find(key, |child| self.shape.has_values(&child.labels, values, key))
     }
 
     /// Removes the series with these label values from the exposition. Returns whether there was one.
@@ -246,9 +247,12 @@ impl<M: Typed> FamilyCore<M> {
             recording_ignored();
             return false;
         };
-        let hash = self.children.hash(values);
-        let removed =
-            self.children.unlist(hash, |child| self.shape.has_values(&child.labels, values), &lock);
+        let key = self.children.key(values);
+        let removed = self.children.unlist(
+            key,
+            |child| self.shape.has_values(&child.labels, values, key),
+            &lock,
+        );
         let Some(child) = removed else {
             return false;
         };
@@ -272,25 +276,25 @@ impl<M: Typed> FamilyCore<M> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
-        let hash = self.children.hash(values);
-        match self.children.find(hash, |child| self.shape.has_values(&child.labels, values)) {
+        let key = self.children.key(values);
+        match self.children.find(key, |child| self.shape.has_values(&child.labels, values, key)) {
             Some(child) => child,
-            None => self.insert_now(hash, values),
+            None => self.insert_now(key, values),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn insert_now(&'static self, hash: u64, values: &[&str]) -> ChildRef<M> {
+    fn insert_now(&'static self, key: LookupKey, values: &[&str]) -> ChildRef<M> {
         match fork::lock() {
-            Some(lock) => self.insert(hash, values, &lock),
+            Some(lock) => self.insert(key, values, &lock),
             None => M::ignored().child(),
         }
     }
 
     /// As [`child`](Self::child), for callers that hold the lock.
     pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
-        self.insert(self.children.hash(values), values, lock)
+        self.insert(self.children.key(values), values, lock)
     }
 
     fn labels(&self, values: &[&str]) -> KeptLabels {
@@ -301,10 +305,10 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
-    fn insert(&'static self, hash: u64, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
+    fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.children.find_or_insert(
-            hash,
-            |child| self.shape.has_values(&child.labels, values),
+            key,
+            |child| self.shape.has_values(&child.labels, values, key),
             lock,
             |child| child.removal.end(),
             || Child::new(self, self.labels(values)),

@@ -26,6 +26,7 @@ mod histogram;
 mod info;
 mod label_set;
 pub mod labels;
+mod lookup_key;
 mod open_labels;
 mod recording;
 mod removal_flags;

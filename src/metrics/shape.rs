@@ -1,5 +1,6 @@
 //! Where the label values of a family's children are in their rendered labels.
 
+use super::lookup_key::{LookupKey, is_equal};
 use crate::model::{KeptLabels, LabelSet};
 
 /// The places of values in the order of label names, which is that of the rendered text.
@@ -33,13 +34,42 @@ impl LabelShape {
         LabelShape(places.into())
     }
 
-    /// Whether labels of this shape have these values, in the order in which the names were given.
-    #[inline]
-    pub(super) fn has_values(&self, labels: &KeptLabels, values: &[&str]) -> bool {
-        let text = match labels {
-            KeptLabels::Rendered(text) => text.as_bytes(),
-            KeptLabels::Other(labels) => return self.has_other_values(labels, values),
-        };
+    /// Whether labels of this shape have these values, in the order in which the names were given. The key of the labels is
+    /// equal to that of the values, which is `key`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn has_values(&self, labels: &KeptLabels, values: &[&str], key: LookupKey) -> bool {
+        match labels {
+            KeptLabels::Rendered(text) if key.has_lengths() => {
+                self.has_values_at(text.as_bytes(), values)
+            }
+            KeptLabels::Rendered(text) => self.has_values_in(text.as_bytes(), values),
+            KeptLabels::Other(labels) => self.has_other_values(labels, values),
+        }
+    }
+
+    /// Whether a rendered text has these values, if their lengths are those of its own values.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    fn has_values_at(&self, text: &[u8], values: &[&str]) -> bool {
+        let mut end = 0;
+        // Not a loop over the places, because the compiler knows the number of values.
+        (0..values.len()).all(|at| {
+            let Some(place) = self.0.get(at) else {
+                return false;
+            };
+            let Some(value) = values.get(place.at) else {
+                return false;
+            };
+            let start = end + place.before;
+            end = start + value.len();
+            text.get(start..end).is_some_and(|own| is_equal(own, value.as_bytes()))
+        })
+    }
+
+    /// Whether a rendered text has these values, of any lengths.
+    #[inline(never)]
+    fn has_values_in(&self, text: &[u8], values: &[&str]) -> bool {
         let mut end = 0;
         for place in &self.0 {
             let Some(value) = values.get(place.at) else {
@@ -49,7 +79,7 @@ impl LabelShape {
             end = start + value.len();
             // Rendered values contain no quote, so the first quote after `start` ends the value.
             let is_value = match text.get(start..=end) {
-                Some([own @ .., b'"']) => is_value(own, value.as_bytes()),
+                Some([own @ .., b'"']) => own == value.as_bytes() && !own.contains(&b'"'),
                 _ => false,
             };
             if !is_value {
@@ -66,45 +96,10 @@ impl LabelShape {
     }
 }
 
-/// Whether a text equals a value of the same length and contains no quote. Most label values are so short that a call
-/// of `memcmp` would take longer.
-///
-/// Quotes are not searched for in less than 4 bytes: a value that extends beyond its end in the text contains at least
-/// `",x=`.
-#[inline]
-fn is_value(text: &[u8], value: &[u8]) -> bool {
-    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        if value.first_chunk() != Some(first) || value.last_chunk() != Some(last) {
-            return false;
-        }
-        let is_unquoted = |chunk: &[u8; 8]| !has_quote(u64::from_le_bytes(*chunk));
-        if text.len() <= 16 {
-            return is_unquoted(first) && is_unquoted(last);
-        }
-        let mut chunks = text.as_chunks().0.iter().zip(value.as_chunks().0);
-        return chunks.all(|(text, value)| text == value && is_unquoted(text)) && is_unquoted(last);
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        let word =
-            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
-        return value.first_chunk() == Some(first)
-            && value.last_chunk() == Some(last)
-            && !has_quote(word);
-    }
-    text.iter().zip(value).all(|(text, value)| text == value)
-}
-
-/// Whether a byte of a word is a quote.
-#[inline]
-fn has_quote(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 0xff;
-    let zero_where_quote = word ^ (ONES * u64::from(b'"'));
-    zero_where_quote.wrapping_sub(ONES) & !zero_where_quote & (ONES << 7) != 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::lookup_key::LookupHasher;
     use proptest::prelude::*;
 
     const NAMES: [&str; 3] = ["route", "code", "method"];
@@ -128,28 +123,9 @@ mod tests {
         for value in ["", "1", "12345", "123456789", &filler] {
             // The given values match the text at their places, and the text between them is not compared.
             let kept = KeptLabels::new([("a", value), ("b", "xyzwhello")].into_iter());
-            assert!(shape.has_values(&kept, &[value, "xyzwhello"]));
-            assert!(!shape.has_values(&kept, &[&format!("{value}\",b="), "hello"]), "{value}");
-        }
-    }
-
-    #[test]
-    fn a_value_is_equal_to_its_last_byte_and_has_no_quote() {
-        for len in 0..40 {
-            let plain = "y".repeat(len);
-            assert!(is_value(plain.as_bytes(), plain.as_bytes()));
-            for at in 0..len {
-                for byte in [b'"', b'!', b'#', 0xa2] {
-                    let mut text = plain.clone().into_bytes();
-                    text[at] = byte;
-                    assert!(!is_value(&text, plain.as_bytes()));
-                    assert_eq!(
-                        is_value(&text, &text),
-                        byte != b'"' || len < 4,
-                        "{len} {at} {byte}"
-                    );
-                }
-            }
+            let text = kept.text().unwrap().as_bytes();
+            assert!(shape.has_values_in(text, &[value, "xyzwhello"]));
+            assert!(!shape.has_values_in(text, &[&format!("{value}\",b="), "hello"]), "{value}");
         }
     }
 
@@ -162,8 +138,16 @@ mod tests {
             other in proptest::array::uniform3("[a\"\\\\,=]{0,2}"),
         ) {
             let (shape, constant) = shape();
+            let hasher = LookupHasher::new();
             let has = |a: &[String; 3], b: &[String; 3]| {
-                shape.has_values(&labels(&constant, a), &b.each_ref().map(String::as_str))
+                let kept = labels(&constant, a);
+                let [a, b] = [a, b].map(|values| values.each_ref().map(String::as_str));
+                let (of_a, of_b) = (hasher.key(&a), hasher.key(&b));
+                let has = of_a.lengths == of_b.lengths && shape.has_values(&kept, &b, of_b);
+                if let KeptLabels::Rendered(text) = &kept {
+                    assert_eq!(shape.has_values_in(text.as_bytes(), &b), has);
+                }
+                has
             };
             prop_assert!(has(&ones, &ones) && has(&one, &one));
             prop_assert_eq!(has(&one, &other), one == other);

@@ -1,5 +1,6 @@
 //! Lookups by pairs of name and value, and series that are exported before they are recorded into.
 
+use super::super::lookup_key::LookupKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GaugeMode, KeptLabels, LabelSet, name};
@@ -42,7 +43,7 @@ impl<M: Typed> FamilyCore<M> {
         &'static self,
         labels: &[(&str, &str)],
     ) -> Option<ChildRef<M>> {
-        self.children.find(self.hash_open(labels), |child| self.has_labels(child, labels))
+        self.children.find(self.key_open(labels), |child| self.has_labels(child, labels))
     }
 
     /// The child with these labels, created by the first call.
@@ -65,7 +66,7 @@ impl<M: Typed> FamilyCore<M> {
             return Ok(M::ignored().child());
         };
         Ok(self.children.find_or_insert(
-            self.hash_open(labels),
+            self.key_open(labels),
             |child| self.has_labels(child, labels),
             &lock,
             |child| child.removal.end(),
@@ -84,23 +85,23 @@ impl<M: Typed> FamilyCore<M> {
             recording_ignored();
             return false;
         };
-        let hash = self.hash_open(labels);
-        let removed = self.children.unlist(hash, |child| self.has_labels(child, labels), &lock);
+        let key = self.key_open(labels);
+        let removed = self.children.unlist(key, |child| self.has_labels(child, labels), &lock);
         removed.is_some_and(|child| child.remove(&lock))
     }
 
     #[inline]
-    fn hash_open(&self, labels: &[(&str, &str)]) -> u64 {
+    fn key_open(&self, labels: &[(&str, &str)]) -> LookupKey {
         if labels.len() > MAX_ON_STACK {
             let texts: Vec<&str> =
                 labels.iter().flat_map(|(name, value)| [*name, *value]).collect();
-            return self.children.hash(&texts);
+            return self.children.key(&texts);
         }
         let mut texts = [""; 2 * MAX_ON_STACK];
         for (pair, (name, value)) in texts.as_chunks_mut::<2>().0.iter_mut().zip(labels) {
             *pair = [name, value];
         }
-        self.children.hash(&texts[..2 * labels.len()])
+        self.children.key(&texts[..2 * labels.len()])
     }
 
     /// Whether a child has these labels besides the constant ones.

@@ -10,6 +10,7 @@ use facade::{Key, KeyName, Metadata, SharedString};
 use super::pattern::matches;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::children::Children;
+use crate::metrics::lookup_key::LookupKey;
 use crate::metrics::settings::Settings;
 use crate::metrics::spec::{FamilySpec, Unusable, slow_path};
 use crate::metrics::{Counter, Gauge, Histogram, Metric, OpenFamily, buckets};
@@ -261,15 +262,15 @@ impl<M: Kind> Known<M> {
     /// The handle of a series.
     fn get(&self, key: &Key, recorder: &Recorder) -> M::Handle {
         // The highest bit of a hash is reserved.
-        let hash = key.get_hash() >> 1;
-        match self.series.find(hash, |(known, _)| known == key) {
+        let lookup = LookupKey::of_hash(key.get_hash() >> 1);
+        match self.series.find(lookup, |(known, _)| known == key) {
             Some((_, handle)) => handle.clone(),
-            None => self.insert(hash, key, recorder),
+            None => self.insert(lookup, key, recorder),
         }
     }
 
     #[cold]
-    fn insert(&self, hash: u64, key: &Key, recorder: &Recorder) -> M::Handle {
+    fn insert(&self, lookup: LookupKey, key: &Key, recorder: &Recorder) -> M::Handle {
         let handle = match self.create(key, recorder) {
             Ok(metric) => metric.handle(),
             // In a signal handler or an allocator that interrupted multiprom, the series cannot be kept either.
@@ -284,7 +285,7 @@ impl<M: Kind> Known<M> {
         };
         let is_it = |(known, _): &(Key, M::Handle)| known == key;
         let make = || (key.to_retained(), handle);
-        self.series.find_or_insert(hash, is_it, &lock, |_| (), make).1.clone()
+        self.series.find_or_insert(lookup, is_it, &lock, |_| (), make).1.clone()
     }
 
     fn create(&self, key: &Key, recorder: &Recorder) -> Result<M> {
@@ -302,9 +303,9 @@ impl<M: Kind> Known<M> {
     }
 
     fn family(&self, name: &str, recorder: &Recorder) -> Result<OpenFamily<M>> {
-        let hash = self.families.hash(&[name]);
+        let key = self.families.key(&[name]);
         let is_it = |(known, _): &(String, OpenFamily<M>)| known == name;
-        if let Some((_, family)) = self.families.find(hash, is_it) {
+        if let Some((_, family)) = self.families.find(key, is_it) {
             return Ok(*family);
         }
         let lock = slow_path()?;
@@ -318,7 +319,7 @@ impl<M: Kind> Known<M> {
             });
             (name.to_owned(), OpenFamily::new(core))
         };
-        Ok(self.families.find_or_insert(hash, is_it, &lock, |_| (), make).1)
+        Ok(self.families.find_or_insert(key, is_it, &lock, |_| (), make).1)
     }
 }
 

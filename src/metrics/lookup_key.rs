@@ -1,0 +1,167 @@
+//! What lookups of label values compare: a hash, the lengths, and then the bytes.
+
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
+
+/// The hash of label values, and their lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LookupKey {
+    pub(super) hash: u64,
+    /// A byte for each value, or [`OTHER_LENGTHS`].
+    pub(super) lengths: u64,
+}
+
+/// Stands for more than eight values, and for long ones.
+const OTHER_LENGTHS: u64 = u64::MAX;
+const MAX_VALUES: usize = 8;
+
+impl LookupKey {
+    /// The key of something that is not label values, by a hash of it.
+    #[cfg(feature = "metrics-facade")]
+    pub(super) fn of_hash(hash: u64) -> LookupKey {
+        LookupKey { hash, lengths: OTHER_LENGTHS }
+    }
+
+    /// Whether values with an equal key have the same lengths.
+    #[inline]
+    pub(super) fn has_lengths(self) -> bool {
+        self.lengths != OTHER_LENGTHS
+    }
+}
+
+/// The secret numbers of a hash function.
+pub(super) struct LookupHasher {
+    seed: u64,
+    multiplier: u64,
+}
+
+impl LookupHasher {
+    pub(super) fn new() -> LookupHasher {
+        let random = RandomState::default();
+        // OK because a multiplier of 0 would make all hashes equal.
+        let multiplier = random.hash_one(1_u8) | 1 << 32;
+        LookupHasher { seed: random.hash_one(0_u8), multiplier }
+    }
+
+    /// The key of label values; the hash depends on their lengths too.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn key(&self, values: &[&str]) -> LookupKey {
+        let (mut hash, mut lengths, mut all) = (self.seed, 0, 0);
+        for value in values {
+            let (len, value) = (value.len(), value.as_bytes());
+            if len > 16 {
+                hash = self.add_start(hash, value);
+            }
+            let [first, last] = ends(value);
+            hash = mix(hash ^ first, self.multiplier ^ last);
+            lengths = lengths << 8 | len as u64;
+            all |= len;
+        }
+        // OK because each length is at most `all`, the union of their bits.
+        let is_packed = values.len() <= MAX_VALUES && all < 0xff;
+        let hash = mix(hash ^ lengths, self.multiplier);
+        LookupKey { hash, lengths: if is_packed { lengths } else { OTHER_LENGTHS } }
+    }
+
+    /// Adds all bytes of a long value, except some of the last 16.
+    #[inline(never)]
+    fn add_start(&self, hash: u64, value: &[u8]) -> u64 {
+        value.chunks(16).fold(hash, |hash, chunk| {
+            let [first, last] = ends(chunk);
+            mix(hash ^ first, self.multiplier ^ last)
+        })
+    }
+}
+
+/// The first and the last bytes of a text: all of them if it has up to 16.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+fn ends(text: &[u8]) -> [u64; 2] {
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return [u64::from_le_bytes(*first), u64::from_le_bytes(*last)];
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return [first, last].map(|bytes| u32::from_le_bytes(*bytes).into());
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return [first, last].map(|bytes| u16::from_le_bytes(*bytes).into());
+    }
+    [text.first().copied().map_or(0, u64::from), 0]
+}
+
+/// The upper and the lower half of a product, which each bit of the factors changes.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Whether texts of the same length are equal. Most label values are so short that a call of `memcmp` would take longer.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+pub(super) fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() > 16 { a == b } else { a.len() == b.len() && ends(a) == ends(b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn keys_of_many_values_differ() {
+        let hasher = LookupHasher::new();
+        let mut hashes = HashSet::new();
+        let mut low_bits = HashSet::new();
+        for at in 0..20_000_u32 {
+            for len in [0, 3, 30] {
+                let value = format!("{at}{}", "x".repeat(len));
+                let hash = hasher.key(&[&value, "GET"]).hash;
+                assert!(hashes.insert(hash));
+                low_bits.insert(hash & 0xffff);
+            }
+        }
+        // 60,000 random numbers hit 39,300 of 65,536.
+        assert!(low_bits.len() > 37_000, "{}", low_bits.len());
+    }
+
+    #[test]
+    fn values_that_join_to_the_same_text_differ() {
+        let hasher = LookupHasher::new();
+        assert_ne!(hasher.key(&["ab", "c"]), hasher.key(&["a", "bc"]));
+        assert_ne!(hasher.key(&["", "a"]), hasher.key(&["a", ""]));
+    }
+
+    proptest! {
+        #[test]
+        fn equal_keys_with_lengths_are_of_values_with_equal_lengths(
+            one in proptest::collection::vec("[a]{0,4}|[a]{120,270}", 0..10),
+            other in proptest::collection::vec("[a]{0,4}|[a]{120,270}", 0..10),
+        ) {
+            fn texts(values: &[String]) -> Vec<&str> {
+                values.iter().map(String::as_str).collect()
+            }
+            let hasher = LookupHasher::new();
+            let [a, b] = [&one, &other].map(|values| hasher.key(&texts(values)));
+            if one.len() == other.len() && a.has_lengths() && a.lengths == b.lengths {
+                prop_assert!(one.iter().zip(&other).all(|(a, b)| a.len() == b.len()));
+            }
+            prop_assert!(one.iter().all(|value| value.len() < 255) || !a.has_lengths());
+        }
+
+        #[test]
+        fn texts_are_equal_if_all_bytes_are(len in 0_usize..40, at in 0_usize..40, bit in 0_u32..8) {
+            let text = vec![b'y'; len];
+            prop_assert!(is_equal(&text, &text.clone()));
+            let mut other = text.clone();
+            if let Some(byte) = other.get_mut(at) {
+                *byte ^= 1_u8 << bit;
+                prop_assert!(!is_equal(&text, &other));
+            }
+        }
+    }
+}
