@@ -20,8 +20,8 @@ const WORKERS: usize = 4;
 /// A working directory with the application and the files of `examples/`.
 fn home(application: &str) -> TestDir {
     let home = TestDir::new("home");
-    for entry in fs::read_dir(recipe("")).unwrap() {
-        let path = entry.unwrap().path();
+    let files = fs::read_dir(recipe("")).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.is_file()) {
         fs::copy(&path, home.path().join(path.file_name().unwrap())).unwrap();
     }
     let application = root().join("tests/python").join(application);
