@@ -1,5 +1,6 @@
 //! The alert rules of `docs/alerts.yml`: promtool accepts them, and their metrics are served when files are damaged or
-//! deleted, although the status stays 200.
+//! deleted, although the status stays 200. The queries of `docs/dashboard.json`: promtool accepts them, and the exporter serves
+//! their metrics.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -81,6 +82,66 @@ fn metrics_of_the_rules_are_served_when_files_are_damaged_or_deleted() {
     fs::remove_dir_all(dir.path()).unwrap();
     let (first, second) = (errors(&scrape(), "directory"), errors(&scrape(), "directory"));
     assert!(first > 0.0 && second > first, "{first} {second}");
+    drop(worker.stdin());
+    worker.end();
+}
+
+/// All queries of the Grafana dashboard, without its variables.
+fn dashboard_queries() -> Vec<String> {
+    fn add(value: &serde_json::Value, queries: &mut Vec<String>) {
+        if let Some(query) = value.get("expr").and_then(|expr| expr.as_str()) {
+            queries.push(query.replace("$__rate_interval", "5m").replace(['$'], ""));
+        }
+        let items = value.as_array().into_iter().flatten();
+        let fields = value.as_object().into_iter().flat_map(|fields| fields.values());
+        items.chain(fields).for_each(|value| add(value, queries));
+    }
+    let text = fs::read_to_string(root().join("docs/dashboard.json")).unwrap();
+    let mut queries = Vec::new();
+    add(&serde_json::from_str(&text).unwrap(), &mut queries);
+    queries
+}
+
+#[test]
+fn promtool_accepts_the_queries_of_the_dashboard() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let queries = dashboard_queries();
+    assert!(queries.len() >= 20);
+    let dir = TestDir::new("dashboard");
+    let file = dir.path().join("queries.yml");
+    let rule = |(at, query): (usize, &String)| serde_json::json!({ "record": format!("query_{at}"), "expr": query });
+    let rules: Vec<_> = queries.iter().enumerate().map(rule).collect();
+    // JSON is YAML.
+    let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(&file, groups.to_string()).unwrap();
+    let outcome = run(Command::new("promtool").args(["check", "rules"]).arg(&file));
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn metrics_of_the_dashboard_are_served() {
+    let dir = TestDir::new("dashboard-metrics");
+    let mut worker = example("test-counting");
+    let mut worker = Running::start(worker.arg(dir.path()).args(["5", "hold"]));
+    worker.line_after("ready");
+    let mut ended = example("test-counting");
+    assert!(ended.arg(dir.path()).arg("5").status().unwrap().success());
+    let mut server = multiprom();
+    server.args(["serve", "--worker-metrics", "--listen", "127.0.0.1:0", "--dir"]).arg(dir.path());
+    let mut server = Running::start(&mut server);
+    let url = server.url();
+    let mut wanted: BTreeSet<String> =
+        dashboard_queries().iter().flat_map(|query| own_metrics(query)).collect();
+    // These exist only after such an event, which other tests cause.
+    for event in ["dropped_series", "recovered_series"] {
+        assert!(wanted.remove(&format!("multiprom_{event}_total")));
+    }
+    wait_for("all metrics of the dashboard", PATIENCE, || {
+        let served = own_metrics(&scrape(&url));
+        wanted.is_subset(&served).then_some(())
+    });
     drop(worker.stdin());
     worker.end();
 }

@@ -6,6 +6,7 @@ mod child;
 mod families;
 mod first_use;
 mod memory;
+mod scraped;
 
 use std::io;
 
@@ -16,6 +17,7 @@ pub use child::{MEASURE, measure};
 /// Measures and prints everything.
 pub fn compare(effort: Effort) -> io::Result<()> {
     bytes::compare(effort)?;
+    scraped::compare(effort)?;
     first_use::compare(effort)?;
     memory::compare(effort)?;
     cardinality::compare(effort)
