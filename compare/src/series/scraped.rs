@@ -1,6 +1,7 @@
 //! Scrapes of processes by the number of threads that record in them.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
@@ -66,7 +67,7 @@ impl Workers {
             let pid = fork::in_child(|| {
                 record(&dir, threads, series).expect("a worker can record");
                 other.write_all(b"1").expect("the parent lives");
-                // Until the parent closes its end.
+                // Until the parent shuts the stream down.
                 let _ = other.read(&mut [0]);
             });
             own.read_exact(&mut [0])?;
@@ -92,10 +93,11 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // All ends first: later processes have copies of earlier ones.
-        let (pids, streams): (Vec<_>, Vec<_>) = self.processes.drain(..).unzip();
-        drop(streams);
-        pids.into_iter().for_each(fork::wait);
+        for (pid, stream) in self.processes.drain(..) {
+            // Also ends the copies of the stream in the processes.
+            stream.shutdown(Shutdown::Both).expect("the stream is connected");
+            fork::wait(pid);
+        }
     }
 }
 
