@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::clock;
-use crate::model::number::{Style, push_f64, push_u64};
+use crate::model::number::{Style, bound_text, push_f64, push_u64};
 use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample};
-use crate::outgoing::{Periodic, connect, deadline_after, remaining};
+use crate::outgoing::{Periodic, connect, deadline_after, remaining, without_brackets};
 
 /// The port of carbon's plaintext protocol.
 const DEFAULT_PORT: u16 = 2003;
@@ -71,11 +71,13 @@ impl Graphite {
         let is_bare_ipv6 = address.parse::<std::net::Ipv6Addr>().is_ok();
         let (host, port) = match address.rsplit_once(':') {
             Some((host, port)) if !is_bare_ipv6 && !address.ends_with(']') => {
-                (host, port.parse().map_err(|_| refuse())?)
+                // OK because `parse` also takes a sign.
+                let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+                (host, port.parse().ok().filter(|_| is_number).ok_or_else(refuse)?)
             }
             _ => (address, DEFAULT_PORT),
         };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = without_brackets(host);
         if host.is_empty() || host.contains(['/', ' ', '@']) || port == 0 {
             return Err(refuse());
         }
@@ -154,8 +156,10 @@ impl Graphite {
             .map_err(|error| Problem::Connect(Box::new(error)))?;
         write_all(&stream, lines, deadline).map_err(|error| self.interrupted(error, "taken"))?;
         // The shutdown also ends the stream if a forked child has a copy of the descriptor.
-        stream.shutdown(Shutdown::Write).map_err(Problem::Io)?;
-        wait_for_end(&stream, deadline).map_err(|error| self.interrupted(error, "confirmed"))
+        let ended = stream.shutdown(Shutdown::Write);
+        // If the connection was reset meanwhile, `shutdown` does not say so, but the next read does.
+        wait_for_end(&stream, deadline).map_err(|error| self.interrupted(error, "confirmed"))?;
+        ended.map_err(Problem::Io)
     }
 
     fn interrupted(&self, error: io::Error, what: &'static str) -> Problem {
@@ -259,11 +263,7 @@ impl FamilySink for LineSink<'_> {
         if !sample.value.is_finite() {
             return;
         }
-        let bound = sample.kind.own_label().map(|(name, value)| {
-            let mut text = Vec::new();
-            push_f64(&mut text, value, Style::Canonical);
-            (name, String::from_utf8_lossy(&text).into_owned())
-        });
+        let bound = sample.kind.own_label().map(|(name, value)| (name, bound_text(value)));
         let bound = bound.as_ref().map(|(name, text)| (*name, text.as_str()));
         let mut labels: Vec<(&str, &str)> = sample.labels.iter().chain(bound).collect();
         labels.retain(|(_, value)| !value.is_empty());
@@ -357,7 +357,16 @@ mod tests {
         ] {
             assert_eq!(parsed(text).unwrap(), (host.to_owned(), port), "{text}");
         }
-        for bad in ["", ":2003", "carbon:", "carbon:0", "carbon:99999", "tcp://carbon:1", "a b:1"] {
+        for bad in [
+            "",
+            ":2003",
+            "carbon:",
+            "carbon:0",
+            "carbon:99999",
+            "carbon:+80",
+            "tcp://carbon:1",
+            "a b:1",
+        ] {
             assert_eq!(parsed(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! Files for the textfile collector of node_exporter.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,8 +82,8 @@ impl Textfile {
     ///
     /// # Errors
     ///
-    /// Of kind [`Io`](ErrorKind::Io) if a file cannot be written or renamed, and the first error that a collector reports.
-    /// The file at the path is then unchanged.
+    /// Of kind [`Usage`](ErrorKind::Usage) if the path does not end in a file name, of kind [`Io`](ErrorKind::Io) if a file
+    /// cannot be written or renamed, and the first error that a collector reports. The file at the path is then unchanged.
     pub fn write(&self, source: &dyn Gatherer) -> Result<()> {
         let name = self.path.file_name().ok_or_else(|| {
             Error::at(
@@ -141,13 +141,17 @@ impl TemporaryFile {
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
-    fn fill(&self, file: File, source: &dyn Gatherer, format: Negotiated, mode: u32) -> Result<()> {
-        let mut out = BufWriter::new(file);
-        let written = Exposition::write(source, format, &mut out)
-            .and_then(|()| out.flush())
-            .and_then(|()| out.get_ref().set_permissions(Permissions::from_mode(mode)))
+    fn fill(
+        &self,
+        mut file: File,
+        source: &dyn Gatherer,
+        format: Negotiated,
+        mode: u32,
+    ) -> Result<()> {
+        let written = Exposition::write(source, format, &mut file)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
             // NOTE: without this, a crash of the system may leave an empty file under the new name.
-            .and_then(|()| out.get_ref().sync_all());
+            .and_then(|()| file.sync_all());
         // The error of a collector is passed through unchanged.
         written.map_err(|error| {
             error.downcast::<Error>().unwrap_or_else(|error| {

@@ -14,7 +14,7 @@
 //!
 //! Both encode the registry to text, as the other client would for a scrape, and parse that text. The internal models are no
 //! alternative: that of `prometheus` has other methods with its feature `protobuf` than without, which another crate of the
-//! program may enable, and `prometheus-client` lets no one outside implement its encoder; its protobuf form needs `protoc` to
+//! program may enable, and `prometheus-client` has a private encoder trait; its protobuf form needs `protoc` to
 //! build. Names, types, help texts, units, exemplars and timestamps arrive as the other client exposes them, with one
 //! difference: the samples of a counter always end in `_total`.
 

@@ -60,7 +60,7 @@ impl PrometheusClientCollector {
     /// # use prometheus_client::{encoding::text::encode_registry, registry::Registry};
     /// let registry = Arc::new(Mutex::new(Registry::default()));
     /// PrometheusClientCollector::encoded_by(move |text| {
-    ///     encode_registry(text, &registry.lock().expect("nobody panics"))
+    ///     encode_registry(text, &registry.lock().expect("the lock is not poisoned"))
     /// });
     /// ```
     ///

@@ -214,7 +214,7 @@ impl MultiProcessCollectorBuilder {
     /// | `multiprom_all_workers_cpu_seconds_total` | counter | the sum, ended workers included |
     /// | `multiprom_all_workers_resident_memory_bytes`, `multiprom_all_workers_virtual_memory_bytes` | gauge | the sum |
     /// | `multiprom_all_workers_threads`, `multiprom_all_workers_open_fds` | gauge | the sum |
-    /// | `multiprom_workers{state}` | gauge | how many living writers were `found`, or are `unreadable` or `not_found` |
+    /// | `multiprom_workers{state}` | gauge | processes that were `found`, and living writers whose process is `unreadable` or `not_found` |
     ///
     /// The metrics of a worker have the same label as its gauges in the mode [`All`](GaugeMode::All): see
     /// [`pid_label`](Self::pid_label). The names begin with `multiprom_`, so they differ from all metrics of the workers and

@@ -244,22 +244,18 @@ impl MultiProcessCollector {
             return scraped;
         }
         // The writers of counters have a label only if the metrics of workers are exported.
-        let gauge_sources = &cache.merge.sources;
-        let all_sources: Vec<Source>;
-        let sources = if scraped.live_files.is_empty() {
-            gauge_sources
-        } else {
-            all_sources = gauge_sources.iter().chain(&scraped.live_files).cloned().collect();
-            &all_sources
-        };
+        let gauge_count = cache.merge.sources.len();
+        cache.merge.sources.append(&mut scraped.live_files);
+        let sources = &cache.merge.sources;
         let labels = match self.process_labels.acquire() {
             Some(mut labels) => labels.assign(sources, &self.dir_names, absent),
             None => ProcessLabels::default().assign(sources, &self.dir_names, absent),
         };
-        let of_workers = &labels.by_source[gauge_sources.len()..];
+        let of_workers = &labels.by_source[gauge_count..];
         scraped.labels =
             of_workers.iter().map(|at| Arc::clone(&labels.labels[*at as usize])).collect();
         let in_values = emit::emit(&cache.merge, &exported, settings, &labels, out);
+        scraped.live_files = cache.merge.sources.split_off(gauge_count);
         for conflict in conflicts.into_iter().chain(in_values) {
             self.counters.count_conflict(conflict.reason());
             self.report(&conflict.into_error());

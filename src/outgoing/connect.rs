@@ -85,7 +85,12 @@ pub(crate) fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStr
     result
 }
 
-/// The address of this host that connections to another host have. No packet is sent.
+/// A host without the brackets of an IPv6 address.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// The local address from which this host reaches another host. No packet is sent.
 #[cfg(feature = "push")]
 pub(crate) fn local_ip(host: &str, port: u16, deadline: Instant) -> Result<IpAddr, ConnectError> {
     let mut result = Err(ConnectError::NoAddress { host: host.to_owned() });

@@ -5,5 +5,5 @@ mod periodic;
 
 #[cfg(feature = "push")]
 pub(crate) use connect::{ConnectError, local_ip};
-pub(crate) use connect::{connect, deadline_after, remaining};
+pub(crate) use connect::{connect, deadline_after, remaining, without_brackets};
 pub use periodic::Periodic;

@@ -26,7 +26,8 @@ enum End {
 /// logged, then each failure with another cause, then the first success. A run that panics counts as a failure.
 ///
 /// [`stop`](Periodic::stop) and dropping wait until a last run has ended, so that the values at the end of the program
-/// arrive. This takes twice the timeout of the push or bridge at most.
+/// arrive: two runs at most, the one in progress and the last one. A push or a transfer to Graphite takes its timeout at most,
+/// besides the time of gathering.
 ///
 /// It belongs to the process that started it: in a forked child nothing runs, and dropping the child's copy does nothing.
 /// All signals are blocked in its thread.

@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::file::sys;
 
 /// The values of `stat`. See: proc_pid_stat(5).
+#[derive(Debug)]
 pub(crate) struct Stat {
-    /// Whether the process has ended, and its parent has not asked for its status.
+    /// Whether the process is a zombie: it has ended and was not reaped.
     pub(crate) is_zombie: bool,
     /// User and system time, in clock ticks.
     pub(crate) cpu: u64,
@@ -57,7 +58,7 @@ pub(crate) fn seconds(ticks: u64) -> f64 {
 }
 
 /// The soft limits. See: proc_pid_limits(5).
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Limits {
     pub(crate) open_files: Option<f64>,
     pub(crate) address_space: Option<f64>,

@@ -280,7 +280,7 @@ impl fmt::Display for HttpError {
             }
             HttpError::Handshake(_) => f.write_str("the TLS handshake has failed"),
             HttpError::Header(_) | HttpError::Message(_) => f.write_str("the request is malformed"),
-            HttpError::Exchange(_) => f.write_str("there is no complete response"),
+            HttpError::Exchange(_) => f.write_str(NO_RESPONSE),
             HttpError::Body { status, .. } => {
                 write!(f, "the response with status {status} ends early")
             }

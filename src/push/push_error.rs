@@ -21,7 +21,7 @@ pub(super) struct PushError {
 pub(super) enum Problem {
     /// There is no response.
     Transport(Box<dyn StdError + Send + Sync>),
-    /// The transport has panicked.
+    /// A collector or the transport has panicked.
     Panic,
     /// The status is not 2xx.
     Status(Response),
@@ -38,7 +38,7 @@ impl fmt::Display for PushError {
         write!(f, "{} {}", self.method, self.url)?;
         match &self.problem {
             Problem::Transport(_) => f.write_str(" failed"),
-            Problem::Panic => f.write_str(": the transport has panicked"),
+            Problem::Panic => f.write_str(": a collector or the transport has panicked"),
             Problem::Status(response) => write_status(f, response),
         }
     }

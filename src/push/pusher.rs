@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -234,9 +233,7 @@ impl Target {
         let mut body = Vec::new();
         let written = if self.is_compressed {
             let mut gzip = GzEncoder::new(&mut body, Compression::fast());
-            Exposition::write(source, self.format, &mut gzip)
-                .and_then(|()| gzip.flush())
-                .and_then(|()| gzip.finish().map(drop))
+            Exposition::write(source, self.format, &mut gzip).and_then(|()| gzip.finish().map(drop))
         } else {
             Exposition::write(source, self.format, &mut body)
         };

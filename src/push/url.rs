@@ -4,6 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, Scheme};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::outgoing::without_brackets;
 
 /// An absolute URL with the scheme `http` or `https`.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ impl Url {
             return Err(refuse("contains a user: set user and password for basic authentication"));
         }
         let host = uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = without_brackets(host);
         let is_port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
         let port = uri.host().and_then(|host| authority.strip_prefix(host));
         let port = port.unwrap_or(authority);

@@ -210,7 +210,8 @@ impl Store {
         }
     }
 
-    /// Removes a series, whose lead sample has the key that `key` returns, from the exposition. Its values stay in the totals of other
+    /// Removes a series, whose lead sample has the key that `key` returns, from the exposition. Its values stay in the totals
+    /// of other
     /// processes: see `docs/design.md`. Called under the lock of the slow path.
     pub(crate) fn remove(self, kind: FileKind, key: impl FnOnce() -> Vec<u8>) {
         match self {

@@ -18,7 +18,7 @@ const NO_HELP: &str = "Multiprocess metric";
 /// Prefix of a label whose name the label of the process takes, as in Prometheus.
 const EXPORTED_PREFIX: &str = "exported_";
 
-/// Writes the families with these indices to `out`. Returns the conflicts that only the values show.
+/// Writes these families to `out`. Returns the conflicts that only the values show.
 pub(crate) fn emit(
     merge: &Merge,
     exported: &[ExportedFamily],

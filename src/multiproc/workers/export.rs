@@ -40,14 +40,14 @@ pub(in crate::multiproc) fn write_workers(
             }
         }
     };
-    each(&WORKER_CPU, &|it| Some(seconds(it.cpu)));
-    each(&WORKER_VIRTUAL_MEMORY, &|it| Some(it.virtual_bytes));
-    each(&WORKER_MAX_VIRTUAL_MEMORY, &|it| it.max_virtual_bytes);
-    each(&WORKER_RESIDENT_MEMORY, &|it| Some(it.resident_bytes));
-    each(&WORKER_START_TIME, &|it| Some(it.start_seconds + boot?));
-    each(&WORKER_THREADS, &|it| Some(it.threads));
+    each(&WORKER_CPU, &|it| Some(seconds(it.stat.cpu)));
+    each(&WORKER_VIRTUAL_MEMORY, &|it| Some(it.stat.virtual_bytes));
+    each(&WORKER_MAX_VIRTUAL_MEMORY, &|it| it.limits.address_space);
+    each(&WORKER_RESIDENT_MEMORY, &|it| Some(it.stat.resident_bytes()));
+    each(&WORKER_START_TIME, &|it| Some(it.stat.start_seconds() + boot?));
+    each(&WORKER_THREADS, &|it| Some(it.stat.threads));
     each(&WORKER_OPEN_FDS, &|it| it.open_fds);
-    each(&WORKER_MAX_FDS, &|it| it.max_fds);
+    each(&WORKER_MAX_FDS, &|it| it.limits.open_files);
     write_sums(&workers, out);
     workers.report
 }
@@ -58,8 +58,8 @@ fn write_sums(workers: &Workers, out: &mut dyn FamilySink) {
         workers.found.iter().map(|(_, values)| value(values)).sum()
     };
     WORKERS_CPU.write(out, seconds(workers.cpu));
-    WORKERS_VIRTUAL_MEMORY.write(out, sum(|it| it.virtual_bytes));
-    WORKERS_RESIDENT_MEMORY.write(out, sum(|it| it.resident_bytes));
-    WORKERS_THREADS.write(out, sum(|it| it.threads));
+    WORKERS_VIRTUAL_MEMORY.write(out, sum(|it| it.stat.virtual_bytes));
+    WORKERS_RESIDENT_MEMORY.write(out, sum(|it| it.stat.resident_bytes()));
+    WORKERS_THREADS.write(out, sum(|it| it.stat.threads));
     WORKERS_OPEN_FDS.write(out, sum(|it| it.open_fds.unwrap_or_default()));
 }

@@ -5,8 +5,7 @@
 //!
 //! **Which process.** Pids belong to namespaces and are reused, and a writer may have chosen a name that is no pid. So a
 //! process is the writer of a file only if its `maps`, `map_files` or `fd` shows that very file, by device and inode, for
-//! writing. Once
-//! found, it is identified by pid and start time.
+//! writing. Once found, it is identified by pid and start time.
 //!
 //! **Cost.** A scrape reads `stat` twice, `limits` and `fd` of each worker. The mappings and descriptors of a process are
 //! read when a writer is new. All processes are searched only if the name of a writer is not the pid of its process here:

@@ -55,7 +55,8 @@ pub(super) fn find_among_all(
         writers.iter().map(|writer| find_by_name(procfs, writer)).collect();
     let names: Vec<Option<u32>> = writers.iter().map(|writer| writer.name.parse().ok()).collect();
     let pids = all_pids(procfs);
-    for pid in &pids {
+    let has_pids = names.iter().any(Option::is_some);
+    for pid in pids.iter().filter(|_| has_pids) {
         let Some(inner) = innermost_pid(&procfs.join(pid.to_string())) else { continue };
         for (at, writer) in writers.iter().enumerate() {
             if found[at].is_ok() || inner == *pid || names[at] != Some(inner) {

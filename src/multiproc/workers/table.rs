@@ -68,18 +68,12 @@ pub(super) struct Workers {
     pub(super) report: Option<String>,
 }
 
-/// The values of a process. Of the options, a file of procfs was not readable.
+/// The values of a process. One is `None` if its file in procfs cannot be read.
 #[derive(Debug)]
 pub(super) struct WorkerValues {
-    /// In clock ticks.
-    pub(super) cpu: u64,
-    pub(super) virtual_bytes: f64,
-    pub(super) resident_bytes: f64,
-    pub(super) start_seconds: f64,
-    pub(super) threads: f64,
+    pub(super) stat: Stat,
+    pub(super) limits: Limits,
     pub(super) open_fds: Option<f64>,
-    pub(super) max_fds: Option<f64>,
-    pub(super) max_virtual_bytes: Option<f64>,
 }
 
 impl WorkerTable {
@@ -107,11 +101,11 @@ impl WorkerTable {
                 && let Some(values) = WorkerValues::read(procfs, *process)
             {
                 let cpu = self.cpu.entry(*process).or_default();
-                *cpu = values.cpu.max(*cpu);
+                *cpu = values.stat.cpu.max(*cpu);
                 workers.found.push((*first_file, values));
             }
         }
-        self.end_processes(procfs, &seen);
+        self.add_ended_cpu(procfs, &seen);
         workers.cpu = self.ended_cpu + self.cpu.values().sum::<u64>();
         workers.report = self.report();
         workers
@@ -160,6 +154,9 @@ impl WorkerTable {
                 .is_some_and(|missing| missing.cause != Absent::Ended || !it.writer.is_unique)
         };
         let sought: Vec<&FileWriter<'_>> = writers.iter().filter(is_sought).collect();
+        if sought.is_empty() {
+            return;
+        }
         let sought_writers: Vec<&Writer<'_>> = sought.iter().map(|it| &it.writer).collect();
         let results = find_among_all(procfs, &sought_writers);
         self.search.note(Instant::now(), results.iter().any(Result::is_ok));
@@ -180,9 +177,8 @@ impl WorkerTable {
         }
     }
 
-    /// Adds up the CPU time of processes that do not exist any more. A process that has ended shows its last value until
-    /// its parent asks for its status.
-    fn end_processes(&mut self, procfs: &Path, seen: &FastSet<Process>) {
+    /// Adds up the CPU time of processes that do not exist any more. A zombie keeps its last value until its parent reaps it.
+    fn add_ended_cpu(&mut self, procfs: &Path, seen: &FastSet<Process>) {
         let ended_cpu = &mut self.ended_cpu;
         self.cpu.retain(|process, cpu| {
             if seen.contains(process) {
@@ -263,22 +259,12 @@ impl Process {
 impl WorkerValues {
     /// The values of a process; `None` if it has ended.
     fn read(procfs: &Path, process: Process) -> Option<WorkerValues> {
-        let stat = process.stat(procfs).filter(|stat| !stat.is_zombie)?;
         let path = procfs.join(process.pid.to_string());
         let limits = Limits::read(&path);
         let open_fds = open_fds(procfs, &path, process.pid);
-        // Another process may have got the pid meanwhile.
-        let is_same = process.exists(procfs);
-        Some(WorkerValues {
-            cpu: stat.cpu,
-            virtual_bytes: stat.virtual_bytes,
-            resident_bytes: stat.resident_bytes(),
-            start_seconds: stat.start_seconds(),
-            threads: stat.threads,
-            open_fds: open_fds.filter(|_| is_same),
-            max_fds: limits.open_files.filter(|_| is_same),
-            max_virtual_bytes: limits.address_space.filter(|_| is_same),
-        })
+        // Last, as another process may have got the pid meanwhile.
+        let stat = process.stat(procfs).filter(|stat| !stat.is_zombie)?;
+        Some(WorkerValues { stat, limits, open_fds })
     }
 }
 

@@ -66,10 +66,10 @@ pub struct SlowPath {
     _afterwards: Afterwards,
 }
 
-/// A function without a lock of the slow path.
+/// A function that is called without the lock of the slow path.
 pub(crate) struct Call(pub(crate) fn());
 
-/// What the next thread calls that has left the slow path.
+/// What the next thread that leaves the slow path calls.
 static AFTERWARDS: StaticRef<Call> = StaticRef::empty();
 static IS_CALLED: AtomicBool = AtomicBool::new(false);
 
