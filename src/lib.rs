@@ -90,7 +90,7 @@
 //! | labels of a sample | 128, `le` and `quantile` included; registration returns an error for more |
 //! | buckets of a histogram | 1,000 |
 //! | a series file | 256 MiB; then another file is created |
-//! | memory of a counter | 320 bytes, and 64 bytes for each further thread that records |
+//! | memory of a counter | 64 bytes for its cells, and further ones if several threads record |
 //! | disk or tmpfs | 16 KiB for each metric type and gauge mode of a process at least; a sample takes the length of its key and 24 bytes |
 //! | an integer in a counter | exact below 2<sup>53</sup>: values are `f64` |
 //!
@@ -129,9 +129,10 @@
 //!
 //! # Signal handlers and allocators
 //!
-//! The first recording of a series in a thread allocates and takes a lock; later ones do neither. A signal handler
-//! should use handles that its thread has recorded with before, and not call [`Family::with`] with new label values: if
-//! the signal interrupts the allocator, a first recording can hang, as any allocation in a signal handler can. A handler
+//! The first recordings of a series in a process allocate and take a lock, and so does a recording by which a thread gets cells
+//! of its own. A signal handler should use handles that have recorded before, in a registry whose directory has
+//! `DirectoryOptions::max_owned_cells(1)`, and not call [`Family::with`] with new label values: if the signal interrupts the
+//! allocator, such a recording can hang, as any allocation in a signal handler can. A handler
 //! can also lose one increment of the thread that it interrupts. A value that is ignored, such as a negative increment, takes
 //! the lock too, and the first one allocates.
 //!

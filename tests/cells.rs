@@ -1,6 +1,6 @@
 //! Which threads have entries of their own: files grow with contention and not with the number of threads.
 
-use std::sync::{Barrier, PoisonError, mpsc};
+use std::sync::{PoisonError, mpsc};
 use std::thread;
 
 use multiprom::collector::MetricType;
@@ -9,10 +9,8 @@ use multiprom::{
 };
 
 use crate::support::TestDir;
-use crate::threads::{INDEXES, entries};
+use crate::threads::{INDEXES, MAX_ENTRIES, at_once, entries};
 
-/// Most entries of a sample: one per owner, and a shared one.
-const MAX_ENTRIES: usize = 17;
 /// After so many recordings in one series, one after the other, a thread has cells of its own.
 const OFTEN: usize = 2_000;
 
@@ -92,16 +90,10 @@ fn threads_at_once_on_one_series_get_cells_of_their_own_up_to_a_bound() {
     let registry = registry(&dir);
     let jobs = counter(&registry);
     let times = Histogram::builder("times", "T.").buckets([1.0]).register(&registry).unwrap();
-    let barrier = Barrier::new(THREADS);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                barrier.wait();
-                for _ in 0..10 * OFTEN {
-                    jobs.inc();
-                    times.observe(0.5);
-                }
-            });
+    at_once(THREADS, |_| {
+        for _ in 0..10 * OFTEN {
+            jobs.inc();
+            times.observe(0.5);
         }
     });
     let all = THREADS * 10 * OFTEN;

@@ -48,6 +48,7 @@ fn each_feature_brings_only_the_crates_that_it_names() {
         ("exporter", true, false, false),
         ("push", true, true, false),
         ("zstd", true, true, false),
+        ("tls", true, true, false),
         ("cli", true, true, true),
     ] {
         let crates = crates(features);

@@ -98,6 +98,7 @@ fn each_module_names_only_those_that_the_table_allows() {
     modules.retain(|module| !test_modules.contains(module));
     let roots = ["lib", "main"].map(str::to_owned);
     let known: BTreeSet<String> = table.keys().cloned().chain(roots.clone()).collect();
+    let mut unused = table.clone();
     assert_eq!(modules, known, "the table has a row for each module");
     for (path, text) in sources() {
         let module = module_of(&path);
@@ -105,6 +106,7 @@ fn each_module_names_only_those_that_the_table_allows() {
             continue;
         }
         for named in named_modules(&text) {
+            unused.get_mut(&module).unwrap().remove(&named);
             // Names of the crate's root are re-exports, for documentation only.
             let is_allowed = named == module || table[&module].contains(&named);
             let is_module = modules.contains(&named);
@@ -115,6 +117,8 @@ fn each_module_names_only_those_that_the_table_allows() {
             assert!(is_known, "{}: names crate::{named}", path.display());
         }
     }
+    unused.retain(|_, names| !names.is_empty());
+    assert!(unused.is_empty(), "the table allows what no file needs: {unused:?}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary
 use crate::support::TestDir;
 use crate::support::samples::own_samples;
 
-/// Most entries of a series: one per owner, and a shared one.
-const MAX_ENTRIES: usize = 17;
+/// Most entries of a sample: one per owner, and a shared one.
+pub const MAX_ENTRIES: usize = 17;
 
 /// Held by tests that use all indexes of threads, and by tests that need an index.
 pub static INDEXES: Mutex<()> = Mutex::new(());
@@ -43,7 +43,7 @@ pub fn entries(dir: &Path, metric_type: MetricType) -> usize {
 }
 
 /// Runs `work` in threads that start at the same time.
-fn at_once(threads: usize, work: impl Fn(usize) + Sync) {
+pub fn at_once(threads: usize, work: impl Fn(usize) + Sync) {
     let barrier = Barrier::new(threads);
     thread::scope(|scope| {
         for thread in 0..threads {

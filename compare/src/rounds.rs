@@ -145,7 +145,8 @@ impl std::fmt::Display for Ratio {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The median of some values.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

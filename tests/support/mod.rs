@@ -132,12 +132,16 @@ pub fn example(name: &str) -> Command {
     fresh(Command::new(link))
 }
 
+/// The target directory, where `scripts/test` puts what tests need.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
+}
+
 /// The interpreter with a release of the Python client, as `scripts/python-env` installs it.
 ///
 /// Returns `None` if it is missing: the test is then counted as skipped.
 pub fn python(release: &str) -> Option<Command> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let path = target.join("python").join(release).join("bin/python");
+    let path = target().join("python").join(release).join("bin/python");
     if !path.exists() {
         skip(&format!("no Python client {release}: run scripts/python-env"));
         return None;

@@ -12,14 +12,13 @@ use multiprom::parse::Parser;
 
 use super::http::get;
 use super::process::{PATIENCE, Running};
-use super::{root, skip, wait_for};
+use super::{skip, target, wait_for};
 
 /// A server of a Debian package that is installed, or that `scripts/test` has unpacked into the target directory.
 ///
 /// Returns `None` if it is missing: the test is then counted as skipped.
 fn server(name: &str) -> Option<Command> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let unpacked = target.join("debian/usr/bin").join(name);
+    let unpacked = target().join("debian/usr/bin").join(name);
     let program = if unpacked.exists() { unpacked } else { PathBuf::from(name) };
     if Command::new(&program).arg("--version").output().is_err() {
         skip(&format!("{name} is not installed: run scripts/test"));

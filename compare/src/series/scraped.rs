@@ -9,6 +9,7 @@ use std::time::Instant;
 use multiprom::{Backend, Histogram, MultiProcessCollector, Registry};
 
 use crate::fork;
+use crate::rounds::median;
 use crate::scrape::Effort;
 use crate::workload::TestDir;
 
@@ -45,11 +46,6 @@ pub fn compare(effort: Effort) -> io::Result<()> {
     }
     println!();
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Processes that have recorded and live until this is dropped.
