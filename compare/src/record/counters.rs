@@ -21,16 +21,49 @@ const STRIDE: usize = 617;
 
 static STATIC_COUNTER: Static<Counter> = Counter::declare("static_total", "A static.");
 
+/// A counter of each client.
+struct Counters {
+    mapped: Counter,
+    heap: Counter,
+    int: GenericCounter<prometheus::core::AtomicU64>,
+    float: GenericCounter<prometheus::core::AtomicF64>,
+    client_int: ClientCounter<u64>,
+    client_float: ClientFloatCounter,
+    fast_int: FastCounter<u64>,
+    fast_float: FastCounter<f64>,
+    /// Of the `metrics` facade, with atomic storage.
+    facade: metrics::Counter,
+}
+
+impl Counters {
+    fn new(registries: &Registries, name: &str) -> Counters {
+        let own_name = format!("{name}_total");
+        Counters {
+            mapped: own_counter(&registries.mapped, &own_name),
+            heap: own_counter(&registries.heap, &own_name),
+            int: peer_counter(&format!("{name}_int")),
+            float: peer_counter(&format!("{name}_float")),
+            client_int: ClientCounter::default(),
+            client_float: ClientFloatCounter::default(),
+            fast_int: FastCounter::default(),
+            fast_float: FastCounter::default(),
+            facade: facade_counters(1).swap_remove(0),
+        }
+    }
+}
+
 pub fn held_counter(registries: &Registries) -> Row {
-    let mapped = own_counter(&registries.mapped, "held_total");
-    let heap = own_counter(&registries.heap, "held_total");
-    let int = peer_counter::<prometheus::core::AtomicU64>("held_int");
-    let float = peer_counter::<prometheus::core::AtomicF64>("held_float");
-    let client_int = ClientCounter::<u64>::default();
-    let client_float = ClientFloatCounter::default();
-    let fast_int = FastCounter::<u64>::default();
-    let fast_float = FastCounter::<f64>::default();
-    let facade = facade_counter();
+    let Counters {
+        mapped,
+        heap,
+        int,
+        float,
+        client_int,
+        client_float,
+        fast_int,
+        fast_float,
+        facade,
+    } = Counters::new(registries, "held");
     let measured = measured::Counter::default();
     Row {
         operation: "counter, held handle",
@@ -156,15 +189,17 @@ fn jumping<C: 'static>(
 
 /// A counter that another living thread has used before, and does not use any more.
 pub fn second_user(registries: &Registries) -> Row {
-    let mapped = own_counter(&registries.mapped, "second_total");
-    let heap = own_counter(&registries.heap, "second_total");
-    let int = peer_counter::<prometheus::core::AtomicU64>("second_int");
-    let float = peer_counter::<prometheus::core::AtomicF64>("second_float");
-    let client_int = ClientCounter::<u64>::default();
-    let client_float = ClientFloatCounter::default();
-    let fast_int = FastCounter::<u64>::default();
-    let fast_float = FastCounter::<f64>::default();
-    let facade = facade_counter();
+    let Counters {
+        mapped,
+        heap,
+        int,
+        float,
+        client_int,
+        client_float,
+        fast_int,
+        fast_float,
+        facade,
+    } = Counters::new(registries, "second");
     Row {
         operation: "counter, second thread",
         own: vec![
@@ -210,15 +245,17 @@ fn second<C: Clone + Send + 'static>(
 }
 
 pub fn shared_counter(registries: &Registries) -> Row {
-    let mapped = own_counter(&registries.mapped, "shared_total");
-    let heap = own_counter(&registries.heap, "shared_total");
-    let int = peer_counter::<prometheus::core::AtomicU64>("shared_int");
-    let float = peer_counter::<prometheus::core::AtomicF64>("shared_float");
-    let client_int = ClientCounter::<u64>::default();
-    let client_float = ClientFloatCounter::default();
-    let fast_int = FastCounter::<u64>::default();
-    let fast_float = FastCounter::<f64>::default();
-    let facade = facade_counter();
+    let Counters {
+        mapped,
+        heap,
+        int,
+        float,
+        client_int,
+        client_float,
+        fast_int,
+        fast_float,
+        facade,
+    } = Counters::new(registries, "shared");
     Row {
         operation: "counter, two threads",
         own: vec![
@@ -249,11 +286,7 @@ fn peer_counter<P: Atomic>(name: &str) -> GenericCounter<P> {
     GenericCounter::new(name, "A counter.").expect("the name is valid")
 }
 
-/// A counter of the `metrics` facade with atomic storage.
-fn facade_counter() -> metrics::Counter {
-    facade_counters(1).swap_remove(0)
-}
-
+/// Counters of the `metrics` facade, with atomic storage.
 fn facade_counters(count: usize) -> Vec<metrics::Counter> {
     let registry = FacadeRegistry::new(AtomicStorage);
     let counter = |at: usize| {

@@ -4,23 +4,40 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 
 use fastmetrics::metrics::gauge::Gauge as FastGauge;
-use multiprom::{Gauge, GaugeMode};
+use multiprom::{Gauge, GaugeMode, Registry};
 use prometheus_client::metrics::gauge::Gauge as ClientGauge;
 
 use super::{Registries, Row};
 use crate::rounds::Contestant;
 
+/// A gauge of each client.
+struct Gauges {
+    mapped: Gauge,
+    heap: Gauge,
+    float: prometheus::Gauge,
+    client: ClientGauge<f64, AtomicU64>,
+    fast: FastGauge<f64>,
+}
+
+impl Gauges {
+    fn new(registries: &Registries, name: &str) -> Gauges {
+        Gauges {
+            mapped: own_gauge(&registries.mapped, name, GaugeMode::LiveSum),
+            heap: own_gauge(&registries.heap, name, GaugeMode::LiveSum),
+            float: prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid"),
+            client: ClientGauge::default(),
+            fast: FastGauge::default(),
+        }
+    }
+}
+
+fn own_gauge(registry: &Registry, name: &str, mode: GaugeMode) -> Gauge {
+    Gauge::builder(name, "A gauge.").mode(mode).register(registry).expect("the name is free")
+}
+
 pub fn gauge(registries: &Registries) -> Row {
-    let own_gauge = |registry, mode| -> Gauge {
-        let builder = Gauge::builder(format!("gauge_{mode:?}"), "A gauge.").mode(mode);
-        builder.register(registry).expect("the name is free")
-    };
-    let mapped = own_gauge(&registries.mapped, GaugeMode::LiveSum);
-    let heap = own_gauge(&registries.heap, GaugeMode::LiveSum);
-    let most_recent = own_gauge(&registries.mapped, GaugeMode::MostRecent);
-    let float = prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid");
-    let client = ClientGauge::<f64, AtomicU64>::default();
-    let fast = FastGauge::<f64>::default();
+    let Gauges { mapped, heap, float, client, fast } = Gauges::new(registries, "gauge_set");
+    let most_recent = own_gauge(&registries.mapped, "gauge_recent", GaugeMode::MostRecent);
     Row {
         operation: "gauge, set",
         own: vec![
@@ -41,15 +58,7 @@ pub fn gauge(registries: &Registries) -> Row {
 }
 
 pub fn gauge_add(registries: &Registries) -> Row {
-    let own_gauge = |registry| -> Gauge {
-        let builder = Gauge::builder("gauge_add", "A gauge.").mode(GaugeMode::LiveSum);
-        builder.register(registry).expect("the name is free")
-    };
-    let mapped = own_gauge(&registries.mapped);
-    let heap = own_gauge(&registries.heap);
-    let float = prometheus::Gauge::new("gauge", "A gauge.").expect("the name is valid");
-    let client = ClientGauge::<f64, AtomicU64>::default();
-    let fast = FastGauge::<f64>::default();
+    let Gauges { mapped, heap, float, client, fast } = Gauges::new(registries, "gauge_add");
     Row {
         operation: "gauge, add",
         own: vec![
