@@ -24,20 +24,20 @@ impl From<MultiProcessCollectorBuilder> for Merging {
 }
 
 /// Applies the options of the merge.
-pub(super) fn configure(
+pub(super) fn configure(builder: MultiProcessCollectorBuilder, merge: MergeArguments) -> Merging {
+    let MergeArguments { gauge_mode, include, exclude, .. } = &merge;
+    let patterns = Patterns::new(include.clone(), exclude.clone(), gauge_mode.clone());
+    configure_with(builder, merge, Arc::new(patterns))
+}
+
+/// Applies the options of the merge, with patterns that collectors may share.
+pub(super) fn configure_with(
     mut builder: MultiProcessCollectorBuilder,
     merge: MergeArguments,
+    patterns: Arc<Patterns>,
 ) -> Merging {
-    let MergeArguments {
-        gauge_mode,
-        default_gauge_mode,
-        include,
-        exclude,
-        labels,
-        any_file_system,
-        created,
-        pid_label,
-    } = merge;
+    let MergeArguments { default_gauge_mode, labels, any_file_system, created, pid_label, .. } =
+        merge;
     builder = builder.pid_label(pid_label).owner_lease(owner::lease());
     if let Some(mode) = default_gauge_mode {
         builder = builder.default_gauge_mode(mode);
@@ -48,7 +48,6 @@ pub(super) fn configure(
     for (name, value) in labels {
         builder = builder.label(name, value);
     }
-    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
     if patterns.are_filtering() {
         let patterns = Arc::clone(&patterns);
         builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::{self, GraphiteArguments, PushArguments, SourceArguments, TextfileArguments};
 use super::gathering::{Reporting, collector_of, registry};
 use super::push_args::PushMethod;
-use super::signals::{Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use crate::bridge::{Graphite, Textfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Format, Negotiated};
@@ -47,6 +47,7 @@ pub(super) fn push(arguments: PushArguments) -> Result<ExitCode> {
     let (pushed, source) = (target.clone(), registry.clone());
     let periodic = Periodic::start("multiprom-push", interval, move || pushed.push(&source))?;
     while signals.wait_for(WAIT_TIME).is_none() {}
+    signals::exit_on_next(None)?;
     periodic.cancel();
     target.end(&registry).map(|()| ExitCode::SUCCESS)
 }
@@ -94,6 +95,7 @@ fn repeat(
         result
     })?;
     while signals.wait_for(WAIT_TIME).is_none() {}
+    signals::exit_on_next(None)?;
     periodic.stop();
     Ok(ExitCode::from(u8::from(has_failed.load(Ordering::Relaxed))))
 }

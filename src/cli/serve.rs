@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
 use super::exporting::{self, ExportedRegistry};
-use super::merging::{configure, with_worker_metrics};
+use super::merging::{configure, configure_with, with_worker_metrics};
 use super::output::print_message;
 use super::signals::{self, Signal, Signals};
 use crate::error::Result;
@@ -50,10 +51,13 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let merging = configure(builder, arguments.merge.clone());
+    let patterns = Arc::clone(&merging.patterns);
     let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
     for (path, dir) in arguments.targets {
         let builder = MultiProcessCollector::builder().directory(dir);
-        exported.add_target(path, configure(builder, arguments.merge.clone()))?;
+        // A pattern that matches a family of any target is used.
+        let merge = arguments.merge.clone();
+        exported.add_target(path, configure_with(builder, merge, Arc::clone(&patterns)))?;
     }
     let exporter = exported.listen(&arguments.listen)?;
     exporting::report(&exporter);

@@ -227,14 +227,20 @@ fn rate_limit(mut fields: Fields) -> Result<Option<RateLimit>, Problem> {
 /// which limit nothing, and `None` for anything else.
 #[expect(clippy::option_option, reason = "no duration and an invalid one differ")]
 fn go_duration(text: &str) -> Option<Option<Duration>> {
-    if let Some(rest) = text.strip_prefix('-') {
-        return go_duration(rest).map(|_| None);
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    // `u64::from_str` accepts a further `+`.
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
     }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if let Ok(nanoseconds) = rest.parse::<u64>() {
-        let duration = Duration::from_nanos(nanoseconds);
-        return Some(Some(duration).filter(|duration| !duration.is_zero()));
-    }
+    let duration = match unsigned.parse() {
+        Ok(nanoseconds) => Duration::from_nanos(nanoseconds),
+        Err(_) => with_units(unsigned)?,
+    };
+    Some(Some(duration).filter(|duration| !duration.is_zero() && !text.starts_with('-')))
+}
+
+/// Parses numbers with units, without a sign.
+fn with_units(mut rest: &str) -> Option<Duration> {
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -253,8 +259,7 @@ fn go_duration(text: &str) -> Option<Option<Duration>> {
         rest = &rest[unit.len()..];
         seconds += number * factor;
     }
-    let duration = Duration::try_from_secs_f64(seconds).ok()?;
-    (!text.is_empty()).then_some(Some(duration).filter(|duration| !duration.is_zero()))
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads the section of TLS; `None` if it has no field that enables TLS.
@@ -407,10 +412,28 @@ mod tests {
             ("5", Some(Duration::from_nanos(5))),
             ("0", None),
             ("-1s", None),
+            ("-5", None),
+            ("+5", Some(Duration::from_nanos(5))),
+            ("+1s", Some(Duration::from_secs(1))),
         ] {
             assert_eq!(go_duration(text), Some(expected), "{text}");
         }
-        for text in ["", "1d", "s", "1.", "1s2", "x", "1e9s", "99999999999999999999h"] {
+        for text in [
+            "",
+            "1d",
+            "s",
+            "1.",
+            "1s2",
+            "x",
+            "1e9s",
+            "99999999999999999999h",
+            "+",
+            "-",
+            "--1s",
+            "-+1s",
+            "+-1s",
+            "++5",
+        ] {
             assert_eq!(go_duration(text), None, "{text}");
         }
     }
