@@ -1,13 +1,13 @@
 //! The options of the merge, applied to a collector.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::args::{MergeArguments, WorkerArguments};
 use super::output::print_message;
 use super::owner;
 use super::patterns::Patterns;
 use crate::error::Error;
-use crate::multiproc::MultiProcessCollectorBuilder;
+use crate::multiproc::{MultiProcessCollectorBuilder, ProblemLog};
 
 /// The builder of a collector, and the patterns that it was configured with.
 pub(super) struct Merging {
@@ -70,4 +70,14 @@ pub(super) fn with_worker_metrics(
 /// Reports each problem each time it occurs.
 pub(super) fn report_problem(error: &Error) {
     print_message(error);
+}
+
+/// Reports each problem once, in commands that gather repeatedly.
+pub(super) fn report_problems_once(
+    builder: MultiProcessCollectorBuilder,
+) -> MultiProcessCollectorBuilder {
+    let log = Mutex::new(ProblemLog::default());
+    builder.on_problem(move |error| {
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+    })
 }
