@@ -11,6 +11,7 @@ use super::listen_args::ListenArguments;
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
 use super::push_args::{PushOptions, parse_duration};
+use super::values::{octal, with_unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Escaping, Format};
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
@@ -469,8 +470,7 @@ pub(super) struct LsArguments {
 }
 
 fn parse_mode(text: &str) -> std::result::Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| "expected permissions in octal, such as 640".to_owned())
+    octal(text, 0o777).ok_or_else(|| "expected permissions in octal, such as 640".to_owned())
 }
 
 fn parse_pid(text: &str) -> std::result::Result<u32, String> {
@@ -499,15 +499,8 @@ fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
     if text == "forever" {
         return Ok(Keep(None));
     }
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("expected seconds, a number with s, m, h or d, or `forever`".to_owned()),
-    };
-    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let units = [("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let seconds = with_unit(text, &units);
     let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
     Ok(Keep(Some(Duration::from_secs(seconds))))
 }

@@ -1,16 +1,16 @@
 //! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor and of the exporter
 //! itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::listen_args::ListenArguments;
-use super::merging::Merging;
+use super::merging::{Merging, report_problems_once};
 use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
-use crate::multiproc::{Compactor, MultiProcessCollectorBuilder, ProblemLog};
+use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -89,10 +89,7 @@ fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
 /// A registry of a collector.
 fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
     // `multiprom_file_errors_total` counts every occurrence.
-    let log = Mutex::new(ProblemLog::default());
-    let builder = builder.on_problem(move |error| {
-        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-    });
+    let builder = report_problems_once(builder);
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     Ok(registry)

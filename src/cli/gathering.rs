@@ -1,13 +1,12 @@
 //! The registry of commands that write merged metrics somewhere: `dump`, `push`, `run --push`, `textfile`, `graphite`.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use super::args::MergeArguments;
-use super::merging::{Merging, configure, report_problem};
+use super::merging::{Merging, configure, report_problem, report_problems_once};
 use super::patterns::UnusedPatternReport;
 use crate::error::Result;
-use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder, ProblemLog};
+use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
 use crate::registry::Registry;
 
 /// How often a problem of the directory is reported.
@@ -36,12 +35,7 @@ pub(super) fn registry(
     let Merging { builder, patterns, .. } = configure(builder, merge);
     let builder = match reporting {
         Reporting::EachTime => builder.on_problem(report_problem),
-        Reporting::Once => {
-            let log = Mutex::new(ProblemLog::default());
-            builder.on_problem(move |error| {
-                log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-            })
-        }
+        Reporting::Once => report_problems_once(builder),
     };
     let registry = Registry::new();
     registry.register(builder.build()?)?;

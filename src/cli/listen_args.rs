@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::values::octal;
 use crate::http::ListenAddress;
 
 /// The addresses and the path of an exporter, and what protects it.
@@ -34,20 +35,12 @@ impl ListenArguments {
         self.systemd_socket || !self.listen.is_empty()
     }
 
-    /// The addresses to listen on.
+    /// The addresses to listen on; none for the default of the exporter.
     pub(super) fn addresses(&self) -> Vec<ListenAddress> {
-        if self.systemd_socket {
-            vec![ListenAddress::Systemd]
-        } else if self.listen.is_empty() {
-            vec![ListenAddress::Tcp("127.0.0.1:9464".to_owned())]
-        } else {
-            self.listen.clone()
-        }
+        if self.systemd_socket { vec![ListenAddress::Systemd] } else { self.listen.clone() }
     }
 }
 
 fn parse_socket_mode(text: &str) -> Result<u32, String> {
-    let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
-    mode.ok_or_else(|| "expected three octal digits, such as 660".to_owned())
+    octal(text, 0o777).ok_or_else(|| "expected three octal digits, such as 660".to_owned())
 }

@@ -1,13 +1,13 @@
 //! The options of the merge, applied to a collector.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::args::{MergeArguments, WorkerArguments};
 use super::output::print_message;
 use super::owner;
 use super::patterns::Patterns;
 use crate::error::Error;
-use crate::multiproc::MultiProcessCollectorBuilder;
+use crate::multiproc::{MultiProcessCollectorBuilder, ProblemLog};
 
 /// The builder of a collector, and the patterns that it was configured with.
 pub(super) struct Merging {
@@ -24,20 +24,20 @@ impl From<MultiProcessCollectorBuilder> for Merging {
 }
 
 /// Applies the options of the merge.
-pub(super) fn configure(
+pub(super) fn configure(builder: MultiProcessCollectorBuilder, merge: MergeArguments) -> Merging {
+    let MergeArguments { gauge_mode, include, exclude, .. } = &merge;
+    let patterns = Patterns::new(include.clone(), exclude.clone(), gauge_mode.clone());
+    configure_with(builder, merge, Arc::new(patterns))
+}
+
+/// Applies the options of the merge, with patterns that collectors may share.
+pub(super) fn configure_with(
     mut builder: MultiProcessCollectorBuilder,
     merge: MergeArguments,
+    patterns: Arc<Patterns>,
 ) -> Merging {
-    let MergeArguments {
-        gauge_mode,
-        default_gauge_mode,
-        include,
-        exclude,
-        labels,
-        any_file_system,
-        created,
-        pid_label,
-    } = merge;
+    let MergeArguments { default_gauge_mode, labels, any_file_system, created, pid_label, .. } =
+        merge;
     builder = builder.pid_label(pid_label).owner_lease(owner::lease());
     if let Some(mode) = default_gauge_mode {
         builder = builder.default_gauge_mode(mode);
@@ -48,7 +48,6 @@ pub(super) fn configure(
     for (name, value) in labels {
         builder = builder.label(name, value);
     }
-    let patterns = Arc::new(Patterns::new(include, exclude, gauge_mode));
     if patterns.are_filtering() {
         let patterns = Arc::clone(&patterns);
         builder = builder.filter(move |name, metric_type| patterns.keeps(name, metric_type));
@@ -71,4 +70,14 @@ pub(super) fn with_worker_metrics(
 /// Reports each problem each time it occurs.
 pub(super) fn report_problem(error: &Error) {
     print_message(error);
+}
+
+/// Reports each problem once, in commands that gather repeatedly.
+pub(super) fn report_problems_once(
+    builder: MultiProcessCollectorBuilder,
+) -> MultiProcessCollectorBuilder {
+    let log = Mutex::new(ProblemLog::default());
+    builder.on_problem(move |error| {
+        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
+    })
 }

@@ -34,6 +34,7 @@ mod serve;
 mod shell;
 mod signals;
 mod table;
+mod values;
 
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::{
 use std::path::Path;
 use std::str::FromStr;
 
+use super::values::octal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::sys;
 
@@ -66,8 +67,7 @@ fn parse_id(text: &str) -> Option<u32> {
 
 /// Parses permissions in octal, as chmod(1) does. They must include all permissions of the owner.
 pub(super) fn parse_permissions(text: &str) -> std::result::Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= PERMISSION_BITS);
-    let mode = mode.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let mode = octal(text, PERMISSION_BITS);
     let mode = mode.ok_or("expected permissions in octal, such as 0770")?;
     if mode & OWNER_ONLY == OWNER_ONLY {
         Ok(mode)

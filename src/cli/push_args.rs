@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
+use super::values::with_unit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Format, Negotiated};
 use crate::model::Gatherer;
+use crate::outgoing::Periodic;
 use crate::push::{HttpTransport, Pusher};
+use crate::registry::Registry;
 
 /// How the group is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -171,6 +174,15 @@ impl PushTarget {
         .map(drop)
     }
 
+    /// Starts the periodic pushes, if there is an interval.
+    pub(super) fn start(&self, source: &Registry) -> Result<Option<Periodic>> {
+        let start = |interval| {
+            let (target, source) = (self.clone(), source.clone());
+            Periodic::start("multiprom-push", interval, move || target.push(&source))
+        };
+        self.interval.map(start).transpose()
+    }
+
     /// Pushes the last values, or deletes the group.
     pub(super) fn end(&self, source: &dyn Gatherer) -> Result<()> {
         if self.deletes_at_end { self.pusher.delete().map(drop) } else { self.push(source) }
@@ -190,17 +202,8 @@ fn parse_pair(text: &str) -> std::result::Result<(String, String), String> {
 
 /// Parses a duration longer than zero.
 pub(super) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with ms, s, m or h".to_owned()),
-    };
-    let millis = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    match millis {
-        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
-        _ => Err("expected a number greater than 0 with ms, s, m or h".to_owned()),
-    }
+    let units = [("ms", 1), ("", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let millis = with_unit(text, &units).filter(|millis| *millis > 0);
+    let expected = || "expected a number with ms, s, m or h, greater than 0".to_owned();
+    millis.map(Duration::from_millis).ok_or_else(expected)
 }

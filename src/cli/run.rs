@@ -68,11 +68,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     };
     push.iter_mut().for_each(RunPush::start);
     let status = Launcher { dir, child, status: None, hint }.follow(&signals);
+    signals::exit_on_next(Some(status))?;
     drop(compacting);
     if let Some(push) = push {
         push.end();
     }
-    signals::exit_on_next(Some(status))?;
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }

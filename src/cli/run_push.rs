@@ -20,13 +20,8 @@ impl RunPush {
     /// Reports the target, and starts periodic pushes. A failure is reported, as the command runs already.
     pub(super) fn start(&mut self) {
         print_message(&format_args!("pushing to {}", self.target.pusher.url()));
-        let Some(interval) = self.target.interval else {
-            return;
-        };
-        let (pushed, source) = (self.target.clone(), self.registry.clone());
-        let started = Periodic::start("multiprom-push", interval, move || pushed.push(&source));
-        match started {
-            Ok(periodic) => self.periodic = Some(periodic),
+        match self.target.start(&self.registry) {
+            Ok(periodic) => self.periodic = periodic,
             Err(error) => print_message(&error),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::{self, GraphiteArguments, PushArguments, SourceArguments, TextfileArguments};
 use super::gathering::{Reporting, collector_of, registry};
 use super::push_args::PushMethod;
-use super::signals::{Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use crate::bridge::{Graphite, Textfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Format, Negotiated};
@@ -41,13 +41,10 @@ pub(super) fn push(arguments: PushArguments) -> Result<ExitCode> {
         return target.pusher.delete().map(|_| ExitCode::SUCCESS);
     }
     let registry = open(source, target.interval)?;
-    let (Some(interval), Some(signals)) = (target.interval, signals) else {
-        return target.end(&registry).map(|()| ExitCode::SUCCESS);
-    };
-    let (pushed, source) = (target.clone(), registry.clone());
-    let periodic = Periodic::start("multiprom-push", interval, move || pushed.push(&source))?;
-    while signals.wait_for(WAIT_TIME).is_none() {}
-    periodic.cancel();
+    if let (Some(periodic), Some(signals)) = (target.start(&registry)?, signals) {
+        wait(&signals)?;
+        periodic.cancel();
+    }
     target.end(&registry).map(|()| ExitCode::SUCCESS)
 }
 
@@ -74,6 +71,12 @@ fn block() -> Result<Signals> {
     Signals::block(&[Signal::INT, Signal::TERM])
 }
 
+/// Waits for a signal. A further one ends the process at once.
+fn wait(signals: &Signals) -> Result<()> {
+    while signals.wait_for(WAIT_TIME).is_none() {}
+    signals::exit_on_next(None)
+}
+
 /// Runs a task once; or in each interval until a signal, and then once more. The result is that of the last run.
 fn repeat(
     source: SourceArguments,
@@ -93,7 +96,7 @@ fn repeat(
         failed.store(result.is_err(), Ordering::Relaxed);
         result
     })?;
-    while signals.wait_for(WAIT_TIME).is_none() {}
+    wait(&signals)?;
     periodic.stop();
     Ok(ExitCode::from(u8::from(has_failed.load(Ordering::Relaxed))))
 }

@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
 use super::exporting::{self, ExportedRegistry};
-use super::merging::{configure, with_worker_metrics};
+use super::gathering::collector_of;
+use super::merging::{configure, configure_with, with_worker_metrics};
 use super::output::print_message;
 use super::signals::{self, Signal, Signals};
 use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
 use crate::http::Exporter;
-use crate::multiproc::MultiProcessCollector;
 
 /// Interval at which `--wait` checks for directories.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
@@ -34,10 +35,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     }
     let mut dirs = args::directories(merged)?;
     raise_descriptor_limit();
-    let mut builder = MultiProcessCollector::builder();
-    for dir in &dirs {
-        builder = builder.directory(dir);
-    }
+    let builder = collector_of(&dirs);
     let others: Vec<PathBuf> = targets.into_iter().filter(|dir| !dirs.contains(dir)).collect();
     dirs.extend(others);
     if arguments.reset {
@@ -50,10 +48,13 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let mut hint = UncompactedHint::new(&dirs, flag, usual, compactor.as_ref());
     let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let merging = configure(builder, arguments.merge.clone());
+    let patterns = Arc::clone(&merging.patterns);
     let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
     for (path, dir) in arguments.targets {
-        let builder = MultiProcessCollector::builder().directory(dir);
-        exported.add_target(path, configure(builder, arguments.merge.clone()))?;
+        let builder = collector_of([dir]);
+        // A pattern that matches a family of any target is used.
+        let merge = arguments.merge.clone();
+        exported.add_target(path, configure_with(builder, merge, Arc::clone(&patterns)))?;
     }
     let exporter = exported.listen(&arguments.listen)?;
     exporting::report(&exporter);

@@ -16,9 +16,10 @@ fn definition() -> clap::Command {
     let command = Arguments::command();
     let shown: Vec<clap::Command> =
         command.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let about = command.get_about().cloned().unwrap_or_default();
     clap::Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .about(about)
         .after_help(EXIT_STATUS)
         .subcommands(shown)
 }

@@ -137,7 +137,6 @@ impl Connections {
 
     /// Ends the connections, after the responses that are in progress.
     pub(super) async fn stop(self) {
-        self.handler.stop();
         self.stopping.send_replace(());
         let (running, mut ended) = self.running;
         drop(running);

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
+use super::response::Refusal;
 use super::stream::{ClientStream, Socket};
 use super::web::{Loaded, Verdict, WebConfigFile};
 use crate::error::Result;
@@ -36,9 +37,6 @@ pub(super) struct Checked {
     loaded: Option<Arc<Loaded>>,
     pub(super) refusal: Option<Refusal>,
 }
-
-/// Status, text and a header of a response that refuses a request.
-pub(super) type Refusal = (u16, &'static str, Option<(&'static str, &'static str)>);
 
 impl Guard {
     /// Reads the web configuration.
@@ -96,16 +94,22 @@ impl Guard {
         };
         let loaded = file.current();
         if !file.admits(&loaded) {
-            return Checked { loaded: None, refusal: Some((429, "Too Many Requests\n", None)) };
+            let refusal = Refusal { status: 429, text: "Too Many Requests\n", header: None };
+            return Checked { loaded: None, refusal: Some(refusal) };
         }
         let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let refusal: Option<Refusal> = match file.authenticate(&loaded, header).await {
+        let refusal = match file.authenticate(&loaded, header).await {
             Verdict::Accepted => None,
-            Verdict::Refused => Some((401, "Unauthorized\n", Some(("www-authenticate", "Basic")))),
-            Verdict::Busy => {
-                let text = "too many requests with new passwords at a time\n";
-                Some((503, text, Some(("retry-after", "1"))))
-            }
+            Verdict::Refused => Some(Refusal {
+                status: 401,
+                text: "Unauthorized\n",
+                header: Some(("www-authenticate", "Basic")),
+            }),
+            Verdict::Busy => Some(Refusal {
+                status: 503,
+                text: "too many requests with new passwords at a time\n",
+                header: Some(("retry-after", "1")),
+            }),
         };
         Checked { loaded: Some(loaded), refusal }
     }
@@ -115,10 +119,7 @@ impl Checked {
     /// Adds the headers of the web configuration to a response.
     pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.loaded.iter().flat_map(|loaded| &loaded.headers) {
-            // OK because the values were checked when the file was read.
-            if let Ok(value) = HeaderValue::try_from(value.as_str()) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
+            headers.insert(name.clone(), value.clone());
         }
     }
 }

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::body::{BodyWriter, ResponseBody};
@@ -13,11 +12,10 @@ use super::connection::Connection;
 use super::dropped::{Dropped, ExporterMetrics};
 use super::encode::encode;
 use super::filter::Filtered;
-use super::guard::Refusal;
 use super::pages;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
 use super::request::{ExpositionRequest, Request};
-use super::response::Response;
+use super::response::{Refusal, Response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 
@@ -73,7 +71,6 @@ struct Shared {
     shows_created: bool,
     queues: Arc<Queues>,
     dropped: Arc<Dropped>,
-    is_stopping: AtomicBool,
 }
 
 impl fmt::Debug for Handler {
@@ -161,7 +158,6 @@ impl HandlerBuilder {
             shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
             dropped: self.dropped,
-            is_stopping: AtomicBool::new(false),
         })))
     }
 }
@@ -187,11 +183,6 @@ impl Handler {
         self.respond_on(request, Connection::new(Arc::clone(&self.0.dropped))).await
     }
 
-    /// Makes the check of readiness fail.
-    pub(super) fn stop(&self) {
-        self.0.is_stopping.store(true, Ordering::Relaxed);
-    }
-
     pub(super) async fn respond_on(
         &self,
         request: &Request,
@@ -211,9 +202,6 @@ impl Handler {
                 Some(page.with("content-security-policy", pages::CONTENT_SECURITY_POLICY))
             }
             (None, HEALTH_PATH) => Some(plain(200, "healthy\n", &connection)),
-            (None, READY_PATH) if self.0.is_stopping.load(Ordering::Relaxed) => {
-                Some(plain(503, "stopping\n", &connection))
-            }
             (None, READY_PATH) => Some(plain(200, "ready\n", &connection)),
             (None, ROBOTS_PATH) => Some(plain(200, pages::ROBOTS, &connection)),
             (None, ICON_PATH) => Some(whole(200, "image/svg+xml", pages::ICON, &connection)),
@@ -343,12 +331,13 @@ impl Handler {
     }
 }
 
-/// A response that refuses a request: status, text and a header.
+/// The response that refuses a request.
 pub(super) fn refuse(
-    (status, text, header): Refusal,
+    refusal: Refusal,
     request: &Request,
     connection: &Arc<Connection>,
 ) -> Response {
+    let Refusal { status, text, header } = refusal;
     let mut response = plain(status, text, connection);
     response.headers.extend(header.map(|(name, value)| (name, value.to_owned())));
     close_after_body(response, request)

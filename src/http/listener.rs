@@ -20,8 +20,8 @@ use crate::background::{
     ClosedInChildren, bind_all_interfaces, no_forks, passed_sockets, set_backlog,
 };
 
-/// The number of TCP connections that may wait to be accepted. The standard library uses 128; of a larger burst the kernel
-/// drops some, which clients retry only after a second.
+/// The number of connections that may wait to be accepted on each socket. The standard library uses 128; of a larger burst
+/// of TCP connections the kernel drops some, which clients retry only after a second.
 const BACKLOG: i32 = 1024;
 
 /// A listening socket. Forked children close it; otherwise the port would stay in use, and clients that connect would

@@ -5,7 +5,8 @@
 //!
 //! `Accept` selects the [format](crate::exposition::negotiate), `Accept-Encoding` gzip or (with the feature `zstd`) zstd,
 //! and `?name[]=NAME` a family or the samples of a name, before any escaping. A request that Prometheus sends with
-//! `X-Prometheus-Scrape-Timeout-Seconds` gets status 503 if gathering takes longer.
+//! `X-Prometheus-Scrape-Timeout-Seconds` gets status 503 if gathering takes longer. A response that is unfinished at
+//! the timeout is aborted.
 //!
 //! A [`Handler`] has the same responses for another web server.
 //!
@@ -16,9 +17,9 @@
 //! in total, and then queue the rest of the response in memory. All queued responses together take at most 16 MiB; if
 //! other clients wait at this limit, the slow response with the most queued bytes is aborted.
 //!
-//! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections
-//! the one that has been idle for the longest time is closed for a new one. [`ExporterMetrics`] counts dropped
-//! connections.
+//! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections,
+//! or at half of the descriptors of the process if these are fewer, the most dispensable connection is closed for a new one.
+//! [`ExporterMetrics`] counts dropped connections.
 
 mod address;
 mod body;

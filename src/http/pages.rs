@@ -25,7 +25,7 @@ pub(super) fn landing<'a>(paths: impl Iterator<Item = &'a str>) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>multiprom</title>\n\
          <style>body {{ font-family: sans-serif; margin: 2em }}</style>\n</head>\n<body>\n\
-         <h1>multiprom</h1>\n<p>Metrics of all processes, merged:</p>\n<ul>\n{links}</ul>\n\
+         <h1>multiprom</h1>\n<p>Metrics:</p>\n<ul>\n{links}</ul>\n\
          <p>Version {}</p>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
@@ -54,6 +54,7 @@ mod tests {
     #[test]
     fn paths_are_escaped_in_the_landing_page() {
         let page = landing(["/metrics", "/\"><script>'&"].into_iter());
+        assert!(page.contains("<p>Metrics:</p>"));
         assert!(page.contains("<li><a href=\"/metrics\">/metrics</a></li>\n"));
         assert!(page.contains("href=\"/&quot;&gt;&lt;script&gt;&#39;&amp;\""));
         assert!(!page.contains("<script"));

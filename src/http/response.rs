@@ -15,6 +15,15 @@ pub struct Response {
     pub(super) body: ResponseBody,
 }
 
+/// What a response that refuses a request has.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "created by the guard with TLS"))]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) text: &'static str,
+    pub(super) header: Option<(&'static str, &'static str)>,
+}
+
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")

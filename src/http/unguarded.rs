@@ -7,6 +7,7 @@ use std::path::Path;
 use hyper::header::HeaderMap;
 
 use super::connection::Connection;
+use super::response::Refusal;
 use super::stream::{ClientStream, Socket};
 use crate::error::Result;
 
@@ -20,8 +21,6 @@ pub(super) enum Accepted<S: Socket> {
 pub(super) struct Checked {
     pub(super) refusal: Option<Refusal>,
 }
-
-pub(super) type Refusal = (u16, &'static str, Option<(&'static str, &'static str)>);
 
 impl Guard {
     #[expect(clippy::unnecessary_wraps, reason = "as with the feature `tls`")]

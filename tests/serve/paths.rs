@@ -4,6 +4,8 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::process::Command;
 
+use multiprom::{Backend, Counter, Registry};
+
 use super::{Served, stop};
 use crate::support::http::{Connection, scrape, sum_of};
 use crate::support::process::Running;
@@ -62,6 +64,31 @@ fn a_request_with_a_body_is_refused_and_its_connection_closed() {
         }
     }
     served.stop();
+}
+
+#[test]
+fn a_pattern_that_matches_only_under_a_target_is_not_reported_as_unused() {
+    let dirs = [TestDir::new("patterns-a"), TestDir::new("patterns-b")];
+    output_of(example("test-counting").arg(dirs[0].path()).arg("5"));
+    let backend = Backend::directory(dirs[1].path()).unwrap();
+    let registry = Registry::builder().backend(backend).build().unwrap();
+    Counter::builder("errors", "Errors.").register(&registry).unwrap().inc();
+    registry.close();
+    let target = format!("/b={}", dirs[1].path().display());
+    let mut command = multiprom();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--target", &target, "--dir"]);
+    command.arg(dirs[0].path());
+    for pattern in ["jobs", "errors", "unused"] {
+        command.args(["--include", pattern]);
+    }
+    let mut server = Running::start(&mut command);
+    let url = server.url();
+    assert_eq!(sum_of(&scrape(&url.replace("/metrics", "/b")), "errors_total"), 1.0);
+    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
+    server.signal("TERM");
+    let stderr = String::from_utf8(server.end().stderr).unwrap();
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("no family")).collect();
+    assert_eq!(lines, ["multiprom: --include `unused` has matched no family so far"]);
 }
 
 #[test]

@@ -143,6 +143,36 @@ fn a_second_signal_ends_a_server_that_waits_for_a_response() {
     assert!(begin.elapsed().as_secs_f64() < 4.0, "{:?}", begin.elapsed());
 }
 
+/// Waits for a push to a server that never responds, then sends SIGTERM until the program ends; returns its status.
+fn status_after_signals_in_a_push(command: &mut Command, flags: &[&str]) -> Option<i32> {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/metrics/job/x", silent.local_addr().unwrap());
+    let mut pushing = Running::start(command.args(["--push-url", &url]).args(flags));
+    let _connection = wait_for("a push", PATIENCE, || silent.accept().ok());
+    wait_for("the end", PATIENCE, || {
+        let is_running = pushing.is_running();
+        if is_running {
+            pushing.signal("TERM");
+        }
+        (!is_running).then_some(())
+    });
+    pushing.end().status.code()
+}
+
+#[test]
+fn a_second_signal_ends_a_last_push_without_a_response() {
+    let mut run = multiprom();
+    let flags = ["--", "sh", "-c", "exit 3"];
+    assert_eq!(status_after_signals_in_a_push(run.arg("run"), &flags), Some(3));
+    let dir = TestDir::new("pushing");
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    let mut push = multiprom();
+    push.args(["push", "--dir"]).arg(dir.path());
+    let status = status_after_signals_in_a_push(&mut push, &["--push-interval", "1h"]);
+    assert_eq!(status, Some(128 + 15));
+}
+
 #[test]
 fn sighup_without_a_web_configuration_ends_nothing() {
     let mut served = Served::start("hup", &[]);

@@ -277,9 +277,9 @@ fn users_authenticate_by_password_and_guesses_do_not_delay_known_clients() {
         assert_eq!(served.connect().request("GET", path, "").status, 401, "{path}");
     }
     let mut guesses: Vec<Connection> = (0..40).map(|_| served.connect()).collect();
-    for (number, guess) in guesses.iter_mut().enumerate() {
+    for (number, guess) in (0_u8..).zip(&mut guesses) {
         // bob: and a number, in base64.
-        let digits = format!("{number:02}").into_bytes().map_base64();
+        let digits = colon_and_two_in_base64([b'0' + number / 10, b'0' + number % 10]);
         let request = format!(
             "GET /metrics HTTP/1.1\r\nHost: test\r\nAuthorization: Basic Ym9i{digits}\r\n\r\n"
         );
@@ -298,18 +298,12 @@ fn users_authenticate_by_password_and_guesses_do_not_delay_known_clients() {
     served.stop();
 }
 
-trait Base64 {
-    fn map_base64(self) -> String;
-}
-
-impl Base64 for Vec<u8> {
-    /// `:` and two bytes in base64.
-    fn map_base64(self) -> String {
-        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let bits = u32::from(b':') << 16 | u32::from(self[0]) << 8 | u32::from(self[1]);
-        let digit = |at: u32| char::from(DIGITS[(bits >> (18 - 6 * at)) as usize & 63]);
-        (0..4).map(digit).collect()
-    }
+/// `:` and two bytes in base64.
+fn colon_and_two_in_base64(bytes: [u8; 2]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = u32::from(b':') << 16 | u32::from(bytes[0]) << 8 | u32::from(bytes[1]);
+    let digit = |at: u32| char::from(DIGITS[(bits >> (18 - 6 * at)) as usize & 63]);
+    (0..4).map(digit).collect()
 }
 
 #[test]

@@ -23,13 +23,23 @@ impl Response {
     pub fn parse(bytes: &[u8]) -> Response {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 4..]);
-        let mut lines = head.lines();
+        Response::from_head(head.lines()).with_body(body.to_vec())
+    }
+
+    /// Parses the lines of a head.
+    fn from_head<'a>(mut lines: impl Iterator<Item = &'a str>) -> Response {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers =
-            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-        let text = String::from_utf8_lossy(body).into_owned();
-        Response { status, headers: headers.collect(), body: text, bytes: body.to_vec() }
+        let headers = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        Response { status, headers, body: String::new(), bytes: Vec::new() }
+    }
+
+    fn with_body(mut self, bytes: Vec<u8>) -> Response {
+        self.body = String::from_utf8_lossy(&bytes).into_owned();
+        self.bytes = bytes;
+        self
     }
 
     /// The value of the header with this lower-case name.
@@ -91,14 +101,8 @@ impl Connection {
                 (_, line) => lines.push(line.to_owned()),
             }
         }
-        let status = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: Vec<_> = lines[1..]
-            .iter()
-            .map(|line| line.split_once(':').unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        let mut response = Response { status, headers, body: String::new(), bytes: Vec::new() };
-        if !without_body && status != 204 {
+        let response = Response::from_head(lines.iter().map(String::as_str));
+        if !without_body && response.status != 204 {
             let mut body = Vec::new();
             match response.header("content-length") {
                 Some(len) => {
@@ -110,8 +114,7 @@ impl Connection {
                 }
                 None => drop(self.0.read_to_end(&mut body)?),
             }
-            response.body = String::from_utf8_lossy(&body).into_owned();
-            response.bytes = body;
+            return Ok(response.with_body(body));
         }
         Ok(response)
     }

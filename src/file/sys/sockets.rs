@@ -61,7 +61,8 @@ pub(crate) fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     let bytes = path.as_os_str().as_bytes();
     // The last byte stays zero.
     if bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long"));
+        let text = "the path has more than 107 bytes or a NUL byte";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     for (to, byte) in address.sun_path.iter_mut().zip(bytes) {
         *to = *byte as libc::c_char;

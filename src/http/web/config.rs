@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
+use hyper::header::{
+    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS, X_XSS_PROTECTION,
+};
 
 use super::fields::Fields;
 use super::stamp::{Stamp, Stamped};
@@ -16,8 +19,7 @@ use super::yaml::{self, Node, Problem, Value};
 #[derive(Debug)]
 pub(super) struct WebConfig {
     pub(super) tls: Option<TlsSettings>,
-    /// Names in lower case, and values.
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Names and bcrypt hashes; without users there is no authentication.
     pub(super) users: Vec<(String, String)>,
     pub(super) rate_limit: Option<RateLimit>,
@@ -63,7 +65,7 @@ pub(super) enum ClientAuth {
     Request,
     /// Mandatory, not verified.
     RequireAny,
-    /// Optional, verified.
+    /// Optional, verified; mandatory with `allowed_sans`.
     VerifyIfGiven,
     /// Mandatory, verified.
     RequireAndVerify,
@@ -88,33 +90,13 @@ pub(super) struct RateLimit {
     pub(super) burst: u32,
 }
 
-const CONFIG_FIELDS: [&str; 4] =
-    ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
-const TLS_FIELDS: [&str; 13] = [
-    "cert",
-    "cert_file",
-    "key",
-    "key_file",
-    "client_ca",
-    "client_ca_file",
-    "client_auth_type",
-    "client_allowed_sans",
-    "min_version",
-    "max_version",
-    "cipher_suites",
-    "curve_preferences",
-    "prefer_server_cipher_suites",
-];
-const HTTP_FIELDS: [&str; 2] = ["http2", "headers"];
-const RATE_FIELDS: [&str; 2] = ["interval", "burst"];
-
 /// Headers: the name in the file, the name in responses, the values that are possible, or all if there are none.
-const HEADERS: [(&str, &str, &[&str]); 5] = [
-    ("Strict-Transport-Security", "strict-transport-security", &[]),
-    ("X-Content-Type-Options", "x-content-type-options", &["nosniff"]),
-    ("X-Frame-Options", "x-frame-options", &["deny", "sameorigin"]),
-    ("X-XSS-Protection", "x-xss-protection", &[]),
-    ("Content-Security-Policy", "content-security-policy", &[]),
+const HEADERS: [(&str, HeaderName, &[&str]); 5] = [
+    ("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY, &[]),
+    ("X-Content-Type-Options", X_CONTENT_TYPE_OPTIONS, &["nosniff"]),
+    ("X-Frame-Options", X_FRAME_OPTIONS, &["deny", "sameorigin"]),
+    ("X-XSS-Protection", X_XSS_PROTECTION, &[]),
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY, &[]),
 ];
 
 /// Parses a file. `files` receives the versions of the files that it names.
@@ -122,31 +104,24 @@ const HEADERS: [(&str, &str, &[&str]); 5] = [
 /// Relative paths start at `dir`, the directory of the file.
 pub(super) fn parse(text: &str, dir: &Path, files: &mut Stamped) -> Result<WebConfig, Problem> {
     let mut fields = Fields::new("", yaml::read(text)?)?;
-    let mut section = |name: &str| -> Result<(Fields, usize), Problem> {
-        let node = fields.take(name).unwrap_or(Node { line: 1, value: Value::Null });
-        let line = node.line;
-        Ok((Fields::new(name, node)?, line))
-    };
-    let (tls, line) = section("tls_server_config")?;
-    let (http, _) = section("http_server_config")?;
-    let (rate, _) = section("rate_limit")?;
+    let tls = fields.section("tls_server_config")?;
+    let http = fields.section("http_server_config")?;
     let users = fields.take("basic_auth_users");
-    fields.finish(&CONFIG_FIELDS)?;
+    let rate = fields.section("rate_limit")?;
+    fields.finish()?;
     Ok(WebConfig {
         headers: headers(http)?,
         users: users.map_or_else(|| Ok(Vec::new()), read_users)?,
         rate_limit: rate_limit(rate)?,
-        tls: tls_settings(tls, line, dir, files)?,
+        tls: tls_settings(tls, dir, files)?,
     })
 }
 
-fn headers(mut http: Fields) -> Result<Vec<(&'static str, String)>, Problem> {
+fn headers(mut http: Fields) -> Result<Vec<(HeaderName, HeaderValue)>, Problem> {
     // Parsed, and without effect: clients negotiate HTTP/1.1.
-    http.bool("http2", true)?;
-    let node = http.take("headers");
-    http.finish(&HTTP_FIELDS)?;
-    let node = node.unwrap_or(Node { line: 1, value: Value::Null });
-    let mut configured = Fields::new("http_server_config.headers", node)?;
+    http.bool("http2")?;
+    let mut configured = http.section("headers")?;
+    http.finish()?;
     let mut headers = Vec::new();
     for (name, sent, possible) in HEADERS {
         let Some(node) = configured.take(name) else {
@@ -159,12 +134,12 @@ fn headers(mut http: Fields) -> Result<Vec<(&'static str, String)>, Problem> {
         if !possible.is_empty() && !possible.contains(&value.as_str()) {
             return Err(configured.problem(name, line, &possible.join(" or "), &value));
         }
-        if HeaderValue::try_from(value.as_str()).is_err() {
+        let Ok(parsed) = HeaderValue::try_from(value.as_str()) else {
             return Err(configured.problem(name, line, "visible characters", &value));
-        }
-        headers.push((sent, value));
+        };
+        headers.push((sent, parsed));
     }
-    configured.finish(&HEADERS.map(|(name, ..)| name))?;
+    configured.finish()?;
     Ok(headers)
 }
 
@@ -219,7 +194,7 @@ fn rate_limit(mut fields: Fields) -> Result<Option<RateLimit>, Problem> {
             .map_err(|_| fields.problem("burst", line, "a number of requests", &text))?,
         None => 0,
     };
-    fields.finish(&RATE_FIELDS)?;
+    fields.finish()?;
     Ok(interval.map(|interval| RateLimit { interval, burst }))
 }
 
@@ -227,14 +202,20 @@ fn rate_limit(mut fields: Fields) -> Result<Option<RateLimit>, Problem> {
 /// which limit nothing, and `None` for anything else.
 #[expect(clippy::option_option, reason = "no duration and an invalid one differ")]
 fn go_duration(text: &str) -> Option<Option<Duration>> {
-    if let Some(rest) = text.strip_prefix('-') {
-        return go_duration(rest).map(|_| None);
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    // `u64::from_str` accepts a further `+`.
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
     }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if let Ok(nanoseconds) = rest.parse::<u64>() {
-        let duration = Duration::from_nanos(nanoseconds);
-        return Some(Some(duration).filter(|duration| !duration.is_zero()));
-    }
+    let duration = match unsigned.parse() {
+        Ok(nanoseconds) => Duration::from_nanos(nanoseconds),
+        Err(_) => with_units(unsigned)?,
+    };
+    Some(Some(duration).filter(|duration| !duration.is_zero() && !text.starts_with('-')))
+}
+
+/// Parses numbers with units, without a sign.
+fn with_units(mut rest: &str) -> Option<Duration> {
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -253,17 +234,16 @@ fn go_duration(text: &str) -> Option<Option<Duration>> {
         rest = &rest[unit.len()..];
         seconds += number * factor;
     }
-    let duration = Duration::try_from_secs_f64(seconds).ok()?;
-    (!text.is_empty()).then_some(Some(duration).filter(|duration| !duration.is_zero()))
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads the section of TLS; `None` if it has no field that enables TLS.
 fn tls_settings(
     mut fields: Fields,
-    line: usize,
     dir: &Path,
     files: &mut Stamped,
 ) -> Result<Option<TlsSettings>, Problem> {
+    let line = fields.line();
     let mut source = |inline: &'static str, file: &'static str| -> Result<Option<Pem>, Problem> {
         let text = fields.text(inline)?.map(|(text, line)| Pem {
             field: inline,
@@ -284,7 +264,7 @@ fn tls_settings(
     let max_version = version(&mut fields, "max_version", TlsVersion::Tls13)?;
     let cipher_suites = fields.list("cipher_suites")?;
     let curves = fields.list("curve_preferences")?;
-    let prefers_server_order = fields.bool("prefer_server_cipher_suites", true)?;
+    let prefers_server_order = fields.bool("prefer_server_cipher_suites")?.unwrap_or(true);
     let is_enabled = sources.iter().any(Option::is_some) || client_auth.is_some();
     let auth_line = client_auth.as_ref().map_or(line, |(_, line)| *line);
     let client_auth = match client_auth {
@@ -295,7 +275,7 @@ fn tls_settings(
             fields.problem("client_auth_type", line, expected, &name)
         })?,
     };
-    fields.finish(&TLS_FIELDS)?;
+    fields.finish()?;
     let refuse = |line, text: &str| Err(Problem::new(line, format!("`tls_server_config`: {text}")));
     if min_version > max_version {
         return refuse(line, "min_version is higher than max_version");
@@ -313,8 +293,8 @@ fn tls_settings(
     if !client_auth.verifies() && !allowed_sans.is_empty() {
         return refuse(
             auth_line,
-            "client_allowed_sans needs the client_auth_type RequireAndVerifyClientCert, as anyone can make a \
-             certificate with any name",
+            "client_allowed_sans needs the client_auth_type RequireAndVerifyClientCert or VerifyClientCertIfGiven, as \
+             anyone can make a certificate with any name",
         );
     }
     let Some(cert) = cert else {
@@ -363,7 +343,11 @@ fn client_auth_type(name: &str) -> Option<ClientAuth> {
     })
 }
 
-fn version(fields: &mut Fields, name: &str, default: TlsVersion) -> Result<TlsVersion, Problem> {
+fn version(
+    fields: &mut Fields,
+    name: &'static str,
+    default: TlsVersion,
+) -> Result<TlsVersion, Problem> {
     let Some((text, line)) = fields.text(name)? else {
         return Ok(default);
     };
@@ -407,10 +391,28 @@ mod tests {
             ("5", Some(Duration::from_nanos(5))),
             ("0", None),
             ("-1s", None),
+            ("-5", None),
+            ("+5", Some(Duration::from_nanos(5))),
+            ("+1s", Some(Duration::from_secs(1))),
         ] {
             assert_eq!(go_duration(text), Some(expected), "{text}");
         }
-        for text in ["", "1d", "s", "1.", "1s2", "x", "1e9s", "99999999999999999999h"] {
+        for text in [
+            "",
+            "1d",
+            "s",
+            "1.",
+            "1s2",
+            "x",
+            "1e9s",
+            "99999999999999999999h",
+            "+",
+            "-",
+            "--1s",
+            "-+1s",
+            "+-1s",
+            "++5",
+        ] {
             assert_eq!(go_duration(text), None, "{text}");
         }
     }

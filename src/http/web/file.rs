@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hyper::header::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
 
 use super::config::{self, RateLimit, WebConfig};
@@ -24,8 +25,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A valid version of the file.
 pub(in crate::http) struct Loaded {
     pub(in crate::http) tls: Option<Arc<ServerConfig>>,
-    /// Names in lower case, and values.
-    pub(in crate::http) headers: Vec<(&'static str, String)>,
+    pub(in crate::http) headers: Vec<(HeaderName, HeaderValue)>,
     users: Vec<(String, String)>,
     rate_limit: Option<RateLimit>,
 }

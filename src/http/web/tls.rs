@@ -155,6 +155,7 @@ fn client_verifier(
         }
     };
     let allowed_sans = settings.allowed_sans.clone();
+    // With `client_allowed_sans` a certificate is mandatory in any case, as a client without one has none of the names.
     let is_mandatory =
         matches!(settings.client_auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify)
             || !allowed_sans.is_empty();
