@@ -23,6 +23,8 @@ pub(crate) struct CollectorSource {
     table: &'static Table,
     add_registered: AddRegistered,
     here: PerProcess<Mutex<Here>>,
+    /// Whether the collector was dropped and its series are removed. Set under the lock of the slow path.
+    has_ended: AtomicBool,
     is_logged: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl CollectorSource {
             table: Table::of(store, lock),
             add_registered,
             here: PerProcess::new(),
+            has_ended: AtomicBool::new(false),
             is_logged: AtomicBool::new(false),
         });
         refresher::add(group, Arc::clone(&source) as Arc<dyn Computed>, lock);
@@ -144,6 +147,7 @@ impl CollectorSource {
         let mut here = self.here();
         here.present.drain(..).for_each(|series| series.remove(lock));
         self.table.here(lock).release(self.id, |_| false);
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -164,7 +168,7 @@ impl Computed for CollectorSource {
     }
 
     fn is_over(&self) -> bool {
-        self.collector.strong_count() == 0
+        self.has_ended.load(Ordering::Relaxed)
     }
 
     fn note_panic(&self) {

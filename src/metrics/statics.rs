@@ -237,7 +237,10 @@ impl<M: Metric> Static<M> {
         if let Some(reserved) = M::RESERVED_LABEL {
             assert!(!name::same(label, reserved), "the type of the metric sets this label");
         }
-        let is_state = matches!(M::TYPE, MetricType::StateSet);
+        // Registration compares names that have further parts.
+        let Naming { namespace, subsystem, unit, .. } = self.naming;
+        let is_whole_name = namespace.is_none() && subsystem.is_none() && unit.is_none();
+        let is_state = matches!(M::TYPE, MetricType::StateSet) && is_whole_name;
         assert!(
             !(is_state && name::same(label, self.name)),
             "the label with the state has the name of the metric"
