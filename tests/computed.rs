@@ -515,6 +515,31 @@ fn functions_compute_gauges_and_counters_in_memory_and_in_a_directory() {
 }
 
 #[test]
+fn a_page_and_a_flush_refresh_each_directory_once() {
+    let dir = TestDir::new("computed-each");
+    let options = DirectoryOptions::new().refresh_interval(Duration::from_secs(3600));
+    let backend = Backend::directory_with(dir.path(), options).unwrap();
+    let build = || Registry::builder().backend(backend).build().unwrap();
+    let (registry, nested) = (build(), build());
+    let calls = Arc::new(AtomicU64::new(0));
+    for (registry, name) in [(&registry, "a"), (&registry, "b"), (&nested, "c")] {
+        let calls = Arc::clone(&calls);
+        let gauge = Gauge::builder(name, "").register(registry).unwrap();
+        gauge.set_function(move || calls.fetch_add(1, Ordering::Relaxed) as f64);
+    }
+    registry.register(nested).unwrap();
+    registry.flush();
+    let calls = || calls.load(Ordering::Relaxed);
+    let before = calls();
+    registry.render(None);
+    assert_eq!(calls() - before, 3, "three functions for a page");
+    registry.render(None);
+    assert_eq!(calls() - before, 6, "again for the next page");
+    registry.flush();
+    assert_eq!(calls() - before, 9, "and for a flush");
+}
+
+#[test]
 fn a_function_that_panics_keeps_its_value() {
     let dir = TestDir::new("computed-panic");
     for (registry, page) in [(in_memory(), None), (worker(dir.path()), Some(merge(dir.path())))] {

@@ -22,7 +22,7 @@ pub(crate) struct CollectorSource {
     collector: Weak<dyn Collector>,
     table: &'static Table,
     add_registered: AddRegistered,
-    here: PerProcess<Mutex<Here>>,
+    here: PerProcess<Mutex<SourceState>>,
     /// Whether the collector was dropped and its series are removed. Set under the lock of the slow path.
     has_ended: AtomicBool,
     is_logged: AtomicBool,
@@ -30,14 +30,14 @@ pub(crate) struct CollectorSource {
 
 /// What a source has in the files of one process.
 #[derive(Default)]
-struct Here {
+struct SourceState {
     present: Vec<&'static ComputedSeries>,
-    /// The names of families that only the process itself can export.
+    /// The names of families that are not written, and which only the process itself can export.
     unmerged: Vec<String>,
 }
 
 impl CollectorSource {
-    /// Makes a collector a source, if the store is a directory and the collector is for one.
+    /// Creates the source of a collector. Returns `None` if the store is in memory.
     pub(crate) fn register(
         collector: &Arc<dyn Collector>,
         title: &'static str,
@@ -77,7 +77,7 @@ impl CollectorSource {
     }
 
     /// Called under the lock of the slow path, so no thread waits for it.
-    fn here(&self) -> MutexGuard<'static, Here> {
+    fn here(&self) -> MutexGuard<'static, SourceState> {
         let here = self.here.get_or_create(Mutex::default);
         here.lock().unwrap_or_else(PoisonError::into_inner)
     }
