@@ -283,8 +283,9 @@ impl Registry {
     ///
     /// A process that ends soon after its last work calls this or [`close`](Registry::close), because other processes see
     /// [values that are a few seconds old](crate::DirectoryOptions::refresh_interval) otherwise. A process that forks calls it
-    /// before, so that totals of functions and collectors are exact in the child. From then on the values are refreshed regularly, also in
-    /// a forked child that has not recorded yet, and after [`close`](Registry::close). Does nothing in memory.
+    /// before, so that totals of functions and collectors are exact in the child. From then on the values are refreshed
+    /// regularly, also in a forked child that has not recorded yet, and after [`close`](Registry::close). Does nothing in
+    /// memory.
     ///
     /// ```no_run
     /// use multiprom::{Counter, Static, default_registry};

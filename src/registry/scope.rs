@@ -11,7 +11,7 @@ use crate::store::refresher::{self, RefreshGroup};
 thread_local! {
     static SCOPES: RefCell<Vec<(RegistryId, Vec<DirectoryId>)>> = const { RefCell::new(Vec::new()) };
 
-    /// The groups that are refreshed since the outermost registry was begun.
+    /// The groups that were refreshed since the outermost registry was begun.
     static REFRESHED: RefCell<Vec<&'static RefreshGroup>> = const { RefCell::new(Vec::new()) };
 }
 
