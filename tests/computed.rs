@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use multiprom::collector::{BuildInfo, HistogramPoint, MergeRule, MergedBy};
 use multiprom::{
-    Backend, Collector, Counter, DirectoryOptions, FamilySink, Gauge, GaugeMode,
+    Backend, Collector, Counter, DirectoryOptions, FamilySink, Gauge, GaugeMode, LabelSet,
     MultiProcessCollector, ProcessCollector, Registry,
 };
 
@@ -303,6 +303,108 @@ fn a_series_that_a_collector_does_not_return_any_more_leaves_the_merge_and_comes
     assert!(values(&merge(dir.path()), "pool_jobs_total").len() < 2);
 }
 
+#[test]
+fn the_series_of_a_dropped_collector_are_removed_although_a_function_is_replaced_first() {
+    let dir = TestDir::new("computed-dropped");
+    let options = DirectoryOptions::new().refresh_interval(Duration::from_secs(3600));
+    let backend = Backend::directory_with(dir.path(), options).unwrap();
+    let build = || Registry::builder().backend(backend).build().unwrap();
+    let (metrics, registry) = (build(), build());
+    let level = Gauge::builder("level", "Level.").mode(GaugeMode::LiveSum);
+    let level = level.register(&metrics).unwrap();
+    level.set_function(|| 1.0);
+    registry.register(Pool::default()).unwrap();
+    metrics.flush();
+    let page = dump(dir.path());
+    assert_eq!(values_in(&page, "pool_connections"), [0.0], "{page}");
+    drop(registry);
+    level.set_function(|| 2.0);
+    metrics.flush();
+    let page = dump(dir.path());
+    assert_eq!(values_in(&page, "level"), [2.0], "{page}");
+    assert_eq!(values_in(&page, "pool_connections"), [0.0; 0], "{page}");
+}
+
+#[derive(LabelSet)]
+struct ByQueue<'a> {
+    queue: &'a str,
+}
+
+#[test]
+fn families_of_all_kinds_that_are_registered_as_collectors_are_not_written_again() {
+    let dir = TestDir::new("computed-again");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let build = || Registry::builder().backend(backend).build().unwrap();
+    let (registry, again) = (build(), build());
+    let one = Counter::builder("one", "One.").register(&registry).unwrap();
+    let listed = Counter::builder("listed", "Listed.").labels(["queue"]);
+    let listed = listed.register(&registry).unwrap();
+    let typed = Counter::builder("typed", "Typed.").label_set::<ByQueue>();
+    let typed = typed.register(&registry).unwrap();
+    let open = Counter::builder("open", "Open.").open_labels().register(&registry).unwrap();
+    one.inc_by(3.0);
+    listed.with(["mail"]).inc_by(3.0);
+    typed.with(&ByQueue { queue: "mail" }).inc_by(3.0);
+    open.with(&[("queue", "mail")]).unwrap().inc_by(3.0);
+    again.register(one).unwrap();
+    again.register(listed).unwrap();
+    again.register(typed).unwrap();
+    again.register(open).unwrap();
+    let by_type = |_: &str| MergeRule::ByType;
+    again.register(MergedBy::new(one, by_type)).unwrap();
+    again.register(MergedBy::new(MergedBy::new(listed, by_type), by_type)).unwrap();
+    again.register(MergedBy::new(registry, by_type)).unwrap();
+    again.flush();
+    let page = dump(dir.path());
+    for name in ["one_total", "listed_total", "typed_total", "open_total"] {
+        assert_eq!(values_in(&page, name), [3.0], "{page}");
+    }
+}
+
+#[test]
+fn a_registry_contains_itself_also_within_another_merge_rule() {
+    let registry = in_memory();
+    let error = registry.register(MergedBy::new(registry.clone(), |_| MergeRule::ByType));
+    assert!(error.unwrap_err().to_string().contains("cannot be registered in itself"));
+}
+
+#[test]
+fn any_refresh_interval_is_accepted() {
+    let dir = TestDir::new("computed-interval");
+    let (registry, pool) = (worker_with(dir.path(), Duration::MAX), Pool::default());
+    registry.register(pool.clone()).unwrap();
+    for jobs in 1..4 {
+        pool.0.jobs.store(jobs, Ordering::Relaxed);
+        let start = Instant::now();
+        registry.flush();
+        assert!(start.elapsed() < Duration::from_secs(9), "a flush that fails takes ten seconds");
+        assert_eq!(values_in(&dump(dir.path()), "pool_jobs_total"), [jobs as f64]);
+    }
+}
+
+/// A collector with names that Prometheus 3 accepts.
+struct Utf8Names;
+
+impl Collector for Utf8Names {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        out.counter("pool.jobs_total", "Jobs.").sample(&[("queue.name", "mail")], 3.0);
+    }
+}
+
+#[test]
+fn names_of_collectors_are_valid_in_a_directory_if_they_are_in_memory() {
+    let dir = TestDir::new("computed-names");
+    let registries = [in_memory(), worker(dir.path())];
+    for registry in &registries {
+        registry.register(Utf8Names).unwrap();
+        registry.flush();
+        let labels = [("queue.name", "mail")];
+        assert_eq!(registry.sample_value("pool.jobs_total", &labels), Some(3.0));
+    }
+    let merged = merge(dir.path());
+    assert_eq!(merged.sample_value("pool.jobs_total", &[("queue.name", "mail")]), Some(3.0));
+}
+
 /// A total by tenant, whose tenants come and go.
 struct Tenants(Arc<Mutex<Vec<(&'static str, f64)>>>);
 
@@ -410,6 +512,31 @@ fn functions_compute_gauges_and_counters_in_memory_and_in_a_directory() {
         counter.set_function(|| -1.0);
         assert_eq!(values("sent_total"), [14.0]);
     }
+}
+
+#[test]
+fn a_page_and_a_flush_refresh_each_directory_once() {
+    let dir = TestDir::new("computed-each");
+    let options = DirectoryOptions::new().refresh_interval(Duration::from_secs(3600));
+    let backend = Backend::directory_with(dir.path(), options).unwrap();
+    let build = || Registry::builder().backend(backend).build().unwrap();
+    let (registry, nested) = (build(), build());
+    let calls = Arc::new(AtomicU64::new(0));
+    for (registry, name) in [(&registry, "a"), (&registry, "b"), (&nested, "c")] {
+        let calls = Arc::clone(&calls);
+        let gauge = Gauge::builder(name, "").register(registry).unwrap();
+        gauge.set_function(move || calls.fetch_add(1, Ordering::Relaxed) as f64);
+    }
+    registry.register(nested).unwrap();
+    registry.flush();
+    let calls = || calls.load(Ordering::Relaxed);
+    let before = calls();
+    registry.render(None);
+    assert_eq!(calls() - before, 3, "three functions for a page");
+    registry.render(None);
+    assert_eq!(calls() - before, 6, "again for the next page");
+    registry.flush();
+    assert_eq!(calls() - before, 9, "and for a flush");
 }
 
 #[test]

@@ -90,6 +90,26 @@ fn a_struct_with_borrowed_fields_selects_the_series_of_its_texts() {
     assert_eq!(samples(&registry), [""; 0]);
 }
 
+/// Types with the names that generated code is likely to use.
+#[derive(LabelValue)]
+struct Borrowed<'label>(&'label str);
+
+#[derive(LabelSet)]
+struct Generic<'label, R: LabelValue + 'static> {
+    borrowed: Borrowed<'label>,
+    other: R,
+}
+
+#[test]
+fn derived_types_may_have_any_generic_parameters() {
+    let registry = registry();
+    let named = Counter::builder("named", "").label_set::<Generic<u8>>();
+    let named = named.register(&registry).unwrap();
+    let text = String::from("a");
+    named.with(&Generic { borrowed: Borrowed(&text), other: 7_u8 }).inc();
+    assert_eq!(samples(&registry), ["named_total{borrowed=\"a\",other=\"7\"} 1"]);
+}
+
 #[derive(LabelSet)]
 struct Listed {
     outcome: Outcome,

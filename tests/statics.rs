@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use multiprom::{
-    Counter, ErrorKind, Family, Gauge, Histogram, Static, Summary, default_registry,
+    Counter, Enum, ErrorKind, Family, Gauge, Histogram, Static, Summary, default_registry,
     register_statics,
 };
 
@@ -90,6 +90,15 @@ fn a_function_takes_a_handle_and_a_static_and_a_static_is_copied_as_a_handle() {
     assert_eq!(format!("{one:?}"), "counter `statics_codes` {\"code\": \"1\"}");
     assert_eq!(format!("{family:?}"), "counter family `statics_codes` [\"code\"]");
     assert!(format!("{SIZES:?}").contains("statics_sizes"));
+}
+
+#[test]
+fn a_label_may_have_the_name_of_an_enum_without_its_namespace() {
+    let state = Enum::declare("state", "State.", &["idle", "busy"]).namespace("statics");
+    let state: Static<Family<Enum>> = state.labels(["state"]);
+    state.with(["a"]).set("busy").unwrap();
+    let labels = [("state", "a"), ("statics_state", "busy")];
+    assert_eq!(default_registry().sample_value("statics_state", &labels), Some(1.0));
 }
 
 #[test]

@@ -139,7 +139,7 @@ pub(crate) fn check_unique<'a>(items: impl Iterator<Item = (&'a Ident, &'a Item)
     let mut seen = HashSet::new();
     for (ident, item) in items {
         if !seen.insert(&item.text) {
-            let message = format!("`{}` is the name of an earlier one", item.text);
+            let message = format!("the name `{}` is used twice", item.text);
             return Err(syn::Error::new(ident.span(), message));
         }
     }

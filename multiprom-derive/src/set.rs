@@ -69,10 +69,10 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             const VALUES: &'static [&'static [&'static str]] = &[#(#values),*];
 
             #[inline]
-            fn with_texts<R>(
+            fn with_texts<__R>(
                 &self,
-                use_texts: impl ::core::ops::FnOnce(&[&str]) -> R,
-            ) -> R {
+                use_texts: impl ::core::ops::FnOnce(&[&str]) -> __R,
+            ) -> __R {
                 #(#buffers)*
                 use_texts(&[#(#texts),*])
             }

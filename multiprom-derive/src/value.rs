@@ -11,7 +11,9 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     match &input.data {
         Data::Enum(data) => of_enum(input, data),
         Data::Struct(data) => of_struct(input, &data.fields),
-        Data::Union(_) => Err(syn::Error::new(input.ident.span(), "a union is no label value")),
+        Data::Union(_) => {
+            Err(syn::Error::new(input.ident.span(), "`LabelValue` cannot be derived for a union"))
+        }
     }
 }
 
@@ -43,7 +45,7 @@ fn of_enum(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             const ALL: &'static [&'static str] = &[#(#texts),*];
 
             #[inline]
-            fn text<'label>(&'label self, _: &'label mut ()) -> &'label str {
+            fn text<'__label>(&'__label self, _: &'__label mut ()) -> &'__label str {
                 match self {
                     #(Self::#names => #texts,)*
                 }
@@ -71,7 +73,7 @@ fn of_struct(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
             const ALL: &'static [&'static str] = <#field as ::multiprom::LabelValue>::ALL;
 
             #[inline]
-            fn text<'label>(&'label self, buffer: &'label mut Self::Buffer) -> &'label str {
+            fn text<'__label>(&'__label self, buffer: &'__label mut Self::Buffer) -> &'__label str {
                 ::multiprom::LabelValue::text(&self.0, buffer)
             }
         }

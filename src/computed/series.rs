@@ -17,7 +17,8 @@ pub(super) struct SeriesId {
     pub(super) labels: KeptLabels,
 }
 
-/// A series, which lives as long as the process. All but `round` belongs to one process each and is valid in its children.
+/// A series, which lives as long as the process. A forked child inherits it: `last` stays valid there, and `recorded_in`,
+/// `removed_in` and `bound` are valid only in the process that has set them.
 ///
 /// Written under the lock of the slow path.
 pub(super) struct ComputedSeries {
@@ -26,7 +27,7 @@ pub(super) struct ComputedSeries {
     help: Box<str>,
     unit: Option<Unit>,
     samples: Box<[SampleKind]>,
-    /// The last values of the source, as bits. A child adds what they grow there.
+    /// The last values of the source, as bits. A child adds the growth since the last refresh of its parent.
     last: Box<[AtomicU64]>,
     /// The epoch of the process that has recorded last.
     recorded_in: AtomicU64,

@@ -1,9 +1,10 @@
 //! What a collector returns at one time.
 
 use crate::error::Error;
+use crate::model::name::NameRules;
 use crate::model::{
     Collector, FamilyMetadata, FamilySink, GaugeMode, KeptLabels, Labels, MergeRule, MetricType,
-    NativeHistogram, Sample, SampleKind, name,
+    NativeHistogram, Sample, SampleKind,
 };
 
 /// The families of a collector, without samples that cannot be written to files.
@@ -98,7 +99,7 @@ impl Snapshot {
 impl FamilySink for Collecting<'_> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.is_written = false;
-        if let Err(error) = name::check_metric_name(head.name) {
+        if let Err(error) = NameRules::Utf8.check_metric_name(head.name) {
             return self.snapshot.note_invalid(|| error.to_string());
         }
         let mode = match Form::of(head.metric_type, self.collector.merge_rule(head.name)) {
@@ -178,20 +179,9 @@ impl FamilySink for Collecting<'_> {
 /// Why a series with these labels cannot be written.
 fn problem_of(family: &FamilySnapshot, labels: &[(&str, &str)]) -> Option<String> {
     let names = labels.iter().map(|(name, _)| *name);
-    let reserved = match family.metric_type {
-        MetricType::Histogram => Some("le"),
-        MetricType::Summary => Some("quantile"),
-        _ => None,
-    };
-    let is_per_process = family.mode.is_some_and(GaugeMode::is_per_process);
-    let error = match name::check_label_names(&names, reserved) {
-        Err(error) => error,
-        Ok(()) if is_per_process && names.clone().any(|name| name == "pid") => {
-            name::NameError::PerProcessLabel("pid".to_owned())
-        }
-        Ok(()) => return None,
-    };
-    Some(format!("{} `{}`: {error}", family.metric_type, family.name))
+    let FamilySnapshot { name, metric_type, mode, .. } = family;
+    let error = NameRules::Utf8.check_labels_of(&names, *metric_type, *mode).err()?;
+    Some(format!("{metric_type} `{name}`: {error}"))
 }
 
 impl SeriesSnapshot {

@@ -22,20 +22,22 @@ pub(crate) struct CollectorSource {
     collector: Weak<dyn Collector>,
     table: &'static Table,
     add_registered: AddRegistered,
-    here: PerProcess<Mutex<Here>>,
+    here: PerProcess<Mutex<SourceState>>,
+    /// Whether the collector was dropped and its series are removed. Set under the lock of the slow path.
+    has_ended: AtomicBool,
     is_logged: AtomicBool,
 }
 
 /// What a source has in the files of one process.
 #[derive(Default)]
-struct Here {
+struct SourceState {
     present: Vec<&'static ComputedSeries>,
-    /// The names of families that only the process itself can export.
+    /// The names of families that are not written, and which only the process itself can export.
     unmerged: Vec<String>,
 }
 
 impl CollectorSource {
-    /// Makes a collector a source, if the store is a directory and the collector is for one.
+    /// Creates the source of a collector. Returns `None` if the store is in memory.
     pub(crate) fn register(
         collector: &Arc<dyn Collector>,
         title: &'static str,
@@ -52,6 +54,7 @@ impl CollectorSource {
             table: Table::of(store, lock),
             add_registered,
             here: PerProcess::new(),
+            has_ended: AtomicBool::new(false),
             is_logged: AtomicBool::new(false),
         });
         refresher::add(group, Arc::clone(&source) as Arc<dyn Computed>, lock);
@@ -74,7 +77,7 @@ impl CollectorSource {
     }
 
     /// Called under the lock of the slow path, so no thread waits for it.
-    fn here(&self) -> MutexGuard<'static, Here> {
+    fn here(&self) -> MutexGuard<'static, SourceState> {
         let here = self.here.get_or_create(Mutex::default);
         here.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,6 +147,7 @@ impl CollectorSource {
         let mut here = self.here();
         here.present.drain(..).for_each(|series| series.remove(lock));
         self.table.here(lock).release(self.id, |_| false);
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -164,7 +168,7 @@ impl Computed for CollectorSource {
     }
 
     fn is_over(&self) -> bool {
-        self.collector.strong_count() == 0
+        self.has_ended.load(Ordering::Relaxed)
     }
 
     fn note_panic(&self) {

@@ -20,12 +20,12 @@ pub(super) type SourceId = u64;
 pub(super) struct Table {
     store: Store,
     series: AppendList<&'static ComputedSeries>,
-    here: PerProcess<Mutex<Here>>,
+    here: PerProcess<Mutex<TableState>>,
     rounds: AtomicU64,
 }
 
 /// What one process knows of a table.
-pub(super) struct Here {
+pub(super) struct TableState {
     series: FastHashMap<SeriesId, &'static ComputedSeries>,
     /// The source that writes each family. Another one with the same name would be added to it.
     owners: FastHashMap<String, SourceId>,
@@ -56,11 +56,11 @@ impl Table {
     }
 
     /// Called under the lock of the slow path, so no thread waits for it.
-    pub(super) fn here(&self, _lock: &SlowPath) -> MutexGuard<'static, Here> {
+    pub(super) fn here(&self, _lock: &SlowPath) -> MutexGuard<'static, TableState> {
         let here = self.here.get_or_create(|| {
             let inherited = self.series.iter().map(|series| (series.id().clone(), *series));
             let (owners, units) = (FastHashMap::default(), FastHashMap::default());
-            Mutex::new(Here { series: inherited.collect(), owners, units })
+            Mutex::new(TableState { series: inherited.collect(), owners, units })
         });
         here.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,7 +68,7 @@ impl Table {
     /// The series with these labels, created by the first call.
     pub(super) fn find_or_create(
         &self,
-        here: &mut Here,
+        here: &mut TableState,
         family: &FamilySnapshot,
         series: &SeriesSnapshot,
         written: &WrittenSamples,
@@ -97,7 +97,7 @@ fn id_of(family: &FamilySnapshot, series: &SeriesSnapshot) -> SeriesId {
     }
 }
 
-impl Here {
+impl TableState {
     /// The series with these labels, if there is one.
     pub(super) fn find(
         &self,

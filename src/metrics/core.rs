@@ -28,9 +28,6 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     /// The sample whose key names a series in removal records.
     const LEAD_SAMPLE: SampleKind;
 
-    /// The label name that samples of this type set.
-    const RESERVED_LABEL: Option<&'static str> = None;
-
     /// Whether families of this type have a gauge mode.
     const HAS_MODE: bool = false;
 

@@ -197,7 +197,7 @@ impl Counter {
 }
 
 impl Target for Counter {
-    fn accepts(self, total: f64) -> bool {
+    fn accepts(&self, total: f64) -> bool {
         let is_accepted = (0.0..f64::INFINITY).contains(&total);
         if !is_accepted {
             self.ignore(total);
@@ -205,7 +205,7 @@ impl Target for Counter {
         is_accepted
     }
 
-    fn record_computed(self, total: f64, order: Order, lock: &SlowPath) {
+    fn record_computed(&self, total: f64, order: Order, lock: &SlowPath) {
         if order == Order::First {
             self.0.state.restart_above(total);
         }

@@ -283,37 +283,59 @@ impl<M: Metric, const N: usize> Family<M, N> {
     }
 }
 
-/// Emits the series of the family, with the values of this process.
-///
-/// ```
-/// use multiprom::{Backend, Counter, Registry};
-///
-/// let in_memory = || Registry::builder().backend(Backend::in_memory());
-/// let registry = in_memory().prefix("shop").build()?;
-/// let requests = Counter::builder("requests", "Requests.").labels(["code"]).register(&registry)?;
-/// requests.with(["200"]).inc_by(2.0);
-///
-/// // This family alone, in any format.
-/// let alone = in_memory().build()?;
-/// alone.register(requests)?;
-/// assert_eq!(
-///     alone.render(None).to_string(),
-///     "# HELP shop_requests_total Requests.\n\
-///      ## TYPE shop_requests_total counter\n\
-///      shop_requests_total{code=\"200\"} 2\n"
-/// );
-/// # Ok::<(), multiprom::Error>(())
-/// ```
-impl<M: Metric, const N: usize> Collector for Family<M, N> {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        self.0.collect(out);
-    }
+/// Families as collectors.
+macro_rules! impl_collector {
+    ($(#[$docs:meta])* $type:ty, [$($generics:tt)*]) => {
+        $(#[$docs])*
+        impl<$($generics)*> Collector for $type {
+            fn collect(&self, out: &mut dyn FamilySink) {
+                self.0.collect(out);
+            }
 
-    /// Whether the family is in memory: it is in files otherwise.
-    fn is_merged(&self) -> bool {
-        self.0.is_in_memory()
-    }
+            /// Whether the family is in memory: it is in files otherwise.
+            fn is_merged(&self) -> bool {
+                self.0.is_in_memory()
+            }
+
+            fn is_in_files(&self) -> bool {
+                !self.0.is_in_memory()
+            }
+        }
+    };
 }
+
+impl_collector!(
+    /// Emits the series of the family, with the values of this process.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let in_memory = || Registry::builder().backend(Backend::in_memory());
+    /// let registry = in_memory().prefix("shop").build()?;
+    /// let requests = Counter::builder("requests", "Requests.").labels(["code"]).register(&registry)?;
+    /// requests.with(["200"]).inc_by(2.0);
+    ///
+    /// // This family alone, in any format.
+    /// let alone = in_memory().build()?;
+    /// alone.register(requests)?;
+    /// assert_eq!(
+    ///     alone.render(None).to_string(),
+    ///     "# HELP shop_requests_total Requests.\n\
+    ///      ## TYPE shop_requests_total counter\n\
+    ///      shop_requests_total{code=\"200\"} 2\n"
+    /// );
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    Family<M, N>, [M: Metric, const N: usize]
+);
+impl_collector!(
+    /// Emits the series of the family, with the values of this process.
+    TypedFamily<M, L>, [M: Metric, L: 'static]
+);
+impl_collector!(
+    /// Emits the series of the family, with the values of this process.
+    OpenFamily<M>, [M: Metric]
+);
 
 impl<M: Metric, const N: usize> fmt::Debug for Family<M, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,20 +7,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::registry;
 use crate::store::fork::{self, NO_EPOCH, SlowPath};
 use crate::store::refresher::{self, Computed, Panicked, Record, Slots, caught};
 use crate::store::{FailedRefresh, Store, recording_ignored};
 
 /// A handle of a series whose value a function computes.
-pub(super) trait Target: Copy + Send + Sync + fmt::Debug + 'static {
+pub(super) trait Target: Send + Sync + fmt::Debug {
     /// Whether the value can be recorded; counts and logs it if not. Called under no lock.
-    fn accepts(self, value: f64) -> bool {
+    fn accepts(&self, value: f64) -> bool {
         let _ = value;
         true
     }
 
     /// Records a value under the lock of the slow path.
-    fn record_computed(self, value: f64, order: Order, lock: &SlowPath);
+    fn record_computed(&self, value: f64, order: Order, lock: &SlowPath);
 }
 
 /// Whether a process has recorded a value of a function before.
@@ -30,18 +31,13 @@ pub(super) enum Order {
     Later,
 }
 
-type RecordValue = Box<dyn Fn(f64, Order, &SlowPath) + Send + Sync>;
-
 /// A function and the series that it belongs to.
 pub(super) struct Function {
     /// The address of the series.
     series: usize,
     store: Store,
     call: Box<dyn Fn() -> f64 + Send + Sync>,
-    accepts: Box<dyn Fn(f64) -> bool + Send + Sync>,
-    record: RecordValue,
-    /// Type, name and labels of the series.
-    title: String,
+    target: Box<dyn Target>,
     /// The epoch of the process that has recorded a value last.
     recorded_in: AtomicU64,
     /// Whether the function was replaced, or its series removed. Set under the lock of the slow path.
@@ -69,7 +65,7 @@ impl Function {
 impl Computed for Function {
     fn compute(&self) -> Option<Record<'_>> {
         let value = (self.call)();
-        if !(self.accepts)(value) {
+        if !self.target.accepts(value) {
             return None;
         }
         self.store.prepare();
@@ -78,7 +74,7 @@ impl Computed for Function {
                 let epoch = fork::epoch();
                 let recorded_in = self.recorded_in.swap(epoch, Ordering::Relaxed);
                 let order = if recorded_in == epoch { Order::Later } else { Order::First };
-                (self.record)(value, order, lock);
+                self.target.record_computed(value, order, lock);
             }
         }))
     }
@@ -88,7 +84,8 @@ impl Computed for Function {
     }
 
     fn note_panic(&self) {
-        let message = format_args!("the function of {} has panicked: the value stays", self.title);
+        let target = &self.target;
+        let message = format_args!("the function of {target:?} has panicked: the value stays");
         self.store.count_failed_refresh(FailedRefresh::Panic, &self.is_logged, &message);
     }
 }
@@ -112,7 +109,7 @@ impl Functions {
     #[cold]
     fn refresh_all(&self, store: Store) {
         if let Some(group) = store.refreshed() {
-            return refresher::refresh(group);
+            return registry::refresh(group);
         }
         let functions = fork::lock().map(|lock| self.0.all(&lock)).unwrap_or_default();
         for function in functions {
@@ -123,7 +120,7 @@ impl Functions {
     /// Sets the function of a series, in place of the former one.
     pub(super) fn set(
         &self,
-        target: impl Target,
+        target: impl Target + 'static,
         series: usize,
         store: Store,
         call: impl Fn() -> f64 + Send + Sync + 'static,
@@ -132,9 +129,7 @@ impl Functions {
             series,
             store,
             call: Box::new(call),
-            accepts: Box::new(move |value| target.accepts(value)),
-            record: Box::new(move |value, order, lock| target.record_computed(value, order, lock)),
-            title: format!("{target:?}"),
+            target: Box::new(target),
             recorded_in: AtomicU64::new(NO_EPOCH),
             is_over: AtomicBool::new(false),
             is_logged: AtomicBool::new(false),
@@ -162,9 +157,10 @@ impl Functions {
         let functions = self.0.remove(|function| is_removed(function.series), lock);
         for function in &functions {
             function.is_over.store(true, Ordering::Relaxed);
-            if let Some(group) = function.store.refreshed() {
-                group.remove_over(lock);
-            }
+        }
+        // All functions of a family have one store.
+        if let Some(group) = functions.first().and_then(|function| function.store.refreshed()) {
+            group.remove_over(lock);
         }
         Removed(functions)
     }

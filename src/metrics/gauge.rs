@@ -263,7 +263,7 @@ impl Gauge {
 }
 
 impl Target for Gauge {
-    fn record_computed(self, value: f64, _: Order, lock: &SlowPath) {
+    fn record_computed(&self, value: f64, _: Order, lock: &SlowPath) {
         if !self.0.is_removed() {
             self.0.bind(lock).pass_gate(Change::Set(value));
         }

@@ -185,7 +185,6 @@ impl HistogramCells {
 impl Typed for Histogram {
     const TYPE: MetricType = MetricType::Histogram;
     const LEAD_SAMPLE: SampleKind = SampleKind::Sum;
-    const RESERVED_LABEL: Option<&'static str> = Some("le");
     type Options = Bounds;
     type State = ();
     type Slots = Split<HistogramCells>;

@@ -9,7 +9,6 @@ use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
 use super::statics::{Declared, LabelNames, Static, sealed};
 use super::{Metric, MetricBuilder};
 use crate::error::Result;
-use crate::model::{Collector, FamilySink};
 use crate::registry::Registry;
 use crate::store::fork::SlowPath;
 
@@ -111,13 +110,6 @@ impl<M: Metric, L: 'static> TypedFamily<M, L> {
     /// Removes all series of the family from the exposition.
     pub fn clear(&self) {
         self.core().clear();
-    }
-}
-
-/// Emits the series of the family, with the values of this process.
-impl<M: Metric, L: 'static> Collector for TypedFamily<M, L> {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        self.core().collect(out);
     }
 }
 

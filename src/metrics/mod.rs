@@ -105,4 +105,8 @@ impl<M: Metric> Collector for M {
     fn is_merged(&self) -> bool {
         self.child().store().is_inherited()
     }
+
+    fn is_in_files(&self) -> bool {
+        !self.child().store().is_inherited()
+    }
 }

@@ -8,7 +8,6 @@ use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
 use super::statics::{Declared, Static, sealed};
 use super::{Metric, MetricBuilder};
 use crate::error::Result;
-use crate::model::{Collector, FamilySink};
 use crate::registry::Registry;
 use crate::store::fork::SlowPath;
 
@@ -48,13 +47,6 @@ impl<M: Metric> OpenFamily<M> {
     /// Removes all series of the family from the exposition.
     pub fn clear(&self) {
         self.core().clear();
-    }
-}
-
-/// Emits the series of the family, with the values of this process.
-impl<M: Metric> Collector for OpenFamily<M> {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        self.core().collect(out);
     }
 }
 

@@ -25,12 +25,11 @@ pub struct Settings {
     pub(super) open_labels: bool,
 }
 
-impl Settings {
-    pub(super) fn of_static(mode: GaugeMode, bounds: &'static [f64]) -> Settings {
-        let bounds = Cow::Borrowed(bounds);
+impl Default for Settings {
+    fn default() -> Settings {
         Settings {
-            mode,
-            bounds,
+            mode: GaugeMode::All,
+            bounds: Cow::Borrowed(&buckets::DEFAULT),
             states: Vec::new(),
             namespace: None,
             subsystem: None,
@@ -39,11 +38,5 @@ impl Settings {
             rules: NameRules::Classic,
             open_labels: false,
         }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings::of_static(GaugeMode::All, &buckets::DEFAULT)
     }
 }

@@ -4,7 +4,7 @@ use super::core::{FamilyCore, Typed};
 use super::settings::Settings;
 use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GaugeMode, LabelSet, MetricType, lint, name};
+use crate::model::{LabelSet, MetricType, lint};
 use crate::registry::{self, Descriptor, Lint, RegisteredFamily, Registry};
 use crate::store::Store;
 use crate::store::fork::{AppendList, SlowPath};
@@ -67,11 +67,8 @@ impl FamilySpec<'_> {
             .chain(self.label_names.iter().copied())
             .chain(state_label)
             .collect();
-        rules.check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
         let mode = M::HAS_MODE.then_some(*mode);
-        if mode.is_some_and(GaugeMode::is_per_process) && names.contains(&"pid") {
-            return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
-        }
+        rules.check_labels_of(&names.iter().copied(), M::TYPE, mode).map_err(invalid)?;
         M::check(&self.settings)
             .map_err(|error| Error::new(error.kind(), format!("metric `{name}`: {error}")))?;
         if registry.lint() == Lint::On {

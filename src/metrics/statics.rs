@@ -1,5 +1,6 @@
 //! Metrics declared as statics: registered with the default registry at their first use, or before it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -209,7 +210,7 @@ impl<M: Metric> Static<M> {
 
     /// Panics if these cannot be the label names of a family.
     pub(super) const fn check_labels(&self, labels: &[&'static str]) {
-        let of_type = if M::RESERVED_LABEL.is_some() { 1 } else { 0 };
+        let of_type = if M::TYPE.reserved_label().is_some() { 1 } else { 0 };
         let constant = self.naming.const_labels;
         let count = labels.len() + constant.len() + of_type;
         assert!(count <= name::MAX_LABELS, "a metric has 128 labels at most");
@@ -234,10 +235,13 @@ impl<M: Metric> Static<M> {
     const fn check_label(&self, label: &str) {
         assert!(self.naming.rules.is_label_name(label), "not a label name");
         assert!(!name::is_internal_label(label), "label names with __ are reserved");
-        if let Some(reserved) = M::RESERVED_LABEL {
+        if let Some(reserved) = M::TYPE.reserved_label() {
             assert!(!name::same(label, reserved), "the type of the metric sets this label");
         }
-        let is_state = matches!(M::TYPE, MetricType::StateSet);
+        // Registration compares names that have further parts.
+        let Naming { namespace, subsystem, unit, .. } = self.naming;
+        let is_whole_name = namespace.is_none() && subsystem.is_none() && unit.is_none();
+        let is_state = matches!(M::TYPE, MetricType::StateSet) && is_whole_name;
         assert!(
             !(is_state && name::same(label, self.name)),
             "the label with the state has the name of the metric"
@@ -312,16 +316,19 @@ impl Static<Histogram> {
 
 impl<T: Declared> Static<T> {
     fn spec(&self) -> FamilySpec<'_> {
-        let mut settings = Settings::of_static(self.mode, self.bounds);
         let Naming { namespace, subsystem, unit, const_labels, rules } = self.naming;
-        settings.rules = rules;
-        settings.namespace = namespace.map(str::to_owned);
-        settings.subsystem = subsystem.map(str::to_owned);
-        settings.unit = unit;
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        settings.const_labels = const_labels.iter().map(owned).collect();
-        settings.open_labels = T::HAS_OPEN_LABELS;
-        settings.states = self.states.iter().map(|&state| state.to_owned()).collect();
+        let settings = Settings {
+            mode: self.mode,
+            bounds: Cow::Borrowed(self.bounds),
+            states: self.states.iter().map(|&state| state.to_owned()).collect(),
+            namespace: namespace.map(str::to_owned),
+            subsystem: subsystem.map(str::to_owned),
+            unit,
+            const_labels: const_labels.iter().map(owned).collect(),
+            rules,
+            open_labels: T::HAS_OPEN_LABELS,
+        };
         let label_names = self.labels.as_ref();
         FamilySpec { name: self.name, help: self.help, label_names, settings }
     }

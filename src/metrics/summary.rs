@@ -124,7 +124,6 @@ pub struct SummaryCells {
 impl Typed for Summary {
     const TYPE: MetricType = MetricType::Summary;
     const LEAD_SAMPLE: SampleKind = SampleKind::Sum;
-    const RESERVED_LABEL: Option<&'static str> = Some("quantile");
     type Options = ();
     type State = ();
     type Slots = Split<SummaryCells>;

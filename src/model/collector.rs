@@ -114,6 +114,12 @@ pub trait Collector: Send + Sync {
         true
     }
 
+    /// Whether the values are in the files of a multiprocess directory already, so that they are never written again.
+    #[doc(hidden)]
+    fn is_in_files(&self) -> bool {
+        false
+    }
+
     /// The collector itself, if it is a registry, which may not contain itself.
     #[doc(hidden)]
     fn as_registry(&self) -> Option<&dyn Any> {

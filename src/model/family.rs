@@ -55,6 +55,15 @@ impl MetricType {
         }
     }
 
+    /// The label name that samples of this type set.
+    pub(crate) const fn reserved_label(self) -> Option<&'static str> {
+        match self {
+            MetricType::Histogram | MetricType::GaugeHistogram => Some("le"),
+            MetricType::Summary => Some("quantile"),
+            _ => None,
+        }
+    }
+
     /// The name of the type in OpenMetrics, such as `gaugehistogram`.
     pub const fn as_str(self) -> &'static str {
         match self {

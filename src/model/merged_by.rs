@@ -1,5 +1,7 @@
 //! Sets how the families of a collector are merged.
 
+use std::any::Any;
+
 use super::collector::{Collector, FamilySink};
 use super::directory_id::DirectoryId;
 use super::merge_rule::MergeRule;
@@ -19,6 +21,9 @@ use super::merge_rule::MergeRule;
 /// }))?;
 /// # Ok::<(), multiprom::Error>(())
 /// ```
+///
+/// It has no effect on a registry, whose collectors have rules of their own, nor on a metric or a family whose values are in
+/// files already.
 #[derive(Clone, Debug)]
 pub struct MergedBy<C, F> {
     collector: C,
@@ -43,5 +48,18 @@ impl<C: Collector, F: Fn(&str) -> MergeRule + Send + Sync> Collector for MergedB
 
     fn merge_rule(&self, family: &str) -> MergeRule {
         (self.rule)(family)
+    }
+
+    /// Whether the values are not in files already.
+    fn is_merged(&self) -> bool {
+        !self.is_in_files()
+    }
+
+    fn is_in_files(&self) -> bool {
+        self.collector.is_in_files()
+    }
+
+    fn as_registry(&self) -> Option<&dyn Any> {
+        self.collector.as_registry()
     }
 }

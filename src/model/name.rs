@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::{GaugeMode, MetricType};
+
 /// The maximum length of a name in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 1024;
 
@@ -157,6 +159,22 @@ impl NameRules {
             NameRules::Classic => Err(NameError::Metric(name.to_owned())),
             NameRules::Utf8 => Err(NameError::Empty),
         }
+    }
+
+    /// Checks the label names of one family of this type, merged in this mode. The modes with a series for each process
+    /// reserve the label `pid`.
+    pub(crate) fn check_labels_of<'a>(
+        self,
+        names: &(impl Iterator<Item = &'a str> + Clone),
+        metric_type: MetricType,
+        mode: Option<GaugeMode>,
+    ) -> Result<(), NameError> {
+        self.check_label_names(names, metric_type.reserved_label())?;
+        let is_per_process = mode.is_some_and(GaugeMode::is_per_process);
+        if is_per_process && names.clone().any(|name| name == "pid") {
+            return Err(NameError::PerProcessLabel("pid".to_owned()));
+        }
+        Ok(())
     }
 
     /// See [`check_label_names`].

@@ -378,11 +378,7 @@ fn check_labels(
     metric_type: Option<MetricType>,
     extra: Option<usize>,
 ) -> Result<(), Fault> {
-    let reserved = match metric_type {
-        Some(MetricType::Histogram | MetricType::GaugeHistogram) => "le",
-        Some(MetricType::Summary) => "quantile",
-        _ => "",
-    };
+    let reserved = metric_type.and_then(MetricType::reserved_label).unwrap_or("");
     for index in 0..view.parts.labels.len() {
         let name = view.label(index).0;
         if name.starts_with('_') {

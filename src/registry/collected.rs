@@ -15,8 +15,8 @@ pub(super) struct RegisteredCollector {
 }
 
 impl RegisteredCollector {
-    /// Writes the families, without those that a collector of the gathered registries reads from files. That is so in a process
-    /// too that has not written any yet: a forked child that has not recorded calls nothing that it has inherited.
+    /// Writes the families, without those that a collector of the gathered registries reads from files. They are left out even
+    /// if this process has not written them yet, because a forked child calls no inherited collector before its first recording.
     pub(super) fn collect(&self, left_out: &mut LeftOut, out: &mut dyn FamilySink) {
         match &self.source {
             Some(source) if left_out.contains(source.store()) => {

@@ -1,9 +1,9 @@
 //! The type `Registry`.
 
 use std::any::{Any, type_name};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, ptr};
 
 use super::backend::Backend;
 use super::collected::{LeftOut, RegisteredCollector};
@@ -24,7 +24,7 @@ use crate::model::{
     LabelSet, MetricType,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
-use crate::store::refresher;
+use crate::store::refresher::{self, RefreshGroup};
 use crate::store::{
     Store, dropped_series, failed_refreshes, ignored_recordings, ignored_values, lost_files,
     recovered_series,
@@ -151,8 +151,8 @@ impl Registry {
     ///
     /// A registry is a collector, too: an application adds the registries of its libraries to its own, whose prefix and
     /// constant labels do not apply to them. If a collector
-    /// reads a [multiprocess directory](Collector::directories), the registry leaves out its families in that directory,
-    /// and those of registries in it, because the collector exports them.
+    /// reads a [multiprocess directory](Collector::directories), the registry leaves out its families and collectors whose
+    /// values are in that directory, and those of registries in it, because the collector exports them.
     ///
     /// ```
     /// use multiprom::{Backend, Counter, Registry};
@@ -283,8 +283,9 @@ impl Registry {
     ///
     /// A process that ends soon after its last work calls this or [`close`](Registry::close), because other processes see
     /// [values that are a few seconds old](crate::DirectoryOptions::refresh_interval) otherwise. A process that forks calls it
-    /// before, so that a mirrored total is exact in the child. From then on the values are refreshed regularly, also in
-    /// a forked child that has not recorded yet, and after [`close`](Registry::close). Does nothing in memory.
+    /// before, so that totals of functions and collectors are exact in the child. From then on the values are refreshed
+    /// regularly, also in a forked child that has not recorded yet, and after [`close`](Registry::close). Does nothing in
+    /// memory.
     ///
     /// ```no_run
     /// use multiprom::{Counter, Static, default_registry};
@@ -297,11 +298,17 @@ impl Registry {
     /// default_registry().flush();
     /// ```
     pub fn flush(&self) {
+        let mut groups = Vec::new();
+        self.add_refreshed(&mut groups);
+        groups.into_iter().for_each(refresher::flush);
+    }
+
+    /// Adds the groups of this registry and of those in it, each once.
+    fn add_refreshed(&self, groups: &mut Vec<&'static RefreshGroup>) {
         // OK because a registry without a backend has no files.
-        if let Some(group) = self.store_or_later().ok().and_then(Store::refreshed) {
-            refresher::flush(group);
-        }
-        self.nested().for_each(Registry::flush);
+        let group = self.store_or_later().ok().and_then(Store::refreshed);
+        groups.extend(group.filter(|new| !groups.iter().any(|known| ptr::eq(*known, *new))));
+        self.nested().for_each(|nested| nested.add_refreshed(groups));
     }
 
     pub(crate) fn store(&self) -> Result<Store> {

@@ -21,3 +21,4 @@ pub(crate) use core::{Lint, RegisteredFamily, slow_path};
 pub use default::{default_registry, set_default_backend};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use registration_errors::registration_failed;
+pub(crate) use scope::refresh;

@@ -3,11 +3,16 @@
 //! A sink cannot carry this, because filters and collectors of a program that wrap a sink would have to pass it on.
 
 use std::cell::RefCell;
+use std::ptr;
 
 use crate::model::DirectoryId;
+use crate::store::refresher::{self, RefreshGroup};
 
 thread_local! {
     static SCOPES: RefCell<Vec<(RegistryId, Vec<DirectoryId>)>> = const { RefCell::new(Vec::new()) };
+
+    /// The groups that were refreshed since the outermost registry was begun.
+    static REFRESHED: RefCell<Vec<&'static RefreshGroup>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The address of a registry.
@@ -36,7 +41,27 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        SCOPES.with_borrow_mut(|scopes| drop(scopes.pop()));
+        let is_outermost = SCOPES.with_borrow_mut(|scopes| {
+            drop(scopes.pop());
+            scopes.is_empty()
+        });
+        if is_outermost {
+            REFRESHED.with_borrow_mut(Vec::clear);
+        }
+    }
+}
+
+/// Refreshes the values of a family before it is gathered. While this thread gathers a registry, a group is refreshed once.
+pub(crate) fn refresh(group: &'static RefreshGroup) {
+    let is_gathering = SCOPES.with_borrow(|scopes| !scopes.is_empty());
+    let is_refreshed = is_gathering
+        && REFRESHED.with_borrow_mut(|groups| {
+            let is_known = groups.iter().any(|known| ptr::eq(*known, group));
+            groups.extend((!is_known).then_some(group));
+            is_known
+        });
+    if !is_refreshed {
+        refresher::refresh(group);
     }
 }
 

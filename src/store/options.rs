@@ -27,7 +27,7 @@ pub struct DirectoryOptions {
     process_id: Option<ProcessName>,
     is_group_readable: bool,
     max_owned: usize,
-    refresh_interval: Option<Duration>,
+    refresh_interval: Duration,
 }
 
 impl Default for DirectoryOptions {
@@ -37,7 +37,7 @@ impl Default for DirectoryOptions {
             process_id: None,
             is_group_readable: false,
             max_owned: MAX_OWNERS,
-            refresh_interval: None,
+            refresh_interval: REFRESH_INTERVAL,
         }
     }
 }
@@ -47,6 +47,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The least interval.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The greatest interval. It can be added to any time.
+const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl DirectoryOptions {
     /// Files are named by the pid, and only their owner may read them.
@@ -96,12 +99,13 @@ impl DirectoryOptions {
 
     /// Sets how often each process refreshes what it computes: the functions of
     /// [`Gauge::set_function`](crate::Gauge::set_function) and [`Counter::set_function`](crate::Counter::set_function), and
-    /// [custom collectors](crate::Collector). The default is five seconds, the minimum a millisecond.
+    /// [custom collectors](crate::Collector). The default is five seconds, the minimum a millisecond, the maximum
+    /// a day; other intervals are raised or lowered to these.
     ///
     /// Other processes export values that are as old as this at most, while the functions return in time. A scrape in the
     /// process itself refreshes them first.
     pub fn refresh_interval(mut self, interval: Duration) -> DirectoryOptions {
-        self.refresh_interval = Some(interval.max(MIN_REFRESH_INTERVAL));
+        self.refresh_interval = interval.clamp(MIN_REFRESH_INTERVAL, MAX_REFRESH_INTERVAL);
         self
     }
 
@@ -112,7 +116,7 @@ impl DirectoryOptions {
 
     #[cfg(target_os = "linux")]
     pub(super) fn chosen_refresh_interval(&self) -> Duration {
-        self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
+        self.refresh_interval
     }
 
     #[cfg(target_os = "linux")]

@@ -421,7 +421,7 @@ impl Collector for Faulty {
         match self.0.load(Ordering::Relaxed) {
             1 => panic!("the collector is broken"),
             2 => out.fail(MultiProcessCollector::new("/nowhere").expect_err("no directory")),
-            3 => _ = out.gauge("faulty name", "Invalid.").sample(&[], 1.0),
+            3 => _ = out.gauge("", "Invalid.").sample(&[], 1.0),
             4 => _ = out.counter("other_total", "Invalid.").sample(&[], -1.0),
             5 => _ = out.counter("jobs", "Registered.").sample(&[], 1.0),
             6 => _ = out.gauge("per_process", "Two labels.").sample(&[("pid", "1")], 1.0),

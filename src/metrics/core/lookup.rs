@@ -3,7 +3,7 @@
 use super::super::lookup_key::LookupKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GaugeMode, KeptLabels, LabelSet, name};
+use crate::model::{KeptLabels, LabelSet};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
 use crate::store::recording_ignored;
@@ -121,11 +121,7 @@ impl<M: Typed> FamilyCore<M> {
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
         let constant = const_labels.iter().map(|(name, _)| name);
         let names: Vec<&str> = constant.chain(labels.iter().map(|(name, _)| *name)).collect();
-        rules.check_label_names(&names.iter().copied(), M::RESERVED_LABEL).map_err(invalid)?;
-        if mode.is_some_and(GaugeMode::is_per_process) && names.contains(&"pid") {
-            return Err(invalid(name::NameError::PerProcessLabel("pid".to_owned())));
-        }
-        Ok(())
+        rules.check_labels_of(&names.iter().copied(), M::TYPE, *mode).map_err(invalid)
     }
 
     /// Exports the zeros of a series that was looked up, as long as nothing is recorded into it.
@@ -139,16 +135,16 @@ impl<M: Typed> FamilyCore<M> {
         }
     }
 
-    /// Exports the zeros of all combinations of values: a list of values for each label. None if a list is empty, or if
-    /// there are more than `limit` combinations.
+    /// Exports the zeros of all combinations of values: a list of values for each label. Exports nothing if a list is
+    /// empty, or if there are more than `limit` combinations.
     pub(in crate::metrics) fn create_all(
         &'static self,
         values: &[&[&str]],
         limit: usize,
         lock: &SlowPath,
     ) {
-        let sizes = values.iter().map(|values| values.len());
-        let count = sizes.clone().try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
+        let mut sizes = values.iter().map(|values| values.len());
+        let count = sizes.try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
         if count > limit {
             return;
         }

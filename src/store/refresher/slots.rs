@@ -23,13 +23,9 @@ impl<T: ?Sized + Send + Sync> Slots<T> {
 
     /// Adds a value, in a slot that is free if there is one.
     pub(crate) fn add(&self, value: Arc<T>, _lock: &SlowPath) {
-        let free = |slot: &&Mutex<Option<Arc<T>>>| slot.try_lock().is_ok_and(|slot| slot.is_none());
-        match self.0.iter().find(free) {
-            Some(slot) => {
-                if let Ok(mut slot) = slot.try_lock() {
-                    *slot = Some(value);
-                }
-            }
+        let mut slots = self.0.iter().filter_map(|slot| slot.try_lock().ok());
+        match slots.find(|slot| slot.is_none()) {
+            Some(mut slot) => *slot = Some(value),
             None => _ = self.0.push(Mutex::new(Some(value))),
         }
     }

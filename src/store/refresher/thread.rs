@@ -91,10 +91,11 @@ impl Jobs {
         job.due = Instant::now() + group.interval();
     }
 
-    /// The time until the next refresh.
+    /// The time until the next refresh. The end of a refresh that runs in another thread wakes this one.
     fn pause(&self) -> Option<Duration> {
-        let active = self.list.iter().filter(|job| job.group.state() == State::Active);
-        active.map(|job| job.due.saturating_duration_since(Instant::now())).min()
+        let can_begin = |job: &&Job| job.running.is_none() && job.group.state() == State::Active;
+        let waiting = self.list.iter().filter(can_begin);
+        waiting.map(|job| job.due.saturating_duration_since(Instant::now())).min()
     }
 }
 
@@ -190,6 +191,7 @@ impl Refresher {
         let _ = caught(|| group.run());
         unwritten::set_refreshing(false);
         self.lock().end(group, done);
+        self.changed.notify_all();
     }
 
     /// Asks for a refresh, and waits until it has ended or the limit is reached. Does not wait for a refresh that has run for
@@ -291,5 +293,24 @@ pub(crate) fn finish(group: &'static RefreshGroup) {
 pub(crate) fn close(group: &RefreshGroup, _lock: &SlowPath) {
     if !group.is_unused() {
         group.set_state(State::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_does_not_wake_for_a_refresh_that_runs_in_another_thread() {
+        let group = &*Box::leak(Box::new(RefreshGroup::new(Duration::from_secs(60))));
+        let mut jobs = Jobs::default();
+        jobs.of(group);
+        assert_eq!(jobs.pause(), None, "this process does not refresh the group");
+        group.set_state(State::Active);
+        assert_eq!(jobs.pause(), Some(Duration::ZERO));
+        let (_, done) = jobs.begin().unwrap();
+        assert_eq!(jobs.pause(), None);
+        jobs.end(group, done);
+        assert!(jobs.pause().unwrap() > Duration::from_secs(30));
     }
 }
