@@ -60,6 +60,7 @@ mod slow_clients;
 mod space;
 mod states;
 mod statics;
+mod status_page;
 mod streaming;
 mod supervisors;
 mod support;

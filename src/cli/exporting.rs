@@ -1,12 +1,14 @@
 //! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor and of the exporter
 //! itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::listen_args::ListenArguments;
 use super::merging::{Merging, report_problems_once};
 use super::output::print_message;
 use super::patterns::{FilteredCollector, UnusedPatternReport};
+use super::status::ServedDirectories;
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
@@ -22,6 +24,8 @@ pub(super) struct ExportedRegistry {
     shows_created: bool,
     /// Further registries by their HTTP paths.
     targets: Vec<(String, Registry)>,
+    /// The directories that the status page shows.
+    directories: Vec<PathBuf>,
 }
 
 impl ExportedRegistry {
@@ -29,6 +33,7 @@ impl ExportedRegistry {
     pub(super) fn new(
         merging: impl Into<Merging>,
         compactor: Option<&Compactor>,
+        directories: Vec<PathBuf>,
     ) -> Result<ExportedRegistry> {
         let Merging { builder, patterns, shows_created } = merging.into();
         let registry = merged(builder)?;
@@ -43,7 +48,7 @@ impl ExportedRegistry {
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })
+        Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new(), directories })
     }
 
     /// Exports another collector under a path of its own.
@@ -57,6 +62,9 @@ impl ExportedRegistry {
         let mut builder = configured(self.registry.clone(), listen).metrics(&self.metrics);
         for (path, registry) in &self.targets {
             builder = builder.target(path, registry.clone());
+        }
+        if !listen.no_status_page {
+            builder = builder.status_of(ServedDirectories::new(&self.directories));
         }
         if self.shows_created { builder.created().start() } else { builder.start() }
     }

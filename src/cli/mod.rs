@@ -33,6 +33,7 @@ mod sending;
 mod serve;
 mod shell;
 mod signals;
+mod status;
 mod table;
 mod values;
 

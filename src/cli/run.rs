@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let hint = UncompactedHint::new(dirs, flag, usual, compactor.as_ref());
-    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let exported = ExportedRegistry::new(merging, compactor.as_ref(), dirs.to_vec())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
     // Several commands that push run on one machine, and nothing scrapes them.

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let merging = configure(builder, arguments.merge.clone());
     let patterns = Arc::clone(&merging.patterns);
-    let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let mut exported = ExportedRegistry::new(merging, compactor.as_ref(), dirs)?;
     for (path, dir) in arguments.targets {
         let builder = collector_of([dir]);
         // A pattern that matches a family of any target is used.

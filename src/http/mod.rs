@@ -41,6 +41,7 @@ mod queue;
 mod request;
 mod response;
 mod server;
+mod status;
 mod stream;
 #[cfg(feature = "tls")]
 mod web;
@@ -52,3 +53,7 @@ pub use handler::{Handler, HandlerBuilder};
 pub use request::Request;
 pub use response::Response;
 pub use server::{Exporter, ExporterBuilder};
+#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "for the command"))]
+pub(crate) use status::source::{
+    ArchiveStatus, DirectoryStatus, FamilyBytes, ProcessState, ProcessStatus, Status, StatusSource,
+};

@@ -17,6 +17,7 @@ use super::dropped::ExporterMetrics;
 use super::guard::Guard;
 use super::handler::{Handler, HandlerBuilder};
 use super::listener::{Bound, BoundSocket, Location, SocketFile};
+use super::status::source::StatusSource;
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
@@ -182,6 +183,19 @@ impl ExporterBuilder {
         self
     }
 
+    /// Serves a [status page](HandlerBuilder::status_page) at `/`.
+    pub fn status_page(mut self) -> ExporterBuilder {
+        self.handler = self.handler.status_page();
+        self
+    }
+
+    /// The same with the state of directories.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(crate) fn status_of(mut self, directories: impl StatusSource + 'static) -> ExporterBuilder {
+        self.handler = self.handler.status_of(directories);
+        self
+    }
+
     /// Sets the web configuration, a file in the format of the Prometheus exporter toolkit: TLS, client certificates, basic
     /// authentication, headers and a rate limit. It is read again when it, or a file that it names, has changed.
     #[cfg(feature = "tls")]
@@ -235,9 +249,11 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
+        let history = handler.clone();
         let connections = Connections::new(handler, guard.clone(), dropped);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
+            runtime.spawn(async move { history.keep_history().await });
             runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };

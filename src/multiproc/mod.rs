@@ -46,3 +46,5 @@ pub(crate) use prober::{OwnerLease, Prober};
 #[cfg(feature = "cli")]
 pub(crate) use problem_log::ProblemLog;
 pub use usage::{DirectoryUsage, FamilyUsage, family_usage};
+#[cfg(feature = "cli")]
+pub(crate) use workers::WriterList;
