@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::request::{ExpositionRequest, Request};
 use super::response::{Refusal, Response};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
+use crate::panics::caught;
 
 type Source = Box<dyn Gatherer + Send + Sync>;
 
@@ -309,7 +309,7 @@ impl Handler {
         let request = Arc::clone(running.request());
         let body = BodyWriter::new(running.sender(), request.framing);
         // Unwind safety is left to the source, as for a panic in any of its threads.
-        let result = catch_unwind(AssertUnwindSafe(|| self.gather(&request, body)));
+        let result = caught(|| self.gather(&request, body));
         if let Ok(Err(error)) = result {
             running.fail(Failure::new(&error));
         }

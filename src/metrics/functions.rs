@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::panics::{Panicked, caught};
 use crate::registry;
 use crate::store::fork::{self, NO_EPOCH, SlowPath};
-use crate::store::refresher::{self, Computed, Panicked, Record, Slots, caught};
+use crate::store::refresher::{self, Computed, Record, Slots};
 use crate::store::{FailedRefresh, Store, recording_ignored};
 
 /// A handle of a series whose value a function computes.

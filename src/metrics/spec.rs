@@ -4,7 +4,7 @@ use super::core::{FamilyCore, Typed};
 use super::settings::Settings;
 use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{LabelSet, MetricType, lint};
+use crate::model::{MetricType, OwnedLabels, lint};
 use crate::registry::{self, Descriptor, Lint, RegisteredFamily, Registry};
 use crate::store::Store;
 use crate::store::fork::{AppendList, SlowPath};
@@ -81,7 +81,7 @@ impl FamilySpec<'_> {
             }
         }
         let own = const_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let const_labels = LabelSet::new(of_registry.iter().chain(own));
+        let const_labels = OwnedLabels::new(of_registry.iter().chain(own));
         Ok(Descriptor {
             name,
             help: self.help.to_owned(),

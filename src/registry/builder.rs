@@ -3,7 +3,7 @@
 use super::backend::Backend;
 use super::core::{Lint, Registry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{LabelSet, name};
+use crate::model::{OwnedLabels, name};
 
 /// Sets up a [`Registry`].
 ///
@@ -94,7 +94,7 @@ impl RegistryBuilder {
         let names = self.const_labels.iter().map(|(name, _)| name.as_str());
         name::check_label_names(&names, None)
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
-        let const_labels = LabelSet::new(self.const_labels);
+        let const_labels = OwnedLabels::new(self.const_labels);
         Ok(Registry::from_parts(self.prefix, const_labels, self.backend, self.lint, false))
     }
 }

@@ -21,7 +21,7 @@ use crate::model::own_metrics::{
 };
 use crate::model::{
     Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
-    LabelSet, MetricType,
+    MetricType, OwnedLabels,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::refresher::{self, RefreshGroup};
@@ -86,7 +86,7 @@ pub struct Registry {
 
 struct Inner {
     prefix: Option<String>,
-    const_labels: LabelSet,
+    const_labels: OwnedLabels,
     backend: Backend,
     lint: Lint,
     entries: AppendList<Entry>,
@@ -129,12 +129,12 @@ impl Registry {
     /// A registry without prefix or constant labels, whose backend the environment chooses.
     pub fn new() -> Registry {
         let backend = Backend::environment();
-        Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, false)
+        Registry::from_parts(None, OwnedLabels::default(), backend, Lint::Off, false)
     }
 
     pub(super) fn from_parts(
         prefix: Option<String>,
-        const_labels: LabelSet,
+        const_labels: OwnedLabels,
         backend: Backend,
         lint: Lint,
         is_default: bool,
@@ -333,7 +333,7 @@ impl Registry {
     }
 
     /// The name and the labels that a family gets in this registry.
-    pub(crate) fn qualify(&self, name: &str) -> (String, LabelSet) {
+    pub(crate) fn qualify(&self, name: &str) -> (String, OwnedLabels) {
         let name = match &self.inner.prefix {
             Some(prefix) => format!("{prefix}_{name}"),
             None => name.to_owned(),

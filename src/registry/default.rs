@@ -3,7 +3,7 @@
 use super::backend::Backend;
 use super::core::{Lint, Registry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::LabelSet;
+use crate::model::OwnedLabels;
 use crate::store::fork::StaticRef;
 
 static DEFAULT: StaticRef<Registry> = StaticRef::empty();
@@ -66,12 +66,12 @@ pub fn set_default_backend(backend: Backend) -> Result<()> {
     if DEFAULT.get().is_some() {
         return Err(chosen());
     }
-    let new = Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, true);
+    let new = Registry::from_parts(None, OwnedLabels::default(), backend, Lint::Off, true);
     let new = Box::leak(Box::new(new));
     if std::ptr::eq(DEFAULT.set_once(new), new) { Ok(()) } else { Err(chosen()) }
 }
 
 fn install(backend: Backend) -> &'static Registry {
-    let new = Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, true);
+    let new = Registry::from_parts(None, OwnedLabels::default(), backend, Lint::Off, true);
     DEFAULT.set_once(Box::leak(Box::new(new)))
 }

@@ -3,7 +3,7 @@
 use super::super::lookup_key::LookupKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeptLabels, LabelSet};
+use crate::model::{KeptLabels, OwnedLabels};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
 use crate::store::recording_ignored;
@@ -182,7 +182,7 @@ fn is_rendered(text: &str, labels: &[(&str, &str)]) -> bool {
 
 /// The same for labels in any form, with constant labels among them.
 #[inline(never)]
-fn has_others(kept: &KeptLabels, constant: &LabelSet, labels: &[(&str, &str)]) -> bool {
+fn has_others(kept: &KeptLabels, constant: &OwnedLabels, labels: &[(&str, &str)]) -> bool {
     match kept {
         KeptLabels::Rendered(_) => {
             kept.rendered().is_some_and(|kept| merges_to(kept.iter(), constant, labels))
@@ -194,7 +194,7 @@ fn has_others(kept: &KeptLabels, constant: &LabelSet, labels: &[(&str, &str)]) -
 /// Whether constant labels and others together are these pairs. All are sorted.
 fn merges_to<'a>(
     mut pairs: impl Iterator<Item = (&'a str, &'a str)>,
-    constant: &LabelSet,
+    constant: &OwnedLabels,
     labels: &[(&str, &str)],
 ) -> bool {
     let mut constant = constant.iter().peekable();
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn constant_labels_are_expected_among_the_others() {
-        let constant = LabelSet::new([("app", "x"), ("zone", "eu")]);
+        let constant = OwnedLabels::new([("app", "x"), ("zone", "eu")]);
         let kept = |pairs: &[(&str, &str)]| KeptLabels::new(pairs.iter().copied());
         let labels = kept(&[("app", "x"), ("b", "\"q\""), ("zone", "eu")]);
         assert!(has_others(&labels, &constant, &[("b", "\"q\"")]));
