@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::listen_args::ListenArguments;
-use super::merging::{Merging, report_problems_once};
-use super::output::print_message;
+use super::log;
+use super::merging::{Merging, log_changes};
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
@@ -89,7 +89,7 @@ fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
 /// A registry of a collector.
 fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
     // `multiprom_file_errors_total` counts every occurrence.
-    let builder = report_problems_once(builder);
+    let builder = log_changes(builder);
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     Ok(registry)
@@ -98,6 +98,6 @@ fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
 /// Logs the URLs of the metrics.
 pub(super) fn report(exporter: &Exporter) {
     for url in exporter.urls() {
-        print_message(&format_args!("serving {url}"));
+        log::info(&format_args!("serving {url}"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use regex::Regex;
 
-use super::output::print_message;
+use super::log;
 use crate::model::{
     Collector, DirectoryId, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType,
 };
@@ -125,10 +125,7 @@ impl Patterns {
         for flag in self.include.iter().chain(&self.exclude).chain(modes) {
             if !flag.has_matched() {
                 let Flag { name, pattern, .. } = flag;
-                print_message(&format_args!(
-                    "{name} `{}` has matched no family so far",
-                    pattern.text
-                ));
+                log::warn(&format_args!("{name} `{}` has matched no family so far", pattern.text));
             }
         }
     }
