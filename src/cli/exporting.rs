@@ -1,5 +1,5 @@
-//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor and of the exporter
-//! itself.
+//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor, of the exporter and of
+//! its process.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
+use crate::process::ProcessCollector;
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -41,6 +42,8 @@ impl ExportedRegistry {
         registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
+        registry.register(FilteredCollector { collector, patterns: kept })?;
+        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
         Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })

@@ -185,13 +185,46 @@ pub(crate) static REGISTRATION_ERRORS: OwnMetric = counter(
     "Statics that could not be registered and are not exported.",
 )
 .by("reason", &["name", "labels", "collision", "backend"]);
-/// The values are those of `http::dropped::DropReason`.
+/// The values are those of `http::counters::DropReason`.
 #[cfg(all(feature = "exporter", unix))]
 pub(crate) static HTTP_CONNECTIONS_DROPPED: OwnMetric = counter(
     "multiprom_http_connections_dropped_total",
     "Connections that the exporter dropped, by reason.",
 )
-.by("reason", &["head", "limit", "memory", "slow", "time"]);
+.by("reason", &["head", "limit", "memory", "slow", "time", "tls"]);
+/// The first three are always exported. The last one counts any other code.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_REQUESTS: OwnMetric = counter(
+    "multiprom_http_requests_total",
+    "HTTP requests, by the status code of the response, complete or not.",
+)
+.by(
+    "code",
+    &["200", "500", "503", "204", "304", "400", "401", "404", "405", "413", "429", "other"],
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_REQUESTS_IN_FLIGHT: OwnMetric = gauge(
+    "multiprom_http_requests_in_flight",
+    "HTTP requests whose response is not completely written; the scrape that exports this is one of them.",
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_RESPONSE_DURATION: OwnMetric = summary(
+    "multiprom_http_response_duration_seconds",
+    "Time from the head of a request to the end of its response, complete or not.",
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS: OwnMetric =
+    counter("multiprom_http_connections_total", "Connections that the exporter accepted.");
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS_OPEN: OwnMetric =
+    gauge("multiprom_http_connections_open", "Open connections of the exporter.");
+/// The values are those of `http::counters::AuthenticationFailure`.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_AUTHENTICATION_FAILURES: OwnMetric = counter(
+    "multiprom_http_authentication_failures_total",
+    "Requests without credentials, with wrong ones, and beyond the number whose password is verified at a time.",
+)
+.by("reason", &["missing", "invalid", "busy"]);
 
 impl OwnMetric {
     /// Adds a label with fixed values.
@@ -248,16 +281,17 @@ impl OwnMetric {
         }
     }
 
-    /// Writes the family with one sample for the first value of its label, and one for each other value whose count is
-    /// not 0: the family always exists, without many samples that are 0.
+    /// Writes the family with one sample for each of the first values of its label, and one for each other value whose
+    /// count is not 0: the family always exists, without many samples that are 0.
     pub(crate) fn write_first_and_nonzero(
         &self,
         out: &mut dyn FamilySink,
+        first: usize,
         counts: impl Iterator<Item = u64>,
     ) {
         let mut family = self.begin(out);
         for (at, (value, count)) in self.values.iter().zip(counts).enumerate() {
-            if at == 0 || count > 0 {
+            if at < first || count > 0 {
                 family.sample(&[(self.label, value)], count as f64);
             }
         }
@@ -301,6 +335,12 @@ const fn summary(name: &'static str, help: &'static str) -> OwnMetric {
 pub(crate) struct DurationSum {
     count: AtomicU64,
     nanoseconds: AtomicU64,
+}
+
+impl Default for DurationSum {
+    fn default() -> DurationSum {
+        DurationSum::new()
+    }
 }
 
 impl DurationSum {

@@ -58,7 +58,7 @@ impl ScrapeCounters {
 
     pub(super) fn write(&self, out: &mut dyn FamilySink) {
         SCRAPE_DURATION.write_summaries(out, &self.times);
-        FILE_ERRORS.write_first_and_nonzero(out, self.skipped.counts());
+        FILE_ERRORS.write_first_and_nonzero(out, 1, self.skipped.counts());
         BUCKET_CONFLICTS.write(out, self.bucket_conflicts.load(Ordering::Relaxed) as f64);
         MERGE_CONFLICTS.write_all(out, self.conflicts.counts());
     }

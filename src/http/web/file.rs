@@ -30,6 +30,13 @@ pub(in crate::http) struct Loaded {
     rate_limit: Option<RateLimit>,
 }
 
+impl Loaded {
+    /// Whether requests are authenticated.
+    pub(in crate::http) fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+}
+
 /// The file, its last valid version, and the state of the authentication and of the rate limit.
 pub(in crate::http) struct WebConfigFile {
     path: PathBuf,
