@@ -40,10 +40,10 @@ impl ExportedRegistry {
         let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
         let kept = Arc::clone(&patterns);
         registry.register(FilteredCollector { collector, patterns: kept })?;
+        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
+        registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
-        registry.register(FilteredCollector { collector, patterns: kept })?;
-        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
         Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })
