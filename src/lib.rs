@@ -233,7 +233,7 @@ pub mod inspect {
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
-pub use logging::{LogLine, set_log_hook};
+pub use logging::{LogLevel, LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::labels::LabelValue;
 pub use metrics::{

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::listen_args::ListenArguments;
+use super::log_args::LogArguments;
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::patterns::Pattern;
 use super::push_args::{PushOptions, parse_duration};
@@ -156,6 +157,8 @@ pub(super) struct DemoArguments {
     /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -211,6 +214,8 @@ pub(super) struct RunArguments {
     pub(super) keep_dead: KeepDeadArguments,
     #[command(flatten)]
     pub(super) push: PushOptions,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
@@ -247,6 +252,8 @@ pub(super) struct ServeArguments {
     /// Wait until all directories exist before listening
     #[arg(long)]
     pub(super) wait: bool,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -351,6 +358,8 @@ pub(super) struct PushArguments {
     pub(super) source: SourceArguments,
     #[command(flatten)]
     pub(super) options: PushOptions,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -372,6 +381,8 @@ pub(super) struct TextfileArguments {
     /// Directory of the temporary file, on the same file system [default: that of the file]
     #[arg(long, value_name = "DIR")]
     pub(super) temporary_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -393,6 +404,8 @@ pub(super) struct GraphiteArguments {
     /// How long sending may take
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 /// An input format.

@@ -1,16 +1,17 @@
-//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor and of the exporter
-//! itself.
+//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor, of the exporter and of
+//! its process.
 
 use std::sync::Arc;
 
 use super::listen_args::ListenArguments;
-use super::merging::{Merging, report_problems_once};
-use super::output::print_message;
+use super::log;
+use super::merging::{Merging, log_changes};
 use super::patterns::{FilteredCollector, UnusedPatternReport};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
+use crate::process::ProcessCollector;
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -38,6 +39,8 @@ impl ExportedRegistry {
         }
         let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
         let kept = Arc::clone(&patterns);
+        registry.register(FilteredCollector { collector, patterns: kept })?;
+        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
@@ -89,7 +92,7 @@ fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
 /// A registry of a collector.
 fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
     // `multiprom_file_errors_total` counts every occurrence.
-    let builder = report_problems_once(builder);
+    let builder = log_changes(builder);
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     Ok(registry)
@@ -98,6 +101,6 @@ fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
 /// Logs the URLs of the metrics.
 pub(super) fn report(exporter: &Exporter) {
     for url in exporter.urls() {
-        print_message(&format_args!("serving {url}"));
+        log::info(&format_args!("serving {url}"));
     }
 }

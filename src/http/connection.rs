@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::dropped::{DropReason, Dropped};
+use super::counters::{DropReason, HttpCounters};
 
 /// How long a connection may be idle: longer than the usual scrape intervals, so that scrapers keep their connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -45,9 +45,16 @@ struct Activity {
 }
 
 impl Activity {
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: Phase, counters: &HttpCounters) {
+        let now = Instant::now();
+        if self.phase == Phase::Response {
+            counters.end_response(now.saturating_duration_since(self.since));
+        }
+        if phase == Phase::Response {
+            counters.begin_response();
+        }
         self.phase = phase;
-        self.since = Instant::now();
+        self.since = now;
     }
 }
 
@@ -60,7 +67,7 @@ pub(super) struct Connection {
     /// Whether the response is aborted.
     is_aborted: AtomicBool,
     closing: Notify,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
 }
 
 /// How dispensable a connection is. At the connection limit the maximum is closed: the longest idle connection, else the
@@ -78,7 +85,7 @@ pub(super) enum Dispensability {
 }
 
 impl Connection {
-    pub(super) fn new(dropped: Arc<Dropped>) -> Arc<Connection> {
+    pub(super) fn new(counters: Arc<HttpCounters>) -> Arc<Connection> {
         let activity = Activity {
             phase: Phase::Idle,
             since: Instant::now(),
@@ -92,8 +99,12 @@ impl Connection {
             is_gathering: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             closing: Notify::new(),
-            dropped,
+            counters,
         })
+    }
+
+    pub(super) fn counters(&self) -> &HttpCounters {
+        &self.counters
     }
 
     fn activity(&self) -> MutexGuard<'_, Activity> {
@@ -105,20 +116,20 @@ impl Connection {
         let mut activity = self.activity();
         activity.has_unread = true;
         if activity.phase == Phase::Idle {
-            activity.enter(Phase::Head);
+            activity.enter(Phase::Head, &self.counters);
         }
     }
 
     /// Records that the handshake of TLS is complete.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with TLS"))]
     pub(super) fn ready(&self) {
-        self.activity().enter(Phase::Idle);
+        self.activity().enter(Phase::Idle, &self.counters);
     }
 
     /// Records that a request is complete.
     pub(super) fn begin_response(&self) {
         let mut activity = self.activity();
-        activity.enter(Phase::Response);
+        activity.enter(Phase::Response, &self.counters);
         activity.has_unread = false;
         activity.is_body_taken = false;
         activity.written = 0;
@@ -148,7 +159,7 @@ impl Connection {
         activity.is_blocked = false;
         if activity.phase == Phase::Response && activity.is_body_taken {
             let next = if activity.has_unread { Phase::Head } else { Phase::Idle };
-            activity.enter(next);
+            activity.enter(next, &self.counters);
         }
     }
 
@@ -193,7 +204,7 @@ impl Connection {
 
     /// Makes the connection's task close it, and counts the reason.
     pub(super) fn drop_for(&self, reason: DropReason) {
-        self.dropped.count(reason);
+        self.counters.count_drop(reason);
         let is_aborted = self.activity().phase == Phase::Response;
         self.is_aborted.store(is_aborted, Ordering::Relaxed);
         self.closing.notify_one();
@@ -240,6 +251,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let activity = self.activity.get_mut().unwrap_or_else(PoisonError::into_inner);
+        activity.enter(Phase::Idle, &self.counters);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,8 +295,8 @@ mod tests {
         ];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for (begin, limit, reason) in phases {
-            let dropped = Arc::new(Dropped::default());
-            let connection = Connection::new(Arc::clone(&dropped));
+            let counters = Arc::new(HttpCounters::default());
+            let connection = Connection::new(Arc::clone(&counters));
             begin(&connection);
             let wait = |time| {
                 let closed = async { tokio::time::timeout(time, connection.closed()).await };
@@ -291,7 +309,7 @@ mod tests {
             assert!(wait(Duration::from_secs(20)));
             assert_eq!(connection.is_aborted(), reason == Some(DropReason::Time));
             for other in [DropReason::Head, DropReason::Time] {
-                assert_eq!(dropped.get(other), u64::from(reason == Some(other)));
+                assert_eq!(counters.dropped(other), u64::from(reason == Some(other)));
             }
         }
     }

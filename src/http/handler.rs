@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
-use super::dropped::{Dropped, ExporterMetrics};
+use super::counters::{ExporterMetrics, HttpCounters};
 use super::encode::encode;
 use super::filter::Filtered;
 use super::pages;
@@ -70,7 +70,7 @@ struct Shared {
     /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
     shows_created: bool,
     queues: Arc<Queues>,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
 }
 
 impl fmt::Debug for Handler {
@@ -87,7 +87,7 @@ pub struct HandlerBuilder {
     pub(super) telemetry_path: String,
     targets: Vec<(String, Source)>,
     shows_created: bool,
-    pub(super) dropped: Arc<Dropped>,
+    pub(super) counters: Arc<HttpCounters>,
 }
 
 impl fmt::Debug for HandlerBuilder {
@@ -123,9 +123,9 @@ impl HandlerBuilder {
         self
     }
 
-    /// Counts aborted responses in these metrics, which must be registered to be exported.
+    /// Counts requests and aborted responses in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> HandlerBuilder {
-        self.dropped = Arc::clone(&metrics.0);
+        self.counters = Arc::clone(&metrics.0);
         self
     }
 
@@ -157,7 +157,7 @@ impl HandlerBuilder {
             sources,
             shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
-            dropped: self.dropped,
+            counters: self.counters,
         })))
     }
 }
@@ -170,7 +170,7 @@ impl Handler {
             telemetry_path: "/metrics".to_owned(),
             targets: Vec::new(),
             shows_created: false,
-            dropped: Arc::default(),
+            counters: Arc::default(),
         }
     }
 
@@ -180,7 +180,11 @@ impl Handler {
     ///
     /// Outside of a Tokio runtime with its timer.
     pub async fn respond(&self, request: &Request) -> Response {
-        self.respond_on(request, Connection::new(Arc::clone(&self.0.dropped))).await
+        let connection = Connection::new(Arc::clone(&self.0.counters));
+        connection.begin_response();
+        let response = self.respond_on(request, connection).await;
+        self.0.counters.count_response(response.status);
+        response
     }
 
     pub(super) async fn respond_on(

@@ -19,14 +19,14 @@
 //!
 //! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections,
 //! or at half of the descriptors of the process if these are fewer, the most dispensable connection is closed for a new one.
-//! [`ExporterMetrics`] counts dropped connections.
+//! [`ExporterMetrics`] counts requests, connections, dropped connections and authentication failures.
 
 mod address;
 mod body;
 mod coding;
 mod connection;
 mod connections;
-mod dropped;
+mod counters;
 mod encode;
 mod filter;
 #[cfg(feature = "tls")]
@@ -47,7 +47,7 @@ mod web;
 
 pub use address::ListenAddress;
 pub use body::ResponseBody;
-pub use dropped::ExporterMetrics;
+pub use counters::ExporterMetrics;
 pub use handler::{Handler, HandlerBuilder};
 pub use request::Request;
 pub use response::Response;

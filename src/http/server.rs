@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
 use super::connections::Connections;
-use super::dropped::ExporterMetrics;
+use super::counters::ExporterMetrics;
 use super::guard::Guard;
 use super::handler::{Handler, HandlerBuilder};
 use super::listener::{Bound, BoundSocket, Location, SocketFile};
@@ -176,7 +176,7 @@ impl ExporterBuilder {
         self
     }
 
-    /// Counts dropped connections in these metrics, which must be registered to be exported.
+    /// Counts requests and connections in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> ExporterBuilder {
         self.handler = self.handler.metrics(metrics);
         self
@@ -208,8 +208,8 @@ impl ExporterBuilder {
     /// Of kind [`Listen`](ErrorKind::Listen) if an address cannot be bound, [`Usage`](ErrorKind::Usage) if a path has
     /// no leading slash or another meaning or the web configuration is invalid, and [`Io`](ErrorKind::Io) if no thread can be started.
     pub fn start(self) -> Result<Exporter> {
-        let (telemetry_path, dropped) =
-            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.dropped));
+        let (telemetry_path, counters) =
+            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.counters));
         let handler = self.handler.build()?;
         let guard = Guard::open(self.web_config.as_deref())?;
         let mut listen = self.listen;
@@ -235,7 +235,7 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
-        let connections = Connections::new(handler, guard.clone(), dropped);
+        let connections = Connections::new(handler, guard.clone(), counters);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(serve(bound, connections, stopped));

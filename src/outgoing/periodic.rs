@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
-use crate::logging::{log_line, note_standard_error};
+use crate::logging::{log_info, log_line, note_standard_error};
 use crate::panics::caught;
 
 /// What happens at the end of a periodic task.
@@ -134,7 +134,7 @@ impl Failures {
             Ok(()) if self.count == 0 => {}
             Ok(()) => {
                 let (count, last) = (self.count, &self.last);
-                log_line(&format_args!(
+                log_info(&format_args!(
                     "succeeded after {count} failed attempts, the last one: {last}"
                 ));
                 *self = Failures::default();
