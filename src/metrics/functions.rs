@@ -3,6 +3,7 @@
 //! In memory they are called when the family is gathered. If the values are in a directory, the refresher of the process
 //! calls them: see `store::refresher`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,6 +148,15 @@ impl Functions {
         }
         drop(lock);
         drop(former);
+    }
+
+    /// The addresses of the series that have a function.
+    pub(super) fn series(&self) -> HashSet<usize> {
+        if self.0.is_unused() {
+            return HashSet::new();
+        }
+        let functions = fork::lock().map(|lock| self.0.all(&lock)).unwrap_or_default();
+        functions.iter().map(|function| function.series).collect()
     }
 
     /// Removes the functions of the series for whose addresses `is_removed` returns `true`. The caller drops what is returned

@@ -61,14 +61,33 @@ impl<M: Typed> FamilyCore<M> {
     #[cold]
     #[inline(never)]
     fn insert_open(&'static self, labels: &[(&str, &str)]) -> Result<ChildRef<M>> {
+        // Names of label sets that the family has no place for are not checked.
+        if let Some(child) = self.overflow(|| self.find_open(labels)) {
+            return Ok(child);
+        }
         self.check_labels(labels)?;
         let Some(lock) = fork::lock() else {
             return Ok(M::ignored().child());
         };
-        Ok(self.children.find_or_insert(
+        match self.at_limit(|| self.find_open(labels), &lock) {
+            None => Ok(self.insert_open_locked(labels, &lock)),
+            Some(at_limit) => {
+                drop(lock);
+                Ok(self.counted(&at_limit))
+            }
+        }
+    }
+
+    /// The child with these labels, created if necessary.
+    pub(super) fn insert_open_locked(
+        &'static self,
+        labels: &[(&str, &str)],
+        lock: &SlowPath,
+    ) -> ChildRef<M> {
+        self.children.find_or_insert(
             self.key_open(labels),
             |child| self.has_labels(child, labels),
-            &lock,
+            lock,
             |child| child.removal.end(),
             || {
                 let constant = self.descriptor.const_labels.iter();
@@ -76,18 +95,12 @@ impl<M: Typed> FamilyCore<M> {
                 pairs.sort_unstable();
                 Child::new(self, KeptLabels::new(pairs.into_iter()))
             },
-        ))
+        )
     }
 
     /// Removes the series with these labels from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove_open(&'static self, labels: &[(&str, &str)]) -> bool {
-        let Some(lock) = fork::lock() else {
-            recording_ignored();
-            return false;
-        };
-        let key = self.key_open(labels);
-        let removed = self.children.unlist(key, |child| self.has_labels(child, labels), &lock);
-        removed.is_some_and(|child| child.remove(&lock))
+        self.remove_one(self.key_open(labels), |child| self.has_labels(child, labels))
     }
 
     #[inline]
