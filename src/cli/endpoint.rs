@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exporting::{self, ExportedRegistry};
 use super::listen_args::ListenArguments;
-use super::output::print_message;
+use super::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
 
@@ -67,7 +67,7 @@ impl Endpoint {
             Endpoint::Open(exporter) => exporting::report(exporter),
             Endpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
-                print_message(&format_args!(
+                log::warn(&format_args!(
                     "{error:#}: the command runs without an endpoint, and listening is retried every {seconds} s"
                 ));
             }

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::RunArguments;
 use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
 use super::exporting::{self, ExportedRegistry};
 use super::gathering::{Reporting, registry};
+use super::log;
 use super::merging::{configure, with_worker_metrics};
-use super::output::print_message;
+use super::run_args::RunArguments;
 use super::run_dir::RunDir;
 use super::run_push::RunPush;
 use super::signals::{self, Reaped, Sender, Signal, Signals};
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
     endpoint.iter().for_each(Endpoint::report);
-    let source = || registry(builder(), arguments.merge.clone(), Reporting::Once);
+    let source = || registry(builder(), arguments.merge.clone(), Reporting::Changes);
     let with_source = |target| source().map(|source| RunPush::new(target, source));
     let mut push = target.map(with_source).transpose()?;
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;
@@ -89,7 +89,7 @@ fn start(command: &[OsString], dir: &Path, signals: &Signals) -> std::result::Re
     }
     signals.restore_in(&mut command);
     command.spawn().map(|child| child.id()).map_err(|error| {
-        print_message(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
+        log::error(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
         if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
     })
 }
@@ -141,7 +141,7 @@ impl Launcher {
 
 fn report_error(result: Result<()>) {
     if let Err(error) = result {
-        print_message(&error);
+        log::warn(&error);
     }
 }
 

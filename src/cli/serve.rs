@@ -9,8 +9,8 @@ use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
 use super::exporting::{self, ExportedRegistry};
 use super::gathering::collector_of;
+use super::log;
 use super::merging::{configure, configure_with, with_worker_metrics};
-use super::output::print_message;
 use super::signals::{self, Signal, Signals};
 use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
@@ -75,9 +75,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
 /// Reads the web configuration again.
 fn reload(exporter: &Exporter) {
     match exporter.reload() {
-        Ok(()) => print_message(&"SIGHUP: the web configuration is reloaded"),
+        Ok(()) => log::info(&"SIGHUP: the web configuration is reloaded"),
         Err(error) => {
-            print_message(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
+            log::error(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
         }
     }
 }
@@ -87,7 +87,7 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
     let mut reported = None;
     while let Some(dir) = args::missing_directory(flags)? {
         if reported.as_ref() != Some(&dir) {
-            print_message(&format_args!(
+            log::info(&format_args!(
                 "directory `{}` does not exist yet: waiting for it",
                 dir.display()
             ));

@@ -1,8 +1,8 @@
 //! The state of directories for the status page.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::owner;
@@ -13,7 +13,8 @@ use crate::http::{
 };
 use crate::model::clock;
 use crate::multiproc::{
-    DirectoryUsage, Liveness, Prober, WriterList, family_usage, inspect_archive, list_files_by,
+    DirectoryUsage, Liveness, MultiProcessCollectorBuilder, Prober, ScrapeStats, WriterList,
+    family_usage, inspect_archive, list_files_by,
 };
 
 /// The least age at which the state is read again.
@@ -23,8 +24,45 @@ const MIN_USAGE_AGE: Duration = Duration::from_secs(15);
 /// How much older than the time for reading it the state must be.
 const AGE_FACTOR: u32 = 50;
 
+/// What the last scrape of each collector of an exporter has found.
+#[derive(Clone, Default)]
+pub(super) struct LastScrapes(Arc<Mutex<Vec<Option<Arc<ScrapeStats>>>>>);
+
+impl LastScrapes {
+    /// Notes the scrapes of a collector.
+    pub(super) fn of(&self, builder: MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder {
+        let index = {
+            let mut scrapes = lock(&self.0);
+            scrapes.push(None);
+            scrapes.len() - 1
+        };
+        let last = self.clone();
+        builder.on_scrape(move |stats| lock(&last.0)[index] = Some(Arc::clone(stats)))
+    }
+
+    /// The messages of all problems, each once, and how many were only counted.
+    fn problems(&self) -> (Vec<String>, u64) {
+        let (mut messages, mut more) = (Vec::new(), 0);
+        let mut seen = HashSet::new();
+        for stats in lock(&self.0).iter().flatten() {
+            more += stats.problem_count.saturating_sub(stats.problems.len() as u64);
+            // Two collectors may read the same directory.
+            let new = stats.problems.iter().filter(|problem| seen.insert(problem.message.clone()));
+            messages.extend(new.map(|problem| problem.message.clone()));
+        }
+        (messages, more)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The directories of an exporter.
-pub(super) struct ServedDirectories(Mutex<Vec<Directory>>);
+pub(super) struct ServedDirectories {
+    directories: Mutex<Vec<Directory>>,
+    last: LastScrapes,
+}
 
 struct Directory {
     path: PathBuf,
@@ -37,7 +75,7 @@ struct Directory {
 }
 
 impl ServedDirectories {
-    pub(super) fn new(dirs: &[PathBuf]) -> ServedDirectories {
+    pub(super) fn new(dirs: &[PathBuf], last: LastScrapes) -> ServedDirectories {
         let directory = |path: &Path| Directory {
             path: path.to_owned(),
             prober: owner::prober(),
@@ -46,15 +84,16 @@ impl ServedDirectories {
             state: None,
             usage: None,
         };
-        let dirs = place::distinct(dirs).map(|(_, path)| directory(path)).collect();
-        ServedDirectories(Mutex::new(dirs))
+        let directories = place::distinct(dirs).map(|(_, path)| directory(path)).collect();
+        ServedDirectories { directories: Mutex::new(directories), last }
     }
 }
 
 impl StatusSource for ServedDirectories {
     fn status(&self) -> Status {
-        let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Status { directories: dirs.iter_mut().map(Directory::status).collect() }
+        let directories = lock(&self.directories).iter_mut().map(Directory::status).collect();
+        let (problems, more_problems) = self.last.problems();
+        Status { directories, problems, more_problems }
     }
 }
 
@@ -98,9 +137,6 @@ impl Directory {
     fn read(&mut self) -> Result<DirectoryStatus> {
         let files = list_files_by(&self.path, &mut self.prober)?;
         let archive = inspect_archive(&self.path)?;
-        let problems = files.iter().filter_map(|file| file.error.as_ref());
-        let problems = problems.chain(archive.iter().filter_map(|archive| archive.error.as_ref()));
-        let problems = problems.map(|error| format!("{error:#}")).collect();
         let len = files.iter().map(|file| file.len).sum::<u64>()
             + archive.as_ref().map_or(0, |archive| archive.len);
         let now = clock::now();
@@ -145,7 +181,6 @@ impl Directory {
                 entries: archive.series,
                 len: archive.len,
             }),
-            problems,
             ..DirectoryStatus::default()
         })
     }

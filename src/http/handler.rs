@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,17 +11,19 @@ use tokio::sync::Semaphore;
 
 use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
-use super::dropped::{Dropped, ExporterMetrics};
+use super::counters::{ExporterMetrics, HttpCounters};
 use super::encode::{compress, encode};
 use super::filter::Filtered;
 use super::pages;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
 use super::request::{ExpositionRequest, Request};
 use super::response::{Refusal, Response};
+use super::scrapes::Scrapes;
 use super::status::source::StatusSource;
 use super::status::{self, StatusPage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
+use crate::panics::caught;
 
 type Source = Box<dyn Gatherer + Send + Sync>;
 
@@ -82,7 +83,8 @@ struct Shared {
     /// Whether the text formats and OpenMetrics 1.0 have the samples `_created`.
     shows_created: bool,
     queues: Arc<Queues>,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
+    scrapes: Arc<Scrapes>,
     status: Option<StatusPage>,
     /// Held while the status page gathers, so that it takes one thread at most.
     status_turn: Arc<Semaphore>,
@@ -102,7 +104,7 @@ pub struct HandlerBuilder {
     pub(super) telemetry_path: String,
     targets: Vec<(String, Source)>,
     shows_created: bool,
-    pub(super) dropped: Arc<Dropped>,
+    pub(super) counters: Arc<HttpCounters>,
     status: Option<StatusPage>,
 }
 
@@ -155,9 +157,9 @@ impl HandlerBuilder {
         self
     }
 
-    /// Counts aborted responses in these metrics, which must be registered to be exported.
+    /// Counts requests and aborted responses in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> HandlerBuilder {
-        self.dropped = Arc::clone(&metrics.0);
+        self.counters = Arc::clone(&metrics.0);
         self
     }
 
@@ -189,7 +191,8 @@ impl HandlerBuilder {
             sources,
             shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
-            dropped: self.dropped,
+            counters: self.counters,
+            scrapes: Arc::default(),
             status: self.status,
             status_turn: Arc::new(Semaphore::new(1)),
         })))
@@ -204,9 +207,14 @@ impl Handler {
             telemetry_path: "/metrics".to_owned(),
             targets: Vec::new(),
             shows_created: false,
-            dropped: Arc::default(),
+            counters: Arc::default(),
             status: None,
         }
+    }
+
+    /// The scrapes that are served completely.
+    pub(super) fn scrapes(&self) -> &Arc<Scrapes> {
+        &self.0.scrapes
     }
 
     /// Responds to a request. The sources are gathered on blocking threads of the runtime.
@@ -215,7 +223,11 @@ impl Handler {
     ///
     /// Outside of a Tokio runtime with its timer.
     pub async fn respond(&self, request: &Request) -> Response {
-        self.respond_on(request, Connection::new(Arc::clone(&self.0.dropped))).await
+        let connection = Connection::new(Arc::clone(&self.0.counters));
+        connection.begin_response();
+        let response = self.respond_on(request, connection).await;
+        self.0.counters.count_response(response.status);
+        response
     }
 
     pub(super) async fn respond_on(
@@ -341,6 +353,8 @@ impl Handler {
             asked.format = asked.format.created();
         }
         let content_type = asked.format.content_type();
+        let is_whole = source == 0 && asked.names.is_none();
+        let scrape = is_whole.then(|| self.0.scrapes.request());
         let queues = &self.0.queues;
         let (receiver, start) = Receiver::join(queues, asked, Arc::clone(&connection));
         let begin = tokio::time::Instant::now();
@@ -356,6 +370,7 @@ impl Handler {
             Ok(Ok(head)) => {
                 let deadline = request.timeout().map(|timeout| begin + timeout);
                 let body = ResponseBody::queued(receiver, head.len, deadline, connection);
+                let body = body.of_scrape(scrape);
                 let headers = vec![("content-type", content_type.to_owned())];
                 let response = Response { status: 200, headers, body };
                 match head.coding {
@@ -412,7 +427,7 @@ impl Handler {
         let body = BodyWriter::new(running.sender(), request.framing);
         // Unwind safety is left to the source, as for a panic in any of its threads.
         let begin = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.gather(&request, body)));
+        let result = caught(|| self.gather(&request, body));
         if let Some(status) = &self.0.status {
             status.note_scrape(begin.elapsed());
         }

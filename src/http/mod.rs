@@ -19,15 +19,16 @@
 //!
 //! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections,
 //! or at half of the descriptors of the process if these are fewer, the most dispensable connection is closed for a new one.
-//! [`ExporterMetrics`] counts dropped connections.
+//! [`ExporterMetrics`] counts requests, connections, dropped connections and authentication failures.
 
 mod address;
 mod body;
 mod coding;
 mod connection;
 mod connections;
-mod dropped;
+mod counters;
 mod encode;
+mod endpoint;
 mod filter;
 #[cfg(feature = "tls")]
 mod guard;
@@ -35,11 +36,13 @@ mod guard;
 #[path = "unguarded.rs"]
 mod guard;
 mod handler;
+mod hooks;
 mod listener;
 mod pages;
 mod queue;
 mod request;
 mod response;
+mod scrapes;
 mod server;
 mod status;
 mod stream;
@@ -48,10 +51,13 @@ mod web;
 
 pub use address::ListenAddress;
 pub use body::ResponseBody;
-pub use dropped::ExporterMetrics;
+pub use counters::ExporterMetrics;
+pub use endpoint::Endpoint;
 pub use handler::{Handler, HandlerBuilder};
 pub use request::Request;
 pub use response::Response;
+#[cfg(feature = "cli")]
+pub(crate) use scrapes::NextScrape;
 pub use server::{Exporter, ExporterBuilder};
 #[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "for the command"))]
 pub(crate) use status::source::{

@@ -62,11 +62,6 @@ impl Families {
     pub(super) fn series(&self) -> usize {
         self.list.iter().map(|family| family.series).sum()
     }
-
-    /// The sum of a family's values.
-    pub(super) fn total(&self, name: &str) -> Option<f64> {
-        self.list.iter().find(|family| family.name == name).map(|family| family.total)
-    }
 }
 
 impl Family {
@@ -239,6 +234,7 @@ impl FamilySink for FamilyList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HistogramPoint;
 
     struct Source;
 
@@ -250,7 +246,10 @@ mod tests {
             }
             let mut sizes = out.histogram("size_bytes", "Sizes.");
             for zone in ["a", "b"] {
-                sizes.sample(&[("zone", zone)], &[(1.0, 1.0), (f64::INFINITY, 3.0)], 9.0);
+                sizes.sample(
+                    &[("zone", zone)],
+                    &HistogramPoint::new(&[(1.0, 1.0), (f64::INFINITY, 3.0)], 3.0, 9.0),
+                );
             }
             out.gauge("temperature", "With \"quotes\".").sample(&[("at", "<b>\"x\n")], -1.5);
         }

@@ -15,7 +15,6 @@ pub(super) mod source;
 pub(super) mod text;
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +24,7 @@ use self::page::View;
 use self::source::{Status, StatusSource};
 use super::filter::query_parameter;
 use crate::model::Gatherer;
+use crate::panics::caught;
 
 pub(super) const STYLE: &str = include_str!("status.css");
 pub(super) const SCRIPT: &str = include_str!("status.js");
@@ -104,8 +104,8 @@ impl StatusPage {
         {
             return (*time, Arc::clone(families));
         }
-        let gathering = AssertUnwindSafe(|| Families::gather(sources[index].1.as_ref()));
-        let families = catch_unwind(gathering).unwrap_or_else(|_| Families {
+        let gathered = caught(|| Families::gather(sources[index].1.as_ref()));
+        let families = gathered.unwrap_or_else(|_| Families {
             error: Some("gathering panicked".to_owned()),
             ..Families::default()
         });

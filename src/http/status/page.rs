@@ -13,10 +13,10 @@ use crate::model::MetricType;
 
 /// Families that are listed.
 const MAX_LISTED_FAMILIES: usize = 200;
-/// The prefix of the metrics of the exporter itself, which are listed last.
-const OWN_PREFIX: &str = "multiprom_";
-/// The family whose total is the number of errors of files.
-const FILE_ERRORS: &str = "multiprom_file_errors_total";
+/// The prefixes of the metrics of the exporter itself, which are listed last.
+const OWN_PREFIXES: [&str; 2] = ["multiprom_", "process_"];
+/// Problems that are listed.
+const MAX_LISTED_PROBLEMS: usize = 20;
 
 /// What a page shows.
 pub(super) struct View<'a> {
@@ -142,10 +142,6 @@ fn tiles(html: &mut String, view: &View<'_>) {
         }
         tile(html, "On disk", &bytes(sum(|directory| directory.len) as f64), &note, "");
     }
-    if let Some(errors) = families.total(FILE_ERRORS) {
-        let note = "skipped files and entries";
-        tile(html, "Errors of files", &short(errors), note, "");
-    }
     html.push_str("</section>\n");
 }
 
@@ -162,16 +158,18 @@ fn problems(html: &mut String, view: &View<'_>) {
     let directories = &view.status.directories;
     let gathering = view.families.error.iter();
     let listing = directories.iter().filter_map(|directory| directory.error.as_ref());
-    let files = directories.iter().flat_map(|directory| &directory.problems);
-    let lines: Vec<&String> = gathering.chain(listing).chain(files).collect();
-    if !lines.is_empty() {
-        let _ = write!(html, "<h2>Problems <span class=\"count\">{}</span></h2><ul>", lines.len());
-        for line in &lines[..lines.len().min(20)] {
+    let mut lines: Vec<&String> = gathering.chain(listing).chain(&view.status.problems).collect();
+    let number = lines.len() + view.status.more_problems as usize;
+    lines.truncate(MAX_LISTED_PROBLEMS);
+    if number > 0 {
+        let _ =
+            write!(html, "<h2>Problems <span class=\"count\">{}</span></h2><ul>", count(number));
+        for line in &lines {
             let _ = write!(html, "<li>{}</li>", escape(line));
         }
         html.push_str("</ul>");
-        if lines.len() > 20 {
-            let _ = write!(html, "<p class=\"note\">and {} more</p>", count(lines.len() - 20));
+        if number > lines.len() {
+            let _ = write!(html, "<p class=\"note\">and {} more</p>", count(number - lines.len()));
         }
     }
     html.push_str("</section>\n");
@@ -189,7 +187,7 @@ fn families(html: &mut String, view: &View<'_>) {
             || family.shown.iter().any(|series| contains(&series.labels))
     };
     let mut found: Vec<&Family> = list.iter().filter(is_found).collect();
-    found.sort_by_key(|family| family.name.starts_with(OWN_PREFIX));
+    found.sort_by_key(|family| OWN_PREFIXES.iter().any(|own| family.name.starts_with(own)));
     let number = if found.len() == list.len() {
         count(list.len())
     } else {
@@ -242,7 +240,7 @@ fn family_details(html: &mut String, family: &Family, view: &View<'_>) {
         html,
         "<details class=\"family\" data-key=\"{name}\"><summary><span class=\"name\">{name}</span>\
          <span class=\"type\">{}</span><span class=\"help\">{help}</span>\
-         <span class=\"value\">{sum}{value}</span><span class=\"drawn\">{drawn}</span></summary>\n",
+         <span class=\"value\">{sum}{value}</span><span class=\"drawn\">{drawn}</span></summary>",
         family.metric_type
     );
     if family.has_observations() && family.total > 0.0 {

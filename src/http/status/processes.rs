@@ -46,7 +46,7 @@ pub(super) fn processes(html: &mut String, status: &Status, now: f64) {
         "<div class=\"scroll\"><table class=\"cards\"><thead><tr><th scope=\"col\">Process</th>\
          <th scope=\"col\">Command</th><th scope=\"col\">State</th><th scope=\"col\">For</th>\
          <th scope=\"col\">Files</th><th scope=\"col\">Entries</th><th scope=\"col\">Used</th>\
-         <th scope=\"col\">Memory</th>{headings}</tr></thead><tbody>\n"
+         <th scope=\"col\">Memory</th>{headings}</tr></thead><tbody>"
     );
     for (directory, process) in all.iter().take(MAX_LISTED_PROCESSES) {
         row(html, process, several.then_some(directory.path.as_str()), now);

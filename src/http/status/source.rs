@@ -4,6 +4,10 @@
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
     pub(crate) directories: Vec<DirectoryStatus>,
+    /// What the last scrapes have skipped, and on what processes disagree.
+    pub(crate) problems: Vec<String>,
+    /// How many further problems there are.
+    pub(crate) more_problems: u64,
 }
 
 /// Provides the state of the directories.
@@ -27,8 +31,6 @@ pub(crate) struct DirectoryStatus {
     /// Free bytes on the file system.
     pub(crate) free: Option<u64>,
     pub(crate) archive: Option<ArchiveStatus>,
-    /// What is wrong with files.
-    pub(crate) problems: Vec<String>,
     /// What fills the directory, largest first.
     pub(crate) families: Vec<FamilyBytes>,
 }
