@@ -171,6 +171,7 @@ mod model;
 mod multiproc;
 #[cfg(unix)]
 mod outgoing;
+mod panics;
 pub mod parse;
 mod prefetch;
 mod process;

@@ -1,6 +1,5 @@
 //! Command-line arguments.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,14 +8,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::listen_args::ListenArguments;
 use super::log_args::LogArguments;
-use super::new_dir::{DirOwner, NewDir, parse_permissions};
-use super::patterns::Pattern;
+pub(super) use super::merge_args::{
+    CompactMode, Keep, KeepDeadArguments, MergeArguments, WorkerArguments,
+};
 use super::push_args::{PushOptions, parse_duration};
-use super::values::{octal, with_unit};
+use super::run_args::RunArguments;
+use super::values::octal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Escaping, Format};
 use crate::file::environment::{DIR_VARIABLE, multiprocess_dir};
-use crate::model::{GaugeMode, name};
 use crate::parse::Syntax;
 
 pub(super) const EXIT_STATUS: &str = "\
@@ -76,75 +76,6 @@ pub(super) enum Command {
     Man(ManArguments),
 }
 
-/// Options of the merge.
-#[derive(Args, Clone, Debug)]
-pub(super) struct MergeArguments {
-    /// Merge gauges whose whole name matches REGEX by MODE instead of their own mode (repeatable)
-    #[arg(long, value_name = "REGEX=MODE", value_parser = parse_mode_rule)]
-    pub(super) gauge_mode: Vec<(Pattern, GaugeMode)>,
-    /// Merge gauges of the mode all, the default of client libraries, by MODE; liveall exports living processes only
-    #[arg(long, value_name = "MODE", value_parser = parse_gauge_mode)]
-    pub(super) default_gauge_mode: Option<GaugeMode>,
-    /// Export only families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
-    /// multiprom's own metrics are always included
-    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
-    pub(super) include: Vec<Pattern>,
-    /// Omit families whose whole name, or a whole name of their samples, matches REGEX (repeatable).
-    /// `multiprom_.*` omits multiprom's own metrics
-    #[arg(long, value_name = "REGEX", value_parser = Pattern::parse)]
-    pub(super) exclude: Vec<Pattern>,
-    /// Add a label to every merged series (repeatable)
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
-    pub(super) labels: Vec<(String, String)>,
-    /// Accept directories on untested file systems, for which the documented guarantees may not hold; exporters then
-    /// compact nothing unless --compact is set
-    #[arg(long)]
-    pub(super) any_file_system: bool,
-    /// Write the start timestamps of counters, histograms and summaries in the text formats and OpenMetrics 1.0 too, as
-    /// samples _created, each of which Prometheus stores as a series
-    #[arg(long)]
-    pub(super) created: bool,
-    /// Name of the label that distinguishes processes in the modes all and liveall
-    #[arg(long, value_name = "NAME", default_value = "pid")]
-    #[arg(value_parser = parse_label_name)]
-    pub(super) pid_label: String,
-}
-
-/// Metrics of the processes that write the files.
-#[derive(Args, Clone, Debug)]
-pub(super) struct WorkerArguments {
-    /// Also export CPU time, memory, threads and descriptors of each living worker, and their sums, as
-    /// multiprom_worker_... and multiprom_all_workers_...; those of another user's workers need CAP_SYS_PTRACE
-    #[arg(long)]
-    pub(super) worker_metrics: bool,
-    /// Mount of procfs from which they are read
-    #[arg(long = "path.procfs", value_name = "PATH", default_value = "/proc")]
-    #[arg(requires = "worker_metrics")]
-    pub(super) procfs: PathBuf,
-}
-
-/// The files that an exporter compacts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum CompactMode {
-    /// Files of multiprom and of the Python client; the Python client's own collector must then not read the directory
-    All,
-    /// Files of multiprom only, for applications that serve metrics by the Python client's collector
-    Own,
-    /// No files
-    Off,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(super) struct KeepDeadArguments {
-    /// How long gauges of the mode all are kept after their process has ended: 90s, 30m, 1h, 7d or forever
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_keep)]
-    pub(super) keep_dead: Keep,
-}
-
-/// A duration; `None` is forever.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keep(pub(super) Option<Duration>);
-
 #[derive(Args, Debug)]
 pub(super) struct DemoArguments {
     /// Worker processes, 1 to 64
@@ -165,60 +96,6 @@ pub(super) struct DemoArguments {
 pub(super) struct DemoWorkerArguments {
     #[arg(long)]
     pub(super) dir: PathBuf,
-}
-
-/// Owner and permissions of a directory that is created.
-#[derive(Args, Clone, Debug)]
-pub(super) struct NewDirArguments {
-    /// Owner of a directory that is created, for servers that start as root and change their user
-    #[arg(long, value_name = "USER[:GROUP]")]
-    pub(super) dir_owner: Option<DirOwner>,
-    /// Permissions of a directory that is created, in octal [default: 700]
-    #[arg(long, value_name = "MODE", value_parser = parse_permissions)]
-    pub(super) dir_mode: Option<u32>,
-}
-
-impl NewDirArguments {
-    pub(super) fn to_create(&self) -> NewDir {
-        NewDir { owner: self.dir_owner.clone(), mode: self.dir_mode }
-    }
-}
-
-#[derive(Args, Debug)]
-pub(super) struct RunArguments {
-    /// Multiprocess directory, created if it is missing [default: $PROMETHEUS_MULTIPROC_DIR, else a
-    /// private one]
-    #[arg(long)]
-    pub(super) dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) new_dir: NewDirArguments,
-    #[command(flatten)]
-    pub(super) listen: ListenArguments,
-    /// Start the command even if listening on the address fails, and retry until it succeeds
-    #[arg(long)]
-    pub(super) listen_optional: bool,
-    #[command(flatten)]
-    pub(super) merge: MergeArguments,
-    #[command(flatten)]
-    pub(super) worker_metrics: WorkerArguments,
-    /// Keep the values of ended processes in the directory of --dir, and share it with other `run` commands
-    #[arg(long)]
-    pub(super) keep_files: bool,
-    /// Remove the values of ended processes at the start, which is the default in the directory of --dir
-    #[arg(long, conflicts_with = "keep_files")]
-    pub(super) reset: bool,
-    /// Which files of ended processes to compact [default: all; own in a directory of the environment]
-    #[arg(long, value_enum)]
-    pub(super) compact: Option<CompactMode>,
-    #[command(flatten)]
-    pub(super) keep_dead: KeepDeadArguments,
-    #[command(flatten)]
-    pub(super) push: PushOptions,
-    #[command(flatten)]
-    pub(super) log: LogArguments,
-    /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
-    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -490,15 +367,6 @@ fn parse_pid(text: &str) -> std::result::Result<u32, String> {
     text.parse().map_err(|_| "expected a process id".to_owned())
 }
 
-fn parse_gauge_mode(text: &str) -> std::result::Result<GaugeMode, String> {
-    text.parse::<GaugeMode>().map_err(|error| error.to_string())
-}
-
-fn parse_mode_rule(text: &str) -> std::result::Result<(Pattern, GaugeMode), String> {
-    let (pattern, mode) = text.rsplit_once('=').ok_or("expected REGEX=MODE")?;
-    Ok((Pattern::parse(pattern)?, parse_gauge_mode(mode)?))
-}
-
 fn parse_target(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((path, dir)) if path.starts_with('/') && !dir.is_empty() => {
@@ -506,27 +374,6 @@ fn parse_target(text: &str) -> std::result::Result<(String, PathBuf), String> {
         }
         _ => Err("expected PATH=DIR, where PATH begins with /".to_owned()),
     }
-}
-
-fn parse_keep(text: &str) -> std::result::Result<Keep, String> {
-    if text == "forever" {
-        return Ok(Keep(None));
-    }
-    let units = [("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    let seconds = with_unit(text, &units);
-    let seconds = seconds.ok_or("expected seconds, a number with s, m, h or d, or `forever`")?;
-    Ok(Keep(Some(Duration::from_secs(seconds))))
-}
-
-fn parse_label(text: &str) -> std::result::Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((parse_label_name(name)?, value.to_owned()))
-}
-
-fn parse_label_name(text: &str) -> std::result::Result<String, String> {
-    name::check_label_names(&std::iter::once(text), Some("le"))
-        .map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
 }
 
 /// The directory of a command: that of the flag, else that of the environment.

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use super::args::RunArguments;
 use super::compact::{self, UncompactedHint};
 use super::endpoint::{Endpoint, Listening};
 use super::exporting::{self, ExportedRegistry};
 use super::gathering::{Reporting, registry};
 use super::log;
 use super::merging::{configure, with_worker_metrics};
+use super::run_args::RunArguments;
 use super::run_dir::RunDir;
 use super::run_push::RunPush;
 use super::signals::{self, Reaped, Sender, Signal, Signals};

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::{CompactMode, RunArguments};
+use super::args::CompactMode;
 use super::compact;
 use super::log;
 use super::new_dir::NewDir;
 use super::private_dir::{self, PrivateDir};
+use super::run_args::RunArguments;
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::multiprocess_dir;

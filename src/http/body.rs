@@ -18,6 +18,7 @@ use super::coding::Coding;
 use super::connection::Connection;
 use super::queue::{Receiver, Sender};
 use super::request::Framing;
+use super::scrapes::Scrape;
 
 /// The maximum length in bytes of a body that is sent whole, and of the first chunk of a longer one. A body that is sent
 /// whole wakes the connection's thread once, and waking is the largest part of the cost of sending.
@@ -33,6 +34,8 @@ pub struct ResponseBody {
     content: Content,
     /// Notified when hyper has taken the whole body.
     connection: Arc<Connection>,
+    /// Ended when the whole body is written.
+    scrape: Option<Scrape>,
 }
 
 enum Content {
@@ -49,7 +52,7 @@ impl fmt::Debug for ResponseBody {
 
 impl ResponseBody {
     pub(super) fn whole(bytes: Bytes, connection: Arc<Connection>) -> ResponseBody {
-        ResponseBody { content: Content::Whole(bytes), connection }
+        ResponseBody { content: Content::Whole(bytes), connection, scrape: None }
     }
 
     /// A body that is aborted at the deadline. A body of known length is complete and has none.
@@ -61,7 +64,13 @@ impl ResponseBody {
     ) -> ResponseBody {
         let deadline = deadline.filter(|_| len.is_none());
         let sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        ResponseBody { content: Content::Queued(receiver, len, sleep), connection }
+        ResponseBody { content: Content::Queued(receiver, len, sleep), connection, scrape: None }
+    }
+
+    /// Ends a scrape when the body is completely written.
+    pub(super) fn of_scrape(mut self, scrape: Option<Scrape>) -> ResponseBody {
+        self.scrape = scrape;
+        self
     }
 
     /// Returns the length in bytes if it is known.
@@ -103,7 +112,9 @@ impl ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.connection.body_taken();
+        // After HEAD, and when the response is aborted, the body is dropped before its end.
+        let scrape = self.scrape.take().filter(|_| hyper::body::Body::is_end_stream(self));
+        self.connection.body_taken(scrape);
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::counters::{DropReason, HttpCounters};
+use super::scrapes::Scrape;
 
 /// How long a connection may be idle: longer than the usual scrape intervals, so that scrapers keep their connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -38,6 +39,8 @@ struct Activity {
     has_unread: bool,
     /// Whether hyper has taken the whole body of the response.
     is_body_taken: bool,
+    /// The scrape that ends when the response is written.
+    scrape: Option<Scrape>,
     /// The number of bytes of the response that are written.
     written: u64,
     /// Whether a write waits for the client to read.
@@ -91,6 +94,7 @@ impl Connection {
             since: Instant::now(),
             has_unread: false,
             is_body_taken: false,
+            scrape: None,
             written: 0,
             is_blocked: false,
         };
@@ -132,13 +136,16 @@ impl Connection {
         activity.enter(Phase::Response, &self.counters);
         activity.has_unread = false;
         activity.is_body_taken = false;
+        activity.scrape = None;
         activity.written = 0;
         activity.is_blocked = false;
     }
 
-    /// Records that hyper has taken the whole body.
-    pub(super) fn body_taken(&self) {
-        self.activity().is_body_taken = true;
+    /// Records that hyper has taken the whole body, or will not take the rest. The scrape ends when it is written.
+    pub(super) fn body_taken(&self, scrape: Option<Scrape>) {
+        let mut activity = self.activity();
+        activity.is_body_taken = true;
+        activity.scrape = scrape;
     }
 
     /// Records that bytes were written.
@@ -160,6 +167,9 @@ impl Connection {
         if activity.phase == Phase::Response && activity.is_body_taken {
             let next = if activity.has_unread { Phase::Head } else { Phase::Idle };
             activity.enter(next, &self.counters);
+            if let Some(scrape) = activity.scrape.take() {
+                scrape.end();
+            }
         }
     }
 
@@ -323,7 +333,7 @@ mod tests {
         connection.begin_response();
         connection.flushed();
         assert_eq!(phase(), Phase::Response);
-        connection.body_taken();
+        connection.body_taken(None);
         assert_eq!(phase(), Phase::Response);
         connection.flushed();
         assert_eq!(phase(), Phase::Idle);
@@ -331,7 +341,7 @@ mod tests {
         connection.received();
         connection.begin_response();
         connection.received();
-        connection.body_taken();
+        connection.body_taken(None);
         connection.flushed();
         assert_eq!(phase(), Phase::Head);
     }

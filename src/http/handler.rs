@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,10 @@ use super::pages;
 use super::queue::{Failure, Head, MAX_QUEUED_LEN, Queues, Receiver, Running, Start};
 use super::request::{ExpositionRequest, Request};
 use super::response::{Refusal, Response};
+use super::scrapes::Scrapes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
+use crate::panics::caught;
 
 type Source = Box<dyn Gatherer + Send + Sync>;
 
@@ -71,6 +72,7 @@ struct Shared {
     shows_created: bool,
     queues: Arc<Queues>,
     counters: Arc<HttpCounters>,
+    scrapes: Arc<Scrapes>,
 }
 
 impl fmt::Debug for Handler {
@@ -158,6 +160,7 @@ impl HandlerBuilder {
             shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
             counters: self.counters,
+            scrapes: Arc::default(),
         })))
     }
 }
@@ -172,6 +175,11 @@ impl Handler {
             shows_created: false,
             counters: Arc::default(),
         }
+    }
+
+    /// The scrapes that are served completely.
+    pub(super) fn scrapes(&self) -> &Arc<Scrapes> {
+        &self.0.scrapes
     }
 
     /// Responds to a request. The sources are gathered on blocking threads of the runtime.
@@ -243,6 +251,8 @@ impl Handler {
             asked.format = asked.format.created();
         }
         let content_type = asked.format.content_type();
+        let is_whole = source == 0 && asked.names.is_none();
+        let scrape = is_whole.then(|| self.0.scrapes.request());
         let queues = &self.0.queues;
         let (receiver, start) = Receiver::join(queues, asked, Arc::clone(&connection));
         let begin = tokio::time::Instant::now();
@@ -258,6 +268,7 @@ impl Handler {
             Ok(Ok(head)) => {
                 let deadline = request.timeout().map(|timeout| begin + timeout);
                 let body = ResponseBody::queued(receiver, head.len, deadline, connection);
+                let body = body.of_scrape(scrape);
                 let headers = vec![("content-type", content_type.to_owned())];
                 let response = Response { status: 200, headers, body };
                 match head.coding {
@@ -313,7 +324,7 @@ impl Handler {
         let request = Arc::clone(running.request());
         let body = BodyWriter::new(running.sender(), request.framing);
         // Unwind safety is left to the source, as for a panic in any of its threads.
-        let result = catch_unwind(AssertUnwindSafe(|| self.gather(&request, body)));
+        let result = caught(|| self.gather(&request, body));
         if let Ok(Err(error)) = result {
             running.fail(Failure::new(&error));
         }

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
+use super::endpoint::{Endpoint, SocketName};
 use crate::background::bind_unix as bind_with_mode;
 use crate::background::{
     ClosedInChildren, bind_all_interfaces, no_forks, passed_sockets, set_backlog,
@@ -31,18 +32,24 @@ pub(super) enum BoundSocket {
     Unix(ClosedInChildren<StdUnixListener>),
 }
 
-/// A socket, the URL to scrape, and the file of a Unix socket, if it is removed at the end.
+/// A socket, its address and URLs, and the file of a Unix socket, if it is removed at the end.
 pub(super) struct Bound {
     pub(super) socket: BoundSocket,
-    pub(super) url: String,
+    pub(super) endpoint: Endpoint,
     pub(super) file: Option<SocketFile>,
 }
 
 /// Where the metrics are, for URLs.
 #[derive(Clone, Copy)]
 pub(super) struct Location<'a> {
-    pub(super) scheme: &'a str,
+    pub(super) scheme: &'static str,
     pub(super) path: &'a str,
+}
+
+impl Location<'_> {
+    fn of(self, socket: SocketName) -> Endpoint {
+        Endpoint { socket, scheme: self.scheme, telemetry_path: self.path.to_owned() }
+    }
 }
 
 impl Bound {
@@ -62,7 +69,7 @@ impl Bound {
             ListenAddress::Unix(path) => {
                 let listener = ClosedInChildren::new(bind_unix(path, socket_mode)?, &no_forks);
                 let file = Some(SocketFile::find(path)?);
-                Ok(vec![Bound { file, ..Bound::unix(listener)? }])
+                Ok(vec![Bound { file, ..Bound::unix(listener, location)? }])
             }
             ListenAddress::Systemd => {
                 let passed = passed_sockets()?;
@@ -77,7 +84,7 @@ impl Bound {
                         return Bound::tcp(ClosedInChildren::new(tcp, &no_forks), location);
                     }
                     let unix = StdUnixListener::from(OwnedFd::from(tcp));
-                    Bound::unix(ClosedInChildren::new(unix, &no_forks))
+                    Bound::unix(ClosedInChildren::new(unix, &no_forks), location)
                 });
                 bound.collect()
             }
@@ -86,19 +93,22 @@ impl Bound {
 
     fn tcp(
         listener: ClosedInChildren<StdTcpListener>,
-        Location { scheme, path }: Location<'_>,
+        location: Location<'_>,
     ) -> io::Result<Bound> {
         listener.set_nonblocking(true)?;
-        let url = format!("{scheme}://{}{path}", listener.local_addr()?);
-        Ok(Bound { socket: BoundSocket::Tcp(listener), url, file: None })
+        let endpoint = location.of(SocketName::Tcp(listener.local_addr()?));
+        Ok(Bound { socket: BoundSocket::Tcp(listener), endpoint, file: None })
     }
 
-    fn unix(listener: ClosedInChildren<StdUnixListener>) -> io::Result<Bound> {
+    fn unix(
+        listener: ClosedInChildren<StdUnixListener>,
+        location: Location<'_>,
+    ) -> io::Result<Bound> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let path = address.as_pathname().unwrap_or(Path::new("")).display();
-        let url = format!("unix:{path}");
-        Ok(Bound { socket: BoundSocket::Unix(listener), url, file: None })
+        let path = address.as_pathname().unwrap_or(Path::new(""));
+        let endpoint = location.of(SocketName::Unix(path.to_owned()));
+        Ok(Bound { socket: BoundSocket::Unix(listener), endpoint, file: None })
     }
 }
 

@@ -28,6 +28,7 @@ mod connection;
 mod connections;
 mod counters;
 mod encode;
+mod endpoint;
 mod filter;
 #[cfg(feature = "tls")]
 mod guard;
@@ -35,11 +36,13 @@ mod guard;
 #[path = "unguarded.rs"]
 mod guard;
 mod handler;
+mod hooks;
 mod listener;
 mod pages;
 mod queue;
 mod request;
 mod response;
+mod scrapes;
 mod server;
 mod stream;
 #[cfg(feature = "tls")]
@@ -48,7 +51,10 @@ mod web;
 pub use address::ListenAddress;
 pub use body::ResponseBody;
 pub use counters::ExporterMetrics;
+pub use endpoint::Endpoint;
 pub use handler::{Handler, HandlerBuilder};
 pub use request::Request;
 pub use response::Response;
+#[cfg(feature = "cli")]
+pub(crate) use scrapes::NextScrape;
 pub use server::{Exporter, ExporterBuilder};

@@ -1,5 +1,6 @@
 //! The exporter: its threads, its socket, and how it starts and stops.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future as _, pending, poll_fn};
 use std::mem;
@@ -14,9 +15,12 @@ use tokio::sync::oneshot;
 use super::address::ListenAddress;
 use super::connections::Connections;
 use super::counters::ExporterMetrics;
+use super::endpoint::Endpoint;
 use super::guard::Guard;
 use super::handler::{Handler, HandlerBuilder};
+use super::hooks::{Hooks, StopHooks};
 use super::listener::{Bound, BoundSocket, Location, SocketFile};
+use super::scrapes::{NextScrape, Scrapes};
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
@@ -43,6 +47,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 pub struct Exporter {
     urls: Vec<String>,
+    endpoints: Vec<Endpoint>,
+    hooks: StopHooks,
+    scrapes: Arc<Scrapes>,
     files: Vec<SocketFile>,
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with the web configuration"))]
     guard: Guard,
@@ -62,6 +69,7 @@ impl Exporter {
         ExporterBuilder {
             handler: Handler::builder(source),
             listen: Vec::new(),
+            hooks: Hooks::default(),
             socket_mode: None,
             web_config: None,
         }
@@ -75,6 +83,24 @@ impl Exporter {
     /// The URLs to scrape, one for each address.
     pub fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// The addresses, with the URLs of the landing page and of the metrics, and the targets for service discovery.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Waits until a scrape is served completely that begins after this call, for `timeout` at most; returns whether there was
+    /// one.
+    ///
+    /// A program calls it before it ends, so that its last values are scraped. Only whole expositions of the telemetry path
+    /// count: no selection by `name[]`, no HEAD, and no response that is aborted.
+    pub fn wait_for_scrape(&self, timeout: Duration) -> bool {
+        self.next_scrape().wait(timeout)
+    }
+
+    pub(crate) fn next_scrape(&self) -> NextScrape {
+        self.scrapes.next()
     }
 
     /// Reads the web configuration again. Changes of it are also detected within a second.
@@ -104,6 +130,7 @@ impl Exporter {
             mem::forget((mem::take(&mut self.files), self.stop.take()));
             return;
         }
+        self.hooks.stop(&self.endpoints);
         // The files are removed while the sockets are open, so that their inode numbers cannot have been reused.
         self.files.clear();
         if let Some(stop) = self.stop.take() {
@@ -126,6 +153,7 @@ pub struct ExporterBuilder {
     handler: HandlerBuilder,
     /// The default if it is empty.
     listen: Vec<ListenAddress>,
+    hooks: Hooks,
     socket_mode: Option<u32>,
     /// The path of the web configuration.
     web_config: Option<PathBuf>,
@@ -169,6 +197,40 @@ impl ExporterBuilder {
         self
     }
 
+    /// Calls a function when the exporter has started, with the addresses that were selected: to register it for service
+    /// discovery. An error stops the exporter, and is the result of [`start`](ExporterBuilder::start).
+    ///
+    /// ```
+    /// use multiprom::{Registry, http::Exporter};
+    ///
+    /// let exporter = Exporter::builder(Registry::new())
+    ///     .listen("127.0.0.1:0".parse()?)
+    ///     .on_start(|endpoints| match endpoints[0].target() {
+    ///         Some(target) => register(&target),
+    ///         None => Err("no TCP address".into()),
+    ///     })
+    ///     .on_stop(|endpoints| deregister(&endpoints[0]))
+    ///     .start()?;
+    /// # fn register(target: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(()) }
+    /// # fn deregister(endpoint: &multiprom::http::Endpoint) {}
+    /// exporter.stop();
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn on_start<E: Into<Box<dyn StdError + Send + Sync>>>(
+        mut self,
+        hook: impl FnOnce(&[Endpoint]) -> Result<(), E> + Send + 'static,
+    ) -> ExporterBuilder {
+        self.hooks.add_start(hook);
+        self
+    }
+
+    /// Calls a function before the exporter stops or is dropped, in the process that started it, while it still serves. It is
+    /// not called if the exporter has not started.
+    pub fn on_stop(mut self, hook: impl FnOnce(&[Endpoint]) + Send + 'static) -> ExporterBuilder {
+        self.hooks.add_stop(hook);
+        self
+    }
+
     /// Adds the start timestamps of counters, histograms and summaries to the text formats and OpenMetrics 1.0, as samples
     /// `_created`, which Prometheus stores as series. The other formats always have start timestamps.
     pub fn created(mut self) -> ExporterBuilder {
@@ -206,7 +268,8 @@ impl ExporterBuilder {
     /// # Errors
     ///
     /// Of kind [`Listen`](ErrorKind::Listen) if an address cannot be bound, [`Usage`](ErrorKind::Usage) if a path has
-    /// no leading slash or another meaning or the web configuration is invalid, and [`Io`](ErrorKind::Io) if no thread can be started.
+    /// no leading slash or another meaning or the web configuration is invalid, [`Io`](ErrorKind::Io) if no thread can be started,
+    /// and the error of a function of [`on_start`](ExporterBuilder::on_start).
     pub fn start(self) -> Result<Exporter> {
         let (telemetry_path, counters) =
             (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.counters));
@@ -217,14 +280,14 @@ impl ExporterBuilder {
             listen.push(ListenAddress::Tcp(DEFAULT_ADDRESS.to_owned()));
         }
         let location = Location { scheme: guard.scheme(), path: &telemetry_path };
-        let (mut bound, mut urls, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bound, mut endpoints, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for address in listen {
             let all = Bound::all(&address, self.socket_mode, location).map_err(|error| {
                 Error::new(ErrorKind::Listen, format!("cannot listen on {address}: {error}"))
             })?;
-            for Bound { socket, url, file } in all {
+            for Bound { socket, endpoint, file } in all {
                 bound.push(socket);
-                urls.push(url);
+                endpoints.push(endpoint);
                 files.extend(file);
             }
         }
@@ -235,6 +298,7 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
+        let scrapes = Arc::clone(handler.scrapes());
         let connections = Connections::new(handler, guard.clone(), counters);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
@@ -242,7 +306,18 @@ impl ExporterBuilder {
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };
         let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
-        Ok(Exporter { urls, files, guard, stop: Some(stop), thread: Some(thread) })
+        let mut exporter = Exporter {
+            urls: endpoints.iter().map(Endpoint::metrics_url).collect(),
+            endpoints,
+            hooks: StopHooks::default(),
+            scrapes,
+            files,
+            guard,
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        exporter.hooks = self.hooks.start(&exporter.endpoints)?;
+        Ok(exporter)
     }
 }
 

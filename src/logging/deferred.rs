@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::hook::{LogLevel, LogLine, hook};
 use super::line::one_line;
 use super::loggers::forward;
 use super::stderr;
+use crate::panics::caught;
 
 /// The most lines of one thread that wait for the release of a lock. Further lines are dropped.
 const MAX_WAITING: usize = 16;
@@ -88,13 +88,13 @@ fn log(level: LogLevel, message: &dyn fmt::Display) {
 fn pass_on(thread: &Thread, level: LogLevel, message: &str) {
     let is_taken = !thread.is_in_hook.replace(true) && {
         let line = LogLine { message, level };
-        let called = catch_unwind(AssertUnwindSafe(|| match hook() {
+        let called = caught(|| match hook() {
             Some(hook) => {
                 hook(&line);
                 true
             }
             None => stderr::is_first_process() && forward(&line),
-        }));
+        });
         thread.is_in_hook.set(false);
         called.unwrap_or(false)
     };

@@ -155,6 +155,12 @@ pub(crate) static RECOVERED_SERIES: OwnMetric = counter(
 .by("reason", DROP_REASONS);
 const DROP_REASONS: &[&str] =
     &["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
+/// The values are names of families.
+pub(crate) static SERIES_OVERFLOWS: OwnMetric = counter(
+    "multiprom_series_overflows_total",
+    "Lookups of label sets beyond the limit of a family, which returned its series `other`, by family.",
+)
+.by("family", &[]);
 pub(crate) static FILES_LOST: OwnMetric = counter(
     "multiprom_files_lost_total",
     "Series files that were removed while their process was recording.",
@@ -235,6 +241,16 @@ impl OwnMetric {
     /// The fixed values of its label.
     pub(crate) const fn values(&self) -> &'static [&'static str] {
         self.values
+    }
+
+    /// The name of its samples.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The name of its label; empty if there is none.
+    pub(crate) const fn label(&self) -> &'static str {
+        self.label
     }
 
     /// The name of the family: that of a counter does not end in `_total`.

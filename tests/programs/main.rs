@@ -19,6 +19,7 @@ mod process_metrics;
 mod removing;
 #[path = "../support/seccomp.rs"]
 mod seccomp;
+mod series;
 mod states;
 mod streaming;
 mod survivor;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         "test-merged" => report(merged::main),
         "test-process-metrics" => report(process_metrics::main),
         "test-removing" => report(removing::main),
+        "test-series" => report(series::main),
         "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),
