@@ -16,7 +16,9 @@ use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_
 fn serve(dirs: &[&str], flags: &[&str]) -> (Running, String) {
     let mut command = multiprom();
     command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
-    dirs.iter().for_each(|dir| _ = command.args(["--dir", dir]));
+    for dir in dirs {
+        command.args(["--dir", dir]);
+    }
     let mut server = Running::start(&mut command);
     let url = server.url();
     (server, url)

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -142,8 +143,9 @@ fn lines(
         if held_back > 0
             && let Some(line) = lines.get_mut(before)
         {
-            line.message
-                .push_str(&format!(" (changes in {held_back} scrapes before were not logged)"));
+            // OK because writing to a string does not fail.
+            let _ =
+                write!(line.message, " (changes in {held_back} scrapes before were not logged)");
         }
         reported.problems.retain(|id, _| !ended.iter().any(|(other, _)| other == id));
         reported.problems.extend(new.iter().map(|it| (identity(it).to_owned(), 1)));
@@ -181,7 +183,8 @@ fn of_new(
         count - MAX_SINGLE as u64
     );
     if !is_list_complete {
-        message.push_str(&format!("; this scrape has {} problems in all", stats.problem_count));
+        // OK because writing to a string does not fail.
+        let _ = write!(message, "; this scrape has {} problems in all", stats.problem_count);
     }
     let line = Line { level, message, reason, count, path: None };
     std::iter::once(line).chain(new.iter().skip(1).map(single(Level::Debug))).collect()
@@ -196,14 +199,14 @@ fn of_ended(reason: &'static str, ended: &[(OsString, u64)]) -> Option<Line> {
         let after =
             if *scrapes == 1 { "1 scrape".to_owned() } else { format!("{scrapes} scrapes") };
         let message = match path.try_exists() {
+            _ if reason == CONFLICT => format!("no longer, after {after}: {}", first.display()),
             _ if reason == DIRECTORY => format!("directory {name} is read again after {after}"),
-            Ok(true) => {
-                format!("{name} has no problem with the reason `{reason}` any more, after {after}")
-            }
-            Ok(false) if path.is_absolute() => {
+            Ok(false) => {
                 format!("{name} is removed; it had a problem with the reason `{reason}` in {after}")
             }
-            _ => format!("no problem with the reason `{reason}` any more, after {after}: {name}"),
+            _ => {
+                format!("{name} has no problem with the reason `{reason}` any more, after {after}")
+            }
         };
         let path = (reason != CONFLICT).then_some(path);
         return Some(Line { level, message, reason, count, path });
