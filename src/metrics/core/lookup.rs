@@ -43,7 +43,8 @@ impl<M: Typed> FamilyCore<M> {
         &'static self,
         labels: &[(&str, &str)],
     ) -> Option<ChildRef<M>> {
-        self.children.find(self.key_open(labels), |child| self.has_labels(child, labels))
+        let key = self.key_open(labels);
+        self.children.find(key, |child| self.has_labels(child, labels, &key))
     }
 
     /// The child with these labels, created by the first call.
@@ -65,16 +66,18 @@ impl<M: Typed> FamilyCore<M> {
         let Some(lock) = fork::lock() else {
             return Ok(M::ignored().child());
         };
+        let key = self.key_open(labels);
         Ok(self.children.find_or_insert(
-            self.key_open(labels),
-            |child| self.has_labels(child, labels),
+            key,
+            |child| self.has_labels(child, labels, &key),
             &lock,
             |child| child.removal.end(),
             || {
                 let constant = self.descriptor.const_labels.iter();
                 let mut pairs: Vec<(&str, &str)> = constant.chain(labels.iter().copied()).collect();
                 pairs.sort_unstable();
-                Child::new(self, KeptLabels::new(pairs.into_iter()))
+                let ends = key.kept_ends(2 * labels.len());
+                Child::new(self, KeptLabels::new(pairs.into_iter()), ends)
             },
         ))
     }
@@ -86,27 +89,27 @@ impl<M: Typed> FamilyCore<M> {
             return false;
         };
         let key = self.key_open(labels);
-        let removed = self.children.unlist(key, |child| self.has_labels(child, labels), &lock);
+        let removed =
+            self.children.unlist(key, |child| self.has_labels(child, labels, &key), &lock);
         removed.is_some_and(|child| child.remove(&lock))
     }
 
     #[inline]
     fn key_open(&self, labels: &[(&str, &str)]) -> LookupKey {
-        if labels.len() > MAX_ON_STACK {
-            let texts: Vec<&str> =
-                labels.iter().flat_map(|(name, value)| [*name, *value]).collect();
-            return self.children.key(&texts);
-        }
-        let mut texts = [""; 2 * MAX_ON_STACK];
-        for (pair, (name, value)) in texts.as_chunks_mut::<2>().0.iter_mut().zip(labels) {
-            *pair = [name, value];
-        }
-        self.children.key(&texts[..2 * labels.len()])
+        self.children.key(labels.iter().flat_map(|(name, value)| [*name, *value]))
     }
 
     /// Whether a child has these labels besides the constant ones.
     #[inline]
-    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)]) -> bool {
+    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)], key: &LookupKey) -> bool {
+        match key.is_kept(&child.ends, 2 * labels.len()) {
+            Some(has_labels) => has_labels,
+            None => self.has_text(child, labels),
+        }
+    }
+
+    #[inline(never)]
+    fn has_text(&self, child: &Child<M>, labels: &[(&str, &str)]) -> bool {
         let constant = &self.descriptor.const_labels;
         match child.labels.text() {
             Some(text) if constant.is_empty() => is_rendered(text, labels),

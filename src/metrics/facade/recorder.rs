@@ -303,7 +303,7 @@ impl<M: Kind> Known<M> {
     }
 
     fn family(&self, name: &str, recorder: &Recorder) -> Result<OpenFamily<M>> {
-        let key = self.families.key(&[name]);
+        let key = self.families.key([name].into_iter());
         let is_it = |(known, _): &(String, OpenFamily<M>)| known == name;
         if let Some((_, family)) = self.families.find(key, is_it) {
             return Ok(*family);
