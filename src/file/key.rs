@@ -63,6 +63,26 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// The name of a sample: that of its family with a suffix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleName<'a> {
+    pub(crate) family: &'a str,
+    pub(crate) suffix: &'a str,
+}
+
+impl SampleName<'_> {
+    /// Appends the start of a key, up to the labels.
+    fn push_head(self, out: &mut Vec<u8>) {
+        let SampleName { family, suffix } = self;
+        out.push(b'[');
+        push_string(out, family);
+        out.extend_from_slice(b", \"");
+        push_text(out, family);
+        push_text(out, suffix);
+        out.extend_from_slice(b"\", {");
+    }
+}
+
 /// Appends a key to `out`, padded with spaces to a multiple of 8 bytes. `labels` are sorted by name.
 pub(crate) fn encode<'a>(
     out: &mut Vec<u8>,
@@ -77,17 +97,53 @@ pub(crate) fn encode<'a>(
     out.extend_from_slice(b", ");
     push_string(out, sample);
     out.extend_from_slice(b", {");
-    for (at, (name, value)) in labels.enumerate() {
+    push_rest(out, start, labels, help);
+}
+
+/// The same for a sample whose name is that of the family with a suffix.
+pub(crate) fn encode_sample<'a>(
+    out: &mut Vec<u8>,
+    name: SampleName<'_>,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) {
+    let start = out.len();
+    name.push_head(out);
+    push_rest(out, start, labels, help);
+}
+
+/// Appends the labels and the rest of a key that begins at `start`.
+fn push_rest<'a>(
+    out: &mut Vec<u8>,
+    start: usize,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) {
+    for (at, label) in labels.enumerate() {
         if at > 0 {
             out.extend_from_slice(b", ");
         }
-        push_string(out, name);
-        out.extend_from_slice(b": ");
-        push_string(out, value);
+        push_label(out, label);
     }
+    push_tail(out, help);
+    pad(out, start);
+}
+
+fn push_label(out: &mut Vec<u8>, (name, value): (&str, &str)) {
+    push_string(out, name);
+    out.extend_from_slice(b": ");
+    push_string(out, value);
+}
+
+/// Appends what follows the labels.
+fn push_tail(out: &mut Vec<u8>, help: &str) {
     out.extend_from_slice(b"}, ");
     push_string(out, help);
     out.push(b']');
+}
+
+/// Pads a key that begins at `start` to a multiple of 8 bytes.
+fn pad(out: &mut Vec<u8>, start: usize) {
     let len = (out.len() - start).next_multiple_of(8);
     out.resize(start + len, b' ');
 }
@@ -102,53 +158,58 @@ pub(crate) struct KeyTemplate {
 impl KeyTemplate {
     /// A template for the label `name`, which is not among `labels`. These are sorted by name.
     pub(crate) fn new(
-        family: &str,
-        sample: &str,
+        sample: SampleName<'_>,
         labels: &[(&str, &str)],
         name: &str,
         help: &str,
     ) -> KeyTemplate {
-        let (mut head, mut tail) = (vec![b'['], Vec::new());
-        push_string(&mut head, family);
-        head.extend_from_slice(b", ");
-        push_string(&mut head, sample);
-        head.extend_from_slice(b", {");
-        let push_label = |out: &mut Vec<u8>, (name, value): (&str, &str)| {
-            push_string(out, name);
-            out.extend_from_slice(b": ");
-            push_string(out, value);
-        };
+        let (mut head, mut tail) = (Vec::with_capacity(128), Vec::with_capacity(128));
+        sample.push_head(&mut head);
         let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
         for label in before {
             push_label(&mut head, *label);
             head.extend_from_slice(b", ");
         }
         push_string(&mut head, name);
-        head.extend_from_slice(b": ");
+        head.extend_from_slice(b": \"");
+        tail.push(b'"');
         for label in after {
             tail.extend_from_slice(b", ");
             push_label(&mut tail, *label);
         }
-        tail.extend_from_slice(b"}, ");
-        push_string(&mut tail, help);
-        tail.push(b']');
+        push_tail(&mut tail, help);
         KeyTemplate { head, tail }
     }
 
-    /// Appends the key with this value, padded as by [`encode`].
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &str) {
+    /// Appends the key with this value, padded as by [`encode`]. The value is ASCII text that needs no escapes.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &[u8]) {
         let start = out.len();
-        out.extend_from_slice(&self.head);
-        push_string(out, value);
-        out.extend_from_slice(&self.tail);
-        let len = (out.len() - start).next_multiple_of(8);
-        out.resize(start + len, b' ');
+        for part in [&self.head, value, &self.tail] {
+            out.extend_from_slice(part);
+        }
+        pad(out, start);
     }
 }
 
 /// Appends a JSON string in ASCII, with the escapes that Python chooses.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    push_text(out, text);
+    out.push(b'"');
+}
+
+/// Appends the text of such a string without its quotes.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.as_bytes().iter().all(is_plain) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        push_escaped(out, text);
+    }
+}
+
+#[cold]
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
     for char in text.chars() {
         match char {
             '"' => out.extend_from_slice(b"\\\""),
@@ -171,7 +232,6 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
-    out.push(b'"');
 }
 
 /// Decodes a key, which spaces may follow.
@@ -401,14 +461,18 @@ mod tests {
     #[test]
     fn a_template_gives_the_same_keys_as_their_encoding() {
         for labels in [&[][..], &[("a", "x")], &[("z", "\u{e9}")], &[("a", "1"), ("z", "2")]] {
-            let template = KeyTemplate::new("size", "size_bucket", labels, "le", "Help \"x\".");
+            let name = SampleName { family: "size", suffix: "_bucket" };
+            let template = KeyTemplate::new(name, labels, "le", "Help \"x\".");
             for bound in ["0.5", "+Inf"] {
                 let (mut from_template, mut encoded) = (vec![7], vec![7]);
-                template.encode(&mut from_template, bound);
+                template.encode(&mut from_template, bound.as_bytes());
                 let mut all = [labels, &[("le", bound)]].concat();
                 all.sort_unstable();
-                encode(&mut encoded, "size", "size_bucket", all.into_iter(), "Help \"x\".");
+                encode(&mut encoded, "size", "size_bucket", all.iter().copied(), "Help \"x\".");
                 assert_eq!(from_template, encoded);
+                let mut from_name = vec![7];
+                encode_sample(&mut from_name, name, all.into_iter(), "Help \"x\".");
+                assert_eq!(from_name, encoded);
             }
         }
     }

@@ -12,7 +12,7 @@ pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
 use super::idle::IdleSweeps;
-use super::lookup_key::LookupKey;
+use super::lookup_key::{Ends, LookupKey};
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
@@ -190,6 +190,8 @@ pub struct FamilyCore<M: Typed> {
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     pub(super) labels: KeptLabels,
+    /// See [`LookupKey::kept_ends`].
+    ends: Box<[Ends]>,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
     pub(super) state: M::State,
@@ -244,29 +246,29 @@ impl<M: Typed> FamilyCore<M> {
 
     /// A child without label values that no lookup finds. It lives as long as the process.
     pub(super) fn leak_child(&'static self) -> ChildRef<M> {
-        Box::leak(Box::new(Child::new(self, self.labels(&[]))))
+        Box::leak(Box::new(Child::new(self, self.labels(&[]), Box::default())))
     }
 
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
-        let key = self.children.key(values);
-        self.children.find(key, |child| self.shape.has_values(&child.labels, values, key))
+        let key = self.children.key(values.iter().copied());
+        self.children.find(key, |child| self.has_values(child, values, &key))
     }
 
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
-        let key = self.children.key(values);
-        match self.children.find(key, |child| self.shape.has_values(&child.labels, values, key)) {
+        let key = self.children.key(values.iter().copied());
+        match self.children.find(key, |child| self.has_values(child, values, &key)) {
             Some(child) => child,
-            None => self.insert_now(key, values),
+            None => self.insert_now(values),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn insert_now(&'static self, key: LookupKey, values: &[&str]) -> ChildRef<M> {
+    fn insert_now(&'static self, values: &[&str]) -> ChildRef<M> {
         if let Some(child) = self.overflow(|| self.find(values)) {
             return child;
         }
@@ -274,7 +276,7 @@ impl<M: Typed> FamilyCore<M> {
             return M::ignored().child();
         };
         match self.at_limit(|| self.find(values), &lock) {
-            None => self.insert(key, values, &lock),
+            None => self.insert(self.children.key(values.iter().copied()), values, &lock),
             Some(at_limit) => {
                 drop(lock);
                 self.counted(&at_limit)
@@ -285,8 +287,18 @@ impl<M: Typed> FamilyCore<M> {
     /// As [`child`](Self::child), for callers that hold the lock.
     pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         match self.at_limit(|| self.find(values), lock) {
-            None => self.insert(self.children.key(values), values, lock),
+            None => self.insert(self.children.key(values.iter().copied()), values, lock),
             Some(AtLimit::Found(child) | AtLimit::Overflow(child)) => child,
+        }
+    }
+
+    /// Whether a child, whose key has these lengths, has these values.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn has_values(&self, child: &Child<M>, values: &[&str], key: &LookupKey) -> bool {
+        match key.is_kept(&child.ends, values.len()) {
+            Some(has_values) => has_values,
+            None => self.shape.has_values(&child.labels, values, key.has_lengths()),
         }
     }
 
@@ -302,18 +314,18 @@ impl<M: Typed> FamilyCore<M> {
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.children.find_or_insert(
             key,
-            |child| self.shape.has_values(&child.labels, values, key),
+            |child| self.has_values(child, values, &key),
             lock,
             |child| child.removal.end(),
-            || Child::new(self, self.labels(values)),
+            || Child::new(self, self.labels(values), key.kept_ends(values.len())),
         )
     }
 }
 
 impl<M: Typed> Child<M> {
-    fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
+    fn new(family: &'static FamilyCore<M>, labels: KeptLabels, ends: Box<[Ends]>) -> Child<M> {
         let (bound, removal) = (Bound::empty(), RemovalFlags::new());
-        Child { family, labels, bound, removal, state: M::State::default() }
+        Child { family, labels, ends, bound, removal, state: M::State::default() }
     }
 
     /// Prefetches what a scrape reads first.

@@ -88,7 +88,7 @@ impl<M: Typed> FamilyCore<M> {
             self.insert_open_locked(&own.collect::<Vec<_>>(), lock)
         } else {
             let values = vec![OVERFLOW_VALUE; self.label_names().len()];
-            self.insert(self.children.key(&values), &values, lock)
+            self.insert(self.children.key(values.iter().copied()), &values, lock)
         };
         limit.overflow.set(overflow);
         Some(AtLimit::Overflow(overflow))

@@ -13,8 +13,8 @@ use crate::store::recording_ignored;
 impl<M: Typed> FamilyCore<M> {
     /// Removes the series with these label values from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove(&'static self, values: &[&str]) -> bool {
-        let key = self.children.key(values);
-        self.remove_one(key, |child| self.shape.has_values(&child.labels, values, key))
+        let key = self.children.key(values.iter().copied());
+        self.remove_one(key, |child| self.has_values(child, values, &key))
     }
 
     /// Removes the series with this key for which `is_it` returns `true`. Returns whether it was exported.
