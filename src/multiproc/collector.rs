@@ -11,6 +11,7 @@ use super::directory::{self, DirectoryLabels};
 use super::merge::created::EntryTimes;
 use super::merge::emit;
 use super::merge::exported_type::ExportedFamily;
+use super::merge::gauge::GaugeValues;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
 use super::merge::source::Source;
@@ -152,7 +153,8 @@ impl MultiProcessCollector {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
-        if cache.merge.begin_scrape(times) == CachedPlans::Invalid {
+        let gauges = GaugeValues::needed_for(&self.config.settings);
+        if cache.merge.begin_scrape(times, gauges) == CachedPlans::Invalid {
             cache.dirs.clear();
         }
         if let Some(lease) = &self.config.owner_lease {
@@ -205,6 +207,10 @@ impl MultiProcessCollector {
                 let dir = self.all_dirs.iter().position(|dir| dir == parent(file));
                 let dir_index = dir.unwrap_or_default() as u32;
                 named.add(&mut cache.merge, &mut cache.reader, file, dir_index);
+            }
+            if cache.merge.has_reduced_mixed_modes() {
+                cache.merge.restart_scrape();
+                continue;
             }
             cache.merge.finish_adding();
             let verdicts = if cache.merge.has_removed_totals() {

@@ -47,6 +47,11 @@ impl ValueRefs {
         self.steps.len()
     }
 
+    /// The position of the last value, in words.
+    pub(super) fn last(&self) -> u32 {
+        self.last
+    }
+
     /// Frees unused capacity.
     pub(super) fn shrink(&mut self) {
         self.steps.shrink_to_fit();
