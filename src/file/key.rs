@@ -272,6 +272,26 @@ struct Parser<'a> {
     at: usize,
 }
 
+/// Returns how many bytes precede the first quote, backslash or control character. Compares 8 bytes at a time, as
+/// strings in keys are long.
+fn plain_len(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    // Sets the highest bit of the first byte below `limit`, and perhaps of bytes behind it.
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
+    let is_byte = |word: u64, byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = is_byte(word, b'"') | is_byte(word, b'\\') | below(word, 0x20);
+        let found = found & (EACH << 7);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    bytes.len() - rest.len() + stop.unwrap_or(rest.len())
+}
+
 impl<'a> Parser<'a> {
     fn malformed(&self) -> KeyError {
         KeyError::Malformed { at: self.at }
@@ -366,8 +386,7 @@ impl<'a> Parser<'a> {
         self.expect(b'"')?;
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
-        let stop = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-        let plain = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
+        let plain = rest.get(..plain_len(rest.as_bytes())).unwrap_or_default();
         self.at += plain.len();
         match self.peek() {
             Some(b'"') => {
@@ -451,6 +470,22 @@ impl<'a> Parser<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn plain_text_ends_at_the_first_special_byte(
+            bytes in proptest::collection::vec(
+                prop_oneof![4 => any::<u8>(), 1 => Just(0x20), 1 => Just(0x1f), 1 => Just(b'#')],
+                0..40,
+            ),
+        ) {
+            for start in 0..bytes.len() {
+                let bytes = &bytes[start..];
+                let stop = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+                prop_assert_eq!(plain_len(bytes), stop.unwrap_or(bytes.len()));
+            }
+        }
+    }
 
     fn encoded(family: &str, sample: &str, labels: &[(&str, &str)], help: &str) -> Vec<u8> {
         let mut out = Vec::new();
