@@ -49,6 +49,7 @@ mod push;
 mod readme;
 mod recording;
 mod reentrant;
+mod registries;
 mod removal;
 mod reused_pid;
 mod run_dir;

@@ -57,6 +57,10 @@ impl Collector for ExporterMetrics {
         HTTP_CONNECTIONS_DROPPED.write_all(out, self.0.0.counts());
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
     fn is_merged(&self) -> bool {
         false
     }

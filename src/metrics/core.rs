@@ -15,8 +15,8 @@ use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
-use crate::registry::{Descriptor, RegisteredFamily};
-use crate::store::fork::{self, Bound, SlowPath};
+use crate::registry::{Descriptor, RegisteredFamily, Registry, any_unregistered};
+use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::{
     Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
 };
@@ -177,6 +177,8 @@ pub struct FamilyCore<M: Typed> {
     pub(super) store: Store,
     pub(super) children: Children<Child<M>>,
     pub(super) functions: Functions,
+    /// What lookups return while the family is unregistered: a removed series.
+    retired: StaticRef<Child<M>>,
 }
 
 /// One series: its labels, and its cells in this process.
@@ -200,7 +202,37 @@ impl<M: Typed> FamilyCore<M> {
     ) -> &'static FamilyCore<M> {
         let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
         let (children, functions) = (Children::new(), Functions::new());
-        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children, functions }))
+        let retired = StaticRef::empty();
+        Box::leak(Box::new(FamilyCore {
+            descriptor,
+            shape,
+            options,
+            store,
+            children,
+            functions,
+            retired,
+        }))
+    }
+
+    /// Creates a family and registers it, or registers one again that was unregistered. The names were checked under the same
+    /// lock.
+    pub(super) fn register(
+        descriptor: Descriptor,
+        settings: &Settings,
+        store: Store,
+        registry: &Registry,
+        lock: &SlowPath,
+    ) -> &'static FamilyCore<M> {
+        let is_fit = |former: &FamilyCore<M>| {
+            former.store.is_same(store) && M::has_options(former.options, settings)
+        };
+        if let Some(family) = registry.restore_family(&descriptor, is_fit, lock) {
+            family.retired.clear();
+            return family;
+        }
+        let family = FamilyCore::leak(descriptor, M::options(settings), store);
+        registry.add_family(family, lock);
+        family
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -302,7 +334,15 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
+    /// Whether the family is unregistered.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get().is_some()
+    }
+
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
+        if let Some(child) = self.retired.get() {
+            return child;
+        }
         self.children.find_or_insert(
             key,
             |child| self.shape.has_values(&child.labels, values, key),
@@ -315,7 +355,9 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        let (bound, removal) = (Bound::empty(), RemovalFlags::new());
+        let bound = Bound::empty();
+        let removal =
+            if any_unregistered() { RemovalFlags::unexported() } else { RemovalFlags::new() };
         Child { family, labels, bound, removal, state: M::State::default() }
     }
 
@@ -479,5 +521,16 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
 
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
         self
+    }
+
+    fn retire(&'static self, lock: &SlowPath) -> Box<dyn Any> {
+        let child = self.leak_child();
+        child.removal.begin(false);
+        self.retired.set(child);
+        let functions = self.functions.remove(|_| true, lock);
+        for child in self.children.unlist_all(lock) {
+            child.remove(lock);
+        }
+        Box::new(functions)
     }
 }

@@ -91,6 +91,7 @@ impl FamilySpec<'_> {
             label_names: self.label_names.iter().map(|&name| name.into()).collect(),
             rules: *rules,
             has_open_labels: self.settings.open_labels,
+            is_target: false,
             const_labels,
         })
     }
@@ -108,9 +109,7 @@ impl FamilySpec<'_> {
             Unusable::Fail => registry.store()?,
             Unusable::Wait => registry.store_or_later()?,
         };
-        let family = FamilyCore::leak(descriptor, M::options(&self.settings), store);
-        registry.add_family(family, lock);
-        Ok(family)
+        Ok(FamilyCore::register(descriptor, &self.settings, store, registry, lock))
     }
 
     /// The family that is registered with the same description, or a new one.

@@ -332,6 +332,10 @@ impl Collector for MultiProcessCollector {
         }
     }
 
+    fn is_sorted(&self) -> bool {
+        true
+    }
+
     fn directories(&self) -> Vec<DirectoryId> {
         self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
     }

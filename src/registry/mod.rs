@@ -4,21 +4,35 @@
 //! collectors, each family name once. It can be used from any thread, and in a child that was forked at any moment.
 
 mod backend;
+mod buffer;
 mod builder;
 mod collected;
+mod collectors;
 mod core;
 mod default;
 mod descriptor;
+mod entry;
+mod gathering;
+mod names;
+mod registered;
+mod registration;
 mod registration_errors;
+mod restricted;
 mod scope;
 mod sought;
+mod unregister;
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
 pub use builder::RegistryBuilder;
+pub use collectors::Collectors;
 pub use core::Registry;
-pub(crate) use core::{Lint, RegisteredFamily, slow_path};
+pub(crate) use core::{Lint, slow_path};
 pub use default::{default_registry, set_default_backend};
 pub(crate) use descriptor::Descriptor;
+pub(crate) use registered::RegisteredFamily;
+pub use registration::Registration;
+pub(crate) use registration::any_unregistered;
 pub(crate) use registration_errors::registration_failed;
+pub use restricted::Restricted;
 pub(crate) use scope::refresh;

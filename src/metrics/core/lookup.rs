@@ -65,6 +65,9 @@ impl<M: Typed> FamilyCore<M> {
         let Some(lock) = fork::lock() else {
             return Ok(M::ignored().child());
         };
+        if let Some(child) = self.retired.get() {
+            return Ok(child);
+        }
         Ok(self.children.find_or_insert(
             self.key_open(labels),
             |child| self.has_labels(child, labels),
@@ -143,6 +146,9 @@ impl<M: Typed> FamilyCore<M> {
         limit: usize,
         lock: &SlowPath,
     ) {
+        if self.is_retired() {
+            return;
+        }
         let mut sizes = values.iter().map(|values| values.len());
         let count = sizes.try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
         if count > limit {

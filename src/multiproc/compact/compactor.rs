@@ -208,6 +208,10 @@ impl Collector for Compactor {
         ARCHIVES_SET_ASIDE.write(out, set_aside as f64);
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
     fn is_merged(&self) -> bool {
         false
     }
