@@ -311,7 +311,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The first that a collector reports by [`FamilySink::fail`]. A
+    /// The first that a collector reports by [`FamilySink::fail`](crate::FamilySink::fail). A
     /// [`MultiProcessCollector`](crate::MultiProcessCollector) does so, with an error of kind
     /// [`Unsupported`](ErrorKind::Unsupported), where a newer release wrote the archive of its directory.
     pub fn try_render(&self, accept: Option<&str>) -> Result<Exposition> {
