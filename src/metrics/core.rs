@@ -19,8 +19,8 @@ use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
-use crate::registry::{Descriptor, RegisteredFamily};
-use crate::store::fork::{self, Bound, SlowPath};
+use crate::registry::{Descriptor, RegisteredFamily, Registry, any_unregistered};
+use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::{Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store};
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -184,6 +184,8 @@ pub struct FamilyCore<M: Typed> {
     pub(super) functions: Functions,
     limit: Option<Limit<M>>,
     idle_sweeps: IdleSweeps,
+    /// What lookups return while the family is unregistered: a removed series.
+    retired: StaticRef<Child<M>>,
 }
 
 /// One series: its labels, and its cells in this process.
@@ -218,7 +220,33 @@ impl<M: Typed> FamilyCore<M> {
             functions: Functions::new(),
             limit,
             idle_sweeps: IdleSweeps::new(),
+            retired: StaticRef::empty(),
         }))
+    }
+
+    /// Creates a family and registers it, or registers one again that was unregistered. The names were checked under the same
+    /// lock.
+    pub(super) fn register(
+        descriptor: Descriptor,
+        settings: &Settings,
+        store: Store,
+        limit: Option<Limit<M>>,
+        registry: &Registry,
+        lock: &SlowPath,
+    ) -> &'static FamilyCore<M> {
+        let max = |limit: Option<&Limit<M>>| limit.map(Limit::max);
+        let is_fit = |former: &FamilyCore<M>| {
+            former.store.is_same(store)
+                && M::has_options(former.options, settings)
+                && max(former.limit.as_ref()) == max(limit.as_ref())
+        };
+        if let Some(family) = registry.restore_family(&descriptor, is_fit, lock) {
+            family.retired.clear();
+            return family;
+        }
+        let family = FamilyCore::leak(descriptor, M::options(settings), store, limit);
+        registry.add_family(family, lock);
+        family
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -310,8 +338,16 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
+    /// Whether the family is unregistered.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get().is_some()
+    }
+
     /// The child with these label values, created if necessary.
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
+        if let Some(child) = self.retired.get() {
+            return child;
+        }
         self.children.find_or_insert(
             key,
             |child| self.has_values(child, values, &key),
@@ -324,7 +360,9 @@ impl<M: Typed> FamilyCore<M> {
 
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels, ends: Box<[Ends]>) -> Child<M> {
-        let (bound, removal) = (Bound::empty(), RemovalFlags::new());
+        let bound = Bound::empty();
+        let removal =
+            if any_unregistered() { RemovalFlags::unexported() } else { RemovalFlags::new() };
         Child { family, labels, ends, bound, removal, state: M::State::default() }
     }
 
@@ -488,5 +526,16 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
 
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
         self
+    }
+
+    fn retire(&'static self, lock: &SlowPath) -> Box<dyn Any> {
+        let child = self.leak_child();
+        child.removal.begin(false);
+        self.retired.set(child);
+        let functions = self.functions.remove(|_| true, lock);
+        for child in self.children.unlist_where(|_| true, lock) {
+            child.remove(lock);
+        }
+        Box::new(functions)
     }
 }

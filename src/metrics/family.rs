@@ -293,6 +293,10 @@ macro_rules! impl_collector {
                 self.0.collect(out);
             }
 
+            fn describe(&self, out: &mut dyn FamilySink) {
+                self.0.describe(out);
+            }
+
             /// Whether the family is in memory: it is in files otherwise.
             fn is_merged(&self) -> bool {
                 self.0.is_in_memory()

@@ -379,6 +379,10 @@ impl Collector for MultiProcessCollector {
         self.notify(scraped, names);
     }
 
+    fn is_sorted(&self) -> bool {
+        true
+    }
+
     fn directories(&self) -> Vec<DirectoryId> {
         self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
     }

@@ -38,6 +38,11 @@ impl<M: Typed> Limit<M> {
         Limit { max, overflow: StaticRef::empty(), counter }
     }
 
+    /// The most series of the family.
+    pub(in crate::metrics) fn max(&self) -> usize {
+        self.max
+    }
+
     /// The overflow series, if lookups find it.
     fn listed_overflow(&self) -> Option<ChildRef<M>> {
         self.overflow.get().filter(|child| !child.is_removed())

@@ -85,6 +85,9 @@ impl<M: Typed> FamilyCore<M> {
         labels: &[(&str, &str)],
         lock: &SlowPath,
     ) -> ChildRef<M> {
+        if let Some(child) = self.retired.get() {
+            return child;
+        }
         let key = self.key_open(labels);
         self.children.find_or_insert(
             key,
@@ -159,6 +162,9 @@ impl<M: Typed> FamilyCore<M> {
         limit: usize,
         lock: &SlowPath,
     ) {
+        if self.is_retired() {
+            return;
+        }
         let mut sizes = values.iter().map(|values| values.len());
         let count = sizes.try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
         if count > limit {
