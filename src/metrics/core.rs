@@ -85,7 +85,7 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         opener.restore(Self::LEAD_SAMPLE);
     }
 
-    /// Called when the series is removed: the values of totals that this process shows begin at 0 again.
+    /// Called before a removed series is exported again: the values of totals that this process shows begin at 0 again.
     fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
         let _ = (slots, options, lock);
     }
@@ -435,6 +435,10 @@ impl<M: Typed> Child<M> {
             None => {}
         }
         if self.removal.is_unexported() {
+            // Not when the series is removed: most removed series do not come back, and the base takes memory.
+            if let Some(slots) = self.bound.former() {
+                M::restart(slots, self.family.options, lock);
+            }
             M::restore(&self.opener());
             let parked = self.bound.former().filter(|_| self.removal.take_parked());
             if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
@@ -459,20 +463,17 @@ impl<M: Typed> Child<M> {
         self.bound.clear();
     }
 
-    /// Removes the series from the exposition. Returns whether it was exported.
-    fn remove(&'static self, lock: &SlowPath) -> bool {
-        let slots = self.slots_if_bound();
+    /// Removes the series from the exposition, under the lock of the slow path. Returns whether it was exported.
+    fn remove(&'static self) -> bool {
+        let is_exported = self.slots_if_bound().is_some();
         let bound = self.bound.get();
         // The flags come first: a child that is forked here finds a series that is removed and not bound.
         self.removal.begin(bound.is_some());
         if let Some(slots) = bound {
             M::remove(&self.opener(), slots);
         }
-        if let Some(slots) = slots {
-            M::restart(slots, self.family.options, lock);
-        }
         self.clear_storage();
-        slots.is_some()
+        is_exported
     }
 
     /// Identifies the series among those of its family.

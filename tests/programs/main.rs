@@ -23,6 +23,7 @@ mod series;
 mod states;
 mod streaming;
 mod survivor;
+mod turnover;
 mod values;
 mod waiting;
 mod worker;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),
+        "test-turnover" => report(turnover::main),
         "test-values" => report(values::main),
         "test-waiting" => report(waiting::main),
         "test-worker" => report(worker::main),

@@ -33,7 +33,7 @@ impl<M: Typed> FamilyCore<M> {
             return false;
         };
         _functions = self.functions.remove(|series| series == child.address(), &lock);
-        child.remove(&lock)
+        child.remove()
     }
 
     /// Removes all series from the exposition. Returns how many were exported.
@@ -74,7 +74,7 @@ impl<M: Typed> FamilyCore<M> {
         let removed: Vec<_> = self.children.unlist_where(is_it, &lock).collect();
         let addresses: HashSet<usize> = removed.iter().map(|child| child.address()).collect();
         _functions = self.functions.remove(|series| addresses.contains(&series), &lock);
-        removed.into_iter().filter(|child| child.remove(&lock)).count()
+        removed.into_iter().filter(|child| child.remove()).count()
     }
 }
 
