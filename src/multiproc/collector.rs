@@ -507,10 +507,7 @@ mod tests {
         let first = registry.render(None).to_string();
         let text = registry.render(None).to_string();
         let gauges = |text: &str| -> String {
-            text.lines()
-                .filter(|line| line.contains("g_"))
-                .map(|line| format!("{line}\n"))
-                .collect()
+            text.split_inclusive('\n').filter(|line| line.contains("g_")).collect()
         };
         assert_eq!(gauges(&first), gauges(&text));
         gauges(&text)
