@@ -535,7 +535,7 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
         self.retired.set(child);
         let functions = self.functions.remove(|_| true, lock);
         for child in self.children.unlist_where(|_| true, lock) {
-            child.remove(lock);
+            child.remove();
         }
         Box::new(functions)
     }
