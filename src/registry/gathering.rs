@@ -38,6 +38,8 @@ struct Gathering<'a> {
     registry: &'a Registry,
     /// The registry and those in it.
     registries: &'a [Registry],
+    /// Whether a registry has families that no collector reads from files.
+    has_families: bool,
     wanted: Wanted<'a>,
     left_out: LeftOut,
     /// The families that are not written yet, in their order.
@@ -86,6 +88,7 @@ impl Registry {
             out,
             registry: self,
             registries: &registries,
+            has_families: false,
             wanted,
             left_out: LeftOut::default(),
             families: Vec::new().into_iter(),
@@ -146,6 +149,7 @@ impl Gathering<'_> {
             }
         }
         families.retain(|family| !self.left_out.contains(family.store()));
+        self.has_families = !families.is_empty() || self.wanted.is_some();
         // Each registry is in order already.
         if self.registries.len() > 1 || self.wanted.is_some() {
             families.sort_by(|one, other| family_order(name_of(*one), name_of(*other)));
@@ -321,6 +325,7 @@ impl FamilySink for Gathering<'_> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
         self.call_collectors();
         let Gathering { registry, registries, left_out, seen, .. } = self;
+        let registries = if self.has_families { *registries } else { &[] };
         self.is_skipping = !is_admitted(registry, registries, left_out, seen, head);
         if !self.is_skipping {
             self.write_before(Some(head.name));
