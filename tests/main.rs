@@ -51,6 +51,7 @@ mod recording;
 mod reentrant;
 mod removal;
 mod reused_pid;
+mod run;
 mod run_dir;
 mod security;
 mod serve;

@@ -58,6 +58,7 @@ impl ExportedRegistry {
         for (path, registry) in &self.targets {
             builder = builder.target(path, registry.clone());
         }
+        builder = listen.discovery.apply(builder);
         if self.shows_created { builder.created().start() } else { builder.start() }
     }
 }
