@@ -171,6 +171,7 @@ mod model;
 mod multiproc;
 #[cfg(unix)]
 mod outgoing;
+mod panics;
 pub mod parse;
 mod prefetch;
 mod process;
@@ -232,7 +233,7 @@ pub mod inspect {
 
 pub use error::{Error, ErrorKind, Result};
 pub use exposition::Exposition;
-pub use logging::{LogLine, set_log_hook};
+pub use logging::{LogLevel, LogLine, set_log_hook};
 pub use merged::{DefaultGatherer, gatherer, render, try_render};
 pub use metrics::labels::LabelValue;
 pub use metrics::{

@@ -158,7 +158,8 @@ fn no_file_is_too_long_and_every_file_is_ascii() {
     for (path, text) in sources() {
         assert!(text.lines().count() <= MAX_FILE_LINES, "{}", path.display());
         assert!(text.is_ascii(), "{}", path.display());
-        assert!(text.starts_with("//!"), "{} says what it is", path.display());
+        let is_rust = path.extension() == Some("rs".as_ref());
+        assert!(!is_rust || text.starts_with("//!"), "{} says what it is", path.display());
     }
 }
 

@@ -180,7 +180,7 @@ fn promtool_accepts_the_text_of_multiprom() {
         output_of(example("test-counting").arg(dir.path()).arg(jobs.to_string()));
     }
     let text = output_of(multiprom().arg("dump").arg("--dir").arg(dir.path()));
-    assert_eq!(text.matches("# TYPE ").count(), 15, "{text}");
+    assert_eq!(text.matches("# TYPE ").count(), 19, "{text}");
     assert_eq!(promtool(text.as_bytes()), (Some(0), String::new()));
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::listen_args::ListenArguments;
+use super::log_args::LogArguments;
 pub(super) use super::merge_args::{
     CompactMode, Keep, KeepDeadArguments, MergeArguments, WorkerArguments,
 };
@@ -87,6 +88,8 @@ pub(super) struct DemoArguments {
     /// Seconds until the demo ends [default: until it is interrupted]
     #[arg(long, value_name = "SECONDS")]
     pub(super) duration: Option<u64>,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -126,6 +129,8 @@ pub(super) struct ServeArguments {
     /// Wait until all directories exist before listening
     #[arg(long)]
     pub(super) wait: bool,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -230,6 +235,8 @@ pub(super) struct PushArguments {
     pub(super) source: SourceArguments,
     #[command(flatten)]
     pub(super) options: PushOptions,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -251,6 +258,8 @@ pub(super) struct TextfileArguments {
     /// Directory of the temporary file, on the same file system [default: that of the file]
     #[arg(long, value_name = "DIR")]
     pub(super) temporary_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -272,6 +281,8 @@ pub(super) struct GraphiteArguments {
     /// How long sending may take
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
 }
 
 /// An input format.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::args::{self, CompactArguments, CompactMode, KeepDeadArguments, MergeArguments};
+use super::log;
 use super::output::{print, print_message};
 use super::owner;
 use crate::error::Result;
@@ -49,11 +50,11 @@ pub(super) fn compact_flag(
 pub(super) fn reset(dir: &Path) -> Result<()> {
     let (done, reasons) = clear_directory_by(dir, owner::prober())?;
     for line in &reasons {
-        print_message(line);
+        log::warn(line);
     }
     let (dir, count) = (dir.display(), done.unknown);
     if count > 0 {
-        print_message(&format_args!(
+        log::warn(&format_args!(
             "directory `{dir}`: {count} files stay after the reset because their writers may live"
         ));
     }
@@ -71,7 +72,7 @@ pub(super) fn beside_exporter(
     let doubtful = dirs.iter().find(|dir| flag.is_none() && Compactor::is_liveness_unreliable(dir));
     if let Some(dir) = doubtful {
         let dir = dir.display();
-        print_message(&format_args!(
+        log::warn(&format_args!(
             "directory `{dir}`: nothing is compacted, as it is on overlayfs, where a process that closes all \
              descriptors looks dead: set --compact to compact it"
         ));
@@ -88,15 +89,15 @@ pub(super) fn beside_exporter(
 /// Logs which files are compacted, unless [`beside_exporter`] has logged the reason for none.
 pub(super) fn report(flag: Option<CompactMode>, usual: CompactMode, compactor: Option<&Compactor>) {
     match (flag.unwrap_or(usual), compactor) {
-        (CompactMode::All, Some(_)) => print_message(
+        (CompactMode::All, Some(_)) => log::info(
             &"compacting files of all ended processes (if the application serves metrics of the Python \
               client itself, use --compact=own)",
         ),
-        (CompactMode::Own, Some(_)) => print_message(
+        (CompactMode::Own, Some(_)) => log::info(
             &"compacting files of ended processes, except those of the Python client (if its own collector \
               does not read the directory, use --compact=all)",
         ),
-        (CompactMode::Off, _) => print_message(&"compacting nothing"),
+        (CompactMode::Off, _) => log::info(&"compacting nothing"),
         (_, None) => {}
     }
 }
@@ -141,7 +142,7 @@ impl UncompactedHint {
                 };
                 if has_many {
                     let dir = dir.display();
-                    print_message(&format_args!(
+                    log::warn(&format_args!(
                         "directory `{dir}`: every scrape reads {MANY_FILES} or more files of ended processes of the \
                          Python client: if its own collector does not read the directory, compact them \
                          with --compact=all"

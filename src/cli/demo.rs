@@ -46,7 +46,8 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
     let dirs = [dir.path().to_owned()];
     let keep_dead = KeepDeadArguments { keep_dead: Keep(Some(KEEP_DEAD)) };
     let compactor = compact::beside_exporter(&dirs, None, CompactMode::Own, &keep_dead)?;
-    let exporter = ExportedRegistry::new(builder, compactor.as_ref())?.listen(&arguments.listen)?;
+    let exporter = ExportedRegistry::new(builder, compactor.as_ref(), dirs.to_vec())?
+        .listen(&arguments.listen)?;
     let _compacting = compactor.map(|compactor| compactor.start()).transpose()?;
     let failed = |error| Error::new(ErrorKind::Io, error);
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;

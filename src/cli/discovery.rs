@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::print_message;
+use super::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::key::push_string;
 use crate::http::{Endpoint, ExporterBuilder};
@@ -54,7 +54,7 @@ impl DiscoveryArguments {
                     if arguments.text(endpoints).is_ok_and(is_same)
                         && let Err(error) = fs::remove_file(&removed)
                     {
-                        print_message(&Error::at(ErrorKind::Io, &removed, error));
+                        log::warn(&Error::at(ErrorKind::Io, &removed, error));
                     }
                 }
             })

@@ -1,16 +1,19 @@
-//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor and of the exporter
-//! itself.
+//! The exporter of `serve`, `run` and `demo`: a merging collector, and the metrics of the compactor, of the exporter and of
+//! its process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::listen_args::ListenArguments;
-use super::merging::{Merging, report_problems_once};
-use super::output::print_message;
+use super::log;
+use super::merging::{Merging, log_changes};
 use super::patterns::{FilteredCollector, UnusedPatternReport};
+use super::status::{LastScrapes, ServedDirectories};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
+use crate::process::ProcessCollector;
 use crate::registry::Registry;
 
 /// A registry to export, with the metrics of the exporter.
@@ -22,6 +25,9 @@ pub(super) struct ExportedRegistry {
     shows_created: bool,
     /// Further registries by their HTTP paths.
     targets: Vec<(String, Registry)>,
+    /// The directories that the status page shows.
+    directories: Vec<PathBuf>,
+    last_scrapes: LastScrapes,
 }
 
 impl ExportedRegistry {
@@ -29,9 +35,11 @@ impl ExportedRegistry {
     pub(super) fn new(
         merging: impl Into<Merging>,
         compactor: Option<&Compactor>,
+        directories: Vec<PathBuf>,
     ) -> Result<ExportedRegistry> {
         let Merging { builder, patterns, shows_created } = merging.into();
-        let registry = merged(builder)?;
+        let last_scrapes = LastScrapes::default();
+        let registry = merged(last_scrapes.of(builder))?;
         if let Some(compactor) = compactor {
             let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
             registry.register(FilteredCollector { collector, patterns })?;
@@ -39,16 +47,25 @@ impl ExportedRegistry {
         let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
         let kept = Arc::clone(&patterns);
         registry.register(FilteredCollector { collector, patterns: kept })?;
+        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
+        registry.register(FilteredCollector { collector, patterns: kept })?;
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         registry.register(UnusedPatternReport(patterns))?;
-        Ok(ExportedRegistry { registry, metrics, shows_created, targets: Vec::new() })
+        Ok(ExportedRegistry {
+            registry,
+            metrics,
+            shows_created,
+            targets: Vec::new(),
+            directories,
+            last_scrapes,
+        })
     }
 
     /// Exports another collector under a path of its own.
     pub(super) fn add_target(&mut self, path: String, merging: Merging) -> Result<()> {
-        self.targets.push((path, merged(merging.builder)?));
+        self.targets.push((path, merged(self.last_scrapes.of(merging.builder))?));
         Ok(())
     }
 
@@ -59,6 +76,10 @@ impl ExportedRegistry {
             builder = builder.target(path, registry.clone());
         }
         builder = listen.discovery.apply(builder);
+        if !listen.no_status_page {
+            builder = builder
+                .status_of(ServedDirectories::new(&self.directories, self.last_scrapes.clone()));
+        }
         if self.shows_created { builder.created().start() } else { builder.start() }
     }
 }
@@ -90,7 +111,7 @@ fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
 /// A registry of a collector.
 fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
     // `multiprom_file_errors_total` counts every occurrence.
-    let builder = report_problems_once(builder);
+    let builder = log_changes(builder);
     let registry = Registry::new();
     registry.register(builder.map_files()?.build()?)?;
     Ok(registry)
@@ -99,6 +120,6 @@ fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
 /// Logs the URLs of the metrics.
 pub(super) fn report(exporter: &Exporter) {
     for url in exporter.urls() {
-        print_message(&format_args!("serving {url}"));
+        log::info(&format_args!("serving {url}"));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::MergeArguments;
-use super::merging::{Merging, configure, report_problem, report_problems_once};
+use super::merging::{Merging, configure, log_changes, report_problem};
 use super::patterns::UnusedPatternReport;
 use crate::error::Result;
 use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
@@ -14,8 +14,8 @@ use crate::registry::Registry;
 pub(super) enum Reporting {
     /// Each time it occurs, in commands that gather once.
     EachTime,
-    /// Once, in commands that gather repeatedly.
-    Once,
+    /// When it appears and when it ends, in commands that gather repeatedly.
+    Changes,
 }
 
 /// A builder of a collector of these directories.
@@ -35,7 +35,7 @@ pub(super) fn registry(
     let Merging { builder, patterns, .. } = configure(builder, merge);
     let builder = match reporting {
         Reporting::EachTime => builder.on_problem(report_problem),
-        Reporting::Once => report_problems_once(builder),
+        Reporting::Changes => log_changes(builder),
     };
     let registry = Registry::new();
     registry.register(builder.build()?)?;

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::compact::UncompactedHint;
-use super::output::print_message;
+use super::log;
 use super::restarts::{AfterEnd, Restarts};
 use super::signals::{self, Reaped, Sender, Signal, Signals};
 use super::terminal::{self, Terminal};
@@ -72,7 +72,7 @@ impl CommandLine<'_> {
         // Last, because a change of the foreground needs a blocked SIGTTOU.
         signals.restore_in(&mut command);
         command.spawn().map(|child| child.id()).map_err(|error| {
-            print_message(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
+            log::error(&format_args!("cannot start `{}`: {error}", program.to_string_lossy()));
             if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
         })
     }
@@ -164,13 +164,13 @@ impl<'a> Launcher<'a> {
         match self.restarts.after(status, time) {
             AfterEnd::End => false,
             AfterEnd::GiveUp => {
-                print_message(&format_args!(
+                log::error(&format_args!(
                     "the command has ended with status {status}, and --max-restarts is reached"
                 ));
                 false
             }
             AfterEnd::Restart { delay, number } => {
-                print_message(&format_args!(
+                log::warn(&format_args!(
                     "the command has ended with status {status}: restart {number} in {delay:?}"
                 ));
                 self.pause(delay)
@@ -262,7 +262,7 @@ impl<'a> Launcher<'a> {
             if leftovers.asked.insert(pid) {
                 if leftovers.asked.len() == 1 {
                     let status = self.status.unwrap_or(0);
-                    print_message(&format_args!(
+                    log::warn(&format_args!(
                         "the command has ended with status {status}: ending the processes that it has left"
                     ));
                 }
@@ -351,7 +351,7 @@ impl<'a> Launcher<'a> {
 
 fn report_error(result: Result<()>) {
     if let Err(error) = result {
-        print_message(&error);
+        log::warn(&error);
     }
 }
 

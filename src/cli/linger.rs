@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::output::print_message;
+use super::log;
 use super::run_endpoint::RunEndpoint;
 use super::signals::{self, Reaped, Signal, Signals};
 use crate::http::{Exporter, NextScrape};
@@ -13,7 +13,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Serves until a scrape that begins now is complete, a signal asks this process to end, or the limit has passed.
 pub(super) fn wait_for_scrape(endpoint: &mut RunEndpoint, limit: Duration, signals: &Signals) {
     let end = Instant::now() + limit;
-    print_message(&format_args!(
+    log::info(&format_args!(
         "the command has ended: serving until the next scrape, {limit:?} at most"
     ));
     let mut next: Option<NextScrape> = None;
@@ -26,9 +26,7 @@ pub(super) fn wait_for_scrape(endpoint: &mut RunEndpoint, limit: Duration, signa
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            print_message(&format_args!(
-                "no scrape within {limit:?}: the last values may be missing"
-            ));
+            log::warn(&format_args!("no scrape within {limit:?}: the last values may be missing"));
             return;
         }
         match signals.wait_for(left.min(POLL_INTERVAL)) {

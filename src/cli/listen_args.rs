@@ -25,6 +25,9 @@ pub(super) struct ListenArguments {
     /// limit. A changed file takes effect within a second
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub(super) web_config: Option<PathBuf>,
+    /// Serve a list of links at / instead of the status page, which shows processes, families and their values
+    #[arg(long = "web.no-status-page")]
+    pub(super) no_status_page: bool,
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,

@@ -1,13 +1,14 @@
 //! The options of the merge, applied to a collector.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::args::{MergeArguments, WorkerArguments};
 use super::output::print_message;
 use super::owner;
 use super::patterns::Patterns;
+use super::scrape_log::ScrapeLog;
 use crate::error::Error;
-use crate::multiproc::{MultiProcessCollectorBuilder, ProblemLog};
+use crate::multiproc::MultiProcessCollectorBuilder;
 
 /// The builder of a collector, and the patterns that it was configured with.
 pub(super) struct Merging {
@@ -72,12 +73,8 @@ pub(super) fn report_problem(error: &Error) {
     print_message(error);
 }
 
-/// Reports each problem once, in commands that gather repeatedly.
-pub(super) fn report_problems_once(
-    builder: MultiProcessCollectorBuilder,
-) -> MultiProcessCollectorBuilder {
-    let log = Mutex::new(ProblemLog::default());
-    builder.on_problem(move |error| {
-        log.lock().unwrap_or_else(PoisonError::into_inner).log(error);
-    })
+/// Logs problems when they appear and when they end, in commands that gather repeatedly.
+pub(super) fn log_changes(builder: MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder {
+    let log = ScrapeLog::default();
+    builder.on_scrape(move |stats| log.add(stats))
 }

@@ -1,7 +1,8 @@
 //! The `multiprom` command: arguments, messages, exit statuses.
 //!
 //! Results go to standard output and messages to standard error. A message is one line that names the file,
-//! the flag or the address. The exit status is 0 for success, 1 for a failure, 2 for wrong usage and 3 for
+//! the flag or the address. Commands that run for long log their messages with a level, as text, JSON or logfmt: see
+//! `log`. The exit status is 0 for success, 1 for a failure, 2 for wrong usage and 3 for
 //! problems that `lint` found; `run` exits with the status of its command.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
 
@@ -18,6 +19,9 @@ mod gathering;
 mod launcher;
 mod linger;
 mod listen_args;
+mod log;
+mod log_args;
+mod log_record;
 mod ls;
 mod mark_dead;
 mod merge_args;
@@ -35,10 +39,12 @@ mod run_dir;
 mod run_endpoint;
 mod run_lock;
 mod run_push;
+mod scrape_log;
 mod sending;
 mod serve;
 mod shell;
 mod signals;
+mod status;
 mod table;
 mod terminal;
 mod values;
@@ -49,6 +55,7 @@ use clap::Parser as _;
 
 use crate::error::ErrorKind;
 use args::{Arguments, Command};
+use log_args::LogArguments;
 use output::{SlowReader, print_message, set_slow_reader};
 
 /// Runs the command that the arguments of this process name.
@@ -60,6 +67,9 @@ pub fn main() -> ExitCode {
     let serves =
         matches!(arguments.command, Command::Demo(_) | Command::Run(_) | Command::Serve(_));
     set_slow_reader(if serves { SlowReader::Drop } else { SlowReader::Wait });
+    if let Some(arguments) = log_arguments(&arguments.command) {
+        log::configure(arguments);
+    }
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorker(arguments) => demo_worker::run(&arguments),
@@ -79,10 +89,26 @@ pub fn main() -> ExitCode {
         Command::Man(arguments) => shell::man(&arguments),
     };
     result.unwrap_or_else(|error| {
-        print_message(&error);
-        let is_usage = matches!(error.kind(), ErrorKind::Usage | ErrorKind::InvalidLabels);
-        ExitCode::from(if is_usage { 2 } else { 1 })
+        if matches!(error.kind(), ErrorKind::Usage | ErrorKind::InvalidLabels) {
+            print_message(&error);
+            return ExitCode::from(2);
+        }
+        log::error(&error);
+        ExitCode::FAILURE
     })
+}
+
+/// The arguments of the log, of commands that run for long.
+fn log_arguments(command: &Command) -> Option<LogArguments> {
+    match command {
+        Command::Demo(arguments) => Some(arguments.log),
+        Command::Run(arguments) => Some(arguments.log),
+        Command::Serve(arguments) => Some(arguments.log),
+        Command::Push(arguments) => Some(arguments.log),
+        Command::Textfile(arguments) => Some(arguments.log),
+        Command::Graphite(arguments) => Some(arguments.log),
+        _ => None,
+    }
 }
 
 /// Prints help, or one line about invalid arguments.

@@ -22,13 +22,19 @@ pub(super) fn set_slow_reader(policy: SlowReader) {
     WAITS_FOR_READER.store(policy == SlowReader::Wait, Ordering::Relaxed);
 }
 
-/// Writes one line to standard error.
+/// What happens to a message if the reader of standard error is slow.
+pub(super) fn slow_reader() -> SlowReader {
+    if WAITS_FOR_READER.load(Ordering::Relaxed) { SlowReader::Wait } else { SlowReader::Drop }
+}
+
+/// Writes one line to standard error, as text: about wrong usage, or the result of a command that does not run for long.
 pub(super) fn print_message(message: &dyn std::fmt::Display) {
-    if WAITS_FOR_READER.load(Ordering::Relaxed) {
-        // OK because there is no other place to report it.
-        let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
-    } else {
-        logging::write_line(message);
+    match slow_reader() {
+        SlowReader::Drop => logging::write_line(message),
+        SlowReader::Wait => {
+            // OK because there is no other place to report it.
+            let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use regex::Regex;
 
-use super::output::print_message;
+use super::log;
 use crate::model::{
     Collector, DirectoryId, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType,
 };
@@ -95,10 +95,18 @@ impl Patterns {
         !self.gauge_mode.is_empty()
     }
 
-    /// Whether a family is exported. One of multiprom's own is always included.
+    /// Whether a merged family is exported. One of multiprom's own is always included.
     pub(super) fn keeps(&self, name: &str, metric_type: MetricType) -> bool {
+        self.keeps_of(name, metric_type, name.starts_with(OWN_PREFIX))
+    }
+
+    /// Whether a family about the command itself is exported, which is always included.
+    fn keeps_own(&self, name: &str, metric_type: MetricType) -> bool {
+        self.keeps_of(name, metric_type, true)
+    }
+
+    fn keeps_of(&self, name: &str, metric_type: MetricType, is_own: bool) -> bool {
         let names = names(name, metric_type);
-        let is_own = name.starts_with(OWN_PREFIX);
         let is_included = self.include.is_empty() | any(&self.include, &names) | is_own;
         if !is_own {
             self.has_seen_families.store(true, Ordering::Relaxed);
@@ -125,10 +133,7 @@ impl Patterns {
         for flag in self.include.iter().chain(&self.exclude).chain(modes) {
             if !flag.has_matched() {
                 let Flag { name, pattern, .. } = flag;
-                print_message(&format_args!(
-                    "{name} `{}` has matched no family so far",
-                    pattern.text
-                ));
+                log::warn(&format_args!("{name} `{}` has matched no family so far", pattern.text));
             }
         }
     }
@@ -153,7 +158,7 @@ fn names(name: &str, metric_type: MetricType) -> Vec<String> {
     suffixes.map(|suffix| [name, suffix].concat()).collect()
 }
 
-/// Omits the excluded families of a collector.
+/// Omits the excluded families of a collector of metrics about the command itself.
 pub(super) struct FilteredCollector<C> {
     pub(super) collector: C,
     pub(super) patterns: Arc<Patterns>,
@@ -161,7 +166,8 @@ pub(super) struct FilteredCollector<C> {
 
 impl<C: Collector> Collector for FilteredCollector<C> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let is_kept = |head: &FamilyMetadata<'_>| self.patterns.keeps(head.name, head.metric_type);
+        let is_kept =
+            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
         self.collector.collect(&mut FilteredSink::new(out, is_kept));
     }
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::log;
 use super::new_dir::{NewDir, open_directory};
-use super::output::print_message;
 use super::owner;
 use super::run_lock::{self, LOCK_NAME, RunLock};
 use crate::error::{Error, ErrorKind, Result};
@@ -111,7 +111,7 @@ pub(super) fn remove_abandoned() {
             if let Ok(Some(_lock)) = claim(&path) {
                 remove(&path);
                 let path = path.display();
-                print_message(&format_args!(
+                log::info(&format_args!(
                     "removed `{path}`, which a killed process had left behind"
                 ));
             }

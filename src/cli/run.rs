@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let usual = run_dir.usual_compaction();
     let compactor = compact::beside_exporter(dirs, flag, usual, &arguments.keep_dead)?;
     let hint = UncompactedHint::new(dirs, flag, usual, compactor.as_ref());
-    let exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let exported = ExportedRegistry::new(merging, compactor.as_ref(), dirs.to_vec())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
     // Several commands that push run on one machine, and nothing scrapes them.
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     run_dir.report();
     compact::report(flag, usual, compactor.as_ref());
     endpoint.iter().for_each(RunEndpoint::report);
-    let source = || registry(builder(), arguments.merge.clone(), Reporting::Once);
+    let source = || registry(builder(), arguments.merge.clone(), Reporting::Changes);
     let with_source = |target| source().map(|source| RunPush::new(target, source));
     let mut push = target.map(with_source).transpose()?;
     let compacting = compactor.map(|compactor| compactor.start()).transpose()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::listen_args::ListenArguments;
+use super::log_args::LogArguments;
 use super::merge_args::{CompactMode, KeepDeadArguments, MergeArguments, WorkerArguments};
 use super::new_dir::{DirOwner, NewDir, parse_permissions};
 use super::push_args::{PushOptions, parse_duration};
@@ -112,6 +113,8 @@ pub(super) struct RunArguments {
     /// End the command by SIGTERM when `run` is killed
     #[arg(long, help_heading = LAUNCHER)]
     pub(super) die_with_parent: bool,
+    #[command(flatten)]
+    pub(super) log: LogArguments,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,

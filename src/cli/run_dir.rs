@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::args::CompactMode;
 use super::compact;
+use super::log;
 use super::new_dir::NewDir;
-use super::output::print_message;
 use super::private_dir::{self, PrivateDir};
 use super::run_args::RunArguments;
 use super::run_lock::{self, LOCK_NAME, Others, RunLock};
@@ -150,13 +150,13 @@ impl RunDir {
         };
         let line = format!("directory `{dir}`: {origin}, {medium}{earlier}{shared}");
         match self.not_in_memory.as_ref().filter(|_| medium != Medium::Memory) {
-            None => print_message(&line),
+            None => log::info(&line),
             Some(error) => {
-                print_message(&format_args!("{line}, because memory cannot be used: {error:#}"));
+                log::info(&format_args!("{line}, because memory cannot be used: {error:#}"));
             }
         }
         if let Some(Err(error)) = &self.lock {
-            print_message(&format_args!(
+            log::warn(&format_args!(
                 "directory `{dir}`: `{LOCK_NAME}` cannot be locked, so that another `multiprom run` in the \
                  same directory is not detected: {error}"
             ));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exporting::{self, ExportedRegistry};
 use super::listen_args::ListenArguments;
-use super::output::print_message;
+use super::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Exporter;
 
@@ -68,7 +68,7 @@ impl RunEndpoint {
             RunEndpoint::Open(exporter) => exporting::report(exporter),
             RunEndpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
-                print_message(&format_args!(
+                log::warn(&format_args!(
                     "{error:#}: the command runs without an endpoint, and listening is retried every {seconds} s"
                 ));
             }

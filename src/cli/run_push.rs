@@ -1,6 +1,6 @@
 //! The pushes of `run --push`.
 
-use super::output::print_message;
+use super::log;
 use super::push_args::PushTarget;
 use crate::outgoing::Periodic;
 use crate::registry::Registry;
@@ -19,10 +19,10 @@ impl RunPush {
 
     /// Reports the target, and starts periodic pushes. A failure is reported, as the command runs already.
     pub(super) fn start(&mut self) {
-        print_message(&format_args!("pushing to {}", self.target.pusher.url()));
+        log::info(&format_args!("pushing to {}", self.target.pusher.url()));
         match self.target.start(&self.registry) {
             Ok(periodic) => self.periodic = periodic,
-            Err(error) => print_message(&error),
+            Err(error) => log::error(&error),
         }
     }
 
@@ -32,7 +32,7 @@ impl RunPush {
             periodic.cancel();
         }
         if let Err(error) = self.target.end(&self.registry) {
-            print_message(&error);
+            log::error(&error);
         }
     }
 }

@@ -21,12 +21,12 @@ const WAIT_TIME: Duration = Duration::from_secs(3600);
 /// The registry of the directories.
 fn open(source: SourceArguments, interval: Option<Duration>) -> Result<Registry> {
     let dirs = args::directories(&source.dir)?;
-    let reporting = if interval.is_some() { Reporting::Once } else { Reporting::EachTime };
+    let reporting = if interval.is_some() { Reporting::Changes } else { Reporting::EachTime };
     registry(collector_of(dirs), source.merge, reporting)
 }
 
 pub(super) fn push(arguments: PushArguments) -> Result<ExitCode> {
-    let PushArguments { source, options } = arguments;
+    let PushArguments { source, options, .. } = arguments;
     let signals = options.push_interval.map(|_| block()).transpose()?;
     let target = options.target(source.merge.created)?.ok_or_else(|| {
         Error::new(ErrorKind::Usage, "no target: give --gateway and --job, or --push-url")
@@ -49,7 +49,8 @@ pub(super) fn push(arguments: PushArguments) -> Result<ExitCode> {
 }
 
 pub(super) fn textfile(arguments: TextfileArguments) -> Result<ExitCode> {
-    let TextfileArguments { source, output, interval, escaping, mode, temporary_dir } = arguments;
+    let TextfileArguments { source, output, interval, escaping, mode, temporary_dir, .. } =
+        arguments;
     let format = Negotiated::new(Format::Text, escaping);
     let format = if source.merge.created { format.created() } else { format };
     let mut textfile = Textfile::new(output).mode(mode).format(format);
@@ -60,7 +61,7 @@ pub(super) fn textfile(arguments: TextfileArguments) -> Result<ExitCode> {
 }
 
 pub(super) fn graphite(arguments: GraphiteArguments) -> Result<ExitCode> {
-    let GraphiteArguments { source, address, interval, prefix, tags, timeout } = arguments;
+    let GraphiteArguments { source, address, interval, prefix, tags, timeout, .. } = arguments;
     let graphite = Graphite::new(&address)?.prefix(&prefix).timeout(timeout);
     let graphite = if tags { graphite.tags() } else { graphite };
     repeat(source, interval, "multiprom-graph", move |registry| graphite.push(registry))

@@ -9,8 +9,8 @@ use super::args::{self, CompactMode, ServeArguments};
 use super::compact::{self, UncompactedHint};
 use super::exporting::{self, ExportedRegistry};
 use super::gathering::collector_of;
+use super::log;
 use super::merging::{configure, configure_with, with_worker_metrics};
-use super::output::print_message;
 use super::signals::{self, Signal, Signals};
 use crate::error::Result;
 use crate::file::sys::raise_descriptor_limit;
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
     let builder = with_worker_metrics(builder, &arguments.worker_metrics);
     let merging = configure(builder, arguments.merge.clone());
     let patterns = Arc::clone(&merging.patterns);
-    let mut exported = ExportedRegistry::new(merging, compactor.as_ref())?;
+    let mut exported = ExportedRegistry::new(merging, compactor.as_ref(), dirs)?;
     for (path, dir) in arguments.targets {
         let builder = collector_of([dir]);
         // A pattern that matches a family of any target is used.
@@ -75,9 +75,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
 /// Reads the web configuration again.
 fn reload(exporter: &Exporter) {
     match exporter.reload() {
-        Ok(()) => print_message(&"SIGHUP: the web configuration is reloaded"),
+        Ok(()) => log::info(&"SIGHUP: the web configuration is reloaded"),
         Err(error) => {
-            print_message(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
+            log::error(&format_args!("SIGHUP: {error:#}: the last valid version stays in use"));
         }
     }
 }
@@ -87,7 +87,7 @@ fn wait_for_directories(flags: &[PathBuf], signals: &Signals) -> Result<bool> {
     let mut reported = None;
     while let Some(dir) = args::missing_directory(flags)? {
         if reported.as_ref() != Some(&dir) {
-            print_message(&format_args!(
+            log::info(&format_args!(
                 "directory `{}` does not exist yet: waiting for it",
                 dir.display()
             ));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::dropped::{DropReason, Dropped};
+use super::counters::{DropReason, HttpCounters};
 use super::scrapes::Scrape;
 
 /// How long a connection may be idle: longer than the usual scrape intervals, so that scrapers keep their connections.
@@ -48,9 +48,16 @@ struct Activity {
 }
 
 impl Activity {
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: Phase, counters: &HttpCounters) {
+        let now = Instant::now();
+        if self.phase == Phase::Response {
+            counters.end_response(now.saturating_duration_since(self.since));
+        }
+        if phase == Phase::Response {
+            counters.begin_response();
+        }
         self.phase = phase;
-        self.since = Instant::now();
+        self.since = now;
     }
 }
 
@@ -63,7 +70,7 @@ pub(super) struct Connection {
     /// Whether the response is aborted.
     is_aborted: AtomicBool,
     closing: Notify,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
 }
 
 /// How dispensable a connection is. At the connection limit the maximum is closed: the longest idle connection, else the
@@ -81,7 +88,7 @@ pub(super) enum Dispensability {
 }
 
 impl Connection {
-    pub(super) fn new(dropped: Arc<Dropped>) -> Arc<Connection> {
+    pub(super) fn new(counters: Arc<HttpCounters>) -> Arc<Connection> {
         let activity = Activity {
             phase: Phase::Idle,
             since: Instant::now(),
@@ -96,8 +103,12 @@ impl Connection {
             is_gathering: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             closing: Notify::new(),
-            dropped,
+            counters,
         })
+    }
+
+    pub(super) fn counters(&self) -> &HttpCounters {
+        &self.counters
     }
 
     fn activity(&self) -> MutexGuard<'_, Activity> {
@@ -109,20 +120,20 @@ impl Connection {
         let mut activity = self.activity();
         activity.has_unread = true;
         if activity.phase == Phase::Idle {
-            activity.enter(Phase::Head);
+            activity.enter(Phase::Head, &self.counters);
         }
     }
 
     /// Records that the handshake of TLS is complete.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "used with TLS"))]
     pub(super) fn ready(&self) {
-        self.activity().enter(Phase::Idle);
+        self.activity().enter(Phase::Idle, &self.counters);
     }
 
     /// Records that a request is complete.
     pub(super) fn begin_response(&self) {
         let mut activity = self.activity();
-        activity.enter(Phase::Response);
+        activity.enter(Phase::Response, &self.counters);
         activity.has_unread = false;
         activity.is_body_taken = false;
         activity.scrape = None;
@@ -155,7 +166,7 @@ impl Connection {
         activity.is_blocked = false;
         if activity.phase == Phase::Response && activity.is_body_taken {
             let next = if activity.has_unread { Phase::Head } else { Phase::Idle };
-            activity.enter(next);
+            activity.enter(next, &self.counters);
             if let Some(scrape) = activity.scrape.take() {
                 scrape.end();
             }
@@ -203,7 +214,7 @@ impl Connection {
 
     /// Makes the connection's task close it, and counts the reason.
     pub(super) fn drop_for(&self, reason: DropReason) {
-        self.dropped.count(reason);
+        self.counters.count_drop(reason);
         let is_aborted = self.activity().phase == Phase::Response;
         self.is_aborted.store(is_aborted, Ordering::Relaxed);
         self.closing.notify_one();
@@ -250,6 +261,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let activity = self.activity.get_mut().unwrap_or_else(PoisonError::into_inner);
+        activity.enter(Phase::Idle, &self.counters);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,8 +305,8 @@ mod tests {
         ];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for (begin, limit, reason) in phases {
-            let dropped = Arc::new(Dropped::default());
-            let connection = Connection::new(Arc::clone(&dropped));
+            let counters = Arc::new(HttpCounters::default());
+            let connection = Connection::new(Arc::clone(&counters));
             begin(&connection);
             let wait = |time| {
                 let closed = async { tokio::time::timeout(time, connection.closed()).await };
@@ -301,7 +319,7 @@ mod tests {
             assert!(wait(Duration::from_secs(20)));
             assert_eq!(connection.is_aborted(), reason == Some(DropReason::Time));
             for other in [DropReason::Head, DropReason::Time] {
-                assert_eq!(dropped.get(other), u64::from(reason == Some(other)));
+                assert_eq!(counters.dropped(other), u64::from(reason == Some(other)));
             }
         }
     }

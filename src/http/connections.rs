@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::body::ResponseBody;
 use super::connection::Connection;
-use super::dropped::{DropReason, Dropped};
+use super::counters::{DropReason, HttpCounters, OpenConnection};
 use super::guard::{Accepted, Guard};
 use super::handler::{Handler, refuse};
 use super::listener::{ListeningSocket, poll_accept};
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Connections {
     handler: Handler,
     guard: Guard,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
     /// The maximum number of connections. Gatherings need the other descriptors.
     max: usize,
     open: Arc<OpenConnections>,
@@ -97,11 +97,11 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl Connections {
-    pub(super) fn new(handler: Handler, guard: Guard, dropped: Arc<Dropped>) -> Connections {
+    pub(super) fn new(handler: Handler, guard: Guard, counters: Arc<HttpCounters>) -> Connections {
         Connections {
             handler,
             guard,
-            dropped,
+            counters,
             max: (descriptor_limit() / 2).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS),
             open: Arc::default(),
             stopping: watch::Sender::new(()),
@@ -122,7 +122,8 @@ impl Connections {
                     continue;
                 }
             };
-            let connection = Connection::new(Arc::clone(&self.dropped));
+            let connection = Connection::new(Arc::clone(&self.counters));
+            let counted = OpenConnection::count(&self.counters);
             self.open.add(Arc::clone(&connection), self.max);
             let (handler, guard) = (self.handler.clone(), self.guard.clone());
             let open = Arc::clone(&self.open);
@@ -130,7 +131,7 @@ impl Connections {
             tokio::spawn(async move {
                 run(socket, &connection, handler, guard, stopping).await;
                 open.remove(&connection);
-                drop(running);
+                drop((counted, running));
             });
         }
     }
@@ -214,12 +215,13 @@ async fn respond(
     guard: &Guard,
     connection: &Arc<Connection>,
 ) -> hyper::Response<ResponseBody> {
-    let checked = guard.check(request.headers()).await;
+    let checked = guard.check(request.headers(), connection.counters()).await;
     let request = Request::from(request);
     let response = match checked.refusal {
         None => handler.respond_on(&request, Arc::clone(connection)).await,
         Some(refusal) => refuse(refusal, &request, connection),
     };
+    connection.counters().count_response(response.status);
     let mut response = hyper::Response::from(response);
     checked.add_headers(response.headers_mut());
     response

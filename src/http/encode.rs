@@ -47,6 +47,23 @@ pub(super) fn encode(
     encoder.finish()
 }
 
+/// Compresses a whole body.
+///
+/// # Errors
+///
+/// If the compressor cannot be created.
+pub(super) fn compress(coding: Coding, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    match coding {
+        Coding::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        }
+        #[cfg(feature = "zstd")]
+        Coding::Zstd => zstd::stream::encode_all(bytes, ZSTD_LEVEL),
+    }
+}
+
 /// Compresses what is written to it, from [`min_len`](BodyEncoder::min_len) bytes on.
 struct BodyEncoder {
     min_len: usize,

@@ -7,12 +7,20 @@ use crate::model::{
 
 /// The values of the parameter `name[]`, sorted; `None` if there are none.
 pub(super) fn requested_names(query: Option<&str>) -> Option<Vec<String>> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    let values = pairs.filter(|(name, _)| decode(name) == "name[]").map(|(_, value)| decode(value));
-    let mut names: Vec<String> = values.collect();
+    let mut names: Vec<String> = parameters(query, "name[]").collect();
     names.sort();
     names.dedup();
     (!names.is_empty()).then_some(names)
+}
+
+/// The value of a parameter of a query.
+pub(super) fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
+    parameters(query, name).next()
+}
+
+fn parameters(query: Option<&str>, name: &str) -> impl Iterator<Item = String> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(move |(other, _)| decode(other) == name).map(|(_, value)| decode(value))
 }
 
 /// Decodes a name or a value of `application/x-www-form-urlencoded`. An invalid escape is literal text.

@@ -9,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
+use super::counters::{AuthenticationFailure, DropReason, HttpCounters};
 use super::response::Refusal;
 use super::stream::{ClientStream, Socket};
 use super::web::{Loaded, Verdict, WebConfigFile};
@@ -67,6 +68,7 @@ impl Guard {
         match stream.first_byte().await {
             Ok(Some(HANDSHAKE)) => {}
             Ok(Some(_)) => {
+                connection.counters().count_drop(DropReason::Tls);
                 // OK because the client may have closed the connection.
                 let _ = stream.write_all(HTTP_ON_TLS).await;
                 let _ = stream.shutdown().await;
@@ -83,12 +85,15 @@ impl Guard {
                 connection.ready();
                 Accepted::Tls(Box::new(stream))
             }
-            Err(_) => Accepted::Refused,
+            Err(_) => {
+                connection.counters().count_drop(DropReason::Tls);
+                Accepted::Refused
+            }
         }
     }
 
     /// Decides about a request, in the order of the exporter toolkit.
-    pub(super) async fn check(&self, headers: &HeaderMap) -> Checked {
+    pub(super) async fn check(&self, headers: &HeaderMap, counters: &HttpCounters) -> Checked {
         let Some(file) = &self.0 else {
             return Checked { loaded: None, refusal: None };
         };
@@ -98,7 +103,16 @@ impl Guard {
             return Checked { loaded: None, refusal: Some(refusal) };
         }
         let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let refusal = match file.authenticate(&loaded, header).await {
+        let verdict = file.authenticate(&loaded, header).await;
+        if loaded.has_users() {
+            counters.count_authentication(match verdict {
+                Verdict::Accepted => Ok(()),
+                Verdict::Busy => Err(AuthenticationFailure::Busy),
+                Verdict::Refused if header.is_none() => Err(AuthenticationFailure::Missing),
+                Verdict::Refused => Err(AuthenticationFailure::Invalid),
+            });
+        }
+        let refusal = match verdict {
             Verdict::Accepted => None,
             Verdict::Refused => Some(Refusal {
                 status: 401,

@@ -19,14 +19,14 @@
 //!
 //! A client that reads less than 128 KiB in 15 seconds, or whose response takes 120 seconds, is dropped. At 256 connections,
 //! or at half of the descriptors of the process if these are fewer, the most dispensable connection is closed for a new one.
-//! [`ExporterMetrics`] counts dropped connections.
+//! [`ExporterMetrics`] counts requests, connections, dropped connections and authentication failures.
 
 mod address;
 mod body;
 mod coding;
 mod connection;
 mod connections;
-mod dropped;
+mod counters;
 mod encode;
 mod endpoint;
 mod filter;
@@ -44,13 +44,14 @@ mod request;
 mod response;
 mod scrapes;
 mod server;
+mod status;
 mod stream;
 #[cfg(feature = "tls")]
 mod web;
 
 pub use address::ListenAddress;
 pub use body::ResponseBody;
-pub use dropped::ExporterMetrics;
+pub use counters::ExporterMetrics;
 pub use endpoint::Endpoint;
 pub use handler::{Handler, HandlerBuilder};
 pub use request::Request;
@@ -58,3 +59,7 @@ pub use response::Response;
 #[cfg(feature = "cli")]
 pub(crate) use scrapes::NextScrape;
 pub use server::{Exporter, ExporterBuilder};
+#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "for the command"))]
+pub(crate) use status::source::{
+    ArchiveStatus, DirectoryStatus, FamilyBytes, ProcessState, ProcessStatus, Status, StatusSource,
+};

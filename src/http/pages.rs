@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::status::text::escape;
+
 /// The icon: two bars that merge into one.
 pub(super) const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\">\
     <path d=\"M3 2v4l5 4 5-4V2M8 10v4\" fill=\"none\" stroke=\"#e6522c\" stroke-width=\"2.5\"/></svg>\n";
@@ -29,22 +31,6 @@ pub(super) fn landing<'a>(paths: impl Iterator<Item = &'a str>) -> String {
          <p>Version {}</p>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
-}
-
-/// Escapes text for HTML elements and quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

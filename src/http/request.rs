@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Version;
 
-use super::coding::CodingChoice;
+use super::coding::{Coding, CodingChoice};
 use super::filter::requested_names;
 use crate::exposition::{Negotiated, negotiate};
 
@@ -85,6 +85,14 @@ impl Request {
     /// Returns the path, without the query.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    pub(super) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    pub(super) fn coding(&self) -> Option<Coding> {
+        CodingChoice::new(&self.accept_encoding).coding
     }
 
     pub(super) fn method(&self) -> &str {

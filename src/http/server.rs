@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 
 use super::address::ListenAddress;
 use super::connections::Connections;
-use super::dropped::ExporterMetrics;
+use super::counters::ExporterMetrics;
 use super::endpoint::Endpoint;
 use super::guard::Guard;
 use super::handler::{Handler, HandlerBuilder};
 use super::hooks::{Hooks, StopHooks};
 use super::listener::{Bound, BoundSocket, Location, SocketFile};
 use super::scrapes::{NextScrape, Scrapes};
+use super::status::source::StatusSource;
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
@@ -238,9 +239,22 @@ impl ExporterBuilder {
         self
     }
 
-    /// Counts dropped connections in these metrics, which must be registered to be exported.
+    /// Counts requests and connections in these metrics, which must be registered to be exported.
     pub fn metrics(mut self, metrics: &ExporterMetrics) -> ExporterBuilder {
         self.handler = self.handler.metrics(metrics);
+        self
+    }
+
+    /// Serves a [status page](HandlerBuilder::status_page) at `/`.
+    pub fn status_page(mut self) -> ExporterBuilder {
+        self.handler = self.handler.status_page();
+        self
+    }
+
+    /// The same with the state of directories.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(crate) fn status_of(mut self, directories: impl StatusSource + 'static) -> ExporterBuilder {
+        self.handler = self.handler.status_of(directories);
         self
     }
 
@@ -271,8 +285,8 @@ impl ExporterBuilder {
     /// no leading slash or another meaning or the web configuration is invalid, [`Io`](ErrorKind::Io) if no thread can be started,
     /// and the error of a function of [`on_start`](ExporterBuilder::on_start).
     pub fn start(self) -> Result<Exporter> {
-        let (telemetry_path, dropped) =
-            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.dropped));
+        let (telemetry_path, counters) =
+            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.counters));
         let handler = self.handler.build()?;
         let guard = Guard::open(self.web_config.as_deref())?;
         let mut listen = self.listen;
@@ -298,10 +312,12 @@ impl ExporterBuilder {
             .thread_name("multiprom-gather")
             .build()
             .map_err(failed)?;
+        let history = handler.clone();
         let scrapes = Arc::clone(handler.scrapes());
-        let connections = Connections::new(handler, guard.clone(), dropped);
+        let connections = Connections::new(handler, guard.clone(), counters);
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
+            runtime.spawn(async move { history.keep_history().await });
             runtime.block_on(serve(bound, connections, stopped));
             runtime.shutdown_timeout(STOP_TIMEOUT);
         };

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
-use super::dropped::DropReason;
+use super::counters::DropReason;
 use crate::background::{ClosedInChildren, no_forks};
 
 /// How long a client may take to read [`MIN_WINDOW_LEN`], from the first write that waits for it. The kernel reports room

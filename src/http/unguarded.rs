@@ -7,6 +7,7 @@ use std::path::Path;
 use hyper::header::HeaderMap;
 
 use super::connection::Connection;
+use super::counters::HttpCounters;
 use super::response::Refusal;
 use super::stream::{ClientStream, Socket};
 use crate::error::Result;
@@ -40,7 +41,11 @@ impl Guard {
         ready(Accepted::Plain(stream))
     }
 
-    pub(super) fn check(&self, _: &HeaderMap) -> impl Future<Output = Checked> + use<> {
+    pub(super) fn check(
+        &self,
+        _: &HeaderMap,
+        _: &HttpCounters,
+    ) -> impl Future<Output = Checked> + use<> {
         ready(Checked { refusal: None })
     }
 }

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::hook::{LogLine, hook};
+use super::hook::{LogLevel, LogLine, hook};
 use super::line::one_line;
 use super::loggers::forward;
 use super::stderr;
+use crate::panics::caught;
 
 /// The most lines of one thread that wait for the release of a lock. Further lines are dropped.
 const MAX_WAITING: usize = 16;
@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 16;
 struct Thread {
     /// How many [`Deferred`] exist.
     deferrals: Cell<usize>,
-    waiting: RefCell<Vec<String>>,
+    waiting: RefCell<Vec<(LogLevel, String)>>,
     is_in_hook: Cell<bool>,
 }
 
@@ -50,41 +50,51 @@ impl Drop for Deferred {
             thread.deferrals.set(left);
             if left == 0 && thread.waiting.try_borrow().is_ok_and(|waiting| !waiting.is_empty()) {
                 let lines = thread.waiting.take();
-                for message in &lines {
-                    pass_on(thread, message);
+                for (level, message) in &lines {
+                    pass_on(thread, *level, message);
                 }
             }
         });
     }
 }
 
-/// Logs one line. A failure to log does not affect the program.
+/// Logs a problem as one line. A failure to log does not affect the program.
 pub(crate) fn log_line(message: &dyn fmt::Display) {
+    log(LogLevel::Warn, message);
+}
+
+/// Logs one line that is not about a problem, such as that something works again.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "for the exporter and compactors"))]
+pub(crate) fn log_info(message: &dyn fmt::Display) {
+    log(LogLevel::Info, message);
+}
+
+fn log(level: LogLevel, message: &dyn fmt::Display) {
     let message = one_line(message);
     THREAD.with(|thread| {
         if thread.deferrals.get() == 0 {
-            return pass_on(thread, &message);
+            return pass_on(thread, level, &message);
         }
         // OK because only a signal handler that interrupts a change of the list loses its line.
         if let Ok(mut waiting) = thread.waiting.try_borrow_mut()
             && waiting.len() < MAX_WAITING
         {
-            waiting.push(message);
+            waiting.push((level, message));
         }
     });
 }
 
 /// Passes a line to the hook or the loggers, else to standard error.
-fn pass_on(thread: &Thread, message: &str) {
+fn pass_on(thread: &Thread, level: LogLevel, message: &str) {
     let is_taken = !thread.is_in_hook.replace(true) && {
-        let line = LogLine { message };
-        let called = catch_unwind(AssertUnwindSafe(|| match hook() {
+        let line = LogLine { message, level };
+        let called = caught(|| match hook() {
             Some(hook) => {
                 hook(&line);
                 true
             }
             None => stderr::is_first_process() && forward(&line),
-        }));
+        });
         thread.is_in_hook.set(false);
         called.unwrap_or(false)
     };

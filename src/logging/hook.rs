@@ -2,12 +2,24 @@
 
 use crate::fork_safe::AppendList;
 
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Something works again, or a changed configuration is in use.
+    Info,
+    /// A problem.
+    Warn,
+}
+
 /// One line that the library logs.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LogLine<'a> {
     /// The problem: one line, without prefix and line feed.
     pub message: &'a str,
+    /// The level of the line.
+    pub level: LogLevel,
 }
 
 type Hook = Box<dyn Fn(&LogLine<'_>) + Send + Sync>;
@@ -23,14 +35,14 @@ static HOOKS: AppendList<SetHook> = AppendList::new();
 
 /// Passes log lines of the library to a function instead of standard error.
 ///
-/// There are few such lines, all of them warnings, for example that a series does not fit into a file or that other users
+/// There are few such lines. Most of them are warnings, for example that a series does not fit into a file or that other users
 /// may write to the directory. The hook is called in the thread in which the problem occurred, while that thread holds no
 /// lock of this crate, so the hook may record. Lines that are logged while the hook runs go to standard error, as does a
 /// line for which the hook panics. A new hook replaces the previous one.
 ///
 /// A forked child writes to standard error until it calls this function itself, as another thread of the parent may have
 /// held a lock of the logger that the hook uses, which is never released in the child. For the same reason a child does
-/// not use the features `log` and `tracing`. These pass lines to the crates of these names, as warnings with the target
+/// not use the features `log` and `tracing`. These pass lines to the crates of these names, with their level and the target
 /// `multiprom`, if the program has set a logger or a subscriber.
 ///
 /// ```

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 /// The longest line in bytes, with prefix and line feed. A pipe takes a line of this length whole or not at all.
 ///
 /// See: pipe(7), `PIPE_BUF`.
-const MAX_LINE_LEN: usize = 4096;
+pub(crate) const MAX_LINE_LEN: usize = 4096;
 
 pub(super) const PREFIX: &str = "multiprom: ";
 

@@ -1,5 +1,7 @@
 //! The loggers of the crates `log` and `tracing`.
 
+#[cfg(any(feature = "log", feature = "tracing"))]
+use super::hook::LogLevel;
 use super::hook::LogLine;
 
 /// Passes a line to the loggers of the program. Returns `false` if it has set none.
@@ -13,19 +15,26 @@ pub(super) fn forward(line: &LogLine<'_>) -> bool {
     is_taken
 }
 
-/// Passes a line to the crate `log`, as a warning with the target `multiprom`. Returns `false` if no logger is set.
+/// Passes a line to the crate `log`, with its level and the target `multiprom`. Returns `false` if no logger is set.
 #[cfg(feature = "log")]
 fn forward_to_log(line: &LogLine<'_>) -> bool {
     let has_logger = log::max_level() != log::LevelFilter::Off;
-    log::warn!(target: "multiprom", "{}", line.message);
+    let level = match line.level {
+        LogLevel::Info => log::Level::Info,
+        LogLevel::Warn => log::Level::Warn,
+    };
+    log::log!(target: "multiprom", level, "{}", line.message);
     has_logger
 }
 
-/// Passes a line to the crate `tracing`, as a warning with the target `multiprom`. Returns `false` if no subscriber is
+/// Passes a line to the crate `tracing`, with its level and the target `multiprom`. Returns `false` if no subscriber is
 /// set.
 #[cfg(feature = "tracing")]
 fn forward_to_tracing(line: &LogLine<'_>) -> bool {
-    tracing::warn!(target: "multiprom", "{}", line.message);
+    match line.level {
+        LogLevel::Info => tracing::info!(target: "multiprom", "{}", line.message),
+        LogLevel::Warn => tracing::warn!(target: "multiprom", "{}", line.message),
+    }
     tracing::dispatcher::has_been_set()
 }
 
@@ -38,7 +47,7 @@ mod tests {
 
     #[cfg(feature = "log")]
     #[test]
-    fn a_logger_of_the_crate_log_gets_warnings_once_it_is_set() {
+    fn a_logger_of_the_crate_log_gets_lines_once_it_is_set() {
         struct Logger;
         static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
         impl log::Log for Logger {
@@ -53,18 +62,20 @@ mod tests {
 
             fn flush(&self) {}
         }
-        let line = LogLine { message: "to a logger" };
+        let line = LogLine { message: "to a logger", level: LogLevel::Warn };
         assert!(!forward_to_log(&line));
         log::set_logger(&Logger).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
+        log::set_max_level(log::LevelFilter::Info);
         assert!(forward_to_log(&line));
+        assert!(forward_to_log(&LogLine { message: "works again", level: LogLevel::Info }));
         let lines = LINES.lock().unwrap();
         assert_eq!(lines.iter().filter(|it| *it == "WARN multiprom: to a logger").count(), 1);
+        assert_eq!(lines.iter().filter(|it| *it == "INFO multiprom: works again").count(), 1);
     }
 
     #[cfg(feature = "tracing")]
     #[test]
-    fn a_subscriber_of_the_crate_tracing_gets_warnings_once_it_is_set() {
+    fn a_subscriber_of_the_crate_tracing_gets_lines_once_it_is_set() {
         use tracing::field::{Field, Visit};
         use tracing::span;
 
@@ -102,11 +113,13 @@ mod tests {
 
             fn exit(&self, _: &span::Id) {}
         }
-        let line = LogLine { message: "to a subscriber" };
+        let line = LogLine { message: "to a subscriber", level: LogLevel::Warn };
         assert!(!forward_to_tracing(&line));
         tracing::subscriber::set_global_default(Subscriber).unwrap();
         assert!(forward_to_tracing(&line));
+        assert!(forward_to_tracing(&LogLine { message: "works again", level: LogLevel::Info }));
         let lines = LINES.lock().unwrap();
         assert_eq!(lines.iter().filter(|it| *it == "WARN multiprom: to a subscriber").count(), 1);
+        assert_eq!(lines.iter().filter(|it| *it == "INFO multiprom: works again").count(), 1);
     }
 }

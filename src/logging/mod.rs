@@ -13,8 +13,15 @@ mod line;
 mod loggers;
 mod stderr;
 
-#[cfg(all(feature = "cli", target_os = "linux"))]
-pub(crate) use deferred::write_line;
 pub(crate) use deferred::{Deferred, log_line};
-pub use hook::{LogLine, set_log_hook};
+#[cfg_attr(
+    not(all(feature = "cli", target_os = "linux")),
+    allow(unused_imports, reason = "for the exporter and the command")
+)]
+pub(crate) use deferred::{log_info, write_line};
+pub use hook::{LogLevel, LogLine, set_log_hook};
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) use line::MAX_LINE_LEN;
 pub(crate) use stderr::note_standard_error;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) use stderr::write_whole_line;

@@ -10,6 +10,8 @@
 //!
 //! Anything else has received the number after standard error was closed, and must not receive log lines.
 
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) use linux::write_whole_line;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{is_first_process, note_standard_error, write_line};
 #[cfg(not(target_os = "linux"))]
@@ -98,8 +100,12 @@ mod linux {
 
     /// Writes one line to standard error, unless it is full, closed, or a file of the program.
     pub(crate) fn write_line(message: &str) {
+        write_whole_line(&format!("{PREFIX}{message}\n"));
+    }
+
+    /// The same for a line that is complete, with its line feed.
+    pub(crate) fn write_whole_line(line: &str) {
         note_standard_error();
-        let line = format!("{PREFIX}{message}\n");
         if let Some(found) = descriptor::find(STANDARD_ERROR).filter(|it| accepts(it, first())) {
             // OK because there is no other way to report it.
             let _ = descriptor::write_at_once(STANDARD_ERROR, found.file_type, line.as_bytes());

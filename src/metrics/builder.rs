@@ -104,6 +104,42 @@ impl<M: Metric> MetricBuilder<M> {
         self
     }
 
+    /// Limits the number of series that the family has in a process. Lookups of further label sets return one more series, whose
+    /// label values are all `other`, until series are [removed](Family::remove).
+    ///
+    /// So a label whose values come from outside costs a bounded amount of memory, of space in files and of time in scrapes. Such a
+    /// lookup takes no lock and allocates nothing. It is counted in `multiprom_series_overflows_total{family}`, and the first
+    /// one is logged. The series is recorded into like any other: totals are complete, and what is added to a gauge adds up,
+    /// but the last value that was *set* into it wins, whichever label set it is from. The overflow series of a
+    /// [family with open labels](crate::metrics::OpenFamily) has the label `series="other"`.
+    ///
+    /// The limit is per process: several processes that share a directory may together have more series. A forked child
+    /// inherits the limit, and the label sets that its parent has looked up.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Counter, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// let requests = Counter::builder("requests", "Requests.").max_series(2).labels(["path"]);
+    /// let requests = requests.register(&registry)?;
+    /// for path in ["/", "/about", "/wp-admin", "/.env"] {
+    ///     requests.with([path]).inc();
+    /// }
+    /// assert_eq!(
+    ///     registry.render(None).to_string(),
+    ///     "# HELP requests_total Requests.\n\
+    ///      ## TYPE requests_total counter\n\
+    ///      requests_total{path=\"/\"} 1\n\
+    ///      requests_total{path=\"/about\"} 1\n\
+    ///      requests_total{path=\"other\"} 2\n"
+    /// );
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    pub fn max_series(mut self, max: usize) -> MetricBuilder<M> {
+        self.settings.max_series = Some(max);
+        self
+    }
+
     /// Makes it a family with these label names, in this order.
     pub fn labels<const N: usize>(self, labels: [&str; N]) -> FamilyBuilder<M, N> {
         FamilyBuilder { base: self, labels: labels.map(str::to_owned) }

@@ -25,6 +25,8 @@ pub(super) struct Children<C: 'static> {
     row: StaticRef<Row<C>>,
     /// Number of entries in the row and the table. Written under the lock, after both.
     count: AtomicUsize,
+    /// Number of entries that lookups find. Written under the lock: before an entry is listed, and after it is unlisted.
+    listed: AtomicUsize,
 }
 
 /// How many children ahead of the current one are fetched by a scrape, what they point to, and what that leads
@@ -55,6 +57,11 @@ impl<C> Entry<C> {
     #[inline]
     fn hash(&self) -> u64 {
         self.hash.load(Ordering::Relaxed)
+    }
+
+    /// Hides the entry from lookups. Called under the lock.
+    fn unlist(&self) {
+        self.hash.store(self.hash() | UNLISTED, Ordering::Relaxed);
     }
 }
 
@@ -90,8 +97,8 @@ impl<C: Send + Sync> Table<C> {
 impl<C: Send + Sync> Children<C> {
     pub(super) fn new() -> Children<C> {
         let hasher = LookupHasher::new();
-        let count = AtomicUsize::new(0);
-        Children { hasher, table: StaticRef::empty(), row: StaticRef::empty(), count }
+        let (count, listed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Children { hasher, table: StaticRef::empty(), row: StaticRef::empty(), count, listed }
     }
 
     /// The key of label values.
@@ -132,21 +139,43 @@ impl<C: Send + Sync> Children<C> {
         _lock: &SlowPath,
     ) -> Option<&'static C> {
         let entry = self.find_entry(key, is_it)?;
-        entry.hash.store(key.hash | UNLISTED, Ordering::Relaxed);
+        entry.unlist();
+        self.add_listed(-1);
         Some(&entry.child)
     }
 
-    /// The same for all children that are listed.
-    pub(super) fn unlist_all(&self, _lock: &SlowPath) -> impl Iterator<Item = &'static C> {
-        let row = self.row.get().map_or(&[][..], |row| &row.entries);
-        row.iter().map_while(StaticRef::get).filter_map(|entry| {
-            let hash = entry.hash();
-            let is_listed = hash & UNLISTED == 0;
-            is_listed.then(|| {
-                entry.hash.store(hash | UNLISTED, Ordering::Relaxed);
-                &entry.child
-            })
+    /// The same for the listed children for which `is_it` returns `true`.
+    pub(super) fn unlist_where(
+        &self,
+        is_it: impl Fn(&C) -> bool,
+        _lock: &SlowPath,
+    ) -> impl Iterator<Item = &'static C> {
+        self.listed_entries().filter(move |entry| is_it(&entry.child)).map(|entry| {
+            entry.unlist();
+            self.add_listed(-1);
+            &entry.child
         })
+    }
+
+    /// The children that lookups find. Needs no lock.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &'static C> {
+        self.listed_entries().map(|entry| &entry.child)
+    }
+
+    fn listed_entries(&self) -> impl Iterator<Item = &'static Entry<C>> {
+        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        row.iter().map_while(StaticRef::get).filter(|entry| entry.hash() & UNLISTED == 0)
+    }
+
+    /// The number of children that lookups find. In a child that was forked during an insert it may be one too many.
+    pub(super) fn listed_len(&self) -> usize {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Called under the lock.
+    fn add_listed(&self, change: isize) {
+        let listed = self.listed_len().saturating_add_signed(change);
+        self.listed.store(listed, Ordering::Relaxed);
     }
 
     pub(super) fn find_or_insert(
@@ -163,12 +192,14 @@ impl<C: Send + Sync> Children<C> {
         let LookupKey { hash, lengths } = key;
         if let Some(entry) = self.find_entry(LookupKey { hash: hash | UNLISTED, lengths }, is_it) {
             relist(&entry.child);
+            self.add_listed(1);
             entry.hash.store(hash, Ordering::Relaxed);
             return &entry.child;
         }
         let entry = Entry { hash: AtomicU64::new(hash), lengths, child: make() };
         let entry: &'static Entry<C> = Box::leak(Box::new(entry));
         let count = self.settled_count();
+        self.add_listed(1);
         self.put_in_row(count, entry);
         self.put_in_table(count, entry);
         self.count.store(count + 1, Ordering::Relaxed);

@@ -1,13 +1,17 @@
 //! Families, their children, and the storage of a child: what all metric types have in common.
 
+mod limit;
 mod lookup;
+mod removal;
 
 use std::any::Any;
 use std::fmt;
 
+pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
 pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
+use super::idle::IdleSweeps;
 use super::lookup_key::LookupKey;
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
@@ -17,9 +21,7 @@ use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample
 use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily};
 use crate::store::fork::{self, Bound, SlowPath};
-use crate::store::{
-    Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, recording_ignored,
-};
+use crate::store::{Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store};
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
 pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
@@ -162,6 +164,9 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
     /// The exported words, in the order of [`samples`](Self::samples).
     fn words(cells: &Self::Cells) -> impl Iterator<Item = Cell>;
 
+    /// A number that changes with each recording: the total, or the number of observations.
+    fn activity(slots: &Self::Slots, options: Self::Options) -> f64;
+
     /// Records into cells that this thread owns.
     fn record(cells: &Self::Cells, value: f64);
 
@@ -177,6 +182,8 @@ pub struct FamilyCore<M: Typed> {
     pub(super) store: Store,
     pub(super) children: Children<Child<M>>,
     pub(super) functions: Functions,
+    limit: Option<Limit<M>>,
+    idle_sweeps: IdleSweeps,
 }
 
 /// One series: its labels, and its cells in this process.
@@ -197,10 +204,19 @@ impl<M: Typed> FamilyCore<M> {
         descriptor: Descriptor,
         options: M::Options,
         store: Store,
+        limit: Option<Limit<M>>,
     ) -> &'static FamilyCore<M> {
         let shape = LabelShape::new(&descriptor.label_names, &descriptor.const_labels);
-        let (children, functions) = (Children::new(), Functions::new());
-        Box::leak(Box::new(FamilyCore { descriptor, shape, options, store, children, functions }))
+        Box::leak(Box::new(FamilyCore {
+            descriptor,
+            shape,
+            options,
+            store,
+            children: Children::new(),
+            functions: Functions::new(),
+            limit,
+            idle_sweeps: IdleSweeps::new(),
+        }))
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -237,38 +253,6 @@ impl<M: Typed> FamilyCore<M> {
         self.children.find(key, |child| self.shape.has_values(&child.labels, values, key))
     }
 
-    /// Removes the series with these label values from the exposition. Returns whether there was one.
-    pub(super) fn remove(&'static self, values: &[&str]) -> bool {
-        let _functions;
-        let Some(lock) = fork::lock() else {
-            recording_ignored();
-            return false;
-        };
-        let key = self.children.key(values);
-        let removed = self.children.unlist(
-            key,
-            |child| self.shape.has_values(&child.labels, values, key),
-            &lock,
-        );
-        let Some(child) = removed else {
-            return false;
-        };
-        _functions = self.functions.remove(|series| series == child.address(), &lock);
-        child.remove(&lock)
-    }
-
-    /// Removes all series from the exposition.
-    pub(super) fn clear(&'static self) {
-        let _functions;
-        let Some(lock) = fork::lock() else {
-            return recording_ignored();
-        };
-        _functions = self.functions.remove(|_| true, &lock);
-        for child in self.children.unlist_all(&lock) {
-            child.remove(&lock);
-        }
-    }
-
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
@@ -283,15 +267,27 @@ impl<M: Typed> FamilyCore<M> {
     #[cold]
     #[inline(never)]
     fn insert_now(&'static self, key: LookupKey, values: &[&str]) -> ChildRef<M> {
-        match fork::lock() {
-            Some(lock) => self.insert(key, values, &lock),
-            None => M::ignored().child(),
+        if let Some(child) = self.overflow(|| self.find(values)) {
+            return child;
+        }
+        let Some(lock) = fork::lock() else {
+            return M::ignored().child();
+        };
+        match self.at_limit(|| self.find(values), &lock) {
+            None => self.insert(key, values, &lock),
+            Some(at_limit) => {
+                drop(lock);
+                self.counted(&at_limit)
+            }
         }
     }
 
     /// As [`child`](Self::child), for callers that hold the lock.
     pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
-        self.insert(self.children.key(values), values, lock)
+        match self.at_limit(|| self.find(values), lock) {
+            None => self.insert(self.children.key(values), values, lock),
+            Some(AtLimit::Found(child) | AtLimit::Overflow(child)) => child,
+        }
     }
 
     fn labels(&self, values: &[&str]) -> KeptLabels {
@@ -302,6 +298,7 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
+    /// The child with these label values, created if necessary.
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         self.children.find_or_insert(
             key,

@@ -338,6 +338,10 @@ impl SplitTyped for Counter {
         CounterCells { total: samples[0].value, ones, others, created: samples[0].time }
     }
 
+    fn activity(split: &Split<CounterCells, CacheLine>, (): ()) -> f64 {
+        total(split, |cells| cells.total.get())
+    }
+
     fn created_cell(cells: &CounterCells) -> Cell {
         cells.created
     }

@@ -140,7 +140,8 @@ impl<M: Metric, const N: usize> Family<M, N> {
     ///
     /// Values are an array of one type or a tuple, or a reference to one: see [`LabelValues`]. They are looked up without
     /// a lock and without an allocation; the first use of a label set creates the series, which takes a lock and
-    /// allocates. Keep the handle where it is used often.
+    /// allocates. Keep the handle where it is used often. If the family has a
+    /// [limit](super::MetricBuilder::max_series) and is full, a further label set gets the series `other`.
     #[inline]
     pub fn with(&self, values: impl LabelValues<N>) -> M {
         values.with_texts(

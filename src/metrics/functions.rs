@@ -3,13 +3,15 @@
 //! In memory they are called when the family is gathered. If the values are in a directory, the refresher of the process
 //! calls them: see `store::refresher`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::panics::{Panicked, caught};
 use crate::registry;
 use crate::store::fork::{self, NO_EPOCH, SlowPath};
-use crate::store::refresher::{self, Computed, Panicked, Record, Slots, caught};
+use crate::store::refresher::{self, Computed, Record, Slots};
 use crate::store::{FailedRefresh, Store, recording_ignored};
 
 /// A handle of a series whose value a function computes.
@@ -146,6 +148,15 @@ impl Functions {
         }
         drop(lock);
         drop(former);
+    }
+
+    /// The addresses of the series that have a function.
+    pub(super) fn series(&self) -> HashSet<usize> {
+        if self.0.is_unused() {
+            return HashSet::new();
+        }
+        let functions = fork::lock().map(|lock| self.0.all(&lock)).unwrap_or_default();
+        functions.iter().map(|function| function.series).collect()
     }
 
     /// Removes the functions of the series for whose addresses `is_removed` returns `true`. The caller drops what is returned

@@ -14,7 +14,7 @@ pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<M>) -> &'static M {
     slot.get().unwrap_or_else(|| {
         let options = M::options(&Settings::default());
         let descriptor = Descriptor::detached("ignored", M::TYPE);
-        let family = FamilyCore::leak(descriptor, options, Store::Heap);
+        let family = FamilyCore::leak(descriptor, options, Store::Heap, None);
         slot.set_once(Box::leak(Box::new(M::from_child(family.leak_child()))))
     })
 }

@@ -238,6 +238,10 @@ impl SplitTyped for Histogram {
         HistogramCells { bounds: bounds.finite(), sum, buckets, created }
     }
 
+    fn activity(split: &Split<HistogramCells>, _: Bounds) -> f64 {
+        total(split, HistogramCells::count)
+    }
+
     fn created_cell(cells: &HistogramCells) -> Cell {
         cells.created
     }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub(super) rules: NameRules,
     /// Whether each series has label names of its own.
     pub(super) open_labels: bool,
+    /// The most series of the family; that of the registry applies if there is none.
+    pub(super) max_series: Option<usize>,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             const_labels: Vec::new(),
             rules: NameRules::Classic,
             open_labels: false,
+            max_series: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where the label values of a family's children are in their rendered labels.
 
 use super::lookup_key::{LookupKey, is_equal};
-use crate::model::{KeptLabels, LabelSet};
+use crate::model::{KeptLabels, OwnedLabels};
 
 /// The places of values in the order of label names, which is that of the rendered text.
 pub(super) struct LabelShape(Box<[Place]>);
@@ -17,7 +17,7 @@ struct Place {
 
 impl LabelShape {
     /// The shape of labels with these names, and of others that all children have.
-    pub(super) fn new(names: &[Box<str>], constant: &LabelSet) -> LabelShape {
+    pub(super) fn new(names: &[Box<str>], constant: &OwnedLabels) -> LabelShape {
         let own = names.iter().enumerate().map(|(at, name)| (&**name, Err(at)));
         let constant = constant.iter().map(|(name, value)| (name, Ok(value)));
         let mut labels: Vec<(&str, Result<&str, usize>)> = own.chain(constant).collect();
@@ -90,7 +90,7 @@ impl LabelShape {
     }
 
     #[cold]
-    fn has_other_values(&self, labels: &LabelSet, values: &[&str]) -> bool {
+    fn has_other_values(&self, labels: &OwnedLabels, values: &[&str]) -> bool {
         let value = |place: &Place| labels.iter().nth(place.sorted).map(|(_, value)| value);
         self.0.iter().all(|place| value(place) == values.get(place.at).copied())
     }
@@ -104,12 +104,12 @@ mod tests {
 
     const NAMES: [&str; 3] = ["route", "code", "method"];
 
-    fn shape() -> (LabelShape, LabelSet) {
-        let constant = LabelSet::new([("app", "x"), ("host", "y"), ("region", "eu")]);
+    fn shape() -> (LabelShape, OwnedLabels) {
+        let constant = OwnedLabels::new([("app", "x"), ("host", "y"), ("region", "eu")]);
         (LabelShape::new(&NAMES.map(Box::from), &constant), constant)
     }
 
-    fn labels(constant: &LabelSet, values: &[String; 3]) -> KeptLabels {
+    fn labels(constant: &OwnedLabels, values: &[String; 3]) -> KeptLabels {
         let own = NAMES.into_iter().zip(values.iter().map(String::as_str));
         let mut pairs: Vec<(&str, &str)> = constant.iter().chain(own).collect();
         pairs.sort_unstable();
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_given_value_with_quotes_does_not_match_the_text_of_several_labels() {
-        let shape = LabelShape::new(&["a", "b"].map(Box::from), &LabelSet::default());
+        let shape = LabelShape::new(&["a", "b"].map(Box::from), &OwnedLabels::default());
         let filler = "x".repeat(20);
         for value in ["", "1", "12345", "123456789", &filler] {
             // The given values match the text at their places, and the text between them is not compared.

@@ -1,10 +1,11 @@
 //! Creates and registers families from their descriptions.
 
-use super::core::{FamilyCore, Typed};
+use super::core::{FamilyCore, Limit, Typed};
+use super::overflows::Overflows;
 use super::settings::Settings;
 use super::{Counter, Enum, Gauge, Histogram, Info, Summary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{LabelSet, MetricType, lint};
+use crate::model::{MetricType, OwnedLabels, lint};
 use crate::registry::{self, Descriptor, Lint, RegisteredFamily, Registry};
 use crate::store::Store;
 use crate::store::fork::{AppendList, SlowPath};
@@ -71,7 +72,7 @@ impl FamilySpec<'_> {
         rules.check_labels_of(&names.iter().copied(), M::TYPE, mode).map_err(invalid)?;
         M::check(&self.settings)
             .map_err(|error| Error::new(error.kind(), format!("metric `{name}`: {error}")))?;
-        if registry.lint() == Lint::On {
+        if registry.policy().lint == Lint::On {
             let text_name = [&name, M::TYPE.own_suffix()].concat();
             let problems = lint::problems(&text_name, self.help, M::TYPE, names);
             if !problems.is_empty() {
@@ -81,7 +82,7 @@ impl FamilySpec<'_> {
             }
         }
         let own = const_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let const_labels = LabelSet::new(of_registry.iter().chain(own));
+        let const_labels = OwnedLabels::new(of_registry.iter().chain(own));
         Ok(Descriptor {
             name,
             help: self.help.to_owned(),
@@ -108,9 +109,24 @@ impl FamilySpec<'_> {
             Unusable::Fail => registry.store()?,
             Unusable::Wait => registry.store_or_later()?,
         };
-        let family = FamilyCore::leak(descriptor, M::options(&self.settings), store);
+        let limit = self.limit(&descriptor, registry.policy().max_series, store);
+        let family = FamilyCore::leak(descriptor, M::options(&self.settings), store, limit);
         registry.add_family(family, lock);
         Ok(family)
+    }
+
+    /// The limit of a family with labels: its own, or that of its registry.
+    fn limit<M: Typed>(
+        &self,
+        descriptor: &Descriptor,
+        of_registry: Option<usize>,
+        store: Store,
+    ) -> Option<Limit<M>> {
+        if descriptor.label_names.is_empty() && !descriptor.has_open_labels {
+            return None;
+        }
+        let max = self.settings.max_series.or(of_registry)?;
+        Some(Limit::new(max, Box::new(Overflows::new(&descriptor.name, store))))
     }
 
     /// The family that is registered with the same description, or a new one.
@@ -141,7 +157,8 @@ impl FamilySpec<'_> {
                 return (family, IsNew(false));
             }
         }
-        let family = FamilyCore::leak(descriptor, M::options(&self.settings), Store::Heap);
+        let limit = self.limit(&descriptor, None, Store::Heap);
+        let family = FamilyCore::leak(descriptor, M::options(&self.settings), Store::Heap, limit);
         DETACHED.push(family);
         (family, IsNew(true))
     }

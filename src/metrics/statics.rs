@@ -68,6 +68,7 @@ struct Naming {
     unit: Option<Unit>,
     const_labels: &'static [(&'static str, &'static str)],
     rules: NameRules,
+    max_series: Option<usize>,
 }
 
 impl Naming {
@@ -77,6 +78,7 @@ impl Naming {
         unit: None,
         const_labels: &[],
         rules: NameRules::Classic,
+        max_series: None,
     };
 }
 
@@ -194,6 +196,13 @@ impl<M: Metric> Static<M> {
             at += 1;
         }
         let naming = Naming { const_labels: labels, ..self.naming };
+        Static { naming, ..self }
+    }
+
+    /// Limits the number of series of the family in a process: see
+    /// [`MetricBuilder::max_series`](super::MetricBuilder::max_series).
+    pub const fn max_series(self, max: usize) -> Static<M> {
+        let naming = Naming { max_series: Some(max), ..self.naming };
         Static { naming, ..self }
     }
 
@@ -316,7 +325,7 @@ impl Static<Histogram> {
 
 impl<T: Declared> Static<T> {
     fn spec(&self) -> FamilySpec<'_> {
-        let Naming { namespace, subsystem, unit, const_labels, rules } = self.naming;
+        let Naming { namespace, subsystem, unit, const_labels, rules, max_series } = self.naming;
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = Settings {
             mode: self.mode,
@@ -328,6 +337,7 @@ impl<T: Declared> Static<T> {
             const_labels: const_labels.iter().map(owned).collect(),
             rules,
             open_labels: T::HAS_OPEN_LABELS,
+            max_series,
         };
         let label_names = self.labels.as_ref();
         FamilySpec { name: self.name, help: self.help, label_names, settings }

@@ -151,6 +151,10 @@ impl SplitTyped for Summary {
         SummaryCells { count: samples[0].value, sum: samples[1].value, created: samples[0].time }
     }
 
+    fn activity(split: &Split<SummaryCells>, (): ()) -> f64 {
+        total(split, |cells| cells.count.get())
+    }
+
     fn created_cell(cells: &SummaryCells) -> Cell {
         cells.created
     }

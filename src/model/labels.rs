@@ -154,13 +154,13 @@ impl<'a> From<&'a Vec<(&'a str, &'a str)>> for Labels<'a> {
 
 /// A label set: pairs of name and value, sorted by name, with unique names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct LabelSet(Box<[(Box<str>, Box<str>)]>);
+pub(crate) struct OwnedLabels(Box<[(Box<str>, Box<str>)]>);
 
-impl LabelSet {
+impl OwnedLabels {
     /// Sorts the pairs by name. Of several pairs with the same name the last one is kept.
     pub(crate) fn new<N: Into<Box<str>>, V: Into<Box<str>>>(
         pairs: impl IntoIterator<Item = (N, V)>,
-    ) -> LabelSet {
+    ) -> OwnedLabels {
         let mut sorted: Vec<(Box<str>, Box<str>)> = Vec::new();
         for (name, value) in pairs {
             let (name, value) = (name.into(), value.into());
@@ -169,7 +169,7 @@ impl LabelSet {
                 Err(at) => sorted.insert(at, (name, value)),
             }
         }
-        LabelSet(sorted.into_boxed_slice())
+        OwnedLabels(sorted.into_boxed_slice())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -181,7 +181,7 @@ impl LabelSet {
     }
 }
 
-impl fmt::Debug for LabelSet {
+impl fmt::Debug for OwnedLabels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
@@ -206,7 +206,7 @@ mod tests {
                 assert_eq!(labels.get("b"), pairs.get(1).map(|(_, value)| *value));
                 assert_eq!(
                     format!("{labels:?}"),
-                    format!("{:?}", LabelSet::new(pairs.iter().copied()))
+                    format!("{:?}", OwnedLabels::new(pairs.iter().copied()))
                 );
             }
         }
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn label_sets_are_sorted_and_keep_the_last_value_of_a_repeated_name() {
-        let set = LabelSet::new([("b", "1"), ("a", "2"), ("b", "3")]);
+        let set = OwnedLabels::new([("b", "1"), ("a", "2"), ("b", "3")]);
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
     }
 }

@@ -1,6 +1,7 @@
 //! The metrics that multiprom exports about itself: one table with their names, help texts, types and labels.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{FamilySink, FamilyWriter, MetricType};
 
@@ -17,9 +18,23 @@ pub(crate) struct OwnMetric {
     values: &'static [&'static str],
 }
 
-pub(crate) static FILES: OwnMetric =
-    gauge("multiprom_files", "Series files, by whether their writer lives.")
-        .by("state", &["alive", "dead", "unknown"]);
+pub(crate) static FILES: OwnMetric = gauge(
+    "multiprom_files",
+    "Series files, by whether their writer lives or a compactor has retired them.",
+)
+.by("state", &["alive", "dead", "unknown", "retired"]);
+pub(crate) static FILES_BYTES: OwnMetric =
+    gauge("multiprom_files_bytes", "Size of the series files that were read.");
+pub(crate) static FILES_ENTRIES: OwnMetric =
+    gauge("multiprom_files_entries", "Entries of the series files that were read.");
+pub(crate) static SERIES: OwnMetric =
+    gauge("multiprom_series", "Merged series, without those of multiprom itself.");
+/// The values are the fields of `ScrapeCounters`.
+pub(crate) static SCRAPE_DURATION: OwnMetric = summary(
+    "multiprom_scrape_duration_seconds",
+    "Time to read and merge all directories, and to write the merged series, waiting for clients included.",
+)
+.by("phase", &["read", "write"]);
 pub(crate) static ARCHIVE_GENERATION: OwnMetric =
     gauge("multiprom_archive_generation", "How often the archive was written.");
 pub(crate) static ARCHIVE_BYTES: OwnMetric =
@@ -119,6 +134,10 @@ pub(crate) static COMPACTIONS: OwnMetric = counter(
     "Passes over a directory that wrote an archive, failed, or met another compactor.",
 )
 .by("result", &["committed", "failed", "busy"]);
+pub(crate) static COMPACTION_SUCCESS_TIME: OwnMetric = gauge(
+    "multiprom_compaction_last_success_timestamp_seconds",
+    "When a pass over all directories succeeded last, since unix epoch in seconds.",
+);
 pub(crate) static ARCHIVES_SET_ASIDE: OwnMetric = counter(
     "multiprom_archives_set_aside_total",
     "Damaged archives that were renamed to `archive.bad.`.",
@@ -136,6 +155,12 @@ pub(crate) static RECOVERED_SERIES: OwnMetric = counter(
 .by("reason", DROP_REASONS);
 const DROP_REASONS: &[&str] =
     &["directory", "create", "space", "map", "key_too_long", "file_full", "descriptor", "other"];
+/// The values are names of families.
+pub(crate) static SERIES_OVERFLOWS: OwnMetric = counter(
+    "multiprom_series_overflows_total",
+    "Lookups of label sets beyond the limit of a family, which returned its series `other`, by family.",
+)
+.by("family", &[]);
 pub(crate) static FILES_LOST: OwnMetric = counter(
     "multiprom_files_lost_total",
     "Series files that were removed while their process was recording.",
@@ -166,13 +191,46 @@ pub(crate) static REGISTRATION_ERRORS: OwnMetric = counter(
     "Statics that could not be registered and are not exported.",
 )
 .by("reason", &["name", "labels", "collision", "backend"]);
-/// The values are those of `http::dropped::DropReason`.
+/// The values are those of `http::counters::DropReason`.
 #[cfg(all(feature = "exporter", unix))]
 pub(crate) static HTTP_CONNECTIONS_DROPPED: OwnMetric = counter(
     "multiprom_http_connections_dropped_total",
     "Connections that the exporter dropped, by reason.",
 )
-.by("reason", &["head", "limit", "memory", "slow", "time"]);
+.by("reason", &["head", "limit", "memory", "slow", "time", "tls"]);
+/// The first three are always exported. The last one counts any other code.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_REQUESTS: OwnMetric = counter(
+    "multiprom_http_requests_total",
+    "HTTP requests, by the status code of the response, complete or not.",
+)
+.by(
+    "code",
+    &["200", "500", "503", "204", "304", "400", "401", "404", "405", "413", "429", "other"],
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_REQUESTS_IN_FLIGHT: OwnMetric = gauge(
+    "multiprom_http_requests_in_flight",
+    "HTTP requests whose response is not completely written; the scrape that exports this is one of them.",
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_RESPONSE_DURATION: OwnMetric = summary(
+    "multiprom_http_response_duration_seconds",
+    "Time from the head of a request to the end of its response, complete or not.",
+);
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS: OwnMetric =
+    counter("multiprom_http_connections_total", "Connections that the exporter accepted.");
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_CONNECTIONS_OPEN: OwnMetric =
+    gauge("multiprom_http_connections_open", "Open connections of the exporter.");
+/// The values are those of `http::counters::AuthenticationFailure`.
+#[cfg(all(feature = "exporter", unix))]
+pub(crate) static HTTP_AUTHENTICATION_FAILURES: OwnMetric = counter(
+    "multiprom_http_authentication_failures_total",
+    "Requests without credentials, with wrong ones, and beyond the number whose password is verified at a time.",
+)
+.by("reason", &["missing", "invalid", "busy"]);
 
 impl OwnMetric {
     /// Adds a label with fixed values.
@@ -183,6 +241,16 @@ impl OwnMetric {
     /// The fixed values of its label.
     pub(crate) const fn values(&self) -> &'static [&'static str] {
         self.values
+    }
+
+    /// The name of its samples.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The name of its label; empty if there is none.
+    pub(crate) const fn label(&self) -> &'static str {
+        self.label
     }
 
     /// The name of the family: that of a counter does not end in `_total`.
@@ -229,6 +297,34 @@ impl OwnMetric {
         }
     }
 
+    /// Writes the family with one sample for each of the first values of its label, and one for each other value whose
+    /// count is not 0: the family always exists, without many samples that are 0.
+    pub(crate) fn write_first_and_nonzero(
+        &self,
+        out: &mut dyn FamilySink,
+        first: usize,
+        counts: impl Iterator<Item = u64>,
+    ) {
+        let mut family = self.begin(out);
+        for (at, (value, count)) in self.values.iter().zip(counts).enumerate() {
+            if at < first || count > 0 {
+                family.sample(&[(self.label, value)], count as f64);
+            }
+        }
+    }
+
+    /// Writes a family of summaries without quantiles, one for each value of its label.
+    pub(crate) fn write_summaries(&self, out: &mut dyn FamilySink, sums: &[DurationSum]) {
+        let mut family = out.summary(self.name, self.help);
+        for (at, sum) in sums.iter().enumerate() {
+            let (count, seconds) = sum.get();
+            match self.values.get(at) {
+                Some(value) => family.sample(&[(self.label, value)], &[], count, seconds),
+                None => family.sample(&[], &[], count, seconds),
+            };
+        }
+    }
+
     /// Writes the family with one sample for each value of its label, in the order of the table.
     pub(crate) fn write_all(&self, out: &mut dyn FamilySink, counts: impl Iterator<Item = u64>) {
         let mut family = self.begin(out);
@@ -244,6 +340,42 @@ const fn counter(name: &'static str, help: &'static str) -> OwnMetric {
 
 const fn gauge(name: &'static str, help: &'static str) -> OwnMetric {
     OwnMetric { name, help, metric_type: MetricType::Gauge, label: "", values: &[] }
+}
+
+const fn summary(name: &'static str, help: &'static str) -> OwnMetric {
+    OwnMetric { name, help, metric_type: MetricType::Summary, label: "", values: &[] }
+}
+
+/// The number of durations and their sum.
+#[derive(Debug)]
+pub(crate) struct DurationSum {
+    count: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Default for DurationSum {
+    fn default() -> DurationSum {
+        DurationSum::new()
+    }
+}
+
+impl DurationSum {
+    pub(crate) const fn new() -> DurationSum {
+        DurationSum { count: AtomicU64::new(0), nanoseconds: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add(&self, duration: Duration) {
+        // ORDERING: relaxed, a statistic.
+        self.count.fetch_add(1, Ordering::Relaxed);
+        // OK because 2^64 nanoseconds are 584 years.
+        self.nanoseconds.fetch_add(duration.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// The number, and the sum in seconds.
+    fn get(&self) -> (f64, f64) {
+        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        (self.count.load(Ordering::Relaxed) as f64, sum.as_secs_f64())
+    }
 }
 
 /// One counter for each value of the label of an own metric.

@@ -1,12 +1,12 @@
 //! Label sets that are rendered once and written unchanged by each scrape.
 
-use super::{LabelSet, Labels, name};
+use super::{Labels, OwnedLabels, name};
 
 /// A cached label set, in rendered form if the text is the same in all text formats.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum KeptLabels {
     Rendered(Box<str>),
-    Other(Box<LabelSet>),
+    Other(Box<OwnedLabels>),
 }
 
 impl KeptLabels {
@@ -16,7 +16,7 @@ impl KeptLabels {
         if render(&mut text, pairs.clone()) {
             KeptLabels::Rendered(text.as_str().into())
         } else {
-            KeptLabels::Other(Box::new(LabelSet::new(pairs)))
+            KeptLabels::Other(Box::new(OwnedLabels::new(pairs)))
         }
     }
 

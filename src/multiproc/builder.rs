@@ -10,6 +10,7 @@ use super::directory::{self, DirectoryLabels, FileSystems};
 use super::merge::settings::MergeSettings;
 use super::prober::OwnerLease;
 use super::read::context::ReadMethod;
+use super::scrape_stats::ScrapeStats;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, multiprocess_dir};
 use crate::file::fault_guard::guard_mappings;
@@ -52,6 +53,7 @@ impl MultiProcessCollector {
                 owner_lease: None,
                 settings: MergeSettings::default(),
                 on_problem: None,
+                on_scrape: Vec::new(),
                 worker_procfs: None,
             },
         }
@@ -242,6 +244,16 @@ impl MultiProcessCollectorBuilder {
     /// Calls `listener` at each scrape with an error for everything that the scrape skips.
     pub fn on_problem(mut self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.config.on_problem = Some(Box::new(listener));
+        self
+    }
+
+    /// Calls `listener` at the end of each scrape with what it has found.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(crate) fn on_scrape(
+        mut self,
+        listener: impl Fn(&Arc<ScrapeStats>) + Send + Sync + 'static,
+    ) -> Self {
+        self.config.on_scrape.push(Box::new(listener));
         self
     }
 

@@ -21,6 +21,7 @@ use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
 use super::read::unwritten::{UnwrittenSeries, refresh_computed};
+use super::scrape_stats::{CONFLICT, ScrapeStats, ScrapedDirectory};
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
@@ -31,7 +32,8 @@ use crate::file::place;
 use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;
 use crate::logging::log_line;
-use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType};
+use crate::model::own_metrics::SERIES;
+use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType, clock};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -87,6 +89,8 @@ struct Scraped {
     live_files: Vec<Source>,
     /// The labels of their writers, in the same order.
     labels: Vec<Arc<str>>,
+    /// What listeners receive. The directories are added at the end.
+    summary: ScrapeStats,
 }
 
 /// What a collector reads, and how it merges.
@@ -98,12 +102,16 @@ pub(super) struct CollectorConfig {
     pub(super) owner_lease: Option<Arc<dyn OwnerLease>>,
     pub(super) settings: MergeSettings,
     pub(super) on_problem: Option<ProblemListener>,
+    pub(super) on_scrape: Vec<ScrapeListener>,
     /// Where procfs is mounted, if the metrics of workers are exported.
     pub(super) worker_procfs: Option<PathBuf>,
 }
 
 /// Receives the errors of what a scrape skips.
 pub(super) type ProblemListener = Box<dyn Fn(&Error) + Send + Sync>;
+
+/// Receives what a scrape has found.
+pub(super) type ScrapeListener = Box<dyn Fn(&Arc<ScrapeStats>) + Send + Sync>;
 
 /// What scrapes keep for those that follow.
 #[derive(Default)]
@@ -223,7 +231,8 @@ impl MultiProcessCollector {
                 // The scrapes that follow read few bytes by `pread`.
                 cache.reader.release();
             }
-            return Scraped { dirs, stats: all_stats, live_files, labels: Vec::new() };
+            let (labels, summary) = (Vec::new(), ScrapeStats::default());
+            return Scraped { dirs, stats: all_stats, live_files, labels, summary };
         }
     }
 
@@ -234,11 +243,14 @@ impl MultiProcessCollector {
         absent: AbsentWriters,
         out: &mut dyn FamilySink,
     ) -> Scraped {
+        let begin = Instant::now();
         let mut scraped = self.read(cache, EntryTimes::wanted_by(out));
         let settings = &self.config.settings;
         let (exported, conflicts) = cache.merge.exported(settings);
         let unsupported = cache.merge.skipped.unsupported_archive();
-        self.count_problems(&mut cache.merge, &exported);
+        self.count_problems(&mut cache.merge, &exported, &mut scraped.summary);
+        let read_time = begin.elapsed();
+        scraped.summary.read_time = read_time;
         if let Some(error) = unsupported {
             out.fail(error);
             return scraped;
@@ -254,17 +266,24 @@ impl MultiProcessCollector {
         let of_workers = &labels.by_source[gauge_count..];
         scraped.labels =
             of_workers.iter().map(|at| Arc::clone(&labels.labels[*at as usize])).collect();
-        let in_values = emit::emit(&cache.merge, &exported, settings, &labels, out);
+        let emitted = emit::emit(&cache.merge, &exported, settings, &labels, out);
         scraped.live_files = cache.merge.sources.split_off(gauge_count);
-        for conflict in conflicts.into_iter().chain(in_values) {
+        scraped.summary.series = emitted.series;
+        scraped.summary.write_time = begin.elapsed().saturating_sub(read_time);
+        for conflict in conflicts.into_iter().chain(emitted.conflicts) {
             self.counters.count_conflict(conflict.reason());
-            self.report(&conflict.into_error());
+            self.report(CONFLICT, &conflict.into_error(), &mut scraped.summary);
         }
         scraped
     }
 
     /// Counts and reports what was skipped, and counts histograms with different bounds.
-    fn count_problems(&self, merge: &mut Merge, exported: &[ExportedFamily]) {
+    fn count_problems(
+        &self,
+        merge: &mut Merge,
+        exported: &[ExportedFamily],
+        summary: &mut ScrapeStats,
+    ) {
         let has_conflict = |it: &&ExportedFamily| {
             let family = &merge.catalog.families[it.at];
             family.metric_type == MetricType::Histogram
@@ -274,21 +293,39 @@ impl MultiProcessCollector {
         self.counters.count_bucket_conflicts(families as u64);
         for (reason, error) in std::mem::take(&mut merge.skipped).into_errors() {
             self.counters.count_skipped(reason);
-            self.report(&error);
+            self.report(reason.as_str(), &error, summary);
         }
     }
 
-    fn report(&self, error: &Error) {
+    fn report(&self, reason: &'static str, error: &Error, summary: &mut ScrapeStats) {
         if let Some(on_problem) = &self.config.on_problem {
             on_problem(error);
         }
+        if !self.config.on_scrape.is_empty() {
+            summary.add_problem(reason, error);
+        }
+    }
+
+    /// Passes what the scrape has found to the listeners.
+    fn notify(&self, scraped: Scraped, names: Vec<String>) {
+        if self.config.on_scrape.is_empty() {
+            return;
+        }
+        let Scraped { dirs, stats, mut summary, .. } = scraped;
+        summary.ended = clock::now();
+        let all = dirs.into_iter().zip(names).zip(stats);
+        summary.directories =
+            all.map(|((path, label), stats)| ScrapedDirectory { path, label, stats }).collect();
+        let summary = Arc::new(summary);
+        self.config.on_scrape.iter().for_each(|listener| listener(&summary));
     }
 
     /// Writes the metrics of the collector itself, and those of the workers.
-    fn write_own_metrics(&self, scraped: &Scraped, out: &mut dyn FamilySink) {
+    fn write_own_metrics(&self, scraped: &Scraped, names: &[String], out: &mut dyn FamilySink) {
         self.counters.write(out);
-        let Scraped { dirs, stats, live_files, labels } = scraped;
-        self_metrics::write_directories(dirs, &self.config.directory_labels, stats, out);
+        let Scraped { dirs, stats, live_files, labels, summary } = scraped;
+        SERIES.write(out, summary.series as f64);
+        self_metrics::write_directories(dirs, names, stats, out);
         // Without the table, the CPU time of ended workers is unknown, and a sum would fall.
         if let Some(procfs) = &self.config.worker_procfs
             && let Some(mut table) = self.workers.acquire()
@@ -321,15 +358,19 @@ impl Collector for MultiProcessCollector {
             }
             None => self.scrape(&mut Cache::default(), AbsentWriters::Kept, out),
         };
+        self.counters.count_times(scraped.summary.read_time, scraped.summary.write_time);
+        let names = self_metrics::directory_labels(&scraped.dirs, &self.config.directory_labels);
         match &self.config.settings.filter {
             Some(filter) => {
                 self.write_own_metrics(
                     &scraped,
+                    &names,
                     &mut FilteredSink::new(out, |head| filter(head.name, head.metric_type)),
                 );
             }
-            None => self.write_own_metrics(&scraped, out),
+            None => self.write_own_metrics(&scraped, &names, out),
         }
+        self.notify(scraped, names);
     }
 
     fn directories(&self) -> Vec<DirectoryId> {

@@ -21,6 +21,7 @@ mod merge;
 mod prober;
 mod problem_log;
 mod read;
+mod scrape_stats;
 mod self_metrics;
 mod skipped;
 mod timed_lock;
@@ -44,5 +45,7 @@ pub use mark_dead::{mark_dead_processes, mark_process_dead};
 #[cfg(feature = "cli")]
 pub(crate) use prober::{OwnerLease, Prober};
 #[cfg(feature = "cli")]
-pub(crate) use problem_log::ProblemLog;
+pub(crate) use scrape_stats::{ScrapeProblem, ScrapeStats};
 pub use usage::{DirectoryUsage, FamilyUsage, family_usage};
+#[cfg(feature = "cli")]
+pub(crate) use workers::WriterList;

@@ -21,7 +21,7 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(10);
 /// A problem is logged when it occurs for the first time, and again if it returns after an hour. Beyond the limit new
 /// problems are not logged, which is logged once.
 #[derive(Default)]
-pub(crate) struct ProblemLog {
+pub(super) struct ProblemLog {
     /// When each problem occurred last.
     problems: HashMap<String, Instant>,
     searched: Option<Instant>,
@@ -41,7 +41,7 @@ enum LogAction {
 
 impl ProblemLog {
     /// Logs a problem unless it was logged before.
-    pub(crate) fn log(&mut self, problem: &dyn fmt::Display) {
+    pub(super) fn log(&mut self, problem: &dyn fmt::Display) {
         let message = format!("{problem:#}");
         match self.action(&message, Instant::now()) {
             LogAction::Log => log_line(&message),

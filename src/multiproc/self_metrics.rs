@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::directory::{self, DirectoryLabels};
 use super::merge::conflict::ConflictReason;
@@ -10,8 +11,8 @@ use super::skipped::SkipReason;
 use crate::file::place;
 use crate::model::own_metrics::{
     ARCHIVE_AGE, ARCHIVE_BYTES, ARCHIVE_GENERATION, ARCHIVE_SERIES, BUCKET_CONFLICTS,
-    DIRECTORY_FREE_BYTES, DIRECTORY_ON_DISK, FILE_ERRORS, FILES, MERGE_CONFLICTS, OwnCounters,
-    OwnMetric,
+    DIRECTORY_FREE_BYTES, DIRECTORY_ON_DISK, DurationSum, FILE_ERRORS, FILES, FILES_BYTES,
+    FILES_ENTRIES, MERGE_CONFLICTS, OwnCounters, OwnMetric, SCRAPE_DURATION,
 };
 use crate::model::{FamilySink, clock};
 
@@ -22,6 +23,8 @@ pub(super) struct ScrapeCounters {
     /// Histogram families whose processes had different bounds.
     bucket_conflicts: AtomicU64,
     conflicts: OwnCounters<{ MERGE_CONFLICTS.values().len() }>,
+    /// The times to read and to write.
+    times: [DurationSum; SCRAPE_DURATION.values().len()],
 }
 
 impl ScrapeCounters {
@@ -30,6 +33,7 @@ impl ScrapeCounters {
             skipped: OwnCounters::new(),
             bucket_conflicts: AtomicU64::new(0),
             conflicts: OwnCounters::new(),
+            times: [const { DurationSum::new() }; SCRAPE_DURATION.values().len()],
         }
     }
 
@@ -45,17 +49,32 @@ impl ScrapeCounters {
         self.conflicts.add(reason as usize, 1);
     }
 
+    /// Counts one scrape.
+    pub(super) fn count_times(&self, read: Duration, write: Duration) {
+        for (sum, duration) in self.times.iter().zip([read, write]) {
+            sum.add(duration);
+        }
+    }
+
     pub(super) fn write(&self, out: &mut dyn FamilySink) {
-        FILE_ERRORS.write_all(out, self.skipped.counts());
+        SCRAPE_DURATION.write_summaries(out, &self.times);
+        FILE_ERRORS.write_first_and_nonzero(out, 1, self.skipped.counts());
         BUCKET_CONFLICTS.write(out, self.bucket_conflicts.load(Ordering::Relaxed) as f64);
         MERGE_CONFLICTS.write_all(out, self.conflicts.counts());
     }
 }
 
-/// Writes the metrics of directories, with their stats in the same order.
+/// The distinct values of the label `directory`, in the order of the directories: their paths, unless they have another
+/// label.
+pub(super) fn directory_labels(dirs: &[PathBuf], labels: &DirectoryLabels) -> Vec<String> {
+    let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
+    dirs.iter().zip(directory::names(dirs)).map(label).collect()
+}
+
+/// Writes the metrics of directories, with their labels and stats in the same order.
 pub(super) fn write_directories(
     dirs: &[PathBuf],
-    labels: &DirectoryLabels,
+    names: &[String],
     stats: &[DirectoryStats],
     out: &mut dyn FamilySink,
 ) {
@@ -63,10 +82,17 @@ pub(super) fn write_directories(
         return;
     }
     let sum = |files: fn(&DirectoryStats) -> u64| stats.iter().map(files).sum::<u64>();
-    let liveness = [sum(|it| it.alive), sum(|it| it.dead), sum(|it| it.unknown)];
-    FILES.write_all(out, liveness.into_iter());
-    let label = |(dir, name)| labels.get(dir).cloned().unwrap_or(name);
-    let names: Vec<String> = dirs.iter().zip(directory::names(dirs)).map(label).collect();
+    let states =
+        [sum(|it| it.alive), sum(|it| it.dead), sum(|it| it.unknown), sum(|it| it.retired)];
+    FILES.write_all(out, states.into_iter());
+    let mut write_files = |metric: &OwnMetric, value: fn(&DirectoryStats) -> u64| {
+        let mut family = metric.begin(out);
+        for (name, stats) in names.iter().zip(stats) {
+            family.sample(&[("directory", name)], value(stats) as f64);
+        }
+    };
+    write_files(&FILES_BYTES, |stats| stats.bytes);
+    write_files(&FILES_ENTRIES, |stats| stats.entries);
     let archives: Vec<(&str, ArchiveStats)> = names
         .iter()
         .zip(stats)

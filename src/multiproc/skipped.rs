@@ -9,6 +9,7 @@ use crate::file::key::KeyError;
 use crate::file::layout::LayoutError;
 use crate::file::name::NameError;
 use crate::file::reader::ReadError;
+use crate::model::own_metrics::FILE_ERRORS;
 
 /// Why something was skipped, as `multiprom_file_errors_total` counts it: the index of a value of its label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,13 @@ pub(super) enum SkipReason {
     Sample,
     Kind,
     Archive,
+}
+
+impl SkipReason {
+    /// The value of the label.
+    pub(super) fn as_str(self) -> &'static str {
+        FILE_ERRORS.values()[self as usize]
+    }
 }
 
 /// Why a file, an entry or a directory was skipped.
@@ -167,7 +175,6 @@ impl Skipped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::own_metrics::FILE_ERRORS;
 
     #[test]
     fn each_reason_has_the_label_value_of_its_name() {

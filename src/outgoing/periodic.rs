@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
-use crate::logging::{log_line, note_standard_error};
+use crate::logging::{log_info, log_line, note_standard_error};
+use crate::panics::caught;
 
 /// What happens at the end of a periodic task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Drop for Periodic {
 }
 
 fn run_once(task: &mut impl FnMut() -> Result<()>) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|_| {
+    caught(task).unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Push, "a collector or a transport has panicked"))
     })
 }
@@ -134,7 +134,7 @@ impl Failures {
             Ok(()) if self.count == 0 => {}
             Ok(()) => {
                 let (count, last) = (self.count, &self.last);
-                log_line(&format_args!(
+                log_info(&format_args!(
                     "succeeded after {count} failed attempts, the last one: {last}"
                 ));
                 *self = Failures::default();

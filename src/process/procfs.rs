@@ -115,6 +115,26 @@ impl Traffic {
     }
 }
 
+/// The program of a process and its first argument, without their directories; a title that the process has set as it is.
+/// The argument is left out if it is an option. Further arguments may be secret.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+pub(crate) fn command(process: &Path) -> Option<String> {
+    command_of(&fs::read(process.join("cmdline")).ok()?)
+}
+
+fn command_of(cmdline: &[u8]) -> Option<String> {
+    let mut arguments = cmdline.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let program = arguments.next().filter(|program| !program.is_empty())?;
+    // Titles have blanks; the end of the memory of a longer command line is filled with NUL bytes.
+    if program.contains(' ') {
+        return Some(program.trim_end().to_owned());
+    }
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let script = arguments.next().filter(|it| !it.is_empty() && !it.starts_with('-'));
+    let script = script.map(|script| format!(" {}", name(&script))).unwrap_or_default();
+    Some(format!("{}{script}", name(&program)))
+}
+
 /// The time of the boot, in whole seconds since the Unix epoch, as other clients read it. See: proc_stat(5).
 pub(crate) fn boot_time(procfs: &Path) -> Option<f64> {
     let text = fs::read_to_string(procfs.join("stat")).ok()?;
@@ -125,6 +145,21 @@ pub(crate) fn boot_time(procfs: &Path) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_are_the_program_and_its_script_without_further_arguments() {
+        let cases: [(&[u8], Option<&str>); 6] = [
+            (b"", None),
+            (b"\0\0", None),
+            (b"/usr/bin/python3\0/srv/app.py\0--password\0x\0", Some("python3 app.py")),
+            (b"/bin/sh\0-c\0secret\0", Some("sh")),
+            (b"gunicorn: worker [app]\0\0\0", Some("gunicorn: worker [app]")),
+            (b"\xff", Some("\u{fffd}")),
+        ];
+        for (cmdline, expected) in cases {
+            assert_eq!(command_of(cmdline).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn malformed_files_give_no_values_and_no_panic() {

@@ -1,9 +1,10 @@
 //! Sets up a registry.
 
 use super::backend::Backend;
-use super::core::{Lint, Registry};
+use super::core::Registry;
+use super::policy::{Lint, Policy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{LabelSet, name};
+use crate::model::{OwnedLabels, name};
 
 /// Sets up a [`Registry`].
 ///
@@ -30,14 +31,19 @@ pub struct RegistryBuilder {
     prefix: Option<String>,
     const_labels: Vec<(String, String)>,
     backend: Backend,
-    lint: Lint,
+    policy: Policy,
 }
 
 impl Registry {
     /// A registry that is set up step by step.
     pub fn builder() -> RegistryBuilder {
         let backend = Backend::environment();
-        RegistryBuilder { prefix: None, const_labels: Vec::new(), backend, lint: Lint::Off }
+        RegistryBuilder {
+            prefix: None,
+            const_labels: Vec::new(),
+            backend,
+            policy: Policy::default(),
+        }
     }
 }
 
@@ -76,7 +82,14 @@ impl RegistryBuilder {
     /// # Ok::<(), multiprom::Error>(())
     /// ```
     pub fn lint(mut self) -> RegistryBuilder {
-        self.lint = Lint::On;
+        self.policy.lint = Lint::On;
+        self
+    }
+
+    /// Limits the number of series in a process of each family that has no limit of its own: see
+    /// [`MetricBuilder::max_series`](crate::metrics::MetricBuilder::max_series). The default is no limit.
+    pub fn max_series(mut self, max: usize) -> RegistryBuilder {
+        self.policy.max_series = Some(max);
         self
     }
 
@@ -94,7 +107,7 @@ impl RegistryBuilder {
         let names = self.const_labels.iter().map(|(name, _)| name.as_str());
         name::check_label_names(&names, None)
             .map_err(|error| Error::new(ErrorKind::InvalidLabels, error))?;
-        let const_labels = LabelSet::new(self.const_labels);
-        Ok(Registry::from_parts(self.prefix, const_labels, self.backend, self.lint, false))
+        let const_labels = OwnedLabels::new(self.const_labels);
+        Ok(Registry::from_parts(self.prefix, const_labels, self.backend, self.policy, false))
     }
 }

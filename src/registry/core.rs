@@ -8,6 +8,8 @@ use std::{fmt, ptr};
 use super::backend::Backend;
 use super::collected::{LeftOut, RegisteredCollector};
 use super::descriptor::Descriptor;
+use super::limits::collect_own_families;
+use super::policy::Policy;
 use super::registration_errors::registration_errors;
 use super::scope::Scope;
 use super::sought;
@@ -21,7 +23,7 @@ use crate::model::own_metrics::{
 };
 use crate::model::{
     Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
-    LabelSet, MetricType,
+    MetricType, OwnedLabels,
 };
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::refresher::{self, RefreshGroup};
@@ -86,9 +88,9 @@ pub struct Registry {
 
 struct Inner {
     prefix: Option<String>,
-    const_labels: LabelSet,
+    const_labels: OwnedLabels,
     backend: Backend,
-    lint: Lint,
+    policy: Policy,
     entries: AppendList<Entry>,
     /// Families left out of an exposition because another one had one of their names before.
     repeated: AtomicU64,
@@ -112,14 +114,6 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Whether registration rejects what the lint rules report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Lint {
-    #[default]
-    Off,
-    On,
-}
-
 enum Entry {
     Family(&'static dyn RegisteredFamily),
     Collector(RegisteredCollector),
@@ -129,21 +123,21 @@ impl Registry {
     /// A registry without prefix or constant labels, whose backend the environment chooses.
     pub fn new() -> Registry {
         let backend = Backend::environment();
-        Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, false)
+        Registry::from_parts(None, OwnedLabels::default(), backend, Policy::default(), false)
     }
 
     pub(super) fn from_parts(
         prefix: Option<String>,
-        const_labels: LabelSet,
+        const_labels: OwnedLabels,
         backend: Backend,
-        lint: Lint,
+        policy: Policy,
         is_default: bool,
     ) -> Registry {
         logging::note_standard_error();
         let entries = AppendList::new();
         let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
         let inner =
-            Inner { prefix, const_labels, backend, lint, entries, repeated, logged, is_default };
+            Inner { prefix, const_labels, backend, policy, entries, repeated, logged, is_default };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -328,12 +322,12 @@ impl Registry {
         self.inner.backend.store_or_later()
     }
 
-    pub(crate) fn lint(&self) -> Lint {
-        self.inner.lint
+    pub(crate) fn policy(&self) -> Policy {
+        self.inner.policy
     }
 
     /// The name and the labels that a family gets in this registry.
-    pub(crate) fn qualify(&self, name: &str) -> (String, LabelSet) {
+    pub(crate) fn qualify(&self, name: &str) -> (String, OwnedLabels) {
         let name = match &self.inner.prefix {
             Some(prefix) => format!("{prefix}_{name}"),
             None => name.to_owned(),
@@ -441,6 +435,7 @@ fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
     IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
     IGNORED_VALUES.write_all_nonzero(out, ignored_values());
     FAILED_REFRESHES.write_all_nonzero(out, failed_refreshes());
+    collect_own_families(out);
 }
 
 impl Default for Registry {

@@ -1,9 +1,10 @@
 //! The default registry, which statics register with.
 
 use super::backend::Backend;
-use super::core::{Lint, Registry};
+use super::core::Registry;
+use super::policy::Policy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::LabelSet;
+use crate::model::OwnedLabels;
 use crate::store::fork::StaticRef;
 
 static DEFAULT: StaticRef<Registry> = StaticRef::empty();
@@ -66,12 +67,12 @@ pub fn set_default_backend(backend: Backend) -> Result<()> {
     if DEFAULT.get().is_some() {
         return Err(chosen());
     }
-    let new = Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, true);
+    let new = Registry::from_parts(None, OwnedLabels::default(), backend, Policy::default(), true);
     let new = Box::leak(Box::new(new));
     if std::ptr::eq(DEFAULT.set_once(new), new) { Ok(()) } else { Err(chosen()) }
 }
 
 fn install(backend: Backend) -> &'static Registry {
-    let new = Registry::from_parts(None, LabelSet::default(), backend, Lint::Off, true);
+    let new = Registry::from_parts(None, OwnedLabels::default(), backend, Policy::default(), true);
     DEFAULT.set_once(Box::leak(Box::new(new)))
 }

@@ -1,7 +1,7 @@
 //! What a registry knows of a family.
 
 use crate::model::name::NameRules;
-use crate::model::{GaugeMode, LabelSet, MetricType, Unit, shared_name};
+use crate::model::{GaugeMode, MetricType, OwnedLabels, Unit, shared_name};
 
 /// Name, help, type and labels of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct Descriptor {
     pub(crate) rules: NameRules,
     /// Whether each series has label names of its own, so that `label_names` is empty.
     pub(crate) has_open_labels: bool,
-    pub(crate) const_labels: LabelSet,
+    pub(crate) const_labels: OwnedLabels,
 }
 
 impl Descriptor {
@@ -32,7 +32,7 @@ impl Descriptor {
             label_names: Box::default(),
             rules: NameRules::Classic,
             has_open_labels: false,
-            const_labels: LabelSet::default(),
+            const_labels: OwnedLabels::default(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Options of a multiprocess directory.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::owners::MAX_OWNERS;
@@ -9,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use crate::file::writer::FileAccess;
 use crate::logging::log_line;
+use crate::panics::caught;
 
 /// Returns the name of this process.
 type ProcessName = Box<dyn Fn() -> String + Send + Sync>;
@@ -137,7 +137,7 @@ impl DirectoryOptions {
 
     /// Returns the name of this process: the chosen one if it is valid, else the pid. Calls the function.
     pub(super) fn process_name(&self) -> String {
-        let chosen = catch_unwind(AssertUnwindSafe(|| self.chosen_name()));
+        let chosen = caught(|| self.chosen_name());
         let panicked = |_| {
             Err(Error::new(ErrorKind::Usage, "the function that returns the process id panicked"))
         };

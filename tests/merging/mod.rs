@@ -39,9 +39,10 @@ fn dump(dirs: &[&Path], flags: &str) -> Outcome {
     outcome
 }
 
-/// The samples of a page in the text format, without those of the exporter itself.
+/// The samples of a page in the text format, without those of the exporter itself and its process.
 fn samples(page: &str) -> Vec<&str> {
-    page.lines().filter(|line| !line.starts_with('#') && !line.starts_with("multiprom_")).collect()
+    let others = ["#", "multiprom_", "process_"];
+    page.lines().filter(|line| !others.iter().any(|other| line.starts_with(other))).collect()
 }
 
 /// Runs `dump`. Asserts that no series is repeated, and that all parsers accept the output: promtool, those of the Python

@@ -1,7 +1,7 @@
 //! Registers families with every kind of labels, and records into them if asked to.
 //!
-//! usage: `test-label-sets register|record`. The environment names the directory. With `record`, fails if a lookup of
-//! series that exist allocates.
+//! usage: `test-label-sets register|record|limit`. The environment names the directory. With `record`, fails if a lookup of
+//! series that exist allocates; with `limit`, if lookups beyond a limit do. Then prints the page.
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -52,6 +52,9 @@ static WAITS: Static<Family<Summary>> =
 static BY_ROUTE: Static<Family<Counter, 2>> =
     Counter::declare_utf8("http.requests.\u{e9}", "UTF-8 names.").labels(["http.route", "\"\n"]);
 
+static LIMITED: Static<Family<Counter>> =
+    Counter::declare("limited", "Limited.").max_series(3).labels(["at"]);
+
 /// How often memory was allocated.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -86,7 +89,27 @@ fn record(route: &str) -> multiprom::Result<()> {
     Ok(())
 }
 
+/// Looks up label sets that a family has no place for.
+#[expect(clippy::print_stdout, reason = "the page")]
+fn exceed_limit() {
+    let labels: Vec<String> = (0..1_004).map(|at| at.to_string()).collect();
+    let (first, others) = labels.split_at(4);
+    for at in first {
+        LIMITED.with([at]).inc();
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for at in others {
+        LIMITED.with([at]).inc();
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "lookups allocate");
+    println!("{}", multiprom::render(None));
+}
+
 fn main() -> multiprom::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("limit") {
+        exceed_limit();
+        return Ok(());
+    }
     multiprom::register_statics(&[&LISTED, &SIZES, &REQUESTS, &UPLOADS, &BY_ROUTE, &WAITS])?;
     WAITS.create(["disk"]);
     UPLOADS.create(&[("type", "none")])?;

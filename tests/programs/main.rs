@@ -7,6 +7,7 @@ mod companions;
 mod computed;
 mod counting;
 mod facade;
+mod fleet;
 #[path = "../support/fork.rs"]
 mod fork;
 mod fork_matrix;
@@ -19,6 +20,7 @@ mod process_metrics;
 mod removing;
 #[path = "../support/seccomp.rs"]
 mod seccomp;
+mod series;
 mod states;
 mod streaming;
 mod survivor;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "test-computed" => report(computed::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
+        "test-fleet" => report(fleet::main),
         "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         "test-merged" => report(merged::main),
         "test-process-metrics" => report(process_metrics::main),
         "test-removing" => report(removing::main),
+        "test-series" => report(series::main),
         "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),

@@ -64,7 +64,7 @@ fn the_file_of_a_launcher_has_a_reachable_host_and_is_removed_unless_another_one
     let start = |listen: &[&str], flags: &[&str]| {
         let mut command = multiprom();
         command.args(["run", "--discovery.file"]).arg(&file).args(flags);
-        listen.iter().for_each(|address| drop(command.args(["--listen", address])));
+        command.args(listen.iter().flat_map(|address| ["--listen", address]));
         let mut launcher =
             Running::start(command.args(["--", "sh", "-c", "echo ready; read line"]));
         launcher.line_after("ready");

@@ -141,6 +141,9 @@ fn tls_has_the_configured_versions_and_refuses_plain_http() {
         (page.status, page.body.as_str()),
         (400, "Client sent an HTTP request to an HTTPS server.\n")
     );
+    let page = get(&[]).unwrap().body;
+    let dropped = sum_of(&page, "multiprom_http_connections_dropped_total{reason=\"tls\"}");
+    assert_eq!(dropped, 2.0, "{page}");
     served.stop();
 
     let text = format!(

@@ -58,7 +58,8 @@ fn compare(server: &[&str], below: &str, mark: &str, families: &[&str]) {
     );
 
     let mut exporter = multiprom();
-    exporter.args(["serve", "--listen", "127.0.0.1:0", "--compact", "off", "--dir"]);
+    exporter.args(["serve", "--listen", "127.0.0.1:0", "--compact", "off"]);
+    exporter.args(["--exclude", "process_.*", "--dir"]);
     let mut exporter = Running::start(exporter.arg(dir.path()));
     let own = parsed(&scrape(&exporter.url()));
     let mut collect = python("sites").unwrap();

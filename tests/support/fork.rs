@@ -39,6 +39,13 @@ fn exit_with(status: libc::c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Kills this process.
+pub fn kill_self() -> ! {
+    // SAFETY: takes a number only.
+    unsafe { libc::raise(libc::SIGKILL) };
+    exit()
+}
+
 /// Waits for the end of a child; returns its wait status.
 pub fn wait_status(pid: libc::pid_t) -> libc::c_int {
     let mut status = 0;

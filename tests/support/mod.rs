@@ -1,6 +1,7 @@
 //! Helpers of the integration tests: temporary directories, programs, Python, waiting, skipping.
 #![expect(unsafe_code, reason = "signals of commands, and programs that are stopped")]
 
+pub mod browser;
 pub mod certs;
 pub mod http;
 pub mod mount;

@@ -13,7 +13,7 @@ use super::state::{
     TooLong,
 };
 use crate::http::coding::Coding;
-use crate::http::dropped::DropReason;
+use crate::http::counters::DropReason;
 use crate::http::request::{ExpositionRequest, Framing};
 
 /// How many chunks a gathering may be ahead of its fastest client while the wait budget lasts.

@@ -6,7 +6,7 @@ use super::*;
 use crate::exposition::Format;
 use crate::http::coding::CodingChoice;
 use crate::http::connection::Connection;
-use crate::http::dropped::Dropped;
+use crate::http::counters::HttpCounters;
 use crate::http::request::{ExpositionRequest, Framing};
 use hyper::body::Bytes;
 use std::io;
@@ -35,12 +35,12 @@ fn request(name: &str) -> ExpositionRequest {
 #[derive(Default)]
 struct TestQueues {
     inner: Arc<Queues>,
-    dropped: Arc<Dropped>,
+    counters: Arc<HttpCounters>,
 }
 
 impl TestQueues {
     fn join(&self, name: &str) -> (Receiver, Start) {
-        Receiver::join(&self.inner, request(name), Connection::new(Arc::clone(&self.dropped)))
+        Receiver::join(&self.inner, request(name), Connection::new(Arc::clone(&self.counters)))
     }
 
     fn begin(&self, receiver: &Receiver) -> Running {

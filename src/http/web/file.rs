@@ -17,7 +17,7 @@ use super::tls::server_config;
 use super::users::{Authenticator, Verdict};
 use super::yaml::Problem;
 use crate::error::{Error, ErrorKind, Result};
-use crate::logging::log_line;
+use crate::logging::{log_info, log_line};
 
 /// How often the files are checked for changes, while there are requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,6 +28,13 @@ pub(in crate::http) struct Loaded {
     pub(in crate::http) headers: Vec<(HeaderName, HeaderValue)>,
     users: Vec<(String, String)>,
     rate_limit: Option<RateLimit>,
+}
+
+impl Loaded {
+    /// Whether requests are authenticated.
+    pub(in crate::http) fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
 }
 
 /// The file, its last valid version, and the state of the authentication and of the rate limit.
@@ -119,8 +126,12 @@ impl WebConfigFile {
             state.checked = Instant::now();
             let is_changed = state.files.iter().any(|(path, stamp)| Stamp::of(path) != *stamp);
             if is_changed {
+                let had_error = state.error.is_some();
                 match self.reload_locked(&mut state) {
-                    Ok(()) => log_line(&format_args!("`{}` is reloaded", self.path.display())),
+                    Ok(()) => {
+                        let after = if had_error { ", and valid again" } else { "" };
+                        log_info(&format_args!("`{}` is reloaded{after}", self.path.display()));
+                    }
                     Err(error) => {
                         let text = format!("{error:#}");
                         if state.error.as_ref() != Some(&text) {

@@ -3,7 +3,7 @@
 use super::super::lookup_key::LookupKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeptLabels, LabelSet};
+use crate::model::{KeptLabels, OwnedLabels};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
 use crate::store::recording_ignored;
@@ -61,14 +61,33 @@ impl<M: Typed> FamilyCore<M> {
     #[cold]
     #[inline(never)]
     fn insert_open(&'static self, labels: &[(&str, &str)]) -> Result<ChildRef<M>> {
+        // Names of label sets that the family has no place for are not checked.
+        if let Some(child) = self.overflow(|| self.find_open(labels)) {
+            return Ok(child);
+        }
         self.check_labels(labels)?;
         let Some(lock) = fork::lock() else {
             return Ok(M::ignored().child());
         };
-        Ok(self.children.find_or_insert(
+        match self.at_limit(|| self.find_open(labels), &lock) {
+            None => Ok(self.insert_open_locked(labels, &lock)),
+            Some(at_limit) => {
+                drop(lock);
+                Ok(self.counted(&at_limit))
+            }
+        }
+    }
+
+    /// The child with these labels, created if necessary.
+    pub(super) fn insert_open_locked(
+        &'static self,
+        labels: &[(&str, &str)],
+        lock: &SlowPath,
+    ) -> ChildRef<M> {
+        self.children.find_or_insert(
             self.key_open(labels),
             |child| self.has_labels(child, labels),
-            &lock,
+            lock,
             |child| child.removal.end(),
             || {
                 let constant = self.descriptor.const_labels.iter();
@@ -76,18 +95,12 @@ impl<M: Typed> FamilyCore<M> {
                 pairs.sort_unstable();
                 Child::new(self, KeptLabels::new(pairs.into_iter()))
             },
-        ))
+        )
     }
 
     /// Removes the series with these labels from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove_open(&'static self, labels: &[(&str, &str)]) -> bool {
-        let Some(lock) = fork::lock() else {
-            recording_ignored();
-            return false;
-        };
-        let key = self.key_open(labels);
-        let removed = self.children.unlist(key, |child| self.has_labels(child, labels), &lock);
-        removed.is_some_and(|child| child.remove(&lock))
+        self.remove_one(self.key_open(labels), |child| self.has_labels(child, labels))
     }
 
     #[inline]
@@ -182,7 +195,7 @@ fn is_rendered(text: &str, labels: &[(&str, &str)]) -> bool {
 
 /// The same for labels in any form, with constant labels among them.
 #[inline(never)]
-fn has_others(kept: &KeptLabels, constant: &LabelSet, labels: &[(&str, &str)]) -> bool {
+fn has_others(kept: &KeptLabels, constant: &OwnedLabels, labels: &[(&str, &str)]) -> bool {
     match kept {
         KeptLabels::Rendered(_) => {
             kept.rendered().is_some_and(|kept| merges_to(kept.iter(), constant, labels))
@@ -194,7 +207,7 @@ fn has_others(kept: &KeptLabels, constant: &LabelSet, labels: &[(&str, &str)]) -
 /// Whether constant labels and others together are these pairs. All are sorted.
 fn merges_to<'a>(
     mut pairs: impl Iterator<Item = (&'a str, &'a str)>,
-    constant: &LabelSet,
+    constant: &OwnedLabels,
     labels: &[(&str, &str)],
 ) -> bool {
     let mut constant = constant.iter().peekable();
@@ -241,7 +254,7 @@ mod tests {
 
     #[test]
     fn constant_labels_are_expected_among_the_others() {
-        let constant = LabelSet::new([("app", "x"), ("zone", "eu")]);
+        let constant = OwnedLabels::new([("app", "x"), ("zone", "eu")]);
         let kept = |pairs: &[(&str, &str)]| KeptLabels::new(pairs.iter().copied());
         let labels = kept(&[("app", "x"), ("b", "\"q\""), ("zone", "eu")]);
         assert!(has_others(&labels, &constant, &[("b", "\"q\"")]));

@@ -17,7 +17,7 @@ use crate::metrics::{Counter, Gauge, Histogram, Metric, OpenFamily, buckets};
 use crate::model::name::NameRules;
 use crate::model::{GaugeMode, Unit};
 use crate::registry::{Registry, default_registry, registration_failed};
-use crate::store::fork::AppendList;
+use crate::store::fork::{AppendList, StaticRef};
 
 /// Records the metrics of the crate `metrics`, so that a program or a library that uses its macros takes part in
 /// multiprocess directories.
@@ -88,6 +88,7 @@ pub struct RecorderBuilder {
     registry: Option<Registry>,
     gauge_modes: Vec<(String, GaugeMode)>,
     buckets: Vec<(String, Vec<f64>)>,
+    max_series: Option<usize>,
     rules: NameRules,
 }
 
@@ -119,6 +120,14 @@ impl RecorderBuilder {
         bounds: impl Into<Vec<f64>>,
     ) -> RecorderBuilder {
         self.buckets.push((pattern.into(), bounds.into()));
+        self
+    }
+
+    /// Limits the number of series of each family in a process: see
+    /// [`MetricBuilder::max_series`](crate::metrics::MetricBuilder::max_series). The recorder keeps nothing of further label
+    /// sets.
+    pub fn max_series(mut self, max: usize) -> RecorderBuilder {
+        self.max_series = Some(max);
         self
     }
 
@@ -250,8 +259,15 @@ impl facade::HistogramFn for Histogram {
 /// The families and the series of one type, by their names in the facade. Lookups take no lock, so that a forked child never
 /// waits for one.
 struct Known<M: Kind> {
-    families: Children<(String, OpenFamily<M>)>,
+    families: Children<KnownFamily<M>>,
     series: Children<(Key, M::Handle)>,
+}
+
+struct KnownFamily<M: Kind> {
+    name: String,
+    family: OpenFamily<M>,
+    /// The handle of its overflow series, once there is one.
+    overflow: StaticRef<M::Handle>,
 }
 
 impl<M: Kind> Known<M> {
@@ -271,8 +287,17 @@ impl<M: Kind> Known<M> {
 
     #[cold]
     fn insert(&self, lookup: LookupKey, key: &Key, recorder: &Recorder) -> M::Handle {
-        let handle = match self.create(key, recorder) {
-            Ok(metric) => metric.handle(),
+        let created = self.family(key.name(), recorder).and_then(|known| {
+            let metric = create(known.family, key, recorder)?;
+            Ok((known, metric))
+        });
+        let handle = match created {
+            // Not kept, so that the table is as small as the family.
+            Ok((known, metric)) if metric.child().family.is_overflow(metric.child()) => {
+                let kept = || known.overflow.set_once(Box::leak(Box::new(metric.handle())));
+                return known.overflow.get().unwrap_or_else(kept).clone();
+            }
+            Ok((_, metric)) => metric.handle(),
             // In a signal handler or an allocator that interrupted multiprom, the series cannot be kept either.
             Err(error) if error.kind() == ErrorKind::Reentrant => return M::noop(),
             Err(error) => {
@@ -288,25 +313,11 @@ impl<M: Kind> Known<M> {
         self.series.find_or_insert(lookup, is_it, &lock, |_| (), make).1.clone()
     }
 
-    fn create(&self, key: &Key, recorder: &Recorder) -> Result<M> {
-        let family = self.family(key.name(), recorder)?;
-        let rules = recorder.settings.rules;
-        let sanitize = |name| sanitized(name, |name| rules.is_label_name(name), "");
-        let names: Vec<Cow<'_, str>> = key.labels().map(|label| sanitize(label.key())).collect();
-        let mut labels: Vec<(&str, &str)> = Vec::with_capacity(names.len());
-        for (name, label) in names.iter().zip(key.labels()) {
-            // Of labels with the same name the last one applies.
-            labels.retain(|(other, _)| other != name);
-            labels.push((name, label.value()));
-        }
-        family.with(&labels)
-    }
-
-    fn family(&self, name: &str, recorder: &Recorder) -> Result<OpenFamily<M>> {
+    fn family(&self, name: &str, recorder: &Recorder) -> Result<&'static KnownFamily<M>> {
         let key = self.families.key(&[name]);
-        let is_it = |(known, _): &(String, OpenFamily<M>)| known == name;
-        if let Some((_, family)) = self.families.find(key, is_it) {
-            return Ok(*family);
+        let is_it = |known: &KnownFamily<M>| known.name == name;
+        if let Some(known) = self.families.find(key, is_it) {
+            return Ok(known);
         }
         let lock = slow_path()?;
         let make = || {
@@ -317,10 +328,25 @@ impl<M: Kind> Known<M> {
                 registration_failed(name, &error);
                 spec.detached::<M>(&lock).0
             });
-            (name.to_owned(), OpenFamily::new(core))
+            let (name, overflow) = (name.to_owned(), StaticRef::empty());
+            KnownFamily { name, family: OpenFamily::new(core), overflow }
         };
-        Ok(self.families.find_or_insert(key, is_it, &lock, |_| (), make).1)
+        Ok(self.families.find_or_insert(key, is_it, &lock, |_| (), make))
     }
+}
+
+/// The series of a key in a family.
+fn create<M: Kind>(family: OpenFamily<M>, key: &Key, recorder: &Recorder) -> Result<M> {
+    let rules = recorder.settings.rules;
+    let sanitize = |name| sanitized(name, |name| rules.is_label_name(name), "");
+    let names: Vec<Cow<'_, str>> = key.labels().map(|label| sanitize(label.key())).collect();
+    let mut labels: Vec<(&str, &str)> = Vec::with_capacity(names.len());
+    for (name, label) in names.iter().zip(key.labels()) {
+        // Of labels with the same name the last one applies.
+        labels.retain(|(other, _)| other != name);
+        labels.push((name, label.value()));
+    }
+    family.with(&labels)
 }
 
 impl Recorder {
@@ -329,7 +355,8 @@ impl Recorder {
         let rules = self.settings.rules;
         let exported = sanitized(name, |name| rules.is_metric_name(name), ":").into_owned();
         let is_match = |pattern: &str| matches(pattern, name) || matches(pattern, &exported);
-        let mut settings = Settings { open_labels: true, rules, ..Settings::default() };
+        let max_series = self.settings.max_series;
+        let mut settings = Settings { open_labels: true, rules, max_series, ..Settings::default() };
         if let Some((_, mode)) = self.settings.gauge_modes.iter().find(|(it, _)| is_match(it)) {
             settings.mode = *mode;
         }

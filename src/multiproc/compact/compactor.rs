@@ -13,8 +13,10 @@ use crate::background::Thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::place;
 use crate::logging;
-use crate::model::own_metrics::{ARCHIVES_SET_ASIDE, COMPACTIONS, OwnCounters};
-use crate::model::{Collector, FamilySink};
+use crate::model::own_metrics::{
+    ARCHIVES_SET_ASIDE, COMPACTION_SUCCESS_TIME, COMPACTIONS, OwnCounters,
+};
+use crate::model::{Collector, FamilySink, clock};
 use crate::multiproc::directory::{self, FileSystems};
 use crate::multiproc::prober::OwnerLease;
 use crate::multiproc::problem_log::ProblemLog;
@@ -39,7 +41,7 @@ const KEEP_DEAD: Duration = Duration::from_secs(3600);
 /// only files of this crate, which is the default.
 ///
 /// A clone is another handle of the same compactor. As a [`Collector`] it exports
-/// `multiprom_compactions_total{result}`.
+/// `multiprom_compactions_total{result}` and when a pass over all directories succeeded last.
 ///
 /// ```
 /// use multiprom::compact::Compactor;
@@ -71,6 +73,8 @@ struct CompactorState {
     pass_state: TimedLock<PassState>,
     results: OwnCounters<{ COMPACTIONS.values().len() }>,
     archives_set_aside: AtomicU64,
+    /// When a run that did not fail has ended last, as the bits of Unix seconds; 0 if there was none.
+    last_success: AtomicU64,
 }
 
 /// The result of a pass, as `multiprom_compactions_total` counts it: the index of a value of its label `result`.
@@ -135,6 +139,9 @@ impl Compactor {
                 result = result.and(Err(error));
             }
         }
+        if result.is_ok() {
+            self.0.last_success.store(clock::now().to_bits(), Ordering::Relaxed);
+        }
         result.map(|()| done)
     }
 
@@ -169,7 +176,7 @@ impl Compactor {
     }
 
     fn run_until(&self, (stopped, wake): &(Mutex<bool>, Condvar)) {
-        let mut log = ProblemLog::default();
+        let (mut log, mut failed) = (ProblemLog::default(), 0u64);
         let mut pause = Duration::ZERO;
         loop {
             let is_stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,8 +185,19 @@ impl Compactor {
                 return;
             }
             let start = Instant::now();
-            if let Err(error) = self.run() {
-                log.log(&format_args!("cannot compact: {error:#}"));
+            match self.run() {
+                Err(error) => {
+                    failed += 1;
+                    log.log(&format_args!("cannot compact: {error:#}"));
+                }
+                Ok(_) if failed > 0 => {
+                    logging::log_info(&format_args!(
+                        "compacting succeeds again after {failed} failed passes"
+                    ));
+                    // A problem that returns is logged again.
+                    (log, failed) = (ProblemLog::default(), 0);
+                }
+                Ok(_) => {}
             }
             pause = INTERVAL.max(MAX_PAUSE.min(start.elapsed() * PAUSE_FACTOR));
         }
@@ -206,6 +224,10 @@ impl Collector for Compactor {
         COMPACTIONS.write_all(out, self.0.results.counts());
         let set_aside = self.0.archives_set_aside.load(Ordering::Relaxed);
         ARCHIVES_SET_ASIDE.write(out, set_aside as f64);
+        let last_success = f64::from_bits(self.0.last_success.load(Ordering::Relaxed));
+        if last_success > 0.0 {
+            COMPACTION_SUCCESS_TIME.write(out, last_success);
+        }
     }
 
     fn is_merged(&self) -> bool {
@@ -303,6 +325,7 @@ impl CompactorBuilder {
             pass_state: TimedLock::default(),
             results: OwnCounters::new(),
             archives_set_aside: AtomicU64::new(0),
+            last_success: AtomicU64::new(0),
         })))
     }
 }

@@ -6,7 +6,7 @@ use super::series::series_of;
 use crate::file::key;
 use crate::file::layout::{Entries, Entry, EntryKind, Layout, LayoutError, RemovalState};
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, LabelSet};
+use crate::model::{GaugeMode, OwnedLabels};
 use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::merge::exact_sum::ExactSum;
 use crate::multiproc::merge::key_table::KeyTable;
@@ -184,7 +184,7 @@ impl FoldedSection {
         let mut name = Vec::new();
         match key::decode(bytes) {
             Ok(key) => {
-                let labels = LabelSet::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
+                let labels = OwnedLabels::new(key.labels.iter().map(|(n, v)| (&**n, &**v)));
                 key::encode(&mut name, &key.family, &key.sample, labels.iter(), "");
             }
             Err(_) => name.extend_from_slice(bytes),

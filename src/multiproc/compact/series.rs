@@ -1,7 +1,7 @@
 //! The series that a sample belongs to, whichever way its key is spelled.
 
 use crate::file::key;
-use crate::model::{LabelSet, MetricType};
+use crate::model::{MetricType, OwnedLabels};
 use crate::multiproc::merge::sample_part::{SamplePart, family_name};
 
 /// The series of a sample of a counter, a histogram or a summary.
@@ -24,7 +24,7 @@ pub(super) fn series_of(metric_type: MetricType, key: &[u8]) -> Option<SampleSer
     let is_lead = matches!(part, SamplePart::Value | SamplePart::Sum);
     let is_bucket = part == SamplePart::Bucket;
     let labels = key.labels.iter().filter(|(name, _)| !(is_bucket && name == "le"));
-    let labels = LabelSet::new(labels.map(|(name, value)| (&**name, &**value)));
+    let labels = OwnedLabels::new(labels.map(|(name, value)| (&**name, &**value)));
     let mut id = Vec::new();
     key::encode(&mut id, family, "", labels.iter(), "");
     Some(SampleSeries { id: id.into(), is_lead })

@@ -18,15 +18,22 @@ const NO_HELP: &str = "Multiprocess metric";
 /// Prefix of a label whose name the label of the process takes, as in Prometheus.
 const EXPORTED_PREFIX: &str = "exported_";
 
-/// Writes these families to `out`. Returns the conflicts that only the values show.
+/// What was written.
+pub(crate) struct Emitted {
+    pub(crate) series: u64,
+    /// The conflicts that only the values show.
+    pub(crate) conflicts: Vec<Conflict>,
+}
+
+/// Writes these families to `out`.
 pub(crate) fn emit(
     merge: &Merge,
     exported: &[ExportedFamily],
     settings: &MergeSettings,
     processes: &SourceLabels,
     out: &mut dyn FamilySink,
-) -> Vec<Conflict> {
-    let mut conflicts = Vec::new();
+) -> Emitted {
+    let (mut series, mut conflicts) = (0, Vec::new());
     let mut shown = PerProcessValues::new(merge, processes);
     for it in exported {
         let ExportedFamily { at, metric_type } = *it;
@@ -50,15 +57,17 @@ pub(crate) fn emit(
             moved_label: moved_label(family, settings),
             shown: &mut shown,
             has_conflict: false,
+            written: 0,
             out,
         };
         emitter.family(family);
         emitter.gauges.finish(emitter.out);
+        series += emitter.written;
         if emitter.has_conflict {
             conflicts.push(Conflict::Series { family: name.to_owned() });
         }
     }
-    conflicts
+    Emitted { series, conflicts }
 }
 
 /// The new name of the label of series that has the name of the process label; `None` if no series has that label. No
@@ -87,6 +96,8 @@ struct FamilyEmitter<'a, 's> {
     moved_label: Option<String>,
     shown: &'s mut PerProcessValues<'a>,
     has_conflict: bool,
+    /// How many series were written.
+    written: u64,
     out: &'s mut dyn FamilySink,
 }
 
@@ -165,6 +176,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                     (SampleKind::Sum, self.sum(groups, |group| group.sum)),
                     (SampleKind::Count, self.sum(groups, |group| group.count)),
                 ];
+                self.written += u64::from(parts.iter().any(|(_, sum)| sum.is_some()));
                 for (kind, sum) in parts {
                     if let Some(sum) = sum {
                         self.sample(&labels, kind, sum);
@@ -210,6 +222,7 @@ impl<'a> FamilyEmitter<'a, '_> {
             Reduced::One(value) => {
                 let labels = self.labels(groups);
                 self.gauges.emit(labels.get(), value, self.out);
+                self.written += 1;
             }
             Reduced::PerSource(values) => {
                 self.has_conflict |= self.shown.show(&values);
@@ -222,6 +235,7 @@ impl<'a> FamilyEmitter<'a, '_> {
                 }
                 let at = position_of(&labels, pid_label).unwrap_or_else(|at| at);
                 labels.insert(at, (pid_label, ""));
+                self.written += self.shown.values.len() as u64;
                 for shown in &self.shown.values {
                     labels[at].1 = self.shown.label(shown);
                     self.gauges.emit(Labels::new(&labels), shown.value, self.out);
@@ -251,6 +265,7 @@ impl<'a> FamilyEmitter<'a, '_> {
         if sum.is_none() && last.is_none() {
             return;
         }
+        self.written += 1;
         if last != Some(f64::INFINITY) {
             self.sample(&labels, SampleKind::Bucket(f64::INFINITY), total);
         }

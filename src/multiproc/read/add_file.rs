@@ -5,7 +5,7 @@ use super::cached_file::{CachedFile, Reused};
 use super::candidate::Candidate;
 use super::context::ReadContext;
 use super::locate::Located;
-use super::parse_file::parse_file;
+use super::parse_file::{ParsedFile, parse_file};
 use super::writer_liveness::{self, WriterLiveness};
 use crate::file::name::IdKind;
 use crate::model::GaugeMode;
@@ -18,6 +18,8 @@ pub(super) struct Added {
     /// The cache entry for the next scrape.
     pub(super) cached: Option<Box<CachedFile>>,
     pub(super) verdict: Verdict,
+    /// How many entries were read.
+    pub(super) entries: u64,
     /// Whether the file was truncated while it was read: the scrape must begin again.
     pub(super) is_truncated: bool,
 }
@@ -31,7 +33,7 @@ pub(super) fn add_file(
     let liveness = writer_liveness::decide(context, candidate, &mut located)?;
     let WriterLiveness { verdict, probed, proof } = liveness;
     let Located { stat, mut file, cached } = located;
-    let mut added = Added { cached: None, verdict, is_truncated: false };
+    let mut added = Added { cached: None, verdict, entries: 0, is_truncated: false };
     if writer_liveness::is_left_out(context, candidate, verdict) {
         return Some(Added { cached, ..added });
     }
@@ -68,6 +70,7 @@ pub(super) fn add_file(
         match cached.reuse(context, &origin, file.as_ref()) {
             Reused::Added(mut cached) => {
                 cached.file = file.take();
+                added.entries = cached.entry_count();
                 added.cached = Some(cached);
             }
             Reused::Truncated => return Some(Added { is_truncated: true, ..added }),
@@ -80,6 +83,7 @@ pub(super) fn add_file(
             None => candidate.open(context)?,
         };
         let parsed = parse_file(context.merge, context.reader, &origin, &file, Some(stat));
+        added.entries = parsed.as_ref().map_or(0, ParsedFile::entry_count);
         added.cached =
             parsed.and_then(|parsed| CachedFile::new(context, candidate.text, parsed, file, stat));
     }

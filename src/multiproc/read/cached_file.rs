@@ -74,6 +74,10 @@ impl CachedFile {
         }))
     }
 
+    pub(super) fn entry_count(&self) -> u64 {
+        self.plan.value_count() as u64
+    }
+
     pub(super) fn is_mapped(&self) -> bool {
         self.map.is_some()
     }

@@ -181,6 +181,7 @@ impl<'a> DirScan<'a, '_> {
                 continue;
             };
             if self.is_archived(&retired_source(text)) {
+                self.stats.retired += 1;
                 continue;
             }
             let candidate = Candidate {
@@ -233,8 +234,11 @@ impl<'a> DirScan<'a, '_> {
     }
 
     fn add(&mut self, candidate: &Candidate<'_>, located: Located) -> Option<Box<CachedFile>> {
+        let len = located.stat.len;
         let added = add_file(self.context, candidate, located)?;
-        self.stats.count(added.verdict.liveness());
+        self.stats.count(candidate.listed_in, added.verdict.liveness());
+        self.stats.bytes += len;
+        self.stats.entries += added.entries;
         self.has_truncated |= added.is_truncated;
         added.cached
     }

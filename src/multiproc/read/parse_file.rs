@@ -18,6 +18,12 @@ pub(super) struct ParsedFile {
     pub(super) is_own: bool,
 }
 
+impl ParsedFile {
+    pub(super) fn entry_count(&self) -> u64 {
+        self.plan.value_count() as u64
+    }
+}
+
 /// Parses a file and adds its values. One that is truncated or damaged is read a second time, as its writer may have
 /// been in the middle of a change. `None` if it is still damaged: the entries before the damage are added, and the
 /// damage is reported.

@@ -15,6 +15,10 @@ mod export;
 mod search;
 mod shown_files;
 mod table;
+#[cfg(feature = "cli")]
+mod writers;
 
 pub(super) use export::write_workers;
 pub(super) use table::WorkerTable;
+#[cfg(feature = "cli")]
+pub(crate) use writers::WriterList;

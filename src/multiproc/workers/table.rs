@@ -71,6 +71,8 @@ pub(super) struct Workers {
 /// The values of a process. One is `None` if its file in procfs cannot be read.
 #[derive(Debug)]
 pub(super) struct WorkerValues {
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(super) pid: u32,
     pub(super) stat: Stat,
     pub(super) limits: Limits,
     pub(super) open_fds: Option<f64>,
@@ -264,7 +266,7 @@ impl WorkerValues {
         let open_fds = open_fds(procfs, &path, process.pid);
         // Last, as another process may have got the pid meanwhile.
         let stat = process.stat(procfs).filter(|stat| !stat.is_zombie)?;
-        Some(WorkerValues { stat, limits, open_fds })
+        Some(WorkerValues { pid: process.pid, stat, limits, open_fds })
     }
 }
 

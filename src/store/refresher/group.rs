@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::caught::{Panicked, caught};
 use super::slots::Slots;
 #[cfg(target_os = "linux")]
 use crate::file::forks::{ForkWait, NoFork};
+use crate::panics::{Panicked, caught};
 use crate::store::fork::{self, SlowPath};
 
 /// Forks do not wait for a value that took longer the last time.

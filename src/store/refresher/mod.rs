@@ -10,7 +10,6 @@
 //! meanwhile. While a value is computed, forks wait, as they do while files are created: otherwise a child could inherit a
 //! lock of the program that the refresher holds.
 
-mod caught;
 mod group;
 mod slots;
 #[cfg(target_os = "linux")]
@@ -19,7 +18,6 @@ mod thread;
 #[path = "no_thread.rs"]
 mod thread;
 
-pub(crate) use caught::{Panicked, caught};
 pub(crate) use group::{Computed, Record, RefreshGroup};
 pub(crate) use slots::Slots;
 pub(crate) use thread::{add, finish, flush, refresh};

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::caught::caught;
 use super::group::{Computed, RefreshGroup, State};
 use crate::background::Thread;
 use crate::file::forks;
 use crate::file::unwritten;
 use crate::logging::log_line;
+use crate::panics::caught;
 use crate::store::fork::{self, AppendList, PerProcess, SlowPath};
 
 /// How long a scrape of this process waits for values that are computed.

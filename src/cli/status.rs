@@ -1,0 +1,187 @@
+//! The state of directories for the status page.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::owner;
+use crate::error::Result;
+use crate::file::place;
+use crate::http::{
+    ArchiveStatus, DirectoryStatus, FamilyBytes, ProcessState, ProcessStatus, Status, StatusSource,
+};
+use crate::model::clock;
+use crate::multiproc::{
+    DirectoryUsage, Liveness, MultiProcessCollectorBuilder, Prober, ScrapeStats, WriterList,
+    family_usage, inspect_archive, list_files_by,
+};
+
+/// The least age at which the state is read again.
+const MIN_AGE: Duration = Duration::from_secs(2);
+/// The least age at which the bytes of families are measured again, for which all files are read.
+const MIN_USAGE_AGE: Duration = Duration::from_secs(15);
+/// How much older than the time for reading it the state must be.
+const AGE_FACTOR: u32 = 50;
+
+/// What the last scrape of each collector of an exporter has found.
+#[derive(Clone, Default)]
+pub(super) struct LastScrapes(Arc<Mutex<Vec<Option<Arc<ScrapeStats>>>>>);
+
+impl LastScrapes {
+    /// Notes the scrapes of a collector.
+    pub(super) fn of(&self, builder: MultiProcessCollectorBuilder) -> MultiProcessCollectorBuilder {
+        let index = {
+            let mut scrapes = lock(&self.0);
+            scrapes.push(None);
+            scrapes.len() - 1
+        };
+        let last = self.clone();
+        builder.on_scrape(move |stats| lock(&last.0)[index] = Some(Arc::clone(stats)))
+    }
+
+    /// The messages of all problems, each once, and how many were only counted.
+    fn problems(&self) -> (Vec<String>, u64) {
+        let (mut messages, mut more) = (Vec::new(), 0);
+        let mut seen = HashSet::new();
+        for stats in lock(&self.0).iter().flatten() {
+            more += stats.problem_count.saturating_sub(stats.problems.len() as u64);
+            // Two collectors may read the same directory.
+            let new = stats.problems.iter().filter(|problem| seen.insert(problem.message.clone()));
+            messages.extend(new.map(|problem| problem.message.clone()));
+        }
+        (messages, more)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The directories of an exporter.
+pub(super) struct ServedDirectories {
+    directories: Mutex<Vec<Directory>>,
+    last: LastScrapes,
+}
+
+struct Directory {
+    path: PathBuf,
+    prober: Prober,
+    writers: WriterList,
+    /// Since when each writer has been seen in its state, by its id and whether its files are retired.
+    seen: HashMap<(String, bool), (ProcessState, f64)>,
+    state: Option<(Instant, Duration, DirectoryStatus)>,
+    usage: Option<(Instant, Duration, Result<DirectoryUsage>)>,
+}
+
+impl ServedDirectories {
+    pub(super) fn new(dirs: &[PathBuf], last: LastScrapes) -> ServedDirectories {
+        let directory = |path: &Path| Directory {
+            path: path.to_owned(),
+            prober: owner::prober(),
+            writers: WriterList::default(),
+            seen: HashMap::new(),
+            state: None,
+            usage: None,
+        };
+        let directories = place::distinct(dirs).map(|(_, path)| directory(path)).collect();
+        ServedDirectories { directories: Mutex::new(directories), last }
+    }
+}
+
+impl StatusSource for ServedDirectories {
+    fn status(&self) -> Status {
+        let directories = lock(&self.directories).iter_mut().map(Directory::status).collect();
+        let (problems, more_problems) = self.last.problems();
+        Status { directories, problems, more_problems }
+    }
+}
+
+/// Whether a value that took some time to read may be read again.
+fn is_stale<T>(value: Option<&(Instant, Duration, T)>, min_age: Duration) -> bool {
+    value.is_none_or(|(end, took, _)| end.elapsed() >= (*took * AGE_FACTOR).max(min_age))
+}
+
+impl Directory {
+    fn status(&mut self) -> DirectoryStatus {
+        if is_stale(self.usage.as_ref(), MIN_USAGE_AGE) {
+            let begin = Instant::now();
+            let usage = family_usage([&self.path]);
+            self.usage = Some((Instant::now(), begin.elapsed(), usage));
+        }
+        if is_stale(self.state.as_ref(), MIN_AGE) {
+            let begin = Instant::now();
+            let state = self.read().unwrap_or_else(|error| DirectoryStatus {
+                error: Some(format!("{error:#}")),
+                ..DirectoryStatus::default()
+            });
+            self.state = Some((Instant::now(), begin.elapsed(), state));
+        }
+        let state = self.state.as_ref().map(|(_, _, state)| state.clone()).unwrap_or_default();
+        let mut status = DirectoryStatus { path: self.path.display().to_string(), ..state };
+        if let Some((_, _, Ok(usage))) = &self.usage {
+            status.reserved = usage.reserved;
+            status.families = usage
+                .families
+                .iter()
+                .map(|family| FamilyBytes {
+                    name: family.name.clone(),
+                    series: family.series,
+                    bytes: family.bytes,
+                })
+                .collect();
+        }
+        status
+    }
+
+    fn read(&mut self) -> Result<DirectoryStatus> {
+        let files = list_files_by(&self.path, &mut self.prober)?;
+        let archive = inspect_archive(&self.path)?;
+        let len = files.iter().map(|file| file.len).sum::<u64>()
+            + archive.as_ref().map_or(0, |archive| archive.len);
+        let now = clock::now();
+        let writers = self.writers.read(Path::new("/proc"), &files);
+        let mut seen = HashMap::new();
+        let processes = writers
+            .into_iter()
+            .map(|writer| {
+                let state = match (writer.is_retired, writer.liveness) {
+                    (true, _) => ProcessState::Retired,
+                    (false, Liveness::Alive) => ProcessState::Alive,
+                    (false, Liveness::Dead) => ProcessState::Dead,
+                    (false, _) => ProcessState::Unknown,
+                };
+                let key = (writer.id, writer.is_retired);
+                let earlier = self.seen.get(&key).filter(|(earlier, _)| *earlier == state);
+                let first = earlier.map_or(now, |(_, first)| *first);
+                seen.insert(key, (state, first));
+                let process = writer.process.as_ref();
+                ProcessStatus {
+                    id: writer.name,
+                    command: process.and_then(|process| process.command.clone()),
+                    state,
+                    since: process.and_then(|process| process.started).unwrap_or(first),
+                    files: writer.files,
+                    entries: writer.entries,
+                    used: writer.used,
+                    resident: process.map(|process| process.resident_bytes),
+                }
+            })
+            .collect();
+        self.seen = seen;
+        Ok(DirectoryStatus {
+            error: None,
+            processes,
+            files: files.len() + usize::from(archive.is_some()),
+            len,
+            free: fs2::available_space(&self.path).ok(),
+            archive: archive.map(|archive| ArchiveStatus {
+                generation: archive.generation,
+                written: archive.written,
+                entries: archive.series,
+                len: archive.len,
+            }),
+            ..DirectoryStatus::default()
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! The status page: what an operator looks at in a browser.
+//!
+//! The server renders the whole page; a script refreshes its parts and searches. Nothing is loaded from other servers, and
+//! the content security policy permits only the style sheet and the script of the page.
+//!
+//! The totals of all families are kept for ten minutes, for plots. They are gathered every five seconds, or less often, so
+//! that gathering takes at most 1 % of the time. At most one gathering for pages runs at a time.
+
+mod families;
+mod history;
+mod page;
+mod plot;
+mod processes;
+pub(super) mod source;
+pub(super) mod text;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::families::Families;
+use self::history::{History, MIN_INTERVAL};
+use self::page::View;
+use self::source::{Status, StatusSource};
+use super::filter::query_parameter;
+use crate::model::Gatherer;
+use crate::panics::caught;
+
+pub(super) const STYLE: &str = include_str!("status.css");
+pub(super) const SCRIPT: &str = include_str!("status.js");
+pub(super) const STYLE_PATH: &str = "/-/status.css";
+pub(super) const SCRIPT_PATH: &str = "/-/status.js";
+
+/// Permits the style sheet, the script, its requests and the search, all of this server.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// A page that is requested within this time after a gathering shows the same values.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// How much longer the pause between gatherings is than a gathering.
+const PAUSE_FACTOR: u32 = 100;
+/// Scrapes whose duration is kept.
+const MAX_SCRAPES: usize = 200;
+
+/// The sources of metrics by their paths.
+type Sources = [(String, Box<dyn Gatherer + Send + Sync>)];
+
+/// What the status page keeps.
+pub(super) struct StatusPage {
+    directories: Option<Box<dyn StatusSource>>,
+    started: Instant,
+    kept: Mutex<Kept>,
+    /// When the last scrapes ended, and how long they took.
+    scrapes: Mutex<VecDeque<(Instant, Duration)>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// By the index of the source.
+    sources: Vec<KeptSource>,
+}
+
+#[derive(Default)]
+struct KeptSource {
+    history: History,
+    last: Option<(Instant, Arc<Families>)>,
+}
+
+impl StatusPage {
+    pub(super) fn new(directories: Option<Box<dyn StatusSource>>) -> StatusPage {
+        StatusPage {
+            directories,
+            started: Instant::now(),
+            kept: Mutex::default(),
+            scrapes: Mutex::default(),
+        }
+    }
+
+    /// Notes a scrape that ends now.
+    pub(super) fn note_scrape(&self, duration: Duration) {
+        let mut scrapes = lock(&self.scrapes);
+        scrapes.push_back((Instant::now(), duration));
+        if scrapes.len() > MAX_SCRAPES {
+            scrapes.pop_front();
+        }
+    }
+
+    /// Gathers all sources for the plots. Returns when to do so again.
+    pub(super) fn sample(&self, sources: &Sources) -> Duration {
+        let begin = Instant::now();
+        for index in 0..sources.len() {
+            self.gather(sources, index);
+        }
+        (begin.elapsed() * PAUSE_FACTOR).max(MIN_INTERVAL)
+    }
+
+    /// The families of a source, at most a second old, and when they were gathered.
+    fn gather(&self, sources: &Sources, index: usize) -> (Instant, Arc<Families>) {
+        let mut kept = lock(&self.kept);
+        kept.sources.resize_with(sources.len(), KeptSource::default);
+        let source = &mut kept.sources[index];
+        if let Some((time, families)) = &source.last
+            && time.elapsed() < MAX_AGE
+        {
+            return (*time, Arc::clone(families));
+        }
+        let gathered = caught(|| Families::gather(sources[index].1.as_ref()));
+        let families = gathered.unwrap_or_else(|_| Families {
+            error: Some("gathering panicked".to_owned()),
+            ..Families::default()
+        });
+        let (time, families) = (Instant::now(), Arc::new(families));
+        if source.history.is_due(time) && families.error.is_none() {
+            source.history.add(time, &families);
+        }
+        source.last = Some((time, Arc::clone(&families)));
+        (time, families)
+    }
+
+    /// The page. The query selects a source by its index, `at`, and families by a text, `q`.
+    pub(super) fn render(&self, sources: &Sources, query: Option<&str>) -> String {
+        let parameter = |name| query_parameter(query, name);
+        let selected = parameter("at").and_then(|at| at.parse::<usize>().ok());
+        let selected = selected.filter(|at| *at < sources.len()).unwrap_or_default();
+        let search = parameter("q").unwrap_or_default();
+        let (gathered, families) = self.gather(sources, selected);
+        let status = self.directories.as_ref().map_or_else(Status::default, |it| it.status());
+        let paths: Vec<&str> = sources.iter().map(|(path, _)| path.as_str()).collect();
+        let now = Instant::now();
+        let scrapes: Vec<(f64, f64)> = lock(&self.scrapes)
+            .iter()
+            .map(|(end, took)| (-now.duration_since(*end).as_secs_f64(), took.as_secs_f64()))
+            .collect();
+        let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let kept = lock(&self.kept);
+        page::render(&View {
+            paths: &paths,
+            selected,
+            search: search.trim(),
+            families: &families,
+            history: &kept.sources[selected].history,
+            status: &status,
+            scrapes: &scrapes,
+            uptime: self.started.elapsed(),
+            gathered,
+            unix_time: unix_time.unwrap_or_default().as_secs_f64(),
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,205 @@
+//! The status page of `serve`, in a browser and as text.
+
+use multiprom::{Backend, Counter, Gauge, Histogram, Registry};
+use serde_json::json;
+
+use crate::support::browser::Browser;
+use crate::support::http::Connection;
+use crate::support::process::{PATIENCE, Running};
+use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+
+/// Text that would do harm as HTML.
+const HOSTILE: &str = "<img src=x onerror=\"document.title='harm'\"><script>document.title='harm'</script>'&amp;\n\u{202e}";
+
+/// A directory with this process, which lives and records hostile text, and an ended one; and its exporter.
+struct Site {
+    dir: TestDir,
+    jobs: Counter,
+    server: Running,
+    url: String,
+}
+
+impl Site {
+    fn start(name: &str, flags: &[&str]) -> Site {
+        let dir = TestDir::new(name);
+        output_of(example("test-counting").arg(dir.path()).arg("5"));
+        let backend = Backend::directory(dir.path()).unwrap();
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let jobs = Counter::builder("site_jobs_total", "Jobs done.").register(&registry).unwrap();
+        let depth = Gauge::builder("site_depth", format!("Depth of {HOSTILE}"));
+        let depth = depth.labels(["queue"]).register(&registry).unwrap();
+        depth.with([HOSTILE]).set(3.0);
+        let wait = Histogram::builder("site_wait_seconds", "Time in the queue.");
+        let wait = wait.register(&registry).unwrap();
+        for wait_time in [0.004, 0.03, 0.04, 0.2, 2.0] {
+            wait.observe(wait_time);
+        }
+        let mut command = multiprom();
+        command.args(["serve", "--dir"]).arg(dir.path());
+        let mut server = Running::start(
+            command.args(["--listen", "127.0.0.1:0", "--compact", "off"]).args(flags),
+        );
+        let url = server.url();
+        let url = url.strip_suffix("metrics").unwrap().to_owned();
+        Site { dir, jobs, server, url }
+    }
+
+    fn get(&self, path: &str) -> crate::support::http::Response {
+        Connection::open(&self.url).unwrap().request("GET", path, "")
+    }
+}
+
+#[test]
+fn the_page_shows_live_processes_searches_and_refreshes_its_plots_in_a_browser() {
+    let Some(mut browser) = Browser::start("status-browser") else {
+        return;
+    };
+    let site = Site::start("status-page", &[]);
+    browser.resize(1280, 900);
+    browser.open(&site.url);
+    let rows = browser.evaluate(
+        "[...document.querySelectorAll('#processes tbody tr')].map((row) => row.innerText)",
+    );
+    let rows: Vec<&str> = rows.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let own = std::process::id().to_string();
+    assert!(rows[0].starts_with(&own) && rows[0].contains("alive"), "{rows:?}");
+    // The command is the test program, without its arguments.
+    assert!(rows[0].contains("main-"), "{rows:?}");
+    assert!(rows[1].contains("dead"), "{rows:?}");
+
+    // Hostile text stays text.
+    let title = browser.evaluate("document.title");
+    assert_eq!(title, "multiprom");
+    let images = "document.querySelectorAll('main img, main script, [onerror]').length";
+    assert_eq!(browser.evaluate(images), 0);
+    let find = |name: &str| format!("document.querySelector('details[data-key=\"{name}\"]')");
+    let help =
+        browser.evaluate(&format!("{}.querySelector('.help').textContent", find("site_depth")));
+    assert_eq!(help, format!("Depth of {HOSTILE}"));
+    let labels = format!("{}.querySelector('.labels').textContent", find("site_depth"));
+    assert_eq!(browser.evaluate(&labels), format!("pid=\"{own}\", queue={HOSTILE:?}"));
+
+    // The keyboard opens a family. It stays open and focused when the page is refreshed, which changes its plot.
+    let summary = format!("{}.querySelector('summary')", find("site_jobs_total"));
+    browser.evaluate(&format!("{summary}.focus()"));
+    browser.press("Enter");
+    let is_open = format!("{}.open", find("site_jobs_total"));
+    assert_eq!(browser.evaluate(&is_open), true);
+    let plot = format!("{summary}.querySelector('.line')?.getAttribute('points') ?? ''");
+    let mut plots = Vec::new();
+    wait_for("another plot", PATIENCE, || {
+        site.jobs.inc_by(1000.0);
+        let points = browser.evaluate(&plot);
+        if points != "" && !plots.contains(&points) {
+            plots.push(points);
+        }
+        (plots.len() >= 2).then_some(())
+    });
+    assert_eq!(browser.evaluate(&is_open), true);
+    assert_eq!(browser.evaluate(&format!("document.activeElement === {summary}")), true);
+    let rate = browser.evaluate(&format!("{summary}.querySelector('.value').textContent"));
+    assert!(rate.as_str().unwrap().ends_with("k/s"), "{rate}");
+
+    // `/` begins a search, which needs no key after the text.
+    browser.press("/");
+    browser.type_text("TIME in the");
+    let names = "[...document.querySelectorAll('#families .name')].map((it) => it.textContent)";
+    wait_for("the found family", PATIENCE, || {
+        (browser.evaluate(names) == json!(["site_wait_seconds"])).then_some(())
+    });
+    assert_eq!(browser.evaluate("document.activeElement.id"), "search");
+    let address = browser.evaluate("location.search");
+    assert!(address.as_str().unwrap().contains("q=TIME+in+the"), "{address}");
+    let mean = browser.evaluate("document.querySelector('.mean').textContent");
+    assert_eq!(mean, "5 observations, mean 455 ms");
+
+    assert_eq!(browser.errors, Vec::<String>::new());
+
+    // Without the exporter the page says how old it is.
+    site.server.signal("TERM");
+    let live = "document.getElementById('live').textContent";
+    wait_for("the message", PATIENCE, || {
+        let text = browser.evaluate(live);
+        text.as_str().unwrap().starts_with("No answer from the exporter").then_some(())
+    });
+}
+
+#[test]
+fn the_page_fits_a_phone_and_has_enough_contrast_in_both_color_schemes() {
+    let Some(mut browser) = Browser::start("status-phone") else {
+        return;
+    };
+    let site = Site::start("status-phone-page", &[]);
+    browser.resize(360, 740);
+    for scheme in ["light", "dark"] {
+        browser.prefer_colors(scheme);
+        browser.open(&site.url);
+        let width = browser.evaluate("document.documentElement.scrollWidth");
+        assert!(width.as_u64().unwrap() <= 360, "{scheme}: {width}");
+        let colors = browser.evaluate(
+            "[getComputedStyle(document.body).color, getComputedStyle(document.querySelector('.note')).color, \
+             getComputedStyle(document.querySelector('.tile')).backgroundColor]",
+        );
+        let colors: Vec<f64> =
+            colors.as_array().unwrap().iter().map(|it| luminance(it.as_str().unwrap())).collect();
+        for text in &colors[..2] {
+            let (light, dark) = (text.max(colors[2]), text.min(colors[2]));
+            // The least ratio of WCAG 2.2, level AA.
+            assert!((light + 0.05) / (dark + 0.05) >= 4.5, "{scheme}: {colors:?}");
+        }
+    }
+}
+
+/// The relative luminance of `rgb(R, G, B)`, by WCAG 2.2.
+fn luminance(color: &str) -> f64 {
+    let numbers = color.trim_start_matches("rgb(").trim_end_matches(')').split(", ");
+    let linear = |value: f64| {
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    let values: Vec<f64> =
+        numbers.map(|number| linear(number.parse::<f64>().unwrap() / 255.0)).collect();
+    0.2126 * values[0] + 0.7152 * values[1] + 0.0722 * values[2]
+}
+
+#[test]
+fn the_page_works_without_a_script_and_has_a_strict_policy() {
+    let site = Site::start("status-text", &[]);
+    let page = site.get("/?q=wait");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert!(page.body.contains("data-key=\"site_wait_seconds\""), "{}", page.body);
+    assert!(!page.body.contains("data-key=\"site_depth\""), "{}", page.body);
+    assert!(!page.body.contains("style=") && !page.body.contains("http://"), "{}", page.body);
+    // Whatever is sought and selected stays text.
+    let page = site.get("/?q=%22%3E%3Cscript%3Enone&at=99");
+    assert!(page.body.contains("value=\"&quot;&gt;&lt;script&gt;none\""), "{}", page.body);
+    assert!(page.body.contains("No family matches."), "{}", page.body);
+
+    let compressed =
+        Connection::open(&site.url).unwrap().request("GET", "/", "Accept-Encoding: gzip\r\n");
+    assert_eq!(compressed.header("content-encoding"), Some("gzip"));
+    assert!(compressed.bytes.starts_with(&[0x1f, 0x8b]));
+    for (path, content_type) in [("css", "text/css"), ("js", "text/javascript")] {
+        let asset = site.get(&format!("/-/status.{path}?v=1"));
+        assert_eq!(asset.status, 200);
+        assert!(asset.header("content-type").unwrap().starts_with(content_type));
+    }
+    std::fs::remove_dir_all(site.dir.path()).unwrap();
+    let page = wait_for("the error", PATIENCE, || {
+        let page = site.get("/");
+        page.body.contains("<h2>Problems").then_some(page)
+    });
+    assert_eq!(page.status, 200);
+}
+
+#[test]
+fn the_page_can_be_switched_off() {
+    let site = Site::start("status-off", &["--web.no-status-page"]);
+    let page = site.get("/");
+    assert!(page.body.contains("<a href=\"/metrics\">") && !page.body.contains("site_jobs"));
+    assert_eq!(site.get("/-/status.js").status, 404);
+}
