@@ -33,7 +33,7 @@ fn launcher(base: &Path, script: &str) -> Command {
 }
 
 /// Makes a directory and its mark older than the minimum age of abandoned directories.
-fn age(dir: &Path) {
+pub(crate) fn age(dir: &Path) {
     for path in [dir.join(LOCK_NAME), dir.to_owned()] {
         let path = path.to_str().unwrap();
         assert!(succeeds("touch", &["--no-create", "-h", "-d", "5 minutes ago", path]), "{path}");
@@ -116,7 +116,7 @@ fn counter_in(dir: &Path) -> PathBuf {
 
 /// Counts the directories in `base` that a launcher has logged as removed. It may also have removed directories of
 /// other tests.
-fn removed_from(base: &Path, stderr: &str) -> usize {
+pub(crate) fn removed_from(base: &Path, stderr: &str) -> usize {
     let start = format!("multiprom: removed `{}/multiprom-", base.display());
     let end = "`, which a killed process had left behind";
     stderr.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()

@@ -19,7 +19,8 @@ use super::merging::with_worker_metrics;
 use super::new_dir::NewDir;
 use super::output::print;
 use super::private_dir::PrivateDir;
-use super::signals::{self, Signal, Signals};
+use super::signals::{Signal, Signals};
+use super::terminal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collector as _, FamilyMetadata, FamilySink, Sample};
 use crate::multiproc::{MultiProcessCollector, mark_process_dead};
@@ -104,7 +105,7 @@ impl<'a> Workers<'a> {
             let socket = OwnedFd::from(self.listener.try_clone()?);
             let mut worker = Command::new(std::env::current_exe()?);
             worker.arg("demo-worker").arg("--dir").arg(self.dir).stdin(Stdio::from(socket));
-            signals::end_with_parent(&mut worker);
+            terminal::end_with_parent(&mut worker, Signal::KILL);
             worker.spawn()
         };
         start()

@@ -75,6 +75,7 @@ impl ExportedRegistry {
         for (path, registry) in &self.targets {
             builder = builder.target(path, registry.clone());
         }
+        builder = listen.discovery.apply(builder);
         if !listen.no_status_page {
             builder = builder
                 .status_of(ServedDirectories::new(&self.directories, self.last_scrapes.clone()));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::discovery::DiscoveryArguments;
 use super::values::octal;
 use crate::http::ListenAddress;
 
@@ -30,6 +31,8 @@ pub(super) struct ListenArguments {
     /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
     pub(super) telemetry_path: String,
+    #[command(flatten)]
+    pub(super) discovery: DiscoveryArguments,
 }
 
 impl ListenArguments {

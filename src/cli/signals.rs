@@ -21,20 +21,44 @@ impl Signal {
     pub(super) const INT: Signal = Signal(libc::SIGINT);
     pub(super) const TERM: Signal = Signal(libc::SIGTERM);
     pub(super) const HUP: Signal = Signal(libc::SIGHUP);
+    pub(super) const QUIT: Signal = Signal(libc::SIGQUIT);
+    pub(super) const KILL: Signal = Signal(libc::SIGKILL);
+    pub(super) const TSTP: Signal = Signal(libc::SIGTSTP);
+    pub(super) const STOP: Signal = Signal(libc::SIGSTOP);
+    pub(super) const CONT: Signal = Signal(libc::SIGCONT);
     pub(super) const CHLD: Signal = Signal(libc::SIGCHLD);
     /// Signals that a launcher forwards to its command.
     pub(super) const FORWARDED: [Signal; 10] = [
         Signal::INT,
         Signal::TERM,
         Signal::HUP,
-        Signal(libc::SIGQUIT),
+        Signal::QUIT,
         Signal(libc::SIGUSR1),
         Signal(libc::SIGUSR2),
         Signal(libc::SIGWINCH),
         Signal(libc::SIGTTIN),
         Signal(libc::SIGTTOU),
-        Signal(libc::SIGCONT),
+        Signal::CONT,
     ];
+
+    pub(super) fn number(self) -> libc::c_int {
+        self.0
+    }
+
+    /// The exit status that a shell shows for a process that this signal has ended.
+    pub(super) fn exit_status(self) -> u8 {
+        128 + self.0 as u8
+    }
+
+    /// Whether the signal asks a program to end.
+    pub(super) fn is_end(self) -> bool {
+        [Signal::INT, Signal::TERM, Signal::QUIT].contains(&self)
+    }
+
+    /// Whether the terminal stops a process in the background that uses it by this signal.
+    pub(super) fn is_background_stop(self) -> bool {
+        [libc::SIGTTIN, libc::SIGTTOU].contains(&self.0)
+    }
 }
 
 /// The sender of a signal.
@@ -155,17 +179,6 @@ pub(super) fn send(pid: u32, signal: Signal) {
     unsafe { libc::kill(pid as libc::pid_t, signal.0) };
 }
 
-/// Makes the kernel kill a command when the thread that starts it ends.
-pub(super) fn end_with_parent(command: &mut Command) {
-    let arrange = || {
-        // SAFETY: takes numbers only.
-        let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
-    unsafe { command.pre_exec(arrange) };
-}
-
 /// Makes orphaned descendants of this process its children.
 pub(super) fn adopt_orphans() -> Result<()> {
     // SAFETY: takes numbers only.
@@ -181,19 +194,24 @@ pub(super) fn adopt_orphans() -> Result<()> {
 pub(super) enum Reaped {
     /// A child has ended, with this exit status as a shell shows it.
     Child { pid: u32, status: u8 },
-    /// There are children, and none of them has ended.
+    /// A child is stopped by this signal.
+    Stopped { pid: u32, signal: Signal },
+    /// There are children, and none of them has changed.
     Running,
     /// There are no children.
     None,
 }
 
-/// Reaps one child that has ended.
+/// Reaps one child that has ended, or returns one that was stopped.
 pub(super) fn reap() -> Reaped {
     let mut status = 0;
     // SAFETY: `status` is valid and writable.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
     match pid {
         0 => Reaped::Running,
+        pid if pid > 0 && libc::WIFSTOPPED(status) => {
+            Reaped::Stopped { pid: pid as u32, signal: Signal(libc::WSTOPSIG(status)) }
+        }
         pid if pid > 0 => {
             let shown = if libc::WIFEXITED(status) {
                 libc::WEXITSTATUS(status)

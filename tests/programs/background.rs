@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use multiprom::bridge::Textfile;
 use multiprom::compact::Compactor;
-use multiprom::http::Exporter;
+use multiprom::http::{Endpoint, Exporter};
 use multiprom::{MultiProcessCollector, Registry};
 
 use super::fork::{in_child, limit_time, wait_status};
@@ -48,7 +48,14 @@ fn pause() {
 fn exporter(dir: &Path, listen: &str) -> multiprom::Result<Exporter> {
     let registry = Registry::new();
     registry.register(MultiProcessCollector::new(dir)?)?;
-    Exporter::builder(registry).listen(listen.parse()?).start()
+    let owner = std::process::id();
+    // Makes the child of `drop` fail.
+    let stop = move |_: &[Endpoint]| {
+        if std::process::id() != owner {
+            std::process::abort();
+        }
+    };
+    Exporter::builder(registry).listen(listen.parse()?).on_stop(stop).start()
 }
 
 pub fn main() -> multiprom::Result<()> {

@@ -7,6 +7,7 @@ mod companions;
 mod computed;
 mod counting;
 mod facade;
+mod fleet;
 #[path = "../support/fork.rs"]
 mod fork;
 mod fork_matrix;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "test-computed" => report(computed::main),
         "test-counting" => report(counting::main),
         "test-fork-matrix" => report(fork_matrix::main),
+        "test-fleet" => report(fleet::main),
         "test-facade" => report(facade::main),
         "test-forks" => report(forks::main),
         "test-host" => report(host::main),

@@ -1,6 +1,7 @@
 //! `serve`: requests over HTTP, sockets and directories.
 
 mod directories;
+mod discovery;
 mod listening;
 mod paths;
 mod requests;

@@ -20,24 +20,25 @@ pub(super) enum Listening {
     Optional,
 }
 
-pub(super) enum Endpoint {
+pub(super) enum RunEndpoint {
     Open(Exporter),
     /// A thread retries, as the lookup of a host name may take long.
     Waiting {
         error: Error,
         stop: Sender<()>,
-        thread: JoinHandle<Option<Exporter>>,
+        /// `None` after it was joined.
+        thread: Option<JoinHandle<Option<Exporter>>>,
     },
 }
 
-impl Endpoint {
+impl RunEndpoint {
     pub(super) fn open(
         exported: ExportedRegistry,
         listen: &ListenArguments,
         listening: Listening,
-    ) -> Result<Endpoint> {
+    ) -> Result<RunEndpoint> {
         let error = match exported.listen(listen) {
-            Ok(exporter) => return Ok(Endpoint::Open(exporter)),
+            Ok(exporter) => return Ok(RunEndpoint::Open(exporter)),
             Err(error) => error,
         };
         if listening == Listening::Required || error.kind() != ErrorKind::Listen {
@@ -58,14 +59,14 @@ impl Endpoint {
             .name("multiprom-listen".to_owned())
             .spawn(retry)
             .map_err(|error| Error::new(ErrorKind::Io, error))?;
-        Ok(Endpoint::Waiting { error, stop, thread })
+        Ok(RunEndpoint::Waiting { error, stop, thread: Some(thread) })
     }
 
     /// Logs the URL of the metrics, or the reason why they are not served.
     pub(super) fn report(&self) {
         match self {
-            Endpoint::Open(exporter) => exporting::report(exporter),
-            Endpoint::Waiting { error, .. } => {
+            RunEndpoint::Open(exporter) => exporting::report(exporter),
+            RunEndpoint::Waiting { error, .. } => {
                 let seconds = RETRY_INTERVAL.as_secs();
                 log::warn(&format_args!(
                     "{error:#}: the command runs without an endpoint, and listening is retried every {seconds} s"
@@ -74,14 +75,28 @@ impl Endpoint {
         }
     }
 
+    /// The exporter, if it listens.
+    pub(super) fn exporter(&mut self) -> Option<&Exporter> {
+        if let RunEndpoint::Waiting { thread, .. } = self
+            && let Some(finished) = thread.take_if(|thread| thread.is_finished())
+            && let Ok(Some(exporter)) = finished.join()
+        {
+            *self = RunEndpoint::Open(exporter);
+        }
+        match self {
+            RunEndpoint::Open(exporter) => Some(exporter),
+            RunEndpoint::Waiting { .. } => None,
+        }
+    }
+
     pub(super) fn stop(self) {
         match self {
-            Endpoint::Open(exporter) => exporter.stop(),
-            Endpoint::Waiting { stop, thread, .. } => {
+            RunEndpoint::Open(exporter) => exporter.stop(),
+            RunEndpoint::Waiting { stop, thread, .. } => {
                 drop(stop);
                 // A thread that still waits ends by itself; `run` does not wait for it.
-                if thread.is_finished()
-                    && let Ok(Some(exporter)) = thread.join()
+                if let Some(finished) = thread.filter(JoinHandle::is_finished)
+                    && let Ok(Some(exporter)) = finished.join()
                 {
                     exporter.stop();
                 }

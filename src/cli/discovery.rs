@@ -1,0 +1,115 @@
+//! The file that makes an exporter a target of Prometheus: `file_sd_configs` reads it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::log;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::key::push_string;
+use crate::http::{Endpoint, ExporterBuilder};
+use crate::outgoing::replace_file;
+
+const HEADING: &str = "Service discovery";
+
+/// Prometheus may run as another user.
+const MODE: u32 = 0o644;
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct DiscoveryArguments {
+    /// Write the address to a file for file_sd_configs of Prometheus while the metrics are served; its name ends in .json
+    #[arg(long = "discovery.file", value_name = "FILE", help_heading = HEADING)]
+    discovery_file: Option<PathBuf>,
+    /// Add a label to the target, such as job=shop (repeatable)
+    #[arg(long = "discovery.label", value_name = "NAME=VALUE", value_parser = parse_target_label)]
+    #[arg(requires = "discovery_file", help_heading = HEADING)]
+    discovery_labels: Vec<(String, String)>,
+    /// Name or address by which Prometheus reaches this machine [default: the address that is listened on, or the name of
+    /// the machine for all interfaces]
+    #[arg(long = "discovery.host", value_name = "HOST", requires = "discovery_file", help_heading = HEADING)]
+    discovery_host: Option<String>,
+}
+
+impl DiscoveryArguments {
+    /// Makes an exporter write the file when it has started, and remove it before it stops.
+    pub(super) fn apply(&self, builder: ExporterBuilder) -> ExporterBuilder {
+        let Some(path) = self.discovery_file.clone() else {
+            return builder;
+        };
+        let (arguments, removed) = (self.clone(), path.clone());
+        builder
+            .on_start(move |endpoints| {
+                let text = arguments.text(endpoints)?;
+                replace_file(&path, None, MODE, |file| file.write_all(&text))
+            })
+            .on_stop({
+                let arguments = self.clone();
+                move |endpoints| {
+                    // Another exporter may have replaced the file.
+                    let is_same = |text| fs::read(&removed).is_ok_and(|found| found == text);
+                    if arguments.text(endpoints).is_ok_and(is_same)
+                        && let Err(error) = fs::remove_file(&removed)
+                    {
+                        log::warn(&Error::at(ErrorKind::Io, &removed, error));
+                    }
+                }
+            })
+    }
+
+    /// The content of the file, with one target: several addresses would be several targets with the same series.
+    fn text(&self, endpoints: &[Endpoint]) -> Result<Vec<u8>> {
+        let is_local = |endpoint: &Endpoint| {
+            endpoint.address().is_none_or(|address| address.ip().is_loopback())
+        };
+        let tcp = || endpoints.iter().filter(|endpoint| endpoint.address().is_some());
+        let endpoint = tcp().find(|endpoint| !is_local(endpoint)).or_else(|| tcp().next());
+        let (endpoint, address) = endpoint
+            .and_then(|endpoint| endpoint.address().map(|address| (endpoint, address)))
+            .ok_or_else(|| {
+                let message =
+                    "--discovery.file needs a TCP address: Prometheus cannot scrape Unix sockets";
+                Error::new(ErrorKind::Usage, message)
+            })?;
+        let target = match &self.discovery_host {
+            None => endpoint.target().unwrap_or_default(),
+            Some(host) => match host.parse::<IpAddr>() {
+                Ok(IpAddr::V6(ip)) => format!("[{ip}]:{}", address.port()),
+                _ => format!("{host}:{}", address.port()),
+            },
+        };
+        let mut labels = BTreeMap::from([
+            ("__metrics_path__", endpoint.telemetry_path()),
+            ("__scheme__", endpoint.scheme()),
+        ]);
+        labels.extend(
+            self.discovery_labels.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let mut text = b"[\n  {\n    \"targets\": [".to_vec();
+        push_string(&mut text, &target);
+        text.extend_from_slice(b"],\n    \"labels\": {");
+        for (at, (name, value)) in labels.into_iter().enumerate() {
+            text.extend_from_slice(if at == 0 { b"\n      " } else { b",\n      " });
+            push_string(&mut text, name);
+            text.extend_from_slice(b": ");
+            push_string(&mut text, value);
+        }
+        text.extend_from_slice(b"\n    }\n  }\n]\n");
+        Ok(text)
+    }
+}
+
+/// Parses a label of a target. Prometheus gives a meaning to some names that begin with `__`.
+fn parse_target_label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let is_valid = |(at, byte): (usize, u8)| {
+        byte.is_ascii_alphabetic() || byte == b'_' || (at > 0 && byte.is_ascii_digit())
+    };
+    if name.is_empty() || !name.bytes().enumerate().all(is_valid) {
+        return Err(format!("`{name}` is not a label name"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
