@@ -249,7 +249,11 @@ impl Handler {
         };
         let page = match (source, path) {
             (Some(_), _) => None,
-            (None, "/") if has_status && matches!(request.method(), "GET" | "HEAD") => {
+            (None, "/")
+                if has_status
+                    && !request.has_body()
+                    && matches!(request.method(), "GET" | "HEAD") =>
+            {
                 Some(self.status(request, &connection).await)
             }
             (None, "/") => {

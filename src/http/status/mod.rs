@@ -90,7 +90,8 @@ impl StatusPage {
     /// Gathers all sources for the plots. Returns when to do so again.
     pub(super) fn sample(&self, sources: &Sources) -> Duration {
         let begin = Instant::now();
-        for index in 0..sources.len() {
+        // The first source has metrics about all of them, so it comes last.
+        for index in (0..sources.len()).rev() {
             self.gather(sources, index);
         }
         (begin.elapsed() * PAUSE_FACTOR).max(MIN_PAUSE)
