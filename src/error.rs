@@ -23,6 +23,8 @@ pub enum ErrorKind {
     InvalidBuckets,
     /// A family with this name, or with a sample of this name, is already registered.
     AlreadyRegistered,
+    /// No metric with this name is registered.
+    NotRegistered,
     /// The backend of the default registry was already chosen.
     BackendChosen,
     /// A multiprocess directory is missing, not a directory, or not accessible.

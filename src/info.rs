@@ -71,6 +71,10 @@ impl Collector for BuildInfo {
         write_info(&self.family, "Build of the program.", &self.labels, out);
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
     fn is_merged(&self) -> bool {
         false
     }
@@ -135,6 +139,10 @@ impl Default for PlatformInfo {
 impl Collector for PlatformInfo {
     fn collect(&self, out: &mut dyn FamilySink) {
         write_info("platform", "Platform of the process.", &self.labels, out);
+    }
+
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
     }
 
     fn is_merged(&self) -> bool {

@@ -206,6 +206,7 @@ pub mod collector {
     #[cfg(target_os = "linux")]
     pub use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
     pub use crate::process::ProcessCollector;
+    pub use crate::registry::{Collectors, Registration, Restricted};
 }
 
 /// A recorder for the crate `metrics`: its macros record into metrics of this crate, and so into multiprocess directories.

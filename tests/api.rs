@@ -4,13 +4,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use multiprom::labels::Displayed;
 use multiprom::{
-    Backend, Counter, ErrorKind, Family, Gauge, Histogram, Registry, Static, Summary, Unit,
-    default_registry,
+    Backend, Counter, ErrorKind, Family, Gauge, GaugeMode, Histogram, Registry, Static, Summary,
+    Unit, default_registry,
 };
 
-fn registry() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
+use crate::support::TestDir;
+use crate::support::registries::{in_memory, merged};
 
 // The tests of this binary share the default registry, so each name is used by one test.
 static HANDLED: Static<Counter> = Counter::declare("api_handled_total", "Handled.");
@@ -26,7 +25,7 @@ fn add_two(counter: &Counter) {
 
 #[test]
 fn statics_and_handles_are_passed_to_the_same_functions() {
-    let handle = Counter::builder("handled", "Handled.").register(&registry()).unwrap();
+    let handle = Counter::builder("handled", "Handled.").register(&in_memory()).unwrap();
     add_two(&handle);
     assert_eq!(handle.get(), 2.0);
     add_two(&HANDLED);
@@ -56,7 +55,7 @@ fn a_static_family_exports_the_series_that_are_used() {
 fn label_values_of_any_type_select_the_series_of_their_text() {
     let family: Family<Counter, 3> = Counter::builder("calls", "Calls.")
         .labels(["method", "code", "cached"])
-        .register(&registry())
+        .register(&in_memory())
         .unwrap();
     let handle = family.with(["GET", "200", "true"]);
     family.with(("GET", 200, true)).inc();
@@ -69,7 +68,7 @@ fn label_values_of_any_type_select_the_series_of_their_text() {
 
 #[test]
 fn a_lookup_by_get_creates_no_series() {
-    let registry = registry();
+    let registry = in_memory();
     let family = Counter::builder("calls", "Calls.").labels(["code"]).register(&registry).unwrap();
     assert!(family.get([200]).is_none());
     family.with([500]).inc();
@@ -84,7 +83,7 @@ fn a_lookup_by_get_creates_no_series() {
 fn wrong_label_names_are_errors_that_name_the_metric_and_the_labels() {
     let family = Counter::builder("calls", "Calls.")
         .labels(["method", "code"])
-        .register(&registry())
+        .register(&in_memory())
         .unwrap();
     for (labels, message) in [
         (&[("status", "1")][..], "it has no label `status`; its labels are `method`, `code`"),
@@ -99,39 +98,42 @@ fn wrong_label_names_are_errors_that_name_the_metric_and_the_labels() {
 
 #[test]
 fn prefix_subsystem_unit_and_constant_labels_are_in_the_exposition() {
-    let registry = Registry::builder()
-        .prefix("shop")
-        .const_label("zone", "eu")
-        .backend(Backend::in_memory())
-        .build()
-        .unwrap();
-    let builder = || {
-        Counter::builder("read", "Bytes read.")
-            .subsystem("upload")
-            .unit(Unit::Bytes)
-            .const_label("tier", "gold")
-    };
-    builder().register(&registry).unwrap().inc();
-    builder().get_or_register(&registry).unwrap().inc();
-    // The unit is in the name already.
-    Gauge::builder("age_seconds", "Age.").unit(Unit::Seconds).register(&registry).unwrap();
-    assert_eq!(
-        registry.render(Some("application/openmetrics-text")).to_string(),
-        "# TYPE shop_upload_read_bytes counter\n\
-         # UNIT shop_upload_read_bytes bytes\n\
-         # HELP shop_upload_read_bytes Bytes read.\n\
-         shop_upload_read_bytes_total{tier=\"gold\",zone=\"eu\"} 2.0\n\
-         # TYPE shop_age_seconds gauge\n\
-         # UNIT shop_age_seconds seconds\n\
-         # HELP shop_age_seconds Age.\n\
-         shop_age_seconds{zone=\"eu\"} 0.0\n\
-         # EOF\n"
-    );
+    let dir = TestDir::new("api-prefix");
+    let directory = Backend::directory(dir.path()).unwrap();
+    for (backend, is_in_files) in [(Backend::in_memory(), false), (directory, true)] {
+        let registry = Registry::builder().prefix("shop").const_label("zone", "eu");
+        let registry = registry.backend(backend).build().unwrap();
+        let builder = || {
+            Counter::builder("read", "Bytes read.")
+                .namespace("web")
+                .subsystem("upload")
+                .unit(Unit::Bytes)
+                .const_label("tier", "gold")
+        };
+        builder().register(&registry).unwrap().inc();
+        builder().get_or_register(&registry).unwrap().inc();
+        // The unit is in the name already.
+        let age = Gauge::builder("age_seconds", "Age.").unit(Unit::Seconds);
+        age.mode(GaugeMode::Sum).register(&registry).unwrap();
+        let page = if is_in_files { merged(&dir) } else { registry };
+        let text = page.render(Some("application/openmetrics-text")).to_string();
+        let expected = "# TYPE shop_age_seconds gauge\n\
+             # UNIT shop_age_seconds seconds\n\
+             # HELP shop_age_seconds Age.\n\
+             shop_age_seconds{zone=\"eu\"} 0.0\n\
+             # TYPE shop_web_upload_read_bytes counter\n\
+             # UNIT shop_web_upload_read_bytes bytes\n\
+             # HELP shop_web_upload_read_bytes Bytes read.\n\
+             shop_web_upload_read_bytes_total{tier=\"gold\",zone=\"eu\"} 2.0\n";
+        let rest = text.strip_prefix(expected).unwrap_or_else(|| panic!("{text}"));
+        let is_own = |line: &str| line.contains("multiprom_") || line == "# EOF";
+        assert!(rest.lines().all(is_own), "{text}");
+    }
 }
 
 #[test]
 fn a_sample_is_found_by_its_name_and_all_its_labels() {
-    let registry = registry();
+    let registry = in_memory();
     let sizes = Histogram::builder("sizes", "Sizes.").labels(["kind"]);
     let sizes = sizes.register(&registry).unwrap();
     sizes.with(["a"]).observe(3.0);
@@ -151,7 +153,7 @@ fn a_sample_is_found_by_its_name_and_all_its_labels() {
 
 #[test]
 fn each_operation_of_a_gauge_changes_its_value() {
-    let gauge = Gauge::builder("level", "Level.").register(&registry()).unwrap();
+    let gauge = Gauge::builder("level", "Level.").register(&in_memory()).unwrap();
     gauge.set(5.0);
     gauge.inc();
     gauge.add(2.5);
@@ -176,7 +178,7 @@ fn each_operation_of_a_gauge_changes_its_value() {
 
 #[test]
 fn timers_and_durations_are_observed_in_seconds() {
-    let registry = registry();
+    let registry = in_memory();
     let histogram = Histogram::builder("waits", "Waits.").register(&registry).unwrap();
     let summary = Summary::builder("works", "Works.").register(&registry).unwrap();
     histogram.observe(Duration::from_millis(1500));

@@ -12,6 +12,7 @@ use multiprom::{
 };
 
 use crate::support::process::{PATIENCE, Running};
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
 /// A collector whose values the test changes.
@@ -47,10 +48,6 @@ impl Collector for Pool {
             _ => MergeRule::ByType,
         }
     }
-}
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
 }
 
 /// A registry in a directory that is refreshed only when something asks for it.
@@ -248,6 +245,7 @@ fn per_process_collectors_are_not_in_the_files_unless_the_program_asks_for_it() 
     registry.register(ProcessCollector::current()).unwrap();
     registry.flush();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    registry.unregister("process_threads").unwrap();
     let sum = |_: &str| MergeRule::Mode(GaugeMode::LiveSum);
     registry.register(MergedBy::new(ProcessCollector::current(), sum)).unwrap();
     registry.flush();
@@ -335,7 +333,7 @@ fn families_of_all_kinds_that_are_registered_as_collectors_are_not_written_again
     let dir = TestDir::new("computed-again");
     let backend = Backend::directory(dir.path()).unwrap();
     let build = || Registry::builder().backend(backend).build().unwrap();
-    let (registry, again) = (build(), build());
+    let (registry, again, by_rule, nested) = (build(), build(), build(), build());
     let one = Counter::builder("one", "One.").register(&registry).unwrap();
     let listed = Counter::builder("listed", "Listed.").labels(["queue"]);
     let listed = listed.register(&registry).unwrap();
@@ -351,9 +349,9 @@ fn families_of_all_kinds_that_are_registered_as_collectors_are_not_written_again
     again.register(typed).unwrap();
     again.register(open).unwrap();
     let by_type = |_: &str| MergeRule::ByType;
-    again.register(MergedBy::new(one, by_type)).unwrap();
-    again.register(MergedBy::new(MergedBy::new(listed, by_type), by_type)).unwrap();
-    again.register(MergedBy::new(registry, by_type)).unwrap();
+    by_rule.register(MergedBy::new(one, by_type)).unwrap();
+    by_rule.register(MergedBy::new(MergedBy::new(listed, by_type), by_type)).unwrap();
+    nested.register(MergedBy::new(registry, by_type)).unwrap();
     again.flush();
     let page = dump(dir.path());
     for name in ["one_total", "listed_total", "typed_total", "open_total"] {

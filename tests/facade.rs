@@ -1,10 +1,11 @@
 //! The recorder for the crate `metrics`.
 
 use multiprom::facade::Recorder;
-use multiprom::{Backend, ErrorKind, Registry, testing};
+use multiprom::{ErrorKind, testing};
 
 use crate::support::http::scrape;
 use crate::support::process::Running;
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, assert_success, example, multiprom};
 
 #[test]
@@ -31,7 +32,7 @@ fn four_processes_that_use_the_facade_are_scraped_exactly_whoever_describes_the_
     let page = scrape(&serve.url());
     let mut samples: Vec<&str> = page
         .lines()
-        .filter(|line| !line.starts_with('#') && !line.starts_with("multiprom_"))
+        .filter(|line| !["#", "multiprom_", "process_"].iter().any(|it| line.starts_with(it)))
         .collect();
     samples.sort_unstable();
     assert_eq!(
@@ -56,7 +57,7 @@ fn four_processes_that_use_the_facade_are_scraped_exactly_whoever_describes_the_
 
 #[test]
 fn the_recorder_in_memory_exports_descriptions_units_and_buckets() {
-    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let registry = in_memory();
     let recorder = Recorder::builder().registry(&registry).buckets("sizes*", [1.0, 2.0]);
     let recorder = recorder.build().unwrap();
     metrics::with_local_recorder(&recorder, || {

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use multiprom::integrations::{PrometheusClientCollector, PrometheusCollector};
 use multiprom::parse::{Families, Parser};
-use multiprom::{Backend, Collector, MultiProcessCollector, Registry, set_log_hook};
+use multiprom::{Collector, MultiProcessCollector, Registry, set_log_hook};
 use prometheus::core::Desc;
 use prometheus::proto::{self, MetricFamily};
 use prometheus::{
@@ -22,10 +22,11 @@ use prometheus_client::metrics::{counter, family, gauge, histogram, info};
 use prometheus_client::registry::{Registry as ClientRegistry, Unit};
 
 use crate::support::process::Running;
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, example};
 
 fn registry(collector: impl Collector + 'static) -> Registry {
-    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let registry = in_memory();
     registry.register(collector).unwrap();
     registry
 }
@@ -263,8 +264,8 @@ fn a_family_that_cannot_be_read_is_left_out_and_reported_once() {
     for _ in 0..2 {
         assert_eq!(
             registry.render(None).to_string(),
-            "# HELP before Two\\nlines and \"C:\\\\temp\".\n# TYPE before gauge\nbefore 0\n\
-             # HELP after After.\n# TYPE after gauge\nafter 0\n"
+            "# HELP after After.\n# TYPE after gauge\nafter 0\n\
+             # HELP before Two\\nlines and \"C:\\\\temp\".\n# TYPE before gauge\nbefore 0\n"
         );
     }
     let lines = lines.lock().unwrap();

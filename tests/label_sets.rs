@@ -5,15 +5,12 @@ use multiprom::exposition::{Escaping, TextEncoder};
 use multiprom::metrics::{OpenFamily, TypedFamily};
 use multiprom::parse::Families;
 use multiprom::{
-    Backend, Counter, ErrorKind, Family, Gauge, GaugeMode, Histogram, LabelSet, LabelValue,
+    Counter, ErrorKind, Family, Gauge, GaugeMode, Histogram, LabelSet, LabelValue,
     MultiProcessCollector, Registry, Summary, Unit,
 };
 
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, assert_success, example};
-
-fn registry() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
 
 /// The samples of an exposition, without comments, sorted.
 fn samples(registry: &Registry) -> Vec<String> {
@@ -48,7 +45,7 @@ struct Call<'a, T: std::fmt::Display + 'static> {
 
 #[test]
 fn a_struct_with_borrowed_fields_selects_the_series_of_its_texts() {
-    let registry = registry();
+    let registry = in_memory();
     let calls = Counter::builder("calls", "Calls.").const_label("app", "x");
     let calls: TypedFamily<Counter, Call<f64>> =
         calls.label_set::<Call<f64>>().register(&registry).unwrap();
@@ -102,7 +99,7 @@ struct Generic<'label, R: LabelValue + 'static> {
 
 #[test]
 fn derived_types_may_have_any_generic_parameters() {
-    let registry = registry();
+    let registry = in_memory();
     let named = Counter::builder("named", "").label_set::<Generic<u8>>();
     let named = named.register(&registry).unwrap();
     let text = String::from("a");
@@ -118,7 +115,7 @@ struct Listed {
 
 #[test]
 fn label_sets_whose_values_can_be_listed_are_zeros_from_registration_on() {
-    let registry = registry();
+    let registry = in_memory();
     let jobs = Counter::builder("jobs", "").label_set::<Listed>().register(&registry).unwrap();
     let quiet = Counter::builder("quiet", "").label_set::<Listed>().without_zeros();
     quiet.register(&registry).unwrap();
@@ -153,14 +150,14 @@ struct Many {
 
 #[test]
 fn more_than_a_thousand_combinations_are_not_exported_before_they_are_used() {
-    let registry = registry();
+    let registry = in_memory();
     Counter::builder("many", "").label_set::<Many>().register(&registry).unwrap();
     assert_eq!(samples(&registry), [""; 0]);
 }
 
 #[test]
 fn zeros_made_on_purpose_exist_for_every_type() {
-    let registry = registry();
+    let registry = in_memory();
     let counters = Counter::builder("counters", "").labels(["a"]).register(&registry).unwrap();
     let gauges = Gauge::builder("gauges", "").labels(["a"]).register(&registry).unwrap();
     let sizes = Histogram::builder("sizes", "").buckets([1.0]).labels(["a"]);
@@ -193,7 +190,7 @@ fn zeros_made_on_purpose_exist_for_every_type() {
 
 #[test]
 fn open_label_sets_are_found_in_any_order_and_have_names_of_their_own() {
-    let registry = registry();
+    let registry = in_memory();
     let open = Gauge::builder("open", "").mode(GaugeMode::Sum).open_labels();
     let open: OpenFamily<Gauge> = open.register(&registry).unwrap();
     open.with(&[("b", "\"2\""), ("a", "1")]).unwrap().set(1.0);
@@ -215,7 +212,7 @@ fn open_label_sets_are_found_in_any_order_and_have_names_of_their_own() {
 
 #[test]
 fn names_that_an_open_set_cannot_have_are_errors_that_name_the_metric() {
-    let registry = registry();
+    let registry = in_memory();
     let sizes = Histogram::builder("sizes", "").const_label("app", "x").open_labels();
     let sizes = sizes.register(&registry).unwrap();
     let gauges = Gauge::builder("gauges", "").open_labels().register(&registry).unwrap();
@@ -242,7 +239,7 @@ fn names_that_an_open_set_cannot_have_are_errors_that_name_the_metric() {
 
 #[test]
 fn a_slice_of_the_wrong_length_is_an_error_and_lookups_by_name_create_nothing() {
-    let registry = registry();
+    let registry = in_memory();
     let calls = Counter::builder("calls", "").labels(["a", "b"]).register(&registry).unwrap();
     let error = calls.with_slice(&["1"]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidLabels);
@@ -266,16 +263,16 @@ fn registration_rejects_label_names_that_a_struct_cannot_have() {
         a: bool,
     }
     let (reserved, malformed) = (Reserved { le: true }, Malformed { a: true });
-    let sizes = Histogram::builder("sizes", "").label_set::<Reserved>().register(&registry());
+    let sizes = Histogram::builder("sizes", "").label_set::<Reserved>().register(&in_memory());
     assert!(sizes.unwrap_err().to_string().contains("`le` is reserved"));
-    let sizes = Histogram::builder("sizes", "").label_set::<Malformed>().register(&registry());
+    let sizes = Histogram::builder("sizes", "").label_set::<Malformed>().register(&in_memory());
     assert!(sizes.unwrap_err().to_string().contains("`a b` does not match"));
     assert!(reserved.le && malformed.a);
 }
 
 #[test]
 fn any_text_is_a_name_where_it_is_asked_for() {
-    let registry = registry();
+    let registry = in_memory();
     let builder = |name: &str| Counter::builder(name, "").const_label("a b", "1");
     let error = builder("x.y").register(&registry).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidName);
@@ -304,17 +301,17 @@ fn any_text_is_a_name_where_it_is_asked_for() {
     assert_eq!(
         page(Escaping::AllowUtf8),
         [
-            "{\"n.s_x.y_bytes_total\",\"a b\"=\"1\"} 1",
             "{\"9_total\",\"a b\"=\"1\",\"c.d\"=\"\\\"2\\\"\",\"\u{e9}\"=\"3\"} 2",
             "by_total{\"a b\"=\"1\",\"b c\"=\"2\",\"z.a\"=\"1\"} 2",
+            "{\"n.s_x.y_bytes_total\",\"a b\"=\"1\"} 1",
         ]
     );
     assert_eq!(
         page(Escaping::Values),
         [
-            "U__n_2e_s__x_2e_y__bytes__total{U__a_20_b=\"1\"} 1",
             "U___39___total{U__a_20_b=\"1\",U__c_2e_d=\"\\\"2\\\"\",U___e9_=\"3\"} 2",
             "by_total{U__a_20_b=\"1\",U__b_20_c=\"2\",U__z_2e_a=\"1\"} 2",
+            "U__n_2e_s__x_2e_y__bytes__total{U__a_20_b=\"1\"} 1",
         ]
     );
 }
@@ -370,7 +367,7 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
 }
 
 fn merged(dir: &TestDir) -> Vec<String> {
-    let registry = registry();
+    let registry = in_memory();
     registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
     let mut lines = samples(&registry);
     lines.retain(|line| !line.starts_with("multiprom_"));

@@ -126,6 +126,31 @@ fn all_files_are_rewritten_each_time_their_directory_is_lost() {
 }
 
 #[test]
+fn a_loss_within_a_burst_of_new_series_is_noticed_in_the_next_ticks() {
+    let parent = TestDir::new("burst");
+    let (dir, mut worker) = started(parent.path());
+    worker.execute("many 500");
+    fs::remove_dir_all(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    let mut late = 0;
+    wait_for("new files", PATIENCE, || {
+        late += 1;
+        worker.execute(&format!("series late{late}"));
+        (files_in(&dir).len() == FILES).then_some(())
+    });
+    // Attempts are 10 ms apart, which is the longest tick.
+    assert!(late <= 3, "{late} series");
+    worker.execute("record");
+    assert_recorded(&dir, 6, 6, 6.0);
+    let merged = merged(&dir);
+    for at in 1..=late {
+        assert_eq!(value(&merged, &format!("labelled_total{{label=\"late{at}\"}}")), 1.0);
+    }
+    assert_eq!(value(&merged, "multiprom_files_lost_total"), FILES as f64);
+    end(worker, 1);
+}
+
+#[test]
 fn all_files_are_rewritten_in_a_replaced_directory_and_the_old_ones_look_dead() {
     let parent = TestDir::new("replaced");
     let (dir, mut worker) = started(parent.path());

@@ -54,6 +54,7 @@ mod push;
 mod readme;
 mod recording;
 mod reentrant;
+mod registries;
 mod removal;
 mod removing;
 mod reused_pid;

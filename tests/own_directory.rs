@@ -1,16 +1,14 @@
 //! A process that writes series files and merges their directory.
 
+use multiprom::collector::Registration;
 use multiprom::{
     Backend, Collector, Counter, ErrorKind, FamilySink, Gauge, GaugeMode, MultiProcessCollector,
     Registry,
 };
 
 use crate::support::mount::Mount;
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, example, skip};
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
 
 /// Lines without comments and without the metrics of multiprom itself.
 fn samples(registry: &Registry) -> Vec<String> {
@@ -75,7 +73,7 @@ fn a_collector_of_another_directory_hides_nothing() {
 #[test]
 fn a_registry_that_would_contain_itself_is_an_error() {
     let (first, second) = (in_memory(), in_memory());
-    let kind = |result: multiprom::Result<()>| result.unwrap_err().kind();
+    let kind = |result: multiprom::Result<Registration>| result.unwrap_err().kind();
     assert_eq!(kind(first.register(first.clone())), ErrorKind::Usage);
     first.register(second.clone()).unwrap();
     assert_eq!(kind(second.register(first.clone())), ErrorKind::Usage);

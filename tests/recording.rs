@@ -17,11 +17,8 @@ use multiprom::{
     MultiProcessCollector, Registry, Summary,
 };
 
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, assert_success, example};
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))

@@ -1,31 +1,18 @@
 //! Series that a program removes, in memory and in multiprocess directories.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use multiprom::{
-    Backend, Counter, DirectoryOptions, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector,
-    Registry, Summary,
+    Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Summary,
 };
 
 use crate::support::mount::Mount;
 use crate::support::process::Running;
+use crate::support::registries::{in_memory, process};
 use crate::support::{TestDir, example, output_of, python, skip, wait_for};
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
-
-/// A registry whose files are those of a process of its own, until it is closed.
-fn process(dir: &TestDir) -> Registry {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let options = DirectoryOptions::new().process_id(move || format!("process-{number}"));
-    let backend = Backend::directory_with(dir.path(), options).unwrap();
-    Registry::builder().backend(backend).build().unwrap()
-}
 
 fn requests(registry: &Registry) -> Family<Counter> {
     Counter::builder("requests", "Requests.").labels(["code"]).register(registry).unwrap()

@@ -12,6 +12,7 @@ use multiprom::{
 };
 
 use crate::support::process::{PATIENCE, Running, run};
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
 /// A program that takes commands: see `tests/programs/states.rs`.
@@ -81,6 +82,30 @@ shared{shared=\"asleep\"} 0
 shared{shared=\"busy\"} 1
 shared{shared=\"idle\"} 0
 ";
+
+#[test]
+fn three_processes_have_one_target_info() {
+    let dir = TestDir::in_memory("states-target");
+    let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(dir.path())).collect();
+    for worker in &mut workers {
+        worker.run("info version=1.2").run("target env=test").run("target env=prod app=shop");
+    }
+    let shown = || samples(dir.path(), "target|build");
+    let (target, build) =
+        ("target_info{app=\"shop\",env=\"prod\"} 1", "build_info{version=\"1.2\"} 1");
+    assert_eq!(shown(), [target, build]);
+    workers[0].run("target");
+    assert_eq!(shown(), [target, build]);
+    workers[1].run("target env=new");
+    assert_eq!(shown(), [target, "target_info{env=\"new\"} 1", build]);
+    workers[1].run("target");
+    workers[2].run("target");
+    assert_eq!(shown(), [build]);
+    workers[2].run("target env=again");
+    assert_eq!(shown(), ["target_info{env=\"again\"} 1", build]);
+    workers.into_iter().for_each(Worker::kill);
+    assert_eq!(shown(), Vec::<String>::new());
+}
 
 #[test]
 fn three_processes_show_the_page_that_one_shows_in_memory() {
@@ -198,10 +223,6 @@ fn a_forked_child_shows_its_own_labels_and_state_from_its_first_set_on() {
     worker.run("kill").run("info version=2");
     assert_eq!(samples(dir.path(), "build"), ["build_info{version=\"2\"} 1"]);
     assert_eq!(samples(dir.path(), "state").len(), 3);
-}
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
 }
 
 /// A registry whose files are those of a process of its own, until it is closed.

@@ -2,6 +2,8 @@
 
 use multiprom::{Backend, Counter, Histogram, Registry, Static, testing};
 
+use crate::support::registries::in_memory;
+
 static HITS: Static<Counter> = Counter::declare("testing_hits", "Page hits.");
 
 #[test]
@@ -39,7 +41,7 @@ fn a_failure_in_isolation_is_reported_with_its_output() {
 }
 
 fn registry() -> Registry {
-    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let registry = in_memory();
     let jobs = Counter::builder("jobs", "Jobs.").labels(["queue"]).register(&registry).unwrap();
     (0..9).for_each(|at| jobs.with([at]).inc_by(f64::from(at)));
     let sizes = Histogram::builder("sizes", "Sizes.").buckets([1.0, 10.0]);
@@ -127,7 +129,7 @@ fn a_registry_that_lints_registers_nothing_that_promtool_complains_of() {
 
 #[test]
 fn lint_problems_of_a_registry_are_those_of_promtool() {
-    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+    let registry = in_memory();
     Counter::builder("waitMillis", "").register(&registry).unwrap();
     let problems = testing::lint(&registry);
     let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
 //! Measures multiprom against other clients in one run, and prints the result as Markdown.
 //!
-//! usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --series | --curves]
+//! usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --modes | --series | --curves]
 //!
 //! See `scripts/bench-compare`, which builds what this needs.
 
@@ -56,10 +56,12 @@ fn main() -> ExitCode {
             instructions::repeat(row, contestant, batches)
         }
         [series::MEASURE, what, library, count] => series::measure(what, library, count),
+        ["--modes"] => compare_modes(),
+        [scrape::RECORD, dir, number] => scrape::record(dir, number),
         [scrape::LIVE, dir, shared, number] => scrape::live(dir, shared, number),
         _ => {
             eprintln!(
-                "usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --series | --curves]"
+                "usage: multiprom-compare [--quick | --recording [PART] | --instructions | --churn | --scrapes | --modes | --series | --curves]"
             );
             return ExitCode::from(2);
         }
@@ -108,6 +110,10 @@ fn measure_recording(part: &str) -> Result<(), Box<dyn Error>> {
 
 fn compare_scrapes(effort: scrape::Effort) -> Result<(), Box<dyn Error>> {
     Ok(scrape::compare(&programs()?, effort)?)
+}
+
+fn compare_modes() -> Result<(), Box<dyn Error>> {
+    Ok(scrape::compare_modes(&programs()?, scrape::Effort::Full)?)
 }
 
 fn measure_curves() -> Result<(), Box<dyn Error>> {

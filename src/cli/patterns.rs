@@ -171,6 +171,11 @@ impl<C: Collector> Collector for FilteredCollector<C> {
         self.collector.collect(&mut FilteredSink::new(out, is_kept));
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        let is_kept = |head: &FamilyMetadata<'_>| self.patterns.keeps(head.name, head.metric_type);
+        self.collector.describe(&mut FilteredSink::new(out, is_kept));
+    }
+
     fn directories(&self) -> Vec<DirectoryId> {
         self.collector.directories()
     }

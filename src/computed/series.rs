@@ -94,6 +94,10 @@ impl ComputedSeries {
             self.opener().restore(self.lead());
             self.removed_in.store(NO_EPOCH, Ordering::Relaxed);
         }
+        // A metric of the same name may have been unregistered.
+        if !was_removed && self.recorded_in.load(Ordering::Relaxed) != epoch {
+            self.opener().restore(self.lead());
+        }
         let opened = self.bind(created, lock);
         let is_first = self.recorded_in.swap(epoch, Ordering::Relaxed) != epoch || was_removed;
         let values = &*written.values;

@@ -89,6 +89,10 @@ impl CollectorSource {
 
     /// Writes what the collector has returned. Series that it has returned before and not now are removed.
     fn record(&self, mut snapshot: Snapshot, registered: &FamilyIndex<()>, lock: &SlowPath) {
+        // OK because the collector may have been unregistered while it was called.
+        if self.has_ended.load(Ordering::Relaxed) {
+            return;
+        }
         self.store().refresh();
         let round = self.table.next_round();
         let (mut here, mut table) = (self.here(), self.table.here(lock));
@@ -142,8 +146,8 @@ impl CollectorSource {
         }
     }
 
-    /// Removes all series after the collector was dropped.
-    fn end(&self, lock: &SlowPath) {
+    /// Removes all series after the collector was dropped or unregistered.
+    pub(crate) fn end(&self, lock: &SlowPath) {
         let mut here = self.here();
         here.present.drain(..).for_each(|series| series.remove(lock));
         self.table.here(lock).release(self.id, |_| false);

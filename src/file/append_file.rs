@@ -24,6 +24,8 @@ use super::write_map::WriteMap;
 
 /// The capacity doubles up to this size, and then grows by this many bytes at a time.
 const GROWTH_STEP: u64 = 1024 * 1024;
+/// How many bytes beyond its content a file makes resident at a time. Pages that are resident are written to a disk.
+const RESIDENT_STEP: u64 = 64 * 1024;
 /// How often a creation is tried if a name is taken or the process forks.
 const MAX_TRIES: usize = 64;
 /// How often a creation waits for the end of a fork (see `forks` for how long). A fork that itself waits for this
@@ -40,6 +42,8 @@ pub(crate) struct AppendFile {
     used: u64,
     /// Reserved bytes.
     capacity: u64,
+    /// The end of the bytes that are resident, or that become so by page faults.
+    resident: u64,
     /// The last failure to reserve space.
     refused: Refused,
 }
@@ -97,6 +101,7 @@ impl AppendFile {
             map,
             used: HEADER_LEN as u64,
             capacity: INITIAL_CAPACITY,
+            resident: 0,
             refused: Refused::default(),
         })
     }
@@ -174,12 +179,20 @@ impl AppendFile {
 
     /// Makes sure that the bytes up to `end` are reserved and mapped.
     pub(super) fn reserve(&mut self, end: u64) -> Result<(), WriteError> {
+        if end > self.capacity {
+            self.grow(end)?;
+        }
+        if end > self.resident {
+            self.populate(end);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, end: u64) -> Result<(), WriteError> {
         let mut capacity = self.capacity;
         while capacity < end {
             capacity += capacity.min(GROWTH_STEP);
-        }
-        if capacity == self.capacity {
-            return Ok(());
         }
         if capacity > MAX_FILE_LEN {
             return Err(WriteError::FileFull);
@@ -194,6 +207,14 @@ impl AppendFile {
             .map_err(|error| self.refused.note(error))?;
         self.capacity = capacity;
         Ok(())
+    }
+
+    /// Makes the pages up to `end` resident, and some beyond it.
+    #[cold]
+    fn populate(&mut self, end: u64) {
+        let to = end.next_multiple_of(RESIDENT_STEP).min(self.capacity);
+        let is_supported = self.map.populate(self.resident, to);
+        self.resident = if is_supported { to } else { u64::MAX };
     }
 }
 

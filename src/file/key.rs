@@ -63,6 +63,26 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// The name of a sample: that of its family with a suffix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleName<'a> {
+    pub(crate) family: &'a str,
+    pub(crate) suffix: &'a str,
+}
+
+impl SampleName<'_> {
+    /// Appends the start of a key, up to the labels.
+    fn push_head(self, out: &mut Vec<u8>) {
+        let SampleName { family, suffix } = self;
+        out.push(b'[');
+        push_string(out, family);
+        out.extend_from_slice(b", \"");
+        push_text(out, family);
+        push_text(out, suffix);
+        out.extend_from_slice(b"\", {");
+    }
+}
+
 /// Appends a key to `out`, padded with spaces to a multiple of 8 bytes. `labels` are sorted by name.
 pub(crate) fn encode<'a>(
     out: &mut Vec<u8>,
@@ -77,17 +97,53 @@ pub(crate) fn encode<'a>(
     out.extend_from_slice(b", ");
     push_string(out, sample);
     out.extend_from_slice(b", {");
-    for (at, (name, value)) in labels.enumerate() {
+    push_rest(out, start, labels, help);
+}
+
+/// The same for a sample whose name is that of the family with a suffix.
+pub(crate) fn encode_sample<'a>(
+    out: &mut Vec<u8>,
+    name: SampleName<'_>,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) {
+    let start = out.len();
+    name.push_head(out);
+    push_rest(out, start, labels, help);
+}
+
+/// Appends the labels and the rest of a key that begins at `start`.
+fn push_rest<'a>(
+    out: &mut Vec<u8>,
+    start: usize,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) {
+    for (at, label) in labels.enumerate() {
         if at > 0 {
             out.extend_from_slice(b", ");
         }
-        push_string(out, name);
-        out.extend_from_slice(b": ");
-        push_string(out, value);
+        push_label(out, label);
     }
+    push_tail(out, help);
+    pad(out, start);
+}
+
+fn push_label(out: &mut Vec<u8>, (name, value): (&str, &str)) {
+    push_string(out, name);
+    out.extend_from_slice(b": ");
+    push_string(out, value);
+}
+
+/// Appends what follows the labels.
+fn push_tail(out: &mut Vec<u8>, help: &str) {
     out.extend_from_slice(b"}, ");
     push_string(out, help);
     out.push(b']');
+}
+
+/// Pads a key that begins at `start` to a multiple of 8 bytes.
+fn pad(out: &mut Vec<u8>, start: usize) {
     let len = (out.len() - start).next_multiple_of(8);
     out.resize(start + len, b' ');
 }
@@ -102,53 +158,58 @@ pub(crate) struct KeyTemplate {
 impl KeyTemplate {
     /// A template for the label `name`, which is not among `labels`. These are sorted by name.
     pub(crate) fn new(
-        family: &str,
-        sample: &str,
+        sample: SampleName<'_>,
         labels: &[(&str, &str)],
         name: &str,
         help: &str,
     ) -> KeyTemplate {
-        let (mut head, mut tail) = (vec![b'['], Vec::new());
-        push_string(&mut head, family);
-        head.extend_from_slice(b", ");
-        push_string(&mut head, sample);
-        head.extend_from_slice(b", {");
-        let push_label = |out: &mut Vec<u8>, (name, value): (&str, &str)| {
-            push_string(out, name);
-            out.extend_from_slice(b": ");
-            push_string(out, value);
-        };
+        let (mut head, mut tail) = (Vec::with_capacity(128), Vec::with_capacity(128));
+        sample.push_head(&mut head);
         let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
         for label in before {
             push_label(&mut head, *label);
             head.extend_from_slice(b", ");
         }
         push_string(&mut head, name);
-        head.extend_from_slice(b": ");
+        head.extend_from_slice(b": \"");
+        tail.push(b'"');
         for label in after {
             tail.extend_from_slice(b", ");
             push_label(&mut tail, *label);
         }
-        tail.extend_from_slice(b"}, ");
-        push_string(&mut tail, help);
-        tail.push(b']');
+        push_tail(&mut tail, help);
         KeyTemplate { head, tail }
     }
 
-    /// Appends the key with this value, padded as by [`encode`].
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &str) {
+    /// Appends the key with this value, padded as by [`encode`]. The value is ASCII text that needs no escapes.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &[u8]) {
         let start = out.len();
-        out.extend_from_slice(&self.head);
-        push_string(out, value);
-        out.extend_from_slice(&self.tail);
-        let len = (out.len() - start).next_multiple_of(8);
-        out.resize(start + len, b' ');
+        for part in [&self.head, value, &self.tail] {
+            out.extend_from_slice(part);
+        }
+        pad(out, start);
     }
 }
 
 /// Appends a JSON string in ASCII, with the escapes that Python chooses.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    push_text(out, text);
+    out.push(b'"');
+}
+
+/// Appends the text of such a string without its quotes.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.as_bytes().iter().all(is_plain) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        push_escaped(out, text);
+    }
+}
+
+#[cold]
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
     for char in text.chars() {
         match char {
             '"' => out.extend_from_slice(b"\\\""),
@@ -171,7 +232,6 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
-    out.push(b'"');
 }
 
 /// Decodes a key, which spaces may follow.
@@ -210,6 +270,26 @@ pub(crate) fn arity(key: &[u8]) -> Option<Arity> {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+}
+
+/// Returns how many bytes precede the first quote, backslash or control character. Compares 8 bytes at a time, as
+/// strings in keys are long.
+fn plain_len(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    // Sets the highest bit of the first byte below `limit`, and perhaps of bytes behind it.
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
+    let is_byte = |word: u64, byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = is_byte(word, b'"') | is_byte(word, b'\\') | below(word, 0x20);
+        let found = found & (EACH << 7);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    bytes.len() - rest.len() + stop.unwrap_or(rest.len())
 }
 
 impl<'a> Parser<'a> {
@@ -306,8 +386,7 @@ impl<'a> Parser<'a> {
         self.expect(b'"')?;
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
-        let stop = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-        let plain = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
+        let plain = rest.get(..plain_len(rest.as_bytes())).unwrap_or_default();
         self.at += plain.len();
         match self.peek() {
             Some(b'"') => {
@@ -392,6 +471,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    proptest! {
+        #[test]
+        fn plain_text_ends_at_the_first_special_byte(
+            bytes in proptest::collection::vec(
+                prop_oneof![4 => any::<u8>(), 1 => Just(0x20), 1 => Just(0x1f), 1 => Just(b'#')],
+                0..40,
+            ),
+        ) {
+            for start in 0..bytes.len() {
+                let bytes = &bytes[start..];
+                let stop = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+                prop_assert_eq!(plain_len(bytes), stop.unwrap_or(bytes.len()));
+            }
+        }
+    }
+
     fn encoded(family: &str, sample: &str, labels: &[(&str, &str)], help: &str) -> Vec<u8> {
         let mut out = Vec::new();
         encode(&mut out, family, sample, labels.iter().copied(), help);
@@ -401,14 +496,18 @@ mod tests {
     #[test]
     fn a_template_gives_the_same_keys_as_their_encoding() {
         for labels in [&[][..], &[("a", "x")], &[("z", "\u{e9}")], &[("a", "1"), ("z", "2")]] {
-            let template = KeyTemplate::new("size", "size_bucket", labels, "le", "Help \"x\".");
+            let name = SampleName { family: "size", suffix: "_bucket" };
+            let template = KeyTemplate::new(name, labels, "le", "Help \"x\".");
             for bound in ["0.5", "+Inf"] {
                 let (mut from_template, mut encoded) = (vec![7], vec![7]);
-                template.encode(&mut from_template, bound);
+                template.encode(&mut from_template, bound.as_bytes());
                 let mut all = [labels, &[("le", bound)]].concat();
                 all.sort_unstable();
-                encode(&mut encoded, "size", "size_bucket", all.into_iter(), "Help \"x\".");
+                encode(&mut encoded, "size", "size_bucket", all.iter().copied(), "Help \"x\".");
                 assert_eq!(from_template, encoded);
+                let mut from_name = vec![7];
+                encode_sample(&mut from_name, name, all.into_iter(), "Help \"x\".");
+                assert_eq!(from_name, encoded);
             }
         }
     }

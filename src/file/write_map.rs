@@ -104,6 +104,22 @@ impl WriteMap {
         Ok(())
     }
 
+    /// Makes the reserved bytes from `from` to `to` resident by one system call, so that the first store to each page causes
+    /// no page fault. Returns `false` if the kernel does not support that: before Linux 5.14, or in a sandbox.
+    pub(crate) fn populate(&self, mut from: u64, to: u64) -> bool {
+        while from < to {
+            let at = self.segments.partition_point(|segment| segment.start <= from) - 1;
+            let segment = &self.segments[at];
+            let within = (from - segment.start) as usize;
+            let len = ((to - from) as usize).min(segment.raw.len() - within);
+            if segment.raw.advise_range(Advice::PopulateWrite, within, len).is_err() {
+                return false;
+            }
+            from += len as u64;
+        }
+        true
+    }
+
     /// Unmaps the file, unless a cell points into it.
     pub(crate) fn unmap(self) {
         if !self.has_cells.get() {

@@ -4,7 +4,11 @@
 //! forked while another thread sets one waits for that thread, which does not exist in the child.
 
 mod append_list;
+mod removable;
+mod sorted_list;
 mod static_ref;
 
 pub(crate) use append_list::AppendList;
+pub(crate) use removable::Removable;
+pub(crate) use sorted_list::SortedList;
 pub(crate) use static_ref::{AlwaysRef, StaticRef};

@@ -160,6 +160,10 @@ impl Collector for ExporterMetrics {
         }
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
     fn is_merged(&self) -> bool {
         false
     }

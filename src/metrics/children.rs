@@ -104,9 +104,9 @@ impl<C: Send + Sync> Children<C> {
     /// The key of label values.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
-    pub(super) fn key(&self, values: &[&str]) -> LookupKey {
-        let LookupKey { hash, lengths } = self.hasher.key(values);
-        LookupKey { hash: hash & !UNLISTED, lengths }
+    pub(super) fn key<'a>(&self, values: impl Iterator<Item = &'a str>) -> LookupKey {
+        let key = self.hasher.key(values);
+        key.with_hash(key.hash & !UNLISTED)
     }
 
     #[inline(always)]
@@ -189,8 +189,8 @@ impl<C: Send + Sync> Children<C> {
         if let Some(child) = self.find(key, &is_it) {
             return child;
         }
-        let LookupKey { hash, lengths } = key;
-        if let Some(entry) = self.find_entry(LookupKey { hash: hash | UNLISTED, lengths }, is_it) {
+        let LookupKey { hash, lengths, .. } = key;
+        if let Some(entry) = self.find_entry(key.with_hash(hash | UNLISTED), is_it) {
             relist(&entry.child);
             self.add_listed(1);
             entry.hash.store(hash, Ordering::Relaxed);
@@ -278,7 +278,7 @@ mod tests {
         let children = Children::new();
         for at in 0..1_000u32 {
             let text = at.to_string();
-            let key = children.key(&[&text]);
+            let key = children.key([&*text].into_iter());
             assert!(children.find(key, |&child| child == at).is_none());
             children.find_or_insert(
                 key,
@@ -289,7 +289,7 @@ mod tests {
             );
         }
         for at in 0..1_000u32 {
-            let key = children.key(&[&at.to_string()]);
+            let key = children.key([&*at.to_string()].into_iter());
             assert_eq!(children.find(key, |&child| child == at), Some(&at));
         }
         assert_eq!(
@@ -306,7 +306,7 @@ mod tests {
             for is_in_table in [false, true] {
                 let children = Children::new();
                 let insert = |at: u32| {
-                    let key = children.key(&[&at.to_string()]);
+                    let key = children.key([&*at.to_string()].into_iter());
                     children.find_or_insert(
                         key,
                         |&child| child == at,
@@ -316,8 +316,8 @@ mod tests {
                     )
                 };
                 (0..before).for_each(|at| _ = insert(at));
-                let key = children.key(&[&before.to_string()]);
-                let LookupKey { hash, lengths } = key;
+                let key = children.key([&*before.to_string()].into_iter());
+                let LookupKey { hash, lengths, .. } = key;
                 let hash = AtomicU64::new(hash);
                 let entry = Box::leak(Box::new(Entry { hash, lengths, child: before }));
                 children.put_in_row(before as usize, entry);

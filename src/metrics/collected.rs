@@ -39,6 +39,10 @@ impl<M: Typed> Child<M> {
 }
 
 impl<M: Typed> Collector for FamilyCore<M> {
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.begin(out);
+    }
+
     fn collect(&self, out: &mut dyn FamilySink) {
         self.functions.refresh(self.store);
         let mut pairs: Vec<(&str, &str)> = Vec::new();

@@ -12,15 +12,15 @@ pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
 use super::idle::IdleSweeps;
-use super::lookup_key::LookupKey;
+use super::lookup_key::{Ends, LookupKey};
 use super::removal_flags::RemovalFlags;
 use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
-use crate::registry::{Descriptor, RegisteredFamily};
-use crate::store::fork::{self, Bound, SlowPath};
+use crate::registry::{Descriptor, RegisteredFamily, Registry, any_unregistered};
+use crate::store::fork::{self, Bound, SlowPath, StaticRef};
 use crate::store::{Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store};
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
@@ -85,7 +85,7 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         opener.restore(Self::LEAD_SAMPLE);
     }
 
-    /// Called when the series is removed: the values of totals that this process shows begin at 0 again.
+    /// Called before a removed series is exported again: the values of totals that this process shows begin at 0 again.
     fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
         let _ = (slots, options, lock);
     }
@@ -184,12 +184,16 @@ pub struct FamilyCore<M: Typed> {
     pub(super) functions: Functions,
     limit: Option<Limit<M>>,
     idle_sweeps: IdleSweeps,
+    /// What lookups return while the family is unregistered: a removed series.
+    retired: StaticRef<Child<M>>,
 }
 
 /// One series: its labels, and its cells in this process.
 pub struct Child<M: Typed> {
     pub(super) family: &'static FamilyCore<M>,
     pub(super) labels: KeptLabels,
+    /// See [`LookupKey::kept_ends`].
+    ends: Box<[Ends]>,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
     pub(super) state: M::State,
@@ -216,7 +220,33 @@ impl<M: Typed> FamilyCore<M> {
             functions: Functions::new(),
             limit,
             idle_sweeps: IdleSweeps::new(),
+            retired: StaticRef::empty(),
         }))
+    }
+
+    /// Creates a family and registers it, or registers one again that was unregistered. The names were checked under the same
+    /// lock.
+    pub(super) fn register(
+        descriptor: Descriptor,
+        settings: &Settings,
+        store: Store,
+        limit: Option<Limit<M>>,
+        registry: &Registry,
+        lock: &SlowPath,
+    ) -> &'static FamilyCore<M> {
+        let max = |limit: Option<&Limit<M>>| limit.map(Limit::max);
+        let is_fit = |former: &FamilyCore<M>| {
+            former.store.is_same(store)
+                && M::has_options(former.options, settings)
+                && max(former.limit.as_ref()) == max(limit.as_ref())
+        };
+        if let Some(family) = registry.restore_family(&descriptor, is_fit, lock) {
+            family.retired.clear();
+            return family;
+        }
+        let family = FamilyCore::leak(descriptor, M::options(settings), store, limit);
+        registry.add_family(family, lock);
+        family
     }
 
     pub(super) fn options(&self) -> M::Options {
@@ -244,29 +274,29 @@ impl<M: Typed> FamilyCore<M> {
 
     /// A child without label values that no lookup finds. It lives as long as the process.
     pub(super) fn leak_child(&'static self) -> ChildRef<M> {
-        Box::leak(Box::new(Child::new(self, self.labels(&[]))))
+        Box::leak(Box::new(Child::new(self, self.labels(&[]), Box::default())))
     }
 
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
-        let key = self.children.key(values);
-        self.children.find(key, |child| self.shape.has_values(&child.labels, values, key))
+        let key = self.children.key(values.iter().copied());
+        self.children.find(key, |child| self.has_values(child, values, &key))
     }
 
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn child(&'static self, values: &[&str]) -> ChildRef<M> {
-        let key = self.children.key(values);
-        match self.children.find(key, |child| self.shape.has_values(&child.labels, values, key)) {
+        let key = self.children.key(values.iter().copied());
+        match self.children.find(key, |child| self.has_values(child, values, &key)) {
             Some(child) => child,
-            None => self.insert_now(key, values),
+            None => self.insert_now(values),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn insert_now(&'static self, key: LookupKey, values: &[&str]) -> ChildRef<M> {
+    fn insert_now(&'static self, values: &[&str]) -> ChildRef<M> {
         if let Some(child) = self.overflow(|| self.find(values)) {
             return child;
         }
@@ -274,7 +304,7 @@ impl<M: Typed> FamilyCore<M> {
             return M::ignored().child();
         };
         match self.at_limit(|| self.find(values), &lock) {
-            None => self.insert(key, values, &lock),
+            None => self.insert(self.children.key(values.iter().copied()), values, &lock),
             Some(at_limit) => {
                 drop(lock);
                 self.counted(&at_limit)
@@ -285,8 +315,18 @@ impl<M: Typed> FamilyCore<M> {
     /// As [`child`](Self::child), for callers that hold the lock.
     pub(super) fn child_locked(&'static self, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
         match self.at_limit(|| self.find(values), lock) {
-            None => self.insert(self.children.key(values), values, lock),
+            None => self.insert(self.children.key(values.iter().copied()), values, lock),
             Some(AtLimit::Found(child) | AtLimit::Overflow(child)) => child,
+        }
+    }
+
+    /// Whether a child, whose key has these lengths, has these values.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn has_values(&self, child: &Child<M>, values: &[&str], key: &LookupKey) -> bool {
+        match key.is_kept(&child.ends, values.len()) {
+            Some(has_values) => has_values,
+            None => self.shape.has_values(&child.labels, values, key.has_lengths()),
         }
     }
 
@@ -298,22 +338,32 @@ impl<M: Typed> FamilyCore<M> {
         KeptLabels::new(pairs.into_iter())
     }
 
+    /// Whether the family is unregistered.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get().is_some()
+    }
+
     /// The child with these label values, created if necessary.
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
+        if let Some(child) = self.retired.get() {
+            return child;
+        }
         self.children.find_or_insert(
             key,
-            |child| self.shape.has_values(&child.labels, values, key),
+            |child| self.has_values(child, values, &key),
             lock,
             |child| child.removal.end(),
-            || Child::new(self, self.labels(values)),
+            || Child::new(self, self.labels(values), key.kept_ends(values.len())),
         )
     }
 }
 
 impl<M: Typed> Child<M> {
-    fn new(family: &'static FamilyCore<M>, labels: KeptLabels) -> Child<M> {
-        let (bound, removal) = (Bound::empty(), RemovalFlags::new());
-        Child { family, labels, bound, removal, state: M::State::default() }
+    fn new(family: &'static FamilyCore<M>, labels: KeptLabels, ends: Box<[Ends]>) -> Child<M> {
+        let bound = Bound::empty();
+        let removal =
+            if any_unregistered() { RemovalFlags::unexported() } else { RemovalFlags::new() };
+        Child { family, labels, ends, bound, removal, state: M::State::default() }
     }
 
     /// Prefetches what a scrape reads first.
@@ -385,6 +435,10 @@ impl<M: Typed> Child<M> {
             None => {}
         }
         if self.removal.is_unexported() {
+            // Not when the series is removed: most removed series do not come back, and the base takes memory.
+            if let Some(slots) = self.bound.former() {
+                M::restart(slots, self.family.options, lock);
+            }
             M::restore(&self.opener());
             let parked = self.bound.former().filter(|_| self.removal.take_parked());
             if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
@@ -409,20 +463,17 @@ impl<M: Typed> Child<M> {
         self.bound.clear();
     }
 
-    /// Removes the series from the exposition. Returns whether it was exported.
-    fn remove(&'static self, lock: &SlowPath) -> bool {
-        let slots = self.slots_if_bound();
+    /// Removes the series from the exposition, under the lock of the slow path. Returns whether it was exported.
+    fn remove(&'static self) -> bool {
+        let is_exported = self.slots_if_bound().is_some();
         let bound = self.bound.get();
         // The flags come first: a child that is forked here finds a series that is removed and not bound.
         self.removal.begin(bound.is_some());
         if let Some(slots) = bound {
             M::remove(&self.opener(), slots);
         }
-        if let Some(slots) = slots {
-            M::restart(slots, self.family.options, lock);
-        }
         self.clear_storage();
-        slots.is_some()
+        is_exported
     }
 
     /// Identifies the series among those of its family.
@@ -476,5 +527,16 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
 
     fn as_any(&'static self) -> &'static (dyn Any + Send + Sync) {
         self
+    }
+
+    fn retire(&'static self, lock: &SlowPath) -> Box<dyn Any> {
+        let child = self.leak_child();
+        child.removal.begin(false);
+        self.retired.set(child);
+        let functions = self.functions.remove(|_| true, lock);
+        for child in self.children.unlist_where(|_| true, lock) {
+            child.remove();
+        }
+        Box::new(functions)
     }
 }

@@ -255,7 +255,10 @@ impl<M: Metric, const N: usize> Family<M, N> {
     ///
     /// Recordings through handles of the series have no effect until [`with`](Family::with) is called with its label values
     /// again. The next recording then brings the series back, with values that begin at 0 in this process. Label values
-    /// that are never used again still take memory: about 200 bytes and the text of the labels.
+    /// that are never used again still take memory, because handles may be kept: about 450 bytes for a counter, and 200 more in a
+    /// multiprocess directory, where its entries stay in the file, too, until the process ends or
+    /// [closes](crate::Registry::close) its files. A process that meets ever new label values
+    /// [limits](super::MetricBuilder::max_series) them.
     ///
     /// In a multiprocess directory, the value of a gauge leaves the exposition at once. A counter, a histogram or a summary
     /// leaves it when no living process exports the series any more; until then what this process has counted stays
@@ -291,6 +294,10 @@ macro_rules! impl_collector {
         impl<$($generics)*> Collector for $type {
             fn collect(&self, out: &mut dyn FamilySink) {
                 self.0.collect(out);
+            }
+
+            fn describe(&self, out: &mut dyn FamilySink) {
+                self.0.describe(out);
             }
 
             /// Whether the family is in memory: it is in files otherwise.

@@ -211,6 +211,10 @@ impl<M: Metric, L: LabelSet<Static = L> + 'static> sealed::Declared for TypedFam
         spec.register(registry, unusable, lock).map(TypedFamily::new)
     }
 
+    fn is_retired(&self) -> bool {
+        self.core().is_retired()
+    }
+
     fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (TypedFamily<M, L>, IsNew) {
         let (core, is_new) = spec.detached(lock);
         (TypedFamily::new(core), is_new)

@@ -1,4 +1,5 @@
-//! What lookups of label values compare: a hash, the lengths, and then the bytes.
+//! What lookups of label values compare: a hash, the lengths, and then the bytes. The bytes of short values are compared as
+//! the words that were hashed, which a child keeps.
 
 use std::hash::BuildHasher as _;
 
@@ -10,7 +11,14 @@ pub(super) struct LookupKey {
     pub(super) hash: u64,
     /// A byte for each value, or [`OTHER_LENGTHS`].
     pub(super) lengths: u64,
+    /// Of the first values.
+    ends: [Ends; MAX_VALUES],
+    /// Whether the lengths and `ends` are all of the values.
+    is_short: bool,
 }
+
+/// The first and the last bytes of a value. With its length, they are all of a value of up to 16 bytes.
+pub(super) type Ends = [u64; 2];
 
 /// Stands for more than eight values, and for long ones.
 const OTHER_LENGTHS: u64 = u64::MAX;
@@ -20,7 +28,36 @@ impl LookupKey {
     /// The key of something that is not label values, by a hash of it.
     #[cfg(feature = "metrics-facade")]
     pub(super) fn of_hash(hash: u64) -> LookupKey {
-        LookupKey { hash, lengths: OTHER_LENGTHS }
+        LookupKey { hash, lengths: OTHER_LENGTHS, ends: [[0; 2]; MAX_VALUES], is_short: false }
+    }
+
+    /// The same key with another hash.
+    #[inline]
+    pub(super) fn with_hash(self, hash: u64) -> LookupKey {
+        LookupKey { hash, ..self }
+    }
+
+    /// What a child keeps of `count` values, so that lookups compare words. Nothing of a single value, whose text is as fast,
+    /// and nothing of long ones.
+    pub(super) fn kept_ends(&self, count: usize) -> Box<[Ends]> {
+        match self.ends.get(..count) {
+            Some(ends) if self.is_short && count > 1 => ends.into(),
+            _ => Box::default(),
+        }
+    }
+
+    /// Whether a child with equal lengths, which has kept these words, has these `count` values; `None` if it has not kept
+    /// all.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn is_kept(&self, kept: &[Ends], count: usize) -> Option<bool> {
+        (count > 1 && kept.len() == count).then(|| {
+            let differ = kept
+                .iter()
+                .zip(&self.ends)
+                .fold(0, |differ, (kept, own)| differ | (kept[0] ^ own[0]) | (kept[1] ^ own[1]));
+            differ == 0
+        })
     }
 
     /// Whether values with an equal key have the same lengths.
@@ -47,8 +84,9 @@ impl LookupHasher {
     /// The key of label values; the hash depends on their lengths too.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
-    pub(super) fn key(&self, values: &[&str]) -> LookupKey {
-        let (mut hash, mut lengths, mut all) = (self.seed, 0, 0);
+    pub(super) fn key<'a>(&self, values: impl Iterator<Item = &'a str>) -> LookupKey {
+        let (mut hash, mut lengths, mut all, mut count) = (self.seed, 0, 0, 0);
+        let mut kept = [[0; 2]; MAX_VALUES];
         for value in values {
             let (len, value) = (value.len(), value.as_bytes());
             if len > 16 {
@@ -58,11 +96,16 @@ impl LookupHasher {
             hash = mix(hash ^ first, self.multiplier ^ last);
             lengths = lengths << 8 | len as u64;
             all |= len;
+            if let Some(kept) = kept.get_mut(count) {
+                *kept = [first, last];
+            }
+            count += 1;
         }
         // OK because each length is at most `all`, the union of their bits.
-        let is_packed = values.len() <= MAX_VALUES && all < 0xff;
+        let is_packed = count <= MAX_VALUES && all < 0xff;
         let hash = mix(hash ^ lengths, self.multiplier);
-        LookupKey { hash, lengths: if is_packed { lengths } else { OTHER_LENGTHS } }
+        let lengths = if is_packed { lengths } else { OTHER_LENGTHS };
+        LookupKey { hash, lengths, ends: kept, is_short: is_packed && all <= 16 }
     }
 
     /// Adds all bytes of a long value, except some of the last 16.
@@ -120,7 +163,7 @@ mod tests {
         for at in 0..20_000_u32 {
             for len in [0, 3, 30] {
                 let value = format!("{at}{}", "x".repeat(len));
-                let hash = hasher.key(&[&value, "GET"]).hash;
+                let hash = hasher.key([&*value, "GET"].into_iter()).hash;
                 assert!(hashes.insert(hash));
                 low_bits.insert(hash & 0xffff);
             }
@@ -132,8 +175,12 @@ mod tests {
     #[test]
     fn values_that_join_to_the_same_text_differ() {
         let hasher = LookupHasher::new();
-        assert_ne!(hasher.key(&["ab", "c"]), hasher.key(&["a", "bc"]));
-        assert_ne!(hasher.key(&["", "a"]), hasher.key(&["a", ""]));
+        let key = |values: [&'static str; 2]| {
+            let LookupKey { hash, lengths, .. } = hasher.key(values.into_iter());
+            (hash, lengths)
+        };
+        assert_ne!(key(["ab", "c"]), key(["a", "bc"]));
+        assert_ne!(key(["", "a"]), key(["a", ""]));
     }
 
     proptest! {
@@ -142,15 +189,33 @@ mod tests {
             one in proptest::collection::vec("[a]{0,4}|[a]{120,270}", 0..10),
             other in proptest::collection::vec("[a]{0,4}|[a]{120,270}", 0..10),
         ) {
-            fn texts(values: &[String]) -> Vec<&str> {
-                values.iter().map(String::as_str).collect()
-            }
             let hasher = LookupHasher::new();
-            let [a, b] = [&one, &other].map(|values| hasher.key(&texts(values)));
+            let [a, b] = [&one, &other].map(|values| hasher.key(values.iter().map(String::as_str)));
             if one.len() == other.len() && a.has_lengths() && a.lengths == b.lengths {
                 prop_assert!(one.iter().zip(&other).all(|(a, b)| a.len() == b.len()));
             }
             prop_assert!(one.iter().all(|value| value.len() < 255) || !a.has_lengths());
+        }
+
+        /// Few characters and lengths, so that values are often equal.
+        #[test]
+        fn kept_words_are_equal_if_all_values_are(
+            one in proptest::collection::vec("[ab]{0,2}|a{7,9}|[ab]a{14}|a{15}[ab]{1,2}", 0..10),
+            other in proptest::collection::vec("[ab]{0,2}|a{7,9}|[ab]a{14}|a{15}[ab]{1,2}", 0..10),
+        ) {
+            let hasher = LookupHasher::new();
+            let key = |values: &[String]| hasher.key(values.iter().map(String::as_str));
+            for other in [&one, &other] {
+                let (a, b) = (key(&one), key(other));
+                let kept = a.kept_ends(one.len());
+                prop_assert_eq!(
+                    !kept.is_empty(),
+                    (2..=8).contains(&one.len()) && one.iter().fold(0, |all, it| all | it.len()) <= 16
+                );
+                if a.lengths == b.lengths && let Some(is_kept) = b.is_kept(&kept, other.len()) {
+                    prop_assert_eq!(is_kept, one == *other);
+                }
+            }
         }
 
         #[test]

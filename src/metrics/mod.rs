@@ -39,6 +39,7 @@ mod spec;
 mod split;
 mod statics;
 mod summary;
+mod target_info;
 mod timer;
 
 use crate::model::{Collector, FamilySink};
@@ -103,6 +104,10 @@ pub trait Metric: core::Typed {}
 impl<M: Metric> Collector for M {
     fn collect(&self, out: &mut dyn FamilySink) {
         self.child().collect_alone(out);
+    }
+
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.child().family.describe(out);
     }
 
     /// Whether the series is in memory: it is in a file otherwise.

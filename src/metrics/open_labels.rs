@@ -120,6 +120,10 @@ impl<M: Metric> sealed::Declared for OpenFamily<M> {
         spec.register(registry, unusable, lock).map(OpenFamily::new)
     }
 
+    fn is_retired(&self) -> bool {
+        self.core().is_retired()
+    }
+
     fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (OpenFamily<M>, IsNew) {
         let (core, is_new) = spec.detached(lock);
         (OpenFamily::new(core), is_new)

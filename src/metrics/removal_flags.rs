@@ -21,6 +21,11 @@ impl RemovalFlags {
         RemovalFlags(AtomicU32::new(0))
     }
 
+    /// The flags of a new series, which the process may have removed before with another family of its name.
+    pub(super) fn unexported() -> RemovalFlags {
+        RemovalFlags(AtomicU32::new(UNEXPORTED))
+    }
+
     fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
 //! Where the label values of a family's children are in their rendered labels.
 
-use super::lookup_key::{LookupKey, is_equal};
+use super::lookup_key::is_equal;
 use crate::model::{KeptLabels, OwnedLabels};
 
 /// The places of values in the order of label names, which is that of the rendered text.
@@ -34,13 +34,18 @@ impl LabelShape {
         LabelShape(places.into())
     }
 
-    /// Whether labels of this shape have these values, in the order in which the names were given. The key of the labels is
-    /// equal to that of the values, which is `key`.
+    /// Whether labels of this shape have these values, in the order in which the names were given.
+    /// `has_lengths` says that the values have the lengths of those of the labels.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
-    pub(super) fn has_values(&self, labels: &KeptLabels, values: &[&str], key: LookupKey) -> bool {
+    pub(super) fn has_values(
+        &self,
+        labels: &KeptLabels,
+        values: &[&str],
+        has_lengths: bool,
+    ) -> bool {
         match labels {
-            KeptLabels::Rendered(text) if key.has_lengths() => {
+            KeptLabels::Rendered(text) if has_lengths => {
                 self.has_values_at(text.as_bytes(), values)
             }
             KeptLabels::Rendered(text) => self.has_values_in(text.as_bytes(), values),
@@ -142,8 +147,8 @@ mod tests {
             let has = |a: &[String; 3], b: &[String; 3]| {
                 let kept = labels(&constant, a);
                 let [a, b] = [a, b].map(|values| values.each_ref().map(String::as_str));
-                let (of_a, of_b) = (hasher.key(&a), hasher.key(&b));
-                let has = of_a.lengths == of_b.lengths && shape.has_values(&kept, &b, of_b);
+                let (of_a, of_b) = (hasher.key(a.into_iter()), hasher.key(b.into_iter()));
+                let has = of_a.lengths == of_b.lengths && shape.has_values(&kept, &b, of_b.has_lengths());
                 if let KeptLabels::Rendered(text) = &kept {
                     assert_eq!(shape.has_values_in(text.as_bytes(), &b), has);
                 }

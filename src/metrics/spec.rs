@@ -92,6 +92,7 @@ impl FamilySpec<'_> {
             label_names: self.label_names.iter().map(|&name| name.into()).collect(),
             rules: *rules,
             has_open_labels: self.settings.open_labels,
+            is_target: false,
             const_labels,
         })
     }
@@ -110,9 +111,7 @@ impl FamilySpec<'_> {
             Unusable::Wait => registry.store_or_later()?,
         };
         let limit = self.limit(&descriptor, registry.policy().max_series, store);
-        let family = FamilyCore::leak(descriptor, M::options(&self.settings), store, limit);
-        registry.add_family(family, lock);
-        Ok(family)
+        Ok(FamilyCore::register(descriptor, &self.settings, store, limit, registry, lock))
     }
 
     /// The limit of a family with labels: its own, or that of its registry.

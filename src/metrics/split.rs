@@ -39,7 +39,7 @@ pub(super) fn restart<M: SplitTyped>(
     M::created_cell(base).set(now());
 }
 
-/// The earliest time of a series over all threads of this process, or that of its last removal, since when its values begin
+/// The earliest time of a series over all threads of this process, or the one when it came back after a removal, since when its values begin
 /// at 0.
 pub(super) fn earliest<M: SplitTyped>(split: &Split<M::Cells, M::Alignment>) -> Option<f64> {
     if let Some(base) = split.base() {

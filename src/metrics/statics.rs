@@ -118,6 +118,9 @@ pub(super) mod sealed {
             lock: &SlowPath,
         ) -> Result<Self>;
 
+        /// Whether it was unregistered.
+        fn is_retired(&self) -> bool;
+
         /// What records in memory and is not exported, for a static that cannot be registered.
         fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (Self, IsNew);
 
@@ -379,6 +382,10 @@ impl<M: Metric> sealed::Declared for M {
         Ok(M::from_child(family.child_locked(&[], lock)))
     }
 
+    fn is_retired(&self) -> bool {
+        self.child().family.is_retired()
+    }
+
     fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (M, IsNew) {
         let (family, is_new) = spec.detached::<M>(lock);
         (M::from_child(family.child_locked(&[], lock)), is_new)
@@ -407,6 +414,10 @@ impl<M: Metric, const N: usize> sealed::Declared for Family<M, N> {
         lock: &SlowPath,
     ) -> Result<Family<M, N>> {
         spec.register(registry, unusable, lock).map(Family::new)
+    }
+
+    fn is_retired(&self) -> bool {
+        self.core().is_retired()
     }
 
     fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (Family<M, N>, IsNew) {
@@ -464,7 +475,9 @@ impl<T: Declared> sealed_static::AnyStatic for Static<T> {
         registry.prepare();
         let lock = slow_path()?;
         let metric = match self.slot.get() {
-            Some(metric) => *metric,
+            Some(metric) if !metric.is_retired() => *metric,
+            // The family that was unregistered, with the same handles.
+            Some(_) => T::register(&self.spec(), registry, Unusable::Fail, &lock)?,
             None => {
                 let metric = T::register(&self.spec(), registry, Unusable::Fail, &lock)?;
                 *self.slot.set(metric, &lock)
@@ -477,7 +490,7 @@ impl<T: Declared> sealed_static::AnyStatic for Static<T> {
 /// Registers statics with the default registry, so that errors are returned now and zeros are exported from now on.
 ///
 /// A static without labels exports its zero; a family exports the series that are used. In a forked child, a call
-/// exports the zeros of the child.
+/// exports the zeros of the child. A static that was [unregistered](crate::Registry::unregister) is registered again.
 ///
 /// ```
 /// use multiprom::{Counter, Static};

@@ -1,4 +1,4 @@
-//! The traits of sources and sinks of metric families.
+//! The traits of collectors and of sinks of metric families.
 
 use std::any::Any;
 
@@ -71,6 +71,47 @@ pub trait Collector: Send + Sync {
     /// because the collector exports them. The default is none.
     fn directories(&self) -> Vec<DirectoryId> {
         Vec::new()
+    }
+
+    /// Writes the metadata of all families that [`collect`](Collector::collect) may write: their names and types. Samples are
+    /// ignored, so a collector whose families are always the same calls `self.collect(out)` here.
+    ///
+    /// A registry calls it when the collector is registered. A name that is taken is then an error of the registration, the
+    /// names can be [unregistered](crate::Registry::unregister), and a [restricted view](crate::Registry::restricted) without
+    /// them does not call the collector. The default writes nothing: the names are compared at each scrape, and of families
+    /// that collide one is left out and counted in `multiprom_repeated_families_total`.
+    ///
+    /// ```
+    /// use multiprom::{Backend, Collector, ErrorKind, FamilySink, Gauge, Registry};
+    ///
+    /// struct Queue;
+    ///
+    /// impl Collector for Queue {
+    ///     fn collect(&self, out: &mut dyn FamilySink) {
+    ///         out.gauge("queue_depth", "Jobs waiting.").sample(&[], 3.0);
+    ///     }
+    ///
+    ///     fn describe(&self, out: &mut dyn FamilySink) {
+    ///         self.collect(out);
+    ///     }
+    /// }
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// registry.register(Queue)?;
+    /// let error = Gauge::builder("queue_depth", "").register(&registry).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyRegistered);
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    fn describe(&self, out: &mut dyn FamilySink) {
+        let _ = out;
+    }
+
+    /// Whether the families are written in the order of their names. The default is `false`.
+    ///
+    /// A registry passes the families of the first such collector on as they are written. It keeps those of other collectors
+    /// in memory until it has all, so that the exposition is sorted. A collector of very many series should return `true`.
+    fn is_sorted(&self) -> bool {
+        false
     }
 
     /// How the values of a family from several processes are merged, if the registry is in a multiprocess directory.
@@ -234,13 +275,4 @@ pub trait FamilySink {
     fn fail(&mut self, error: Error) {
         let _ = error;
     }
-}
-
-/// Runs collectors and writes their families to a sink, each family name at most once.
-///
-/// [`Registry`](crate::Registry) and [`Families`](crate::parse::Families) implement it. Programs may implement it too,
-/// for a source that is encoded without a registry.
-pub trait Gatherer {
-    /// Writes all families to `out`.
-    fn gather(&self, out: &mut dyn FamilySink);
 }

@@ -42,6 +42,14 @@ impl<C: Collector, F: Fn(&str) -> MergeRule + Send + Sync> Collector for MergedB
         self.collector.collect(out);
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collector.describe(out);
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.collector.is_sorted()
+    }
+
     fn directories(&self) -> Vec<DirectoryId> {
         self.collector.directories()
     }

@@ -12,9 +12,11 @@ pub(crate) enum KeptLabels {
 impl KeptLabels {
     /// Converts pairs that are sorted by name, with unique names.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
-        let mut text = String::with_capacity(128);
+        // The name, the value and the signs around them; of the last label, one too many.
+        let len = pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
+        let mut text = String::with_capacity(len.saturating_sub(1));
         if render(&mut text, pairs.clone()) {
-            KeptLabels::Rendered(text.as_str().into())
+            KeptLabels::Rendered(text.into_boxed_str())
         } else {
             KeptLabels::Other(Box::new(OwnedLabels::new(pairs)))
         }

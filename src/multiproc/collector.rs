@@ -11,6 +11,7 @@ use super::directory::{self, DirectoryLabels};
 use super::merge::created::EntryTimes;
 use super::merge::emit;
 use super::merge::exported_type::ExportedFamily;
+use super::merge::gauge::GaugeValues;
 use super::merge::process_labels::{AbsentWriters, ProcessLabels};
 use super::merge::settings::MergeSettings;
 use super::merge::source::Source;
@@ -160,7 +161,8 @@ impl MultiProcessCollector {
             None => DeadGauges::Skipped,
             Some(_) => DeadGauges::Read,
         };
-        if cache.merge.begin_scrape(times) == CachedPlans::Invalid {
+        let gauges = GaugeValues::needed_for(&self.config.settings);
+        if cache.merge.begin_scrape(times, gauges) == CachedPlans::Invalid {
             cache.dirs.clear();
         }
         if let Some(lease) = &self.config.owner_lease {
@@ -213,6 +215,10 @@ impl MultiProcessCollector {
                 let dir = self.all_dirs.iter().position(|dir| dir == parent(file));
                 let dir_index = dir.unwrap_or_default() as u32;
                 named.add(&mut cache.merge, &mut cache.reader, file, dir_index);
+            }
+            if cache.merge.has_reduced_mixed_modes() {
+                cache.merge.restart_scrape();
+                continue;
             }
             cache.merge.finish_adding();
             let verdicts = if cache.merge.has_removed_totals() {
@@ -373,6 +379,10 @@ impl Collector for MultiProcessCollector {
         self.notify(scraped, names);
     }
 
+    fn is_sorted(&self) -> bool {
+        true
+    }
+
     fn directories(&self) -> Vec<DirectoryId> {
         self.config.dirs.iter().filter_map(|dir| DirectoryId::of(dir).ok()).collect()
     }
@@ -405,7 +415,7 @@ mod tests {
     use super::*;
     use crate::file::key;
     use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
-    use crate::model::{FamilyMetadata, Sample};
+    use crate::model::{FamilyMetadata, GaugeMode, Sample};
     use crate::test_dir::TestDir;
     use std::fs;
     use std::path::Path;
@@ -456,5 +466,78 @@ mod tests {
         assert!(most > SERIES, "{most} sums");
         // At most the sums in use, as many stale ones and `MAX_STALE`, and those of the last file.
         assert!(most <= 5 * SERIES, "{most} sums");
+    }
+
+    /// Writes files of two processes with a gauge of each mode; values repeat, and some were never set or are removed.
+    fn write_gauges(dir: &Path) -> Vec<PathBuf> {
+        let (mut paths, mut entry) = (Vec::new(), Vec::new());
+        for (process, mode) in (0..2).flat_map(|at| GaugeMode::ALL.iter().map(move |it| (at, it))) {
+            let mut bytes = vec![0; HEADER_LEN];
+            let values = [1.5, -0.0, 0.0, f64::NAN, 3.0, 1e300];
+            for (at, value) in values.into_iter().enumerate() {
+                let (mut text, name) = (Vec::new(), format!("g_{mode}"));
+                let labels = [("label", &*format!("{at}"))];
+                key::encode(&mut text, &name, &name, labels.into_iter(), "Help.");
+                let value = if process == 0 { value } else { values[5 - at] };
+                let time = [1.0, 2.0, 0.0, 4.0, -5.0, 1.0][(at + process) % 6];
+                encode_entry(&mut entry, EntryKind::Value, &text, value, time);
+                bytes.extend_from_slice(&entry);
+            }
+            let header = Header::new(bytes.len() as u32).encode();
+            bytes[..HEADER_LEN].copy_from_slice(&header);
+            let path = dir.join(format!("gauge_{mode}_{process}-0000000{process}.db"));
+            fs::write(&path, bytes).unwrap();
+            paths.push(path);
+        }
+        paths
+    }
+
+    /// The samples of gauges of a directory whose processes have ended, and of a living process.
+    fn gauges_of(dead: &Path, named: &[PathBuf], added: &[(&str, &str)]) -> String {
+        let mut builder = MultiProcessCollector::builder().directory(dead);
+        for file in named {
+            builder = builder.file(file);
+        }
+        for (name, value) in added {
+            builder = builder.label(*name, *value);
+        }
+        let registry = crate::Registry::new();
+        registry.register(builder.build().unwrap()).unwrap();
+        // The second scrape applies plans.
+        let first = registry.render(None).to_string();
+        let text = registry.render(None).to_string();
+        let gauges = |text: &str| -> String {
+            text.split_inclusive('\n').filter(|line| line.contains("g_")).collect()
+        };
+        assert_eq!(gauges(&first), gauges(&text));
+        gauges(&text)
+    }
+
+    #[test]
+    fn gauges_that_are_reduced_while_files_are_added_have_the_values_of_those_that_are_kept() {
+        let (dead, live) = (TestDir::new(), TestDir::new());
+        write_gauges(&dead);
+        let named = write_gauges(&live);
+        let reduced = gauges_of(&dead, &named, &[]);
+        assert!(reduced.lines().count() > 6 * GaugeMode::ALL.len(), "{reduced}");
+        // All series have this label, so it is not added, but gauges are kept.
+        assert_eq!(gauges_of(&dead, &named, &[("label", "x")]), reduced);
+    }
+
+    #[test]
+    fn a_gauge_with_several_modes_is_merged_by_the_last_of_them() {
+        let dir = TestDir::new();
+        for path in write_gauges(&dir) {
+            if !path.to_string_lossy().contains("gauge_min_") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        assert!(gauges_of(&dir, &[], &[]).contains("g_min{label=\"0\"} 1.5\n"));
+        let file =
+            |mode: &str, process| dir.join(format!("gauge_{mode}_{process}-0000000{process}.db"));
+        fs::rename(file("min", 1), file("sum", 1)).unwrap();
+        let text = gauges_of(&dir, &[], &[]);
+        assert!(text.contains("g_min{label=\"0\"} 1e+300\n"), "{text}");
+        assert_eq!(gauges_of(&dir, &[], &[("label", "x")]), text);
     }
 }

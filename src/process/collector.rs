@@ -166,6 +166,24 @@ impl Collector for ProcessCollector {
         let _ = out;
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        let mut out = Families { out, prefix: &self.prefix };
+        for name in ["cpu_seconds", "network_receive_bytes", "network_transmit_bytes"] {
+            out.counter(name, "", 0.0);
+        }
+        for name in [
+            "max_fds",
+            "open_fds",
+            "resident_memory_bytes",
+            "start_time_seconds",
+            "threads",
+            "virtual_memory_bytes",
+            "virtual_memory_max_bytes",
+        ] {
+            out.gauge(name, "", 0.0);
+        }
+    }
+
     fn is_merged(&self) -> bool {
         false
     }

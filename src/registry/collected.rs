@@ -1,31 +1,17 @@
-//! What a registry collects, and what it leaves out because a collector of a directory exports it.
+//! What a registry leaves out because a collector of a directory exports it.
 
-use std::sync::Arc;
-
+use super::limits::collect_own_families;
+use super::registration_errors::registration_errors;
 use super::scope;
-use crate::computed::CollectorSource;
-use crate::model::{Collector, FamilySink};
-use crate::store::Store;
-
-/// A collector of a registry.
-pub(super) struct RegisteredCollector {
-    pub(super) collector: Arc<dyn Collector>,
-    /// Set if the registry is in a directory and the collector is for its files.
-    pub(super) source: Option<Arc<CollectorSource>>,
-}
-
-impl RegisteredCollector {
-    /// Writes the families, without those that a collector of the gathered registries reads from files. They are left out even
-    /// if this process has not written them yet, because a forked child calls no inherited collector before its first recording.
-    pub(super) fn collect(&self, left_out: &mut LeftOut, out: &mut dyn FamilySink) {
-        match &self.source {
-            Some(source) if left_out.contains(source.store()) => {
-                source.collect_unmerged(&*self.collector, out);
-            }
-            _ => self.collector.collect(out),
-        }
-    }
-}
+use crate::model::FamilySink;
+use crate::model::own_metrics::{
+    DROPPED_SERIES, FAILED_REFRESHES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES,
+    RECOVERED_SERIES, REGISTRATION_ERRORS,
+};
+use crate::store::{
+    Store, dropped_series, failed_refreshes, ignored_recordings, ignored_values, lost_files,
+    recovered_series,
+};
 
 /// Which stores a collector of the gathered registries reads. A store is looked up once.
 #[derive(Default)]
@@ -45,4 +31,20 @@ impl LeftOut {
         self.known.push((store, is_read));
         is_read
     }
+}
+
+/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector
+/// reads are in its files.
+pub(super) fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
+    REGISTRATION_ERRORS.write_all_nonzero(out, registration_errors());
+    if is_in_directory {
+        return;
+    }
+    DROPPED_SERIES.write_all_nonzero(out, dropped_series());
+    RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
+    FILES_LOST.write_nonzero(out, lost_files());
+    IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
+    IGNORED_VALUES.write_all_nonzero(out, ignored_values());
+    FAILED_REFRESHES.write_all_nonzero(out, failed_refreshes());
+    collect_own_families(out);
 }

@@ -1,56 +1,41 @@
 //! The type `Registry`.
 
-use std::any::{Any, type_name};
+use std::fmt;
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fmt, ptr};
+use std::sync::atomic::AtomicU64;
 
 use super::backend::Backend;
-use super::collected::{LeftOut, RegisteredCollector};
+use super::collectors::Collectors;
 use super::descriptor::Descriptor;
-use super::limits::collect_own_families;
+use super::entry::{CollectorEntry, Described, NewCollector};
+use super::names::{Names, Owner, Reserved};
 use super::policy::Policy;
-use super::registration_errors::registration_errors;
-use super::scope::Scope;
+use super::registered::RegisteredFamily;
+use super::registration::Registration;
 use super::sought;
 use crate::computed::CollectorSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::Exposition;
-use crate::logging::{self, log_line};
-use crate::model::own_metrics::{
-    DROPPED_SERIES, FAILED_REFRESHES, FILES_LOST, IGNORED_RECORDINGS, IGNORED_VALUES,
-    RECOVERED_SERIES, REGISTRATION_ERRORS, REPEATED_FAMILIES,
-};
-use crate::model::{
-    Collector, DirectoryId, FamilyIndex, FamilyMetadata, FamilySink, FilteredSink, Gatherer,
-    MetricType, OwnedLabels,
-};
+use crate::logging;
+use crate::model::{Collector, FamilyIndex, OwnedLabels};
+use crate::store::Store;
 use crate::store::fork::{self, AppendList, SlowPath};
 use crate::store::refresher::{self, RefreshGroup};
-use crate::store::{
-    Store, dropped_series, failed_refreshes, ignored_recordings, ignored_values, lost_files,
-    recovered_series,
-};
-
-/// A family of the writing half, as the registry sees it.
-pub(crate) trait RegisteredFamily: Collector {
-    fn descriptor(&self) -> &Descriptor;
-
-    /// Where the values are.
-    fn store(&self) -> Store;
-
-    /// For [`Registry::find_family`], which knows the type.
-    fn as_any(&'static self) -> &'static (dyn Any + Send + Sync);
-}
-
-/// How many collisions of families a registry logs at most, one line each.
-const MAX_LOGGED: usize = 100;
 
 /// A set of metrics and collectors that are exported together.
 ///
-/// The exposition has them in the order of registration. No two of its families have a name in common, including the
-/// names of their samples: the first one is exported, the others are counted in `multiprom_repeated_families_total` and,
-/// unless they have the same name and type, logged once.
+/// The exposition has its families in the order of their names; `target` is first, metrics of multiprom itself are last.
+///
+/// No two families have a name in common, including the names of their samples. A name that is taken by a metric, or by a
+/// collector that [describes](Collector::describe) its families, is an error of the registration. Other collectors are compared
+/// at each scrape: metrics of registries are preferred, then collectors in the order of registration, and one that is
+/// [sorted](Collector::is_sorted) comes last. A family that is left out is counted in `multiprom_repeated_families_total` and, unless
+/// the two have the same name and type, logged once.
+///
+/// A program may have several registries: in memory, in one directory or in several. Those of one directory are merged into one
+/// page: metrics of the same name and type are added up, as those of several processes are. [`render`](Registry::render) of a
+/// registry that has no collector of the directory shows its own metrics, with the values of this process.
 ///
 /// A clone is another handle of the same registry. Metrics live as long as the process, so create a registry for them
 /// once; a registry that has only collectors may be created for each scrape, but loses the caches of its collectors.
@@ -83,40 +68,36 @@ const MAX_LOGGED: usize = 100;
 /// ```
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     prefix: Option<String>,
     const_labels: OwnedLabels,
     backend: Backend,
     policy: Policy,
-    entries: AppendList<Entry>,
-    /// Families left out of an exposition because another one had one of their names before.
-    repeated: AtomicU64,
-    /// The names of families whose collision is logged, at most [`MAX_LOGGED`].
-    logged: AppendList<String>,
-    is_default: bool,
+    pub(super) names: Names,
+    pub(super) entries: AppendList<Arc<CollectorEntry>>,
+    /// The entries that are registries.
+    nested: AppendList<Arc<CollectorEntry>>,
+    /// Families left out of an exposition because another one has one of their names.
+    pub(super) repeated: AtomicU64,
+    /// The names of families whose collision is logged.
+    pub(super) logged: AppendList<String>,
+    pub(super) is_default: bool,
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { prefix, const_labels, backend, entries, .. } = &*self.inner;
-        let is_family = |entry: &&Entry| matches!(entry, Entry::Family(_));
-        let families = entries.iter().filter(is_family).count();
+        let Inner { prefix, const_labels, backend, names, entries, .. } = &*self.inner;
         f.debug_struct("Registry")
             .field("prefix", prefix)
             .field("const_labels", const_labels)
             .field("backend", backend)
-            .field("families", &families)
-            .field("collectors", &(entries.iter().count() - families))
+            .field("families", &names.families().count())
+            .field("collectors", &entries.iter().filter(|entry| !entry.is_removed()).count())
             .finish_non_exhaustive()
     }
-}
-
-enum Entry {
-    Family(&'static dyn RegisteredFamily),
-    Collector(RegisteredCollector),
 }
 
 impl Registry {
@@ -134,10 +115,18 @@ impl Registry {
         is_default: bool,
     ) -> Registry {
         logging::note_standard_error();
-        let entries = AppendList::new();
-        let (repeated, logged) = (AtomicU64::new(0), AppendList::new());
-        let inner =
-            Inner { prefix, const_labels, backend, policy, entries, repeated, logged, is_default };
+        let inner = Inner {
+            prefix,
+            const_labels,
+            backend,
+            policy,
+            names: Names::new(),
+            entries: AppendList::new(),
+            nested: AppendList::new(),
+            repeated: AtomicU64::new(0),
+            logged: AppendList::new(),
+            is_default,
+        };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -164,31 +153,99 @@ impl Registry {
     /// # Errors
     ///
     /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one,
-    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry with a family whose name is taken here, and
-    /// [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
+    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry with a family whose name is taken here, or a collector
+    /// that [describes](Collector::describe) such a family, and [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
     /// thread.
-    pub fn register<C: Collector + 'static>(&self, collector: C) -> Result<()> {
+    pub fn register<C: Collector + 'static>(&self, collector: C) -> Result<Registration> {
+        self.add(vec![NewCollector::new(collector)])
+    }
+
+    /// Adds several collectors, all or none: a tuple of up to eight, an array or a list.
+    ///
+    /// ```
+    /// use multiprom::collector::{BuildInfo, PlatformInfo};
+    /// use multiprom::{Backend, ErrorKind, ProcessCollector, Registry};
+    ///
+    /// let registry = Registry::builder().backend(Backend::in_memory()).build()?;
+    /// registry.register_all((ProcessCollector::current(), BuildInfo::new("shop")?))?;
+    /// // The first one is not registered either.
+    /// let error = registry.register_all((PlatformInfo::new(), BuildInfo::new("shop")?)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyRegistered);
+    /// assert!(error.to_string().contains("BuildInfo"));
+    /// assert!(!registry.render(None).to_string().contains("platform_info"));
+    /// # Ok::<(), multiprom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`register`](Registry::register), which name the collector at fault.
+    pub fn register_all(&self, collectors: impl Collectors) -> Result<Registration> {
+        self.add(collectors.into_list().0)
+    }
+
+    /// Adds all of these collectors or none.
+    fn add(&self, new: Vec<NewCollector>) -> Result<Registration> {
         // The lock serializes registrations that would form a cycle together.
         let lock = slow_path()?;
-        if let Some(registry) = as_registry(&collector) {
-            if registry.contains(self) {
+        self.check_collectors(&new)?;
+        let entries = new.into_iter().map(|new| self.add_collector(new, &lock)).collect();
+        Ok(Registration::new(entries))
+    }
+
+    /// Checks that all of these collectors can be registered.
+    fn check_collectors(&self, new: &[NewCollector]) -> Result<()> {
+        let (registries, mut earlier) = (self.registries(), FamilyIndex::default());
+        for new in new {
+            let nested = as_registry(&*new.collector);
+            if nested.is_some_and(|nested| nested.contains(self)) {
                 let message =
                     "a registry cannot be registered in itself, nor in a registry that it contains";
                 return Err(Error::new(ErrorKind::Usage, message));
             }
-            let registered = self.all_families();
-            for family in registry.all_families() {
-                check_names(&registered, family.descriptor())?;
+            let mut families: Vec<Described> = new.described.clone();
+            for registry in nested.into_iter().flat_map(Registry::registries) {
+                families.extend(registry.inner.names.registered().map(Reserved::described));
+            }
+            for family in &families {
+                let names = registries.iter().map(|registry| &registry.inner.names);
+                let mut problem = names.map(|names| names.taken(family)).find_map(|taken| taken);
+                earlier.find_colliding(&family.name, family.metric_type, |_, _, other: &&str| {
+                    problem =
+                        Some(format!("`{}` is that of the collector `{other}`, too", family.name));
+                    true
+                });
+                if let Some(problem) = problem {
+                    return Err(new.error(&problem));
+                }
+            }
+            if let Some(repeated) = new.repeated() {
+                return Err(
+                    new.error(&format!("it describes the name of `{}` twice", repeated.name))
+                );
+            }
+            for Described { name, metric_type } in families {
+                earlier.insert(&name, metric_type, new.title);
             }
         }
-        let is_source = as_registry(&collector).is_none()
-            && collector.is_merged()
-            && collector.directories().is_empty();
-        let collector: Arc<dyn Collector> = Arc::new(collector);
-        let source = is_source.then(|| self.add_source(&collector, type_name::<C>(), &lock));
-        let source = source.flatten();
-        self.inner.entries.push(Entry::Collector(RegisteredCollector { collector, source }));
         Ok(())
+    }
+
+    /// Adds a collector whose names were checked under the same lock.
+    fn add_collector(&self, new: NewCollector, lock: &SlowPath) -> Arc<CollectorEntry> {
+        let is_registry = as_registry(&*new.collector).is_some();
+        let is_source =
+            !is_registry && new.collector.is_merged() && new.collector.directories().is_empty();
+        let source = is_source.then(|| self.add_source(&new.collector, new.title, lock));
+        let entry = Arc::new(CollectorEntry::new(new, source.flatten()));
+        for described in entry.described() {
+            let owner = Owner::Collector(described.clone(), Arc::clone(&entry));
+            self.inner.names.insert(owner, lock);
+        }
+        if is_registry {
+            self.inner.nested.push(Arc::clone(&entry));
+        }
+        self.inner.entries.push(Arc::clone(&entry));
+        entry
     }
 
     /// Has a collector written to the files of this process, if the registry is in a directory.
@@ -205,10 +262,12 @@ impl Registry {
             let Some(inner) = inner.upgrade() else {
                 return;
             };
-            for family in (Registry { inner }).all_families() {
-                let Descriptor { name, metric_type, .. } = family.descriptor();
-                if family.store().is_same(store) {
-                    index.insert(name, *metric_type, ());
+            for registry in (Registry { inner }).registries() {
+                for family in registry.inner.names.families() {
+                    let Descriptor { name, metric_type, .. } = family.descriptor();
+                    if family.store().is_same(store) {
+                        index.insert(name, *metric_type, ());
+                    }
                 }
             }
         };
@@ -245,7 +304,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The first that a collector reports by [`FamilySink::fail`]. A
+    /// The first that a collector reports by [`FamilySink::fail`](crate::FamilySink::fail). A
     /// [`MultiProcessCollector`](crate::MultiProcessCollector) does so, with an error of kind
     /// [`Unsupported`](ErrorKind::Unsupported), where a newer release wrote the archive of its directory.
     pub fn try_render(&self, accept: Option<&str>) -> Result<Exposition> {
@@ -292,17 +351,13 @@ impl Registry {
     /// default_registry().flush();
     /// ```
     pub fn flush(&self) {
-        let mut groups = Vec::new();
-        self.add_refreshed(&mut groups);
+        let mut groups: Vec<&'static RefreshGroup> = Vec::new();
+        for registry in self.registries() {
+            // OK because a registry without a backend has no files.
+            let group = registry.store_or_later().ok().and_then(Store::refreshed);
+            groups.extend(group.filter(|new| !groups.iter().any(|known| ptr::eq(*known, *new))));
+        }
         groups.into_iter().for_each(refresher::flush);
-    }
-
-    /// Adds the groups of this registry and of those in it, each once.
-    fn add_refreshed(&self, groups: &mut Vec<&'static RefreshGroup>) {
-        // OK because a registry without a backend has no files.
-        let group = self.store_or_later().ok().and_then(Store::refreshed);
-        groups.extend(group.filter(|new| !groups.iter().any(|known| ptr::eq(*known, *new))));
-        self.nested().for_each(|nested| nested.add_refreshed(groups));
     }
 
     pub(crate) fn store(&self) -> Result<Store> {
@@ -338,104 +393,73 @@ impl Registry {
     /// Checks that no family of this registry or of a registry in it has the name of a new one, or the name of one of its
     /// samples.
     pub(crate) fn check_names(&self, new: &Descriptor) -> Result<()> {
-        check_names(&self.all_families(), new)
+        for registry in self.registries() {
+            let names = &registry.inner.names;
+            if let Some(other) = names.find_colliding((&new.name, new.metric_type), |_| true) {
+                return Err(other.collision(new));
+            }
+        }
+        Ok(())
     }
 
     /// Adds a family whose names were checked under the same lock.
-    pub(crate) fn add_family(&self, family: &'static dyn RegisteredFamily, _lock: &SlowPath) {
-        self.inner.entries.push(Entry::Family(family));
+    pub(crate) fn add_family(&self, family: &'static dyn RegisteredFamily, lock: &SlowPath) {
+        self.inner.names.insert(Owner::Family(family), lock);
     }
 
     /// The family that has this descriptor, if it is of type `F`.
     pub(crate) fn find_family<F: 'static>(&self, descriptor: &Descriptor) -> Option<&'static F> {
-        let found = self.families().find(|known| known.descriptor() == descriptor)?;
-        found.as_any().downcast_ref()
+        let found = self.inner.names.at(&descriptor.name).filter_map(Reserved::family);
+        let mut same = found.filter(|family| family.descriptor() == descriptor);
+        same.find_map(|family| family.as_any().downcast_ref())
     }
 
-    fn families(&self) -> impl Iterator<Item = &'static dyn RegisteredFamily> {
-        self.inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Family(family) => Some(*family),
-            Entry::Collector(_) => None,
+    /// Registers a family again that was unregistered, if there is one with this descriptor and of type `F` that is fit. The
+    /// names were checked under the same lock.
+    pub(crate) fn restore_family<F: 'static>(
+        &self,
+        descriptor: &Descriptor,
+        is_fit: impl Fn(&F) -> bool,
+        _lock: &SlowPath,
+    ) -> Option<&'static F> {
+        self.inner.names.at(&descriptor.name).find_map(|reserved| match reserved.owner() {
+            Owner::Family(family) if family.descriptor() == descriptor => {
+                let found = family.as_any().downcast_ref().filter(|family| is_fit(family))?;
+                reserved.set_registered(true);
+                Some(found)
+            }
+            _ => None,
         })
     }
 
-    /// The families of this registry and of the registries in it.
-    fn all_families(&self) -> Vec<&'static dyn RegisteredFamily> {
-        self.families().chain(self.nested().flat_map(Registry::all_families)).collect()
+    /// This registry and those in it, each once.
+    pub(super) fn registries(&self) -> Vec<Registry> {
+        let mut found = Vec::new();
+        self.add_registries(&mut found);
+        found
     }
 
-    /// The registries in this one.
-    fn nested(&self) -> impl Iterator<Item = &Registry> {
-        self.inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Collector(entry) => as_registry(&*entry.collector),
-            Entry::Family(_) => None,
-        })
+    fn add_registries(&self, found: &mut Vec<Registry>) {
+        if found.iter().any(|known| known.is_same(self)) {
+            return;
+        }
+        found.push(self.clone());
+        for entry in self.inner.nested.iter() {
+            if let Some(collector) = entry.collector()
+                && let Some(registry) = as_registry(&*collector)
+            {
+                registry.add_registries(found);
+            }
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Registry) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     fn contains(&self, other: &Registry) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner) || self.nested().any(|nested| nested.contains(other))
+        self.registries().iter().any(|registry| registry.is_same(other))
     }
-
-    /// The families left out of expositions, by this registry and by those in it.
-    fn repeated(&self) -> u64 {
-        let nested = self.nested().map(Registry::repeated).sum::<u64>();
-        nested + self.inner.repeated.load(Ordering::Relaxed)
-    }
-
-    /// Writes all families of the registry to `out`, then those of `last`, each name once.
-    fn collect_once(&self, out: &mut dyn FamilySink, last: impl FnOnce(&mut dyn FamilySink)) {
-        let Some(_scope) = self.begin() else {
-            return;
-        };
-        let mut seen = FamilyIndex::default();
-        let out = &mut FilteredSink::new(out, |head| self.inner.admit(head, &mut seen));
-        let mut left_out = LeftOut::default();
-        for entry in self.inner.entries.iter() {
-            match entry {
-                Entry::Family(family) if left_out.contains(family.store()) => {}
-                Entry::Family(family) => family.collect(out),
-                Entry::Collector(entry) => entry.collect(&mut left_out, out),
-            }
-        }
-        if self.inner.is_default {
-            let is_in_directory = self.store_or_later().is_ok_and(|store| left_out.contains(store));
-            collect_process_metrics(out, is_in_directory);
-        }
-        last(out);
-    }
-
-    /// Begins to gather; `None` if this thread is gathering this registry already.
-    fn begin(&self) -> Option<Scope> {
-        let scope = Scope::begin(Arc::as_ptr(&self.inner).addr(), || self.directories());
-        if scope.is_none() {
-            log_line(&format_args!("a registry contains itself, and is exported once"));
-        }
-        scope
-    }
-}
-
-/// Checks that none of the families has the name of a new one, or the name of one of its samples.
-fn check_names(registered: &[&dyn RegisteredFamily], new: &Descriptor) -> Result<()> {
-    match registered.iter().find_map(|family| new.collision(family.descriptor())) {
-        Some(message) => Err(Error::new(ErrorKind::AlreadyRegistered, message)),
-        None => Ok(()),
-    }
-}
-
-/// Writes the metrics of multiprom itself about this process that are not 0. Those of a directory that a collector
-/// reads are in its files.
-fn collect_process_metrics(out: &mut dyn FamilySink, is_in_directory: bool) {
-    REGISTRATION_ERRORS.write_all_nonzero(out, registration_errors());
-    if is_in_directory {
-        return;
-    }
-    DROPPED_SERIES.write_all_nonzero(out, dropped_series());
-    RECOVERED_SERIES.write_all_nonzero(out, recovered_series());
-    FILES_LOST.write_nonzero(out, lost_files());
-    IGNORED_RECORDINGS.write_nonzero(out, ignored_recordings());
-    IGNORED_VALUES.write_all_nonzero(out, ignored_values());
-    FAILED_REFRESHES.write_all_nonzero(out, failed_refreshes());
-    collect_own_families(out);
 }
 
 impl Default for Registry {
@@ -444,65 +468,7 @@ impl Default for Registry {
     }
 }
 
-impl Inner {
-    /// Whether a family is exported: none of those before it has a name in common with it.
-    fn admit(&self, head: &FamilyMetadata<'_>, seen: &mut FamilyIndex<()>) -> bool {
-        let mut other = None;
-        seen.find_colliding(head.name, head.metric_type, |name, metric_type, ()| {
-            other = Some((name.to_owned(), metric_type));
-            true
-        });
-        match &other {
-            Some(other) => {
-                self.repeated.fetch_add(1, Ordering::Relaxed);
-                self.log_collision(head, other);
-            }
-            None => seen.insert(head.name, head.metric_type, ()),
-        }
-        other.is_none()
-    }
-
-    /// Logs a collision once for each family, unless both families have the same name and type.
-    fn log_collision(&self, head: &FamilyMetadata<'_>, (other, other_type): &(String, MetricType)) {
-        let FamilyMetadata { name, metric_type, .. } = *head;
-        let is_same = (name, metric_type) == (other, *other_type);
-        let mut logged = 0;
-        let is_logged = self.logged.iter().inspect(|_| logged += 1).any(|known| known == name);
-        if is_same || is_logged || logged == MAX_LOGGED {
-            return;
-        }
-        self.logged.push(name.to_owned());
-        log_line(&format_args!(
-            "{metric_type} `{name}` is not exported: it has a name in common with {other_type} `{other}`"
-        ));
-    }
-}
-
-impl Gatherer for Registry {
-    fn gather(&self, out: &mut dyn FamilySink) {
-        self.collect_once(out, |out| REPEATED_FAMILIES.write_nonzero(out, self.repeated()));
-    }
-}
-
-impl Collector for Registry {
-    fn collect(&self, out: &mut dyn FamilySink) {
-        self.collect_once(out, |_| {});
-    }
-
-    fn directories(&self) -> Vec<DirectoryId> {
-        let collectors = self.inner.entries.iter().filter_map(|entry| match entry {
-            Entry::Collector(entry) => Some(entry.collector.directories()),
-            Entry::Family(_) => None,
-        });
-        collectors.flatten().collect()
-    }
-
-    fn as_registry(&self) -> Option<&dyn Any> {
-        Some(self)
-    }
-}
-
-fn as_registry(collector: &dyn Collector) -> Option<&Registry> {
+pub(super) fn as_registry(collector: &dyn Collector) -> Option<&Registry> {
     collector.as_registry()?.downcast_ref()
 }
 
@@ -517,13 +483,13 @@ pub(crate) fn slow_path() -> Result<SlowPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Sample, SampleKind};
+    use crate::process::ProcessCollector;
 
     #[test]
     fn a_registry_is_shown_with_the_number_of_its_families_and_collectors() {
         let registry = Registry::builder().prefix("shop").backend(Backend::in_memory());
         let registry = registry.build().unwrap();
-        registry.register(Two(1.0)).unwrap();
+        registry.register(ProcessCollector::current()).unwrap();
         let shown = format!("{registry:?}");
         assert!(
             shown.starts_with("Registry { prefix: Some(\"shop\"), const_labels: {}"),
@@ -531,63 +497,5 @@ mod tests {
         );
         assert!(shown.ends_with("families: 0, collectors: 1, .. }"), "{shown}");
         assert!(!shown.contains("0x"), "{shown}");
-    }
-
-    struct Two(f64);
-
-    impl Collector for Two {
-        fn collect(&self, out: &mut dyn FamilySink) {
-            out.gauge("same", "One name.").sample(&[], self.0);
-        }
-    }
-
-    #[test]
-    fn a_family_name_is_exported_once_and_the_first_collector_wins() {
-        let registry = Registry::new();
-        registry.register(Two(1.0)).unwrap();
-        registry.register(Two(2.0)).unwrap();
-        let text = registry.render(None).to_string();
-        assert!(text.contains("\nsame 1\n") && !text.contains("same 2"), "{text}");
-        assert!(text.contains("\nmultiprom_repeated_families_total 1\n"), "{text}");
-        // The names and types are equal.
-        assert_eq!(registry.inner.logged.iter().count(), 0);
-    }
-
-    struct One(MetricType, &'static str);
-
-    impl Collector for One {
-        fn collect(&self, out: &mut dyn FamilySink) {
-            out.family(&FamilyMetadata::new(self.1, "", self.0));
-            let kind = match self.0 {
-                MetricType::Counter => SampleKind::Total,
-                MetricType::Gauge => SampleKind::Value,
-                _ => SampleKind::Count,
-            };
-            out.sample(&Sample::new(kind, &[], 1.0));
-        }
-    }
-
-    #[test]
-    fn of_families_with_a_sample_name_in_common_the_first_is_exported_and_the_others_are_counted() {
-        use MetricType::{Counter, Gauge, Summary};
-        for (first, second, shown) in [
-            ((Counter, "foo"), (Gauge, "foo_total"), "foo_total 1"),
-            ((Gauge, "foo_total"), (Counter, "foo"), "foo_total 1"),
-            ((Summary, "bar"), (Counter, "bar_count"), "bar_count 1"),
-            ((Summary, "bar"), (Gauge, "bar_sum"), "bar_count 1"),
-            ((Counter, "foo"), (Gauge, "foo_created"), "foo_total 1"),
-        ] {
-            let registry = Registry::new();
-            for (metric_type, name) in [first, second] {
-                registry.register(One(metric_type, name)).unwrap();
-            }
-            for scrapes in 1..=2 {
-                let text = registry.render(None).to_string();
-                let repeated = format!("multiprom_repeated_families_total {scrapes}");
-                let samples = text.lines().filter(|line| !line.starts_with('#'));
-                assert_eq!(samples.collect::<Vec<_>>(), [shown, &repeated], "{text}");
-            }
-            assert_eq!(registry.inner.logged.iter().collect::<Vec<_>>(), [second.1]);
-        }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Descriptor {
     pub(crate) rules: NameRules,
     /// Whether each series has label names of its own, so that `label_names` is empty.
     pub(crate) has_open_labels: bool,
+    /// Whether it is the `target_info` of the registry, and not a metric of the program.
+    pub(crate) is_target: bool,
     pub(crate) const_labels: OwnedLabels,
 }
 
@@ -32,6 +34,7 @@ impl Descriptor {
             label_names: Box::default(),
             rules: NameRules::Classic,
             has_open_labels: false,
+            is_target: false,
             const_labels: OwnedLabels::default(),
         }
     }
@@ -70,7 +73,9 @@ impl Descriptor {
         };
         let mode = |descriptor: &Descriptor| descriptor.mode.map_or("", GaugeMode::as_str);
         let differences = [
-            (self.name != registered.name || self.metric_type != registered.metric_type)
+            (self.name != registered.name
+                || self.metric_type != registered.metric_type
+                || self.is_target != registered.is_target)
                 .then(|| format!("by the {} `{}`", registered.metric_type, registered.name)),
             (self.help != registered.help)
                 .then(|| format!("with the help text `{}`", registered.help)),

@@ -4,25 +4,39 @@
 //! collectors, each family name once. It can be used from any thread, and in a child that was forked at any moment.
 
 mod backend;
+mod buffer;
 mod builder;
 mod collected;
+mod collectors;
 mod core;
 mod default;
 mod descriptor;
+mod entry;
+mod gathering;
 mod limits;
+mod names;
 mod policy;
+mod registered;
+mod registration;
 mod registration_errors;
+mod restricted;
 mod scope;
 mod sought;
+mod unregister;
 
 pub use crate::store::DirectoryOptions;
 pub use backend::Backend;
 pub use builder::RegistryBuilder;
+pub use collectors::Collectors;
 pub use core::Registry;
-pub(crate) use core::{RegisteredFamily, slow_path};
+pub(crate) use core::slow_path;
 pub use default::{default_registry, set_default_backend};
 pub(crate) use descriptor::Descriptor;
 pub(crate) use limits::{add_own_family, log_limit_reached};
 pub(crate) use policy::Lint;
+pub(crate) use registered::RegisteredFamily;
+pub use registration::Registration;
+pub(crate) use registration::any_unregistered;
 pub(crate) use registration_errors::registration_failed;
+pub use restricted::Restricted;
 pub(crate) use scope::refresh;

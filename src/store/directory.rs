@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::check_pace::CheckPace;
 use super::companion::{Companion, CompanionPlace};
 use super::contention::Budget;
 use super::dropped::{self, Fate};
@@ -69,6 +70,9 @@ struct Files {
     dir: Option<Identity>,
     /// The directory when the names of the files were looked up last.
     checked: Option<DirectoryState>,
+    pace: CheckPace,
+    /// The buffer in which the keys of a series are encoded; empty in between.
+    keys: Keys,
     /// Drawn with the first file.
     id: Option<WriterId>,
     /// The index in `writers` of the file that new series go to.
@@ -212,16 +216,22 @@ impl DirectoryStore {
 
     /// Opens new cells for a series; a gauge that has cells keeps them. Called under the lock of the slow path, after
     /// [`refresh`](DirectoryStore::refresh).
-    pub(crate) fn open_cells(&self, kind: FileKind, keys: &Keys, time: f64) -> Opened {
-        let mut files = self.files();
-        if kind.mode().is_some()
-            && let Some(key) = keys.iter().next()
-            && let Some((cells, gate)) = files.gauges.get(&(kind, key.into()))
-        {
-            return Opened { cells: vec![*cells], gate: *gate };
-        }
-        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
-        files.open_new(self, kind, &entries)
+    pub(crate) fn open_cells(
+        &self,
+        kind: FileKind,
+        keys: impl FnOnce(&mut Keys),
+        time: f64,
+    ) -> Opened {
+        self.files().with_keys(keys, |files, keys| {
+            if kind.mode().is_some()
+                && let Some(key) = keys.iter().next()
+                && let Some((cells, gate)) = files.gauges.get(&(kind, key.into()))
+            {
+                return Opened { cells: vec![*cells], gate: *gate };
+            }
+            let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
+            files.open_new(self, kind, &entries)
+        })
     }
 
     /// Opens further cells for a series that has some, in a file only. Called under the lock of the slow path, after
@@ -229,11 +239,13 @@ impl DirectoryStore {
     pub(crate) fn open_more(
         &self,
         kind: FileKind,
-        keys: &Keys,
+        keys: impl FnOnce(&mut Keys),
         time: f64,
     ) -> Option<Vec<SampleCells>> {
-        let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
-        self.files().append(self, kind, &entries, Room::Ordinary).ok()
+        self.files().with_keys(keys, |files, keys| {
+            let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
+            files.append(self, kind, &entries, Room::Ordinary).ok()
+        })
     }
 
     /// The most sets of cells of a series that threads own.
@@ -303,6 +315,20 @@ fn drawn_id<'a>(
 }
 
 impl Files {
+    /// Calls `use_keys` with the keys that `fill` appends to a buffer.
+    fn with_keys<R>(
+        &mut self,
+        fill: impl FnOnce(&mut Keys),
+        use_keys: impl FnOnce(&mut Files, &Keys) -> R,
+    ) -> R {
+        let mut keys = std::mem::take(&mut self.keys);
+        fill(&mut keys);
+        let result = use_keys(self, &keys);
+        keys.clear();
+        self.keys = keys;
+        result
+    }
+
     /// Makes every series open new cells at its next recording.
     fn unbind(&mut self) {
         self.bound.drain(..).for_each(Rebind::unbind);
@@ -425,33 +451,6 @@ impl Files {
         {
             let (dir, access) = (&*store.path, store.options.access());
             self.companion.write(CompanionPlace { dir, access, id });
-        }
-    }
-
-    /// See [`DirectoryStore::refresh`].
-    fn refresh(&mut self, store: &DirectoryStore) {
-        self.count_ignored(store);
-        let has_failed = self.creation.last().is_some();
-        if self.writers.is_empty() && self.waiting.is_empty() && !has_failed {
-            return;
-        }
-        let found = DirectoryState::of(&store.path);
-        let now = found.map(|state| state.identity);
-        if has_failed && now != self.failed_in {
-            self.creation.clear();
-            store.retry.schedule_now();
-        }
-        let Some(found) = found else {
-            return;
-        };
-        if !found.has_same_names(self.checked) {
-            self.recreate_if_lost(store, now);
-            self.companion.forget_if_lost(&store.path, now);
-            self.checked = Some(found);
-        }
-        self.write_companion(store);
-        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
-            self.write_waiting(store);
         }
     }
 

@@ -128,14 +128,14 @@ impl Store {
     }
 
     /// Opens new cells for `count` samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
-    /// same ones again. `keys` is called only if they are written.
+    /// same ones again. `keys` is called only if they are written, and appends them.
     ///
     /// `time` is the value of the times until they are set. Called under the lock of the slow path.
     pub(crate) fn open(
         self,
         kind: FileKind,
         count: usize,
-        keys: impl FnOnce() -> Keys,
+        keys: impl FnOnce(&mut Keys),
         time: f64,
     ) -> Opened {
         match self {
@@ -144,7 +144,7 @@ impl Store {
                 Opened { cells: SampleCells::all_on_heap(count, time), gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_cells(kind, &keys(), time),
+            Store::Directory(store) => store.open_cells(kind, keys, time),
         }
     }
 
@@ -154,7 +154,7 @@ impl Store {
         self,
         kind: FileKind,
         count: usize,
-        keys: impl FnOnce() -> Keys,
+        keys: impl FnOnce(&mut Keys),
         time: f64,
     ) -> Option<Vec<SampleCells>> {
         match self {
@@ -163,7 +163,7 @@ impl Store {
                 Some(SampleCells::all_on_heap(count, time))
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_more(kind, &keys(), time),
+            Store::Directory(store) => store.open_more(kind, keys, time),
         }
     }
 

@@ -7,7 +7,19 @@ pub(crate) struct Keys {
     ends: Vec<usize>,
 }
 
+/// A buffer that has grown beyond this is not kept.
+const MAX_KEPT_LEN: usize = 64 * 1024;
+
 impl Keys {
+    /// Clears the keys, for use as a buffer.
+    pub(super) fn clear(&mut self) {
+        if self.bytes.capacity() > MAX_KEPT_LEN {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     /// Adds a key, which `encode` appends to its argument.
     pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.bytes);

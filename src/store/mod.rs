@@ -5,6 +5,8 @@
 //! distinguishes cells of this process from those of its parent.
 
 #[cfg(target_os = "linux")]
+mod check_pace;
+#[cfg(target_os = "linux")]
 mod companion;
 pub(crate) mod contention;
 #[cfg(target_os = "linux")]

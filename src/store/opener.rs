@@ -6,9 +6,10 @@ use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
-use crate::file::key::{self, KeyTemplate};
+use crate::file::key::{self, KeyTemplate, SampleName};
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit, number};
+use crate::model::number::{self, Style};
+use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
 
 /// Opens the cells of one series.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
@@ -98,7 +99,8 @@ impl<'a> SeriesOpener<'a> {
     fn lead_key(&self, lead: SampleKind) -> Vec<u8> {
         let (mut pairs, mut key) = (Vec::new(), Vec::new());
         self.labels.push_pairs(&mut pairs);
-        key::encode(&mut key, &self.family, &self.sample(lead), pairs.into_iter(), self.help);
+        let name = SampleName { family: &self.family, suffix: self.suffix(lead) };
+        key::encode_sample(&mut key, name, pairs.into_iter(), self.help);
         key
     }
 
@@ -113,7 +115,7 @@ impl<'a> SeriesOpener<'a> {
         if let Some(exported) = self.exported_type {
             self.store.write_attribute(AttributeKind::Type, &self.family, exported.as_str());
         }
-        let opened = self.store.open(self.kind, count, || self.keys(samples), time);
+        let opened = self.store.open(self.kind, count, |keys| self.push_keys(samples, keys), time);
         if let Some(unit) = self.unit {
             self.store.write_attribute(AttributeKind::Unit, self.exported, unit.as_str());
         }
@@ -127,34 +129,35 @@ impl<'a> SeriesOpener<'a> {
         time: f64,
     ) -> Option<Vec<SampleCells>> {
         let count = samples.clone().count();
-        self.store.open_more(self.kind, count, || self.keys(samples), time)
+        self.store.open_more(self.kind, count, |keys| self.push_keys(samples, keys), time)
     }
 
-    /// The name of a sample. That of a gauge is the name of its family in keys.
-    fn sample(&self, kind: SampleKind) -> String {
-        let suffix = if self.exported_type.is_some() { "" } else { kind.suffix() };
-        [&*self.family, suffix].concat()
+    /// The suffix of the name of a sample. The name of a gauge is that of its family in keys.
+    fn suffix(&self, kind: SampleKind) -> &'static str {
+        if self.exported_type.is_some() { "" } else { kind.suffix() }
     }
 
-    fn keys(&self, samples: impl Iterator<Item = SampleKind>) -> Keys {
-        let (mut keys, mut pairs) = (Keys::default(), Vec::new());
+    fn push_keys(&self, samples: impl Iterator<Item = SampleKind>, keys: &mut Keys) {
+        let (family, help) = (&*self.family, self.help);
+        let mut pairs = Vec::new();
         self.labels.push_pairs(&mut pairs);
         // The keys of all buckets have most bytes in common.
         let mut buckets = None;
+        let mut bound_text = Vec::new();
         for kind in samples {
+            let name = SampleName { family, suffix: self.suffix(kind) };
             match kind {
                 SampleKind::Bucket(bound) => {
-                    let template = buckets.get_or_insert_with(|| {
-                        KeyTemplate::new(&self.family, &self.sample(kind), &pairs, "le", self.help)
-                    });
-                    keys.push(|bytes| template.encode(bytes, &number::bound_text(bound)));
+                    let template =
+                        buckets.get_or_insert_with(|| KeyTemplate::new(name, &pairs, "le", help));
+                    bound_text.clear();
+                    number::push_f64(&mut bound_text, bound, Style::Canonical);
+                    keys.push(|bytes| template.encode(bytes, &bound_text));
                 }
                 _ => keys.push(|bytes| {
-                    let sample = self.sample(kind);
-                    key::encode(bytes, &self.family, &sample, pairs.iter().copied(), self.help);
+                    key::encode_sample(bytes, name, pairs.iter().copied(), help);
                 }),
             }
         }
-        keys
     }
 }

@@ -17,7 +17,11 @@ pub(super) type SeriesKey = (FileKind, Box<[u8]>);
 
 /// All series that this process has removed at some time.
 #[derive(Default)]
-pub(super) struct Removals(HashMap<SeriesKey, Removal, foldhash::fast::RandomState>);
+pub(super) struct Removals {
+    all: HashMap<SeriesKey, Removal, foldhash::fast::RandomState>,
+    /// Whether a record may be missing. The first recording of each series checks it, so it must not look at all removals.
+    may_be_incomplete: bool,
+}
 
 struct Removal {
     /// The state of the records.
@@ -46,12 +50,12 @@ impl Removals {
     /// Sets the state of a series that was removed or has come back.
     pub(super) fn set(&mut self, series: SeriesKey, state: f64) {
         let new = Removal { state, records: Vec::new(), is_incomplete: false };
-        self.0.entry(series).or_insert(new).set(state);
+        self.all.entry(series).or_insert(new).set(state);
     }
 
     /// Sets the state of a series that has come back, if it was removed.
     pub(super) fn set_present(&mut self, series: &SeriesKey, now: f64) {
-        if let Some(removal) = self.0.get_mut(series) {
+        if let Some(removal) = self.all.get_mut(series) {
             removal.set(now);
             removal.is_incomplete = false;
         }
@@ -63,7 +67,7 @@ impl Removals {
         series: &'a SeriesKey,
         file: Identity,
     ) -> Option<NewEntry<'a>> {
-        let removal = self.0.get(series).filter(|removal| removal.is_removed())?;
+        let removal = self.all.get(series).filter(|removal| removal.is_removed())?;
         let has_record = removal.records.iter().any(|(of, _)| *of == file);
         (!has_record).then(|| record(&series.1, removal.state))
     }
@@ -75,24 +79,28 @@ impl Removals {
         file: Identity,
         cells: Option<SampleCells>,
     ) {
-        if let Some(removal) = self.0.get_mut(series) {
+        if let Some(removal) = self.all.get_mut(series) {
             match cells {
                 Some(cells) => removal.records.push((file, cells)),
-                None => removal.is_incomplete = true,
+                None => {
+                    removal.is_incomplete = true;
+                    self.may_be_incomplete = true;
+                }
             }
         }
     }
 
     /// Forgets the records in files that were lost.
     pub(super) fn forget_files(&mut self, is_lost: impl Fn(Identity) -> bool) {
-        for removal in self.0.values_mut() {
+        for removal in self.all.values_mut() {
             removal.records.retain(|(file, _)| !is_lost(*file));
         }
     }
 
     /// Takes the series with records that could not be written.
     pub(super) fn take_incomplete(&mut self) -> Vec<SeriesKey> {
-        let incomplete = self.0.iter_mut().filter(|(_, removal)| removal.is_incomplete);
+        self.may_be_incomplete = false;
+        let incomplete = self.all.iter_mut().filter(|(_, removal)| removal.is_incomplete);
         let take = |(series, removal): (&SeriesKey, &mut Removal)| {
             removal.is_incomplete = false;
             series.clone()
@@ -102,7 +110,7 @@ impl Removals {
 
     /// Whether a record could not be written.
     pub(super) fn are_incomplete(&self) -> bool {
-        self.0.values().any(|removal| removal.is_incomplete)
+        self.may_be_incomplete && self.all.values().any(|removal| removal.is_incomplete)
     }
 
     /// The removed series among those with these keys.
@@ -111,16 +119,16 @@ impl Removals {
         kind: FileKind,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Option<SeriesKey> {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             return None;
         }
         let mut series = keys.map(|key| (kind, Box::from(key)));
-        series.find(|series| self.0.get(series).is_some_and(Removal::is_removed))
+        series.find(|series| self.all.get(series).is_some_and(Removal::is_removed))
     }
 
     /// The record of a series that is removed.
     pub(super) fn record<'a>(&self, series: &'a SeriesKey) -> Option<NewEntry<'a>> {
-        self.0.get(series).map(|removal| record(&series.1, removal.state))
+        self.all.get(series).map(|removal| record(&series.1, removal.state))
     }
 }
 

@@ -67,10 +67,11 @@ mod tests {
         let parent = TestDir::new();
         let dir = parent.join("app");
         let store = DirectoryStore::open_later(&dir, DirectoryOptions::new());
-        let mut keys = Keys::default();
-        keys.push(|bytes| key::encode(bytes, "a", "a_total", std::iter::empty(), "Help."));
+        let keys = |keys: &mut Keys| {
+            keys.push(|bytes| key::encode(bytes, "a", "a_total", std::iter::empty(), "Help."));
+        };
         let lock = fork::lock().unwrap();
-        let opened = store.open_cells(FileKind::Counter, &keys, 0.0);
+        let opened = store.open_cells(FileKind::Counter, keys, 0.0);
         assert!(opened.gate.is_some(), "the series waits");
         opened.cells[0].value.set(2.0);
         drop(lock);

@@ -25,7 +25,7 @@ const LABELS: [&str; 3] = ["a", "b", "c"];
 /// More processes than this are not started.
 const MAX_PROCESSES: usize = 5;
 
-const STEPS: usize = 50;
+const STEPS: usize = 60;
 
 /// The duration of the test if the number of histories is not given.
 const SHORT: Duration = Duration::from_secs(3);
@@ -58,24 +58,44 @@ enum Step {
     Command(usize, Command),
 }
 
-fn next_step(random: &mut Random, living: &[usize]) -> Step {
+/// What is frequent in a history: few series of few families are recorded and removed by more processes each.
+struct Bias {
+    families: Vec<&'static str>,
+    labels: &'static [&'static str],
+    /// How many of 10 processes are killed that may be.
+    deaths: usize,
+}
+
+impl Bias {
+    fn new(random: &mut Random) -> Bias {
+        let first = random.below(FAMILIES.len());
+        let families = FAMILIES.iter().copied().cycle().skip(first);
+        Bias {
+            families: families.take(1 + random.below(FAMILIES.len())).collect(),
+            labels: &LABELS[..=random.below(LABELS.len())],
+            deaths: 3 + random.below(8),
+        }
+    }
+}
+
+fn next_step(random: &mut Random, bias: &Bias, living: &[usize]) -> Step {
     if living.is_empty() || (living.len() < MAX_PROCESSES && random.below(12) == 0) {
         return Step::Start;
     }
     let process = random.one_of(living);
     let (family, at, kind) =
-        (random.one_of(&FAMILIES), random.one_of(&LABELS), random.one_of(&LABELS));
+        (random.one_of(&bias.families), random.one_of(bias.labels), random.one_of(bias.labels));
     let cumulative = random.one_of(&FAMILIES[..3]);
     let command = match random.below(100) {
-        0..50 => Command::Record(family, at, kind, 1.0 + random.below(4) as f64),
-        50..64 => Command::Remove(family, at, kind),
-        64..68 => Command::Clear(family),
-        68..73 => Command::Match(family, at),
-        73..78 => Command::Where(family, kind),
-        78..87 => Command::Idle(cumulative),
-        87..90 if living.len() < MAX_PROCESSES => Command::Fork,
-        90..94 => Command::Die,
-        94..100 => return Step::Compact,
+        0..45 => Command::Record(family, at, kind, 1.0 + random.below(4) as f64),
+        45..59 => Command::Remove(family, at, kind),
+        59..63 => Command::Clear(family),
+        63..67 => Command::Match(family, at),
+        67..71 => Command::Where(family, kind),
+        71..78 => Command::Idle(cumulative),
+        78..82 if living.len() < MAX_PROCESSES => Command::Fork,
+        82..92 if random.below(10) < bias.deaths => Command::Die,
+        92..100 => return Step::Compact,
         _ => Command::Record(family, at, kind, 1.0),
     };
     Step::Command(process, command)
@@ -120,12 +140,12 @@ fn assert_totals(last: &mut BTreeMap<String, f64>, now: BTreeMap<String, f64>, w
 
 fn run(seed: u64) {
     let (mut random, mut model) = (Random(seed), Model::new(MAX_SERIES));
-    let dir = TestDir::in_memory("series");
+    let (bias, dir) = (Bias::new(&mut random), TestDir::in_memory("series"));
     let mut processes = Processes::new(dir.path(), MAX_SERIES);
     let warm = collector(&dir);
     let (mut last, mut history) = (BTreeMap::new(), Vec::new());
     for step in 0..STEPS {
-        let chosen = next_step(&mut random, &model.living());
+        let chosen = next_step(&mut random, &bias, &model.living());
         let said = match &chosen {
             Step::Start => "start".to_owned(),
             Step::Compact => "compact".to_owned(),

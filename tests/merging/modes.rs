@@ -5,6 +5,7 @@ use multiprom::{Backend, Gauge, GaugeMode, MultiProcessCollector, Registry};
 use super::{dump, dump_checked, record, samples};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::Running;
+use crate::support::registries::in_memory;
 use crate::support::{TestDir, example, multiprom, output_of};
 
 const REASON: &str = "multiprom_merge_conflicts_total{reason=\"mode\"}";
@@ -114,7 +115,7 @@ fn a_count_is_the_number_of_processes_that_have_set_the_gauge_also_after_compact
 #[test]
 fn a_gauge_of_mode_count_in_memory_exports_whether_it_was_set() {
     for mode in [GaugeMode::Count, GaugeMode::LiveCount] {
-        let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+        let registry = in_memory();
         let gauge = Gauge::builder("ready", "R.").mode(mode).register(&registry).unwrap();
         assert_eq!(registry.sample_value("ready", &[]), Some(0.0));
         gauge.set(7.0);

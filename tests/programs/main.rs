@@ -24,6 +24,7 @@ mod series;
 mod states;
 mod streaming;
 mod survivor;
+mod turnover;
 mod values;
 mod waiting;
 mod worker;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         "test-states" => report(states::main),
         "test-streaming" => report(streaming::main),
         "test-survivor" => report(survivor::main),
+        "test-turnover" => report(turnover::main),
         "test-values" => report(values::main),
         "test-waiting" => report(waiting::main),
         "test-worker" => report(worker::main),

@@ -2,7 +2,7 @@
 //!
 //! usage: `test-states DIR` or `test-states memory`. Standard input has a command per line; `done NUMBER` is printed after each:
 //!
-//! - `info [NAME=VALUE ...]` sets the infos, `enter STATE` the enums
+//! - `info [NAME=VALUE ...]` sets the infos, `enter STATE` the enums, `target [NAME=VALUE ...]` the target info
 //! - `fork` forks a child that sets both and stays; `kill` kills it
 //! - `page FORMAT` writes the page of this process to the file of the next argument
 
@@ -78,6 +78,10 @@ pub fn main() -> multiprom::Result<()> {
             ["info", ref labels @ ..] => {
                 let labels: Vec<_> = labels.iter().filter_map(|it| it.split_once('=')).collect();
                 metrics.set(&labels);
+            }
+            ["target", ref labels @ ..] => {
+                let labels: Vec<_> = labels.iter().filter_map(|it| it.split_once('=')).collect();
+                registry.set_target_info(&labels)?;
             }
             ["enter", state] => metrics.enter(state)?,
             ["fork"] => {

@@ -1,6 +1,7 @@
 //! Scrapes while processes register and record.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -76,15 +77,21 @@ fn scrapes(served: &Served, rounds: usize) -> io::Result<Times> {
 }
 
 /// A process that has recorded its share of a shape. It exits when this is dropped.
-struct Living {
+pub(super) struct Living {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Living {
     fn start(dir: &Path, shape: &Shape, number: usize) -> io::Result<Living> {
+        let [shared, number] = [shape.shared, number].map(|number| number.to_string().into());
+        Living::run([LIVE.into(), dir.into(), shared, number])
+    }
+
+    /// Runs this program with these arguments, and waits until it writes a byte.
+    pub(super) fn run<const N: usize>(arguments: [OsString; N]) -> io::Result<Living> {
         let mut command = Command::new(env::current_exe()?);
-        command.arg(LIVE).arg(dir).args([shape.shared, number].map(|number| number.to_string()));
+        command.args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let living = Living { child, stdin };

@@ -7,7 +7,7 @@ use std::path::Path;
 use multiprom::collector::{FamilyMetadata, Sample};
 use multiprom::{Collector as _, FamilySink, MultiProcessCollector};
 
-use super::{Effort, Measurement};
+use super::{BATCH, Effort, Measurement, WARM_UP};
 use crate::clocks;
 use crate::floor::{Floor, Reads};
 use crate::programs::Programs;
@@ -15,12 +15,8 @@ use crate::rounds::{Ratio, Times};
 use crate::served::{Served, TEXT};
 use crate::workload::{Shape, TestDir};
 
-/// Scrapes before the measured ones.
-const WARM_UP: usize = 3;
 /// Cold scrapes of multiprom per cold scrape of the Python client; their median is used.
 const DUMPS: usize = 3;
-/// Scrapes, or passes of the lower bound, per measured time.
-const BATCH: usize = 5;
 
 /// The times of one directory.
 pub struct Outcome {

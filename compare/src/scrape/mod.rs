@@ -7,6 +7,7 @@ mod directory;
 mod encode;
 mod ended;
 pub mod memory;
+mod modes;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,12 @@ use crate::programs::Programs;
 use crate::workload::{self, Shape, TestDir};
 
 pub use busy::{LIVE, live};
+pub use modes::{RECORD, record};
+
+/// Scrapes before the measured ones.
+const WARM_UP: usize = 3;
+/// Scrapes, or passes of the lower bound, per measured time.
+const BATCH: usize = 5;
 
 /// The amount of measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +83,18 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<()> {
     all.extend(memory::compare(programs, effort)?);
     all.extend(busy::compare(programs, effort)?);
     all.extend(encode::compare(effort)?);
+    all.extend(modes::compare(programs, effort)?);
+    print_summary(&all);
+    Ok(())
+}
+
+/// Measures the directory with all types and gauge modes only.
+pub fn compare_modes(programs: &Programs, effort: Effort) -> io::Result<()> {
+    modes::compare(programs, effort)?;
+    Ok(())
+}
+
+fn print_summary(all: &[Measurement]) {
     println!("Summary; ratios as median, lowest to highest:\n");
     println!("| measurement | result |");
     println!("|---|---|");
@@ -83,5 +102,4 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<()> {
         println!("| {what} | {result} |");
     }
     println!();
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod at;
 mod call;
+mod clock;
 mod limits;
 mod random;
 mod signals;
@@ -14,6 +15,7 @@ pub(crate) use at::{
     Taken, check_writable, link_at, make_dir_at, open_at, remove_dir_at, rename_at, unlink_at,
 };
 pub(super) use call::check;
+pub(crate) use clock::tick;
 #[cfg(feature = "cli")]
 pub(crate) use limits::raise_descriptor_limit;
 pub(crate) use limits::{clock_ticks, descriptor_limit, is_address_space_limited, page_len};

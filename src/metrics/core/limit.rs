@@ -38,6 +38,11 @@ impl<M: Typed> Limit<M> {
         Limit { max, overflow: StaticRef::empty(), counter }
     }
 
+    /// The most series of the family.
+    pub(in crate::metrics) fn max(&self) -> usize {
+        self.max
+    }
+
     /// The overflow series, if lookups find it.
     fn listed_overflow(&self) -> Option<ChildRef<M>> {
         self.overflow.get().filter(|child| !child.is_removed())
@@ -88,7 +93,7 @@ impl<M: Typed> FamilyCore<M> {
             self.insert_open_locked(&own.collect::<Vec<_>>(), lock)
         } else {
             let values = vec![OVERFLOW_VALUE; self.label_names().len()];
-            self.insert(self.children.key(&values), &values, lock)
+            self.insert(self.children.key(values.iter().copied()), &values, lock)
         };
         limit.overflow.set(overflow);
         Some(AtLimit::Overflow(overflow))

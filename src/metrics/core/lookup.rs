@@ -43,7 +43,8 @@ impl<M: Typed> FamilyCore<M> {
         &'static self,
         labels: &[(&str, &str)],
     ) -> Option<ChildRef<M>> {
-        self.children.find(self.key_open(labels), |child| self.has_labels(child, labels))
+        let key = self.key_open(labels);
+        self.children.find(key, |child| self.has_labels(child, labels, &key))
     }
 
     /// The child with these labels, created by the first call.
@@ -84,42 +85,47 @@ impl<M: Typed> FamilyCore<M> {
         labels: &[(&str, &str)],
         lock: &SlowPath,
     ) -> ChildRef<M> {
+        if let Some(child) = self.retired.get() {
+            return child;
+        }
+        let key = self.key_open(labels);
         self.children.find_or_insert(
-            self.key_open(labels),
-            |child| self.has_labels(child, labels),
+            key,
+            |child| self.has_labels(child, labels, &key),
             lock,
             |child| child.removal.end(),
             || {
                 let constant = self.descriptor.const_labels.iter();
                 let mut pairs: Vec<(&str, &str)> = constant.chain(labels.iter().copied()).collect();
                 pairs.sort_unstable();
-                Child::new(self, KeptLabels::new(pairs.into_iter()))
+                let ends = key.kept_ends(2 * labels.len());
+                Child::new(self, KeptLabels::new(pairs.into_iter()), ends)
             },
         )
     }
 
     /// Removes the series with these labels from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove_open(&'static self, labels: &[(&str, &str)]) -> bool {
-        self.remove_one(self.key_open(labels), |child| self.has_labels(child, labels))
+        let key = self.key_open(labels);
+        self.remove_one(key, |child| self.has_labels(child, labels, &key))
     }
 
     #[inline]
     fn key_open(&self, labels: &[(&str, &str)]) -> LookupKey {
-        if labels.len() > MAX_ON_STACK {
-            let texts: Vec<&str> =
-                labels.iter().flat_map(|(name, value)| [*name, *value]).collect();
-            return self.children.key(&texts);
-        }
-        let mut texts = [""; 2 * MAX_ON_STACK];
-        for (pair, (name, value)) in texts.as_chunks_mut::<2>().0.iter_mut().zip(labels) {
-            *pair = [name, value];
-        }
-        self.children.key(&texts[..2 * labels.len()])
+        self.children.key(labels.iter().flat_map(|(name, value)| [*name, *value]))
     }
 
     /// Whether a child has these labels besides the constant ones.
     #[inline]
-    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)]) -> bool {
+    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)], key: &LookupKey) -> bool {
+        match key.is_kept(&child.ends, 2 * labels.len()) {
+            Some(has_labels) => has_labels,
+            None => self.has_text(child, labels),
+        }
+    }
+
+    #[inline(never)]
+    fn has_text(&self, child: &Child<M>, labels: &[(&str, &str)]) -> bool {
         let constant = &self.descriptor.const_labels;
         match child.labels.text() {
             Some(text) if constant.is_empty() => is_rendered(text, labels),
@@ -156,6 +162,9 @@ impl<M: Typed> FamilyCore<M> {
         limit: usize,
         lock: &SlowPath,
     ) {
+        if self.is_retired() {
+            return;
+        }
         let mut sizes = values.iter().map(|values| values.len());
         let count = sizes.try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
         if count > limit {

@@ -13,8 +13,8 @@ use crate::store::recording_ignored;
 impl<M: Typed> FamilyCore<M> {
     /// Removes the series with these label values from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove(&'static self, values: &[&str]) -> bool {
-        let key = self.children.key(values);
-        self.remove_one(key, |child| self.shape.has_values(&child.labels, values, key))
+        let key = self.children.key(values.iter().copied());
+        self.remove_one(key, |child| self.has_values(child, values, &key))
     }
 
     /// Removes the series with this key for which `is_it` returns `true`. Returns whether it was exported.
@@ -33,7 +33,7 @@ impl<M: Typed> FamilyCore<M> {
             return false;
         };
         _functions = self.functions.remove(|series| series == child.address(), &lock);
-        child.remove(&lock)
+        child.remove()
     }
 
     /// Removes all series from the exposition. Returns how many were exported.
@@ -74,7 +74,7 @@ impl<M: Typed> FamilyCore<M> {
         let removed: Vec<_> = self.children.unlist_where(is_it, &lock).collect();
         let addresses: HashSet<usize> = removed.iter().map(|child| child.address()).collect();
         _functions = self.functions.remove(|series| addresses.contains(&series), &lock);
-        removed.into_iter().filter(|child| child.remove(&lock)).count()
+        removed.into_iter().filter(|child| child.remove()).count()
     }
 }
 

@@ -314,7 +314,7 @@ impl<M: Kind> Known<M> {
     }
 
     fn family(&self, name: &str, recorder: &Recorder) -> Result<&'static KnownFamily<M>> {
-        let key = self.families.key(&[name]);
+        let key = self.families.key([name].into_iter());
         let is_it = |known: &KnownFamily<M>| known.name == name;
         if let Some(known) = self.families.find(key, is_it) {
             return Ok(known);

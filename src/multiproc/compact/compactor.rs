@@ -230,6 +230,10 @@ impl Collector for Compactor {
         }
     }
 
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
     fn is_merged(&self) -> bool {
         false
     }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use super::catalog::{Destination, ResolvedKey};
 use super::exact_sum::ExactSum;
-use super::gauge::Contribution;
+use super::gauge::{Contribution, GaugeValues, ReducedGauge, is_counted};
 use super::key_table::reserve_lean;
 use super::plan::Plan;
 use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
 use super::state::{FamilyState, Merge};
 use super::value_refs::{FILLER, Visitor};
-use crate::file::layout::{Entries, Entry, Layout, LayoutError, RemovalState};
+use crate::file::layout::{Entries, Entry, Layout, LayoutError, RemovalState, WORD_LEN};
 use crate::file::name::{FileKind, IdKind};
 use crate::file::reader::Snapshot;
+use crate::file::words::bytes_of;
 use crate::model::GaugeMode;
 use crate::multiproc::listing::ListedIn;
 use crate::multiproc::skipped::SkipCause;
@@ -37,7 +38,16 @@ impl Merge {
         let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key?);
         // If there are as many values as entries, each value is that of one entry: a filler would stand for
         // several entries without a value.
-        if origin.is_gauge() || plan.values.len() != plan.entry_count {
+        let has_only_values = plan.values.len() == plan.entry_count;
+        // Series that only one process has were mostly created last. So the last key is compared first: it is mostly the
+        // one that differs, if one does.
+        if has_only_values && plan.entry_count > 0 {
+            let before = bytes_of(snapshot.words).get(..plan.values.last() as usize * WORD_LEN)?;
+            if !keys.is_key_before_value(first as usize + plan.entry_count - 1, before) {
+                return None;
+            }
+        }
+        if origin.is_gauge() || !has_only_values {
             if !keys.matches_run(entries, first, plan.entry_count, |_| {}) {
                 return None;
             }
@@ -126,20 +136,19 @@ impl Merge {
             return;
         }
         let source = self.add_source(origin, plan.layout);
+        let mode = origin.name.kind.mode().unwrap_or_default();
         let is_merged = origin.stored_in == StoredIn::Archive
-            && matches!(origin.name.kind.mode(), Some(GaugeMode::Avg | GaugeMode::Count));
-        plan.values.visit(
-            from,
-            &mut AddGauges {
-                gauges: &mut self.gauges,
-                words,
-                source,
-                is_merged,
-                has_time: plan.layout.has_time(),
-                is_own: plan.layout == Layout::Own,
-                has_removed: &mut self.has_removed_gauges,
-            },
-        );
+            && matches!(mode, GaugeMode::Avg | GaugeMode::Count);
+        let (has_time, is_own) = (plan.layout.has_time(), plan.layout == Layout::Own);
+        let has_removed = &mut self.has_removed_gauges;
+        let values = GaugeEntries { words, source, is_merged, has_time, is_own, has_removed };
+        if self.gauge_values == GaugeValues::Kept || mode.is_per_process() {
+            plan.values.visit(from, &mut KeepGauges { gauges: &mut self.gauges, values });
+            return;
+        }
+        let is_counted = is_counted(mode, origin.state);
+        let gauges = &mut self.reduced;
+        plan.values.visit(from, &mut ReduceGauges { gauges, values, mode, is_counted });
     }
 
     /// Adds a source of gauges; returns its index.
@@ -226,6 +235,7 @@ impl Merge {
         let (sums, gauges) = self.catalog.lens();
         extend_lean(&mut self.sums, sums, ExactSum::default);
         extend_lean(&mut self.gauges, gauges, Vec::new);
+        extend_lean(&mut self.reduced, gauges, ReducedGauge::default);
         self.families.resize(self.catalog.families.len(), FamilyState::default());
         key
     }
@@ -287,9 +297,8 @@ impl Visitor for AddInOrder<'_> {
     }
 }
 
-/// Adds the values of a file to the contributions of gauges.
-struct AddGauges<'a, W> {
-    gauges: &'a mut [Vec<Contribution>],
+/// Reads the values of a file with gauges.
+struct GaugeEntries<'a, W> {
     words: &'a W,
     source: u32,
     is_merged: bool,
@@ -301,27 +310,73 @@ struct AddGauges<'a, W> {
 }
 
 #[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl<W: WordSource> Visitor for AddGauges<'_, W> {
+impl<W: WordSource> GaugeEntries<'_, W> {
+    /// The value of an entry; `None` if it is a filler or removed.
     #[inline(always)]
-    fn prefetch(&self, word: u32) {
-        self.words.prefetch(word);
-    }
-
-    #[inline(always)]
-    fn visit(&mut self, word: u32, id: usize) {
+    fn read(&mut self, word: u32, id: usize) -> Option<Contribution> {
         if id == FILLER {
-            return;
+            return None;
         }
         let value = |word| f64::from_bits(self.words.word(word));
         let time = if self.has_time { value(word + 1) } else { 0.0 };
         if self.is_own && matches!(RemovalState::of(time), RemovalState::Removed(_)) {
             *self.has_removed = true;
-            return;
+            return None;
         }
         let is_unset = self.is_own && time == 0.0;
-        let AddGauges { source, is_merged, .. } = *self;
-        let new = Contribution { source, value: value(word), time, is_merged, is_unset };
-        push_lean(&mut self.gauges[id], new);
+        let (source, is_merged) = (self.source, self.is_merged);
+        Some(Contribution { source, value: value(word), time, is_merged, is_unset })
+    }
+}
+
+/// Adds the values of a file to those that are kept.
+struct KeepGauges<'a, W> {
+    gauges: &'a mut [Vec<Contribution>],
+    values: GaugeEntries<'a, W>,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+impl<W: WordSource> Visitor for KeepGauges<'_, W> {
+    #[inline(always)]
+    fn prefetch(&self, word: u32) {
+        self.values.words.prefetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, id: usize) {
+        if let Some(new) = self.values.read(word, id) {
+            push_lean(&mut self.gauges[id], new);
+        }
+    }
+}
+
+/// Reduces the values of a file by its mode.
+struct ReduceGauges<'a, W> {
+    gauges: &'a mut [ReducedGauge],
+    values: GaugeEntries<'a, W>,
+    mode: GaugeMode,
+    /// Whether the values of the file count in the mode.
+    is_counted: bool,
+}
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+impl<W: WordSource> Visitor for ReduceGauges<'_, W> {
+    #[inline(always)]
+    fn prefetch(&self, word: u32) {
+        self.values.words.prefetch(word);
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, word: u32, id: usize) {
+        let Some(new) = self.values.read(word, id) else {
+            return;
+        };
+        let gauge = &mut self.gauges[id];
+        if self.is_counted {
+            gauge.add(self.mode, &new);
+        } else {
+            gauge.note();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::exported_type::{ExportedFamily, ExportedTypes};
 use super::settings::MergeSettings;
 use super::state::Merge;
 use crate::error::{Error, ErrorKind};
-use crate::model::{GaugeMode, MetricType};
+use crate::model::{GaugeMode, MetricType, sort_families};
 
 /// A family on which processes disagree. Each scrape counts and reports it.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Merge {
         }
         let shown = (0..families.len()).filter(|at| is_exported[*at]).map(exported);
         let mut shown: Vec<ExportedFamily> = shown.collect();
-        shown.sort_unstable_by_key(|it| it.name(families));
+        sort_families(&mut shown, |it| it.name(families));
         for it in &shown {
             let (name, modes) = (it.name(families), self.families[it.at].modes);
             if modes.are_several() && settings.mode(&families[it.at].name, name).is_none() {

@@ -217,7 +217,15 @@ impl<'a> FamilyEmitter<'a, '_> {
                 &together
             }
         };
-        match reduce(self.mode, contributions, &self.merge.sources) {
+        let reduced = match groups {
+            [group] => self.merge.reduced(group.value),
+            _ => None,
+        };
+        let value = match reduced {
+            Some(reduced) => reduced.value(self.mode).map_or(Reduced::Nothing, Reduced::One),
+            None => reduce(self.mode, contributions, &self.merge.sources),
+        };
+        match value {
             Reduced::Nothing => {}
             Reduced::One(value) => {
                 let labels = self.labels(groups);

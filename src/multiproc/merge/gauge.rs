@@ -1,5 +1,6 @@
 //! Reduces the values of a gauge series from many processes to those that are exported.
 
+use super::settings::MergeSettings;
 use super::source::{Source, SourceState};
 use crate::model::GaugeMode;
 
@@ -61,59 +62,127 @@ pub(crate) enum Reduced {
     PerSource(Vec<(u32, f64)>),
 }
 
-/// Applies a mode. Contributions are in the order of file names, those of the archive last; the first one wins a tie.
+/// Whether the values of gauges are kept one by one until they are exported, or reduced while files are added, which takes less
+/// memory and time. The modes all and liveall always keep them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum GaugeValues {
+    /// Reduced by the mode of their file.
+    #[default]
+    Reduced,
+    Kept,
+}
+
+impl GaugeValues {
+    /// What a merge with these settings needs. A rule may name another mode than that of a file; series that added labels make equal
+    /// have their values in several gauges.
+    pub(crate) fn needed_for(settings: &MergeSettings) -> GaugeValues {
+        if settings.gauge_mode.is_some() || !settings.labels.is_empty() {
+            GaugeValues::Kept
+        } else {
+            GaugeValues::Reduced
+        }
+    }
+}
+
+/// The values of a gauge that were added so far, reduced by a mode that exports one value.
 ///
-/// Minimum, maximum, mean, count and most recent value ignore gauges that were never set. Minimum and maximum ignore NaN if
-/// there is a number.
+/// Values are added in the order of file names, those of the archive last; the first one wins a tie. Minimum, maximum,
+/// mean, count and most recent value ignore gauges that were never set. Minimum and maximum ignore NaN if there is a number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReducedGauge {
+    /// The sum, extreme or most recent value.
+    value: f64,
+    /// The number of processes, or the time of the most recent value.
+    other: f64,
+    /// Whether `value` or `other` can be exported.
+    is_valid: bool,
+    /// Whether a file has the gauge, even if it does not count in its mode.
+    is_present: bool,
+}
+
+impl ReducedGauge {
+    pub(super) fn is_present(&self) -> bool {
+        self.is_present
+    }
+
+    /// Notes a value that does not count.
+    #[inline]
+    pub(super) fn note(&mut self) {
+        self.is_present = true;
+    }
+
+    /// Adds a value that counts in the mode.
+    #[inline]
+    pub(super) fn add(&mut self, mode: GaugeMode, new: &Contribution) {
+        self.is_present = true;
+        if new.is_unset && !matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum) {
+            self.is_valid |= mode.is_count();
+            return;
+        }
+        let is_first = !self.is_valid;
+        match mode {
+            GaugeMode::All | GaugeMode::LiveAll => {}
+            GaugeMode::Sum | GaugeMode::LiveSum => self.value += new.value,
+            GaugeMode::Avg | GaugeMode::LiveAvg | GaugeMode::Count | GaugeMode::LiveCount => {
+                self.value += new.value;
+                self.other += new.processes();
+            }
+            GaugeMode::Min | GaugeMode::LiveMin => {
+                if is_first || self.value.is_nan() || new.value < self.value {
+                    self.value = new.value;
+                }
+            }
+            GaugeMode::Max | GaugeMode::LiveMax => {
+                if is_first || self.value.is_nan() || new.value > self.value {
+                    self.value = new.value;
+                }
+            }
+            GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
+                if new.time > self.other {
+                    (self.value, self.other) = (new.value, new.time);
+                } else {
+                    return;
+                }
+            }
+        }
+        self.is_valid = true;
+    }
+
+    /// The exported value.
+    pub(super) fn value(&self, mode: GaugeMode) -> Option<f64> {
+        match mode {
+            GaugeMode::Avg | GaugeMode::LiveAvg => {
+                (self.other > 0.0).then(|| self.value / self.other)
+            }
+            GaugeMode::Count | GaugeMode::LiveCount => self.is_valid.then_some(self.other),
+            _ => self.is_valid.then_some(self.value),
+        }
+    }
+}
+
+/// Whether the values of a source count in a mode.
+pub(super) fn is_counted(mode: GaugeMode, state: SourceState) -> bool {
+    match state {
+        SourceState::Live => true,
+        SourceState::Dead => !mode.is_live(),
+        SourceState::Merged(by) => by == mode,
+    }
+}
+
+/// Reduces values that were kept, which are in the order in which they were added.
 pub(crate) fn reduce(
     mode: GaugeMode,
     contributions: &[Contribution],
     sources: &[Source],
 ) -> Reduced {
-    let counted = || {
-        contributions.iter().filter(|each| match sources[each.source as usize].state {
-            SourceState::Live => true,
-            SourceState::Dead => !mode.is_live(),
-            SourceState::Merged(by) => by == mode,
-        })
-    };
-    let set = || counted().filter(|contribution| !contribution.is_unset);
-    let extreme = |is_better: fn(f64, f64) -> bool| {
-        set().map(|contribution| contribution.value).reduce(|best, value| {
-            if best.is_nan() || is_better(value, best) { value } else { best }
-        })
-    };
-    let value = match mode {
-        GaugeMode::All | GaugeMode::LiveAll => {
-            return Reduced::PerSource(counted().map(|each| (each.source, each.value)).collect());
-        }
-        GaugeMode::Min | GaugeMode::LiveMin => extreme(|value, best| value < best),
-        GaugeMode::Max | GaugeMode::LiveMax => extreme(|value, best| value > best),
-        // OK because an empty sum from `Iterator::sum` would be -0.
-        GaugeMode::Sum | GaugeMode::LiveSum => {
-            counted().next().is_some().then(|| counted().fold(0.0, |sum, each| sum + each.value))
-        }
-        GaugeMode::Avg | GaugeMode::LiveAvg => {
-            let (sum, processes) = set().fold((0.0, 0.0), |(sum, processes), each| {
-                (sum + each.value, processes + each.processes())
-            });
-            (processes > 0.0).then(|| sum / processes)
-        }
-        GaugeMode::Count | GaugeMode::LiveCount => counted()
-            .next()
-            .is_some()
-            .then(|| set().fold(0.0, |count, each| count + each.processes())),
-        GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
-            let mut newest: Option<&Contribution> = None;
-            for contribution in set() {
-                if contribution.time > newest.map_or(0.0, |newest| newest.time) {
-                    newest = Some(contribution);
-                }
-            }
-            newest.map(|contribution| contribution.value)
-        }
-    };
-    value.map_or(Reduced::Nothing, Reduced::One)
+    let is_counted = |each: &&Contribution| is_counted(mode, sources[each.source as usize].state);
+    let counted = contributions.iter().filter(is_counted);
+    if mode.is_per_process() {
+        return Reduced::PerSource(counted.map(|each| (each.source, each.value)).collect());
+    }
+    let mut reduced = ReducedGauge::default();
+    counted.for_each(|each| reduced.add(mode, each));
+    reduced.value(mode).map_or(Reduced::Nothing, Reduced::One)
 }
 
 #[cfg(test)]

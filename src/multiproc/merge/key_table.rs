@@ -92,6 +92,11 @@ impl<T: Copy> KeyTable<T> {
         is_like && run.len() == count && entries.is_at_end()
     }
 
+    /// Whether the bytes of a file before a value end with a key.
+    pub(super) fn is_key_before_value(&self, key: usize, bytes: &[u8]) -> bool {
+        self.keys.get(key).is_some_and(|key| bytes.ends_with(key.head(&self.heads)))
+    }
+
     /// The index of the key that is expected next.
     pub(super) fn expected(&self) -> u32 {
         self.expected as u32

@@ -12,7 +12,7 @@ pub(super) mod created;
 pub(super) mod emit;
 pub(super) mod exact_sum;
 pub(super) mod exported_type;
-mod gauge;
+pub(super) mod gauge;
 mod gauge_samples;
 mod hash_index;
 pub(super) mod key_table;

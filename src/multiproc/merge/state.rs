@@ -4,7 +4,7 @@ use super::attributes::Attributes;
 use super::catalog::{Catalog, Group, HelpId, ValueId};
 use super::created::{EntryTimes, StartTimes};
 use super::exact_sum::ExactSum;
-use super::gauge::{Contribution, ModeSet};
+use super::gauge::{Contribution, GaugeValues, ModeSet, ReducedGauge};
 use super::plan::PlanCache;
 use super::removal::Removals;
 use super::source::Source;
@@ -39,8 +39,13 @@ pub(crate) struct Merge {
     pub(super) file_values: Vec<f64>,
     /// Of the sums.
     pub(super) start_times: StartTimes,
-    /// By id, like the sums.
+    /// By id, like the sums: the values that are kept.
     pub(super) gauges: Vec<Vec<Contribution>>,
+    /// By id: the values that are reduced.
+    pub(super) reduced: Vec<ReducedGauge>,
+    pub(super) gauge_values: GaugeValues,
+    /// Whether files of the last scrape had a gauge in different modes.
+    has_mixed_modes: bool,
     pub(super) families: Vec<FamilyState>,
     pub(super) removals: Removals,
     /// Whether a gauge of this scrape is removed.
@@ -64,8 +69,9 @@ pub(crate) enum CachedPlans {
 
 impl Merge {
     /// Begins a scrape with all sums at zero. Clears the catalog if most of its sums and gauges are stale.
-    pub(crate) fn begin_scrape(&mut self, times: EntryTimes) -> CachedPlans {
+    pub(crate) fn begin_scrape(&mut self, times: EntryTimes, gauges: GaugeValues) -> CachedPlans {
         let used = self.entry_counts.iter().filter(|count| **count > 0).count()
+            + self.reduced.iter().filter(|gauge| gauge.is_present()).count()
             + self.gauges.iter().filter(|gauge| !gauge.is_empty()).count();
         let stale = self.sums.len() + self.gauges.len() - used;
         let mut plans = CachedPlans::Valid;
@@ -75,6 +81,7 @@ impl Merge {
         }
         self.plans.drop_unused();
         self.start_times.select(times);
+        self.gauge_values = if self.has_mixed_modes { GaugeValues::Kept } else { gauges };
         self.restart_scrape();
         plans
     }
@@ -85,6 +92,7 @@ impl Merge {
         self.sums.fill(ExactSum::default());
         self.start_times.clear();
         self.gauges.iter_mut().for_each(Vec::clear);
+        self.reduced.fill(ReducedGauge::default());
         self.plans.clear_applied();
         self.removals.restart();
         self.has_removed_gauges = false;
@@ -102,6 +110,18 @@ impl Merge {
         let sums = self.sums.len();
         let count_live = |counts: &mut Vec<u32>| self.plans.count_live_entries(counts, sums);
         self.removals.finish(is_recounted, sums, count_live);
+    }
+
+    /// Whether values of gauges were reduced by the mode of their file although other files of the family have another mode.
+    /// The scrape must then begin again, and keeps the values.
+    pub(crate) fn has_reduced_mixed_modes(&mut self) -> bool {
+        let mut families = self.families.iter().filter(|state| state.scrape == self.scrape);
+        self.has_mixed_modes = families.any(|state| state.modes.are_several());
+        let must_keep = self.has_mixed_modes && self.gauge_values == GaugeValues::Reduced;
+        if must_keep {
+            self.gauge_values = GaugeValues::Kept;
+        }
+        must_keep
     }
 
     /// Whether a series is not exported because it was removed. Gauges are never hidden.
@@ -130,7 +150,9 @@ impl Merge {
     /// Whether a series has a value in this scrape and is not hidden.
     pub(super) fn is_shown(&self, group: &Group, metric_type: MetricType) -> bool {
         match metric_type {
-            MetricType::Gauge => !self.contributions(group.value).is_empty(),
+            MetricType::Gauge => {
+                self.reduced(group.value).is_some() || !self.contributions(group.value).is_empty()
+            }
             _ => !self.is_hidden(group, metric_type) && self.sum(group.lead_sum()).is_some(),
         }
     }
@@ -164,7 +186,12 @@ impl Merge {
         ids.filter_map(|id| self.start_times.get(id.get() as usize)).reduce(f64::min)
     }
 
-    /// The values of a gauge, in the order of their files.
+    /// A gauge whose values were reduced; `None` if they were kept.
+    pub(super) fn reduced(&self, id: Option<ValueId>) -> Option<&ReducedGauge> {
+        Some(&self.reduced[id?.get() as usize]).filter(|gauge| gauge.is_present())
+    }
+
+    /// The values of a gauge that were kept, in the order of their files.
     pub(super) fn contributions(&self, id: Option<ValueId>) -> &[Contribution] {
         id.map_or(&[], |id| &self.gauges[id.get() as usize])
     }

@@ -47,6 +47,11 @@ impl ValueRefs {
         self.steps.len()
     }
 
+    /// The position of the last value, in words.
+    pub(super) fn last(&self) -> u32 {
+        self.last
+    }
+
     /// Frees unused capacity.
     pub(super) fn shrink(&mut self) {
         self.steps.shrink_to_fit();
@@ -57,6 +62,7 @@ impl ValueRefs {
     }
 
     /// Appends a value, which must be behind all others in the file.
+    #[inline]
     pub(super) fn push(&mut self, word: u32, id: ValueId) {
         while word - self.last > u32::from(u16::MAX) {
             self.push_step(u16::MAX, FILLER as u32);
@@ -64,6 +70,7 @@ impl ValueRefs {
         self.push_step((word - self.last) as u16, id.get());
     }
 
+    #[inline]
     fn push_step(&mut self, step: u16, id: u32) {
         self.last += u32::from(step);
         self.steps.push(step);

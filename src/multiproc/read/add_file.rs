@@ -104,6 +104,7 @@ mod tests {
     use crate::file::sys;
     use crate::multiproc::merge::catalog::ValueId;
     use crate::multiproc::merge::created::EntryTimes;
+    use crate::multiproc::merge::gauge::GaugeValues;
     use crate::multiproc::merge::state::{CachedPlans, Merge};
     use crate::multiproc::prober::Prober;
     use crate::multiproc::read::context::{DeadGauges, ReadMethod, WriterVerdicts};
@@ -142,7 +143,10 @@ mod tests {
 
         let (mut merge, mut reader) = (Merge::default(), Reader::default());
         let mut prober = Prober::default();
-        assert_eq!(merge.begin_scrape(EntryTimes::Skipped), CachedPlans::Valid);
+        assert_eq!(
+            merge.begin_scrape(EntryTimes::Skipped, GaugeValues::Reduced),
+            CachedPlans::Valid
+        );
         let handle = File::open(&dir).unwrap();
         let text = "counter_7.db";
         let mut context = ReadContext {

@@ -75,7 +75,7 @@ fn reusable(
 }
 
 fn writer_hash(context: &ReadContext<'_>, candidate: &Candidate<'_>) -> u64 {
-    context.writer_verdicts.hasher().hash_one((candidate.dir_path, candidate.name.id))
+    context.writer_verdicts.hasher().hash_one((candidate.dir_path.as_os_str(), candidate.name.id))
 }
 
 /// Whether the liveness of the writer changes which gauges are exported, or how.

@@ -1,21 +1,52 @@
-//! Writes the values of lost files to new ones.
+//! Detects that the directory or files of this process are lost, and writes the values of lost files to new ones.
 
 use std::collections::HashSet;
 
 use super::{DirectoryStore, Files};
 use crate::file::layout::EntryKind;
 use crate::file::name::FileKind;
-use crate::file::sys::Identity;
+use crate::file::place::DirectoryState;
+use crate::file::sys::{self, Identity};
 use crate::file::writer::{NewEntry, SeriesWriter, WrittenEntry};
 use crate::model::own_metrics::FILES_LOST;
 use crate::store::dropped;
 
 impl Files {
+    /// See [`DirectoryStore::refresh`].
+    pub(super) fn refresh(&mut self, store: &DirectoryStore) {
+        self.count_ignored(store);
+        let has_failed = self.creation.last().is_some();
+        let waits = !self.waiting.is_empty() || has_failed;
+        if self.writers.is_empty() && !waits {
+            return;
+        }
+        if waits || self.pace.is_due(sys::tick()) {
+            let found = DirectoryState::of(&store.path);
+            let now = found.map(|state| state.identity);
+            if has_failed && now != self.failed_in {
+                self.creation.clear();
+                store.retry.schedule_now();
+            }
+            let Some(found) = found else {
+                return;
+            };
+            if !found.has_same_names(self.checked) {
+                self.recreate_if_lost(store, now);
+                self.companion.forget_if_lost(&store.path, now);
+                self.checked = Some(found);
+            }
+        }
+        self.write_companion(store);
+        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
+            self.write_waiting(store);
+        }
+    }
+
     /// If the directory or some of the files were removed or replaced, writes their values to new files.
     ///
     /// The values so far become entries that are not added to any more; each series gets new entries at its next
     /// recording. Only gauges continue with their entry.
-    pub(super) fn recreate_if_lost(&mut self, store: &DirectoryStore, now: Option<Identity>) {
+    fn recreate_if_lost(&mut self, store: &DirectoryStore, now: Option<Identity>) {
         let is_moved = now != self.dir;
         let is_lost = |(_, writer): &(FileKind, SeriesWriter)| {
             is_moved || writer.is_removed_from(&store.path)

@@ -26,4 +26,4 @@ pub use slow_path::{Inside, SlowPath};
 pub(crate) use tag::{AtomicTag, Tag};
 pub(crate) use tagged::Tagged;
 
-pub(crate) use crate::fork_safe::{AppendList, StaticRef};
+pub(crate) use crate::fork_safe::{AppendList, Removable, SortedList, StaticRef};

@@ -1,0 +1,111 @@
+//! A collector of a registry.
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use crate::computed::CollectorSource;
+use crate::error::{Error, ErrorKind};
+use crate::model::{Collector, FamilyIndex, FamilyMetadata, FamilySink, MetricType, Sample};
+use crate::store::fork::{Removable, SlowPath};
+
+/// A collector of a registry.
+pub(super) struct CollectorEntry {
+    title: &'static str,
+    collector: Removable<Arc<dyn Collector>>,
+    /// Set if the registry is in a directory and the collector is for its files.
+    source: Option<Arc<CollectorSource>>,
+    /// The families that it describes; it may write any others if there are none.
+    described: Box<[Described]>,
+}
+
+/// A family that a collector may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) metric_type: MetricType,
+}
+
+/// A collector that is to be registered, and the families that it describes.
+pub(super) struct NewCollector {
+    pub(super) collector: Arc<dyn Collector>,
+    /// The name of its type, for messages.
+    pub(super) title: &'static str,
+    pub(super) described: Vec<Described>,
+}
+
+impl NewCollector {
+    /// Calls [`Collector::describe`]. Called without a lock.
+    pub(super) fn new<C: Collector + 'static>(collector: C) -> NewCollector {
+        let mut described = Descriptions::default();
+        collector.describe(&mut described);
+        let (title, described) = (type_name::<C>(), described.0);
+        NewCollector { collector: Arc::new(collector), title, described }
+    }
+
+    /// An error that names the collector.
+    pub(super) fn error(&self, problem: &str) -> Error {
+        let message = format!("collector `{}`: {problem}", self.title);
+        Error::new(ErrorKind::AlreadyRegistered, message)
+    }
+
+    /// The first family that has a name in common with one that it describes before.
+    pub(super) fn repeated(&self) -> Option<&Described> {
+        let mut index = FamilyIndex::default();
+        self.described.iter().find(|described| {
+            let (name, metric_type) = (&*described.name, described.metric_type);
+            let is_repeated = index.find_colliding(name, metric_type, |_, _, ()| true);
+            index.insert(name, metric_type, ());
+            is_repeated
+        })
+    }
+}
+
+#[derive(Default)]
+struct Descriptions(Vec<Described>);
+
+impl FamilySink for Descriptions {
+    fn family(&mut self, head: &FamilyMetadata<'_>) {
+        let FamilyMetadata { name, metric_type, .. } = *head;
+        self.0.push(Described { name: name.to_owned(), metric_type });
+    }
+
+    fn sample(&mut self, _: &Sample<'_>) {}
+}
+
+impl CollectorEntry {
+    pub(super) fn new(new: NewCollector, source: Option<Arc<CollectorSource>>) -> CollectorEntry {
+        let NewCollector { collector, title, described } = new;
+        let (collector, described) = (Removable::new(collector), described.into());
+        CollectorEntry { title, collector, source, described }
+    }
+
+    pub(super) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub(super) fn described(&self) -> &[Described] {
+        &self.described
+    }
+
+    pub(super) fn source(&self) -> Option<&Arc<CollectorSource>> {
+        self.source.as_ref()
+    }
+
+    /// The collector, unless it is removed.
+    pub(super) fn collector(&self) -> Option<Arc<dyn Collector>> {
+        self.collector.get()
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.collector.is_removed()
+    }
+
+    /// Removes the collector and its series in files. The caller drops it after it has released the lock.
+    pub(super) fn remove(&self, lock: &SlowPath) -> Option<Arc<dyn Collector>> {
+        let removed = self.collector.remove();
+        if let Some(source) = &self.source {
+            source.end(lock);
+        }
+        removed
+    }
+}
