@@ -28,13 +28,14 @@
 //!
 //! | type | purpose |
 //! |---|---|
-//! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
+//! | [`Counter`], [`Gauge`], [`Histogram`], [`Summary`], [`Info`], [`Enum`] | handles of one series: `Copy`, `Send` and `Sync`; fields, arguments and return values have these types |
 //! | [`Family`] | the series of one metric with labels; `Family<Counter, 2>` has two labels, `Family<Counter>` one |
 //! | [`TypedFamily`](metrics::TypedFamily), [`LabelSet`] | the same with the fields of a struct as labels |
 //! | [`OpenFamily`](metrics::OpenFamily) | the same with label names that are known at run time only |
 //! | [`Static`] | a metric or family that is declared as a `static`; dereferences to it |
 //! | [`MetricBuilder`](metrics::MetricBuilder), [`FamilyBuilder`](metrics::FamilyBuilder) | create metrics at run time, in a [`Registry`] |
 //! | [`Registry`], [`RegistryBuilder`], [`default_registry`] | metrics and collectors that are exported together |
+//! | [`Registration`](collector::Registration), [`Restricted`](collector::Restricted) | unregisters collectors; shows the families of a registry that have given names |
 //! | [`Backend`], [`DirectoryOptions`] | where the values of a registry are: in memory or in a directory |
 //! | [`render`], [`gatherer`], [`Exposition`] | what a program exposes |
 //! | [`Collector`], [`FamilySink`] | metrics that are computed at each scrape, and in a directory every five seconds |
@@ -46,7 +47,8 @@
 //! The modules: [`buckets`] and [`labels`] have bounds of histograms and label values, [`metrics`] builders and timers,
 //! [`collector`] what custom collectors and sinks need, `compact` and `inspect` the files of a directory, [`exposition`] the
 //! formats, [`parse`] their parsers, [`testing`] helpers for tests, `bridge` textfiles and Graphite, `http` (feature `exporter`)
-//! an HTTP server, and `push` (feature `push`) a client of the Pushgateway.
+//! an HTTP server, `push` (feature `push`) a client of the Pushgateway, `facade` (feature `metrics-facade`) a recorder for the
+//! crate `metrics`, and `integrations` collectors of the registries of other crates.
 //!
 //! # In memory and in a directory
 //!
@@ -89,6 +91,7 @@
 //! | name, help text and labels of a sample in a file | 64 KiB as JSON; a longer one stays in memory and is counted in `multiprom_dropped_series_total` |
 //! | labels of a sample | 128, `le` and `quantile` included; registration returns an error for more |
 //! | buckets of a histogram | 1,000 |
+//! | series of a family in a process | none, unless [`max_series`](metrics::MetricBuilder::max_series) sets one; [`Family::remove`], [`remove_matching`](Family::remove_matching), [`remove_where`](Family::remove_where) and [`remove_idle`](Family::remove_idle) remove series |
 //! | a series file | 256 MiB; then another file is created |
 //! | memory of a counter | 64 bytes for its cells, and further ones if several threads record |
 //! | disk or tmpfs | 16 KiB for each metric type and gauge mode of a process at least; a sample takes the length of its key and 24 bytes |

@@ -271,6 +271,53 @@ fn registration_rejects_label_names_that_a_struct_cannot_have() {
 }
 
 #[test]
+fn registration_rejects_names_and_labels_that_the_data_model_forbids() {
+    let counter = |name: &str| Counter::builder(name, "");
+    let register = |registry: &Registry, name: &str, label: &str| {
+        counter(name).const_label("app", "x").labels([label]).register(registry).map(|_| ())
+    };
+    let registry = in_memory();
+    let gauge =
+        |label: &str| Gauge::builder("g", "").labels([label]).register(&registry).map(|_| ());
+    for (error, kind, message) in [
+        (
+            counter("bad name!").register(&registry).map(|_| ()),
+            ErrorKind::InvalidName,
+            "`bad name!`",
+        ),
+        (counter("").register(&registry).map(|_| ()), ErrorKind::InvalidName, "``"),
+        (register(&registry, "1a", "x"), ErrorKind::InvalidName, "`1a`"),
+        (register(&registry, "a", "b c"), ErrorKind::InvalidLabels, "`b c` does not match"),
+        (register(&registry, "a", "__b"), ErrorKind::InvalidLabels, "`__b` is reserved"),
+        // A constant label is not replaced by a label of the series.
+        (register(&registry, "a", "app"), ErrorKind::InvalidLabels, "`app` is given twice"),
+        (gauge("pid"), ErrorKind::InvalidLabels, "`pid` is reserved"),
+        (
+            Gauge::builder("g", "").const_label("pid", "1").register(&registry).map(|_| ()),
+            ErrorKind::InvalidLabels,
+            "`pid` is reserved",
+        ),
+        (
+            Histogram::builder("h", "").labels(["le"]).register(&registry).map(|_| ()),
+            ErrorKind::InvalidLabels,
+            "`le` is reserved",
+        ),
+        (
+            Summary::builder("s", "").const_label("quantile", "1").register(&registry).map(|_| ()),
+            ErrorKind::InvalidLabels,
+            "`quantile` is reserved",
+        ),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    // `job` is a label like any other, as are `le` and `quantile` where no sample has them.
+    counter("jobs").labels(["job", "le", "quantile"]).register(&registry).unwrap();
+    assert_eq!(samples(&registry), [""; 0]);
+}
+
+#[test]
 fn any_text_is_a_name_where_it_is_asked_for() {
     let registry = in_memory();
     let builder = |name: &str| Counter::builder(name, "").const_label("a b", "1");
@@ -326,16 +373,18 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
         assert_success(&worker, &output);
         if work == "register" {
             let merged = merged(&dir);
-            assert_eq!(merged.len(), 2 * 2 + 2 * 2 * 4 + 1 + 2, "{merged:?}");
+            assert_eq!(merged.len(), 2 * 2 + 2 * 2 * 4 + 1 + 1 + 2, "{merged:?}");
             assert!(merged.iter().all(|line| line.ends_with(" 0")), "{merged:?}");
         }
     }
     let expected = [
+        "by_pid{pid=\"a\"} 4",
         "http_requests___total{__=\"x\",http_route=\"/without \u{e9}\"} 4",
         "listed_total{cached=\"false\",method=\"get\"} 0",
         "listed_total{cached=\"false\",method=\"post\"} 0",
         "listed_total{cached=\"true\",method=\"get\"} 0",
         "listed_total{cached=\"true\",method=\"post\"} 4",
+        "shop_http_busy_seconds{tier=\"gold\"} 4",
         "shop_http_requests_bytes_total{code=\"200\",handler=\"/\\\"quoted\\\"\",method=\"get\",share=\"0.5\",tier=\"gold\"} 4",
         "shop_http_requests_bytes_total{code=\"200\",handler=\"/without \u{e9}\",method=\"get\",share=\"0.5\",tier=\"gold\"} 4",
         "sizes_bucket{cached=\"false\",method=\"get\",le=\"+Inf\"} 4",
@@ -362,6 +411,12 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
         names.clone().any(|name| name == "http.requests.\u{e9}"),
         "{:?}",
         names.collect::<Vec<_>>()
+    );
+    let units = families.0.iter().filter(|family| family.name.starts_with("shop_"));
+    let units: Vec<_> = units.map(|family| (family.name.as_str(), family.unit.as_str())).collect();
+    assert_eq!(
+        units,
+        [("shop_http_busy_seconds", "seconds"), ("shop_http_requests_bytes", "bytes")]
     );
     assert!(zeros.len() == 3 * 4 && zeros.iter().all(|line| line.ends_with(" 0")), "{zeros:?}");
 }

@@ -17,7 +17,7 @@ use multiprom::{
     MultiProcessCollector, Registry, Summary,
 };
 
-use crate::support::registries::in_memory;
+use crate::support::registries::{in_memory, process};
 use crate::support::{TestDir, assert_success, example};
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -227,6 +227,28 @@ fn families_are_the_same_values_in_memory_and_through_the_merge() {
     merged.retain(|family| !family.name.starts_with("multiprom_"));
     merged.sort_by(|one, other| one.name.cmp(&other.name));
     assert_eq!(Families(merged), families);
+}
+
+#[test]
+fn the_series_of_one_family_are_listed_with_their_labels_and_values() {
+    let dir = TestDir::new("listed");
+    for registry in [in_memory(), process(&dir)] {
+        let jobs = Counter::builder("jobs", "Jobs.").labels(["queue"]).register(&registry).unwrap();
+        let list = || {
+            let families = Families::of_collector(&jobs).unwrap().0;
+            let samples = families.into_iter().flat_map(|family| family.samples);
+            let mut list: Vec<_> = samples.map(|sample| (sample.labels, sample.value)).collect();
+            list.sort_by(|one, other| one.0.cmp(&other.0));
+            list
+        };
+        let labels = |queue: &str| vec![("queue".to_owned(), queue.to_owned())];
+        assert_eq!(list(), []);
+        jobs.with(["print"]).inc_by(2.0);
+        jobs.with(["mail"]).inc();
+        assert_eq!(list(), [(labels("mail"), 1.0), (labels("print"), 2.0)]);
+        jobs.remove(["mail"]);
+        assert_eq!(list(), [(labels("print"), 2.0)]);
+    }
 }
 
 #[test]

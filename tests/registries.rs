@@ -12,8 +12,8 @@ use multiprom::{
     Info, Registry, Static, Summary, Unit, default_registry, register_statics,
 };
 
-use crate::support::TestDir;
 use crate::support::registries::{in_memory, merged, process, samples};
+use crate::support::{TestDir, assert_success, example};
 
 /// A collector with two families, which counts its calls.
 #[derive(Clone, Default)]
@@ -377,6 +377,18 @@ fn families_have_one_order_wherever_they_are_shown() {
 }
 
 #[test]
+fn a_registry_without_series_has_an_empty_page_and_samples_have_sorted_labels() {
+    let registry = in_memory();
+    let jobs = Counter::builder("jobs", "").const_label("m", "2").labels(["z", "a"]);
+    let jobs = jobs.register(&registry).unwrap();
+    assert_eq!(Exposition::encode(&registry, Format::Text).to_string(), "");
+    assert_eq!(Exposition::encode(&registry, Format::OpenMetrics).to_string(), "# EOF\n");
+    jobs.with([3, 1]).inc();
+    assert_eq!(samples(&registry), ["jobs_total{a=\"1\",m=\"2\",z=\"3\"} 1"]);
+    assert!(registry.render(None).to_string().ends_with(" 1\n"));
+}
+
+#[test]
 fn a_family_that_another_thread_unregisters_is_whole_or_missing() {
     let registry = in_memory();
     std::thread::scope(|scope| {
@@ -403,6 +415,19 @@ fn a_family_that_another_thread_unregisters_is_whole_or_missing() {
         }
     });
     assert_eq!(samples(&registry), Vec::<String>::new());
+}
+
+#[test]
+fn children_that_are_forked_during_registrations_find_a_registry_that_they_can_change() {
+    let dir = TestDir::new("registries-fork");
+    let mut program = example("test-forks");
+    let output = program.arg(dir.path()).arg("registering").output().unwrap();
+    assert_success(&program, &output);
+    // No collector is written that was unregistered, or not registered yet, when its process was forked.
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let page = merged(&dir);
+    assert_eq!(page.sample_value("by_child_total", &[]), Some(40.0));
+    assert_eq!(page.sample_value("kept_7_total", &[]), Some(1.0));
 }
 
 #[test]

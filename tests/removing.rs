@@ -251,3 +251,30 @@ fn a_process_that_closes_its_files_now_and_then_leaves_nothing_of_removed_series
     let (_, bytes) = turnover(dir.path().to_str().unwrap(), "close");
     assert!(bytes < 1_000, "{bytes} bytes");
 }
+
+#[test]
+fn the_example_with_tenants_removes_idle_series_and_those_of_a_tenant() {
+    let shown = output_of(&mut example("tenants"));
+    let (first, others) = shown.split_once("idle series").unwrap();
+    assert_eq!(
+        first,
+        "five tenants, a limit of three:
+  jobs_total{tenant=\"ann\"} 1
+  jobs_total{tenant=\"bob\"} 1
+  jobs_total{tenant=\"cid\"} 1
+  jobs_total{tenant=\"other\"} 2
+  waiting{tenant=\"ann\"} 1
+  waiting{tenant=\"bob\"} 1
+  waiting{tenant=\"cid\"} 1
+  waiting{tenant=\"other\"} 1
+"
+    );
+    let (second, third) = others.split_once("a tenant has left:\n").unwrap();
+    let samples =
+        |text: &str| text.lines().map(str::trim).filter(|line| line.contains('{')).count();
+    assert!(second.contains("jobs_total{tenant=\"ann\"} 2\n"), "{second}");
+    assert!(second.contains("jobs_total{tenant=\"dee\"} 1\n"), "{second}");
+    assert!(!second.contains("cid") && !second.contains("other"), "{second}");
+    assert!(!third.contains("bob"), "{third}");
+    assert_eq!((samples(second), samples(third)), (6, 4), "{shown}");
+}

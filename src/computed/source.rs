@@ -7,7 +7,7 @@ use super::series::ComputedSeries;
 use super::snapshot::Snapshot;
 use super::table::{SourceId, Table};
 use crate::model::{Collector, FamilyIndex, FamilySink, FilteredSink};
-use crate::store::fork::{self, PerProcess, SlowPath};
+use crate::store::fork::{self, PerProcess, Removable, SlowPath};
 use crate::store::refresher::{self, Computed, Record};
 use crate::store::{FailedRefresh, Store};
 
@@ -19,7 +19,7 @@ pub(crate) struct CollectorSource {
     id: SourceId,
     /// The type of the collector, for messages.
     title: &'static str,
-    collector: Weak<dyn Collector>,
+    collector: Weak<Removable<Arc<dyn Collector>>>,
     table: &'static Table,
     add_registered: AddRegistered,
     here: PerProcess<Mutex<SourceState>>,
@@ -37,17 +37,18 @@ struct SourceState {
 }
 
 impl CollectorSource {
-    /// Creates the source of a collector. Returns `None` if the store is in memory.
-    pub(crate) fn register(
-        collector: &Arc<dyn Collector>,
+    /// Creates the source of a collector, which ends when the collector is removed or dropped. Returns `None` if the store is in
+    /// memory.
+    pub(crate) fn new(
+        collector: &Arc<Removable<Arc<dyn Collector>>>,
         title: &'static str,
         store: Store,
         add_registered: AddRegistered,
         lock: &SlowPath,
     ) -> Option<Arc<CollectorSource>> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let group = store.refreshed()?;
-        let source = Arc::new(CollectorSource {
+        store.refreshed()?;
+        Some(Arc::new(CollectorSource {
             id: LAST.fetch_add(1, Ordering::Relaxed),
             title,
             collector: Arc::downgrade(collector),
@@ -56,9 +57,15 @@ impl CollectorSource {
             here: PerProcess::new(),
             has_ended: AtomicBool::new(false),
             is_logged: AtomicBool::new(false),
-        });
-        refresher::add(group, Arc::clone(&source) as Arc<dyn Computed>, lock);
-        Some(source)
+        }))
+    }
+
+    /// Has the values written from now on. Called when the collector is registered: a child that is forked before does not write
+    /// what its registry does not have.
+    pub(crate) fn start(self: &Arc<Self>, lock: &SlowPath) {
+        if let Some(group) = self.store().refreshed() {
+            refresher::add(group, Arc::clone(self) as Arc<dyn Computed>, lock);
+        }
     }
 
     pub(crate) fn store(&self) -> Store {
@@ -157,7 +164,8 @@ impl CollectorSource {
 
 impl Computed for CollectorSource {
     fn compute(&self) -> Option<Record<'_>> {
-        let Some(collector) = self.collector.upgrade() else {
+        // In a child that was forked during a removal, the collector is removed and the source has not ended.
+        let Some(collector) = self.collector.upgrade().and_then(|collector| collector.get()) else {
             return Some(Box::new(|lock| self.end(lock)));
         };
         let snapshot = Snapshot::of(&*collector);

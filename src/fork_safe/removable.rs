@@ -106,6 +106,31 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_is_forked_during_a_read_can_remove_the_value_and_keeps_it_in_memory() {
+        let value = Arc::new(());
+        // The child finds the reader counted, and the reader does not exist.
+        let slot = Removable::new(Arc::clone(&value));
+        slot.state.fetch_add(READER, Ordering::Acquire);
+        assert!(slot.get().is_some());
+        assert!(slot.remove().is_none() && slot.is_removed());
+        assert!(slot.get().is_none());
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(slot);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn a_child_that_is_forked_during_a_removal_finds_the_value_removed() {
+        let value = Arc::new(());
+        // Between the two steps of `remove`, and after both while the value moves out.
+        for state in [REMOVED, REMOVED | TAKEN] {
+            let slot = Removable::new(Arc::clone(&value));
+            slot.state.store(state, Ordering::Relaxed);
+            assert!(slot.is_removed() && slot.remove().is_none() && slot.get().is_none());
+        }
+    }
+
+    #[test]
     fn a_value_that_was_not_removed_is_dropped_with_its_slot() {
         let value = Arc::new(());
         let slot = Removable::new(Arc::clone(&value));

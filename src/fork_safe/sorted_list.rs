@@ -38,11 +38,16 @@ impl<T: Send + Sync> SortedList<T> {
 
     /// Inserts a value after those with the same key, and returns a reference to it. Two threads must not insert at once.
     pub(crate) fn insert(&self, key: &str, value: T) -> &T {
+        self.insert_on(key, value, LEVELS)
+    }
+
+    /// The same, and links the node on this many levels at most: what a child finds that is forked during an insertion.
+    fn insert_on(&self, key: &str, value: T, levels: usize) -> &T {
         let links = self.links(key, Order::is_le);
         let next = links.iter().take(height(key));
         let next = next.map(|link| AtomicPtr::new(link.load(Ordering::Acquire))).collect();
         let node = Box::into_raw(Box::new(Node { key: key.into(), value, next }));
-        for link in links.iter().take(height(key)) {
+        for link in links.iter().take(height(key).min(levels)) {
             // ORDERING: release, after the node is filled.
             link.store(node, Ordering::Release);
         }
@@ -155,6 +160,28 @@ mod tests {
             }
             let compared = COMPARED.load(Ordering::Relaxed);
             assert!(compared < 10_000 * 50, "{compared} comparisons");
+        }
+    }
+
+    #[test]
+    fn a_child_that_is_forked_during_an_insertion_finds_a_whole_list_and_inserts_into_it() {
+        let keys = || (0..200).map(|at| format!("{:03}", at * 77 % 200));
+        let tall = keys().find(|key| height(key) > 3).unwrap();
+        for levels in 1..=height(&tall) {
+            let value = std::sync::Arc::new(());
+            let list = SortedList::new(str::cmp);
+            let insert = |key: &str| _ = list.insert(key, (key.to_owned(), value.clone()));
+            keys().filter(|key| *key < tall).for_each(|key| insert(&key));
+            list.insert_on(&tall, (tall.clone(), value.clone()), levels);
+            keys().filter(|key| *key > tall).for_each(|key| insert(&key));
+            insert(&tall);
+            let found: Vec<_> = list.iter().map(|(key, _)| key.clone()).collect();
+            let mut expected: Vec<_> = keys().chain([tall.clone()]).collect();
+            expected.sort();
+            assert_eq!(found, expected);
+            assert!(keys().all(|key| list.at(&key).count() == 1 + usize::from(key == tall)));
+            drop(list);
+            assert_eq!(std::sync::Arc::strong_count(&value), 1);
         }
     }
 

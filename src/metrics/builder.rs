@@ -114,7 +114,8 @@ impl<M: Metric> MetricBuilder<M> {
     /// [family with open labels](crate::metrics::OpenFamily) has the label `series="other"`.
     ///
     /// The limit is per process: several processes that share a directory may together have more series. A forked child
-    /// inherits the limit, and the label sets that its parent has looked up.
+    /// inherits the limit, and the label sets that its parent has looked up. Zeros that are exported before the first recording
+    /// count, too. A metric without labels has no limit.
     ///
     /// ```
     /// use multiprom::{Backend, Counter, Registry};
@@ -162,7 +163,8 @@ impl<M: Metric> MetricBuilder<M> {
         })
     }
 
-    /// The metric that is registered with the same name, help, labels and settings, or a new one.
+    /// The metric that is registered with the same name, help, labels and settings, or a new one. Limits of series are not
+    /// compared: that of the first registration applies.
     ///
     /// # Errors
     ///

@@ -81,7 +81,8 @@ impl<M: Metric, L: 'static> TypedFamily<M, L> {
     /// The handle of the series with these labels.
     ///
     /// The lookup takes no lock and allocates nothing; the first use of a label set creates the series, which does both.
-    /// Keep the handle where it is used often.
+    /// Keep the handle where it is used often. If the family has a [limit](MetricBuilder::max_series) and is full, a further
+    /// label set gets the series `other`.
     #[inline]
     pub fn with(&self, labels: &impl LabelSet<Static = L>) -> M {
         labels.with_texts(
@@ -102,12 +103,13 @@ impl<M: Metric, L: 'static> TypedFamily<M, L> {
         metric
     }
 
-    /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove).
+    /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove). Returns
+    /// whether it was exported.
     pub fn remove(&self, labels: &impl LabelSet<Static = L>) -> bool {
         labels.with_texts(|texts| self.core().remove(texts))
     }
 
-    /// Removes all series of the family from the exposition.
+    /// Removes all series of the family from the exposition, each as [`Family::remove`](super::Family::remove) does.
     pub fn clear(&self) {
         self.core().clear();
     }

@@ -12,18 +12,20 @@ use crate::registry::Registry;
 use crate::store::fork::SlowPath;
 
 impl<M: Metric> OpenFamily<M> {
-    /// The handle of the series with these labels, in any order. The first use of a label set creates the series.
+    /// The handle of the series with these labels, in any order. The first use of a label set creates the series. If the family
+    /// has a [limit](MetricBuilder::max_series) and is full, a further label set gets the series `series="other"`.
     ///
     /// # Errors
     ///
     /// Of kind [`InvalidLabels`](crate::ErrorKind::InvalidLabels) if a name is malformed, reserved or given twice, or is that
-    /// of a constant label. Names are checked at the first use of a label set.
+    /// of a constant label. Names are checked at the first use of a label set, unless it exceeds a limit.
     #[inline]
     pub fn with(&self, labels: &[(&str, &str)]) -> Result<M> {
         with_sorted(labels, |labels| self.core().open_child(labels)).map(M::from_child)
     }
 
-    /// The handle of the series with these labels, if the series exists: a lookup that creates nothing.
+    /// The handle of the series with these labels, if the series exists: a lookup that creates nothing. Labels that the family
+    /// cannot have are those of no series.
     pub fn get(&self, labels: &[(&str, &str)]) -> Option<M> {
         with_sorted(labels, |labels| self.core().find_open(labels)).map(M::from_child)
     }
@@ -39,12 +41,13 @@ impl<M: Metric> OpenFamily<M> {
         Ok(metric)
     }
 
-    /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove).
+    /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove). Returns
+    /// whether it was exported.
     pub fn remove(&self, labels: &[(&str, &str)]) -> bool {
         with_sorted(labels, |labels| self.core().remove_open(labels))
     }
 
-    /// Removes all series of the family from the exposition.
+    /// Removes all series of the family from the exposition, each as [`Family::remove`](super::Family::remove) does.
     pub fn clear(&self) {
         self.core().clear();
     }

@@ -34,7 +34,8 @@ macro_rules! impl_removal {
             /// Removes the series that have all of these labels from the exposition, each as
             /// [`Family::remove`](crate::Family::remove) does. Returns how many of them were exported.
             ///
-            /// Labels are by name, constant ones included; no series has a name that the family does not have.
+            /// Labels are in any order, and constant labels count as well. A name that is not a label of the family matches no
+            /// series; no labels at all match all series.
             ///
             /// ```
             /// use multiprom::{Backend, Counter, Registry};
@@ -56,7 +57,8 @@ macro_rules! impl_removal {
             /// Removes the series for whose labels `is_removed` returns `true`, each as
             /// [`Family::remove`](crate::Family::remove) does. Returns how many of them were exported.
             ///
-            /// The function is called under no lock, once for each series that exists when the call begins.
+            /// The function is called once for each series that exists when the call begins. It may record and look series up,
+            /// because no lock is held.
             pub fn remove_where(&self, is_removed: impl FnMut(Labels<'_>) -> bool) -> usize {
                 self.core().remove_where(is_removed)
             }
@@ -69,7 +71,7 @@ macro_rules! impl_removal {
             /// Recordings take no time stamps, so that they cost nothing more. A call compares the values of all series with
             /// those of the calls before: a series is idle since the first call that found its present value. So call it
             /// regularly, several times in the time `idle`; the first call in a process removes nothing, and a series stays
-            /// for up to the time between two calls longer. Additions of 0 are not seen. Series of
+            /// for up to the time between two calls longer. Additions of 0 do not count as recordings. Series of
             /// [functions](crate::Counter::set_function) stay.
             ///
             /// Handles of a removed series record nothing: look series of such a family up at each use.

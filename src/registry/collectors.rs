@@ -4,7 +4,7 @@ use super::entry::NewCollector;
 use crate::model::Collector;
 
 /// Several collectors, for [`Registry::register_all`](super::Registry::register_all): a tuple of up to eight, an array or a
-/// list.
+/// `Vec`.
 ///
 /// Sealed: other crates cannot implement it.
 pub trait Collectors: sealed::Collectors {}

@@ -20,7 +20,7 @@ use crate::exposition::Exposition;
 use crate::logging;
 use crate::model::{Collector, FamilyIndex, OwnedLabels};
 use crate::store::Store;
-use crate::store::fork::{self, AppendList, SlowPath};
+use crate::store::fork::{self, AppendList, Removable, SlowPath};
 use crate::store::refresher::{self, RefreshGroup};
 
 /// A set of metrics and collectors that are exported together.
@@ -29,8 +29,8 @@ use crate::store::refresher::{self, RefreshGroup};
 ///
 /// No two families have a name in common, including the names of their samples. A name that is taken by a metric, or by a
 /// collector that [describes](Collector::describe) its families, is an error of the registration. Other collectors are compared
-/// at each scrape: metrics of registries are preferred, then collectors in the order of registration, and one that is
-/// [sorted](Collector::is_sorted) comes last. A family that is left out is counted in `multiprom_repeated_families_total` and, unless
+/// at each scrape: of families that collide, a metric of a registry is exported, otherwise that of the collector that was registered
+/// first; a collector that is [sorted](Collector::is_sorted) counts as the last one. A family that is left out is counted in `multiprom_repeated_families_total` and, unless
 /// the two have the same name and type, logged once.
 ///
 /// A program may have several registries: in memory, in one directory or in several. Those of one directory are merged into one
@@ -130,7 +130,7 @@ impl Registry {
         Registry { inner: Arc::new(inner) }
     }
 
-    /// Adds a collector, whose families are part of every exposition from now on.
+    /// Adds a collector, whose families are part of every exposition until they are [unregistered](Registration::unregister).
     ///
     /// A registry is a collector, too: an application adds the registries of its libraries to its own, whose prefix and
     /// constant labels do not apply to them. If a collector
@@ -153,14 +153,15 @@ impl Registry {
     /// # Errors
     ///
     /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one,
-    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry with a family whose name is taken here, or a collector
-    /// that [describes](Collector::describe) such a family, and [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
+    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry that contains a family whose name is taken here, or a
+    /// collector that [describes](Collector::describe) such a family or one name twice, and [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
     /// thread.
     pub fn register<C: Collector + 'static>(&self, collector: C) -> Result<Registration> {
         self.add(vec![NewCollector::new(collector)])
     }
 
-    /// Adds several collectors, all or none: a tuple of up to eight, an array or a list.
+    /// Adds several collectors, all or none: a tuple of up to eight, an array or a `Vec`. The [`Registration`] unregisters all of
+    /// them.
     ///
     /// ```
     /// use multiprom::collector::{BuildInfo, PlatformInfo};
@@ -235,8 +236,10 @@ impl Registry {
         let is_registry = as_registry(&*new.collector).is_some();
         let is_source =
             !is_registry && new.collector.is_merged() && new.collector.directories().is_empty();
-        let source = is_source.then(|| self.add_source(&new.collector, new.title, lock));
-        let entry = Arc::new(CollectorEntry::new(new, source.flatten()));
+        let title = new.title;
+        let entry = Arc::new(CollectorEntry::new(new, |collector| {
+            is_source.then(|| self.source_of(collector, title, lock)).flatten()
+        }));
         for described in entry.described() {
             let owner = Owner::Collector(described.clone(), Arc::clone(&entry));
             self.inner.names.insert(owner, lock);
@@ -245,13 +248,16 @@ impl Registry {
             self.inner.nested.push(Arc::clone(&entry));
         }
         self.inner.entries.push(Arc::clone(&entry));
+        if let Some(source) = entry.source() {
+            source.start(lock);
+        }
         entry
     }
 
-    /// Has a collector written to the files of this process, if the registry is in a directory.
-    fn add_source(
+    /// What writes a collector to the files of this process, if the registry is in a directory.
+    fn source_of(
         &self,
-        collector: &Arc<dyn Collector>,
+        collector: &Arc<Removable<Arc<dyn Collector>>>,
         title: &'static str,
         lock: &SlowPath,
     ) -> Option<Arc<CollectorSource>> {
@@ -271,7 +277,7 @@ impl Registry {
                 }
             }
         };
-        CollectorSource::register(collector, title, store, Box::new(add_registered), lock)
+        CollectorSource::new(collector, title, store, Box::new(add_registered), lock)
     }
 
     /// The value of one sample, by the name of the sample and all its labels in any order: for tests and health checks.

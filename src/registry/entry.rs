@@ -11,7 +11,7 @@ use crate::store::fork::{Removable, SlowPath};
 /// A collector of a registry.
 pub(super) struct CollectorEntry {
     title: &'static str,
-    collector: Removable<Arc<dyn Collector>>,
+    collector: Arc<Removable<Arc<dyn Collector>>>,
     /// Set if the registry is in a directory and the collector is for its files.
     source: Option<Arc<CollectorSource>>,
     /// The families that it describes; it may write any others if there are none.
@@ -73,10 +73,15 @@ impl FamilySink for Descriptions {
 }
 
 impl CollectorEntry {
-    pub(super) fn new(new: NewCollector, source: Option<Arc<CollectorSource>>) -> CollectorEntry {
+    /// `source_of` creates the source of the collector, if it has one.
+    pub(super) fn new(
+        new: NewCollector,
+        source_of: impl FnOnce(&Arc<Removable<Arc<dyn Collector>>>) -> Option<Arc<CollectorSource>>,
+    ) -> CollectorEntry {
         let NewCollector { collector, title, described } = new;
-        let (collector, described) = (Removable::new(collector), described.into());
-        CollectorEntry { title, collector, source, described }
+        let collector = Arc::new(Removable::new(collector));
+        let source = source_of(&collector);
+        CollectorEntry { title, collector, source, described: described.into() }
     }
 
     pub(super) fn title(&self) -> &'static str {

@@ -22,7 +22,7 @@ pub(super) fn note_unregistered() {
 
 /// The collectors of one call of [`register`](super::Registry::register) or [`register_all`](super::Registry::register_all).
 ///
-/// Dropping it changes nothing. A collector that describes its families can also be
+/// The collectors stay registered when it is dropped. A collector that describes its families can also be
 /// [unregistered by name](super::Registry::unregister).
 #[derive(Clone)]
 pub struct Registration {
@@ -34,9 +34,9 @@ impl Registration {
         Registration { entries: entries.into() }
     }
 
-    /// Removes the collectors from their registry, which drops them, and their series from the files of the process. The names
-    /// that they describe are free. Does nothing if they are removed already, or in a signal handler that interrupted this crate
-    /// in the same thread.
+    /// Removes the collectors from their registry, which drops them, and [removes](crate::Family::remove) their series from the
+    /// files of the process. The names that they describe can be registered again. Does nothing if they are removed already, or
+    /// in a signal handler or an allocator that interrupted multiprom in the same thread.
     ///
     /// ```
     /// use multiprom::{Backend, Collector, FamilySink, Registry};

@@ -4,7 +4,7 @@ use super::core::Registry;
 use crate::exposition::Exposition;
 use crate::model::{FamilySink, Gatherer};
 
-/// The families and samples of a registry that have given names: see [`Registry::restricted`].
+/// A view of the families and samples of a registry that have given names: see [`Registry::restricted`].
 #[derive(Clone, Debug)]
 pub struct Restricted {
     registry: Registry,
@@ -15,8 +15,13 @@ impl Registry {
     /// A view that shows only the families and samples with these names, such as `jobs`, `jobs_total` or `size_bytes_bucket`.
     /// The name of a family selects all its samples.
     ///
+    /// Names are complete, with the prefix of the registry; a name that does not exist selects nothing.
+    ///
     /// Collectors that [describe](crate::Collector::describe) families, and none of these, are not called. A collector that
-    /// describes nothing is called, and a directory is merged. The exporter shows the same for the parameter `name[]`.
+    /// describes nothing is called, as is a [`MultiProcessCollector`](crate::MultiProcessCollector), which merges its whole
+    /// directory; what is not selected is then left out. The exporter shows the same for the parameter `name[]`.
+    ///
+    /// The view is a [`Gatherer`], so it can be served, pushed, written to a file and compared in tests like a registry.
     ///
     /// ```
     /// use multiprom::{Backend, Gauge, Histogram, Registry};

@@ -8,9 +8,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Registry, Summary};
+use multiprom::collector::MergeRule;
+use multiprom::{
+    Backend, Collector, Counter, Family, FamilySink, Gauge, GaugeMode, Registry, Summary,
+};
 
-use super::fork::{exit, fork, in_child, limit_time, raw_clone, wait};
+use super::fork::{exit, fork, in_child, limit_time, raw_clone, wait, wait_status};
 
 /// What the parent adds before and after the fork, and what each child adds.
 const PARENT: f64 = 1.0;
@@ -72,6 +75,99 @@ fn growing() -> multiprom::Result<()> {
         });
     }
     Ok(())
+}
+
+/// A collector with one gauge of this name.
+struct Named(String);
+
+impl Collector for Named {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        out.gauge(&self.0, "").sample(&[], 1.0);
+    }
+
+    fn describe(&self, out: &mut dyn FamilySink) {
+        self.collect(out);
+    }
+
+    fn merge_rule(&self, _: &str) -> MergeRule {
+        MergeRule::Mode(GaugeMode::Sum)
+    }
+}
+
+/// Forks while another thread registers and unregisters metrics and collectors. Each child finds the families of a whole,
+/// sorted registry, and registers and unregisters as well.
+fn registering(dir: &str) -> multiprom::Result<()> {
+    limit_time(60);
+    // In a directory, a child shows what it has recorded itself.
+    for (backend, inherited) in [(Backend::in_memory(), 20), (Backend::directory(dir)?, 0)] {
+        let registry = Registry::builder().backend(backend).build()?;
+        let counter = |name: &str| Counter::builder(name, "C.").register(&registry);
+        for at in 0..20 {
+            counter(&format!("kept_{at}"))?.inc();
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut rounds = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let (new, again) = (format!("new_{rounds}"), format!("again_{}", rounds % 7));
+                    // The list of names grows, but not so much that pages take long.
+                    if rounds < 300 {
+                        counter(&new).expect("the name is free").inc();
+                    }
+                    counter(&again).expect("the name is free").inc();
+                    let collector = registry.register(Named(format!("named_{}", rounds % 5)));
+                    collector.expect("the name is free").unregister();
+                    registry.unregister(&again).expect("it is registered");
+                    rounds += 1;
+                }
+            });
+            let run_child = |_| wait_status(in_child(|| change_in_child(&registry, inherited)));
+            let failed = (0..40).map(run_child).find(|status| *status != 0);
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(failed, None, "a child failed");
+        });
+    }
+    Ok(())
+}
+
+fn change_in_child(registry: &Registry, inherited: usize) {
+    limit_time(20);
+    let families = || {
+        let page = registry.render(None).to_string();
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names = types.filter_map(|line| line.split(' ').next());
+        let names = names.map(|name| name.trim_end_matches("_total").to_owned());
+        names.filter(|name| !name.starts_with("multiprom_")).collect::<Vec<_>>()
+    };
+    let counter = |name: &str| Counter::builder(name, "C.").register(registry);
+    let is_counted = |name: &str| registry.sample_value(name, &[]);
+    let kept = |names: &[String]| names.iter().filter(|name| name.starts_with("kept_")).count();
+    let names = families();
+    assert!(names.is_sorted_by(|one, other| one < other), "{names:?}");
+    assert_eq!(kept(&names), inherited);
+
+    counter("by_child").expect("the name is free").inc();
+    let collector = registry.register(Named("of_child".to_owned())).expect("the name is free");
+    assert_eq!((is_counted("by_child_total"), is_counted("of_child")), (Some(1.0), Some(1.0)));
+    counter("kept_3").expect_err("the name is taken");
+    registry.unregister("kept_3").expect("it is registered");
+    collector.unregister();
+    // The names with which the other thread was busy are registered or free.
+    for at in 0..7 {
+        let _ = registry.unregister(&format!("again_{at}"));
+        counter(&format!("again_{at}")).expect("the name is free").inc();
+    }
+    for at in 0..5 {
+        let name = format!("named_{at}");
+        let _ = registry.unregister(&name);
+        registry.register(Named(name)).expect("the name is free");
+    }
+    let names = families();
+    assert!(names.is_sorted_by(|one, other| one < other), "{names:?}");
+    let count = |start: &str| names.iter().filter(|name| name.starts_with(start)).count();
+    let kept = kept(&names);
+    assert_eq!((kept, count("again_"), count("named_")), (inherited.saturating_sub(1), 7, 5));
 }
 
 /// The family that fork handlers record into, in processes without a file of its type.
@@ -297,6 +393,7 @@ pub fn main() -> multiprom::Result<()> {
         "inherited" => inherited(counter),
         "scrape" => scrape(dir)?,
         "growing" => growing()?,
+        "registering" => registering(dir)?,
         "handlers" => handlers(&registry),
         "guards" => guards(dir, &registry)?,
         "closing" => closing(&registry),

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use multiprom::labels::Displayed;
 use multiprom::metrics::{OpenFamily, TypedFamily};
-use multiprom::{Counter, Family, Histogram, LabelSet, LabelValue, Static, Summary, Unit};
+use multiprom::{
+    Counter, Family, Gauge, GaugeMode, Histogram, LabelSet, LabelValue, Static, Summary, Unit,
+};
 
 #[derive(LabelValue)]
 #[label(rename_all = "lowercase")]
@@ -49,6 +51,14 @@ static UPLOADS: Static<OpenFamily<Counter>> =
 static WAITS: Static<Family<Summary>> =
     Summary::declare("waits", "Made on purpose.").labels(["kind"]);
 
+static BUSY: Static<Gauge> = Gauge::declare("busy", "Without labels of its own.")
+    .mode(GaugeMode::Sum)
+    .namespace("shop")
+    .subsystem("http")
+    .unit(Unit::Seconds)
+    .const_labels(&[("tier", "gold")]);
+static BY_PID: Static<Family<Gauge>> =
+    Gauge::declare("by_pid", "A label `pid`.").mode(GaugeMode::Sum).labels(["pid"]);
 static BY_ROUTE: Static<Family<Counter, 2>> =
     Counter::declare_utf8("http.requests.\u{e9}", "UTF-8 names.").labels(["http.route", "\"\n"]);
 
@@ -84,6 +94,8 @@ fn record(route: &str) -> multiprom::Result<()> {
     UPLOADS.with(&[("user", "a"), ("type", "png")])?.inc();
     UPLOADS.with(&[])?.inc();
     BY_ROUTE.with([route, "x"]).inc();
+    BUSY.inc();
+    BY_PID.with(["a"]).inc();
     WAITS.with([Displayed("disk")]).observe(1.5);
     WAITS.with_slice(&["net"])?.observe(1.0);
     Ok(())
@@ -111,6 +123,7 @@ fn main() -> multiprom::Result<()> {
         return Ok(());
     }
     multiprom::register_statics(&[&LISTED, &SIZES, &REQUESTS, &UPLOADS, &BY_ROUTE, &WAITS])?;
+    multiprom::register_statics(&[&BUSY, &BY_PID])?;
     WAITS.create(["disk"]);
     UPLOADS.create(&[("type", "none")])?;
     if std::env::args().nth(1).as_deref() == Some("record") {
