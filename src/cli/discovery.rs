@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 
@@ -41,21 +42,22 @@ impl DiscoveryArguments {
             return builder;
         };
         let (arguments, removed) = (self.clone(), path.clone());
+        // The name of the machine may change before the stop.
+        let written = Arc::new(OnceLock::new());
+        let started = Arc::clone(&written);
         builder
             .on_start(move |endpoints| {
                 let text = arguments.text(endpoints)?;
-                replace_file(&path, None, MODE, |file| file.write_all(&text))
+                replace_file(&path, None, MODE, |file| file.write_all(&text))?;
+                started.get_or_init(|| text);
+                Ok::<(), Error>(())
             })
-            .on_stop({
-                let arguments = self.clone();
-                move |endpoints| {
-                    // Another exporter may have replaced the file.
-                    let is_same = |text| fs::read(&removed).is_ok_and(|found| found == text);
-                    if arguments.text(endpoints).is_ok_and(is_same)
-                        && let Err(error) = fs::remove_file(&removed)
-                    {
-                        log::warn(&Error::at(ErrorKind::Io, &removed, error));
-                    }
+            .on_stop(move |_| {
+                // Another exporter may have replaced the file.
+                if fs::read(&removed).is_ok_and(|found| Some(&found) == written.get())
+                    && let Err(error) = fs::remove_file(&removed)
+                {
+                    log::warn(&Error::at(ErrorKind::Io, &removed, error));
                 }
             })
     }

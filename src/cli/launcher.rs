@@ -203,11 +203,9 @@ impl<'a> Launcher<'a> {
             match self.signals.wait_for(REAP_INTERVAL) {
                 // Children are reaped below.
                 None | Some((Signal::CHLD, _)) => {}
-                // The terminal sends its signals to the command itself.
-                Some((signal, Sender::Terminal)) => self.note(signal),
-                Some((signal, Sender::Process)) => {
+                Some((signal, sender)) => {
                     self.note(signal);
-                    self.pass_on(signal);
+                    self.pass_on(signal, sender);
                 }
             }
             loop {
@@ -275,19 +273,21 @@ impl<'a> Launcher<'a> {
     }
 
     /// Passes a signal on to the command or, after its end, to the orphans.
-    fn pass_on(&self, signal: Signal) {
-        let processes = self.running.map_or_else(children, |pid| vec![pid]);
-        if self.command.delivery == Delivery::Process {
-            for pid in processes {
-                signals::send(pid, signal);
-            }
+    ///
+    /// The terminal has sent its signals to the group of this process itself. Of those only the ones that ask a program to end are
+    /// passed on to processes in other groups.
+    fn pass_on(&self, signal: Signal, sender: Sender) {
+        if sender == Sender::Terminal && !signal.is_end() {
             return;
         }
         let own = terminal::own_group();
         let mut groups = BTreeSet::new();
-        for pid in processes {
-            match terminal::group_of(pid) {
-                Some(group) if group != own => drop(groups.insert(group)),
+        for pid in self.running.map_or_else(children, |pid| vec![pid]) {
+            match terminal::group_of(pid).filter(|group| *group != own) {
+                Some(group) if self.command.delivery == Delivery::Group => {
+                    groups.insert(group);
+                }
+                None if sender == Sender::Terminal => {}
                 _ => signals::send(pid, signal),
             }
         }

@@ -172,7 +172,8 @@ impl<C: Collector> Collector for FilteredCollector<C> {
     }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        let is_kept = |head: &FamilyMetadata<'_>| self.patterns.keeps(head.name, head.metric_type);
+        let is_kept =
+            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
         self.collector.describe(&mut FilteredSink::new(out, is_kept));
     }
 
@@ -202,6 +203,8 @@ impl Collector for UnusedPatternReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sample;
+    use crate::process::ProcessCollector;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
         texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
@@ -245,6 +248,30 @@ mod tests {
         assert!(!all.keeps("multiprom_files", MetricType::Gauge));
         let none = Patterns::new(Vec::new(), patterns(&["multiprom_.*"]), Vec::new());
         assert!(!none.keeps("multiprom_file_errors", MetricType::Counter));
+    }
+
+    #[test]
+    fn metrics_of_the_command_are_described_as_they_are_exported_and_are_not_seen_families() {
+        #[derive(Debug, Default)]
+        struct Names(Vec<String>);
+        impl FamilySink for Names {
+            fn family(&mut self, head: &FamilyMetadata<'_>) {
+                self.0.push(head.name.to_owned());
+            }
+
+            fn sample(&mut self, _: &Sample<'_>) {}
+        }
+        let excluded = patterns(&["process_open_fds"]);
+        let patterns = Arc::new(Patterns::new(patterns(&["app_.*"]), excluded, Vec::new()));
+        let collector = ProcessCollector::current();
+        let filtered = FilteredCollector { collector, patterns: Arc::clone(&patterns) };
+        let (mut described, mut exported) = (Names::default(), Names::default());
+        filtered.describe(&mut described);
+        filtered.collect(&mut exported);
+        assert!(exported.0.iter().all(|name| described.0.contains(name)), "{described:?}");
+        assert!(exported.0.contains(&"process_cpu_seconds".to_owned()), "{exported:?}");
+        assert!(!described.0.contains(&"process_open_fds".to_owned()), "{described:?}");
+        assert!(!patterns.has_seen_families.load(Ordering::Relaxed));
     }
 
     #[test]

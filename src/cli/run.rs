@@ -73,12 +73,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         wait_for_scrape(endpoint, limit, &signals);
     }
     signals::exit_on_next(Some(status))?;
+    // First, so that a signal that ends this process leaves neither a socket nor a file for service discovery.
+    if let Some(endpoint) = endpoint {
+        endpoint.stop();
+    }
     drop(compacting);
     if let Some(push) = push {
         push.end();
-    }
-    if let Some(endpoint) = endpoint {
-        endpoint.stop();
     }
     Ok(ExitCode::from(status))
 }

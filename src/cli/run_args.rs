@@ -67,7 +67,8 @@ Signals:
                             has left; no restart follows
   HUP, USR1, USR2, WINCH,   passed on likewise; they do not affect `run` itself
   CONT, TTIN, TTOU
-  Ctrl-C, Ctrl-\\            the terminal sends INT and QUIT to the command itself; no restart follows
+  Ctrl-C, Ctrl-\\            the terminal sends INT and QUIT to the command itself, and `run` passes
+                            them on to processes in other groups; no restart follows
   Ctrl-Z                    the terminal stops both; with --signal-group `run` stops when the command
                             does
   KILL, STOP                cannot be passed on: see --die-with-parent

@@ -1,8 +1,8 @@
 //! Logs what the scrapes of a collector skip, and when that ends.
 //!
 //! Nothing is logged for a scrape that finds what the one before has found. Problems that appear together are one line for
-//! each reason, with their number and the first names. Lines about one reason are limited to one in a minute, after a burst:
-//! changes in between are counted, and are a part of the next line.
+//! each reason, with their number and the first names. The changes of one reason are logged for one scrape in a minute, after a
+//! burst: changes in between are counted, and are a part of the next line.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -14,14 +14,18 @@ use std::time::{Duration, Instant};
 use super::log;
 use super::log_args::Level;
 use super::log_record::Field;
-use crate::multiproc::{ScrapeProblem, ScrapeStats};
+use crate::multiproc::{CONFLICT, MAX_PROBLEMS, ScrapeProblem, ScrapeStats};
 
 /// The maximum number of problems with one reason that are logged one by one.
 const MAX_SINGLE: usize = 3;
-/// How many lines about one reason may follow each other without a pause.
+/// For how many scrapes the changes of one reason may be logged without a pause.
 const BURST: u32 = 10;
-/// The interval of further lines.
+/// The interval between further ones.
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The maximum number of stored problems with one reason. Those beyond it that a scrape does not list are forgotten, and logged again
+/// if they return.
+const MAX_STORED: usize = 2 * MAX_PROBLEMS;
 
 /// The reason of a directory that cannot be read.
 const DIRECTORY: &str = "directory";
@@ -147,8 +151,13 @@ fn lines(
             let _ =
                 write!(line.message, " (changes in {held_back} scrapes before were not logged)");
         }
-        reported.problems.retain(|id, _| !ended.iter().any(|(other, _)| other == id));
+        for (id, _) in &ended {
+            reported.problems.remove(id);
+        }
         reported.problems.extend(new.iter().map(|it| (identity(it).to_owned(), 1)));
+        if reported.problems.len() > MAX_STORED {
+            reported.problems.retain(|id, _| all.contains(id.as_os_str()));
+        }
     }
     lines
 }
@@ -220,9 +229,6 @@ fn of_ended(reason: &'static str, ended: &[(OsString, u64)]) -> Option<Line> {
     let message = format!("{count} problems with the reason `{reason}` have ended: {names}{more}");
     Some(Line { level, message, reason, count, path: None })
 }
-
-/// The reason of conflicts between processes, which are about no file.
-const CONFLICT: &str = "conflict";
 
 fn shown(id: &OsStr) -> String {
     format!("`{}`", id.display())
@@ -318,6 +324,23 @@ mod tests {
         assert_eq!(logged.len(), 2);
         let end = "`/d/99`: skipped (changes in 91 scrapes before were not logged)";
         assert!(logged[0].ends_with(end), "{logged:?}");
+    }
+
+    #[test]
+    fn the_number_of_stored_problems_is_bounded_while_files_keep_changing() {
+        let (mut log, mut now) = (Log::default(), Instant::now());
+        for round in 0..20 {
+            now += INTERVAL;
+            let problems =
+                (0..MAX_PROBLEMS).map(|at| problem("header", &format!("/d/{round}/{at}")));
+            let mut many = scrape(problems.collect());
+            many.problem_count += 1;
+            assert_eq!(lines(&mut log.0, &many, now).len(), MAX_PROBLEMS);
+        }
+        assert!(log.0["header"].problems.len() <= 2 * MAX_PROBLEMS);
+        // Those of the last scrape are known.
+        let last = problem("header", "/d/19/7");
+        assert!(log.0["header"].problems.contains_key(identity(&last)));
     }
 
     #[test]

@@ -67,8 +67,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<ExitCode> {
         }
     }
     signals::exit_on_next(None)?;
-    drop(compacting);
+    // First, so that a signal that ends this process leaves no file for service discovery.
     exporter.stop();
+    drop(compacting);
     Ok(ExitCode::SUCCESS)
 }
 

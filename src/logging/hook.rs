@@ -16,7 +16,7 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LogLine<'a> {
-    /// The problem: one line, without prefix and line feed.
+    /// The text of the line, without prefix and line feed.
     pub message: &'a str,
     /// The level of the line.
     pub level: LogLevel,

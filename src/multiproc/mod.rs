@@ -45,7 +45,7 @@ pub use mark_dead::{mark_dead_processes, mark_process_dead};
 #[cfg(feature = "cli")]
 pub(crate) use prober::{OwnerLease, Prober};
 #[cfg(feature = "cli")]
-pub(crate) use scrape_stats::{ScrapeProblem, ScrapeStats};
+pub(crate) use scrape_stats::{CONFLICT, MAX_PROBLEMS, ScrapeProblem, ScrapeStats};
 pub use usage::{DirectoryUsage, FamilyUsage, family_usage};
 #[cfg(feature = "cli")]
 pub(crate) use workers::WriterList;

@@ -51,8 +51,8 @@ pub(crate) struct ScrapeProblem {
     pub(crate) message: String,
 }
 
-/// The reason of a conflict between processes.
-pub(super) const CONFLICT: &str = "conflict";
+/// The reason of a conflict between processes, which is about no file.
+pub(crate) const CONFLICT: &str = "conflict";
 
 impl ScrapeStats {
     pub(super) fn add_problem(&mut self, reason: &'static str, error: &Error) {

@@ -16,7 +16,7 @@ use crate::support::{multiprom, wait_for};
 /// Both processes report the signal; the command only ends when its child has.
 const PAIR: &str = "sh -c 'trap \"echo child got it; exit\" USR1; trap \"exit\" TERM; echo ready; \
                     while :; do sleep 0.1; done' & child=$!; \
-                    trap 'echo command got it; kill -s TERM $child' USR1; \
+                    trap 'echo command got it; kill -s TERM $child' USR1; echo waiting; \
                     while kill -s 0 $child 2>&-; do wait; done; exit 9";
 
 #[test]
@@ -24,6 +24,7 @@ fn signals_reach_the_command_or_with_signal_group_each_process_of_its_group() {
     for (flags, expected) in [(&[][..], false), (&["--signal-group"], true)] {
         let mut launcher = Running::start(&mut launcher(flags, PAIR));
         launcher.line_after("ready");
+        launcher.line_after("waiting");
         launcher.signal("USR1");
         let output = launcher.end();
         let stdout = String::from_utf8(output.stdout).unwrap();
@@ -167,4 +168,28 @@ fn a_command_that_is_started_in_the_background_reads_from_the_terminal_in_the_fo
         shell.type_and_see("\x03", "prompt>");
         shell.type_and_see("echo status-$?.\n", "status-130.");
     }
+}
+
+#[test]
+fn a_key_of_the_terminal_reaches_processes_in_other_groups_while_the_launcher_has_the_terminal() {
+    // The command has ended, and its child has a group of its own.
+    const ORPHAN: &str = "set -m; bash -c 'trap \"echo orphan got it; exit\" INT; \
+                          while kill -s 0 $0 2>&-; do sleep 0.05; done; echo ready; \
+                          while :; do sleep 0.05; done' $$ & exit 6";
+    for flags in ["", "--signal-group"] {
+        let mut shell = Shell::start();
+        let script = ORPHAN.replace('\'', "'\\''");
+        let run = format!("$MULTIPROM run --listen 127.0.0.1:0 {flags} -- bash -c '{script}'\n");
+        shell.type_and_see(&run, "\nready");
+        shell.type_and_see("\x03", "orphan got it");
+        shell.type_and_see("echo status-$?.\n", "status-6.");
+    }
+    // The launcher comes to the foreground, and moves the command there a little later.
+    let mut shell = Shell::start();
+    let run = "$MULTIPROM run --listen 127.0.0.1:0 --signal-group -- \
+               sh -c 'echo ready; exec sleep 600' &\n";
+    shell.type_and_see(run, "\nready");
+    shell.type_and_see("fg\n", "MULTIPROM run");
+    shell.type_and_see("\x03", "prompt>");
+    shell.type_and_see("echo status-$?.\n", "status-130.");
 }

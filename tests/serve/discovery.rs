@@ -1,7 +1,9 @@
 //! Service discovery: the file for Prometheus, the URLs and the hooks of an exporter.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use super::Served;
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, run};
 use crate::support::prometheus::{api, is_installed, scraping, value};
-use crate::support::{TestDir, multiprom, wait_for};
+use crate::support::{TestDir, multiprom, skip, wait_for};
 
 fn read(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -108,6 +110,43 @@ fn the_file_of_a_launcher_has_a_reachable_host_and_is_removed_unless_another_one
     let outcome =
         run(multiprom().args(["serve", "--discovery.file", "a", "--discovery.label", "1=b"]));
     assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+}
+
+#[test]
+fn the_file_is_removed_if_the_name_of_the_machine_changes_and_if_a_signal_ends_the_last_push() {
+    let home = TestDir::new("discovery-end");
+    let file = home.path().join("a.json");
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "true"]);
+    if command.status().is_ok_and(|status| status.success()) {
+        let mut command = Command::new("unshare");
+        command.arg("--uts").arg(multiprom().get_program());
+        command.args(["run", "--listen", "0.0.0.0:0", "--discovery.file"]).arg(&file);
+        let script = "test -s \"$0\" && echo renamed > /proc/sys/kernel/hostname";
+        let outcome = run(command.args(["--", "sh", "-c", script]).arg(&file));
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        assert!(!file.exists());
+    } else {
+        skip("no UTS namespace can be created here");
+    }
+
+    // A server that never responds.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/metrics/job/x", silent.local_addr().unwrap());
+    let mut command = multiprom();
+    command.args(["run", "--listen", "127.0.0.1:0", "--push-url", &url, "--discovery.file"]);
+    let mut launcher = Running::start(command.arg(&file).args(["--", "sh", "-c", "exit 3"]));
+    let _connection = wait_for("a push", PATIENCE, || silent.accept().ok());
+    wait_for("the end", PATIENCE, || {
+        let is_running = launcher.is_running();
+        if is_running {
+            launcher.signal("TERM");
+        }
+        (!is_running).then_some(())
+    });
+    assert_eq!(launcher.end().status.code(), Some(3));
+    assert!(!file.exists());
 }
 
 #[test]
