@@ -1,10 +1,16 @@
-//! The status page of `serve`, in a browser and as text.
+//! The status page of `serve`, in a browser and as text, and that of a library.
 
-use multiprom::{Backend, Counter, Gauge, Histogram, Registry};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use multiprom::collector::Gatherer;
+use multiprom::http::{Exporter, ExporterBuilder};
+use multiprom::{Backend, Counter, FamilySink, Gauge, Histogram, Registry};
 use serde_json::json;
 
 use crate::support::browser::Browser;
-use crate::support::http::Connection;
+use crate::support::http::{Connection, Response, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
@@ -44,7 +50,7 @@ impl Site {
         Site { dir, jobs, server, url }
     }
 
-    fn get(&self, path: &str) -> crate::support::http::Response {
+    fn get(&self, path: &str) -> Response {
         Connection::open(&self.url).unwrap().request("GET", path, "")
     }
 }
@@ -189,11 +195,14 @@ fn the_page_works_without_a_script_and_has_a_strict_policy() {
         assert!(asset.header("content-type").unwrap().starts_with(content_type));
     }
     std::fs::remove_dir_all(site.dir.path()).unwrap();
-    let page = wait_for("the error", PATIENCE, || {
-        let page = site.get("/");
-        page.body.contains("<h2>Problems").then_some(page)
+    // That the directory is missing is one problem, for the scrape and for the list of processes.
+    let one = "<h2>Problems <span class=\"count\">1</span></h2>";
+    wait_for("the error", PATIENCE, || {
+        let page = site.get("/").body;
+        (page.contains("cannot be read") && !page.contains("class=\"cards\"")).then(|| {
+            assert!(page.contains(one), "{page}");
+        })
     });
-    assert_eq!(page.status, 200);
 }
 
 #[test]
@@ -202,4 +211,161 @@ fn the_page_can_be_switched_off() {
     let page = site.get("/");
     assert!(page.body.contains("<a href=\"/metrics\">") && !page.body.contains("site_jobs"));
     assert_eq!(site.get("/-/status.js").status, 404);
+}
+
+/// Starts an exporter in this process with a status page.
+fn start(builder: ExporterBuilder) -> Exporter {
+    builder.status_page().listen("127.0.0.1:0".parse().unwrap()).start().unwrap()
+}
+
+fn request(exporter: &Exporter, method: &str, path: &str) -> Response {
+    Connection::open(exporter.url()).unwrap().request(method, path, "")
+}
+
+/// 3,000 families, and a gauge whose name ends like that of a counter.
+struct Wide;
+
+impl Gatherer for Wide {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        out.gauge("parts_total", "Parts.").sample(&[], 7.0);
+        for number in 1..3000 {
+            out.gauge(&format!("wide_{number}"), "One of many.").sample(&[], 1.0);
+        }
+    }
+}
+
+#[test]
+fn a_library_serves_the_page_of_a_registry_without_directories() {
+    let registry = Registry::new();
+    let jobs = Counter::builder("library_jobs_total", "Jobs done.").register(&registry).unwrap();
+    jobs.inc_by(3.0);
+    let exporter = start(Exporter::builder(registry).target("/jobs:wide", Wide));
+    let page = request(&exporter, "GET", "/");
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("data-key=\"library_jobs_total\""), "{}", page.body);
+    for other in ["Processes alive", "On disk", "class=\"cards\"", "<h2>Problems"] {
+        assert!(!page.body.contains(other), "{other}: {}", page.body);
+    }
+    // Relative to the page, and no URL with the scheme `jobs`.
+    for path in ["./metrics", "./jobs:wide"] {
+        assert!(page.body.contains(&format!("<a href=\"{path}\">")), "{}", page.body);
+    }
+    let head = request(&exporter, "HEAD", "/");
+    assert_eq!((head.status, head.header("content-encoding")), (200, None));
+    assert!(head.header("content-length").unwrap().parse::<usize>().unwrap() > 1000);
+    exporter.stop();
+}
+
+#[test]
+fn of_many_families_the_page_lists_some_says_how_many_more_there_are_and_finds_each() {
+    let exporter = start(Exporter::builder(Wide));
+    let page = request(&exporter, "GET", "/");
+    assert_eq!(page.body.matches("<details class=\"family\"").count(), 200);
+    assert!(page.body.contains("and 2,800 more: search for them"), "{}", page.body);
+    let found = request(&exporter, "GET", "/?q=wide_2999");
+    assert_eq!(found.body.matches("<details class=\"family\"").count(), 1);
+    assert!(found.body.contains("<span class=\"count\">1 of 3,000</span>"), "{}", found.body);
+    // The link to all series of a family finds them.
+    let link = page.body.split("\"./metrics?").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(link, "name[]=parts_total");
+    let selected = request(&exporter, "GET", &format!("/metrics?{link}"));
+    assert_eq!(sum_of(&selected.body, "parts_total"), 7.0);
+    exporter.stop();
+}
+
+/// A source whose gatherings wait or panic.
+#[derive(Clone, Default)]
+struct Source(Arc<SourceState>);
+
+#[derive(Default)]
+struct SourceState {
+    begun: AtomicUsize,
+    /// How many gatherings wait for the lock.
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    panics: AtomicBool,
+}
+
+impl Source {
+    fn wait_for(&self, gatherings: usize) {
+        let begun = || self.0.begun.load(Ordering::Relaxed);
+        wait_for("a gathering", PATIENCE, || (begun() >= gatherings).then_some(()));
+    }
+}
+
+impl Gatherer for Source {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        if self.0.begun.fetch_add(1, Ordering::Relaxed) < self.0.waiting.load(Ordering::Relaxed) {
+            drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if self.0.panics.load(Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("a gatherer fails"));
+        }
+        out.gauge("source_depth", "").sample(&[], 1.0);
+    }
+}
+
+#[test]
+fn a_source_that_panics_is_a_problem_on_the_page_until_it_works_again() {
+    let source = Source::default();
+    source.0.panics.store(true, Ordering::Relaxed);
+    let exporter = start(Exporter::builder(source.clone()));
+    let page = request(&exporter, "GET", "/");
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("<li>gathering panicked</li>"), "{}", page.body);
+    assert_eq!(request(&exporter, "GET", "/metrics").status, 500);
+    source.0.panics.store(false, Ordering::Relaxed);
+    assert_eq!(sum_of(&scrape(exporter.url()), "source_depth"), 1.0);
+    wait_for("the values", PATIENCE, || {
+        let page = request(&exporter, "GET", "/").body;
+        (page.contains("data-key=\"source_depth\"") && !page.contains("panicked")).then_some(())
+    });
+    exporter.stop();
+}
+
+#[test]
+fn a_gathering_for_the_page_that_hangs_leaves_scrapes_alone_and_the_page_comes_back() {
+    let source = Source::default();
+    source.0.waiting.store(1, Ordering::Relaxed);
+    let lock = source.0.lock.lock().unwrap();
+    let exporter = start(Exporter::builder(source.clone()));
+    // The first gathering is that for the plots.
+    source.wait_for(1);
+    for _ in 0..20 {
+        assert_eq!(sum_of(&scrape(exporter.url()), "source_depth"), 1.0);
+    }
+    let page = request(&exporter, "GET", "/");
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (503, Some("text/plain; charset=utf-8"))
+    );
+    drop(lock);
+    wait_for("the page", PATIENCE, || (request(&exporter, "GET", "/").status == 200).then_some(()));
+    exporter.stop();
+}
+
+#[test]
+fn an_exporter_stops_within_five_seconds_although_gatherings_for_a_scrape_and_the_page_hang() {
+    let source = Source::default();
+    source.0.waiting.store(usize::MAX, Ordering::Relaxed);
+    let lock = source.0.lock.lock().unwrap();
+    let exporter = start(Exporter::builder(source.clone()));
+    source.wait_for(1);
+    let mut client = Connection::open(exporter.url()).unwrap();
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    source.wait_for(2);
+    let begin = Instant::now();
+    exporter.stop();
+    // With time for a machine that is busy.
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    drop(lock);
+}
+
+#[test]
+fn nothing_is_gathered_for_a_page_whose_path_is_that_of_a_source() {
+    let source = Source::default();
+    let exporter = start(Exporter::builder(source.clone()).telemetry_path("/"));
+    assert_eq!(sum_of(&scrape(exporter.url()), "source_depth"), 1.0);
+    exporter.stop();
+    assert_eq!(source.0.begun.load(Ordering::Relaxed), 1);
 }

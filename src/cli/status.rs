@@ -52,6 +52,13 @@ impl LastScrapes {
         }
         (messages, more)
     }
+
+    /// Whether one of the problems is about this directory itself.
+    fn report(&self, directory: &Path) -> bool {
+        let scrapes = lock(&self.0);
+        let mut problems = scrapes.iter().flatten().flat_map(|stats| &stats.problems);
+        problems.any(|problem| problem.path.as_deref() == Some(directory))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,7 +98,13 @@ impl ServedDirectories {
 
 impl StatusSource for ServedDirectories {
     fn status(&self) -> Status {
-        let directories = lock(&self.directories).iter_mut().map(Directory::status).collect();
+        let status = |directory: &mut Directory| {
+            let status = directory.status();
+            // The page lists it as a problem of the scrape.
+            let error = status.error.filter(|_| !self.last.report(&directory.path));
+            DirectoryStatus { error, ..status }
+        };
+        let directories = lock(&self.directories).iter_mut().map(status).collect();
         let (problems, more_problems) = self.last.problems();
         Status { directories, problems, more_problems }
     }

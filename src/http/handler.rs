@@ -45,7 +45,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// hang or wait for a lock; the next one then runs beside it.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a request for the status page waits for another one.
+/// How long a request for the status page waits for its gathering, and for earlier ones.
 const MAX_STATUS_WAIT: Duration = Duration::from_secs(5);
 
 /// A response with an error must arrive before the client's timeout: by this time, or in half of a timeout that is shorter
@@ -145,7 +145,8 @@ impl HandlerBuilder {
     /// values. An [`Exporter`](super::Exporter) gathers the sources every fifteen seconds for the plots, or less often, so that
     /// this takes at most 1 % of the time; with a handler in another server plots have the values of earlier pages only.
     ///
-    /// Whoever may scrape sees the same values on the page. It is not served if the telemetry path is `/`.
+    /// The page loads `/-/status.css` and `/-/status.js`. Whoever may scrape sees the same values on it. It is not served if the
+    /// telemetry path or the path of a target is `/`.
     pub fn status_page(mut self) -> HandlerBuilder {
         self.status = Some(StatusPage::new(None));
         self
@@ -187,13 +188,14 @@ impl HandlerBuilder {
                 return Err(usage("is already used"));
             }
         }
+        let is_root_taken = sources.iter().any(|(path, _)| path == "/");
         Ok(Handler(Arc::new(Shared {
             sources,
             shows_created: self.shows_created,
             queues: Arc::new(Queues::default()),
             counters: self.counters,
             scrapes: Arc::default(),
-            status: self.status,
+            status: self.status.filter(|_| !is_root_taken),
             status_turn: Arc::new(Semaphore::new(1)),
         })))
     }
@@ -251,8 +253,8 @@ impl Handler {
             (Some(_), _) => None,
             (None, "/")
                 if has_status
-                    && !request.has_body()
-                    && matches!(request.method(), "GET" | "HEAD") =>
+                    && matches!(request.method(), "GET" | "HEAD")
+                    && !request.has_body() =>
             {
                 Some(self.status(request, &connection).await)
             }
@@ -296,11 +298,14 @@ impl Handler {
     /// The status page.
     async fn status(&self, request: &Request, connection: &Arc<Connection>) -> Response {
         let busy = || {
-            let text = "another status page is being made: its gathering takes long\n";
+            let seconds = MAX_STATUS_WAIT.as_secs();
+            let text =
+                format!("gathering for the status page takes longer than {seconds} seconds\n");
             plain(503, text, connection)
         };
+        let deadline = tokio::time::Instant::now() + MAX_STATUS_WAIT;
         let turn = Arc::clone(&self.0.status_turn).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(MAX_STATUS_WAIT, turn).await else {
+        let Ok(Ok(turn)) = tokio::time::timeout_at(deadline, turn).await else {
             return busy();
         };
         let (handler, query) = (self.clone(), request.query().map(str::to_owned));
@@ -314,10 +319,11 @@ impl Handler {
                 _ => (None, html.into_bytes()),
             })
         };
-        let Ok(Ok(Some((coding, bytes)))) =
-            tokio::time::timeout(MAX_STATUS_WAIT, tokio::task::spawn_blocking(render)).await
-        else {
-            return busy();
+        let rendered = tokio::time::timeout_at(deadline, tokio::task::spawn_blocking(render));
+        let (coding, bytes) = match rendered.await {
+            Ok(Ok(Some(page))) => page,
+            Ok(_) => return plain(500, "the status page cannot be rendered\n", connection),
+            Err(_) => return busy(),
         };
         let page = html_page(bytes, status::CONTENT_SECURITY_POLICY, connection)
             .with("cache-control", "no-store")

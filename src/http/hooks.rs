@@ -1,11 +1,11 @@
 //! Functions that an exporter calls at its start and stop.
 
 use std::error::Error as StdError;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use super::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::panics::caught;
 
 type StartHook = Box<dyn FnOnce(&[Endpoint]) -> Result<()> + Send>;
 type StopHook = Box<dyn FnOnce(&[Endpoint]) + Send>;
@@ -51,7 +51,7 @@ impl StopHooks {
         let hooks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         for hook in hooks.drain(..) {
             // OK because the panic was printed by its hook.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(endpoints)));
+            let _ = caught(|| hook(endpoints));
         }
     }
 }

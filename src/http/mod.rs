@@ -8,7 +8,7 @@
 //! `X-Prometheus-Scrape-Timeout-Seconds` gets status 503 if gathering takes longer. A response that is unfinished at
 //! the timeout is aborted.
 //!
-//! A [`Handler`] has the same responses for another web server.
+//! [`ExporterBuilder::status_page`] adds a page for people. A [`Handler`] has the same responses for another web server.
 //!
 //! # Slow clients and limits
 //!

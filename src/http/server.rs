@@ -7,7 +7,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -30,7 +30,7 @@ use crate::model::Gatherer;
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
 /// The maximum number of threads that gather.
 const MAX_GATHERING: usize = 8;
-/// How long gathering threads may still run when the exporter has stopped.
+/// How long the responses in progress, and then the gathering threads, may delay the stop in total.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An exporter that runs in the background until it is stopped or dropped.
@@ -116,7 +116,7 @@ impl Exporter {
         self.guard.reload()
     }
 
-    /// Stops accepting, and waits for the responses that are in progress, for at most 5 seconds.
+    /// Stops accepting, and waits for the responses and gatherings that are in progress, for at most 5 seconds.
     pub fn stop(mut self) {
         self.end();
     }
@@ -318,8 +318,8 @@ impl ExporterBuilder {
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.spawn(async move { history.keep_history().await });
-            runtime.block_on(serve(bound, connections, stopped));
-            runtime.shutdown_timeout(STOP_TIMEOUT);
+            let stopped = runtime.block_on(serve(bound, connections, stopped));
+            runtime.shutdown_timeout(STOP_TIMEOUT.saturating_sub(stopped.elapsed()));
         };
         let thread = Thread::spawn("multiprom-http", serve).map_err(failed)?;
         let mut exporter = Exporter {
@@ -337,11 +337,12 @@ impl ExporterBuilder {
     }
 }
 
+/// Serves until the exporter is stopped. Returns when that was.
 async fn serve(
     bound: Vec<BoundSocket>,
     connections: Connections,
     mut stopped: oneshot::Receiver<()>,
-) {
+) -> Instant {
     let mut accepting: Vec<_> =
         bound.into_iter().map(|bound| Box::pin(accept(bound, &connections))).collect();
     // None of them ends. A poll makes a system call only if the socket was reported as ready.
@@ -352,8 +353,10 @@ async fn serve(
         Pin::new(&mut stopped).poll(context).map(drop)
     })
     .await;
+    let stopped = Instant::now();
     drop(accepting);
     connections.stop().await;
+    stopped
 }
 
 /// Accepts the connections of a socket; never returns.

@@ -135,10 +135,11 @@ impl Family {
     }
 
     fn add_bucket(&mut self, bound: f64, count: f64) {
-        // Series with other bounds would give counts that are not cumulative: the first bounds are shown.
+        // Series with other bounds would give counts that are not cumulative: the bounds of the first one are shown, whose
+        // buckets precede its sum and count.
         match self.buckets.iter_mut().find(|(known, _)| *known == bound) {
             Some((_, total)) => *total += count,
-            None if self.series <= 1 => self.buckets.push((bound, count)),
+            None if self.series == 0 => self.buckets.push((bound, count)),
             None => {}
         }
     }
@@ -157,9 +158,12 @@ impl FamilyList {
     /// The family, with the series of these labels as its last one.
     fn series_of(&mut self, labels: Labels<'_>) -> Option<&mut Family> {
         let family = self.families.list.last_mut()?;
-        self.next_labels.clear();
-        write_labels(&mut self.next_labels, labels);
-        let is_same = family.has_observations() && self.next_labels == self.labels;
+        let has_observations = family.has_observations();
+        if has_observations || family.shown.len() < MAX_SHOWN_SERIES {
+            self.next_labels.clear();
+            write_labels(&mut self.next_labels, labels);
+        }
+        let is_same = has_observations && self.next_labels == self.labels;
         if !is_same || family.series == 0 {
             std::mem::swap(&mut self.labels, &mut self.next_labels);
             family.begin_series(&self.labels);
@@ -268,5 +272,24 @@ mod tests {
         assert_eq!(sizes.shown[1].labels, "zone=\"b\"");
         assert_eq!((sizes.shown[1].value, sizes.shown[1].sum), (3.0, 9.0));
         assert_eq!(temperature.shown[0].labels, "at=\"<b>\\\"x\\n\"");
+    }
+
+    struct OtherBounds;
+
+    impl Gatherer for OtherBounds {
+        fn gather(&self, out: &mut dyn FamilySink) {
+            let mut sizes = out.histogram("size_bytes", "");
+            for (at, bound) in [1.0, 2.0, 4.0].into_iter().enumerate() {
+                let buckets = [(bound, 2.0), (f64::INFINITY, 3.0)];
+                let point = HistogramPoint::new(&buckets, 3.0, 9.0);
+                sizes.sample(&[("zone", &at.to_string())], &point);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_the_first_series_are_shown_and_no_others() {
+        let families = Families::gather(&OtherBounds);
+        assert_eq!(families.list[0].buckets, [(1.0, 2.0), (f64::INFINITY, 9.0)]);
     }
 }

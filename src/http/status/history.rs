@@ -49,8 +49,8 @@ impl History {
         });
     }
 
-    /// The points of a plot up to now: seconds before now, and the value of a gauge, or the rate per second of totals.
-    /// `total` is the present one.
+    /// The points of a plot up to now, when `family` was gathered: seconds before now, and the value of a gauge, or the rate
+    /// per second of totals.
     pub(super) fn plot(&self, family: &Family, now: Instant) -> Vec<(f64, f64)> {
         let kept = self.totals.get(&*family.name);
         let kept = kept.into_iter().flat_map(|totals| self.times.iter().zip(totals));

@@ -35,8 +35,8 @@ pub(super) const SCRIPT_PATH: &str = "/-/status.js";
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// A page that is requested within this time after a gathering shows the same values.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// A page that is requested within this time after a gathering, or within the time that it took, shows the same values.
+const MIN_AGE: Duration = Duration::from_secs(1);
 /// The least pause between gatherings without a page, as between the scrapes of a usual Prometheus.
 pub(super) const MIN_PAUSE: Duration = Duration::from_secs(15);
 /// How much longer the pause between gatherings is than a gathering.
@@ -65,7 +65,14 @@ struct Kept {
 #[derive(Default)]
 struct KeptSource {
     history: History,
-    last: Option<(Instant, Arc<Families>)>,
+    last: Option<Gathered>,
+}
+
+#[derive(Clone)]
+struct Gathered {
+    end: Instant,
+    took: Duration,
+    families: Arc<Families>,
 }
 
 impl StatusPage {
@@ -97,27 +104,28 @@ impl StatusPage {
         (begin.elapsed() * PAUSE_FACTOR).max(MIN_PAUSE)
     }
 
-    /// The families of a source, at most a second old, and when they were gathered.
-    fn gather(&self, sources: &Sources, index: usize) -> (Instant, Arc<Families>) {
+    /// The families of a source. They are gathered if the last ones are too old.
+    fn gather(&self, sources: &Sources, index: usize) -> Gathered {
         let mut kept = lock(&self.kept);
         kept.sources.resize_with(sources.len(), KeptSource::default);
         let source = &mut kept.sources[index];
-        if let Some((time, families)) = &source.last
-            && time.elapsed() < MAX_AGE
+        if let Some(last) = &source.last
+            && last.end.elapsed() < last.took.max(MIN_AGE)
         {
-            return (*time, Arc::clone(families));
+            return last.clone();
         }
+        let begin = Instant::now();
         let gathered = caught(|| Families::gather(sources[index].1.as_ref()));
         let families = gathered.unwrap_or_else(|_| Families {
             error: Some("gathering panicked".to_owned()),
             ..Families::default()
         });
-        let (time, families) = (Instant::now(), Arc::new(families));
-        if source.history.is_due(time) && families.error.is_none() {
-            source.history.add(time, &families);
+        let end = Instant::now();
+        if source.history.is_due(end) && families.error.is_none() {
+            source.history.add(end, &families);
         }
-        source.last = Some((time, Arc::clone(&families)));
-        (time, families)
+        let families = Arc::new(families);
+        source.last.insert(Gathered { end, took: end.duration_since(begin), families }).clone()
     }
 
     /// The page. The query selects a source by its index, `at`, and families by a text, `q`.
@@ -126,7 +134,7 @@ impl StatusPage {
         let selected = parameter("at").and_then(|at| at.parse::<usize>().ok());
         let selected = selected.filter(|at| *at < sources.len()).unwrap_or_default();
         let search = parameter("q").unwrap_or_default();
-        let (gathered, families) = self.gather(sources, selected);
+        let Gathered { end: gathered, families, .. } = self.gather(sources, selected);
         let status = self.directories.as_ref().map_or_else(Status::default, |it| it.status());
         let paths: Vec<&str> = sources.iter().map(|(path, _)| path.as_str()).collect();
         let now = Instant::now();
@@ -153,4 +161,33 @@ impl StatusPage {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FamilySink;
+
+    struct Source;
+
+    impl Gatherer for Source {
+        fn gather(&self, _: &mut dyn FamilySink) {}
+    }
+
+    #[test]
+    fn the_values_of_a_long_gathering_are_shown_for_as_long_as_it_took() {
+        let sources: [(String, Box<dyn Gatherer + Send + Sync>); 1] =
+            [("/metrics".to_owned(), Box::new(Source))];
+        let page = StatusPage::new(None);
+        let first = page.gather(&sources, 0);
+        assert!(Arc::ptr_eq(&first.families, &page.gather(&sources, 0).families));
+        let end = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        for (seconds, is_shown) in [(600, true), (30, false)] {
+            let took = Duration::from_secs(seconds);
+            let families = Arc::clone(&first.families);
+            lock(&page.kept).sources[0].last = Some(Gathered { end, took, families });
+            let shown = page.gather(&sources, 0).families;
+            assert_eq!(Arc::ptr_eq(&first.families, &shown), is_shown, "{seconds}");
+        }
+    }
 }

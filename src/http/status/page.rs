@@ -70,7 +70,8 @@ pub(super) fn render(view: &View<'_>) -> String {
 
 /// A path of this server, relative to the page, so that a proxy may serve all of it under a path of its own.
 fn relative(path: &str) -> String {
-    escape(path.strip_prefix('/').unwrap_or(path))
+    // Without the dot, `jobs:x` would be a URL with the scheme `jobs`.
+    format!(".{}", escape(path))
 }
 
 fn header(html: &mut String, view: &View<'_>) {
@@ -83,7 +84,11 @@ fn header(html: &mut String, view: &View<'_>) {
         let _ = write!(html, "<a href=\"{}\">{}</a>", relative(path), escape(path));
         if view.paths.len() > 1 {
             let current = if at == view.selected { " aria-current=\"page\"" } else { "" };
-            let _ = write!(html, "<a class=\"view\" href=\"?at={at}\"{current}>view</a>");
+            let _ = write!(
+                html,
+                "<a class=\"view\" href=\"?at={at}\" aria-label=\"view {}\"{current}>view</a>",
+                escape(path)
+            );
         }
     }
     let _ = write!(
@@ -306,13 +311,18 @@ fn series(html: &mut String, family: &Family, view: &View<'_>) {
         );
     }
     let name = escape(&family.name);
+    // Of a counter, the name without `_total` selects the whole family.
+    let selected = match family.metric_type {
+        MetricType::Counter => family.name.strip_suffix("_total"),
+        _ => None,
+    };
     let _ = write!(
         html,
         "</tbody></table></div><p class=\"note\">{} of {} series: <a href=\"{}?name[]={}\">all of {name}</a></p>",
         count(family.shown.len()),
         count(family.series),
         relative(path),
-        query_value(family.name.strip_suffix("_total").unwrap_or(&family.name))
+        query_value(selected.unwrap_or(&family.name))
     );
 }
 

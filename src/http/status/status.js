@@ -2,10 +2,13 @@
 "use strict";
 (() => {
   const INTERVAL = 5000;
+  const TIMEOUT = 15000;
   const live = document.getElementById("live");
   const search = document.getElementById("search");
   let timer = 0;
   let request = 0;
+  // When the values of the page were fetched.
+  let shown = new Date().toLocaleTimeString();
   document.documentElement.classList.add("script");
 
   // Replaces the parts of the page by those of a new one. What the user has opened, focused and scrolled stays.
@@ -29,8 +32,10 @@
   async function refresh() {
     clearTimeout(timer);
     const mine = ++request;
+    let message = "";
     try {
-      const response = await fetch(location.href, { cache: "no-store" });
+      const signal = AbortSignal.timeout(TIMEOUT);
+      const response = await fetch(location.href, { cache: "no-store", signal });
       if (!response.ok) {
         throw new Error("status " + response.status);
       }
@@ -39,21 +44,22 @@
       // A selection of the user would be lost.
       if (mine === request && (selected === null || selected.isCollapsed)) {
         replace(page);
+        shown = new Date().toLocaleTimeString();
       }
-      live.classList.remove("lost");
-      live.textContent = "";
     } catch (error) {
-      live.classList.add("lost");
-      live.textContent = "No answer from the exporter (" + error.message + "): the page is from " + shown + ".";
-      return;
-    } finally {
-      if (mine === request) {
-        timer = setTimeout(refresh, document.hidden ? INTERVAL * 12 : INTERVAL);
-      }
+      message = "No answer from the exporter (" + error.message + "): the page is from " + shown + ".";
     }
-    shown = new Date().toLocaleTimeString();
+    // A later request shows its own result.
+    if (mine !== request) {
+      return;
+    }
+    live.classList.toggle("lost", message !== "");
+    // A screen reader reads each change.
+    if (live.textContent !== message) {
+      live.textContent = message;
+    }
+    timer = setTimeout(refresh, document.hidden ? INTERVAL * 12 : INTERVAL);
   }
-  let shown = new Date().toLocaleTimeString();
 
   let typing = 0;
   search.addEventListener("input", () => {
