@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::core::{FamilyCore, with_sorted};
+use super::core::FamilyCore;
 use super::family::OpenFamily;
 use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
 use super::statics::{Declared, Static, sealed};
@@ -20,12 +20,12 @@ impl<M: Metric> OpenFamily<M> {
     /// of a constant label. Names are checked at the first use of a label set.
     #[inline]
     pub fn with(&self, labels: &[(&str, &str)]) -> Result<M> {
-        with_sorted(labels, |labels| self.core().open_child(labels)).map(M::from_child)
+        self.core().open_child(labels).map(M::from_child)
     }
 
     /// The handle of the series with these labels, if the series exists: a lookup that creates nothing.
     pub fn get(&self, labels: &[(&str, &str)]) -> Option<M> {
-        with_sorted(labels, |labels| self.core().find_open(labels)).map(M::from_child)
+        self.core().find_open(labels).map(M::from_child)
     }
 
     /// As [`with`](OpenFamily::with), and exports the zero of the series: see [`Family::create`](super::Family::create).
@@ -41,7 +41,7 @@ impl<M: Metric> OpenFamily<M> {
 
     /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove).
     pub fn remove(&self, labels: &[(&str, &str)]) -> bool {
-        with_sorted(labels, |labels| self.core().remove_open(labels))
+        self.core().remove_open(labels)
     }
 
     /// Removes all series of the family from the exposition.
