@@ -142,7 +142,7 @@ impl HandlerBuilder {
     }
 
     /// Serves a status page at `/`, instead of a list of links: the families with their values, and plots of their rates and
-    /// values. An [`Exporter`](super::Exporter) gathers the sources every five seconds for the plots, or less often, so that
+    /// values. An [`Exporter`](super::Exporter) gathers the sources every fifteen seconds for the plots, or less often, so that
     /// this takes at most 1 % of the time; with a handler in another server plots have the values of earlier pages only.
     ///
     /// Whoever may scrape sees the same values on the page. It is not served if the telemetry path is `/`.
@@ -249,7 +249,11 @@ impl Handler {
         };
         let page = match (source, path) {
             (Some(_), _) => None,
-            (None, "/") if has_status && matches!(request.method(), "GET" | "HEAD") => {
+            (None, "/")
+                if has_status
+                    && !request.has_body()
+                    && matches!(request.method(), "GET" | "HEAD") =>
+            {
                 Some(self.status(request, &connection).await)
             }
             (None, "/") => {
@@ -326,7 +330,9 @@ impl Handler {
 
     /// Gathers regularly for the plots of the status page. Never ends if there is one.
     pub(super) async fn keep_history(&self) {
+        let mut pause = status::MIN_PAUSE;
         while self.0.status.is_some() {
+            tokio::time::sleep(pause).await;
             let Ok(turn) = Arc::clone(&self.0.status_turn).acquire_owned().await else {
                 return;
             };
@@ -335,10 +341,10 @@ impl Handler {
                 let _turn = turn;
                 handler.0.status.as_ref().map(|status| status.sample(&handler.0.sources))
             };
-            let Ok(Some(pause)) = tokio::task::spawn_blocking(sample).await else {
+            let Ok(Some(next)) = tokio::task::spawn_blocking(sample).await else {
                 return;
             };
-            tokio::time::sleep(pause).await;
+            pause = next;
         }
     }
 

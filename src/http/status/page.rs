@@ -271,12 +271,15 @@ fn observations(html: &mut String, family: &Family) {
         before = *cumulative;
     }
     let most = heights.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at);
-    let bound = |at: usize| quantity(buckets[at].0, unit);
-    let (first, last) = (bound(0), bound(buckets.len() - 1));
-    let about = format!("Observations by bucket, most of them up to {}", bound(most));
+    let bound = |at: usize| match buckets[at].0 {
+        f64::INFINITY => format!("> {}", quantity(buckets[at - 1].0, unit)),
+        bound => format!("\u{2264} {}", quantity(bound, unit)),
+    };
+    let (first, last) = (escape(&bound(0)), escape(&bound(buckets.len() - 1)));
+    let about = format!("Observations by bucket, most of them {}", bound(most));
     let _ = write!(
         html,
-        "<figure class=\"buckets\">{}<figcaption><span>\u{2264} {first}</span><span>\u{2264} {last}</span></figcaption></figure>",
+        "<figure class=\"buckets\">{}<figcaption><span>{first}</span><span>{last}</span></figcaption></figure>",
         plot::bars(&heights, &about)
     );
 }

@@ -60,6 +60,9 @@ pub(super) fn bytes(value: f64) -> String {
 /// A number of seconds, in the unit that suits it.
 pub(super) fn duration(seconds: f64) -> String {
     let size = seconds.abs();
+    if !seconds.is_finite() {
+        return digits(seconds);
+    }
     if size >= 86_400.0 {
         return format!("{} d", digits(seconds / 86_400.0));
     }
@@ -69,7 +72,7 @@ pub(super) fn duration(seconds: f64) -> String {
     if size >= 60.0 {
         return format!("{} min", digits(seconds / 60.0));
     }
-    if size >= 1.0 || seconds == 0.0 || !seconds.is_finite() {
+    if size >= 1.0 || seconds == 0.0 {
         return format!("{} s", digits(seconds));
     }
     let (factor, unit) = match size {
@@ -162,6 +165,7 @@ mod tests {
             (90.0, "1.5 min"),
             (7200.0, "2 h"),
             (172_800.0, "2 d"),
+            (f64::INFINITY, "+Inf"),
         ];
         for (value, expected) in cases {
             assert_eq!(duration(value), expected);
