@@ -11,10 +11,12 @@ use crate::clocks;
 
 /// A run of two threads counts if both had a processor for this share of its duration.
 const MIN_OVERLAP: f64 = 0.9;
-/// How many runs of two threads are measured together.
-const RUNS: u64 = 8;
-/// How often one of them is tried. The one with the longest overlap counts then.
-const MAX_TRIES: usize = 20;
+/// How many runs of two threads are measured together, and the share of the batches in each: within about 2 ms, the threads
+/// are hardly interrupted.
+const RUNS: u64 = 4;
+const SHARE: u64 = 16;
+/// How often a run is tried. The one with the longest overlap counts then.
+const MAX_TRIES: usize = 10;
 
 /// The number of rounds, and the duration of each contestant's run in a round.
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ impl Contestant {
         record: impl Fn() + Sync + 'static,
     ) -> Contestant {
         let run = move |count: u64| {
-            let each = count.div_ceil(RUNS);
+            let each = count.div_ceil(SHARE);
             let total: Duration = (0..RUNS).map(|_| run_at_once(each, &record)).sum();
             total.mul_f64(count as f64 / (each * RUNS) as f64)
         };
