@@ -1,6 +1,12 @@
 //! Processor time, user and system, in seconds.
 
 use std::io;
+use std::time::Duration;
+
+/// Of this thread.
+pub fn own_thread() -> Duration {
+    read(libc::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from_secs_f64)
+}
 
 /// Of this process.
 pub fn own() -> io::Result<f64> {

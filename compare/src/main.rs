@@ -134,7 +134,8 @@ fn compare_recording(part: &str, effort: Effort) -> Result<(), Box<dyn Error>> {
     let dir = TestDir::in_memory("compare-record");
     let registries = Registries::new(dir.path())?;
     println!(
-        "Nanoseconds per operation; in brackets, the time of multiprom divided by that of the other client:"
+        "Nanoseconds of processor time per operation; in brackets, the time of multiprom divided by that of the other \
+         client:"
     );
     println!("median of {} rounds, lowest and highest.\n", effort.rounds);
     println!("| operation | multiprom | {} |", record::PEERS.join(" | "));

@@ -102,38 +102,31 @@ impl SampleCells {
 
     /// Allocates the words of one sample, which are never freed.
     pub(crate) fn on_heap(time: f64) -> SampleCells {
-        let line: &'static SampleLine = Box::leak(Box::new(SampleLine::new(time)));
-        let [first, ..] = &line.0;
-        SampleCells::at(first)
+        let line: &'static WordLine = Box::leak(Box::default());
+        let [time_word, value, ..] = &line.0;
+        Cell(time_word).set(time);
+        SampleCells { value: Cell(value), time: Cell(time_word) }
     }
 
-    /// Allocates the words of all samples of a series together.
+    /// Allocates the words of all samples of a series together. The samples have one time: it is that of the series.
     pub(crate) fn all_on_heap(count: usize, time: f64) -> Vec<SampleCells> {
-        let lines = (0..count.div_ceil(SAMPLES_PER_LINE)).map(|_| SampleLine::new(time));
-        let lines: &'static [SampleLine] = lines.collect::<Vec<_>>().leak();
-        let samples = lines.iter().flat_map(|line| &line.0);
-        samples.take(count).map(SampleCells::at).collect()
-    }
-
-    fn at(words: &'static [AtomicU64; 2]) -> SampleCells {
-        let [value, time] = words;
-        SampleCells { value: Cell(value), time: Cell(time) }
+        let lines = (0..(count + 1).div_ceil(WORDS_PER_LINE)).map(|_| WordLine::default());
+        let lines: &'static [WordLine] = lines.collect::<Vec<_>>().leak();
+        let mut words = lines.iter().flat_map(|line| &line.0).map(Cell);
+        let Some(time_word) = words.next() else {
+            return Vec::new();
+        };
+        time_word.set(time);
+        words.take(count).map(|value| SampleCells { value, time: time_word }).collect()
     }
 }
 
-const SAMPLES_PER_LINE: usize = 4;
+const WORDS_PER_LINE: usize = 8;
 
-/// The values and times of samples in a cache line of their own, so that threads which record other series do not slow this
-/// one down.
+/// The words of one series in cache lines of their own, so that threads which record other series do not slow this one down.
+#[derive(Default)]
 #[repr(align(64))]
-struct SampleLine([[AtomicU64; 2]; SAMPLES_PER_LINE]);
-
-impl SampleLine {
-    fn new(time: f64) -> SampleLine {
-        let word = AtomicU64::new;
-        SampleLine(std::array::from_fn(|_| [word(0), word(time.to_bits())]))
-    }
-}
+struct WordLine([AtomicU64; WORDS_PER_LINE]);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::append_file::AppendFile;
 use super::cell::SampleCells;
-use super::entry_kind;
+use super::entry_kind::{self, Checksums};
 use super::forks::ForkWait;
 use super::layout::{
     self, EntryKind, HEADER_LEN, MAGIC, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
@@ -107,12 +107,15 @@ impl SeriesWriter {
             Room::Ordinary => end + RESERVE_LEN,
             Room::Last => end,
         })?;
-        let mut at = self.file.used();
-        let map = self.file.map();
+        let (map, begin) = (self.file.map(), self.file.used());
+        let mut checksums = Checksums::default();
+        self.scratch.clear();
+        for NewEntry { kind, key, value, time } in entries {
+            layout::push_entry(&mut self.scratch, checksums.next(*kind, key), key, *value, *time);
+        }
+        map.write(begin, &self.scratch);
+        let mut at = begin;
         let cells = entries.iter().map(|entry| {
-            let NewEntry { kind, key, value, time } = *entry;
-            layout::encode_entry(&mut self.scratch, kind, key, value, time);
-            map.write(at, &self.scratch);
             let value = at + value_offset(entry.key.len()) as u64;
             at += entry_len(entry.key.len()) as u64;
             SampleCells { value: map.cell(value), time: map.cell(value + WORD_LEN as u64) }

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::lookup_key::{LookupHasher, LookupKey};
+use super::lookup_key::{LookupHasher, LookupKey, PairsKey};
 use crate::store::fork::{SlowPath, StaticRef};
 
 /// Slots of the first table.
@@ -107,6 +107,15 @@ impl<C: Send + Sync> Children<C> {
     pub(super) fn key<'a>(&self, values: impl Iterator<Item = &'a str>) -> LookupKey {
         let key = self.hasher.key(values);
         key.with_hash(key.hash & !UNLISTED)
+    }
+
+    /// The key of pairs of name and value, and the key by which they are found.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn key_of_pairs(&self, pairs: &[(&str, &str)]) -> (PairsKey, LookupKey) {
+        let pairs = self.hasher.pairs_key(pairs);
+        let key = pairs.of_table();
+        (pairs, key.with_hash(key.hash & !UNLISTED))
     }
 
     #[inline(always)]

@@ -8,7 +8,6 @@ use std::any::Any;
 use std::fmt;
 
 pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
-pub(super) use self::lookup::with_sorted;
 use super::children::Children;
 use super::functions::Functions;
 use super::idle::IdleSweeps;

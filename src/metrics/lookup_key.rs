@@ -26,7 +26,7 @@ const MAX_VALUES: usize = 8;
 
 impl LookupKey {
     /// The key of something that is not label values, by a hash of it.
-    #[cfg(feature = "metrics-facade")]
+    #[inline]
     pub(super) fn of_hash(hash: u64) -> LookupKey {
         LookupKey { hash, lengths: OTHER_LENGTHS, ends: [[0; 2]; MAX_VALUES], is_short: false }
     }
@@ -67,6 +67,70 @@ impl LookupKey {
     }
 }
 
+/// The key of pairs of name and value, in any order. The hash is the same for every order, so that lookups need not sort.
+pub(super) struct PairsKey {
+    hash: u64,
+    /// Two bytes for each pair.
+    lengths: u64,
+    /// Of names and values in turn.
+    ends: [Ends; MAX_VALUES],
+    /// The number of pairs.
+    count: usize,
+    /// Whether the lengths and `ends` are all of the pairs.
+    is_short: bool,
+}
+
+impl PairsKey {
+    /// The key by which a table finds the pairs.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn of_table(&self) -> LookupKey {
+        LookupKey::of_hash(self.hash)
+    }
+
+    /// What a child keeps of the pairs, in the order in which it was created: their words, then the lengths.
+    pub(super) fn kept_ends(&self) -> Box<[Ends]> {
+        match self.ends.get(..2 * self.count) {
+            Some(ends) if self.is_short => {
+                ends.iter().copied().chain([[self.lengths, 0]]).collect()
+            }
+            _ => Box::default(),
+        }
+    }
+
+    /// Whether a child that has kept these words has the pairs; `false` as well if one of them has not kept all.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn is_kept(&self, kept: &[Ends]) -> bool {
+        let Some(([lengths, _], kept)) = kept.split_last() else {
+            return false;
+        };
+        if !self.is_short || kept.len() != 2 * self.count {
+            return false;
+        }
+        let differ =
+            kept.iter().zip(&self.ends).fold(lengths ^ self.lengths, |differ, (kept, own)| {
+                differ | (kept[0] ^ own[0]) | (kept[1] ^ own[1])
+            });
+        differ == 0 || self.is_permuted(kept, *lengths)
+    }
+
+    /// Whether these words are those of the pairs in another order.
+    #[inline(never)]
+    fn is_permuted(&self, kept: &[Ends], kept_lengths: u64) -> bool {
+        let lengths_of = |lengths: u64, at: usize| lengths >> (16 * (self.count - 1 - at)) & 0xffff;
+        let own = self.ends[..2 * self.count].chunks(2).enumerate();
+        let found = own.map(|(own_at, own)| {
+            kept.chunks(2).enumerate().position(|(at, kept)| {
+                kept == own && lengths_of(kept_lengths, at) == lengths_of(self.lengths, own_at)
+            })
+        });
+        // The kept names differ, so each pair has one place. All places are taken unless a pair is given twice.
+        let places = found.fold(Some(0), |places, at| Some(places? | 1_u32 << at?));
+        places == Some((1 << self.count) - 1)
+    }
+}
+
 /// The secret numbers of a hash function.
 pub(super) struct LookupHasher {
     seed: u64,
@@ -88,16 +152,13 @@ impl LookupHasher {
         let (mut hash, mut lengths, mut all, mut count) = (self.seed, 0, 0, 0);
         let mut kept = [[0; 2]; MAX_VALUES];
         for value in values {
-            let (len, value) = (value.len(), value.as_bytes());
-            if len > 16 {
-                hash = self.add_start(hash, value);
-            }
-            let [first, last] = ends(value);
-            hash = mix(hash ^ first, self.multiplier ^ last);
+            let (added, ends) = self.add(hash, value.as_bytes());
+            let len = value.len();
+            hash = added;
             lengths = lengths << 8 | len as u64;
             all |= len;
             if let Some(kept) = kept.get_mut(count) {
-                *kept = [first, last];
+                *kept = ends;
             }
             count += 1;
         }
@@ -106,6 +167,43 @@ impl LookupHasher {
         let hash = mix(hash ^ lengths, self.multiplier);
         let lengths = if is_packed { lengths } else { OTHER_LENGTHS };
         LookupKey { hash, lengths, ends: kept, is_short: is_packed && all <= 16 }
+    }
+
+    /// The key of pairs of name and value. Those with an empty value are left out.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    pub(super) fn pairs_key(&self, pairs: &[(&str, &str)]) -> PairsKey {
+        let (mut hash, mut lengths, mut all, mut count) = (self.seed, 0, 0, 0);
+        let mut kept = [[0; 2]; MAX_VALUES];
+        for (name, value) in pairs {
+            if value.is_empty() {
+                continue;
+            }
+            let (of_name, name_ends) = self.add(self.seed, name.as_bytes());
+            let (of_pair, value_ends) = self.add(of_name, value.as_bytes());
+            let pair_lengths = (name.len() as u64) << 8 ^ value.len() as u64;
+            // A sum does not depend on the order of the pairs.
+            hash = mix(of_pair ^ pair_lengths, self.multiplier).wrapping_add(hash);
+            lengths = lengths << 16 ^ pair_lengths;
+            all |= name.len() | value.len();
+            if let Some(kept) = kept.get_mut(2 * count..2 * count + 2) {
+                kept.copy_from_slice(&[name_ends, value_ends]);
+            }
+            count += 1;
+        }
+        let is_short = count <= MAX_VALUES / 2 && all <= 16;
+        PairsKey { hash, lengths, ends: kept, count, is_short }
+    }
+
+    /// Adds a text to a hash, without its length.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
+    fn add(&self, mut hash: u64, text: &[u8]) -> (u64, Ends) {
+        if text.len() > 16 {
+            hash = self.add_start(hash, text);
+        }
+        let [first, last] = ends(text);
+        (mix(hash ^ first, self.multiplier ^ last), [first, last])
     }
 
     /// Adds all bytes of a long value, except some of the last 16.
@@ -216,6 +314,41 @@ mod tests {
                     prop_assert_eq!(is_kept, one == *other);
                 }
             }
+        }
+
+        /// Few names, values and lengths, so that sets are often equal. Names do not repeat in a set, as in those that exist.
+        #[test]
+        fn keys_of_pairs_are_equal_in_any_order_and_differ_for_other_pairs(
+            one in proptest::collection::btree_map("[ab]{1,2}|a{16,17}", "[ab]{0,2}|a{7,9}|a{16,17}", 0..6),
+            other in proptest::collection::vec(("[ab]{1,2}|a{16,17}", "[ab]{0,2}|a{7,9}|a{16,17}"), 0..6),
+            shuffled in any::<proptest::sample::Index>(),
+        ) {
+            let hasher = LookupHasher::new();
+            let one: Vec<(&str, &str)> = one.iter().map(|(n, v)| (&**n, &**v)).collect();
+            let kept = hasher.pairs_key(&one).kept_ends();
+            let sorted = |pairs: &[(&str, &str)]| {
+                let present = pairs.iter().filter(|(_, value)| !value.is_empty());
+                let mut pairs: Vec<_> = present.map(|(n, v)| (n.to_string(), v.to_string())).collect();
+                pairs.sort_unstable();
+                pairs
+            };
+            let lengths = sorted(&one).iter().fold(0, |all, (n, v)| all | n.len() | v.len());
+            let is_short = sorted(&one).len() <= 4 && lengths <= 16;
+            prop_assert_eq!(!kept.is_empty(), is_short);
+            let mut rotated = one.clone();
+            if !rotated.is_empty() {
+                rotated.rotate_left(shuffled.index(one.len()));
+                rotated.swap(0, shuffled.index(one.len()));
+            }
+            let other: Vec<(&str, &str)> = other.iter().map(|(n, v)| (&**n, &**v)).collect();
+            for pairs in [&one, &rotated, &other] {
+                let key = hasher.pairs_key(pairs);
+                let is_same = sorted(pairs) == sorted(&one);
+                prop_assert_eq!(key.hash == hasher.pairs_key(&one).hash, is_same);
+                prop_assert_eq!(key.is_kept(&kept), is_same && is_short);
+            }
+            let twice: Vec<_> = one.iter().map(|_| one[0]).collect();
+            prop_assert!(sorted(&twice) == sorted(&one) || !hasher.pairs_key(&twice).is_kept(&kept));
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::core::{FamilyCore, with_sorted};
+use super::core::FamilyCore;
 use super::family::OpenFamily;
 use super::spec::{FamilySpec, IsNew, Unusable, slow_path};
 use super::statics::{Declared, Static, sealed};
@@ -21,13 +21,13 @@ impl<M: Metric> OpenFamily<M> {
     /// of a constant label. Names are checked at the first use of a label set, unless it exceeds a limit.
     #[inline]
     pub fn with(&self, labels: &[(&str, &str)]) -> Result<M> {
-        with_sorted(labels, |labels| self.core().open_child(labels)).map(M::from_child)
+        self.core().open_child(labels).map(M::from_child)
     }
 
     /// The handle of the series with these labels, if the series exists: a lookup that creates nothing. Labels that the family
     /// cannot have are those of no series.
     pub fn get(&self, labels: &[(&str, &str)]) -> Option<M> {
-        with_sorted(labels, |labels| self.core().find_open(labels)).map(M::from_child)
+        self.core().find_open(labels).map(M::from_child)
     }
 
     /// As [`with`](OpenFamily::with), and exports the zero of the series: see [`Family::create`](super::Family::create).
@@ -44,7 +44,7 @@ impl<M: Metric> OpenFamily<M> {
     /// Removes the series with these labels from the exposition: see [`Family::remove`](super::Family::remove). Returns
     /// whether it was exported.
     pub fn remove(&self, labels: &[(&str, &str)]) -> bool {
-        with_sorted(labels, |labels| self.core().remove_open(labels))
+        self.core().remove_open(labels)
     }
 
     /// Removes all series of the family from the exposition, each as [`Family::remove`](super::Family::remove) does.

@@ -8,7 +8,6 @@ use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
 use crate::file::key::{self, KeyTemplate, SampleName};
 use crate::file::name::FileKind;
-use crate::model::number::{self, Style};
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
 
 /// Opens the cells of one series.
@@ -143,16 +142,13 @@ impl<'a> SeriesOpener<'a> {
         self.labels.push_pairs(&mut pairs);
         // The keys of all buckets have most bytes in common.
         let mut buckets = None;
-        let mut bound_text = Vec::new();
         for kind in samples {
             let name = SampleName { family, suffix: self.suffix(kind) };
             match kind {
                 SampleKind::Bucket(bound) => {
                     let template =
                         buckets.get_or_insert_with(|| KeyTemplate::new(name, &pairs, "le", help));
-                    bound_text.clear();
-                    number::push_f64(&mut bound_text, bound, Style::Canonical);
-                    keys.push(|bytes| template.encode(bytes, &bound_text));
+                    keys.push_bucket(bound, |bytes, text| template.encode(bytes, text));
                 }
                 _ => keys.push(|bytes| {
                     key::encode_sample(bytes, name, pairs.iter().copied(), help);

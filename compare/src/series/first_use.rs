@@ -1,17 +1,17 @@
 //! The first use of a series: its creation by the lookup of its labels, and one recording.
 
 use std::io;
-use std::time::Instant;
 
 use super::families::{self, Family, Library, Metric};
+use crate::clocks;
 use crate::rounds::Times;
 use crate::scrape::Effort;
 
 pub fn compare(effort: Effort) -> io::Result<()> {
     let (rounds, count) = (effort.pick(15, 3), effort.pick(1_000, 100));
     println!(
-        "First use of a series, mean of {count} in a new family, in microseconds; in brackets, the time of multiprom in \
-         memory divided by that of the other library; median of {rounds} rounds, lowest and highest:\n"
+        "First use of a series, mean of {count} in a new family, in microseconds of processor time; in brackets, the time \
+         of multiprom in memory divided by that of the other library; median of {rounds} rounds, lowest and highest:\n"
     );
     println!(
         "| series | multiprom, mapped | multiprom, in memory | mapped / in memory | prometheus | prometheus-client | \
@@ -43,9 +43,10 @@ fn measure(metric: Metric, rounds: usize, count: usize) -> io::Result<[Times; Li
             let family = Family::new(Library::ALL[at], metric, &labels)?;
             // The first series of a directory creates the file, which is not measured.
             family.record(count);
-            let begin = Instant::now();
+            let begin = clocks::own_thread();
             (0..count).for_each(|at| family.record(at));
-            times[at].push(begin.elapsed().as_secs_f64() / count as f64);
+            let time = clocks::own_thread() - begin;
+            times[at].push(time.as_secs_f64() / count as f64);
         }
     }
     Ok(times)

@@ -1,6 +1,6 @@
 //! Lookups by pairs of name and value, and series that are exported before they are recorded into.
 
-use super::super::lookup_key::LookupKey;
+use super::super::lookup_key::PairsKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{KeptLabels, OwnedLabels};
@@ -11,12 +11,14 @@ use crate::store::recording_ignored;
 /// Up to so many labels are sorted on the stack.
 const MAX_ON_STACK: usize = 8;
 
-/// Pairs of name and value, sorted by name. A label with an empty value is left out: it is the same as none.
-pub(in crate::metrics) fn with_sorted<R>(
-    labels: &[(&str, &str)],
-    use_sorted: impl FnOnce(&[(&str, &str)]) -> R,
-) -> R {
-    let present = labels.iter().filter(|(_, value)| !value.is_empty()).copied();
+/// A label with an empty value is left out: it is the same as none.
+fn present<'a>(labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    labels.iter().filter(|(_, value)| !value.is_empty()).copied()
+}
+
+/// The labels that are [`present`], sorted by name.
+fn with_sorted<R>(labels: &[(&str, &str)], use_sorted: impl FnOnce(&[(&str, &str)]) -> R) -> R {
+    let present = present(labels);
     if labels.len() > MAX_ON_STACK {
         let mut sorted: Vec<(&str, &str)> = present.collect();
         sorted.sort_unstable();
@@ -37,14 +39,14 @@ pub(in crate::metrics) fn with_sorted<R>(
 }
 
 impl<M: Typed> FamilyCore<M> {
-    /// The child with these labels, sorted and without constant labels, if it exists.
+    /// The child with these labels, in any order and without constant labels, if it exists.
     #[inline]
     pub(in crate::metrics) fn find_open(
         &'static self,
         labels: &[(&str, &str)],
     ) -> Option<ChildRef<M>> {
-        let key = self.key_open(labels);
-        self.children.find(key, |child| self.has_labels(child, labels, &key))
+        let (pairs, key) = self.children.key_of_pairs(labels);
+        self.children.find(key, |child| self.has_labels(child, labels, &pairs))
     }
 
     /// The child with these labels, created by the first call.
@@ -88,49 +90,40 @@ impl<M: Typed> FamilyCore<M> {
         if let Some(child) = self.retired.get() {
             return child;
         }
-        let key = self.key_open(labels);
+        let (pairs, key) = self.children.key_of_pairs(labels);
         self.children.find_or_insert(
             key,
-            |child| self.has_labels(child, labels, &key),
+            |child| self.has_labels(child, labels, &pairs),
             lock,
             |child| child.removal.end(),
             || {
                 let constant = self.descriptor.const_labels.iter();
-                let mut pairs: Vec<(&str, &str)> = constant.chain(labels.iter().copied()).collect();
-                pairs.sort_unstable();
-                let ends = key.kept_ends(2 * labels.len());
-                Child::new(self, KeptLabels::new(pairs.into_iter()), ends)
+                let mut all: Vec<(&str, &str)> = constant.chain(present(labels)).collect();
+                all.sort_unstable();
+                Child::new(self, KeptLabels::new(all.into_iter()), pairs.kept_ends())
             },
         )
     }
 
     /// Removes the series with these labels from the exposition. Returns whether there was one.
     pub(in crate::metrics) fn remove_open(&'static self, labels: &[(&str, &str)]) -> bool {
-        let key = self.key_open(labels);
-        self.remove_one(key, |child| self.has_labels(child, labels, &key))
-    }
-
-    #[inline]
-    fn key_open(&self, labels: &[(&str, &str)]) -> LookupKey {
-        self.children.key(labels.iter().flat_map(|(name, value)| [*name, *value]))
+        let (pairs, key) = self.children.key_of_pairs(labels);
+        self.remove_one(key, |child| self.has_labels(child, labels, &pairs))
     }
 
     /// Whether a child has these labels besides the constant ones.
     #[inline]
-    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)], key: &LookupKey) -> bool {
-        match key.is_kept(&child.ends, 2 * labels.len()) {
-            Some(has_labels) => has_labels,
-            None => self.has_text(child, labels),
-        }
+    fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)], pairs: &PairsKey) -> bool {
+        pairs.is_kept(&child.ends) || self.has_text(child, labels)
     }
 
     #[inline(never)]
     fn has_text(&self, child: &Child<M>, labels: &[(&str, &str)]) -> bool {
         let constant = &self.descriptor.const_labels;
-        match child.labels.text() {
+        with_sorted(labels, |labels| match child.labels.text() {
             Some(text) if constant.is_empty() => is_rendered(text, labels),
             _ => has_others(&child.labels, constant, labels),
-        }
+        })
     }
 
     /// Checks the names of the labels of a series.
@@ -138,8 +131,10 @@ impl<M: Typed> FamilyCore<M> {
         let Descriptor { name, const_labels, mode, rules, .. } = &self.descriptor;
         let invalid =
             |error| Error::new(ErrorKind::InvalidLabels, format!("metric `{name}`: {error}"));
+        let mut own: Vec<&str> = present(labels).map(|(name, _)| name).collect();
+        own.sort_unstable();
         let constant = const_labels.iter().map(|(name, _)| name);
-        let names: Vec<&str> = constant.chain(labels.iter().map(|(name, _)| *name)).collect();
+        let names: Vec<&str> = constant.chain(own).collect();
         rules.check_labels_of(&names.iter().copied(), M::TYPE, *mode).map_err(invalid)
     }
 
