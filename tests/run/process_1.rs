@@ -20,7 +20,8 @@ fn enter(launcher: &Running, script: &str) {
     let mut command = Command::new("nsenter");
     let target = children(launcher.id())[0].to_string();
     command.args(["--target", &target, "--pid", "--mount", "sh", "-c", script]);
-    assert!(command.status().unwrap().success());
+    // The script ends with the namespace if it ends process 1.
+    command.status().unwrap();
 }
 
 #[test]
