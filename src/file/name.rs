@@ -85,8 +85,11 @@ impl<'a> FileName<'a> {
     /// Returns the part of the id that all files of a writer share: a unique id without the index of the file.
     pub(crate) fn writer(&self, id: IdKind) -> &'a str {
         match id {
-            IdKind::Unique if self.has_unique_form() => without_index(self.id),
-            _ => self.id,
+            IdKind::Unique => {
+                let process = split_unique_id(self.id).map(|(process, _)| process.len());
+                process.map_or(self.id, |len| &self.id[..len + "-".len() + SUFFIX_LEN])
+            }
+            IdKind::Chosen => self.id,
         }
     }
 
@@ -266,11 +269,18 @@ fn parse_index(text: &str) -> Option<u32> {
 }
 
 /// Splits a unique id into the process and the random digits.
+///
+/// Every scrape does this for every file. An id without an index ends with the random digits, so no text is searched.
 fn split_unique_id(id: &str) -> Option<(&str, &str)> {
-    let (process, suffix) = without_index(id).rsplit_once('-')?;
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    (!process.is_empty() && suffix.len() == SUFFIX_LEN && suffix.bytes().all(hex))
-        .then_some((process, suffix))
+    split_random(id).or_else(|| split_random(without_index(id)))
+}
+
+/// Splits an id that ends with random digits.
+fn split_random(id: &str) -> Option<(&str, &str)> {
+    let (rest, suffix) = id.split_at_checked(id.len().checked_sub(SUFFIX_LEN)?)?;
+    let process = rest.strip_suffix('-').filter(|process| !process.is_empty())?;
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    suffix.bytes().all(is_hex).then_some((process, suffix))
 }
 
 /// What a file of a writer contains.
@@ -436,6 +446,8 @@ mod tests {
             ("counter_7-0000beef.db_02.db", "7-0000beef.db_02"),
             ("counter_7-0000beef.db_.db", "7-0000beef.db_"),
             ("counter_7.db_2.db", "7.db_2"),
+            ("counter_7-000\u{e9}beef.db", "7-000\u{e9}beef"),
+            ("counter_-0000beef.db", "-0000beef"),
         ] {
             let other = FileName::parse(name).unwrap();
             let parts = (other.writer(IdKind::Unique), other.has_unique_form());

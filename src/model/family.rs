@@ -46,6 +46,15 @@ impl MetricType {
     /// The length of the longest of [`SUFFIXES`](Self::SUFFIXES).
     pub(crate) const MAX_SUFFIX_LEN: usize = "_created".len();
 
+    /// Splits a name into a base and one of [`SUFFIXES`](Self::SUFFIXES) that is not empty. There is at most one way, because
+    /// a suffix has a `_` only at its start.
+    pub(crate) fn split_suffix(name: &str) -> Option<(&str, &str)> {
+        let end = name.len().saturating_sub(MetricType::MAX_SUFFIX_LEN);
+        let at = end + name.as_bytes()[end..].iter().rposition(|byte| *byte == b'_')?;
+        let (base, suffix) = name.split_at(at);
+        MetricType::SUFFIXES.contains(&suffix).then_some((base, suffix))
+    }
+
     /// The suffix that the metadata lines of the text format and OpenMetrics 2.0 append to the name of the family.
     pub(crate) const fn own_suffix(self) -> &'static str {
         match self {
@@ -295,6 +304,7 @@ mod tests {
         for suffix in all {
             assert!(MetricType::SUFFIXES.contains(suffix), "{suffix}");
             assert!(suffix.len() <= MetricType::MAX_SUFFIX_LEN);
+            assert!(suffix.is_empty() || suffix.rfind('_') == Some(0), "{suffix}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Detects collisions between the names that families reserve: their own and those of their possible samples. Two
 //! families that share such a name cannot be in one exposition.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
+use std::ops::Range;
 
 use super::MetricType;
+use super::hash_index::HashIndex;
 
 /// A name that both families reserve, if there is one.
 pub(crate) fn shared_name(
@@ -27,53 +26,79 @@ pub(crate) fn shared_name(
 /// A map from families to values that finds the families whose reserved names collide with those of another one.
 #[derive(Debug)]
 pub(crate) struct FamilyIndex<T> {
-    by_name: HashMap<Box<str>, Vec<(MetricType, T)>, RandomState>,
+    /// The concatenated names of the families.
+    names: String,
+    families: Vec<Indexed<T>>,
+    /// The indices of families by their names and, if these end with the suffix of a sample, by the names without it. So
+    /// all families that collide with one are found by two names, and not by those of all its samples.
+    by_name: HashIndex,
+}
+
+#[derive(Debug)]
+struct Indexed<T> {
+    /// The range of the name.
+    name: Range<usize>,
+    metric_type: MetricType,
+    value: T,
 }
 
 impl<T> Default for FamilyIndex<T> {
     fn default() -> FamilyIndex<T> {
-        FamilyIndex { by_name: HashMap::default() }
+        let (names, families) = (String::new(), Vec::new());
+        FamilyIndex { names, families, by_name: HashIndex::default() }
     }
 }
 
 impl<T> FamilyIndex<T> {
     /// Adds a family, even if its names collide with those of others.
     pub(crate) fn insert(&mut self, name: &str, metric_type: MetricType, value: T) {
-        match self.by_name.get_mut(name) {
-            Some(same) => same.push((metric_type, value)),
-            None => drop(self.by_name.insert(name.into(), vec![(metric_type, value)])),
+        let (at, start) = (self.families.len() as u32, self.names.len());
+        self.names.push_str(name);
+        self.families.push(Indexed { name: start..self.names.len(), metric_type, value });
+        let base = MetricType::split_suffix(name).map(|(base, _)| base);
+        for key in std::iter::once(name).chain(base) {
+            self.by_name.insert(self.by_name.hash(key.as_bytes()), at);
         }
     }
 
     /// The value of a family.
     pub(crate) fn get(&self, name: &str, metric_type: MetricType) -> Option<&T> {
-        let same = self.by_name.get(name)?;
-        same.iter().find(|(same_type, _)| *same_type == metric_type).map(|(_, value)| value)
+        let at = self.by_name.find(self.by_name.hash(name.as_bytes()), |at| {
+            let (other, family) = self.family(at);
+            other == name && family.metric_type == metric_type
+        });
+        at.map(|at| &self.families[at as usize].value)
     }
 
     /// Calls `is_match` with each family whose reserved names collide with those of this one, until it returns
-    /// `true`. Returns whether it did. A family is visited once for each name in common.
+    /// `true`. Returns whether it did.
     pub(crate) fn find_colliding(
         &self,
         name: &str,
         metric_type: MetricType,
         mut is_match: impl FnMut(&str, MetricType, &T) -> bool,
     ) -> bool {
-        let mut sample = String::with_capacity(name.len() + MetricType::MAX_SUFFIX_LEN);
-        metric_type.suffixes().iter().any(|suffix| {
-            sample.clear();
-            sample.push_str(name);
-            sample.push_str(suffix);
-            MetricType::SUFFIXES.iter().any(|other| {
-                let base = sample.strip_suffix(other);
-                let same = base.and_then(|base| self.by_name.get_key_value(base));
-                same.is_some_and(|(base, same)| {
-                    let mut same =
-                        same.iter().filter(|(same_type, _)| same_type.suffixes().contains(other));
-                    same.any(|(same_type, value)| is_match(base, *same_type, value))
-                })
-            })
-        })
+        // Two names with different suffixes are equal only if one of the suffixes is empty, which each type has.
+        let hash = self.by_name.hash(name.as_bytes());
+        let mut found = self.by_name.find(hash, |at| {
+            let (other, family) = self.family(at);
+            other.strip_prefix(name).is_some_and(|suffix| metric_type.suffixes().contains(&suffix))
+                && is_match(other, family.metric_type, &family.value)
+        });
+        if let Some((base, suffix)) = MetricType::split_suffix(name).filter(|_| found.is_none()) {
+            found = self.by_name.find(self.by_name.hash(base.as_bytes()), |at| {
+                let (other, family) = self.family(at);
+                other == base
+                    && family.metric_type.suffixes().contains(&suffix)
+                    && is_match(other, family.metric_type, &family.value)
+            });
+        }
+        found.is_some()
+    }
+
+    fn family(&self, at: u32) -> (&str, &Indexed<T>) {
+        let family = &self.families[at as usize];
+        (&self.names[family.name.clone()], family)
     }
 }
 
@@ -119,7 +144,6 @@ mod tests {
                     false
                 });
                 found.sort_unstable();
-                found.dedup();
                 let all = (0..at).filter(|other| shared_name(family(at), family(*other)).is_some());
                 prop_assert_eq!(found, all.collect::<Vec<_>>());
                 index.insert(name, metric_type, at);

@@ -138,18 +138,23 @@ impl Names {
         (name, metric_type): (&str, MetricType),
         mut is_match: impl FnMut(&Reserved) -> bool,
     ) -> Option<&Reserved> {
-        let mut sample = String::with_capacity(name.len() + MetricType::MAX_SUFFIX_LEN);
-        metric_type.suffixes().iter().find_map(|suffix| {
-            sample.clear();
-            sample.push_str(name);
-            sample.push_str(suffix);
-            MetricType::SUFFIXES.iter().find_map(|other| {
-                let base = sample.strip_suffix(other)?;
-                self.0.at(base).find(|reserved| {
-                    reserved.is_registered()
-                        && reserved.name_and_type().1.suffixes().contains(other)
-                        && is_match(reserved)
-                })
+        let mut find = |name: &str, suffix: &str| {
+            self.0.at(name).find(|reserved| {
+                reserved.is_registered()
+                    && reserved.name_and_type().1.suffixes().contains(&suffix)
+                    && is_match(reserved)
+            })
+        };
+        // Two names with different suffixes are equal only if one of the suffixes is empty, which each type has.
+        let split = MetricType::split_suffix(name);
+        let found = find(name, "").or_else(|| split.and_then(|(base, suffix)| find(base, suffix)));
+        let mut suffixes = metric_type.suffixes().iter().filter(|suffix| !suffix.is_empty());
+        let mut sample = name.to_owned();
+        found.or_else(|| {
+            suffixes.find_map(|suffix| {
+                sample.truncate(name.len());
+                sample.push_str(suffix);
+                find(&sample, "")
             })
         })
     }

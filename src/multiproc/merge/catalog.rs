@@ -6,13 +6,12 @@
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-use super::hash_index::HashIndex;
 use super::key_table::{KeyTable, reserve_lean};
 use super::sample_part::{SamplePart, family_name};
 use crate::file::key::{self, Key};
 use crate::file::layout::{Entry, EntryKind};
 use crate::file::name::FileKind;
-use crate::model::{FamilyIndex, KeptLabels, MetricType, number};
+use crate::model::{FamilyIndex, HashIndex, KeptLabels, MetricType, number};
 use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::skipped::KeyProblem;
 use crate::prefetch::prefetch;

@@ -1,7 +1,7 @@
 //! A table from the bytes of keys to what they resolve to.
 
-use super::hash_index::HashIndex;
 use crate::file::layout::{Entries, Entry, LayoutError, WORD_LEN};
+use crate::model::HashIndex;
 
 /// The keys of one metric type without repetitions, each with what it resolves to.
 ///

@@ -14,7 +14,6 @@ pub(super) mod exact_sum;
 pub(super) mod exported_type;
 pub(super) mod gauge;
 mod gauge_samples;
-mod hash_index;
 pub(super) mod key_table;
 pub(super) mod plan;
 pub(super) mod process_labels;

@@ -47,8 +47,10 @@ pub(super) fn decide(
     };
     let verdict = context.prober.probe(candidate.text, &file, proof, Freshness::Recent);
     located.file = Some(file);
-    let writer = writer_hash(context, candidate);
-    context.writer_verdicts.insert(writer, verdict);
+    if candidate.listed_in == ListedIn::Main {
+        let writer = writer_hash(context, candidate);
+        context.writer_verdicts.insert(writer, verdict);
+    }
     Some(WriterLiveness { verdict, probed: context.now, proof })
 }
 
@@ -75,7 +77,7 @@ fn reusable(
 }
 
 fn writer_hash(context: &ReadContext<'_>, candidate: &Candidate<'_>) -> u64 {
-    context.writer_verdicts.hasher().hash_one((candidate.dir_path.as_os_str(), candidate.name.id))
+    context.writer_verdicts.hasher().hash_one((context.merge.dir, candidate.name.id))
 }
 
 /// Whether the liveness of the writer changes which gauges are exported, or how.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use foldhash::fast::RandomState;
 
 /// An open-addressed table, at most three quarters full.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct HashIndex {
     hasher: RandomState,
     /// Hash and index plus one; 0 in an empty slot.
@@ -24,8 +24,8 @@ impl HashIndex {
         (hasher.finish() >> 32) as u32
     }
 
-    /// The index with this hash for which `is_it` returns `true`.
-    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The first index with this hash for which `is_it` returns `true`; it is called with every index before that one.
+    pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
@@ -40,7 +40,7 @@ impl HashIndex {
         }
     }
 
-    /// Adds an index that is not in the table.
+    /// Adds an index, which is in the table for no key that is equal to this one.
     pub(crate) fn insert(&mut self, hash: u32, index: u32) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
