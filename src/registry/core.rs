@@ -233,9 +233,7 @@ impl Registry {
     /// Adds a collector whose names were checked under the same lock.
     fn add_collector(&self, new: NewCollector, lock: &SlowPath) -> Arc<CollectorEntry> {
         let is_registry = as_registry(&*new.collector).is_some();
-        let is_source =
-            !is_registry && new.collector.is_merged() && new.collector.directories().is_empty();
-        let source = is_source.then(|| self.add_source(&new.collector, new.title, lock));
+        let source = new.is_source.then(|| self.add_source(&new.collector, new.title, lock));
         let entry = Arc::new(CollectorEntry::new(new, source.flatten()));
         for described in entry.described() {
             let owner = Owner::Collector(described.clone(), Arc::clone(&entry));

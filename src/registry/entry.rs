@@ -31,15 +31,20 @@ pub(super) struct NewCollector {
     /// The name of its type, for messages.
     pub(super) title: &'static str,
     pub(super) described: Vec<Described>,
+    /// Whether it is for the files of the process, if the registry is in a directory.
+    pub(super) is_source: bool,
 }
 
 impl NewCollector {
-    /// Calls [`Collector::describe`]. Called without a lock.
+    /// Calls the methods of the collector that say what it is. Called under no lock, as they may record.
     pub(super) fn new<C: Collector + 'static>(collector: C) -> NewCollector {
         let mut described = Descriptions::default();
         collector.describe(&mut described);
         let (title, described) = (type_name::<C>(), described.0);
-        NewCollector { collector: Arc::new(collector), title, described }
+        let is_source = collector.as_registry().is_none()
+            && collector.is_merged()
+            && collector.directories().is_empty();
+        NewCollector { collector: Arc::new(collector), title, described, is_source }
     }
 
     /// An error that names the collector.
@@ -74,7 +79,7 @@ impl FamilySink for Descriptions {
 
 impl CollectorEntry {
     pub(super) fn new(new: NewCollector, source: Option<Arc<CollectorSource>>) -> CollectorEntry {
-        let NewCollector { collector, title, described } = new;
+        let NewCollector { collector, title, described, .. } = new;
         let (collector, described) = (Removable::new(collector), described.into());
         CollectorEntry { title, collector, source, described }
     }
@@ -102,10 +107,10 @@ impl CollectorEntry {
 
     /// Removes the collector and its series in files. The caller drops it after it has released the lock.
     pub(super) fn remove(&self, lock: &SlowPath) -> Option<Arc<dyn Collector>> {
-        let removed = self.collector.remove();
+        // The source first: a child that is forked in between keeps the removed collector in memory, and must not call it.
         if let Some(source) = &self.source {
             source.end(lock);
         }
-        removed
+        self.collector.remove()
     }
 }
