@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use multiprom::bridge::Textfile;
-use multiprom::collector::{MergeRule, ProcessCollector};
+use multiprom::collector::{DirectoryId, MergeRule, ProcessCollector};
 use multiprom::exposition::{Exposition, Format};
 use multiprom::parse::Families;
 use multiprom::{
@@ -101,6 +101,38 @@ fn a_metric_in_memory_is_preferred_to_a_merged_one_of_its_name() {
 }
 
 #[test]
+fn a_gauge_that_two_registries_have_keeps_its_value_after_anything_was_unregistered() {
+    let dir = TestDir::new("registries-shared-gauge");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let registry = || Registry::builder().backend(backend).build().unwrap();
+    let (one, other) = (registry(), registry());
+    let level = |registry: &Registry| {
+        Gauge::builder("level", "L.").mode(GaugeMode::Sum).register(registry).unwrap()
+    };
+    let of_one = level(&one);
+    of_one.set(5.0);
+    counter("jobs", &one).inc();
+    one.unregister("jobs").unwrap();
+    let of_other = level(&other);
+    assert_eq!((of_one.get(), of_other.get()), (5.0, 5.0));
+    assert_eq!(samples(&merged(&dir)), ["level 5"]);
+}
+
+#[test]
+fn of_registries_that_register_a_name_later_one_in_memory_shows_it() {
+    let dir = TestDir::new("registries-later");
+    let (page, in_files) = (merged(&dir), process(&dir));
+    let (first, second) = (in_memory(), in_memory());
+    for library in [&in_files, &first, &second] {
+        page.register(library.clone()).unwrap();
+    }
+    counter("jobs", &in_files).inc_by(3.0);
+    counter("jobs", &first).inc_by(5.0);
+    counter("jobs", &second).inc_by(7.0);
+    assert_eq!(samples(&page), ["jobs_total 5"]);
+}
+
+#[test]
 fn a_described_name_is_taken_in_both_orders_and_the_error_names_the_collector() {
     let registry = in_memory();
     registry.register(Queue::default()).unwrap();
@@ -158,6 +190,34 @@ fn several_collectors_are_registered_all_or_none() {
     registered.unregister();
     registered.unregister();
     assert_eq!(samples(&registry), Vec::<String>::new());
+}
+
+/// A collector that records when the registry asks it.
+struct Asked(Family<Counter>);
+
+impl Collector for Asked {
+    fn collect(&self, _: &mut dyn FamilySink) {}
+
+    fn directories(&self) -> Vec<DirectoryId> {
+        self.0.with(["directories"]).inc();
+        Vec::new()
+    }
+
+    fn is_merged(&self) -> bool {
+        self.0.with(["is_merged"]).inc();
+        true
+    }
+}
+
+#[test]
+fn a_collector_may_record_while_it_is_registered() {
+    let registry = in_memory();
+    let asked: Family<Counter> =
+        Counter::builder("asked", "").labels(["method"]).register(&registry).unwrap();
+    registry.register(Asked(asked)).unwrap();
+    for method in ["is_merged", "directories"] {
+        assert_eq!(asked.get([method]).map(|counter| counter.get()), Some(1.0), "{method}");
+    }
 }
 
 #[test]

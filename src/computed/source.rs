@@ -155,10 +155,11 @@ impl CollectorSource {
 
     /// Removes all series after the collector was dropped or unregistered.
     pub(crate) fn end(&self, lock: &SlowPath) {
+        // First, so that a child that is forked here does not write the series again.
+        self.has_ended.store(true, Ordering::Relaxed);
         let mut here = self.here();
         here.present.drain(..).for_each(|series| series.remove(lock));
         self.table.here(lock).release(self.id, |_| false);
-        self.has_ended.store(true, Ordering::Relaxed);
     }
 }
 

@@ -302,28 +302,33 @@ impl Drop for InProgress {
         }
         match self.gauge.0.bound() {
             Some(now) if now.generation == *generation && now.end(Change::Add(-1.0)) => {}
-            _ => self.gauge.end_slowly(*generation),
+            _ => self.end_slowly(*generation),
         }
     }
 }
 
-impl Gauge {
-    /// Ends a guard whose cells are not the current ones of the gauge.
+impl InProgress {
+    /// Ends the guard, whose cells are not the current ones of the gauge.
     #[cold]
-    fn end_slowly(self, generation: u64) {
-        let (store, end) = (self.0.store(), Change::Add(-1.0));
+    fn end_slowly(&self, generation: u64) {
+        let series = self.gauge.0;
+        let (store, end) = (series.store(), Change::Add(-1.0));
         if store.generation() == generation {
             store.prepare();
             let Some(lock) = fork::lock() else {
                 return recording_ignored();
             };
+            // OK because the gauge may have been removed while this thread waited for the lock.
+            if series.removals() != self.removals {
+                return;
+            }
             // OK because files are closed under the lock.
             if store.generation() == generation {
-                self.0.bind(&lock).pass_gate(end);
+                series.bind(&lock).pass_gate(end);
                 return;
             }
         }
-        if let Some(former) = self.0.former().filter(|former| former.generation == generation) {
+        if let Some(former) = series.former().filter(|former| former.generation == generation) {
             former.apply(end);
         }
     }
@@ -386,5 +391,23 @@ impl Typed for Gauge {
     fn collect(cells: &GaugeCells, mode: GaugeMode, sink: &mut dyn FnMut(SampleKind, f64)) {
         let exported = if mode.is_count() { f64::from(cells.is_set()) } else { cells.value() };
         sink(SampleKind::Value, exported);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Backend, Registry};
+
+    #[test]
+    fn a_guard_that_waits_for_the_lock_does_not_bring_back_a_gauge_that_is_removed_meanwhile() {
+        let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+        let levels = Gauge::builder("level", "L.").labels(["at"]).register(&registry).unwrap();
+        let guard = levels.with(["a"]).track_inprogress();
+        let generation = guard.cells.unwrap().generation;
+        assert!(levels.remove(["a"]));
+        guard.end_slowly(generation);
+        assert!(guard.gauge.0.is_removed());
+        assert_eq!(registry.render(None).to_string(), "");
     }
 }

@@ -234,9 +234,7 @@ impl Registry {
     /// Adds a collector whose names were checked under the same lock.
     fn add_collector(&self, new: NewCollector, lock: &SlowPath) -> Arc<CollectorEntry> {
         let is_registry = as_registry(&*new.collector).is_some();
-        let is_source =
-            !is_registry && new.collector.is_merged() && new.collector.directories().is_empty();
-        let title = new.title;
+        let (is_source, title) = (new.is_source, new.title);
         let entry = Arc::new(CollectorEntry::new(new, |collector| {
             is_source.then(|| self.source_of(collector, title, lock)).flatten()
         }));

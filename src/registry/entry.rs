@@ -31,15 +31,20 @@ pub(super) struct NewCollector {
     /// The name of its type, for messages.
     pub(super) title: &'static str,
     pub(super) described: Vec<Described>,
+    /// Whether it is for the files of the process, if the registry is in a directory.
+    pub(super) is_source: bool,
 }
 
 impl NewCollector {
-    /// Calls [`Collector::describe`]. Called without a lock.
+    /// Calls the methods of the collector that say what it is. Called under no lock, as they may record.
     pub(super) fn new<C: Collector + 'static>(collector: C) -> NewCollector {
         let mut described = Descriptions::default();
         collector.describe(&mut described);
         let (title, described) = (type_name::<C>(), described.0);
-        NewCollector { collector: Arc::new(collector), title, described }
+        let is_source = collector.as_registry().is_none()
+            && collector.is_merged()
+            && collector.directories().is_empty();
+        NewCollector { collector: Arc::new(collector), title, described, is_source }
     }
 
     /// An error that names the collector.
@@ -78,7 +83,7 @@ impl CollectorEntry {
         new: NewCollector,
         source_of: impl FnOnce(&Arc<Removable<Arc<dyn Collector>>>) -> Option<Arc<CollectorSource>>,
     ) -> CollectorEntry {
-        let NewCollector { collector, title, described } = new;
+        let NewCollector { collector, title, described, .. } = new;
         let collector = Arc::new(Removable::new(collector));
         let source = source_of(&collector);
         CollectorEntry { title, collector, source, described: described.into() }
@@ -107,10 +112,10 @@ impl CollectorEntry {
 
     /// Removes the collector and its series in files. The caller drops it after it has released the lock.
     pub(super) fn remove(&self, lock: &SlowPath) -> Option<Arc<dyn Collector>> {
-        let removed = self.collector.remove();
+        // The source first: a child that is forked in between keeps the removed collector in memory, and must not call it.
         if let Some(source) = &self.source {
             source.end(lock);
         }
-        removed
+        self.collector.remove()
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Families are written directly, because they can be written one by one. A collector writes all its families in one call.
 //! The first one that is sorted is passed on, and the others are written in between; those of other collectors are kept
-//! in memory until it has written its first family. So a merge of many series takes no memory, and what it has read
-//! decides what the other collectors need not write.
+//! in memory. So a merge of many series takes no memory.
+//!
+//! The other collectors are called first, because a merge holds a lock while it writes, which they could hold for long.
+//! Those whose families are in files that are read follow when the sorted one has written its first family: what it has
+//! refreshed decides what they still write.
 
 use std::any::Any;
 use std::cmp::Ordering as Order;
@@ -15,9 +18,10 @@ use super::collected::{LeftOut, collect_process_metrics};
 use super::core::{Registry, as_registry};
 use super::descriptor::Descriptor;
 use super::entry::CollectorEntry;
-use super::names::{Owner, Reserved};
+use super::names::{Names, Owner, Reserved};
 use super::registered::RegisteredFamily;
 use super::scope::Scope;
+use crate::computed::CollectorSource;
 use crate::error::Error;
 use crate::logging::log_line;
 use crate::model::own_metrics::REPEATED_FAMILIES;
@@ -45,16 +49,19 @@ struct Gathering<'a> {
     /// The families that are not written yet, in their order.
     families: std::vec::IntoIter<&'static dyn RegisteredFamily>,
     next: Option<&'static dyn RegisteredFamily>,
-    /// The collectors that are called when the sorted one has written its first family.
-    collectors: Vec<(Arc<CollectorEntry>, Arc<dyn Collector>)>,
+    /// The collectors that are called before the sorted one.
+    collectors: Vec<Arc<dyn Collector>>,
+    /// The collectors whose families are in files that are read, apart from some. They are called when the sorted one has
+    /// written its first family.
+    in_files: Vec<(Arc<CollectorSource>, Arc<dyn Collector>)>,
     buffer: Buffer,
     /// The families of the buffer in their order, and how many are written.
     order: Vec<usize>,
     written: usize,
     /// The families of collectors.
     seen: FamilyIndex<()>,
-    /// Whether the collectors were called.
-    are_called: bool,
+    /// Whether all collectors were called.
+    is_buffered: bool,
     /// Whether the current family of the sorted collector is left out.
     is_skipping: bool,
 }
@@ -94,18 +101,21 @@ impl Registry {
             families: Vec::new().into_iter(),
             next: None,
             collectors: Vec::new(),
+            in_files: Vec::new(),
             buffer: Buffer::default(),
             order: Vec::new(),
             written: 0,
             seen: FamilyIndex::default(),
-            are_called: false,
+            is_buffered: false,
             is_skipping: true,
         };
         gathering.add_families();
-        if let Some(sorted) = gathering.add_collectors() {
+        let sorted = gathering.add_collectors();
+        gathering.call_collectors();
+        if let Some(sorted) = sorted {
             sorted.collect(&mut gathering);
         }
-        gathering.call_collectors();
+        gathering.complete_buffer();
         gathering.write_before(None);
         last(gathering.out);
     }
@@ -168,17 +178,16 @@ impl Gathering<'_> {
         for (at, registry) in self.registries.iter().enumerate().skip(1) {
             for family in registry.inner.names.families() {
                 let Descriptor { name, metric_type, .. } = family.descriptor();
-                let others = self.registries[..at].iter().map(|other| &other.inner.names);
                 let left_out = &mut self.left_out;
-                let mut others = others.filter_map(|names| {
-                    names.find_colliding((name, *metric_type), |other| other.family().is_some())
-                });
-                let Some(other) = others.find_map(Reserved::family) else {
-                    continue;
-                };
-                if left_out.contains(other.store()) || left_out.contains(family.store()) {
+                if left_out.contains(family.store()) {
                     continue;
                 }
+                let mut others = self.registries[..at].iter().map(|other| &other.inner.names);
+                let other =
+                    others.find_map(|names| find_exported(names, (name, *metric_type), left_out));
+                let Some(other) = other else {
+                    continue;
+                };
                 let address = std::ptr::from_ref(family).addr();
                 families.retain(|family| std::ptr::from_ref(*family).addr() != address);
                 let head = FamilyMetadata::new(name, "", *metric_type);
@@ -200,10 +209,13 @@ impl Gathering<'_> {
                 if !self.wants(registry, entry) {
                     continue;
                 }
+                let source = entry.source().filter(|it| self.left_out.contains(it.store()));
                 if sorted.is_none() && collector.is_sorted() {
                     sorted = Some(collector);
+                } else if let Some(source) = source {
+                    self.in_files.push((Arc::clone(source), collector));
                 } else {
-                    self.collectors.push((Arc::clone(entry), collector));
+                    self.collectors.push(collector);
                 }
             }
         }
@@ -223,41 +235,37 @@ impl Gathering<'_> {
         entry.described().is_empty() || names.any(|reserved| is_its(reserved.owner()))
     }
 
-    /// Calls the collectors that are not sorted, and keeps what they write. The first call does it.
+    /// Keeps the admitted families that a function writes.
+    fn buffer(&mut self, write: impl FnOnce(&mut Buffering<'_>)) {
+        let Gathering { registry, registries, left_out, seen, buffer, out, .. } = self;
+        let mut admit =
+            |head: &FamilyMetadata<'_>| is_admitted(registry, registries, left_out, seen, head);
+        write(&mut Buffering::new(buffer, &mut admit, *out));
+    }
+
+    /// Calls the collectors that write all their families.
     fn call_collectors(&mut self) {
-        if std::mem::replace(&mut self.are_called, true) {
+        for collector in std::mem::take(&mut self.collectors) {
+            self.buffer(|buffering| collector.collect(buffering));
+        }
+    }
+
+    /// Adds to the buffer what depends on files that were read, and sorts it. The first call does it.
+    fn complete_buffer(&mut self) {
+        if std::mem::replace(&mut self.is_buffered, true) {
             return;
         }
-        let collectors = std::mem::take(&mut self.collectors);
-        let default = self.registries.iter().find(|registry| registry.inner.is_default);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut seen = std::mem::take(&mut self.seen);
-        for (entry, collector) in collectors {
-            let source = entry.source().filter(|source| self.left_out.contains(source.store()));
-            let left_out = &mut self.left_out;
-            let mut admit = |head: &FamilyMetadata<'_>| {
-                is_admitted(self.registry, self.registries, left_out, &mut seen, head)
-            };
-            let mut buffering = Buffering::new(&mut buffer, &mut admit, self.out);
-            match source {
-                Some(source) => source.collect_unmerged(&*collector, &mut buffering),
-                None => collector.collect(&mut buffering),
-            }
+        for (source, collector) in std::mem::take(&mut self.in_files) {
+            self.buffer(|buffering| source.collect_unmerged(&*collector, buffering));
         }
-        if let Some(default) = default {
-            let left_out = &mut self.left_out;
-            let is_in_directory =
-                default.store_or_later().is_ok_and(|store| left_out.contains(store));
-            let mut admit = |head: &FamilyMetadata<'_>| {
-                is_admitted(self.registry, self.registries, left_out, &mut seen, head)
-            };
-            let mut buffering = Buffering::new(&mut buffer, &mut admit, self.out);
-            collect_process_metrics(&mut buffering, is_in_directory);
+        if let Some(default) = self.registries.iter().find(|it| it.inner.is_default) {
+            let store = default.store_or_later();
+            let is_in_directory = store.is_ok_and(|store| self.left_out.contains(store));
+            self.buffer(|buffering| collect_process_metrics(buffering, is_in_directory));
         }
-        let families = &buffer.families;
+        let families = &self.buffer.families;
         self.order = (0..families.len()).collect();
         self.order.sort_by(|one, other| family_order(&families[*one].name, &families[*other].name));
-        (self.buffer, self.seen) = (buffer, seen);
     }
 
     /// Writes the families that come before one, or all.
@@ -290,6 +298,17 @@ fn name_of(family: &'static dyn RegisteredFamily) -> &'static str {
     &family.descriptor().name
 }
 
+/// The first family of a registry that has a name in common with a family, and that no collector reads from files.
+fn find_exported(
+    names: &Names,
+    family: (&str, MetricType),
+    left_out: &mut LeftOut,
+) -> Option<&'static dyn RegisteredFamily> {
+    let is_exported =
+        |other: &Reserved| other.family().is_some_and(|family| !left_out.contains(family.store()));
+    names.find_colliding(family, is_exported).and_then(Reserved::family)
+}
+
 /// Whether a family of a collector is exported: no family of the registries, and none of a collector before it, has a name in
 /// common with it.
 fn is_admitted(
@@ -301,10 +320,7 @@ fn is_admitted(
 ) -> bool {
     let (name, metric_type) = (head.name, head.metric_type);
     for names in registries.iter().map(|registry| &registry.inner.names) {
-        let other = names.find_colliding((name, metric_type), |other| {
-            other.family().is_some_and(|family| !left_out.contains(family.store()))
-        });
-        if let Some(other) = other.and_then(Reserved::family) {
+        if let Some(other) = find_exported(names, (name, metric_type), left_out) {
             let Descriptor { name, metric_type, .. } = other.descriptor();
             registry.note_collision(head, (name, *metric_type));
             return false;
@@ -323,7 +339,7 @@ fn is_admitted(
 /// Receives the families of the sorted collector, and writes the others in between.
 impl FamilySink for Gathering<'_> {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
-        self.call_collectors();
+        self.complete_buffer();
         let Gathering { registry, registries, left_out, seen, .. } = self;
         let registries = if self.has_families { *registries } else { &[] };
         self.is_skipping = !is_admitted(registry, registries, left_out, seen, head);
@@ -390,6 +406,7 @@ impl Collector for Registry {
 mod tests {
     use super::*;
     use crate::model::{Sample, SampleKind};
+    use std::sync::atomic::AtomicBool;
 
     struct Two(f64);
 
@@ -409,6 +426,42 @@ mod tests {
         assert!(text.contains("\nmultiprom_repeated_families_total 1\n"), "{text}");
         // The names and types are equal.
         assert_eq!(registry.inner.logged.iter().count(), 0);
+    }
+
+    /// Writes one family, and notes when.
+    struct Sorted(Arc<AtomicBool>);
+
+    impl Collector for Sorted {
+        fn collect(&self, out: &mut dyn FamilySink) {
+            self.0.store(true, Ordering::Relaxed);
+            out.gauge("sorted", "").sample(&[], 1.0);
+            self.0.store(false, Ordering::Relaxed);
+        }
+
+        fn is_sorted(&self) -> bool {
+            true
+        }
+    }
+
+    /// Writes whether it is called while the sorted collector writes.
+    struct Other(&'static str, Arc<AtomicBool>);
+
+    impl Collector for Other {
+        fn collect(&self, out: &mut dyn FamilySink) {
+            let is_writing = f64::from(u8::from(self.1.load(Ordering::Relaxed)));
+            out.gauge(self.0, "").sample(&[], is_writing);
+        }
+    }
+
+    #[test]
+    fn other_collectors_are_called_before_the_sorted_one_which_may_hold_a_lock() {
+        let (registry, is_writing) = (Registry::new(), Arc::new(AtomicBool::new(false)));
+        registry.register(Other("z", Arc::clone(&is_writing))).unwrap();
+        registry.register(Sorted(Arc::clone(&is_writing))).unwrap();
+        registry.register(Other("a", is_writing)).unwrap();
+        let text = registry.render(None).to_string();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(samples.collect::<Vec<_>>(), ["a 0", "sorted 1", "z 0"]);
     }
 
     struct One(MetricType, &'static str);

@@ -33,6 +33,8 @@ impl DirectoryStore {
         let mut files = self.files();
         let series = (kind, Box::from(key));
         match files.gauges.get(&series) {
+            // OK because another registry of the process may have the same gauge, which is exported.
+            Some((cells, _)) if cells.time.get() >= 0.0 => {}
             Some((cells, _)) => cells.reset(),
             None => files.removals.set_present(&series, now()),
         }
