@@ -82,6 +82,22 @@ fn json_and_logfmt_escape_any_file_name() {
 }
 
 #[test]
+fn a_file_name_neither_ends_a_line_of_text_nor_controls_a_terminal() {
+    let dir = TestDir::new("log-control");
+    let bytes = b"counter_\nmultiprom: all is well\r\x1b[31m.db";
+    fs::write(dir.path().join(OsStr::from_bytes(bytes)), DAMAGED).unwrap();
+    let shown = "/counter_\\nmultiprom: all is well\\r\\u001b[31m.db`: ";
+    let outcome = run(multiprom().args(["dump", "--dir"]).arg(dir.path()));
+    let mut server = Running::start(&mut serve(dir.path(), &[]));
+    let url = server.url();
+    scrape(&url);
+    let mut logged: Vec<String> = outcome.stderr.lines().map(str::to_owned).collect();
+    logged.extend(lines(server));
+    assert_eq!(logged.len(), 3, "{logged:?}");
+    assert!(logged[0].contains(shown) && logged[2].contains(shown), "{logged:?}");
+}
+
+#[test]
 fn six_hundred_bad_files_are_one_line_and_so_is_their_end() {
     let dir = TestDir::in_memory("log-many");
     let file = |number: usize| dir.path().join(format!("counter_{number}.db"));

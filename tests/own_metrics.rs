@@ -64,9 +64,9 @@ fn files_are_counted_by_state_with_their_entries_and_bytes() {
     let label = format!("{{directory=\"{path}\"}}");
     assert_eq!(sum_of(&page, &format!("multiprom_files_bytes{label}")), sizes as f64);
     let entries = sum_of(&page, &format!("multiprom_files_entries{label}"));
-    // Two processes have the same series, one of which is an entry of each.
+    // Each series is an entry of at least one process.
     let series = sum_of(&page, "multiprom_series");
-    assert!(series > 10.0 && entries >= 2.0 * series / 2.0, "{entries} {series}");
+    assert!(series > 10.0 && entries >= series, "{entries} {series}");
 
     // A file of the Python client is archived by the second pass after its writer has ended.
     let Some(mut python) = python("newest") else { return };

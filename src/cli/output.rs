@@ -32,8 +32,9 @@ pub(super) fn print_message(message: &dyn std::fmt::Display) {
     match slow_reader() {
         SlowReader::Drop => logging::write_line(message),
         SlowReader::Wait => {
+            let line = format!("multiprom: {}\n", logging::one_line(message));
             // OK because there is no other place to report it.
-            let _ = io::stderr().write_all(format!("multiprom: {message:#}\n").as_bytes());
+            let _ = io::stderr().write_all(line.as_bytes());
         }
     }
 }

@@ -188,7 +188,8 @@ impl Directory {
             files: files.len() + usize::from(archive.is_some()),
             len,
             free: fs2::available_space(&self.path).ok(),
-            archive: archive.map(|archive| ArchiveStatus {
+            // The last scrape has the problem of a damaged one.
+            archive: archive.filter(|it| it.error.is_none()).map(|archive| ArchiveStatus {
                 generation: archive.generation,
                 written: archive.written,
                 entries: archive.series,
@@ -196,5 +197,25 @@ impl Directory {
             }),
             ..DirectoryStatus::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::archive::ARCHIVE_NAME;
+    use crate::test_dir::TestDir;
+
+    #[test]
+    fn a_damaged_archive_is_a_file_without_a_generation_and_hides_no_process() {
+        let dir = TestDir::new();
+        std::fs::write(dir.join(ARCHIVE_NAME), [9; 64]).unwrap();
+        std::fs::write(dir.join("counter_1.db"), [9; 64]).unwrap();
+        let served = ServedDirectories::new(&[dir.to_path_buf()], LastScrapes::default());
+        let status = served.status();
+        let [directory] = &status.directories[..] else { panic!("{status:?}") };
+        assert_eq!((directory.files, directory.len), (2, 128));
+        assert!(directory.archive.is_none() && directory.error.is_none(), "{directory:?}");
+        assert_eq!(directory.processes.len(), 1);
     }
 }

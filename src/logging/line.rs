@@ -12,8 +12,9 @@ pub(super) const PREFIX: &str = "multiprom: ";
 /// The end of a message that was cut.
 const CUT: &str = "...";
 
-/// Formats a message as one line of limited length. The alternate form of an error includes its causes.
-pub(super) fn one_line(message: &dyn fmt::Display) -> String {
+/// Formats a message as one line of limited length. The alternate form of an error includes its causes. Names of files may have
+/// control characters, which could end the line or control a terminal: they are escaped.
+pub(crate) fn one_line(message: &dyn fmt::Display) -> String {
     let mut line = OneLine { text: String::new(), is_cut: false };
     // OK because the text before a failure is still useful.
     let _ = write!(line, "{message:#}");
@@ -23,7 +24,7 @@ pub(super) fn one_line(message: &dyn fmt::Display) -> String {
     line.text
 }
 
-/// Collects text up to the longest line, and escapes line feeds.
+/// Collects text up to the longest line, and escapes control characters except tabs.
 struct OneLine {
     text: String,
     is_cut: bool,
@@ -34,10 +35,15 @@ impl fmt::Write for OneLine {
         const MAX_LEN: usize = MAX_LINE_LEN - PREFIX.len() - CUT.len() - 1;
         let mut buffer = [0; 4];
         for char in text.chars() {
+            let escaped;
             let shown = match char {
                 '\n' => "\\n",
                 '\r' => "\\r",
-                _ => char.encode_utf8(&mut buffer),
+                _ if char.is_control() && char != '\t' => {
+                    escaped = format!("\\u{:04x}", u32::from(char));
+                    &escaped
+                }
+                _ => &*char.encode_utf8(&mut buffer),
             };
             if self.is_cut || self.text.len() + shown.len() > MAX_LEN {
                 self.is_cut = true;
@@ -55,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_that_a_pipe_takes_whole() {
-        assert_eq!(one_line(&"a\nb\rc"), "a\\nb\\rc");
+        assert_eq!(one_line(&"a\nb\rc\td"), "a\\nb\\rc\td");
+        assert_eq!(one_line(&"\x1b[31m\u{85}\0\x7f"), "\\u001b[31m\\u0085\\u0000\\u007f");
         for char in ["x", "\u{e9}", "\u{1f600}"] {
             let line = one_line(&char.repeat(5000));
             let len = PREFIX.len() + line.len() + 1;

@@ -21,7 +21,7 @@ pub(crate) use deferred::{Deferred, log_line};
 pub(crate) use deferred::{log_info, write_line};
 pub use hook::{LogLevel, LogLine, set_log_hook};
 #[cfg(all(feature = "cli", target_os = "linux"))]
-pub(crate) use line::MAX_LINE_LEN;
+pub(crate) use line::{MAX_LINE_LEN, one_line};
 pub(crate) use stderr::note_standard_error;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) use stderr::write_whole_line;
