@@ -78,7 +78,7 @@ impl Textfile {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](ErrorKind::Usage) if the path does not end in a file name, of kind [`Io`](ErrorKind::Io) if a file
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) if the path does not end in a file name, of kind [`Io`](ErrorKind::Io) if a file
     /// cannot be written or renamed, and the first error that a collector reports. The file at the path is then unchanged.
     pub fn write(&self, source: &dyn Gatherer) -> Result<()> {
         replace_file(&self.path, self.temporary_dir.as_deref(), self.mode, |file| {
@@ -90,7 +90,7 @@ impl Textfile {
     ///
     /// # Errors
     ///
-    /// Of kind [`Usage`](ErrorKind::Usage) if the interval is zero, and of kind [`Io`](ErrorKind::Io) if no thread can be
+    /// Of kind [`Usage`](crate::ErrorKind::Usage) if the interval is zero, and of kind [`Io`](ErrorKind::Io) if no thread can be
     /// started. Errors of writing are logged.
     pub fn start(
         &self,
@@ -104,7 +104,12 @@ impl Textfile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use super::*;
+    use crate::error::{Error, ErrorKind};
     use crate::exposition::Escaping;
     use crate::model::FamilySink;
     use crate::test_dir::TestDir;

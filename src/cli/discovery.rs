@@ -22,22 +22,22 @@ const MODE: u32 = 0o644;
 #[derive(Args, Clone, Debug)]
 pub(super) struct DiscoveryArguments {
     /// Write the address to a file for file_sd_configs of Prometheus while the metrics are served; its name ends in .json
-    #[arg(long = "discovery.file", value_name = "FILE", help_heading = HEADING)]
-    discovery_file: Option<PathBuf>,
+    #[arg(id = "discovery.file", long = "discovery.file", value_name = "FILE", help_heading = HEADING)]
+    file: Option<PathBuf>,
     /// Add a label to the target, such as job=shop (repeatable)
-    #[arg(long = "discovery.label", value_name = "NAME=VALUE", value_parser = parse_target_label)]
-    #[arg(requires = "discovery_file", help_heading = HEADING)]
-    discovery_labels: Vec<(String, String)>,
+    #[arg(id = "discovery.label", long = "discovery.label", value_name = "NAME=VALUE", value_parser = parse_target_label)]
+    #[arg(requires = "discovery.file", help_heading = HEADING)]
+    labels: Vec<(String, String)>,
     /// Name or address by which Prometheus reaches this machine [default: the address that is listened on, or the name of
     /// the machine for all interfaces]
-    #[arg(long = "discovery.host", value_name = "HOST", requires = "discovery_file", help_heading = HEADING)]
-    discovery_host: Option<String>,
+    #[arg(id = "discovery.host", long = "discovery.host", value_name = "HOST", requires = "discovery.file", help_heading = HEADING)]
+    host: Option<String>,
 }
 
 impl DiscoveryArguments {
     /// Makes an exporter write the file when it has started, and remove it before it stops.
     pub(super) fn apply(&self, builder: ExporterBuilder) -> ExporterBuilder {
-        let Some(path) = self.discovery_file.clone() else {
+        let Some(path) = self.file.clone() else {
             return builder;
         };
         let (arguments, removed) = (self.clone(), path.clone());
@@ -74,7 +74,7 @@ impl DiscoveryArguments {
                     "--discovery.file needs a TCP address: Prometheus cannot scrape Unix sockets";
                 Error::new(ErrorKind::Usage, message)
             })?;
-        let target = match &self.discovery_host {
+        let target = match &self.host {
             None => endpoint.target().unwrap_or_default(),
             Some(host) => match host.parse::<IpAddr>() {
                 Ok(IpAddr::V6(ip)) => format!("[{ip}]:{}", address.port()),
@@ -85,9 +85,7 @@ impl DiscoveryArguments {
             ("__metrics_path__", endpoint.telemetry_path()),
             ("__scheme__", endpoint.scheme()),
         ]);
-        labels.extend(
-            self.discovery_labels.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-        );
+        labels.extend(self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut text = b"[\n  {\n    \"targets\": [".to_vec();
         push_string(&mut text, &target);
         text.extend_from_slice(b"],\n    \"labels\": {");

@@ -278,7 +278,9 @@ impl<'a> Launcher<'a> {
     fn pass_on(&self, signal: Signal) {
         let processes = self.running.map_or_else(children, |pid| vec![pid]);
         if self.command.delivery == Delivery::Process {
-            processes.into_iter().for_each(|pid| signals::send(pid, signal));
+            for pid in processes {
+                signals::send(pid, signal);
+            }
             return;
         }
         let own = terminal::own_group();
@@ -289,7 +291,9 @@ impl<'a> Launcher<'a> {
                 _ => signals::send(pid, signal),
             }
         }
-        groups.into_iter().for_each(|group| terminal::send_to_group(group, signal));
+        for group in groups {
+            terminal::send_to_group(group, signal);
+        }
     }
 
     /// Records that the command waits for the terminal, or stops this process too when the terminal has stopped the command,

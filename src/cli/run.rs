@@ -26,6 +26,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let signals = Signals::block(&blocked)?;
     exporting::check(&arguments.listen, std::iter::empty())?;
     let target = arguments.push.target(arguments.merge.created)?;
+    let launch = &arguments.launch;
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = || MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
     // Several commands that push run on one machine, and nothing scrapes them.
     let serves = target.is_none() || arguments.listen.has_address();
-    if !serves && arguments.linger.is_some() {
+    if !serves && launch.linger.is_some() {
         let message = "--linger waits for a scrape: give --web.listen-address";
         return Err(Error::new(ErrorKind::Usage, message));
     }
@@ -58,18 +59,17 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let command = CommandLine {
         words: &arguments.command,
         dir: &dir,
-        delivery: if arguments.signal_group { Delivery::Group } else { Delivery::Process },
-        ends_with_parent: arguments.die_with_parent,
+        delivery: if launch.signal_group { Delivery::Group } else { Delivery::Process },
+        ends_with_parent: launch.die_with_parent,
     };
-    let restarts =
-        Restarts::new(arguments.restart, arguments.restart_delay, arguments.max_restarts);
+    let restarts = Restarts::new(launch.restart, launch.restart_delay, launch.max_restarts);
     let mut launcher = Launcher::new(command, &signals, restarts, hint);
     if let Err(status) = launcher.start() {
         return Ok(ExitCode::from(status));
     }
     push.iter_mut().for_each(RunPush::start);
     let status = launcher.run();
-    if let (Some(limit), Some(endpoint)) = (arguments.linger, &mut endpoint) {
+    if let (Some(limit), Some(endpoint)) = (launch.linger, &mut endpoint) {
         wait_for_scrape(endpoint, limit, &signals);
     }
     signals::exit_on_next(Some(status))?;

@@ -33,6 +33,33 @@ impl NewDirArguments {
 /// The heading of the options about the command.
 const LAUNCHER: &str = "Command";
 
+/// How the command is started, and what follows its end.
+#[derive(Args, Debug)]
+pub(super) struct LaunchArguments {
+    /// Start the command again when it and its descendants have ended. A signal that asks `run` to end prevents it
+    #[arg(long, value_enum, default_value = "never", value_name = "WHEN", help_heading = LAUNCHER)]
+    pub(super) restart: RestartPolicy,
+    /// Time between an end and the first restart; each further one waits twice as long, up to 1m. After a run of 1m the
+    /// next restart is the first one again
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(help_heading = LAUNCHER)]
+    pub(super) restart_delay: Duration,
+    /// End after this number of restarts in succession, or `unlimited`
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = parse_max_restarts)]
+    #[arg(help_heading = LAUNCHER)]
+    pub(super) max_restarts: MaxRestarts,
+    /// Serve until the first complete scrape after the end of the command, for TIME at most, so that its last values are
+    /// scraped
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = LAUNCHER)]
+    pub(super) linger: Option<Duration>,
+    /// Start the command in a process group of its own, and pass signals on to each process of the group
+    #[arg(long, help_heading = LAUNCHER)]
+    pub(super) signal_group: bool,
+    /// End the command by SIGTERM when `run` is killed
+    #[arg(long, help_heading = LAUNCHER)]
+    pub(super) die_with_parent: bool,
+}
+
 /// What happens to signals and processes.
 const PROCESSES: &str = "\
 Signals:
@@ -91,28 +118,8 @@ pub(super) struct RunArguments {
     pub(super) compact: Option<CompactMode>,
     #[command(flatten)]
     pub(super) keep_dead: KeepDeadArguments,
-    /// Start the command again when it and its descendants have ended. A signal that asks `run` to end prevents it
-    #[arg(long, value_enum, default_value = "never", value_name = "WHEN", help_heading = LAUNCHER)]
-    pub(super) restart: RestartPolicy,
-    /// Time between an end and the first restart; each further one waits twice as long, up to 1m. After a run of 1m the
-    /// next restart is the first one again
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    #[arg(help_heading = LAUNCHER)]
-    pub(super) restart_delay: Duration,
-    /// End after this number of restarts in succession, or `unlimited`
-    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = parse_max_restarts)]
-    #[arg(help_heading = LAUNCHER)]
-    pub(super) max_restarts: MaxRestarts,
-    /// Serve until the first complete scrape after the end of the command, for TIME at most, so that its last values are
-    /// scraped
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = LAUNCHER)]
-    pub(super) linger: Option<Duration>,
-    /// Start the command in a process group of its own, and pass signals on to each process of the group
-    #[arg(long, help_heading = LAUNCHER)]
-    pub(super) signal_group: bool,
-    /// End the command by SIGTERM when `run` is killed
-    #[arg(long, help_heading = LAUNCHER)]
-    pub(super) die_with_parent: bool,
+    #[command(flatten)]
+    pub(super) launch: LaunchArguments,
     #[command(flatten)]
     pub(super) log: LogArguments,
     /// The command and its arguments

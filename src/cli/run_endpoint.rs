@@ -47,10 +47,19 @@ impl RunEndpoint {
         let listen = listen.clone();
         let (stop, stopped) = mpsc::channel();
         let retry = move || {
+            let mut has_logged = false;
             while stopped.recv_timeout(RETRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if let Ok(exporter) = exported.listen(&listen) {
-                    exporting::report(&exporter);
-                    return Some(exporter);
+                match exported.listen(&listen) {
+                    Ok(exporter) => {
+                        exporting::report(&exporter);
+                        return Some(exporter);
+                    }
+                    // Such as a file for service discovery that cannot be written.
+                    Err(error) if error.kind() != ErrorKind::Listen && !has_logged => {
+                        log::warn(&error);
+                        has_logged = true;
+                    }
+                    Err(_) => {}
                 }
             }
             None

@@ -142,7 +142,7 @@ impl HandlerBuilder {
     }
 
     /// Serves a status page at `/`, instead of a list of links: the families with their values, and plots of their rates and
-    /// values. An [`Exporter`](super::Exporter) gathers the sources every five seconds for the plots, or less often, so that
+    /// values. An [`Exporter`](super::Exporter) gathers the sources every fifteen seconds for the plots, or less often, so that
     /// this takes at most 1 % of the time; with a handler in another server plots have the values of earlier pages only.
     ///
     /// The page loads `/-/status.css` and `/-/status.js`. Whoever may scrape sees the same values on it. It is not served if the
@@ -253,8 +253,8 @@ impl Handler {
             (Some(_), _) => None,
             (None, "/")
                 if has_status
-                    && matches!(request.method(), "GET" | "HEAD")
-                    && !request.has_body() =>
+                    && !request.has_body()
+                    && matches!(request.method(), "GET" | "HEAD") =>
             {
                 Some(self.status(request, &connection).await)
             }
@@ -336,7 +336,9 @@ impl Handler {
 
     /// Gathers regularly for the plots of the status page. Never ends if there is one.
     pub(super) async fn keep_history(&self) {
+        let mut pause = status::MIN_PAUSE;
         while self.0.status.is_some() {
+            tokio::time::sleep(pause).await;
             let Ok(turn) = Arc::clone(&self.0.status_turn).acquire_owned().await else {
                 return;
             };
@@ -345,10 +347,10 @@ impl Handler {
                 let _turn = turn;
                 handler.0.status.as_ref().map(|status| status.sample(&handler.0.sources))
             };
-            let Ok(Some(pause)) = tokio::task::spawn_blocking(sample).await else {
+            let Ok(Some(next)) = tokio::task::spawn_blocking(sample).await else {
                 return;
             };
-            tokio::time::sleep(pause).await;
+            pause = next;
         }
     }
 
@@ -507,4 +509,31 @@ fn whole(
 ) -> Response {
     let body = ResponseBody::whole(text.into().into(), Arc::clone(connection));
     Response { status, headers: vec![("content-type", content_type.to_owned())], body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FamilySink;
+
+    struct Source;
+
+    impl Gatherer for Source {
+        fn gather(&self, _: &mut dyn FamilySink) {}
+    }
+
+    #[test]
+    fn nothing_is_gathered_for_a_page_whose_path_is_that_of_a_source() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let is_gathered = |builder: HandlerBuilder| {
+            let handler = builder.status_page().build().unwrap();
+            let limit = Duration::from_millis(10);
+            runtime.block_on(async {
+                tokio::time::timeout(limit, handler.keep_history()).await.is_err()
+            })
+        };
+        assert!(is_gathered(Handler::builder(Source)));
+        assert!(!is_gathered(Handler::builder(Source).telemetry_path("/")));
+        assert!(!is_gathered(Handler::builder(Source).target("/", Source)));
+    }
 }

@@ -125,5 +125,7 @@ pub fn main() {
         end(running[worker], if turn % 2 == 0 { libc::SIGKILL } else { libc::SIGTERM });
         running[worker] = start(worker);
     }
-    running.into_iter().for_each(|pid| end(pid, libc::SIGKILL));
+    for pid in running {
+        end(pid, libc::SIGKILL);
+    }
 }

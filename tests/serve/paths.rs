@@ -13,7 +13,7 @@ use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
 #[test]
 fn people_probes_and_crawlers_get_their_pages() {
-    let served = Served::start("paths", &[]);
+    let served = Served::start("paths", &["--web.no-status-page"]);
     let mut connection = served.connect();
     for (path, content_type, part) in [
         ("/", "text/html; charset=utf-8", "<a href=\"/metrics\">"),
@@ -115,7 +115,7 @@ fn targets_are_served_under_their_own_paths() {
     assert_eq!(jobs(&url, "/b"), 7.0);
     assert_eq!(jobs(&url, "/metrics"), 12.0);
     let page = Connection::open(&url).unwrap().request("GET", "/", "");
-    assert!(page.body.contains("<a href=\"/metrics/a\">") && page.body.contains("<a href=\"/b\">"));
+    assert!(page.body.contains("<a href=\"./metrics/a\">") && page.body.contains("<a href=\"./b\">"));
     stop(server);
     let dir = dirs[0].path().display().to_string();
     let (server, url) = start(&["--dir", &dir, "--target", &b]);

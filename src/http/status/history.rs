@@ -10,7 +10,7 @@ const MAX_POINTS: usize = 120;
 /// Families whose totals are kept.
 const MAX_FAMILIES: usize = 2000;
 /// The least time between two points.
-pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(5);
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// The least time over which a rate is determined.
 const MIN_RATE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -3,8 +3,8 @@
 //! The server renders the whole page; a script refreshes its parts and searches. Nothing is loaded from other servers, and
 //! the content security policy permits only the style sheet and the script of the page.
 //!
-//! The totals of all families are kept for ten minutes, for plots. They are gathered every five seconds, or less often, so
-//! that gathering takes at most 1 % of the time. At most one gathering for pages runs at a time.
+//! The totals of all families are kept for ten minutes, for plots. They are gathered for each page, and every fifteen seconds
+//! without one, or less often, so that this takes at most 1 % of the time. At most one gathering for pages runs at a time.
 
 mod families;
 mod history;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::families::Families;
-use self::history::{History, MIN_INTERVAL};
+use self::history::History;
 use self::page::View;
 use self::source::{Status, StatusSource};
 use super::filter::query_parameter;
@@ -37,6 +37,8 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 
 
 /// A page that is requested within this time after a gathering, or within the time that it took, shows the same values.
 const MIN_AGE: Duration = Duration::from_secs(1);
+/// The least pause between gatherings without a page, as between the scrapes of a usual Prometheus.
+pub(super) const MIN_PAUSE: Duration = Duration::from_secs(15);
 /// How much longer the pause between gatherings is than a gathering.
 const PAUSE_FACTOR: u32 = 100;
 /// Scrapes whose duration is kept.
@@ -95,10 +97,11 @@ impl StatusPage {
     /// Gathers all sources for the plots. Returns when to do so again.
     pub(super) fn sample(&self, sources: &Sources) -> Duration {
         let begin = Instant::now();
-        for index in 0..sources.len() {
+        // The first source has metrics about all of them, so it comes last.
+        for index in (0..sources.len()).rev() {
             self.gather(sources, index);
         }
-        (begin.elapsed() * PAUSE_FACTOR).max(MIN_INTERVAL)
+        (begin.elapsed() * PAUSE_FACTOR).max(MIN_PAUSE)
     }
 
     /// The families of a source. They are gathered if the last ones are too old.
