@@ -222,6 +222,13 @@ fn request(exporter: &Exporter, method: &str, path: &str) -> Response {
     Connection::open(exporter.url()).unwrap().request(method, path, "")
 }
 
+/// Sends a request without waiting for its response.
+fn send(exporter: &Exporter, path: &str) -> Connection {
+    let mut connection = Connection::open(exporter.url()).unwrap();
+    connection.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+    connection
+}
+
 /// 3,000 families, and a gauge whose name ends like that of a counter.
 struct Wide;
 
@@ -329,16 +336,16 @@ fn a_gathering_for_the_page_that_hangs_leaves_scrapes_alone_and_the_page_comes_b
     source.0.waiting.store(1, Ordering::Relaxed);
     let lock = source.0.lock.lock().unwrap();
     let exporter = start(Exporter::builder(source.clone()));
-    // The first gathering is that for the plots.
+    let mut client = send(&exporter, "/");
     source.wait_for(1);
     for _ in 0..20 {
         assert_eq!(sum_of(&scrape(exporter.url()), "source_depth"), 1.0);
     }
-    let page = request(&exporter, "GET", "/");
-    assert_eq!(
-        (page.status, page.header("content-type")),
-        (503, Some("text/plain; charset=utf-8"))
-    );
+    let other = send(&exporter, "/?q=other").response(false).unwrap();
+    for page in [other, client.response(false).unwrap()] {
+        let content_type = page.header("content-type");
+        assert_eq!((page.status, content_type), (503, Some("text/plain; charset=utf-8")));
+    }
     drop(lock);
     wait_for("the page", PATIENCE, || (request(&exporter, "GET", "/").status == 200).then_some(()));
     exporter.stop();
@@ -350,22 +357,11 @@ fn an_exporter_stops_within_five_seconds_although_gatherings_for_a_scrape_and_th
     source.0.waiting.store(usize::MAX, Ordering::Relaxed);
     let lock = source.0.lock.lock().unwrap();
     let exporter = start(Exporter::builder(source.clone()));
-    source.wait_for(1);
-    let mut client = Connection::open(exporter.url()).unwrap();
-    client.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    source.wait_for(2);
+    let clients = ["/", "/metrics"].map(|path| send(&exporter, path));
+    source.wait_for(clients.len());
     let begin = Instant::now();
     exporter.stop();
     // With time for a machine that is busy.
     assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
-    drop(lock);
-}
-
-#[test]
-fn nothing_is_gathered_for_a_page_whose_path_is_that_of_a_source() {
-    let source = Source::default();
-    let exporter = start(Exporter::builder(source.clone()).telemetry_path("/"));
-    assert_eq!(sum_of(&scrape(exporter.url()), "source_depth"), 1.0);
-    exporter.stop();
-    assert_eq!(source.0.begun.load(Ordering::Relaxed), 1);
+    drop((clients, lock));
 }

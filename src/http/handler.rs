@@ -253,8 +253,8 @@ impl Handler {
             (Some(_), _) => None,
             (None, "/")
                 if has_status
-                    && matches!(request.method(), "GET" | "HEAD")
-                    && !request.has_body() =>
+                    && !request.has_body()
+                    && matches!(request.method(), "GET" | "HEAD") =>
             {
                 Some(self.status(request, &connection).await)
             }
@@ -509,4 +509,31 @@ fn whole(
 ) -> Response {
     let body = ResponseBody::whole(text.into().into(), Arc::clone(connection));
     Response { status, headers: vec![("content-type", content_type.to_owned())], body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FamilySink;
+
+    struct Source;
+
+    impl Gatherer for Source {
+        fn gather(&self, _: &mut dyn FamilySink) {}
+    }
+
+    #[test]
+    fn nothing_is_gathered_for_a_page_whose_path_is_that_of_a_source() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let is_gathered = |builder: HandlerBuilder| {
+            let handler = builder.status_page().build().unwrap();
+            let limit = Duration::from_millis(10);
+            runtime.block_on(async {
+                tokio::time::timeout(limit, handler.keep_history()).await.is_err()
+            })
+        };
+        assert!(is_gathered(Handler::builder(Source)));
+        assert!(!is_gathered(Handler::builder(Source).telemetry_path("/")));
+        assert!(!is_gathered(Handler::builder(Source).target("/", Source)));
+    }
 }

@@ -115,7 +115,9 @@ fn targets_are_served_under_their_own_paths() {
     assert_eq!(jobs(&url, "/b"), 7.0);
     assert_eq!(jobs(&url, "/metrics"), 12.0);
     let page = Connection::open(&url).unwrap().request("GET", "/", "");
-    assert!(page.body.contains("<a href=\"metrics/a\">") && page.body.contains("<a href=\"b\">"));
+    assert!(
+        page.body.contains("<a href=\"./metrics/a\">") && page.body.contains("<a href=\"./b\">")
+    );
     stop(server);
     let dir = dirs[0].path().display().to_string();
     let (server, url) = start(&["--dir", &dir, "--target", &b]);
