@@ -120,13 +120,13 @@ impl PairsKey {
     fn is_permuted(&self, kept: &[Ends], kept_lengths: u64) -> bool {
         let lengths_of = |lengths: u64, at: usize| lengths >> (16 * (self.count - 1 - at)) & 0xffff;
         let own = self.ends[..2 * self.count].chunks(2).enumerate();
-        let found = own.map(|(own_at, own)| {
+        let mut found = own.map(|(own_at, own)| {
             kept.chunks(2).enumerate().position(|(at, kept)| {
                 kept == own && lengths_of(kept_lengths, at) == lengths_of(self.lengths, own_at)
             })
         });
         // The kept names differ, so each pair has one place. All places are taken unless a pair is given twice.
-        let places = found.fold(Some(0), |places, at| Some(places? | 1_u32 << at?));
+        let places = found.try_fold(0, |places, at| Some(places | 1_u32 << at?));
         places == Some((1 << self.count) - 1)
     }
 }
