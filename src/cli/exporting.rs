@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::listen_args::ListenArguments;
 use super::log;
 use super::merging::{Merging, log_changes};
-use super::patterns::{FilteredCollector, UnusedPatternReport};
+use super::patterns::{FilteredCollector, ReportingRegistry};
 use super::status::{LastScrapes, ServedDirectories};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
+use crate::model::Gatherer;
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
 use crate::process::ProcessCollector;
 use crate::registry::Registry;
@@ -19,7 +20,7 @@ use crate::registry::Registry;
 /// A registry to export, with the metrics of the exporter.
 #[derive(Clone)]
 pub(super) struct ExportedRegistry {
-    registry: Registry,
+    registry: ReportingRegistry,
     /// The metrics of the exporter itself, which are in the registry.
     metrics: ExporterMetrics,
     shows_created: bool,
@@ -52,9 +53,8 @@ impl ExportedRegistry {
         let metrics = ExporterMetrics::default();
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
-        registry.register(UnusedPatternReport(patterns))?;
         Ok(ExportedRegistry {
-            registry,
+            registry: ReportingRegistry { registry, patterns },
             metrics,
             shows_created,
             targets: Vec::new(),
@@ -94,8 +94,11 @@ pub(super) fn check<'a>(
 }
 
 /// The builder of an exporter with these arguments.
-fn configured(registry: Registry, listen: &ListenArguments) -> ExporterBuilder {
-    let mut builder = Exporter::builder(registry).telemetry_path(&listen.telemetry_path);
+fn configured(
+    source: impl Gatherer + Send + Sync + 'static,
+    listen: &ListenArguments,
+) -> ExporterBuilder {
+    let mut builder = Exporter::builder(source).telemetry_path(&listen.telemetry_path);
     for address in listen.addresses() {
         builder = builder.listen(address);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::args::MergeArguments;
 use super::merging::{Merging, configure, log_changes, report_problem};
-use super::patterns::UnusedPatternReport;
+use super::patterns::ReportingRegistry;
 use crate::error::Result;
 use crate::multiproc::{MultiProcessCollector, MultiProcessCollectorBuilder};
 use crate::registry::Registry;
@@ -31,7 +31,7 @@ pub(super) fn registry(
     builder: MultiProcessCollectorBuilder,
     merge: MergeArguments,
     reporting: Reporting,
-) -> Result<Registry> {
+) -> Result<ReportingRegistry> {
     let Merging { builder, patterns, .. } = configure(builder, merge);
     let builder = match reporting {
         Reporting::EachTime => builder.on_problem(report_problem),
@@ -39,6 +39,5 @@ pub(super) fn registry(
     };
     let registry = Registry::new();
     registry.register(builder.build()?)?;
-    registry.register(UnusedPatternReport(patterns))?;
-    Ok(registry)
+    Ok(ReportingRegistry { registry, patterns })
 }

@@ -7,8 +7,10 @@ use regex::Regex;
 
 use super::log;
 use crate::model::{
-    Collector, DirectoryId, FamilyMetadata, FamilySink, FilteredSink, GaugeMode, MetricType,
+    Collector, DirectoryId, FamilyMetadata, FamilySink, FilteredSink, Gatherer, GaugeMode,
+    MetricType,
 };
+use crate::registry::Registry;
 
 /// The prefix of the names of multiprom's own metrics.
 const OWN_PREFIX: &str = "multiprom_";
@@ -186,17 +188,22 @@ impl<C: Collector> Collector for FilteredCollector<C> {
     }
 }
 
-/// Reports unused patterns. It is the last collector of a registry, so that all families of the exposition were
-/// compared before, and exports nothing.
-pub(super) struct UnusedPatternReport(pub(super) Arc<Patterns>);
+/// A registry that reports unused patterns when all families of an exposition have been compared with them. It does not do so
+/// after an exposition of some names only, which may have left out the families that a pattern matches.
+#[derive(Clone)]
+pub(super) struct ReportingRegistry {
+    pub(super) registry: Registry,
+    pub(super) patterns: Arc<Patterns>,
+}
 
-impl Collector for UnusedPatternReport {
-    fn collect(&self, _: &mut dyn FamilySink) {
-        self.0.report();
+impl Gatherer for ReportingRegistry {
+    fn gather(&self, out: &mut dyn FamilySink) {
+        self.registry.gather(out);
+        self.patterns.report();
     }
 
-    fn is_merged(&self) -> bool {
-        false
+    fn gather_names(&self, names: &[String], out: &mut dyn FamilySink) {
+        self.registry.gather_names(names, out);
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
+use super::patterns::ReportingRegistry;
 use super::values::with_unit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Format, Negotiated};
 use crate::model::Gatherer;
 use crate::outgoing::Periodic;
 use crate::push::{HttpTransport, Pusher};
-use crate::registry::Registry;
 
 /// How the group is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -175,7 +175,7 @@ impl PushTarget {
     }
 
     /// Starts the periodic pushes, if there is an interval.
-    pub(super) fn start(&self, source: &Registry) -> Result<Option<Periodic>> {
+    pub(super) fn start(&self, source: &ReportingRegistry) -> Result<Option<Periodic>> {
         let start = |interval| {
             let (target, source) = (self.clone(), source.clone());
             Periodic::start("multiprom-push", interval, move || target.push(&source))

@@ -1,19 +1,19 @@
 //! The pushes of `run --push`.
 
 use super::log;
+use super::patterns::ReportingRegistry;
 use super::push_args::PushTarget;
 use crate::outgoing::Periodic;
-use crate::registry::Registry;
 
 /// Pushes what the processes of a command record: periodically if there is an interval, and when the command has ended.
 pub(super) struct RunPush {
     target: PushTarget,
-    registry: Registry,
+    registry: ReportingRegistry,
     periodic: Option<Periodic>,
 }
 
 impl RunPush {
-    pub(super) fn new(target: PushTarget, registry: Registry) -> RunPush {
+    pub(super) fn new(target: PushTarget, registry: ReportingRegistry) -> RunPush {
         RunPush { target, registry, periodic: None }
     }
 

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use super::args::{self, GraphiteArguments, PushArguments, SourceArguments, TextfileArguments};
 use super::gathering::{Reporting, collector_of, registry};
+use super::patterns::ReportingRegistry;
 use super::push_args::PushMethod;
 use super::signals::{self, Signal, Signals};
 use crate::bridge::{Graphite, Textfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exposition::{Format, Negotiated};
 use crate::outgoing::Periodic;
-use crate::registry::Registry;
 
 /// How long the commands wait for a signal at a time.
 const WAIT_TIME: Duration = Duration::from_secs(3600);
 
 /// The registry of the directories.
-fn open(source: SourceArguments, interval: Option<Duration>) -> Result<Registry> {
+fn open(source: SourceArguments, interval: Option<Duration>) -> Result<ReportingRegistry> {
     let dirs = args::directories(&source.dir)?;
     let reporting = if interval.is_some() { Reporting::Changes } else { Reporting::EachTime };
     registry(collector_of(dirs), source.merge, reporting)
@@ -83,7 +83,7 @@ fn repeat(
     source: SourceArguments,
     interval: Option<Duration>,
     name: &str,
-    task: impl Fn(&Registry) -> Result<()> + Send + 'static,
+    task: impl Fn(&ReportingRegistry) -> Result<()> + Send + 'static,
 ) -> Result<ExitCode> {
     let Some(interval) = interval else {
         return task(&open(source, None)?).map(|()| ExitCode::SUCCESS);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use super::launcher;
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
-use crate::support::{multiprom, wait_for};
+use crate::support::{fresh, multiprom, wait_for};
 
 /// Both processes report the signal; the command only ends when its child has.
 const PAIR: &str = "sh -c 'trap \"echo child got it; exit\" USR1; trap \"exit\" TERM; echo ready; \
@@ -80,7 +80,7 @@ impl Shell {
         let terminal = unsafe { File::from_raw_fd(master) };
         // SAFETY: opened by the call, and owned by nothing else.
         let slave = unsafe { OwnedFd::from_raw_fd(slave) };
-        let mut command = Command::new("bash");
+        let mut command = fresh(Command::new("bash"));
         command.args(["--norc", "--noprofile", "-i"]).env("PS1", "prompt> ").env("TERM", "dumb");
         command.env("MULTIPROM", multiprom().get_program());
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);

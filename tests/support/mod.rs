@@ -41,7 +41,7 @@ pub fn multiprom() -> Command {
 
 /// Removes multiprom's variables from the environment of a command, and restores the default action of signals. A shell
 /// that runs the tests in the background ignores interrupts, which children inherit.
-fn fresh(mut command: Command) -> Command {
+pub fn fresh(mut command: Command) -> Command {
     command.env_remove("PROMETHEUS_MULTIPROC_DIR").env_remove("prometheus_multiproc_dir");
     let restore = || {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{skip, wait_for};
+use super::{fresh, skip, wait_for};
 
 /// Limit for the start or the end of a program.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -202,7 +202,7 @@ pub const NOBODY: u32 = 65534;
 
 /// `unshare` into a new pid namespace. The caller appends the program.
 pub fn unshare_pids() -> Command {
-    let mut command = Command::new("unshare");
+    let mut command = fresh(Command::new("unshare"));
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
     command
 }
