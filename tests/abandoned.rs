@@ -116,7 +116,7 @@ fn counter_in(dir: &Path) -> PathBuf {
 
 /// Counts the directories in `base` that a launcher has logged as removed. It may also have removed directories of
 /// other tests.
-pub(crate) fn removed_from(base: &Path, stderr: &str) -> usize {
+fn removed_from(base: &Path, stderr: &str) -> usize {
     let start = format!("multiprom: removed `{}/multiprom-", base.display());
     let end = "`, which a killed process had left behind";
     stderr.lines().filter(|line| line.starts_with(&start) && line.ends_with(end)).count()

@@ -103,7 +103,7 @@ impl Drop for StopAtEnd<'_> {
 }
 
 /// Whether the values of a series never decrease.
-fn is_total(series: &str) -> bool {
+pub(crate) fn is_total(series: &str) -> bool {
     let name = series.split('{').next().unwrap();
     ["_total", "_count", "_bucket", "_sum"].iter().any(|suffix| name.ends_with(suffix))
 }
@@ -140,7 +140,7 @@ fn count_files(dir: &Path) -> usize {
     count(dir) + count(&dir.join("retired"))
 }
 
-fn median(values: &[usize]) -> usize {
+pub(crate) fn median(values: &[usize]) -> usize {
     let mut values = values.to_vec();
     values.sort_unstable();
     values[values.len() / 2]

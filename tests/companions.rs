@@ -17,6 +17,7 @@ use multiprom::{
 };
 
 use crate::support::process::PATIENCE;
+use crate::support::random::random;
 use crate::support::samples::{Line, python_samples};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
@@ -30,14 +31,6 @@ const SIGKILL: i32 = 9;
 const WORDS: usize = 3;
 const SLOTS: usize = 3;
 const EXEMPLAR_WRITERS: usize = 2;
-
-/// The next number of SplitMix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
 
 /// A worker with its directory and its truth file.
 struct Worker {

@@ -1,11 +1,13 @@
 //! Many workers that are replaced all the time, under `run`, scraped each second by a real Prometheus: memory and
 //! descriptors of the exporter do not grow, and no total ever decreases.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::churn::{self, is_total};
 use crate::support::http::get;
 use crate::support::process::{PATIENCE, Running};
 use crate::support::prometheus::{is_installed, scraping, value};
@@ -68,26 +70,17 @@ impl Usage {
 }
 
 fn median(values: &[Usage], of: impl Fn(&Usage) -> usize) -> usize {
-    let mut values: Vec<usize> = values.iter().map(of).collect();
-    values.sort_unstable();
-    values[values.len() / 2]
+    churn::median(&values.iter().map(of).collect::<Vec<_>>())
 }
 
 /// The names of the samples of an exposition whose values never decrease.
-fn totals(text: &str) -> Vec<String> {
-    let names = text.lines().filter(|line| !line.starts_with('#'));
-    let names = names.filter_map(|line| line.split(['{', ' ']).next());
-    let suffixes = ["_total", "_count", "_bucket", "_sum"];
-    let mut names: Vec<String> = names
-        .filter(|name| suffixes.iter().any(|suffix| name.ends_with(suffix)))
-        .map(str::to_owned)
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+fn totals(text: &str) -> BTreeSet<String> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let names = samples.filter_map(|line| line.split(['{', ' ']).next());
+    names.filter(|name| is_total(name)).map(str::to_owned).collect()
 }
 
-fn assert_no_resets(api: &str, names: &[String], range: u64) {
+fn assert_no_resets(api: &str, names: &BTreeSet<String>, range: u64) {
     for name in names {
         let query = |what: &str| value(api, &format!("sum({what}({name}[{range}s]))"));
         assert!(query("count_over_time") > Some(0.0), "{name}");
@@ -152,8 +145,9 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
     });
     assert!(last <= begun, "{counted} <= {last} <= {begun}");
     let range = (start.elapsed() + QUERY_RANGE).as_secs();
-    let of =
-        |query: &str| value(&api, &query.replace("RANGE", &range.to_string())).unwrap_or(f64::NAN);
+    let over_run = |function: &str, metric: &str| {
+        value(&api, &format!("{function}({metric}[{range}s])")).unwrap_or(f64::NAN)
+    };
     // Medians of eight parts of the time.
     let parts: Vec<&[Usage]> = usages.chunks(usages.len().div_ceil(8)).collect();
     let medians = |of: fn(&Usage) -> usize| -> Vec<usize> {
@@ -163,14 +157,15 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
     let mapped = medians(|usage| usage.mapped);
     let descriptors = medians(|usage| usage.descriptors);
     let files = medians(|usage| usage.files);
-    let scraped = of("avg_over_time(up[RANGEs])");
+    let scraped = over_run("avg_over_time", "up");
     eprintln!(
-        "{workers} workers, {} replaced, {samples} samples, {:.0} s; memory of {memory:?} KiB and {mapped:?} KiB of files, {descriptors:?} descriptors, \
+        "{workers} workers, {} replaced, {samples} samples, {:.0} s; memory of {memory:?} KiB and {mapped:?} KiB of files, \
+         {descriptors:?} descriptors, \
          {files:?} files; scrapes of {:.0} ms, at most {:.0} ms, {:.1} % of them in time; {counted} jobs",
         restarts * usages.len(),
         time.as_secs_f64(),
-        of("avg_over_time(scrape_duration_seconds[RANGEs])") * 1e3,
-        of("max_over_time(scrape_duration_seconds[RANGEs])") * 1e3,
+        over_run("avg_over_time", "scrape_duration_seconds") * 1e3,
+        over_run("max_over_time", "scrape_duration_seconds") * 1e3,
         scraped * 100.0,
     );
     if time >= SETTLED {

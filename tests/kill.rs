@@ -14,6 +14,7 @@ use multiprom::MultiProcessCollector;
 use multiprom::collector::MultiProcessCollectorBuilder;
 use multiprom::inspect::{FileLayout, Liveness, list_files};
 
+use crate::support::random::random;
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};
 
@@ -58,14 +59,6 @@ impl Killed {
     fn count(&self, series: usize) -> u64 {
         self.truth.iter().map(|row| row[series]).sum()
     }
-}
-
-/// The next number of SplitMix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 struct Worker {

@@ -9,7 +9,7 @@ use multiprom::{
     MultiProcessCollector, Registry, Summary, Unit,
 };
 
-use crate::support::registries::in_memory;
+use crate::support::registries::{self, in_memory};
 use crate::support::{TestDir, assert_success, example};
 
 /// The samples of an exposition, without comments, sorted.
@@ -422,9 +422,7 @@ fn three_processes_that_record_or_only_register_are_merged_with_their_zeros() {
 }
 
 fn merged(dir: &TestDir) -> Vec<String> {
-    let registry = in_memory();
-    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
-    let mut lines = samples(&registry);
+    let mut lines = samples(&registries::merged(dir));
     lines.retain(|line| !line.starts_with("multiprom_"));
     lines
 }

@@ -6,21 +6,15 @@ use std::fs;
 use metrics::{Key, Label, Metadata, Recorder as _};
 use multiprom::facade::Recorder;
 use multiprom::metrics::{OpenFamily, TypedFamily};
-use multiprom::{
-    Backend, Counter, Family, Gauge, Histogram, LabelSet, MultiProcessCollector, Registry, Static,
-    Summary,
-};
+use multiprom::{Backend, Counter, Family, Gauge, Histogram, LabelSet, Registry, Static, Summary};
 
+use crate::support::registries::{in_memory, merged};
 use crate::support::{TestDir, example};
 
 #[derive(LabelSet)]
 struct Place<'a> {
     at: &'a str,
     code: u32,
-}
-
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
 }
 
 fn in_directory(dir: &TestDir) -> Registry {
@@ -37,12 +31,6 @@ fn samples(registry: &Registry, name: &str) -> BTreeMap<String, f64> {
         (series.to_owned(), value.parse().unwrap())
     };
     of_family.map(parse).collect()
-}
-
-fn merged(dir: &TestDir) -> Registry {
-    let registry = in_memory();
-    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
-    registry
 }
 
 #[test]
@@ -122,7 +110,7 @@ fn removed_series_free_places_and_the_overflow_series_is_removed_like_any_other(
 }
 
 #[test]
-fn a_limit_of_nothing_leaves_the_overflow_series_alone() {
+fn with_a_limit_of_zero_only_the_overflow_series_exists() {
     let registry = Registry::builder().backend(Backend::in_memory()).max_series(0).build().unwrap();
     let jobs = Counter::builder("jobs", "Jobs.").labels(["at"]).register(&registry).unwrap();
     jobs.with(["a"]).inc();
@@ -158,7 +146,7 @@ fn every_kind_of_family_has_the_limit_of_its_own_or_that_of_its_registry() {
     assert_eq!(registry.sample_value("open_total", &other), Some(2.0));
     assert_eq!(samples(&registry, "own_total").len(), 4);
     assert_eq!(LIMITED.get(["other"]).unwrap().get(), 3.0);
-    // Zeros have no other places.
+    // `create` is subject to the limit, too.
     assert_eq!(own.create(["e"]).get(), 1.0);
     assert_eq!(samples(&registry, "own_total").len(), 4);
 }

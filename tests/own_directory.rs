@@ -7,14 +7,12 @@ use multiprom::{
 };
 
 use crate::support::mount::Mount;
-use crate::support::registries::in_memory;
+use crate::support::registries::{self, in_memory};
 use crate::support::{TestDir, example, skip};
 
-/// Lines without comments and without the metrics of multiprom itself.
+/// Sorted lines without comments and without the metrics of multiprom itself.
 fn samples(registry: &Registry) -> Vec<String> {
-    let text = registry.render(None).to_string();
-    let is_sample = |line: &&str| !line.starts_with('#') && !line.starts_with("multiprom_");
-    let mut lines: Vec<String> = text.lines().filter(is_sample).map(str::to_owned).collect();
+    let mut lines = registries::samples(registry);
     lines.sort_unstable();
     lines
 }

@@ -1,13 +1,14 @@
 //! Metrics of the exporter about itself: states of files, scrapes, requests, connections, authentication, its process.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Condvar, Mutex};
 
 use multiprom::compact::{CompactFiles, Compactor};
 use multiprom::http::{Exporter, ExporterMetrics, Handler, Request};
 use multiprom::{Collector, FamilySink, MultiProcessCollector, Registry};
 
+use crate::prometheus::promtool;
 use crate::support::http::{Connection, get, scrape, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::prometheus::is_installed;
@@ -321,20 +322,15 @@ fn promtool_accepts_the_page_of_an_exporter() {
     output_of(example("test-counting").arg(dir.path()).arg("5"));
     fs::write(dir.path().join("counter_1.db"), [9; 64]).unwrap();
     let config = dir.path().join("web.yml");
-    // Without users, who would refuse this test.
+    // No users: the test sends no password.
     fs::write(&config, "rate_limit:\n  interval: 1ms\n  burst: 100\n").unwrap();
     let flags = ["--worker-metrics", "--web.config.file", config.to_str().unwrap()];
     let (_server, url) = serve(&[dir.path().to_str().unwrap()], &flags);
     get(&format!("{url}/none")).unwrap();
-    let page = dir.path().join("page");
     let text = wait_for("an archive", PATIENCE, || {
         Some(scrape(&url)).filter(|text| text.contains("multiprom_archive_bytes"))
     });
-    fs::write(&page, text).unwrap();
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::from(fs::File::open(&page).unwrap()));
-    let output = promtool.output().unwrap();
-    let problems = String::from_utf8_lossy(&output.stderr);
+    let (_, problems) = promtool(text.as_bytes());
     // Units of the workload itself.
     let own: Vec<&str> = problems
         .lines()

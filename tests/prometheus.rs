@@ -186,7 +186,7 @@ fn promtool_accepts_the_text_of_multiprom() {
 
 /// Exit status and output of `promtool check metrics`. Status 1 reports input that it cannot parse, status 3 names that
 /// it does not recommend.
-fn promtool(text: &[u8]) -> (Option<i32>, String) {
+pub(crate) fn promtool(text: &[u8]) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut tool = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use multiprom::metrics::{OpenFamily, TypedFamily};
 use multiprom::{
-    Backend, Counter, Enum, Family, Gauge, Histogram, Info, LabelSet, LabelValue,
-    MultiProcessCollector, Registry, Summary,
+    Backend, Counter, Enum, Family, Gauge, Histogram, Info, LabelSet, LabelValue, Registry, Summary,
 };
 
+use crate::support::registries::{self, in_memory};
 use crate::support::{TestDir, example, output_of};
 
 #[derive(LabelValue)]
@@ -24,10 +24,6 @@ struct Job<'a> {
     tenant: &'a str,
 }
 
-fn in_memory() -> Registry {
-    Registry::builder().backend(Backend::in_memory()).build().unwrap()
-}
-
 /// A registry in memory, and one whose values are in a directory.
 fn registries(dir: &TestDir) -> [Registry; 2] {
     let backend = Backend::directory(dir.path()).unwrap();
@@ -36,9 +32,7 @@ fn registries(dir: &TestDir) -> [Registry; 2] {
 
 /// The lines of a family in the merge of a directory.
 fn merged(dir: &TestDir, family: &str) -> Vec<String> {
-    let registry = in_memory();
-    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
-    lines(&registry, family)
+    lines(&registries::merged(dir), family)
 }
 
 fn lines(registry: &Registry, family: &str) -> Vec<String> {

@@ -4,15 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ChildStdin;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use multiprom::{
-    Backend, DirectoryOptions, Enum, ErrorKind, Exposition, GaugeMode, Info, MultiProcessCollector,
-    Registry, Static,
-};
+use multiprom::{Enum, ErrorKind, Exposition, GaugeMode, Info, Registry, Static};
 
 use crate::support::process::{PATIENCE, Running, run};
-use crate::support::registries::in_memory;
+use crate::support::registries::{self, in_memory, merged, process};
 use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
 
 /// A program that takes commands: see `tests/programs/states.rs`.
@@ -225,28 +221,11 @@ fn a_forked_child_shows_its_own_labels_and_state_from_its_first_set_on() {
     assert_eq!(samples(dir.path(), "state").len(), 3);
 }
 
-/// A registry whose files are those of a process of its own, until it is closed.
-fn process(dir: &Path) -> Registry {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let options = DirectoryOptions::new().process_id(move || format!("process-{number}"));
-    let backend = Backend::directory_with(dir, options).unwrap();
-    Registry::builder().backend(backend).build().unwrap()
-}
-
 /// The samples of a page in the text format, sorted, without those of multiprom.
 fn lines(registry: &Registry) -> Vec<String> {
-    let page = Exposition::encode(registry, multiprom::exposition::Format::Text).to_string();
-    let is_shown = |line: &&str| !line.starts_with('#') && !line.starts_with("multiprom_");
-    let mut lines: Vec<String> = page.lines().filter(is_shown).map(str::to_owned).collect();
+    let mut lines = registries::samples(registry);
     lines.sort();
     lines
-}
-
-fn merged(dir: &Path) -> Registry {
-    let registry = in_memory();
-    registry.register(MultiProcessCollector::new(dir).unwrap()).unwrap();
-    registry
 }
 
 #[test]

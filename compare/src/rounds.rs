@@ -11,21 +11,22 @@ use crate::clocks;
 
 /// A run of two threads counts if both had a processor for this share of its duration.
 const MIN_OVERLAP: f64 = 0.9;
-/// How many runs of two threads are measured together, and the share of the batches in each: within about 2 ms, the threads
-/// are hardly interrupted.
+/// A measurement of two threads is the sum of `RUNS` short runs, each of 1/`SHARE` of the batches: about 2 ms, in which the
+/// threads are rarely interrupted.
 const RUNS: u64 = 4;
 const SHARE: u64 = 16;
 /// How often a run is tried. The one with the longest overlap counts then.
 const MAX_TRIES: usize = 10;
 
-/// The number of rounds, and the duration of each contestant's run in a round.
+/// The number of rounds, and about how much processor time each contestant's run in a round represents.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub rounds: usize,
     pub slice: Duration,
 }
 
-/// An operation that is measured: `run` performs a number of batches and returns the processor time of the thread.
+/// An operation that is measured: `run` returns the processor time of a thread for a number of batches. Contestants with two
+/// threads perform a quarter of them and extrapolate.
 pub struct Contestant {
     name: &'static str,
     /// Operations in one batch.
@@ -62,7 +63,7 @@ impl Contestant {
         self.batch
     }
 
-    /// Runs `batches` batches.
+    /// Runs `batches` batches. Only for contestants with one thread.
     pub fn repeat(&self, batches: u64) {
         (self.run)(batches);
     }
@@ -102,8 +103,8 @@ fn run_at_once(count: u64, record: &(impl Fn() + Sync)) -> Duration {
             return time;
         }
     }
-    static IS_TOLD: AtomicBool = AtomicBool::new(false);
-    if !IS_TOLD.swap(true, Ordering::Relaxed) {
+    static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+    if !IS_REPORTED.swap(true, Ordering::Relaxed) {
         eprintln!(
             "multiprom-compare: the machine is too busy: two threads had a processor for only {:.0} % of a run",
             longest * 100.0

@@ -10,12 +10,14 @@ mod processes;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use multiprom::Registry;
 use multiprom::compact::Compactor;
-use multiprom::{Backend, MultiProcessCollector, Registry};
 
 use self::model::{Command, FAMILIES, Model};
 use self::processes::Processes;
 use crate::support::TestDir;
+use crate::support::random::random;
+use crate::support::registries::merged;
 
 /// The most series of a family in a process, of [`LABELS`] squared label sets.
 const MAX_SERIES: usize = 4;
@@ -30,19 +32,12 @@ const STEPS: usize = 60;
 /// The duration of the test if the number of histories is not given.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// The numbers of a seed: splitmix64.
+/// The numbers of a seed.
 struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
     fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (random(&mut self.0) % end as u64) as usize
     }
 
     fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
@@ -58,11 +53,11 @@ enum Step {
     Command(usize, Command),
 }
 
-/// What is frequent in a history: few series of few families are recorded and removed by more processes each.
+/// Restricts a history to some families and labels, so that several processes use the same series.
 struct Bias {
     families: Vec<&'static str>,
     labels: &'static [&'static str],
-    /// How many of 10 processes are killed that may be.
+    /// Of 10 kills that are drawn, how many are carried out.
     deaths: usize,
 }
 
@@ -115,12 +110,6 @@ fn samples(registry: &Registry) -> BTreeMap<String, f64> {
     text.lines().filter(of_model).map(parse).collect()
 }
 
-fn collector(dir: &TestDir) -> Registry {
-    let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
-    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
-    registry
-}
-
 /// Compacts until nothing is left to do: a pass buries series, the next one drops them.
 fn compact(dir: &TestDir) {
     for _ in 0..3 {
@@ -142,7 +131,7 @@ fn run(seed: u64) {
     let (mut random, mut model) = (Random(seed), Model::new(MAX_SERIES));
     let (bias, dir) = (Bias::new(&mut random), TestDir::in_memory("series"));
     let mut processes = Processes::new(dir.path(), MAX_SERIES);
-    let warm = collector(&dir);
+    let warm = merged(&dir);
     let (mut last, mut history) = (BTreeMap::new(), Vec::new());
     for step in 0..STEPS {
         let chosen = next_step(&mut random, &bias, &model.living());
@@ -169,7 +158,7 @@ fn run(seed: u64) {
             }
         }
         let expected: BTreeMap<String, f64> = model.merged();
-        let found = samples(&collector(&dir));
+        let found = samples(&merged(&dir));
         assert_eq!(found, expected, "{}", what());
         assert_totals(&mut last, samples(&warm), &what());
     }
@@ -179,7 +168,7 @@ fn run(seed: u64) {
     }
     compact(&dir);
     model.compact();
-    assert_eq!(samples(&collector(&dir)), model.merged(), "MULTIPROM_HISTORY={seed}, the end");
+    assert_eq!(samples(&merged(&dir)), model.merged(), "MULTIPROM_HISTORY={seed}, the end");
 }
 
 #[test]
@@ -203,7 +192,7 @@ fn random_histories_of_several_processes_give_what_a_model_gives_and_no_total_fa
 fn a_limit_is_per_process_and_a_forked_child_inherits_it_with_the_label_sets_of_its_parent() {
     let dir = TestDir::in_memory("limit-processes");
     let mut processes = Processes::new(dir.path(), 2);
-    let shown = || samples(&collector(&dir));
+    let shown = || samples(&merged(&dir));
     let jobs = |at: &str, kind: &str| format!("jobs_total{{at=\"{at}\",kind=\"{kind}\"}}");
     let overflows = "multiprom_series_overflows_total{family=\"jobs\"}".to_owned();
     for (process, labels) in [["a", "b", "c"], ["b", "c", "d"], ["d", "e", "f"]].iter().enumerate()
@@ -218,7 +207,7 @@ fn a_limit_is_per_process_and_a_forked_child_inherits_it_with_the_label_sets_of_
     let own = [of("a"), (jobs("b", "x"), 2.0), of("c"), of("d"), of("e")];
     let of_all = [(jobs("other", "other"), 3.0), (overflows.clone(), 3.0)];
     assert_eq!(shown(), expected(&[&own[..], &of_all].concat()));
-    // The child of the first process has no place for what its parent has no place for.
+    // The child inherits the limit as reached: new label sets go to the overflow series.
     processes.send(0, &Command::Fork);
     for at in ["a", "c", "d"] {
         processes.send(3, &Command::Record("jobs", at, "x", 1.0));

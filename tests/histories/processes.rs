@@ -1,12 +1,11 @@
-//! Processes that do what they are told: see `tests/programs/series.rs`.
+//! Processes that execute commands: see `tests/programs/series.rs`.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::model::Command;
-use crate::support::process::{PATIENCE, Running};
+use crate::support::process::{PATIENCE, Running, is_alive};
 use crate::support::{TestDir, example, wait_for};
 
 pub(super) struct Processes {
@@ -58,7 +57,7 @@ impl Processes {
         writeln!(stream.stream.get_mut(), "{command}").unwrap();
         if matches!(command, Command::Die) {
             let pid = stream.pid;
-            wait_for("end of a process", PATIENCE, || has_ended(pid).then_some(()));
+            wait_for("end of a process", PATIENCE, || (!is_alive(pid)).then_some(()));
             return 0.0;
         }
         let response = stream.line().parse().unwrap();
@@ -76,11 +75,4 @@ impl Process {
         assert!(line.ends_with('\n'), "a process has ended");
         line.trim().to_owned()
     }
-}
-
-/// Whether a process has closed its files. Its parent may not have waited for it.
-fn has_ended(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
 }

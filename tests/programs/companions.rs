@@ -1,24 +1,19 @@
 //! Writes units, exemplars and native histograms to companion files until it is killed, and counts its operations in a
 //! second file.
 //!
-//! usage: `test-companions DIR TRUTH`. TRUTH is a file of [`WORDS`] words, which `tests/companions.rs` describes. Each is
+//! usage: `test-companions DIR TRUTH`. TRUTH is a file of three words, which `tests/companions.rs` describes. Each is
 //! incremented after an operation: so the content of DIR is never behind, and at most one operation ahead.
 //!
 //! usage: `test-companions DIR fork`. Sets a gauge with a unit, also in a forked child, and exits.
-#![expect(unsafe_code, reason = "atomic words in a mapped file")]
-#![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
 
-use std::fs::OpenOptions;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::fork;
-use memmap2::MmapRaw;
 use multiprom::unstable::Companion;
 use multiprom::{Backend, Gauge, GaugeMode, Registry, Unit};
 
-const WORDS: usize = 3;
+use super::{fork, truth};
+
 const UNITS: usize = 0;
 const EXEMPLARS: usize = 1;
 const OBSERVATIONS: usize = 2;
@@ -33,20 +28,6 @@ const HALVING: [u64; 2] = [50, 20_000];
 /// A worker that is not killed exits after this time.
 const LIFE: Duration = Duration::from_secs(60);
 
-struct Truth(MmapRaw);
-
-impl Truth {
-    fn note(&self, at: usize) {
-        assert!(at < WORDS && WORDS * size_of::<u64>() <= self.0.len());
-        // SAFETY: within the mapping, by the assertion above.
-        let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: aligned, as a mapping begins at a page; no other process writes the word while this one lives.
-        let word = unsafe { AtomicU64::from_ptr(word) };
-        // ORDERING: after the operation that it counts, and before the next one.
-        word.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,8 +35,7 @@ pub fn main() -> multiprom::Result<()> {
     if truth == "fork" {
         return record_in_child(dir);
     }
-    let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
-    let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
+    let truth = truth::open(truth);
     // A thread that panics aborts the process, which the test distinguishes from a kill.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -74,7 +54,7 @@ pub fn main() -> multiprom::Result<()> {
                 let gauge = Gauge::builder(format!("f{number}_bytes"), "x".repeat(100));
                 let gauge = gauge.unit(Unit::Bytes).mode(GaugeMode::Max).register(&registry);
                 gauge.expect("a new family").set(1.0);
-                truth.note(UNITS);
+                truth.add(UNITS);
             }
         });
         for first in [0_u32, 1] {
@@ -84,7 +64,7 @@ pub fn main() -> multiprom::Result<()> {
                     let labels = format!("{number} ").repeat(1 + number as usize % 10);
                     let value = f64::from(number);
                     if slots[number as usize % SLOTS].write(value, 2.0 * value, &labels) {
-                        truth.note(EXEMPLARS);
+                        truth.add(EXEMPLARS);
                     }
                     if number % 1024 == first && is_over() {
                         break;
@@ -104,7 +84,7 @@ pub fn main() -> multiprom::Result<()> {
                 } else {
                     native.observe(number as usize % BUCKETS);
                 }
-                truth.note(OBSERVATIONS);
+                truth.add(OBSERVATIONS);
                 if number % 1024 == 0 && is_over() {
                     break;
                 }

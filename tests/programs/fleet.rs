@@ -1,4 +1,4 @@
-//! A server with many workers, of which one is replaced several times a second.
+//! A server with many workers, some of which are replaced every second.
 //!
 //! usage: test-fleet WORKERS SAMPLES RESTARTS TRUTH
 //!
@@ -6,21 +6,20 @@
 //! of them records an eighth. RESTARTS workers are replaced per second, by turns by SIGKILL and SIGTERM. The program prints `ready`
 //! when all workers have recorded once, and ends when its standard input does.
 //!
-//! TRUTH is a file of two words: the jobs that were begun, and those that are counted. So the merged total is between them.
+//! TRUTH is a file of two words: the number of jobs begun and the number of jobs counted. The merged total is never outside
+//! of this range.
 #![allow(clippy::print_stdout, reason = "a program")]
-#![expect(unsafe_code, reason = "kill, and atomic words in a mapped file")]
-#![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
+#![expect(unsafe_code, reason = "kill")]
 
-use std::fs::OpenOptions;
 use std::io::Read as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use memmap2::MmapRaw;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry};
 
 use super::fork::{in_child, wait_status};
+use super::truth::{self, Truth};
 
 const BUCKETS: [f64; 8] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 /// Samples of a label set of the histogram: the buckets, `+Inf`, `_sum` and `_count`.
@@ -30,21 +29,6 @@ const PARTS: usize = 8;
 /// How many jobs a worker does at a time, and the pause after them.
 const BATCH: usize = 50;
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Words that all workers share.
-struct Truth(MmapRaw);
-
-impl Truth {
-    fn add(&self, at: usize) {
-        assert!((at + 1) * size_of::<u64>() <= self.0.len());
-        // SAFETY: within the mapping, by the assertion above.
-        let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: aligned, as a mapping begins at a page; all processes access it by atomic operations.
-        let word = unsafe { AtomicU64::from_ptr(word) };
-        // ORDERING: between the operations that it counts.
-        word.fetch_add(1, Ordering::AcqRel);
-    }
-}
 
 /// The label sets of each family.
 #[derive(Clone, Copy)]
@@ -80,12 +64,12 @@ fn work(worker: usize, sizes: Sizes, truth: &Truth) -> multiprom::Result<()> {
     for (at, duration) in durations.iter().enumerate() {
         duration.observe(BUCKETS[at % BUCKETS.len()]);
     }
-    sets(sizes.counters).for_each(job);
+    let jobs_of: Vec<usize> = sets(sizes.counters).collect();
+    jobs_of.iter().copied().for_each(job);
     for round in 0_usize.. {
         for at in round * BATCH..(round + 1) * BATCH {
             durations[at % durations.len()].observe(BUCKETS[at % BUCKETS.len()]);
-            job(worker % PARTS
-                + at * PARTS % sizes.counters.next_multiple_of(PARTS).saturating_sub(PARTS));
+            job(jobs_of[at % jobs_of.len()]);
         }
         thread::sleep(PAUSE);
     }
@@ -98,8 +82,7 @@ pub fn main() {
         panic!("usage: test-fleet WORKERS SAMPLES RESTARTS TRUTH")
     };
     let number = |text: &String| text.parse::<usize>().expect("a number");
-    let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
-    let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
+    let truth = truth::open(truth);
     let (sizes, pause) = (Sizes::new(number(samples)), 1.0 / number(restarts) as f64);
     let start = |worker: usize| in_child(|| work(worker, sizes, &truth).expect("a worker records"));
     let mut running: Vec<libc::pid_t> = (0..number(workers)).map(start).collect();

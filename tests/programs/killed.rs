@@ -3,15 +3,12 @@
 //! usage: `test-killed DIR TRUTH`. TRUTH is a file of [`THREADS`] rows of [`ROW`] words. Each thread increments the word
 //! of a series in its row after each operation on the series. So the values in DIR are never less than those in TRUTH,
 //! and at most one operation per thread ahead of them.
-#![expect(unsafe_code, reason = "atomic words in a mapped file")]
-#![expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to pages")]
 
-use std::fs::OpenOptions;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use memmap2::MmapRaw;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary};
+
+use super::truth;
 
 const THREADS: usize = 3;
 /// Words of a row; `tests/kill.rs` defines their order.
@@ -21,27 +18,11 @@ const SETS: usize = 16;
 /// A worker that is not killed exits after this time.
 const LIFE: Duration = Duration::from_secs(60);
 
-struct Truth(MmapRaw);
-
-impl Truth {
-    fn note(&self, thread: usize, series: usize) {
-        let at = thread * ROW + series;
-        assert!((at + 1) * size_of::<u64>() <= self.0.len());
-        // SAFETY: within the mapping, by the assertion above.
-        let word = unsafe { self.0.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: aligned, as a mapping begins at a page; no other process writes the word while this one lives.
-        let word = unsafe { AtomicU64::from_ptr(word) };
-        // ORDERING: after the operation that it counts, and before the next one.
-        word.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, truth] = arguments.as_slice() else { panic!("usage: test-killed DIR TRUTH") };
-    let truth = OpenOptions::new().read(true).write(true).open(truth).expect("TRUTH is a file");
-    let truth = Truth(MmapRaw::map_raw(&truth).expect("TRUTH is mapped"));
+    let truth = truth::open(truth);
     // A thread that panics aborts the process, which the test distinguishes from a kill.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -62,7 +43,7 @@ pub fn main() -> multiprom::Result<()> {
         for thread in 0..THREADS {
             let (truth, sets, set_sizes) = (&truth, &sets, &set_sizes);
             scope.spawn(move || {
-                let note = |series| truth.note(thread, series);
+                let note = |series| truth.add(thread * ROW + series);
                 for round in 0_usize.. {
                     ones.inc();
                     note(0);

@@ -101,7 +101,7 @@ fn record(route: &str) -> multiprom::Result<()> {
     Ok(())
 }
 
-/// Looks up label sets that a family has no place for.
+/// Looks up label sets beyond the limit of a family.
 #[expect(clippy::print_stdout, reason = "the page")]
 fn exceed_limit() {
     let labels: Vec<String> = (0..1_004).map(|at| at.to_string()).collect();

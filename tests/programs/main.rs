@@ -24,6 +24,7 @@ mod series;
 mod states;
 mod streaming;
 mod survivor;
+mod truth;
 mod turnover;
 mod values;
 mod waiting;

@@ -1,4 +1,4 @@
-//! Records, removes and forks as it is told.
+//! Executes commands: records, removes series, forks.
 //!
 //! usage: `test-series DIR SOCKET MAX`: the families have at most MAX series. Connects to SOCKET, sends its pid, and reads
 //! commands, to each of which it responds with a line:

@@ -52,7 +52,7 @@ pub fn main() {
 }
 
 /// The anonymous memory of this process, in bytes.
-fn anonymous_memory() -> u64 {
+pub(super) fn anonymous_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));

@@ -10,17 +10,12 @@ use std::fs;
 use multiprom::compact::Compactor;
 use multiprom::{Backend, Counter, Family, Registry};
 
+use super::streaming::anonymous_memory;
+
 /// Label sets of a round.
 const ROUND: u32 = 1_000;
 
-/// The resident memory of this process, without the pages of files.
-fn anonymous_memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
-/// Compacts until nothing is left to do. A new compactor does not wait for a minute before it drops series.
+/// Compacts until nothing is left to do. A compactor drops series at most once a minute; a new one does so at once.
 fn compact(dir: &str) -> multiprom::Result<()> {
     (0..3).try_for_each(|_| Compactor::builder().directory(dir).build()?.run().map(drop))
 }

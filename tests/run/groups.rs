@@ -162,7 +162,7 @@ fn a_command_that_is_started_in_the_background_reads_from_the_terminal_in_the_fo
         );
         shell.type_and_see(&run, "\nready");
         shell.type_and_see("fg\n", "MULTIPROM run");
-        // The terminal and `cat` write it.
+        // Shown twice: as the terminal's echo, and by `cat`.
         shell.type_and_see("once\n", "once\r\nonce");
         // The terminal ends the command by SIGINT, and it is not restarted.
         shell.type_and_see("\x03", "prompt>");

@@ -7,8 +7,8 @@ use super::launcher;
 use crate::support::process::{PATIENCE, Running, can_unshare_pids, children, in_pid_namespace};
 use crate::support::{skip, wait_for};
 
-/// The launcher in a new namespace; `None` if there can be none. Signals are sent inside, where process 1 gets only those
-/// that it has asked for.
+/// The launcher in a new namespace; `None` if none can be created. Signals are sent inside, where process 1 gets only those
+/// for which it has a handler.
 fn process_1(flags: &[&str], script: &str) -> Option<Running> {
     let inner = launcher(flags, script);
     let mut command = in_pid_namespace(&inner)?;

@@ -72,7 +72,7 @@ fn a_signal_from_outside_prevents_a_restart() {
         assert_eq!(output.status.code(), Some(status), "{name}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "ready\n", "{name}");
     }
-    // Nor is there a command while a restart is delayed.
+    // A signal during the delay before a restart prevents it as well.
     let flags = [&always[..], &["--restart-delay", "600s"]].concat();
     let mut launcher = Running::start(&mut launcher(&flags, "exit 4"));
     launcher.line_after("restart 1 in 600s");

@@ -90,7 +90,9 @@ fn nothing_is_left_when_the_launcher_and_a_gunicorn_are_killed_in_either_order()
         wait_for_end(&[workers, vec![master]].concat());
         assert!(dir.is_dir(), "{} is gone", dir.display());
         age(&dir);
-        let outcome = run(multiprom().args(["run", "--listen", "127.0.0.1:0", "--", "true"]));
+        let outcome = run(multiprom()
+            .args(["run", "--listen", "127.0.0.1:0", "--", "true"])
+            .env("TMPDIR", base.path()));
         assert!(!dir.exists(), "{} is left: {}", dir.display(), outcome.stderr);
     }
 }

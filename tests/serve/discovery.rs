@@ -1,7 +1,6 @@
 //! Service discovery: the file for Prometheus, the URLs and the hooks of an exporter.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -11,6 +10,7 @@ use multiprom::http::Exporter;
 use multiprom::{ErrorKind, Registry};
 
 use super::Served;
+use super::stopping::status_after_signals_in_a_push;
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, run};
 use crate::support::prometheus::{api, is_installed, scraping, value};
@@ -130,22 +130,10 @@ fn the_file_is_removed_if_the_name_of_the_machine_changes_and_if_a_signal_ends_t
         skip("no UTS namespace can be created here");
     }
 
-    // A server that never responds.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    silent.set_nonblocking(true).unwrap();
-    let url = format!("http://{}/metrics/job/x", silent.local_addr().unwrap());
     let mut command = multiprom();
-    command.args(["run", "--listen", "127.0.0.1:0", "--push-url", &url, "--discovery.file"]);
-    let mut launcher = Running::start(command.arg(&file).args(["--", "sh", "-c", "exit 3"]));
-    let _connection = wait_for("a push", PATIENCE, || silent.accept().ok());
-    wait_for("the end", PATIENCE, || {
-        let is_running = launcher.is_running();
-        if is_running {
-            launcher.signal("TERM");
-        }
-        (!is_running).then_some(())
-    });
-    assert_eq!(launcher.end().status.code(), Some(3));
+    command.args(["run", "--listen", "127.0.0.1:0", "--discovery.file"]).arg(&file);
+    let status = status_after_signals_in_a_push(&mut command, &["--", "sh", "-c", "exit 3"]);
+    assert_eq!(status, Some(3));
     assert!(!file.exists());
 }
 

@@ -144,7 +144,7 @@ fn a_second_signal_ends_a_server_that_waits_for_a_response() {
 }
 
 /// Waits for a push to a server that never responds, then sends SIGTERM until the program ends; returns its status.
-fn status_after_signals_in_a_push(command: &mut Command, flags: &[&str]) -> Option<i32> {
+pub(super) fn status_after_signals_in_a_push(command: &mut Command, flags: &[&str]) -> Option<i32> {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
     let url = format!("http://{}/metrics/job/x", silent.local_addr().unwrap());

@@ -130,15 +130,9 @@ impl Browser {
         self.call("Input.insertText", &json!({ "text": text }));
     }
 
-    /// Presses a key, such as `Enter` or `/`.
+    /// Presses `Enter` or a printable key.
     pub fn press(&mut self, key: &str) {
-        let text = if key == "Enter" { "\r" } else { key };
-        let text = if text.chars().count() == 1 { text } else { "" };
-        let code = match key {
-            "Enter" => 13,
-            "Tab" => 9,
-            _ => 0,
-        };
+        let (text, code) = if key == "Enter" { ("\r", 13) } else { (key, 0) };
         let mut event = json!({ "type": "keyDown", "key": key, "text": text });
         event["windowsVirtualKeyCode"] = code.into();
         self.call("Input.dispatchKeyEvent", &event);

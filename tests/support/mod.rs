@@ -8,6 +8,7 @@ pub mod mount;
 pub mod pod;
 pub mod process;
 pub mod prometheus;
+pub mod random;
 pub mod registries;
 pub mod removal;
 pub mod samples;

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{fresh, skip, wait_for};
 
@@ -59,12 +59,25 @@ impl Running {
     pub fn line_after(&mut self, mark: &str) -> String {
         wait_for(&format!("`{mark}` in the output"), PATIENCE, || {
             let ended = !self.is_running();
+            if ended {
+                self.wait_for_readers();
+            }
             let text = self.stdout() + &self.stderr();
             let found = text.lines().find_map(|line| line.split_once(mark));
             let found = found.map(|(_, rest)| rest.trim().to_owned());
             assert!(found.is_some() || !ended, "ended without `{mark}`:\n{text}");
             found
         })
+    }
+
+    /// Waits until the output of a program that has ended is collected, but not for descendants that hold its pipes.
+    fn wait_for_readers(&self) {
+        let begin = Instant::now();
+        while !self.readers.iter().all(JoinHandle::is_finished)
+            && begin.elapsed() < Duration::from_secs(2)
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 
     /// The URL of the metrics, which `serve` and `run` log.

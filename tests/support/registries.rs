@@ -1,12 +1,11 @@
 //! Registries for tests: in memory, in files, and of a merged directory.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use multiprom::collector::Gatherer;
 use multiprom::exposition::{Exposition, Format};
 use multiprom::{Backend, DirectoryOptions, MultiProcessCollector, Registry};
-
-use super::TestDir;
 
 /// A registry in memory.
 pub fn in_memory() -> Registry {
@@ -14,18 +13,18 @@ pub fn in_memory() -> Registry {
 }
 
 /// A registry whose files are those of a process of its own, until it is closed.
-pub fn process(dir: &TestDir) -> Registry {
+pub fn process(dir: impl AsRef<Path>) -> Registry {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let options = DirectoryOptions::new().process_id(move || format!("process-{number}"));
-    let backend = Backend::directory_with(dir.path(), options).unwrap();
+    let backend = Backend::directory_with(dir.as_ref(), options).unwrap();
     Registry::builder().backend(backend).build().unwrap()
 }
 
 /// A registry in memory with a collector of a directory.
-pub fn merged(dir: &TestDir) -> Registry {
+pub fn merged(dir: impl AsRef<Path>) -> Registry {
     let registry = in_memory();
-    registry.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
+    registry.register(MultiProcessCollector::new(dir.as_ref()).unwrap()).unwrap();
     registry
 }
 

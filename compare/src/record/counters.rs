@@ -53,37 +53,27 @@ impl Counters {
 }
 
 pub fn held_counter(registries: &Registries) -> Row {
-    let Counters {
-        mapped,
-        heap,
-        int,
-        float,
-        client_int,
-        client_float,
-        fast_int,
-        fast_float,
-        facade,
-    } = Counters::new(registries, "held");
+    let counters = Counters::new(registries, "held");
     let measured = measured::Counter::default();
     Row {
         operation: "counter, held handle",
         own: vec![
-            Contestant::new("mapped", 1, move || black_box(&mapped).inc()),
-            Contestant::new("heap", 1, move || black_box(&heap).inc()),
+            Contestant::new("mapped", 1, move || black_box(&counters.mapped).inc()),
+            Contestant::new("heap", 1, move || black_box(&counters.heap).inc()),
             Contestant::new("mapped static", 1, || black_box(&STATIC_COUNTER).inc()),
         ],
         peers: vec![
-            Contestant::new("prometheus f64", 1, move || black_box(&float).inc()),
+            Contestant::new("prometheus f64", 1, move || black_box(&counters.float).inc()),
             Contestant::new("prometheus-client f64", 1, move || {
-                black_box(&client_float).inc();
+                black_box(&counters.client_float).inc();
             }),
-            Contestant::new("fastmetrics f64", 1, move || black_box(&fast_float).inc()),
-            Contestant::new("prometheus u64", 1, move || black_box(&int).inc()),
-            Contestant::new("fastmetrics u64", 1, move || black_box(&fast_int).inc()),
+            Contestant::new("fastmetrics f64", 1, move || black_box(&counters.fast_float).inc()),
+            Contestant::new("prometheus u64", 1, move || black_box(&counters.int).inc()),
+            Contestant::new("fastmetrics u64", 1, move || black_box(&counters.fast_int).inc()),
             Contestant::new("prometheus-client u64", 1, move || {
-                black_box(&client_int).inc();
+                black_box(&counters.client_int).inc();
             }),
-            Contestant::new("metrics u64", 1, move || black_box(&facade).increment(1)),
+            Contestant::new("metrics u64", 1, move || black_box(&counters.facade).increment(1)),
             Contestant::new("measured u64", 1, move || black_box(&measured).inc()),
         ],
     }
@@ -189,35 +179,25 @@ fn jumping<C: 'static>(
 
 /// A counter that another living thread has used before, and does not use any more.
 pub fn second_user(registries: &Registries) -> Row {
-    let Counters {
-        mapped,
-        heap,
-        int,
-        float,
-        client_int,
-        client_float,
-        fast_int,
-        fast_float,
-        facade,
-    } = Counters::new(registries, "second");
+    let counters = Counters::new(registries, "second");
     Row {
         operation: "counter, second thread",
         own: vec![
-            second("mapped", mapped, |counter| counter.inc()),
-            second("heap", heap, |counter| counter.inc()),
+            second("mapped", counters.mapped, |counter| counter.inc()),
+            second("heap", counters.heap, |counter| counter.inc()),
         ],
         peers: vec![
-            second("prometheus f64", float, |counter| counter.inc()),
-            second("prometheus-client f64", client_float, |counter| {
+            second("prometheus f64", counters.float, |counter| counter.inc()),
+            second("prometheus-client f64", counters.client_float, |counter| {
                 counter.inc();
             }),
-            second("fastmetrics f64", fast_float, |counter| counter.inc()),
-            second("prometheus u64", int, |counter| counter.inc()),
-            second("prometheus-client u64", client_int, |counter| {
+            second("fastmetrics f64", counters.fast_float, |counter| counter.inc()),
+            second("prometheus u64", counters.int, |counter| counter.inc()),
+            second("prometheus-client u64", counters.client_int, |counter| {
                 counter.inc();
             }),
-            second("fastmetrics u64", fast_int, |counter| counter.inc()),
-            second("metrics u64", facade, |counter| counter.increment(1)),
+            second("fastmetrics u64", counters.fast_int, |counter| counter.inc()),
+            second("metrics u64", counters.facade, |counter| counter.increment(1)),
         ],
     }
 }
@@ -245,35 +225,25 @@ fn second<C: Clone + Send + 'static>(
 }
 
 pub fn shared_counter(registries: &Registries) -> Row {
-    let Counters {
-        mapped,
-        heap,
-        int,
-        float,
-        client_int,
-        client_float,
-        fast_int,
-        fast_float,
-        facade,
-    } = Counters::new(registries, "shared");
+    let counters = Counters::new(registries, "shared");
     Row {
         operation: "counter, two threads",
         own: vec![
-            Contestant::on_two_threads("mapped", 1, move || black_box(&mapped).inc()),
-            Contestant::on_two_threads("heap", 1, move || black_box(&heap).inc()),
+            Contestant::on_two_threads("mapped", 1, move || black_box(&counters.mapped).inc()),
+            Contestant::on_two_threads("heap", 1, move || black_box(&counters.heap).inc()),
         ],
         peers: vec![
-            Contestant::on_two_threads("prometheus f64", 1, move || black_box(&float).inc()),
+            Contestant::on_two_threads("prometheus f64", 1, move || black_box(&counters.float).inc()),
             Contestant::on_two_threads("prometheus-client f64", 1, move || {
-                black_box(&client_float).inc();
+                black_box(&counters.client_float).inc();
             }),
-            Contestant::on_two_threads("fastmetrics f64", 1, move || black_box(&fast_float).inc()),
-            Contestant::on_two_threads("prometheus u64", 1, move || black_box(&int).inc()),
-            Contestant::on_two_threads("fastmetrics u64", 1, move || black_box(&fast_int).inc()),
+            Contestant::on_two_threads("fastmetrics f64", 1, move || black_box(&counters.fast_float).inc()),
+            Contestant::on_two_threads("prometheus u64", 1, move || black_box(&counters.int).inc()),
+            Contestant::on_two_threads("fastmetrics u64", 1, move || black_box(&counters.fast_int).inc()),
             Contestant::on_two_threads("prometheus-client u64", 1, move || {
-                black_box(&client_int).inc();
+                black_box(&counters.client_int).inc();
             }),
-            Contestant::on_two_threads("metrics u64", 1, move || black_box(&facade).increment(1)),
+            Contestant::on_two_threads("metrics u64", 1, move || black_box(&counters.facade).increment(1)),
         ],
     }
 }

@@ -162,7 +162,7 @@ impl FamilySink for Nothing {
 }
 
 /// The processor time of one call.
-fn timed<T>(work: impl FnOnce() -> T) -> io::Result<f64> {
+pub(super) fn timed<T>(work: impl FnOnce() -> T) -> io::Result<f64> {
     let before = clocks::own()?;
     black_box(work());
     Ok(clocks::own()? - before)

@@ -19,25 +19,20 @@ pub const RECORD: &str = "--record-modes";
 
 const PROCESSES: usize = 256;
 
-/// The modes, each of which has a file of its own.
-const MODES: [GaugeMode; 10] = [
-    GaugeMode::All,
-    GaugeMode::LiveAll,
-    GaugeMode::Min,
-    GaugeMode::LiveMin,
-    GaugeMode::Max,
-    GaugeMode::LiveMax,
-    GaugeMode::Sum,
-    GaugeMode::LiveSum,
-    GaugeMode::MostRecent,
-    GaugeMode::LiveMostRecent,
-];
+/// The modes of the Python client, each of which has a file of its own.
+fn modes() -> impl Iterator<Item = GaugeMode> {
+    let is_of_python = |mode: &GaugeMode| {
+        use GaugeMode::{Avg, Count, LiveAvg, LiveCount};
+        !matches!(mode, Avg | LiveAvg | Count | LiveCount)
+    };
+    GaugeMode::ALL.iter().copied().filter(is_of_python)
+}
 
 /// Entries per file. The modes all and liveall, of which each process has samples of its own in the text, have
 /// `SHOWN` instead.
 const ENTRIES: usize = 324;
 const SHOWN: usize = 8;
-/// Entries per file whose keys no other process has.
+/// Label sets per file that no other process has.
 const OWN: usize = 2;
 
 /// Samples of a histogram with default buckets, and of a summary, in a series file.
@@ -74,9 +69,9 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measuremen
     let mut used = reads.read()?;
     for _ in 0..rounds {
         dump.push(programs.dump(dir.path(), &output)?);
-        let before = clocks::own()?;
-        used = reads.read()?;
-        read.push(clocks::own()? - before);
+        let mut result = Ok(0);
+        read.push(timed(|| result = reads.read())?);
+        used = result?;
     }
 
     let served = Served::start(programs, dir.path())?;
@@ -89,16 +84,14 @@ pub fn compare(programs: &Programs, effort: Effort) -> io::Result<Vec<Measuremen
     let (mut repeated, mut load) = (Times::new("repeated"), Times::new("load"));
     for _ in 0..rounds {
         repeated.push(served.time_of(&mut connection, BATCH)?);
-        let before = clocks::own()?;
-        (0..BATCH).for_each(|_| floor.touch());
-        load.push((clocks::own()? - before) / BATCH as f64);
+        load.push(timed(|| (0..BATCH).for_each(|_| floor.touch()))? / BATCH as f64);
     }
     drop(living);
 
     println!(
         "Scrapes of {processes} living processes with all types and {} gauge modes: {} files, {:.0} MB, of which {:.0} MB are \
          in use; {} values, {} lines:\n",
-        MODES.len(),
+        modes().count(),
         files.len(),
         bytes as f64 / 1e6,
         used as f64 / 1e6,
@@ -153,14 +146,11 @@ fn record_all(dir: &Path, number: &str) -> Result<Registry, Box<dyn std::error::
     for (at, route) in routes(ENTRIES / SUMMARY_SAMPLES, number).enumerate() {
         size.with([REGION, SERVICE, &route]).observe(seed + at as f64 * 0.1);
     }
-    for mode in MODES {
+    for mode in modes() {
         let name = format!("jobs_waiting_{mode}");
         let gauge = Gauge::builder(&name, "Jobs that wait, by route.").mode(mode);
         let gauge: Family<Gauge, 3> = gauge.labels(LABELS).register(&registry)?;
-        let entries = match mode {
-            GaugeMode::All | GaugeMode::LiveAll => SHOWN,
-            _ => ENTRIES,
-        };
+        let entries = if mode.is_per_process() { SHOWN } else { ENTRIES };
         for (at, route) in routes(entries, number).enumerate() {
             gauge.with([REGION, SERVICE, &route]).set(seed * 0.25 + at as f64);
         }
