@@ -1,7 +1,8 @@
-//! Panics of functions of the program.
+//! Panics of functions of the program, and the locks that may be held during them.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A function of the program has panicked.
 #[derive(Debug)]
@@ -15,6 +16,12 @@ pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Result<R, Panicked> {
         }
         Panicked
     })
+}
+
+/// Locks a mutex, also one whose holder has panicked: what it protects is valid at each point where that may happen.
+#[cfg_attr(not(feature = "exporter"), allow(dead_code, reason = "for the exporter"))]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::owner;
@@ -13,9 +13,10 @@ use crate::http::{
 };
 use crate::model::clock;
 use crate::multiproc::{
-    DirectoryUsage, Liveness, MultiProcessCollectorBuilder, Prober, ScrapeStats, WriterList,
-    family_usage, inspect_archive, list_files_by,
+    DirectoryUsage, FamilyUsage, Liveness, MultiProcessCollectorBuilder, Prober, ScrapeStats,
+    WriterList, family_usage, inspect_archive, list_files_by,
 };
+use crate::panics::lock;
 
 /// The least age at which the state is read again.
 const MIN_AGE: Duration = Duration::from_secs(2);
@@ -54,15 +55,11 @@ impl LastScrapes {
     }
 
     /// Whether one of the problems is about this directory itself.
-    fn report(&self, directory: &Path) -> bool {
+    fn has_problem_of(&self, directory: &Path) -> bool {
         let scrapes = lock(&self.0);
         let mut problems = scrapes.iter().flatten().flat_map(|stats| &stats.problems);
         problems.any(|problem| problem.path.as_deref() == Some(directory))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The directories of an exporter.
@@ -75,10 +72,35 @@ struct Directory {
     path: PathBuf,
     prober: Prober,
     writers: WriterList,
-    /// Since when each writer has been seen in its state, by its id and whether its files are retired.
-    seen: HashMap<(String, bool), (ProcessState, f64)>,
-    state: Option<(Instant, Duration, DirectoryStatus)>,
-    usage: Option<(Instant, Duration, Result<DirectoryUsage>)>,
+    seen: Seen,
+    state: Aging<DirectoryStatus>,
+    usage: Aging<Result<DirectoryUsage>>,
+}
+
+/// A value that is read again when it is old.
+struct Aging<T>(Option<Aged<T>>);
+
+struct Aged<T> {
+    value: T,
+    read: Instant,
+    /// How long reading it took.
+    took: Duration,
+}
+
+impl<T> Aging<T> {
+    /// Reads the value if it has at least this age, and a multiple of the time for reading it.
+    fn get(&mut self, min_age: Duration, read: impl FnOnce() -> T) -> &T {
+        let is_new = |aged: &Aged<T>| aged.read.elapsed() < (aged.took * AGE_FACTOR).max(min_age);
+        if !self.0.as_ref().is_some_and(is_new) {
+            self.0 = None;
+        }
+        let aged = self.0.get_or_insert_with(|| {
+            let begin = Instant::now();
+            let value = read();
+            Aged { value, read: Instant::now(), took: begin.elapsed() }
+        });
+        &aged.value
+    }
 }
 
 impl ServedDirectories {
@@ -88,8 +110,8 @@ impl ServedDirectories {
             prober: owner::prober(),
             writers: WriterList::default(),
             seen: HashMap::new(),
-            state: None,
-            usage: None,
+            state: Aging(None),
+            usage: Aging(None),
         };
         let directories = place::distinct(dirs).map(|(_, path)| directory(path)).collect();
         ServedDirectories { directories: Mutex::new(directories), last }
@@ -101,7 +123,7 @@ impl StatusSource for ServedDirectories {
         let status = |directory: &mut Directory| {
             let status = directory.status();
             // The page lists it as a problem of the scrape.
-            let error = status.error.filter(|_| !self.last.report(&directory.path));
+            let error = status.error.filter(|_| !self.last.has_problem_of(&directory.path));
             DirectoryStatus { error, ..status }
         };
         let directories = lock(&self.directories).iter_mut().map(status).collect();
@@ -110,94 +132,88 @@ impl StatusSource for ServedDirectories {
     }
 }
 
-/// Whether a value that took some time to read may be read again.
-fn is_stale<T>(value: Option<&(Instant, Duration, T)>, min_age: Duration) -> bool {
-    value.is_none_or(|(end, took, _)| end.elapsed() >= (*took * AGE_FACTOR).max(min_age))
-}
-
 impl Directory {
     fn status(&mut self) -> DirectoryStatus {
-        if is_stale(self.usage.as_ref(), MIN_USAGE_AGE) {
-            let begin = Instant::now();
-            let usage = family_usage([&self.path]);
-            self.usage = Some((Instant::now(), begin.elapsed(), usage));
-        }
-        if is_stale(self.state.as_ref(), MIN_AGE) {
-            let begin = Instant::now();
-            let state = self.read().unwrap_or_else(|error| DirectoryStatus {
+        let Directory { path, prober, writers, seen, state, usage } = self;
+        let state = state.get(MIN_AGE, || {
+            read(path, prober, writers, seen).unwrap_or_else(|error| DirectoryStatus {
                 error: Some(format!("{error:#}")),
                 ..DirectoryStatus::default()
-            });
-            self.state = Some((Instant::now(), begin.elapsed(), state));
-        }
-        let state = self.state.as_ref().map(|(_, _, state)| state.clone()).unwrap_or_default();
-        let mut status = DirectoryStatus { path: self.path.display().to_string(), ..state };
-        if let Some((_, _, Ok(usage))) = &self.usage {
+            })
+        });
+        let mut status = DirectoryStatus { path: path.display().to_string(), ..state.clone() };
+        if let Ok(usage) = usage.get(MIN_USAGE_AGE, || family_usage([&*path])) {
             status.reserved = usage.reserved;
-            status.families = usage
-                .families
-                .iter()
-                .map(|family| FamilyBytes {
-                    name: family.name.clone(),
-                    series: family.series,
-                    bytes: family.bytes,
-                })
-                .collect();
+            let bytes = |family: &FamilyUsage| FamilyBytes {
+                name: family.name.clone(),
+                series: family.series,
+                bytes: family.bytes,
+            };
+            status.families = usage.families.iter().map(bytes).collect();
         }
         status
     }
+}
 
-    fn read(&mut self) -> Result<DirectoryStatus> {
-        let files = list_files_by(&self.path, &mut self.prober)?;
-        let archive = inspect_archive(&self.path)?;
-        let len = files.iter().map(|file| file.len).sum::<u64>()
-            + archive.as_ref().map_or(0, |archive| archive.len);
-        let now = clock::now();
-        let writers = self.writers.read(Path::new("/proc"), &files);
-        let mut seen = HashMap::new();
-        let processes = writers
-            .into_iter()
-            .map(|writer| {
-                let state = match (writer.is_retired, writer.liveness) {
-                    (true, _) => ProcessState::Retired,
-                    (false, Liveness::Alive) => ProcessState::Alive,
-                    (false, Liveness::Dead) => ProcessState::Dead,
-                    (false, _) => ProcessState::Unknown,
-                };
-                let key = (writer.id, writer.is_retired);
-                let earlier = self.seen.get(&key).filter(|(earlier, _)| *earlier == state);
-                let first = earlier.map_or(now, |(_, first)| *first);
-                seen.insert(key, (state, first));
-                let process = writer.process.as_ref();
-                ProcessStatus {
-                    id: writer.name,
-                    command: process.and_then(|process| process.command.clone()),
-                    state,
-                    since: process.and_then(|process| process.started).unwrap_or(first),
-                    files: writer.files,
-                    entries: writer.entries,
-                    used: writer.used,
-                    resident: process.map(|process| process.resident_bytes),
-                }
-            })
-            .collect();
-        self.seen = seen;
-        Ok(DirectoryStatus {
-            error: None,
-            processes,
-            files: files.len() + usize::from(archive.is_some()),
-            len,
-            free: fs2::available_space(&self.path).ok(),
-            // The last scrape has the problem of a damaged one.
-            archive: archive.filter(|it| it.error.is_none()).map(|archive| ArchiveStatus {
-                generation: archive.generation,
-                written: archive.written,
-                entries: archive.series,
-                len: archive.len,
-            }),
-            ..DirectoryStatus::default()
+/// Since when each writer has been seen in its state, by its id and whether its files are retired.
+type Seen = HashMap<(String, bool), (ProcessState, f64)>;
+
+/// Reads the state of a directory.
+fn read(
+    path: &Path,
+    prober: &mut Prober,
+    writers: &mut WriterList,
+    seen: &mut Seen,
+) -> Result<DirectoryStatus> {
+    let files = list_files_by(path, prober)?;
+    let archive = inspect_archive(path)?;
+    let len = files.iter().map(|file| file.len).sum::<u64>()
+        + archive.as_ref().map_or(0, |archive| archive.len);
+    let now = clock::now();
+    let writers = writers.read(Path::new("/proc"), &files);
+    let mut now_seen = HashMap::new();
+    let processes = writers
+        .into_iter()
+        .map(|writer| {
+            let state = match (writer.is_retired, writer.liveness) {
+                (true, _) => ProcessState::Retired,
+                (false, Liveness::Alive) => ProcessState::Alive,
+                (false, Liveness::Dead) => ProcessState::Dead,
+                (false, _) => ProcessState::Unknown,
+            };
+            let key = (writer.id, writer.is_retired);
+            let earlier = seen.get(&key).filter(|(earlier, _)| *earlier == state);
+            let first = earlier.map_or(now, |(_, first)| *first);
+            now_seen.insert(key, (state, first));
+            let process = writer.process.as_ref();
+            ProcessStatus {
+                id: writer.name,
+                command: process.and_then(|process| process.command.clone()),
+                state,
+                since: process.and_then(|process| process.started).unwrap_or(first),
+                files: writer.files,
+                entries: writer.entries,
+                used: writer.used,
+                resident: process.map(|process| process.resident_bytes),
+            }
         })
-    }
+        .collect();
+    *seen = now_seen;
+    Ok(DirectoryStatus {
+        error: None,
+        processes,
+        files: files.len() + usize::from(archive.is_some()),
+        len,
+        free: fs2::available_space(path).ok(),
+        // The last scrape has the problem of a damaged one.
+        archive: archive.filter(|it| it.error.is_none()).map(|archive| ArchiveStatus {
+            generation: archive.generation,
+            written: archive.written,
+            entries: archive.series,
+            len: archive.len,
+        }),
+        ..DirectoryStatus::default()
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ use super::write_map::WriteMap;
 
 /// The capacity doubles up to this size, and then grows by this many bytes at a time.
 const GROWTH_STEP: u64 = 1024 * 1024;
-/// How many bytes beyond its content a file makes resident at a time. Pages that are resident are written to a disk.
+/// How many bytes beyond its content a file makes resident at a time. Populating makes pages dirty, so the kernel writes them
+/// back to a disk even if they stay unused.
 const RESIDENT_STEP: u64 = 64 * 1024;
 /// How often a creation is tried if a name is taken or the process forks.
 const MAX_TRIES: usize = 64;
@@ -42,7 +43,8 @@ pub(crate) struct AppendFile {
     used: u64,
     /// Reserved bytes.
     capacity: u64,
-    /// The end of the bytes that are resident, or that become so by page faults.
+    /// The bytes before this offset are populated; `u64::MAX` if the kernel cannot populate, so that pages become resident by
+    /// faults.
     resident: u64,
     /// The last failure to reserve space.
     refused: Refused,

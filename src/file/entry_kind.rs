@@ -81,11 +81,11 @@ fn of_crc(kind: EntryKind, crc: u32) -> [u8; CHECKSUM_LEN] {
     if bytes == UNCHECKED { (sum ^ 1).to_le_bytes() } else { bytes }
 }
 
-/// Lengths of keys, in units of 8 bytes, for which [`Checksums`] keeps a start at the same time.
+/// How many key lengths have a kept common start at a time. Keys are padded to 8 bytes, so `len / 8` selects the slot.
 const KEPT_STARTS: usize = 2;
 
-/// Computes the checksums of keys of which most start alike, such as those of the buckets of a histogram. What they have in
-/// common is passed over once.
+/// Computes the checksums of keys of which most start alike, such as those of the buckets of a histogram. Their common
+/// start is hashed once.
 #[derive(Default)]
 pub(crate) struct Checksums<'a> {
     starts: [Option<Start<'a>>; KEPT_STARTS],

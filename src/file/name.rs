@@ -74,12 +74,9 @@ impl<'a> FileName<'a> {
         (!id.is_empty()).then_some(FileName { kind, id })
     }
 
-    /// Returns the process part of the id: all of a chosen id, and the part before the random digits of a unique one.
+    /// Returns the process part of the id.
     pub(crate) fn process(&self, id: IdKind) -> &'a str {
-        match id {
-            IdKind::Chosen => self.id,
-            IdKind::Unique => split_unique_id(self.id).map_or(self.id, |(process, _)| process),
-        }
+        process_of(self.id, id)
     }
 
     /// Returns the part of the id that all files of a writer share: a unique id without the index of the file.
@@ -97,6 +94,14 @@ impl<'a> FileName<'a> {
     /// file: see [`IdKind`].
     pub(crate) fn has_unique_form(&self) -> bool {
         split_unique_id(self.id).is_some()
+    }
+}
+
+/// The process part of an id: all of a chosen one, and the part before the random digits of a unique one.
+pub(crate) fn process_of(id: &str, kind: IdKind) -> &str {
+    match kind {
+        IdKind::Chosen => id,
+        IdKind::Unique => split_unique_id(id).map_or(id, |(process, _)| process),
     }
 }
 
@@ -254,7 +259,8 @@ const INDEX_MARK: &str = ".db";
 
 /// Returns an id without the index of the file.
 fn without_index(id: &str) -> &str {
-    // NOTE: a search for one byte is several times as fast as that for a text, and every scrape does it for every file.
+    // Searching for one byte is several times as fast as searching for a text. Each scrape does this for the files of other
+    // clients and for those with an index.
     match id.rsplit_once('_') {
         Some((marked, index)) if parse_index(index).is_some() => {
             marked.strip_suffix(INDEX_MARK).unwrap_or(id)
@@ -270,7 +276,7 @@ fn parse_index(text: &str) -> Option<u32> {
 
 /// Splits a unique id into the process and the random digits.
 ///
-/// Every scrape does this for every file. An id without an index ends with the random digits, so no text is searched.
+/// Each scrape does this for every file. Most ids end with the random digits, and are then split without a search.
 fn split_unique_id(id: &str) -> Option<(&str, &str)> {
     split_random(id).or_else(|| split_random(without_index(id)))
 }

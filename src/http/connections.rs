@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::body::ResponseBody;
 use super::connection::Connection;
-use super::counters::{DropReason, HttpCounters, OpenConnection};
+use super::counters::{DropReason, OpenConnection};
 use super::guard::{Accepted, Guard};
 use super::handler::{Handler, refuse};
 use super::listener::{ListeningSocket, poll_accept};
@@ -40,7 +40,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Connections {
     handler: Handler,
     guard: Guard,
-    counters: Arc<HttpCounters>,
     /// The maximum number of connections. Gatherings need the other descriptors.
     max: usize,
     open: Arc<OpenConnections>,
@@ -97,11 +96,10 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl Connections {
-    pub(super) fn new(handler: Handler, guard: Guard, counters: Arc<HttpCounters>) -> Connections {
+    pub(super) fn new(handler: Handler, guard: Guard) -> Connections {
         Connections {
             handler,
             guard,
-            counters,
             max: (descriptor_limit() / 2).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS),
             open: Arc::default(),
             stopping: watch::Sender::new(()),
@@ -122,8 +120,9 @@ impl Connections {
                     continue;
                 }
             };
-            let connection = Connection::new(Arc::clone(&self.counters));
-            let counted = OpenConnection::count(&self.counters);
+            let counters = self.handler.counters();
+            let connection = Connection::new(Arc::clone(counters));
+            let counted = OpenConnection::count(counters);
             self.open.add(Arc::clone(&connection), self.max);
             let (handler, guard) = (self.handler.clone(), self.guard.clone());
             let open = Arc::clone(&self.open);

@@ -143,25 +143,39 @@ impl Drop for OpenConnection {
 #[derive(Clone, Debug, Default)]
 pub struct ExporterMetrics(pub(super) Arc<HttpCounters>);
 
-impl Collector for ExporterMetrics {
-    fn collect(&self, out: &mut dyn FamilySink) {
+/// Which families are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// Those that say something about what has happened so far.
+    Present,
+    All,
+}
+
+impl ExporterMetrics {
+    fn write(&self, out: &mut dyn FamilySink, written: Written) {
         let counters = &self.0;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
         HTTP_REQUESTS.write_first_and_nonzero(out, USUAL_CODES, counters.responses.counts());
         HTTP_REQUESTS_IN_FLIGHT.write(out, get(&counters.in_flight));
         HTTP_RESPONSE_DURATION.write_summaries(out, std::slice::from_ref(&counters.response_time));
-        if get(&counters.connections) > 0.0 {
+        if written == Written::All || get(&counters.connections) > 0.0 {
             HTTP_CONNECTIONS.write(out, get(&counters.connections));
             HTTP_CONNECTIONS_OPEN.write(out, get(&counters.open_connections));
         }
         HTTP_CONNECTIONS_DROPPED.write_all(out, counters.dropped.counts());
-        if counters.authenticates.load(Ordering::Relaxed) {
+        if written == Written::All || counters.authenticates.load(Ordering::Relaxed) {
             HTTP_AUTHENTICATION_FAILURES.write_all(out, counters.authentication_failures.counts());
         }
     }
+}
+
+impl Collector for ExporterMetrics {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        self.write(out, Written::Present);
+    }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        self.collect(out);
+        self.write(out, Written::All);
     }
 
     fn is_merged(&self) -> bool {
@@ -172,6 +186,18 @@ impl Collector for ExporterMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::{Backend, Registry};
+
+    #[test]
+    fn families_that_are_written_later_are_described_and_found_by_name() {
+        let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+        let metrics = ExporterMetrics::default();
+        registry.register(metrics.clone()).unwrap();
+        metrics.0.connections.fetch_add(3, Ordering::Relaxed);
+        let name = "multiprom_http_connections_total";
+        let page = crate::Exposition::render(&registry.restricted([name]), None).to_string();
+        assert!(page.contains("multiprom_http_connections_total 3"), "{page}");
+    }
 
     #[test]
     fn each_reason_has_the_label_value_of_its_name() {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::Source;
 use super::body::{BodyWriter, ResponseBody};
 use super::connection::Connection;
 use super::counters::{ExporterMetrics, HttpCounters};
@@ -24,8 +25,6 @@ use super::status::{self, StatusPage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Gatherer;
 use crate::panics::caught;
-
-type Source = Box<dyn Gatherer + Send + Sync>;
 
 /// The paths of the checks, as in Prometheus.
 const HEALTH_PATH: &str = "/-/healthy";
@@ -104,7 +103,7 @@ pub struct HandlerBuilder {
     pub(super) telemetry_path: String,
     targets: Vec<(String, Source)>,
     shows_created: bool,
-    pub(super) counters: Arc<HttpCounters>,
+    counters: Arc<HttpCounters>,
     status: Option<StatusPage>,
 }
 
@@ -214,6 +213,10 @@ impl Handler {
         }
     }
 
+    pub(super) fn counters(&self) -> &Arc<HttpCounters> {
+        &self.0.counters
+    }
+
     /// The scrapes that are served completely.
     pub(super) fn scrapes(&self) -> &Arc<Scrapes> {
         &self.0.scrapes
@@ -244,7 +247,7 @@ impl Handler {
         let (sources, path) = (&self.0.sources, request.path());
         let source = sources.iter().position(|(known, _)| known == path);
         let has_status = self.0.status.is_some();
-        let asset = |content_type, text: &str| {
+        let asset = |content_type, text: &'static str| {
             let asset = whole(200, content_type, text, &connection);
             // The URL has the version.
             Some(asset.with("cache-control", "max-age=86400"))
@@ -481,7 +484,7 @@ fn close_after_body(response: Response, request: &Request) -> Response {
     if request.has_body() { response.with("connection", "close") } else { response }
 }
 
-fn plain(status: u16, text: impl Into<String>, connection: &Arc<Connection>) -> Response {
+fn plain(status: u16, text: impl Into<Bytes>, connection: &Arc<Connection>) -> Response {
     whole(status, TEXT, text, connection)
 }
 
@@ -491,35 +494,29 @@ fn html_page(
     policy: &'static str,
     connection: &Arc<Connection>,
 ) -> Response {
-    let body = ResponseBody::whole(html.into(), Arc::clone(connection));
-    let headers = vec![
-        ("content-type", "text/html; charset=utf-8".to_owned()),
-        ("content-security-policy", policy.to_owned()),
-        ("x-content-type-options", "nosniff".to_owned()),
-        ("referrer-policy", "no-referrer".to_owned()),
-    ];
-    Response { status: 200, headers, body }
+    whole(200, "text/html; charset=utf-8", html, connection)
+        .with("content-security-policy", policy)
+        .with("x-content-type-options", "nosniff")
+        .with("referrer-policy", "no-referrer")
 }
 
 fn whole(
     status: u16,
     content_type: &str,
-    text: impl Into<String>,
+    text: impl Into<Bytes>,
     connection: &Arc<Connection>,
 ) -> Response {
-    let body = ResponseBody::whole(text.into().into(), Arc::clone(connection));
+    let body = ResponseBody::whole(text.into(), Arc::clone(connection));
     Response { status, headers: vec![("content-type", content_type.to_owned())], body }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FamilySink;
+    use crate::parse::Families;
 
-    struct Source;
-
-    impl Gatherer for Source {
-        fn gather(&self, _: &mut dyn FamilySink) {}
+    fn empty() -> HandlerBuilder {
+        Handler::builder(Families(Vec::new()))
     }
 
     #[test]
@@ -532,8 +529,8 @@ mod tests {
                 tokio::time::timeout(limit, handler.keep_history()).await.is_err()
             })
         };
-        assert!(is_gathered(Handler::builder(Source)));
-        assert!(!is_gathered(Handler::builder(Source).telemetry_path("/")));
-        assert!(!is_gathered(Handler::builder(Source).target("/", Source)));
+        assert!(is_gathered(empty()));
+        assert!(!is_gathered(empty().telemetry_path("/")));
+        assert!(!is_gathered(empty().target("/", Families(Vec::new()))));
     }
 }

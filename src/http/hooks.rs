@@ -41,12 +41,13 @@ impl Hooks {
     }
 }
 
-/// The functions that are called at the stop.
+/// The functions that are called at the stop. The mutex makes the exporter `Sync`; it is never locked.
 #[derive(Default)]
 pub(super) struct StopHooks(Mutex<Vec<StopHook>>);
 
 impl StopHooks {
-    /// Calls each function once. A panic ends only the function, as it may happen during a drop.
+    /// Calls each function once. Panics are caught: this may run in a drop during unwinding, where another panic would abort the
+    /// process.
     pub(super) fn stop(&mut self, endpoints: &[Endpoint]) {
         let hooks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         for hook in hooks.drain(..) {

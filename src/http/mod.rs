@@ -49,6 +49,8 @@ mod stream;
 #[cfg(feature = "tls")]
 mod web;
 
+use crate::model::Gatherer;
+
 pub use address::ListenAddress;
 pub use body::ResponseBody;
 pub use counters::ExporterMetrics;
@@ -63,3 +65,6 @@ pub use server::{Exporter, ExporterBuilder};
 pub(crate) use status::source::{
     ArchiveStatus, DirectoryStatus, FamilyBytes, ProcessState, ProcessStatus, Status, StatusSource,
 };
+
+/// What is served under a path.
+type Source = Box<dyn Gatherer + Send + Sync>;

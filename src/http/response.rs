@@ -15,7 +15,7 @@ pub struct Response {
     pub(super) body: ResponseBody,
 }
 
-/// What a response that refuses a request has.
+/// Status, text and optional header of a response that refuses a request.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "created by the guard with TLS"))]
 pub(super) struct Refusal {

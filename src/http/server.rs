@@ -285,8 +285,7 @@ impl ExporterBuilder {
     /// no leading slash or another meaning or the web configuration is invalid, [`Io`](ErrorKind::Io) if no thread can be started,
     /// and the error of a function of [`on_start`](ExporterBuilder::on_start).
     pub fn start(self) -> Result<Exporter> {
-        let (telemetry_path, counters) =
-            (self.handler.telemetry_path.clone(), Arc::clone(&self.handler.counters));
+        let telemetry_path = self.handler.telemetry_path.clone();
         let handler = self.handler.build()?;
         let guard = Guard::open(self.web_config.as_deref())?;
         let mut listen = self.listen;
@@ -314,7 +313,7 @@ impl ExporterBuilder {
             .map_err(failed)?;
         let history = handler.clone();
         let scrapes = Arc::clone(handler.scrapes());
-        let connections = Connections::new(handler, guard.clone(), counters);
+        let connections = Connections::new(handler, guard.clone());
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.spawn(async move { history.keep_history().await });

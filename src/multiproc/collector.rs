@@ -22,7 +22,7 @@ use super::read::dir_scan::{CachedDirectory, Consistency, read_directory};
 use super::read::named_files::{NamedFiles, parent};
 use super::read::stats::DirectoryStats;
 use super::read::unwritten::{UnwrittenSeries, refresh_computed};
-use super::scrape_stats::{CONFLICT, ScrapeStats, ScrapedDirectory};
+use super::scrape_stats::{CONFLICT, ScrapeStats};
 use super::self_metrics::{self, ScrapeCounters};
 use super::skipped::SkipCause;
 use super::timed_lock::TimedLock;
@@ -34,7 +34,7 @@ use crate::file::reader::Reader;
 use crate::file::sys::descriptor_limit;
 use crate::logging::log_line;
 use crate::model::own_metrics::SERIES;
-use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType, clock};
+use crate::model::{Collector, DirectoryId, FamilySink, FilteredSink, MetricType};
 
 /// Merges the series files of all processes at each scrape.
 ///
@@ -90,7 +90,7 @@ struct Scraped {
     live_files: Vec<Source>,
     /// The labels of their writers, in the same order.
     labels: Vec<Arc<str>>,
-    /// What listeners receive. The directories are added at the end.
+    /// What listeners receive.
     summary: ScrapeStats,
 }
 
@@ -313,15 +313,10 @@ impl MultiProcessCollector {
     }
 
     /// Passes what the scrape has found to the listeners.
-    fn notify(&self, scraped: Scraped, names: Vec<String>) {
+    fn notify(&self, summary: ScrapeStats) {
         if self.config.on_scrape.is_empty() {
             return;
         }
-        let Scraped { dirs, stats, mut summary, .. } = scraped;
-        summary.ended = clock::now();
-        let all = dirs.into_iter().zip(names).zip(stats);
-        summary.directories =
-            all.map(|((path, label), stats)| ScrapedDirectory { path, label, stats }).collect();
         let summary = Arc::new(summary);
         self.config.on_scrape.iter().for_each(|listener| listener(&summary));
     }
@@ -376,7 +371,7 @@ impl Collector for MultiProcessCollector {
             }
             None => self.write_own_metrics(&scraped, &names, out),
         }
-        self.notify(scraped, names);
+        self.notify(scraped.summary);
     }
 
     fn is_sorted(&self) -> bool {

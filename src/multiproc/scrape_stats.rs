@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::read::stats::DirectoryStats;
 use crate::error::Error;
 
 /// The maximum number of problems that are kept with their text. Further ones are only counted.
@@ -13,30 +12,16 @@ pub(crate) const MAX_PROBLEMS: usize = 1_000;
 #[derive(Debug, Default)]
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
 pub(crate) struct ScrapeStats {
-    /// When the scrape ended, in Unix seconds.
-    pub(crate) ended: f64,
     /// How long reading the directories and merging their values took.
     pub(crate) read_time: Duration,
     /// How long writing the merged families took, which includes encoding and waiting for clients.
     pub(crate) write_time: Duration,
     /// The number of merged series that were written; multiprom's own metrics are not among them.
     pub(crate) series: u64,
-    /// The directories; one that has several names is among them once.
-    pub(crate) directories: Vec<ScrapedDirectory>,
     /// What was skipped, in the order of directories and file names, and the conflicts: [`MAX_PROBLEMS`] at most.
     pub(crate) problems: Vec<ScrapeProblem>,
     /// The number of all problems.
     pub(crate) problem_count: u64,
-}
-
-/// A directory and what the scrape has found in it.
-#[derive(Debug)]
-#[allow(dead_code, reason = "for status pages")]
-pub(crate) struct ScrapedDirectory {
-    pub(crate) path: PathBuf,
-    /// The value of the label `directory`.
-    pub(crate) label: String,
-    pub(crate) stats: DirectoryStats,
 }
 
 /// Something that the scrape has skipped, or a family on which processes disagree.

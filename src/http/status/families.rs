@@ -1,26 +1,24 @@
 //! The families of a page: their totals, and the values of a few series of each.
 
-use std::fmt::Write as _;
-
 use crate::error::Error;
 use crate::model::{
     FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample, SampleKind,
 };
 
-/// Series of a family whose values are shown.
+/// GatheredSeries of a family whose values are shown.
 const MAX_SHOWN_SERIES: usize = 50;
 
 /// The families of one gathering.
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    pub(super) list: Vec<Family>,
+    pub(super) list: Vec<GatheredFamily>,
     /// Why the gathering failed.
     pub(super) error: Option<String>,
 }
 
 /// A family.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct GatheredFamily {
     /// As in the line `# TYPE` of the text format: that of a counter ends in `_total`.
     pub(super) name: String,
     pub(super) help: String,
@@ -36,12 +34,12 @@ pub(super) struct Family {
     /// The cumulative counts of all series by the upper bound.
     pub(super) buckets: Vec<(f64, f64)>,
     /// The first series.
-    pub(super) shown: Vec<Series>,
+    pub(super) shown: Vec<GatheredSeries>,
 }
 
 /// A series.
 #[derive(Debug)]
-pub(super) struct Series {
+pub(super) struct GatheredSeries {
     /// As in the text format, without braces.
     pub(super) labels: String,
     /// The value, or the number of observations.
@@ -64,7 +62,7 @@ impl Families {
     }
 }
 
-impl Family {
+impl GatheredFamily {
     /// Whether its values are totals, of which the rate is shown.
     pub(super) fn is_cumulative(&self) -> bool {
         matches!(
@@ -110,12 +108,12 @@ impl Family {
     fn begin_series(&mut self, labels: &str) {
         self.series += 1;
         if self.shown.len() < MAX_SHOWN_SERIES {
-            self.shown.push(Series { labels: labels.to_owned(), value: 0.0, sum: 0.0 });
+            self.shown.push(GatheredSeries { labels: labels.to_owned(), value: 0.0, sum: 0.0 });
         }
     }
 
     /// The last series, if it is shown.
-    fn current(&mut self) -> Option<&mut Series> {
+    fn current(&mut self) -> Option<&mut GatheredSeries> {
         if self.series == self.shown.len() { self.shown.last_mut() } else { None }
     }
 
@@ -135,7 +133,7 @@ impl Family {
     }
 
     fn add_bucket(&mut self, bound: f64, count: f64) {
-        // Series with other bounds would give counts that are not cumulative: the bounds of the first one are shown, whose
+        // GatheredSeries with other bounds would give counts that are not cumulative: the bounds of the first one are shown, whose
         // buckets precede its sum and count.
         match self.buckets.iter_mut().find(|(known, _)| *known == bound) {
             Some((_, total)) => *total += count,
@@ -156,7 +154,7 @@ struct FamilyList {
 
 impl FamilyList {
     /// The family, with the series of these labels as its last one.
-    fn series_of(&mut self, labels: Labels<'_>) -> Option<&mut Family> {
+    fn series_of(&mut self, labels: Labels<'_>) -> Option<&mut GatheredFamily> {
         let family = self.families.list.last_mut()?;
         let has_observations = family.has_observations();
         if has_observations || family.shown.len() < MAX_SHOWN_SERIES {
@@ -176,15 +174,23 @@ impl FamilyList {
 fn write_labels(out: &mut String, labels: Labels<'_>) {
     for (at, (name, value)) in labels.iter().enumerate() {
         let separator = if at > 0 { ", " } else { "" };
-        // OK because writing to a string does not fail.
-        let _ = write!(out, "{separator}{name}={value:?}");
+        out.extend([separator, name, "=\""]);
+        for char in value.chars() {
+            match char {
+                '\\' => out.push_str("\\\\"),
+                '"' => out.push_str("\\\""),
+                '\n' => out.push_str("\\n"),
+                char => out.push(char),
+            }
+        }
+        out.push('"');
     }
 }
 
 impl FamilySink for FamilyList {
     fn family(&mut self, head: &FamilyMetadata<'_>) {
         let suffix = if head.metric_type == MetricType::Counter { "_total" } else { "" };
-        self.families.list.push(Family {
+        self.families.list.push(GatheredFamily {
             name: format!("{}{suffix}", head.name),
             help: head.help.to_owned(),
             unit: head.unit.to_owned(),

@@ -1,9 +1,9 @@
-//! The totals of families over the last minutes.
+//! The totals of families at the last gatherings.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::families::{Families, Family};
+use super::families::{Families, GatheredFamily};
 
 /// Points that are kept.
 const MAX_POINTS: usize = 120;
@@ -51,7 +51,7 @@ impl History {
 
     /// The points of a plot up to now, when `family` was gathered: seconds before now, and the value of a gauge, or the rate
     /// per second of totals.
-    pub(super) fn plot(&self, family: &Family, now: Instant) -> Vec<(f64, f64)> {
+    pub(super) fn plot(&self, family: &GatheredFamily, now: Instant) -> Vec<(f64, f64)> {
         let kept = self.totals.get(&*family.name);
         let kept = kept.into_iter().flat_map(|totals| self.times.iter().zip(totals));
         let kept = kept.map(|(time, total)| (*time, *total)).filter(|(_, total)| !total.is_nan());

@@ -3,8 +3,9 @@
 //! The server renders the whole page; a script refreshes its parts and searches. Nothing is loaded from other servers, and
 //! the content security policy permits only the style sheet and the script of the page.
 //!
-//! The totals of all families are kept for ten minutes, for plots. They are gathered for each page, and every fifteen seconds
-//! without one, or less often, so that this takes at most 1 % of the time. At most one gathering for pages runs at a time.
+//! The totals of families at the last 120 gatherings are kept for plots, which show at most ten minutes. Sources are gathered for
+//! each page, and every fifteen seconds without one, or less often, so that this takes at most 1 % of the time. At most one
+//! gathering for pages runs at a time.
 
 mod families;
 mod history;
@@ -15,16 +16,16 @@ pub(super) mod source;
 pub(super) mod text;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::families::Families;
 use self::history::History;
 use self::page::View;
 use self::source::{Status, StatusSource};
+use super::Source;
 use super::filter::query_parameter;
-use crate::model::Gatherer;
-use crate::panics::caught;
+use crate::panics::{caught, lock};
 
 pub(super) const STYLE: &str = include_str!("status.css");
 pub(super) const SCRIPT: &str = include_str!("status.js");
@@ -45,21 +46,16 @@ const PAUSE_FACTOR: u32 = 100;
 const MAX_SCRAPES: usize = 200;
 
 /// The sources of metrics by their paths.
-type Sources = [(String, Box<dyn Gatherer + Send + Sync>)];
+type Sources = [(String, Source)];
 
 /// What the status page keeps.
 pub(super) struct StatusPage {
     directories: Option<Box<dyn StatusSource>>,
     started: Instant,
-    kept: Mutex<Kept>,
+    /// By the index of the source.
+    kept: Mutex<Vec<KeptSource>>,
     /// When the last scrapes ended, and how long they took.
     scrapes: Mutex<VecDeque<(Instant, Duration)>>,
-}
-
-#[derive(Default)]
-struct Kept {
-    /// By the index of the source.
-    sources: Vec<KeptSource>,
 }
 
 #[derive(Default)]
@@ -107,8 +103,8 @@ impl StatusPage {
     /// The families of a source. They are gathered if the last ones are too old.
     fn gather(&self, sources: &Sources, index: usize) -> Gathered {
         let mut kept = lock(&self.kept);
-        kept.sources.resize_with(sources.len(), KeptSource::default);
-        let source = &mut kept.sources[index];
+        kept.resize_with(sources.len(), KeptSource::default);
+        let source = &mut kept[index];
         if let Some(last) = &source.last
             && last.end.elapsed() < last.took.max(MIN_AGE)
         {
@@ -149,7 +145,7 @@ impl StatusPage {
             selected,
             search: search.trim(),
             families: &families,
-            history: &kept.sources[selected].history,
+            history: &kept[selected].history,
             status: &status,
             scrapes: &scrapes,
             uptime: self.started.elapsed(),
@@ -159,25 +155,13 @@ impl StatusPage {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FamilySink;
-
-    struct Source;
-
-    impl Gatherer for Source {
-        fn gather(&self, _: &mut dyn FamilySink) {}
-    }
-
     #[test]
     fn the_values_of_a_long_gathering_are_shown_for_as_long_as_it_took() {
-        let sources: [(String, Box<dyn Gatherer + Send + Sync>); 1] =
-            [("/metrics".to_owned(), Box::new(Source))];
+        let empty: Source = Box::new(crate::parse::Families(Vec::new()));
+        let sources = [("/metrics".to_owned(), empty)];
         let page = StatusPage::new(None);
         let first = page.gather(&sources, 0);
         assert!(Arc::ptr_eq(&first.families, &page.gather(&sources, 0).families));
@@ -185,7 +169,7 @@ mod tests {
         for (seconds, is_shown) in [(600, true), (30, false)] {
             let took = Duration::from_secs(seconds);
             let families = Arc::clone(&first.families);
-            lock(&page.kept).sources[0].last = Some(Gathered { end, took, families });
+            lock(&page.kept)[0].last = Some(Gathered { end, took, families });
             let shown = page.gather(&sources, 0).families;
             assert_eq!(Arc::ptr_eq(&first.families, &shown), is_shown, "{seconds}");
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use super::families::{Families, Family, Series};
+use super::families::{Families, GatheredFamily, GatheredSeries};
 use super::history::History;
 use super::plot;
 use super::processes::{directory, processes};
@@ -136,16 +136,14 @@ fn tiles(html: &mut String, view: &View<'_>) {
     };
     tile(html, "Last scrape", &value, &note, &plot);
     if !directories.is_empty() {
-        let sum = |value: fn(&super::source::DirectoryStatus) -> u64| -> u64 {
-            directories.iter().map(value).sum()
-        };
+        let len: u64 = directories.iter().map(|directory| directory.len).sum();
         let files: usize = directories.iter().map(|directory| directory.files).sum();
         let free = directories.iter().filter_map(|directory| directory.free).min();
         let mut note = format!("{} files", count(files));
         if let Some(free) = free {
             let _ = write!(note, ", {} free", bytes(free as f64));
         }
-        tile(html, "On disk", &bytes(sum(|directory| directory.len) as f64), &note, "");
+        tile(html, "On disk", &bytes(len as f64), &note, "");
     }
     html.push_str("</section>\n");
 }
@@ -183,7 +181,7 @@ fn problems(html: &mut String, view: &View<'_>) {
 fn families(html: &mut String, view: &View<'_>) {
     let list = &view.families.list;
     let search = view.search.to_lowercase();
-    let is_found = |family: &&Family| {
+    let is_found = |family: &&GatheredFamily| {
         let contains = |text: &str| text.to_lowercase().contains(&search);
         search.is_empty()
             || contains(&family.name)
@@ -191,7 +189,7 @@ fn families(html: &mut String, view: &View<'_>) {
             || family.metric_type.as_str() == search
             || family.shown.iter().any(|series| contains(&series.labels))
     };
-    let mut found: Vec<&Family> = list.iter().filter(is_found).collect();
+    let mut found: Vec<&GatheredFamily> = list.iter().filter(is_found).collect();
     found.sort_by_key(|family| OWN_PREFIXES.iter().any(|own| family.name.starts_with(own)));
     let number = if found.len() == list.len() {
         count(list.len())
@@ -216,7 +214,7 @@ fn families(html: &mut String, view: &View<'_>) {
     html.push_str("</section>\n");
 }
 
-fn family_details(html: &mut String, family: &Family, view: &View<'_>) {
+fn family_details(html: &mut String, family: &GatheredFamily, view: &View<'_>) {
     let (name, help) = (escape(&family.name), escape(&family.help));
     let points =
         if family.is_plotted() { view.history.plot(family, view.gathered) } else { Vec::new() };
@@ -256,7 +254,7 @@ fn family_details(html: &mut String, family: &Family, view: &View<'_>) {
 }
 
 /// The mean and the buckets of all series together.
-fn observations(html: &mut String, family: &Family) {
+fn observations(html: &mut String, family: &GatheredFamily) {
     let unit = family.unit();
     let _ = write!(
         html,
@@ -290,7 +288,7 @@ fn observations(html: &mut String, family: &Family) {
 }
 
 /// The values of the first series.
-fn series(html: &mut String, family: &Family, view: &View<'_>) {
+fn series(html: &mut String, family: &GatheredFamily, view: &View<'_>) {
     let path = view.paths.get(view.selected).copied().unwrap_or_default();
     let heading = if family.has_observations() {
         "<th scope=\"col\">Count</th><th scope=\"col\">Mean</th>"
@@ -341,8 +339,8 @@ fn ago(time: f64, now: f64) -> String {
     }
 }
 
-fn cells(family: &Family, series: &Series, now: f64) -> String {
-    let Series { value, sum, .. } = series;
+fn cells(family: &GatheredFamily, series: &GatheredSeries, now: f64) -> String {
+    let GatheredSeries { value, sum, .. } = series;
     if family.has_observations() {
         let mean = if *value > 0.0 { quantity(sum / value, family.unit()) } else { String::new() };
         return format!("<td>{}</td><td>{mean}</td>", plain(*value));

@@ -47,7 +47,7 @@
         shown = new Date().toLocaleTimeString();
       }
     } catch (error) {
-      message = "No answer from the exporter (" + error.message + "): the page is from " + shown + ".";
+      message = "Cannot refresh (" + error.message + "): the page is from " + shown + ".";
     }
     // A later request shows its own result.
     if (mine !== request) {

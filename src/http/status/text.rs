@@ -1,4 +1,4 @@
-//! Numbers, units and durations for people.
+//! Text of pages: escaping, and numbers, units and durations for people.
 
 use std::fmt::Write as _;
 
@@ -118,7 +118,9 @@ fn digits(value: f64) -> String {
         99.95.. => format!("{value:.0}"),
         9.995.. => format!("{value:.1}"),
         0.9995.. => format!("{value:.2}"),
-        0.001.. => format!("{value:.4}"),
+        0.099_95.. => format!("{value:.3}"),
+        0.009_995.. => format!("{value:.4}"),
+        0.001.. => format!("{value:.5}"),
         _ => return format!("{value:.2e}"),
     };
     if !text.contains('.') {
@@ -141,6 +143,7 @@ mod tests {
             (999.6, "1k"),
             (1234.0, "1.23k"),
             (0.25, "0.25"),
+            (0.123_45, "0.123"),
             (0.000_012_3, "1.23e-5"),
             (1e18, "1.00e6T"),
             (f64::NAN, "NaN"),

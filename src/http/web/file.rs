@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -18,6 +18,7 @@ use super::users::{Authenticator, Verdict};
 use super::yaml::Problem;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::{log_info, log_line};
+use crate::panics::lock;
 
 /// How often the files are checked for changes, while there are requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,10 +54,6 @@ struct State {
     checked: Instant,
     /// The last logged error, if the last version is invalid.
     error: Option<String>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads the file. `files` receives the versions of the files that were read, also if they are invalid.

@@ -219,19 +219,25 @@ impl Compactor {
     }
 }
 
-impl Collector for Compactor {
-    fn collect(&self, out: &mut dyn FamilySink) {
+impl Compactor {
+    fn write(&self, out: &mut dyn FamilySink, last_success: Option<f64>) {
         COMPACTIONS.write_all(out, self.0.results.counts());
         let set_aside = self.0.archives_set_aside.load(Ordering::Relaxed);
         ARCHIVES_SET_ASIDE.write(out, set_aside as f64);
-        let last_success = f64::from_bits(self.0.last_success.load(Ordering::Relaxed));
-        if last_success > 0.0 {
-            COMPACTION_SUCCESS_TIME.write(out, last_success);
+        if let Some(time) = last_success {
+            COMPACTION_SUCCESS_TIME.write(out, time);
         }
+    }
+}
+
+impl Collector for Compactor {
+    fn collect(&self, out: &mut dyn FamilySink) {
+        let last_success = f64::from_bits(self.0.last_success.load(Ordering::Relaxed));
+        self.write(out, (last_success > 0.0).then_some(last_success));
     }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        self.collect(out);
+        self.write(out, Some(0.0));
     }
 
     fn is_merged(&self) -> bool {

@@ -1,10 +1,9 @@
 //! Folds the companion files of dead writers into the section of an archive.
 //!
 //! Of the units and of the types of a family the first one stays. Of the exemplars of a series the newest one stays; one that
-//! was being
-//! written when its writer was killed is dropped. Native histograms of a series are added up if their records have the same
-//! schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation is
-//! lost. Records that are not current are dropped.
+//! was being written when its writer was killed is dropped. Native histograms of a series are added up if their records have
+//! the same schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation
+//! is lost. Records that are not current are dropped.
 
 use super::folded_section::FoldError;
 use crate::file::companion::layout::{

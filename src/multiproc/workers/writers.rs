@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::table::WorkerTable;
-use crate::file::name::{FileName, IdKind};
+use crate::file::name::{IdKind, process_of};
 use crate::file::sys::Identity;
 use crate::model::GaugeMode;
 use crate::multiproc::inspect::{FileInfo, FileLayout};
@@ -59,7 +59,7 @@ impl WriterList {
             if at == writers.len() {
                 writers.push(WriterInfo {
                     id: file.id.clone(),
-                    name: process_name(file),
+                    name: process_name(file).to_owned(),
                     liveness: file.liveness,
                     is_retired: file.is_retired,
                     files: 0,
@@ -72,9 +72,9 @@ impl WriterList {
             writer.files += 1;
             writer.entries += file.entries;
             writer.used += file.used;
-            // A process lives if one of its files says so.
-            if file.liveness == Liveness::Alive {
-                writer.liveness = Liveness::Alive;
+            // A process lives if one of its files says so, and has ended if all of them do.
+            if file.liveness == Liveness::Alive || writer.liveness == Liveness::Dead {
+                writer.liveness = file.liveness;
             }
             if file.liveness != Liveness::Dead && !file.is_retired {
                 sources.extend(source(file));
@@ -95,17 +95,12 @@ impl WriterList {
 }
 
 /// The name of the process that has written a file.
-fn process_name(file: &FileInfo) -> String {
-    FileName { kind: crate::file::name::FileKind::Counter, id: &file.id }
-        .process(id_kind(file))
-        .to_owned()
-}
-
-fn id_kind(file: &FileInfo) -> IdKind {
-    match file.layout {
+fn process_name(file: &FileInfo) -> &str {
+    let kind = match file.layout {
         Some(FileLayout::Own | FileLayout::Companion) => IdKind::Unique,
         _ => IdKind::Chosen,
-    }
+    };
+    process_of(&file.id, kind)
 }
 
 /// The file as a source of values; `None` if it cannot be examined.
@@ -121,4 +116,39 @@ fn source(file: &FileInfo) -> Option<Source> {
         identity: Some(Identity { device: metadata.dev(), inode: metadata.ino() }),
         state: SourceState::Live,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_has_ended_if_all_its_files_say_so() {
+        let file = |liveness| FileInfo {
+            path: "/none/counter_7.db".into(),
+            is_companion: false,
+            metric_type: None,
+            mode: None,
+            id: "7".to_owned(),
+            is_retired: false,
+            liveness,
+            layout: None,
+            entries: 1,
+            used: 8,
+            len: 8,
+            error: None,
+        };
+        use Liveness::{Alive, Dead, Unknown};
+        for (files, expected) in [
+            (&[Dead, Dead][..], Dead),
+            (&[Dead, Unknown], Unknown),
+            (&[Unknown, Dead], Unknown),
+            (&[Dead, Unknown, Alive, Dead], Alive),
+        ] {
+            let files: Vec<FileInfo> = files.iter().map(|it| file(*it)).collect();
+            let writers = WriterList::default().read(Path::new("/proc"), &files);
+            assert_eq!((writers.len(), writers[0].liveness), (1, expected), "{files:?}");
+            assert_eq!((writers[0].files, writers[0].entries), (files.len(), files.len()));
+        }
+    }
 }
