@@ -2,7 +2,6 @@
 
 use super::core::{Registry, slow_path};
 use super::names::Owner;
-use super::registration::note_unregistered;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Registry {
@@ -45,7 +44,6 @@ impl Registry {
             let message = format!("no metric `{name}` is registered");
             return Err(Error::new(ErrorKind::NotRegistered, message));
         };
-        note_unregistered();
         let (functions, collector) = match reserved.owner() {
             Owner::Family(family) => {
                 reserved.set_registered(false);

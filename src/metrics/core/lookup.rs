@@ -87,7 +87,7 @@ impl<M: Typed> FamilyCore<M> {
         labels: &[(&str, &str)],
         lock: &SlowPath,
     ) -> ChildRef<M> {
-        if let Some(child) = self.retired.get() {
+        if let Some(child) = self.retired() {
             return child;
         }
         let (pairs, key) = self.children.key_of_pairs(labels);
