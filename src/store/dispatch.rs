@@ -220,8 +220,7 @@ impl Store {
     }
 
     /// Removes a series, whose lead sample has the key that `key` returns, from the exposition. Its values stay in the totals
-    /// of other
-    /// processes: see `docs/design.md`. Called under the lock of the slow path.
+    /// of other processes: see `docs/design.md`. Called under the lock of the slow path.
     pub(crate) fn remove(self, kind: FileKind, key: impl FnOnce() -> Vec<u8>) {
         match self {
             Store::Heap => _ = (kind, key),
