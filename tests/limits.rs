@@ -184,3 +184,22 @@ fn lookups_beyond_a_limit_do_not_allocate_and_are_counted_and_reported_once() {
         "{log}"
     );
 }
+
+#[test]
+fn lookups_in_an_unregistered_family_are_not_beyond_its_limit() {
+    let registry = in_memory();
+    let jobs = || Counter::builder("unregistered_jobs", "Jobs.").max_series(0).labels(["at"]);
+    let family: Family<Counter> = jobs().register(&registry).unwrap();
+    let overflows = || {
+        let labels = [("family", "unregistered_jobs")];
+        multiprom::default_registry().sample_value("multiprom_series_overflows_total", &labels)
+    };
+    family.with(["a"]).inc();
+    registry.unregister("unregistered_jobs").unwrap();
+    family.with(["b"]).inc();
+    let _: Family<Counter> = jobs().register(&registry).unwrap();
+    family.with(["c"]).inc();
+    let shown = samples(&registry, "unregistered_jobs_total").into_iter().collect::<Vec<_>>();
+    assert_eq!(shown, [("unregistered_jobs_total{at=\"other\"}".to_owned(), 1.0)]);
+    assert_eq!(overflows(), Some(2.0));
+}

@@ -272,3 +272,44 @@ fn the_example_with_tenants_removes_idle_series_and_those_of_a_tenant() {
     assert!(!third.contains("bob"), "{third}");
     assert_eq!((samples(second), samples(third)), (6, 4), "{shown}");
 }
+
+#[test]
+fn a_series_that_one_registry_has_removed_is_shown_when_another_creates_it_in_the_same_files() {
+    let dir = TestDir::new("removing-shared");
+    let backend = Backend::directory(dir.path()).unwrap();
+    let families = || {
+        let registry = Registry::builder().backend(backend).build().unwrap();
+        let jobs = Counter::builder("jobs", "Jobs.").labels(["at"]).register(&registry).unwrap();
+        let level =
+            Gauge::builder("level", "Level.").mode(multiprom::GaugeMode::Sum).labels(["at"]);
+        let level: Family<Gauge> = level.register(&registry).unwrap();
+        (jobs, level, registry)
+    };
+    let ((jobs, level, _), (other_jobs, other_level, registry)) = (families(), families());
+    jobs.with(["a"]).inc_by(2.0);
+    level.with(["a"]).set(2.0);
+    assert!(jobs.remove(["a"]) && level.remove(["a"]));
+    let (of_jobs, of_level) = (other_jobs.with(["a"]), other_level.with(["a"]));
+    of_jobs.inc();
+    of_level.set(5.0);
+    assert_eq!(merged(&dir, "jobs_total"), ["jobs_total{at=\"a\"} 3"]);
+    assert_eq!(merged(&dir, "level{"), ["level{at=\"a\"} 5"]);
+    // A series that the other registry has already stays hidden until its key is looked up again after its removal.
+    jobs.with(["a"]).inc();
+    level.with(["a"]).set(6.0);
+    assert!(jobs.remove(["a"]) && level.remove(["a"]));
+    of_jobs.inc();
+    of_level.set(7.0);
+    assert!(merged(&dir, "jobs_total").is_empty() && merged(&dir, "level{").is_empty());
+    jobs.with(["a"]).inc();
+    level.with(["a"]).set(8.0);
+    assert_eq!(merged(&dir, "jobs_total"), ["jobs_total{at=\"a\"} 6"]);
+    assert_eq!(merged(&dir, "level{"), ["level{at=\"a\"} 8"]);
+    // Or until it is recorded after the files were closed.
+    assert!(jobs.remove(["a"]) && level.remove(["a"]));
+    registry.close();
+    of_jobs.inc();
+    of_level.set(9.0);
+    assert_eq!(merged(&dir, "jobs_total"), ["jobs_total{at=\"a\"} 7"]);
+    assert_eq!(merged(&dir, "level{"), ["level{at=\"a\"} 9"]);
+}

@@ -6,7 +6,7 @@ use super::snapshot::{FamilySnapshot, WrittenSamples};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
 use crate::store::fork::{self, Bound, NO_EPOCH, SlowPath};
-use crate::store::{Gate, Opened, Rebind, SampleCells, SeriesOpener, Store};
+use crate::store::{Gate, Opened, Rebind, SampleCells, SeriesOpener, Store, any_removed};
 
 /// Identifies a series of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,16 +90,14 @@ impl ComputedSeries {
     ) {
         let epoch = fork::epoch();
         let was_removed = self.removed_in.load(Ordering::Relaxed) == epoch;
-        if was_removed {
+        let is_first = was_removed || self.recorded_in.load(Ordering::Relaxed) != epoch;
+        // A metric of the same name may have removed the series, too.
+        if was_removed || (is_first && any_removed()) {
             self.opener().restore(self.lead());
             self.removed_in.store(NO_EPOCH, Ordering::Relaxed);
         }
-        // A metric of the same name may have been unregistered.
-        if !was_removed && self.recorded_in.load(Ordering::Relaxed) != epoch {
-            self.opener().restore(self.lead());
-        }
         let opened = self.bind(created, lock);
-        let is_first = self.recorded_in.swap(epoch, Ordering::Relaxed) != epoch || was_removed;
+        self.recorded_in.store(epoch, Ordering::Relaxed);
         let values = &*written.values;
         let write = || match self.id.mode {
             None => self.add_growth(&opened.cells, values, is_first),

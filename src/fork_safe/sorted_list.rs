@@ -41,7 +41,7 @@ impl<T: Send + Sync> SortedList<T> {
         self.insert_on(key, value, LEVELS)
     }
 
-    /// The same, and links the node on this many levels at most: what a child finds that is forked during an insertion.
+    /// As `insert`, but links the node on at most `levels` levels, as an insertion that a fork interrupts does.
     fn insert_on(&self, key: &str, value: T, levels: usize) -> &T {
         let links = self.links(key, Order::is_le);
         let next = links.iter().take(height(key));

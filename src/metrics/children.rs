@@ -58,11 +58,6 @@ impl<C> Entry<C> {
     fn hash(&self) -> u64 {
         self.hash.load(Ordering::Relaxed)
     }
-
-    /// Hides the entry from lookups. Called under the lock.
-    fn unlist(&self) {
-        self.hash.store(self.hash() | UNLISTED, Ordering::Relaxed);
-    }
 }
 
 impl<C: Send + Sync> Table<C> {
@@ -147,10 +142,7 @@ impl<C: Send + Sync> Children<C> {
         is_it: impl Fn(&C) -> bool,
         _lock: &SlowPath,
     ) -> Option<&'static C> {
-        let entry = self.find_entry(key, is_it)?;
-        entry.unlist();
-        self.add_listed(-1);
-        Some(&entry.child)
+        self.find_entry(key, is_it).map(|entry| self.unlist_entry(entry))
     }
 
     /// The same for the listed children for which `is_it` returns `true`.
@@ -159,11 +151,15 @@ impl<C: Send + Sync> Children<C> {
         is_it: impl Fn(&C) -> bool,
         _lock: &SlowPath,
     ) -> impl Iterator<Item = &'static C> {
-        self.listed_entries().filter(move |entry| is_it(&entry.child)).map(|entry| {
-            entry.unlist();
-            self.add_listed(-1);
-            &entry.child
-        })
+        let found = self.listed_entries().filter(move |entry| is_it(&entry.child));
+        found.map(|entry| self.unlist_entry(entry))
+    }
+
+    /// Hides an entry from lookups. Called under the lock.
+    fn unlist_entry(&self, entry: &'static Entry<C>) -> &'static C {
+        entry.hash.store(entry.hash() | UNLISTED, Ordering::Relaxed);
+        self.add_listed(-1);
+        &entry.child
     }
 
     /// The children that lookups find. Needs no lock.

@@ -6,6 +6,7 @@ mod removal;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
 use super::children::Children;
@@ -18,9 +19,11 @@ use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
 use crate::prefetch::prefetch;
-use crate::registry::{Descriptor, RegisteredFamily, Registry, any_unregistered};
+use crate::registry::{Descriptor, RegisteredFamily, Registry};
 use crate::store::fork::{self, Bound, SlowPath, StaticRef};
-use crate::store::{Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store};
+use crate::store::{
+    Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, any_removed,
+};
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
 pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
@@ -183,7 +186,9 @@ pub struct FamilyCore<M: Typed> {
     pub(super) functions: Functions,
     limit: Option<Limit<M>>,
     idle_sweeps: IdleSweeps,
-    /// What lookups return while the family is unregistered: a removed series.
+    /// Whether the family is unregistered. Written under the lock of the slow path.
+    is_retired: AtomicBool,
+    /// What lookups return then: a removed series. Created when the family is first unregistered.
     retired: StaticRef<Child<M>>,
 }
 
@@ -219,6 +224,7 @@ impl<M: Typed> FamilyCore<M> {
             functions: Functions::new(),
             limit,
             idle_sweeps: IdleSweeps::new(),
+            is_retired: AtomicBool::new(false),
             retired: StaticRef::empty(),
         }))
     }
@@ -240,7 +246,7 @@ impl<M: Typed> FamilyCore<M> {
                 && max(former.limit.as_ref()) == max(limit.as_ref())
         };
         if let Some(family) = registry.restore_family(&descriptor, is_fit, lock) {
-            family.retired.clear();
+            family.is_retired.store(false, Ordering::Relaxed);
             return family;
         }
         let family = FamilyCore::leak(descriptor, M::options(settings), store, limit);
@@ -339,12 +345,18 @@ impl<M: Typed> FamilyCore<M> {
 
     /// Whether the family is unregistered.
     pub(super) fn is_retired(&self) -> bool {
-        self.retired.get().is_some()
+        // ORDERING: relaxed. Those who depend on it hold the lock of the slow path.
+        self.is_retired.load(Ordering::Relaxed)
+    }
+
+    /// The series that lookups return while the family is unregistered.
+    fn retired(&self) -> Option<ChildRef<M>> {
+        if self.is_retired() { self.retired.get() } else { None }
     }
 
     /// The child with these label values, created if necessary.
     fn insert(&'static self, key: LookupKey, values: &[&str], lock: &SlowPath) -> ChildRef<M> {
-        if let Some(child) = self.retired.get() {
+        if let Some(child) = self.retired() {
             return child;
         }
         self.children.find_or_insert(
@@ -360,8 +372,7 @@ impl<M: Typed> FamilyCore<M> {
 impl<M: Typed> Child<M> {
     fn new(family: &'static FamilyCore<M>, labels: KeptLabels, ends: Box<[Ends]>) -> Child<M> {
         let bound = Bound::empty();
-        let removal =
-            if any_unregistered() { RemovalFlags::unexported() } else { RemovalFlags::new() };
+        let removal = if any_removed() { RemovalFlags::unexported() } else { RemovalFlags::new() };
         Child { family, labels, ends, bound, removal, state: M::State::default() }
     }
 
@@ -529,13 +540,41 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
     }
 
     fn retire(&'static self, lock: &SlowPath) -> Box<dyn Any> {
-        let child = self.leak_child();
-        child.removal.begin(false);
-        self.retired.set(child);
+        if self.retired.get().is_none() {
+            let child = self.leak_child();
+            child.removal.begin(false);
+            self.retired.set(child);
+        }
+        self.is_retired.store(true, Ordering::Relaxed);
         let functions = self.functions.remove(|_| true, lock);
         for child in self.children.unlist_where(|_| true, lock) {
             child.remove();
         }
         Box::new(functions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Counter;
+    use super::*;
+    use crate::registry::Backend;
+
+    #[test]
+    fn lookups_in_an_unregistered_family_return_one_series_however_often_it_is_unregistered() {
+        let registry = Registry::builder().backend(Backend::in_memory()).build().unwrap();
+        let register = || Counter::builder("jobs", "J.").labels(["at"]).register(&registry);
+        let jobs = register().unwrap();
+        let mut retired = Vec::new();
+        for _ in 0..3 {
+            registry.unregister("jobs").unwrap();
+            let child = jobs.core().child(&["a"]);
+            assert!(child.is_removed() && jobs.core().is_retired());
+            retired.push(child.address());
+            register().unwrap();
+            assert!(!jobs.core().child(&["a"]).is_removed() && !jobs.core().is_retired());
+        }
+        retired.dedup();
+        assert_eq!(retired.len(), 1);
     }
 }

@@ -21,7 +21,7 @@ impl RemovalFlags {
         RemovalFlags(AtomicU32::new(0))
     }
 
-    /// The flags of a new series, which the process may have removed before with another family of its name.
+    /// The flags of a new series, which another family of its name may have removed before.
     pub(super) fn unexported() -> RemovalFlags {
         RemovalFlags(AtomicU32::new(UNEXPORTED))
     }

@@ -39,8 +39,8 @@ pub(super) fn restart<M: SplitTyped>(
     M::created_cell(base).set(now());
 }
 
-/// The earliest time of a series over all threads of this process, or the one when it came back after a removal, since when its values begin
-/// at 0.
+/// The creation time of the series in this process: the earliest one of its threads or, after a removal, the time when it came
+/// back. Its values begin at 0 then.
 pub(super) fn earliest<M: SplitTyped>(split: &Split<M::Cells, M::Alignment>) -> Option<f64> {
     if let Some(base) = split.base() {
         return Some(M::created_cell(base).get());

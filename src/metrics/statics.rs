@@ -476,9 +476,8 @@ impl<T: Declared> sealed_static::AnyStatic for Static<T> {
         let lock = slow_path()?;
         let metric = match self.slot.get() {
             Some(metric) if !metric.is_retired() => *metric,
-            // The family that was unregistered, with the same handles.
-            Some(_) => T::register(&self.spec(), registry, Unusable::Fail, &lock)?,
-            None => {
+            // A static that was unregistered gets its family again, with the same handles.
+            _ => {
                 let metric = T::register(&self.spec(), registry, Unusable::Fail, &lock)?;
                 *self.slot.set(metric, &lock)
             }

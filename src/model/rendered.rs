@@ -12,7 +12,7 @@ pub(crate) enum KeptLabels {
 impl KeptLabels {
     /// Converts pairs that are sorted by name, with unique names.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
-        // The name, the value and the signs around them; of the last label, one too many.
+        // Each label is `name="value",`; the last one has no comma.
         let len = pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
         let mut text = String::with_capacity(len.saturating_sub(1));
         if render(&mut text, pairs.clone()) {

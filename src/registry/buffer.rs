@@ -51,10 +51,10 @@ struct BufferedNative {
 
 /// Writes the admitted families of a collector to a buffer.
 pub(super) struct Buffering<'a> {
-    pub(super) buffer: &'a mut Buffer,
-    pub(super) admit: &'a mut Admit<'a>,
+    buffer: &'a mut Buffer,
+    admit: &'a mut Admit<'a>,
     /// Receives failures.
-    pub(super) out: &'a mut dyn FamilySink,
+    out: &'a mut dyn FamilySink,
     is_skipping: bool,
 }
 

@@ -30,8 +30,8 @@ use crate::store::refresher::{self, RefreshGroup};
 /// No two families have a name in common, including the names of their samples. A name that is taken by a metric, or by a
 /// collector that [describes](Collector::describe) its families, is an error of the registration. Other collectors are compared
 /// at each scrape: of families that collide, a metric of a registry is exported, otherwise that of the collector that was registered
-/// first; a collector that is [sorted](Collector::is_sorted) counts as the last one. A family that is left out is counted in `multiprom_repeated_families_total` and, unless
-/// the two have the same name and type, logged once.
+/// first; the first collector that is [sorted](Collector::is_sorted) counts as the last one. A family that is left out is counted
+/// in `multiprom_repeated_families_total` and, unless the two have the same name and type, logged once.
 ///
 /// A program may have several registries: in memory, in one directory or in several. Those of one directory are merged into one
 /// page: metrics of the same name and type are added up, as those of several processes are. [`render`](Registry::render) of a
@@ -154,8 +154,8 @@ impl Registry {
     ///
     /// Of kind [`Usage`](ErrorKind::Usage) for a registry that contains this one or is this one,
     /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) for a registry that contains a family whose name is taken here, or a
-    /// collector that [describes](Collector::describe) such a family or one name twice, and [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same
-    /// thread.
+    /// collector that [describes](Collector::describe) such a family or one name twice, and
+    /// [`Reentrant`](ErrorKind::Reentrant) in a signal handler or an allocator that interrupted multiprom in the same thread.
     pub fn register<C: Collector + 'static>(&self, collector: C) -> Result<Registration> {
         self.add(vec![NewCollector::new(collector)])
     }
@@ -208,8 +208,8 @@ impl Registry {
                 families.extend(registry.inner.names.registered().map(Reserved::described));
             }
             for family in &families {
-                let names = registries.iter().map(|registry| &registry.inner.names);
-                let mut problem = names.map(|names| names.taken(family)).find_map(|taken| taken);
+                let mut problem =
+                    registries.iter().find_map(|registry| registry.inner.names.taken(family));
                 earlier.find_colliding(&family.name, family.metric_type, |_, _, other: &&str| {
                     problem =
                         Some(format!("`{}` is that of the collector `{other}`, too", family.name));

@@ -10,8 +10,10 @@
 
 use std::any::Any;
 use std::cmp::Ordering as Order;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::vec;
 
 use super::buffer::{Buffer, Buffering};
 use super::collected::{LeftOut, collect_process_metrics};
@@ -47,16 +49,14 @@ struct Gathering<'a> {
     wanted: Wanted<'a>,
     left_out: LeftOut,
     /// The families that are not written yet, in their order.
-    families: std::vec::IntoIter<&'static dyn RegisteredFamily>,
-    next: Option<&'static dyn RegisteredFamily>,
+    families: Peekable<vec::IntoIter<&'static dyn RegisteredFamily>>,
     /// The collectors that are called before the sorted one.
     collectors: Vec<Arc<dyn Collector>>,
     /// The collectors whose families are in files that are read, apart from some. They are called when the sorted one has
     /// written its first family.
     in_files: Vec<(Arc<CollectorSource>, Arc<dyn Collector>)>,
     buffer: Buffer,
-    /// The families of the buffer in their order, and how many are written.
-    order: Vec<usize>,
+    /// How many families of the buffer are written.
     written: usize,
     /// The families of collectors.
     seen: FamilyIndex<()>,
@@ -98,12 +98,10 @@ impl Registry {
             has_families: false,
             wanted,
             left_out: LeftOut::default(),
-            families: Vec::new().into_iter(),
-            next: None,
+            families: Vec::new().into_iter().peekable(),
             collectors: Vec::new(),
             in_files: Vec::new(),
             buffer: Buffer::default(),
-            order: Vec::new(),
             written: 0,
             seen: FamilyIndex::default(),
             is_buffered: false,
@@ -168,8 +166,7 @@ impl Gathering<'_> {
         if self.registries.len() > 1 {
             self.leave_out_repeated(&mut families);
         }
-        self.families = families.into_iter();
-        self.next = self.families.next();
+        self.families = families.into_iter().peekable();
     }
 
     /// Leaves out families of registries that were registered after their registries were added to this one, and have a name
@@ -263,9 +260,7 @@ impl Gathering<'_> {
             let is_in_directory = store.is_ok_and(|store| self.left_out.contains(store));
             self.buffer(|buffering| collect_process_metrics(buffering, is_in_directory));
         }
-        let families = &self.buffer.families;
-        self.order = (0..families.len()).collect();
-        self.order.sort_by(|one, other| family_order(&families[*one].name, &families[*other].name));
+        self.buffer.families.sort_by(|one, other| family_order(&one.name, &other.name));
     }
 
     /// Writes the families that come before one, or all.
@@ -273,22 +268,20 @@ impl Gathering<'_> {
         let is_before =
             |name: &str| limit.is_none_or(|limit| family_order(name, limit) == Order::Less);
         loop {
-            let buffered = self.order.get(self.written).map(|at| &self.buffer.families[*at]);
+            let buffered = self.buffer.families.get(self.written);
             let buffered = buffered.filter(|family| is_before(&family.name));
-            match (self.next, buffered) {
-                (Some(family), buffered)
-                    if buffered.is_none_or(|it| {
-                        family_order(name_of(family), &it.name) != Order::Greater
-                    }) && is_before(name_of(family)) =>
-                {
-                    family.collect(self.out);
-                    self.next = self.families.next();
-                }
-                (_, Some(buffered)) => {
-                    self.buffer.write(buffered, self.out);
-                    self.written += 1;
-                }
-                _ => return,
+            let is_next = |family: &&'static dyn RegisteredFamily| {
+                let name = name_of(*family);
+                is_before(name)
+                    && buffered.is_none_or(|it| family_order(name, &it.name) != Order::Greater)
+            };
+            if let Some(family) = self.families.next_if(is_next) {
+                family.collect(self.out);
+            } else if let Some(buffered) = buffered {
+                self.buffer.write(buffered, self.out);
+                self.written += 1;
+            } else {
+                return;
             }
         }
     }

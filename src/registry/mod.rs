@@ -36,7 +36,6 @@ pub(crate) use limits::{add_own_family, log_limit_reached};
 pub(crate) use policy::Lint;
 pub(crate) use registered::RegisteredFamily;
 pub use registration::Registration;
-pub(crate) use registration::any_unregistered;
 pub(crate) use registration_errors::registration_failed;
 pub use restricted::Restricted;
 pub(crate) use scope::refresh;

@@ -149,8 +149,9 @@ impl Names {
         let split = MetricType::split_suffix(name);
         let found = find(name, "").or_else(|| split.and_then(|(base, suffix)| find(base, suffix)));
         let mut suffixes = metric_type.suffixes().iter().filter(|suffix| !suffix.is_empty());
-        let mut sample = name.to_owned();
         found.or_else(|| {
+            let mut sample = String::with_capacity(name.len() + MetricType::MAX_SUFFIX_LEN);
+            sample.push_str(name);
             suffixes.find_map(|suffix| {
                 sample.truncate(name.len());
                 sample.push_str(suffix);

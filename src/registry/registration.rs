@@ -2,23 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::CollectorEntry;
 use crate::store::fork;
 use crate::store::recording_ignored;
-
-/// Whether anything was ever unregistered in this process or an ancestor.
-static ANY_UNREGISTERED: AtomicBool = AtomicBool::new(false);
-
-/// Whether a series that is created now may have been removed with a family that was unregistered.
-pub(crate) fn any_unregistered() -> bool {
-    ANY_UNREGISTERED.load(Ordering::Relaxed)
-}
-
-pub(super) fn note_unregistered() {
-    ANY_UNREGISTERED.store(true, Ordering::Relaxed);
-}
 
 /// The collectors of one call of [`register`](super::Registry::register) or [`register_all`](super::Registry::register_all).
 ///
@@ -59,7 +46,6 @@ impl Registration {
         let Some(lock) = fork::lock() else {
             return recording_ignored();
         };
-        note_unregistered();
         let removed: Vec<_> = self.entries.iter().map(|entry| entry.remove(&lock)).collect();
         // Dropped after the lock, as the program may record when its values are dropped.
         drop(lock);

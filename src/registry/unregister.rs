@@ -2,7 +2,6 @@
 
 use super::core::{Registry, slow_path};
 use super::names::Owner;
-use super::registration::note_unregistered;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Registry {
@@ -11,10 +10,10 @@ impl Registry {
     /// text.
     ///
     /// The series leave the exposition as [`Family::remove`](crate::Family::remove) says, also from the files of a multiprocess
-    /// directory. Handles of the metric record nothing from then on, and lookups in its family return such handles; they are
-    /// valid again if it is registered with the same description. A static is registered again by
-    /// [`register_statics`](crate::register_statics), and not by its use. Other processes are not affected: each unregisters its
-    /// own metrics. The metric takes memory until the process ends.
+    /// directory. Handles of the metric record nothing from then on. If it is registered again with the same description, they
+    /// are valid again; those of a family when their label values are looked up again. A handle that a lookup returns in
+    /// between never records. A static is registered again by [`register_statics`](crate::register_statics), and not by its
+    /// use. Other processes are not affected: each unregisters its own metrics. The metric takes memory until the process ends.
     ///
     /// ```
     /// use multiprom::{Backend, Counter, Gauge, Registry};
@@ -45,7 +44,6 @@ impl Registry {
             let message = format!("no metric `{name}` is registered");
             return Err(Error::new(ErrorKind::NotRegistered, message));
         };
-        note_unregistered();
         let (functions, collector) = match reserved.owner() {
             Owner::Family(family) => {
                 reserved.set_registered(false);

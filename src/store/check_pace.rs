@@ -1,6 +1,6 @@
 //! How often new series make the writer check its directory.
 
-/// So many checks are made within one timer tick: series that a program creates one by one are all checked.
+/// The most checks within one timer tick. Series that a program creates one by one are fewer, so each of them is checked.
 const MAX_PER_TICK: u32 = 16;
 
 /// Limits the checks of a directory to a number in each timer tick, so that a burst of new series does not pay for one

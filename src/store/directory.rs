@@ -499,7 +499,7 @@ impl Files {
         for series in self.removals.take_incomplete() {
             self.write_removal(store, &series);
         }
-        if self.waiting.is_empty() && !self.removals.are_incomplete() {
+        if self.waiting.is_empty() && !self.removals.may_be_incomplete() {
             store.retry.cancel();
         } else {
             store.retry.schedule();

@@ -22,6 +22,15 @@ use crate::file::name::FileKind;
 use crate::logging::log_line;
 use crate::model::DirectoryId;
 
+/// Whether this process or an ancestor has removed a series from its files.
+static ANY_REMOVED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a series that is created now may be one that was removed from the files of this process.
+pub(crate) fn any_removed() -> bool {
+    // ORDERING: relaxed. Removals and creations of series hold the lock of the slow path.
+    ANY_REMOVED.load(Ordering::Relaxed)
+}
+
 /// Opens the cells of series. A copy refers to the same store.
 #[derive(Clone, Copy)]
 pub(crate) enum Store {
@@ -211,13 +220,15 @@ impl Store {
     }
 
     /// Removes a series, whose lead sample has the key that `key` returns, from the exposition. Its values stay in the totals
-    /// of other
-    /// processes: see `docs/design.md`. Called under the lock of the slow path.
+    /// of other processes: see `docs/design.md`. Called under the lock of the slow path.
     pub(crate) fn remove(self, kind: FileKind, key: impl FnOnce() -> Vec<u8>) {
         match self {
             Store::Heap => _ = (kind, key),
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.remove(kind, &key()),
+            Store::Directory(store) => {
+                ANY_REMOVED.store(true, Ordering::Relaxed);
+                store.remove(kind, &key());
+            }
         }
     }
 

@@ -10,7 +10,7 @@ pub(crate) struct Keys {
     bounds: BoundTexts,
 }
 
-/// The texts of upper bounds that were used last, each at a place by its bits: the series of a family have the same bounds.
+/// A cache of the texts of upper bounds, in slots chosen by a hash of the bits: the series of a family have the same bounds.
 #[derive(Default)]
 pub(super) struct BoundTexts(Vec<(f64, Vec<u8>)>);
 

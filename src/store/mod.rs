@@ -44,7 +44,7 @@ mod waiting;
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
 pub(crate) use crate::file::{Cell, SampleCells};
 
-pub(crate) use dispatch::Store;
+pub(crate) use dispatch::{Store, any_removed};
 pub(crate) use dropped::{
     FailedRefresh, IgnoredValue, dropped_series, failed_refreshes, ignored_recordings,
     ignored_values, lost_files, recording_ignored, recovered_series,

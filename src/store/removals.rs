@@ -19,7 +19,8 @@ pub(super) type SeriesKey = (FileKind, Box<[u8]>);
 #[derive(Default)]
 pub(super) struct Removals {
     all: HashMap<SeriesKey, Removal, foldhash::fast::RandomState>,
-    /// Whether a record may be missing. The first recording of each series checks it, so it must not look at all removals.
+    /// Whether a record may be missing, since the incomplete ones were taken last. The first recording of each series checks
+    /// it, so that it does not look at all removals.
     may_be_incomplete: bool,
 }
 
@@ -108,9 +109,9 @@ impl Removals {
         incomplete.map(take).collect()
     }
 
-    /// Whether a record could not be written.
-    pub(super) fn are_incomplete(&self) -> bool {
-        self.may_be_incomplete && self.all.values().any(|removal| removal.is_incomplete)
+    /// Whether there may be series to [take](Removals::take_incomplete).
+    pub(super) fn may_be_incomplete(&self) -> bool {
+        self.may_be_incomplete
     }
 
     /// The removed series among those with these keys.

@@ -54,9 +54,10 @@ impl<M: Typed> Limit<M> {
 }
 
 impl<M: Typed> FamilyCore<M> {
-    /// The limit, if the family has no place for another series.
+    /// The limit, if the family has no place for another series. An unregistered family creates none.
     fn reached_limit(&self) -> Option<&Limit<M>> {
-        self.limit.as_ref().filter(|limit| limit.is_reached(self.children.listed_len()))
+        let is_reached = |limit: &&Limit<M>| limit.is_reached(self.children.listed_len());
+        self.limit.as_ref().filter(is_reached).filter(|_| !self.is_retired())
     }
 
     /// The overflow series for a label set that was not found, if the family has no place and has had no place before. Takes

@@ -87,7 +87,7 @@ impl<M: Typed> FamilyCore<M> {
         labels: &[(&str, &str)],
         lock: &SlowPath,
     ) -> ChildRef<M> {
-        if let Some(child) = self.retired.get() {
+        if let Some(child) = self.retired() {
             return child;
         }
         let (pairs, key) = self.children.key_of_pairs(labels);
@@ -105,7 +105,7 @@ impl<M: Typed> FamilyCore<M> {
         )
     }
 
-    /// Removes the series with these labels from the exposition. Returns whether there was one.
+    /// Removes the series with these labels from the exposition. Returns whether it was exported.
     pub(in crate::metrics) fn remove_open(&'static self, labels: &[(&str, &str)]) -> bool {
         let (pairs, key) = self.children.key_of_pairs(labels);
         self.remove_one(key, |child| self.has_labels(child, labels, &pairs))

@@ -11,7 +11,7 @@ use crate::store::fork;
 use crate::store::recording_ignored;
 
 impl<M: Typed> FamilyCore<M> {
-    /// Removes the series with these label values from the exposition. Returns whether there was one.
+    /// Removes the series with these label values from the exposition. Returns whether it was exported.
     pub(in crate::metrics) fn remove(&'static self, values: &[&str]) -> bool {
         let key = self.children.key(values.iter().copied());
         self.remove_one(key, |child| self.has_values(child, values, &key))
@@ -51,9 +51,9 @@ impl<M: Typed> FamilyCore<M> {
         &'static self,
         mut is_removed: impl FnMut(Labels<'_>) -> bool,
     ) -> usize {
-        let mut chosen = HashSet::new();
+        let (mut chosen, mut pairs) = (HashSet::new(), Vec::new());
         for child in self.children.listed() {
-            if is_removed(child.labels.labels(&mut Vec::new())) {
+            if is_removed(child.labels.labels(&mut pairs)) {
                 chosen.insert(child.address());
             }
         }
@@ -83,7 +83,8 @@ impl<M: SplitTyped> FamilyCore<M> {
     ///
     /// A series that has a function is not idle.
     pub(in crate::metrics) fn remove_idle(&'static self, idle: Duration) -> usize {
-        let states = self.children.listed().filter_map(Child::idle_state);
+        let states = self.children.listed();
+        let states = states.filter_map(|child| Some((child.address(), child.idle_state()?)));
         let over = self.idle_sweeps.sweep(idle, states);
         if over.is_empty() {
             return 0;
@@ -91,9 +92,10 @@ impl<M: SplitTyped> FamilyCore<M> {
         let computed = self.functions.series();
         // OK because a thread may have recorded since; then the next sweep finds another state.
         let is_idle = |child: &Child<M>| {
-            let (found, now) = (over.get(&child.address()), child.idle_state());
-            found.zip(now).is_some_and(|(found, now)| found.is_same(&now))
-                && !computed.contains(&child.address())
+            let address = child.address();
+            let found = over.get(&address);
+            found.is_some_and(|found| child.idle_state() == Some(*found))
+                && !computed.contains(&address)
         };
         self.remove_all_of(is_idle)
     }
@@ -103,6 +105,6 @@ impl<M: SplitTyped> Child<M> {
     /// The state of the series in a sweep for idle ones; `None` if this process does not export it.
     fn idle_state(&self) -> Option<SeriesState> {
         let activity = M::activity(self.slots_if_bound()?, self.family.options);
-        Some(SeriesState { address: self.address(), removals: self.removals(), activity })
+        Some(SeriesState { removals: self.removals(), activity: activity.to_bits() })
     }
 }

@@ -37,7 +37,7 @@ impl Files {
             }
         }
         self.write_companion(store);
-        if (!self.waiting.is_empty() || self.removals.are_incomplete()) && store.retry.claim() {
+        if (!self.waiting.is_empty() || self.removals.may_be_incomplete()) && store.retry.claim() {
             self.write_waiting(store);
         }
     }
