@@ -25,7 +25,7 @@ pub(super) struct ExportedRegistry {
     metrics: ExporterMetrics,
     shows_created: bool,
     /// Further registries by their HTTP paths.
-    targets: Vec<(String, Registry)>,
+    targets: Vec<(String, ReportingRegistry)>,
     /// The directories that the status page shows.
     directories: Vec<PathBuf>,
     last_scrapes: LastScrapes,
@@ -54,7 +54,7 @@ impl ExportedRegistry {
         let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
         registry.register(FilteredCollector { collector, patterns: kept })?;
         Ok(ExportedRegistry {
-            registry: ReportingRegistry { registry, patterns },
+            registry: ReportingRegistry::new(registry, patterns),
             metrics,
             shows_created,
             targets: Vec::new(),
@@ -65,7 +65,8 @@ impl ExportedRegistry {
 
     /// Exports another collector under a path of its own.
     pub(super) fn add_target(&mut self, path: String, merging: Merging) -> Result<()> {
-        self.targets.push((path, merged(self.last_scrapes.of(merging.builder))?));
+        let registry = merged(self.last_scrapes.of(merging.builder))?;
+        self.targets.push((path, ReportingRegistry::new(registry, merging.patterns)));
         Ok(())
     }
 
