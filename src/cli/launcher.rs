@@ -197,8 +197,7 @@ impl<'a> Launcher<'a> {
             }
             match self.signals.wait_for(left.min(self.hint.check())) {
                 Some((signal, _)) if signal.is_end() => return false,
-                // Orphans of other processes of a container.
-                Some((Signal::CHLD, _)) => while matches!(signals::reap(), Reaped::Child { .. }) {},
+                Some((Signal::CHLD, _)) => signals::reap_orphans(),
                 _ => {}
             }
         }

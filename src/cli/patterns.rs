@@ -169,17 +169,21 @@ pub(super) struct FilteredCollector<C> {
     pub(super) patterns: Arc<Patterns>,
 }
 
+impl<C> FilteredCollector<C> {
+    fn keeps(&self, head: &FamilyMetadata<'_>) -> bool {
+        self.patterns.keeps_own(head.name, head.metric_type)
+    }
+}
+
 impl<C: Collector> Collector for FilteredCollector<C> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let is_kept =
-            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
-        self.collector.collect(&mut FilteredSink::new(out, is_kept));
+        self.collector
+            .collect(&mut FilteredSink::new(out, |head: &FamilyMetadata<'_>| self.keeps(head)));
     }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        let is_kept =
-            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
-        self.collector.describe(&mut FilteredSink::new(out, is_kept));
+        self.collector
+            .describe(&mut FilteredSink::new(out, |head: &FamilyMetadata<'_>| self.keeps(head)));
     }
 
     fn directories(&self) -> Vec<DirectoryId> {
