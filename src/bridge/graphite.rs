@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::clock;
-use crate::model::number::{Style, bound_text, push_f64, push_u64};
+use crate::model::number::{Style, bound_text, parse_digits, push_f64, push_u64};
 use crate::model::{FamilyMetadata, FamilySink, Gatherer, Sample};
 use crate::outgoing::{Periodic, connect, deadline_after, remaining, without_brackets};
 
@@ -71,9 +71,7 @@ impl Graphite {
         let is_bare_ipv6 = address.parse::<std::net::Ipv6Addr>().is_ok();
         let (host, port) = match address.rsplit_once(':') {
             Some((host, port)) if !is_bare_ipv6 && !address.ends_with(']') => {
-                // OK because `parse` also takes a sign.
-                let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-                (host, port.parse().ok().filter(|_| is_number).ok_or_else(refuse)?)
+                (host, parse_digits(port).ok_or_else(refuse)?)
             }
             _ => (address, DEFAULT_PORT),
         };

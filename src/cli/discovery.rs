@@ -13,6 +13,7 @@ use super::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::key::push_string;
 use crate::http::{Endpoint, ExporterBuilder};
+use crate::model::name::is_label_name;
 use crate::outgoing::replace_file;
 
 const HEADING: &str = "Service discovery";
@@ -64,18 +65,14 @@ impl DiscoveryArguments {
 
     /// The content of the file, with one target: several addresses would be several targets with the same series.
     fn text(&self, endpoints: &[Endpoint]) -> Result<Vec<u8>> {
-        let is_local = |endpoint: &Endpoint| {
-            endpoint.address().is_none_or(|address| address.ip().is_loopback())
-        };
-        let tcp = || endpoints.iter().filter(|endpoint| endpoint.address().is_some());
-        let endpoint = tcp().find(|endpoint| !is_local(endpoint)).or_else(|| tcp().next());
-        let (endpoint, address) = endpoint
-            .and_then(|endpoint| endpoint.address().map(|address| (endpoint, address)))
-            .ok_or_else(|| {
-                let message =
-                    "--discovery.file needs a TCP address: Prometheus cannot scrape Unix sockets";
-                Error::new(ErrorKind::Usage, message)
-            })?;
+        let tcp = || endpoints.iter().filter_map(|endpoint| Some((endpoint, endpoint.address()?)));
+        // The first address that other machines reach, else the first one.
+        let remote = tcp().find(|(_, address)| !address.ip().is_loopback());
+        let (endpoint, address) = remote.or_else(|| tcp().next()).ok_or_else(|| {
+            let message =
+                "--discovery.file needs a TCP address: Prometheus cannot scrape Unix sockets";
+            Error::new(ErrorKind::Usage, message)
+        })?;
         let target = match &self.host {
             None => endpoint.target().unwrap_or_default(),
             Some(host) => match host.parse::<IpAddr>() {
@@ -105,10 +102,7 @@ impl DiscoveryArguments {
 /// Parses a label of a target. Prometheus gives a meaning to some names that begin with `__`.
 fn parse_target_label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let is_valid = |(at, byte): (usize, u8)| {
-        byte.is_ascii_alphabetic() || byte == b'_' || (at > 0 && byte.is_ascii_digit())
-    };
-    if name.is_empty() || !name.bytes().enumerate().all(is_valid) {
+    if !is_label_name(name) {
         return Err(format!("`{name}` is not a label name"));
     }
     Ok((name.to_owned(), value.to_owned()))

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::listen_args::ListenArguments;
 use super::log;
 use super::merging::{Merging, log_changes};
-use super::patterns::{FilteredCollector, ReportingRegistry};
+use super::patterns::{FilteredCollector, Patterns, ReportingRegistry};
 use super::status::{LastScrapes, ServedDirectories};
 use crate::error::Result;
 use crate::http::{Exporter, ExporterBuilder, ExporterMetrics};
 use crate::info::BuildInfo;
-use crate::model::Gatherer;
+use crate::model::{Collector, Gatherer};
 use crate::multiproc::{Compactor, MultiProcessCollectorBuilder};
 use crate::process::ProcessCollector;
 use crate::registry::Registry;
@@ -25,7 +25,7 @@ pub(super) struct ExportedRegistry {
     metrics: ExporterMetrics,
     shows_created: bool,
     /// Further registries by their HTTP paths.
-    targets: Vec<(String, Registry)>,
+    targets: Vec<(String, ReportingRegistry)>,
     /// The directories that the status page shows.
     directories: Vec<PathBuf>,
     last_scrapes: LastScrapes,
@@ -42,19 +42,15 @@ impl ExportedRegistry {
         let last_scrapes = LastScrapes::default();
         let registry = merged(last_scrapes.of(builder))?;
         if let Some(compactor) = compactor {
-            let (collector, patterns) = (compactor.clone(), Arc::clone(&patterns));
-            registry.register(FilteredCollector { collector, patterns })?;
+            register_filtered(&registry, &patterns, compactor.clone())?;
         }
-        let collector = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
-        let kept = Arc::clone(&patterns);
-        registry.register(FilteredCollector { collector, patterns: kept })?;
-        let (collector, kept) = (ProcessCollector::current(), Arc::clone(&patterns));
-        registry.register(FilteredCollector { collector, patterns: kept })?;
+        let info = BuildInfo::new("multiprom")?.label("version", env!("CARGO_PKG_VERSION"))?;
+        register_filtered(&registry, &patterns, info)?;
+        register_filtered(&registry, &patterns, ProcessCollector::current())?;
         let metrics = ExporterMetrics::default();
-        let (collector, kept) = (metrics.clone(), Arc::clone(&patterns));
-        registry.register(FilteredCollector { collector, patterns: kept })?;
+        register_filtered(&registry, &patterns, metrics.clone())?;
         Ok(ExportedRegistry {
-            registry: ReportingRegistry { registry, patterns },
+            registry: ReportingRegistry::new(registry, patterns),
             metrics,
             shows_created,
             targets: Vec::new(),
@@ -65,7 +61,8 @@ impl ExportedRegistry {
 
     /// Exports another collector under a path of its own.
     pub(super) fn add_target(&mut self, path: String, merging: Merging) -> Result<()> {
-        self.targets.push((path, merged(self.last_scrapes.of(merging.builder))?));
+        let registry = merged(self.last_scrapes.of(merging.builder))?;
+        self.targets.push((path, ReportingRegistry::new(registry, merging.patterns)));
         Ok(())
     }
 
@@ -113,11 +110,19 @@ fn configured(
 
 /// A registry of a collector.
 fn merged(builder: MultiProcessCollectorBuilder) -> Result<Registry> {
-    // `multiprom_file_errors_total` counts every occurrence.
-    let builder = log_changes(builder);
     let registry = Registry::new();
-    registry.register(builder.map_files()?.build()?)?;
+    registry.register(log_changes(builder).map_files()?.build()?)?;
     Ok(registry)
+}
+
+/// Registers a collector of metrics about the command itself.
+fn register_filtered(
+    registry: &Registry,
+    patterns: &Arc<Patterns>,
+    collector: impl Collector + 'static,
+) -> Result<()> {
+    registry.register(FilteredCollector { collector, patterns: Arc::clone(patterns) })?;
+    Ok(())
 }
 
 /// Logs the URLs of the metrics.

@@ -39,5 +39,5 @@ pub(super) fn registry(
     };
     let registry = Registry::new();
     registry.register(builder.build()?)?;
-    Ok(ReportingRegistry { registry, patterns })
+    Ok(ReportingRegistry::new(registry, patterns))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::mem;
 use std::os::unix::process::CommandExt as _;
@@ -18,6 +17,7 @@ use super::terminal::{self, Terminal};
 use crate::error::Result;
 use crate::file::environment::{DIR_VARIABLE, OLD_DIR_VARIABLE, SOCKET_VARIABLES};
 use crate::multiproc::mark_process_dead;
+use crate::process::procfs::{Stat, all_pids};
 
 /// Interval at which ended children are reaped if a signal is missed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,6 +90,8 @@ pub(super) struct Launcher<'a> {
     running: Option<u32>,
     /// Exit status of the command, after it has ended.
     status: Option<u8>,
+    /// How long the command has run if it has failed; its descendants may run for longer.
+    failed_after: Option<Duration>,
     /// The last signal that was passed on.
     passed_on: Option<Signal>,
     /// Whether a signal has asked this process to end.
@@ -120,6 +122,7 @@ impl<'a> Launcher<'a> {
             waits_for_terminal: false,
             running: None,
             status: None,
+            failed_after: None,
             passed_on: None,
             is_ending: false,
             leftovers: None,
@@ -133,6 +136,7 @@ impl<'a> Launcher<'a> {
                 && terminal.is_foreground(terminal::own_group())
         };
         let foreground = self.terminal.as_ref().filter(has_foreground);
+        self.failed_after = None;
         let started = self.command.start(self.signals, foreground);
         if let (Err(_), Some(terminal)) = (&started, foreground) {
             terminal.set_foreground(terminal::own_group());
@@ -152,11 +156,16 @@ impl<'a> Launcher<'a> {
                 Ok(()) => self.follow(begin),
                 Err(status) => status,
             };
-            if self.is_ending || !self.pause_before_restart(status, begin.elapsed()) {
+            if self.is_ending || !self.pause_before_restart(status, self.run_time(begin)) {
                 return status;
             }
             started = self.start();
         }
+    }
+
+    /// How long the command has run: until its own end if it has failed, else until all of its descendants have ended.
+    fn run_time(&self, begin: Instant) -> Duration {
+        self.failed_after.unwrap_or_else(|| begin.elapsed())
     }
 
     /// Logs the end of the command, and waits for the time of its restart. Returns `false` if there is none.
@@ -188,8 +197,7 @@ impl<'a> Launcher<'a> {
             }
             match self.signals.wait_for(left.min(self.hint.check())) {
                 Some((signal, _)) if signal.is_end() => return false,
-                // Orphans of other processes of a container.
-                Some((Signal::CHLD, _)) => while matches!(signals::reap(), Reaped::Child { .. }) {},
+                Some((Signal::CHLD, _)) => signals::reap_orphans(),
                 _ => {}
             }
         }
@@ -237,6 +245,7 @@ impl<'a> Launcher<'a> {
         self.running = None;
         self.waits_for_terminal = false;
         self.status = Some(status);
+        self.failed_after = (status != 0).then_some(time);
         let is_end_of = |signal: Signal| signal.exit_status() == status;
         // The terminal sends these to the group of the command only.
         let by_terminal = had_terminal && [Signal::INT, Signal::QUIT].into_iter().any(is_end_of);
@@ -360,21 +369,37 @@ fn report_error(result: Result<()>) {
 }
 
 /// The children of this process.
-///
-/// See: proc(5), /proc/pid/stat: the parent is the second field after the name, which ends at the last
-/// parenthesis.
 fn children() -> Vec<u32> {
-    let own = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
+    let (own, procfs) = (std::process::id(), Path::new("/proc"));
+    let is_child = |pid: &u32| {
+        Stat::read(&procfs.join(pid.to_string())).is_some_and(|stat| stat.parent == own)
     };
-    let names = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter_map(|name| name.parse::<u32>().ok())
-        .filter(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-            after_name.split_whitespace().nth(1) == Some(&own)
-        })
-        .collect()
+    all_pids(procfs).into_iter().filter(is_child).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::merge_args::CompactMode;
+    use super::super::restarts::{MaxRestarts, RestartPolicy};
+    use super::*;
+
+    #[test]
+    fn the_run_time_of_a_failed_command_does_not_include_the_time_of_its_descendants() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let command = CommandLine {
+            words: &[],
+            dir: Path::new("/"),
+            delivery: Delivery::Process,
+            ends_with_parent: false,
+        };
+        let signals = Signals::block(&[]).unwrap();
+        let restarts = Restarts::new(RestartPolicy::Always, SECOND, MaxRestarts(None));
+        let hint = UncompactedHint::new(&[], None, CompactMode::Own, None);
+        let mut launcher = Launcher::new(command, &signals, restarts, hint);
+        let begin = Instant::now();
+        launcher.ended(1, SECOND);
+        assert_eq!(launcher.run_time(begin), SECOND);
+        launcher.ended(0, Duration::MAX);
+        assert!(launcher.run_time(begin) < Duration::MAX);
+    }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::log;
 use super::run_endpoint::RunEndpoint;
-use super::signals::{self, Reaped, Signal, Signals};
+use super::signals::{self, Signal, Signals};
 use crate::http::{Exporter, NextScrape};
 
 /// Interval at which the scrape is looked for.
@@ -31,8 +31,7 @@ pub(super) fn wait_for_scrape(endpoint: &mut RunEndpoint, limit: Duration, signa
         }
         match signals.wait_for(left.min(POLL_INTERVAL)) {
             Some((signal, _)) if signal.is_end() => return,
-            // Orphans of other processes of a container.
-            Some((Signal::CHLD, _)) => while matches!(signals::reap(), Reaped::Child { .. }) {},
+            Some((Signal::CHLD, _)) => signals::reap_orphans(),
             _ => {}
         }
     }

@@ -25,11 +25,11 @@ pub(super) enum LogFormat {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Level {
-    /// Also each file of problems that are logged together
+    /// Also each of the problems that are logged as one line
     Debug,
-    /// Also what the command does, and what works again
+    /// Also what the command does, and the end of problems
     Info,
-    /// Problems that a part of the metrics or of the work is affected by
+    /// Problems that affect a part of the metrics or of the work
     Warn,
     /// Failures only
     Error,

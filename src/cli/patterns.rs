@@ -1,7 +1,7 @@
 //! Patterns of family names: they select the families that are exported, and modes of gauges.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use regex::Regex;
 
@@ -67,6 +67,8 @@ pub(super) struct Patterns {
     gauge_mode: Vec<(Flag, GaugeMode)>,
     /// Whether any family that is not multiprom's own was compared with the patterns.
     has_seen_families: AtomicBool,
+    /// How many registries have not been scraped yet.
+    pending: AtomicUsize,
     is_reported: AtomicBool,
 }
 
@@ -124,9 +126,10 @@ impl Patterns {
         rule.map(|(_, mode)| *mode)
     }
 
-    /// Logs the patterns that have matched no family. It does so once, at the end of the first exposition with families.
+    /// Logs the patterns that have matched no family, once, after every registry has been scraped and a family was found.
     fn report(&self) {
-        if !self.has_seen_families.load(Ordering::Relaxed)
+        if self.pending.load(Ordering::Acquire) > 0
+            || !self.has_seen_families.load(Ordering::Relaxed)
             || self.is_reported.swap(true, Ordering::Relaxed)
         {
             return;
@@ -166,17 +169,21 @@ pub(super) struct FilteredCollector<C> {
     pub(super) patterns: Arc<Patterns>,
 }
 
+impl<C> FilteredCollector<C> {
+    fn keeps(&self, head: &FamilyMetadata<'_>) -> bool {
+        self.patterns.keeps_own(head.name, head.metric_type)
+    }
+}
+
 impl<C: Collector> Collector for FilteredCollector<C> {
     fn collect(&self, out: &mut dyn FamilySink) {
-        let is_kept =
-            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
-        self.collector.collect(&mut FilteredSink::new(out, is_kept));
+        self.collector
+            .collect(&mut FilteredSink::new(out, |head: &FamilyMetadata<'_>| self.keeps(head)));
     }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        let is_kept =
-            |head: &FamilyMetadata<'_>| self.patterns.keeps_own(head.name, head.metric_type);
-        self.collector.describe(&mut FilteredSink::new(out, is_kept));
+        self.collector
+            .describe(&mut FilteredSink::new(out, |head: &FamilyMetadata<'_>| self.keeps(head)));
     }
 
     fn directories(&self) -> Vec<DirectoryId> {
@@ -188,17 +195,30 @@ impl<C: Collector> Collector for FilteredCollector<C> {
     }
 }
 
-/// A registry that reports unused patterns when all families of an exposition have been compared with them. It does not do so
-/// after an exposition of some names only, which may have left out the families that a pattern matches.
+/// A registry that reports unused patterns when every registry with these patterns has been scraped. An exposition of some
+/// names only does not count, as it may leave out the families that a pattern matches.
 #[derive(Clone)]
 pub(super) struct ReportingRegistry {
-    pub(super) registry: Registry,
-    pub(super) patterns: Arc<Patterns>,
+    registry: Registry,
+    patterns: Arc<Patterns>,
+    /// Shared by the clones.
+    is_scraped: Arc<AtomicBool>,
+}
+
+impl ReportingRegistry {
+    pub(super) fn new(registry: Registry, patterns: Arc<Patterns>) -> ReportingRegistry {
+        patterns.pending.fetch_add(1, Ordering::Relaxed);
+        ReportingRegistry { registry, patterns, is_scraped: Arc::default() }
+    }
 }
 
 impl Gatherer for ReportingRegistry {
     fn gather(&self, out: &mut dyn FamilySink) {
         self.registry.gather(out);
+        if !self.is_scraped.swap(true, Ordering::Relaxed) {
+            // Release: the thread that reports sees the matches of this scrape.
+            self.patterns.pending.fetch_sub(1, Ordering::Release);
+        }
         self.patterns.report();
     }
 

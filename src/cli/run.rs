@@ -27,6 +27,12 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     exporting::check(&arguments.listen, std::iter::empty())?;
     let target = arguments.push.target(arguments.merge.created)?;
     let launch = &arguments.launch;
+    // Several commands that push run on one machine, and nothing scrapes them.
+    let serves = target.is_none() || arguments.listen.has_address();
+    if !serves && launch.linger.is_some() {
+        let message = "--linger waits for a scrape, but nothing is served with --push: give --web.listen-address";
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
     let run_dir = RunDir::open(arguments)?;
     let dir = run_dir.path().to_owned();
     let builder = || MultiProcessCollector::builder().labelled_directory(&dir, run_dir.label());
@@ -40,12 +46,6 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let exported = ExportedRegistry::new(merging, compactor.as_ref(), dirs.to_vec())?;
     let listening =
         if arguments.listen_optional { Listening::Optional } else { Listening::Required };
-    // Several commands that push run on one machine, and nothing scrapes them.
-    let serves = target.is_none() || arguments.listen.has_address();
-    if !serves && launch.linger.is_some() {
-        let message = "--linger waits for a scrape: give --web.listen-address";
-        return Err(Error::new(ErrorKind::Usage, message));
-    }
     let open = || RunEndpoint::open(exported, &arguments.listen, listening);
     let mut endpoint = serves.then(open).transpose()?;
     run_dir.report();

@@ -98,18 +98,13 @@ impl RunEndpoint {
         }
     }
 
-    pub(super) fn stop(self) {
+    pub(super) fn stop(mut self) {
+        // The thread may have opened it.
+        let _ = self.exporter();
         match self {
             RunEndpoint::Open(exporter) => exporter.stop(),
-            RunEndpoint::Waiting { stop, thread, .. } => {
-                drop(stop);
-                // A thread that still waits ends by itself; `run` does not wait for it.
-                if let Some(finished) = thread.filter(JoinHandle::is_finished)
-                    && let Ok(Some(exporter)) = finished.join()
-                {
-                    exporter.stop();
-                }
-            }
+            // A thread that still waits ends by itself; `run` does not wait for it.
+            RunEndpoint::Waiting { stop, .. } => drop(stop),
         }
     }
 }

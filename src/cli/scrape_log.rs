@@ -1,8 +1,8 @@
 //! Logs what the scrapes of a collector skip, and when that ends.
 //!
 //! Nothing is logged for a scrape that finds what the one before has found. Problems that appear together are one line for
-//! each reason, with their number and the first names. The changes of one reason are logged for one scrape in a minute, after a
-//! burst: changes in between are counted, and are a part of the next line.
+//! each reason, with their number and the first names. For each reason, the changes of 10 scrapes in succession are logged, then
+//! those of one scrape per minute. The next line reports how many scrapes had changes that were not logged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -18,9 +18,9 @@ use crate::multiproc::{CONFLICT, MAX_PROBLEMS, ScrapeProblem, ScrapeStats};
 
 /// The maximum number of problems with one reason that are logged one by one.
 const MAX_SINGLE: usize = 3;
-/// For how many scrapes the changes of one reason may be logged without a pause.
+/// The changes of one reason are logged for this number of scrapes in succession.
 const BURST: u32 = 10;
-/// The interval between further ones.
+/// The interval at which the changes of one further scrape are logged.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The maximum number of stored problems with one reason. Those beyond it that a scrape does not list are forgotten, and logged again
@@ -38,8 +38,9 @@ pub(super) struct ScrapeLog(Mutex<BTreeMap<&'static str, ReportedReason>>);
 struct ReportedReason {
     /// The problems that were logged and have not ended, with the number of scrapes that have found them.
     problems: HashMap<OsString, u64>,
-    lines_left: u32,
-    /// When the number of lines was last increased.
+    /// The number of scrapes whose changes may be logged now.
+    scrapes_left: u32,
+    /// When that number was last increased.
     since: Instant,
     /// How many scrapes have found changes that are not logged yet.
     held_back: u64,
@@ -47,18 +48,18 @@ struct ReportedReason {
 
 impl ReportedReason {
     fn new(now: Instant) -> ReportedReason {
-        ReportedReason { problems: HashMap::new(), lines_left: BURST, since: now, held_back: 0 }
+        ReportedReason { problems: HashMap::new(), scrapes_left: BURST, since: now, held_back: 0 }
     }
 
-    /// Whether a line may be logged now.
-    fn takes_line(&mut self, now: Instant) -> bool {
+    /// Whether the changes of a scrape may be logged now. If so, the scrape is counted.
+    fn take_scrape(&mut self, now: Instant) -> bool {
         let intervals = now.duration_since(self.since).as_secs() / INTERVAL.as_secs();
         if intervals > 0 {
             let gained = u32::try_from(intervals).unwrap_or(u32::MAX);
-            self.lines_left = self.lines_left.saturating_add(gained).min(BURST);
+            self.scrapes_left = self.scrapes_left.saturating_add(gained).min(BURST);
             self.since = now;
         }
-        self.lines_left.checked_sub(1).map(|left| self.lines_left = left).is_some()
+        self.scrapes_left.checked_sub(1).map(|left| self.scrapes_left = left).is_some()
     }
 }
 
@@ -136,7 +137,7 @@ fn lines(
         if new.is_empty() && ended.is_empty() {
             continue;
         }
-        if !reported.takes_line(now) {
+        if !reported.take_scrape(now) {
             reported.held_back += 1;
             continue;
         }
@@ -170,17 +171,8 @@ fn of_new(
     is_list_complete: bool,
 ) -> Vec<Line> {
     let level = if reason == DIRECTORY { Level::Error } else { Level::Warn };
-    let single = |level| {
-        move |problem: &&ScrapeProblem| Line {
-            level,
-            message: problem.message.clone(),
-            reason,
-            count: 1,
-            path: problem.path.clone(),
-        }
-    };
     if new.len() <= MAX_SINGLE {
-        return new.iter().map(single(level)).collect();
+        return new.iter().map(|problem| line_of(problem, level)).collect();
     }
     let count = new.len() as u64;
     let first = &new[0].message;
@@ -196,7 +188,14 @@ fn of_new(
         let _ = write!(message, "; this scrape has {} problems in all", stats.problem_count);
     }
     let line = Line { level, message, reason, count, path: None };
-    std::iter::once(line).chain(new.iter().skip(1).map(single(Level::Debug))).collect()
+    let further = new.iter().skip(1).map(|problem| line_of(problem, Level::Debug));
+    std::iter::once(line).chain(further).collect()
+}
+
+/// The line about one problem.
+fn line_of(problem: &ScrapeProblem, level: Level) -> Line {
+    let ScrapeProblem { reason, path, message } = problem.clone();
+    Line { level, message, reason, count: 1, path }
 }
 
 /// The line about problems that the scrape does not find any more.
@@ -207,15 +206,14 @@ fn of_ended(reason: &'static str, ended: &[(OsString, u64)]) -> Option<Line> {
         let (name, path) = (shown(first), PathBuf::from(first));
         let after =
             if *scrapes == 1 { "1 scrape".to_owned() } else { format!("{scrapes} scrapes") };
-        let message = match path.try_exists() {
-            _ if reason == CONFLICT => format!("no longer, after {after}: {}", first.display()),
-            _ if reason == DIRECTORY => format!("directory {name} is read again after {after}"),
-            Ok(false) => {
-                format!("{name} is removed; it had a problem with the reason `{reason}` in {after}")
-            }
-            _ => {
-                format!("{name} has no problem with the reason `{reason}` any more, after {after}")
-            }
+        let message = if reason == CONFLICT {
+            format!("conflict has ended after {after}: {}", first.display())
+        } else if reason == DIRECTORY {
+            format!("directory {name} is read again after {after}")
+        } else if matches!(path.try_exists(), Ok(false)) {
+            format!("{name} is removed; it had a problem with the reason `{reason}` in {after}")
+        } else {
+            format!("{name} has no problem with the reason `{reason}` any more, after {after}")
         };
         let path = (reason != CONFLICT).then_some(path);
         return Some(Line { level, message, reason, count, path });

@@ -148,7 +148,7 @@ pub(super) fn exit_on_next(status: Option<u8>) -> Result<()> {
     let signals = Signals::block(&[Signal::INT, Signal::TERM])?;
     let wait = move || loop {
         if let Some((signal, _)) = signals.wait_for(Duration::from_secs(3600)) {
-            let status = status.map_or(128 + signal.0, i32::from);
+            let status = i32::from(status.unwrap_or(signal.exit_status()));
             std::process::exit(status);
         }
     };
@@ -214,12 +214,17 @@ pub(super) fn reap() -> Reaped {
         }
         pid if pid > 0 => {
             let shown = if libc::WIFEXITED(status) {
-                libc::WEXITSTATUS(status)
+                libc::WEXITSTATUS(status) as u8
             } else {
-                128 + libc::WTERMSIG(status)
+                Signal(libc::WTERMSIG(status)).exit_status()
             };
-            Reaped::Child { pid: pid as u32, status: shown as u8 }
+            Reaped::Child { pid: pid as u32, status: shown }
         }
         _ => Reaped::None,
     }
+}
+
+/// Reaps all children that have ended, such as orphans of other processes of a container.
+pub(super) fn reap_orphans() {
+    while !matches!(reap(), Reaped::Running | Reaped::None) {}
 }

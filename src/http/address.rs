@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
+use crate::model::number::parse_digits;
 
 /// The address that an exporter listens on: `HOST:PORT`, `:PORT` or `PORT` for all interfaces, `unix:PATH`, or `systemd` for the
 /// sockets of a socket unit.
@@ -38,11 +39,7 @@ impl FromStr for ListenAddress {
             Error::new(ErrorKind::Usage, message)
         };
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        // `u16::from_str` accepts a sign.
-        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_number || port.parse::<u16>().is_err() {
-            return Err(refuse());
-        }
+        parse_digits::<u16>(port).ok_or_else(refuse)?;
         Ok(ListenAddress::Tcp(format!("{host}:{port}")))
     }
 }

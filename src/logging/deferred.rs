@@ -64,7 +64,6 @@ pub(crate) fn log_line(message: &dyn fmt::Display) {
 }
 
 /// Logs one line that is not about a problem, such as that something works again.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "for the exporter and compactors"))]
 pub(crate) fn log_info(message: &dyn fmt::Display) {
     log(LogLevel::Info, message);
 }
@@ -104,10 +103,7 @@ fn pass_on(thread: &Thread, level: LogLevel, message: &str) {
 }
 
 /// Writes one line to standard error, regardless of hooks and loggers. For the command.
-#[cfg_attr(
-    not(all(feature = "cli", target_os = "linux")),
-    allow(dead_code, reason = "for the command")
-)]
+#[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) fn write_line(message: &dyn fmt::Display) {
     stderr::write_line(&one_line(message));
 }

@@ -13,12 +13,9 @@ mod line;
 mod loggers;
 mod stderr;
 
-pub(crate) use deferred::{Deferred, log_line};
-#[cfg_attr(
-    not(all(feature = "cli", target_os = "linux")),
-    allow(unused_imports, reason = "for the exporter and the command")
-)]
-pub(crate) use deferred::{log_info, write_line};
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) use deferred::write_line;
+pub(crate) use deferred::{Deferred, log_info, log_line};
 pub use hook::{LogLevel, LogLine, set_log_hook};
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) use line::{MAX_LINE_LEN, one_line};

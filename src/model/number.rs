@@ -9,6 +9,13 @@
 //! See: OpenMetrics 1.0.0, "Considerations: Canonical Numbers"; Go `strconv.FormatFloat`.
 
 use std::ops::Range;
+use std::str::FromStr;
+
+/// Parses decimal digits. (`from_str` of integers also accepts a sign.)
+pub(crate) fn parse_digits<T: FromStr>(text: &str) -> Option<T> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
 
 /// The style of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use crate::file::sys;
 pub(crate) struct Stat {
     /// Whether the process is a zombie: it has ended and was not reaped.
     pub(crate) is_zombie: bool,
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(crate) parent: u32,
     /// User and system time, in clock ticks.
     pub(crate) cpu: u64,
     pub(crate) threads: f64,
@@ -34,6 +36,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Stat {
             is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+            parent: field(4)?.try_into().ok()?,
             cpu: field(14)?.saturating_add(field(15)?),
             threads: field(20)? as f64,
             start: field(22)?,
@@ -50,6 +53,12 @@ impl Stat {
     pub(crate) fn resident_bytes(&self) -> f64 {
         self.resident_pages * sys::page_len() as f64
     }
+}
+
+/// The pids of all processes that this mount of procfs shows.
+pub(crate) fn all_pids(procfs: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(procfs).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The seconds of a number of clock ticks.
@@ -115,6 +124,9 @@ impl Traffic {
     }
 }
 
+/// The maximum length of a command, in characters. A process may set a title of any length.
+const MAX_COMMAND_LEN: usize = 200;
+
 /// The program of a process and its first argument, without their directories; a title that the process has set as it is.
 /// The argument is left out if it is an option. Further arguments may be secret.
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
@@ -126,13 +138,15 @@ fn command_of(cmdline: &[u8]) -> Option<String> {
     let mut arguments = cmdline.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let program = arguments.next().filter(|program| !program.is_empty())?;
     // Titles have blanks; the end of the memory of a longer command line is filled with NUL bytes.
-    if program.contains(' ') {
-        return Some(program.trim_end().to_owned());
-    }
-    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    let script = arguments.next().filter(|it| !it.is_empty() && !it.starts_with('-'));
-    let script = script.map(|script| format!(" {}", name(&script))).unwrap_or_default();
-    Some(format!("{}{script}", name(&program)))
+    let text = if program.contains(' ') {
+        program.trim_end().to_owned()
+    } else {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let script = arguments.next().filter(|it| !it.is_empty() && !it.starts_with('-'));
+        let script = script.map(|script| format!(" {}", name(&script))).unwrap_or_default();
+        format!("{}{script}", name(&program))
+    };
+    Some(text.chars().take(MAX_COMMAND_LEN).collect())
 }
 
 /// The time of the boot, in whole seconds since the Unix epoch, as other clients read it. See: proc_stat(5).
@@ -159,12 +173,17 @@ mod tests {
         for (cmdline, expected) in cases {
             assert_eq!(command_of(cmdline).as_deref(), expected);
         }
+        for title in ["a long title ", "program"] {
+            let shown = command_of(title.repeat(100).as_bytes()).unwrap();
+            assert_eq!(shown, title.repeat(100)[..MAX_COMMAND_LEN]);
+        }
     }
 
     #[test]
     fn malformed_files_give_no_values_and_no_panic() {
         let stat = "1 (a) b ( c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22";
         let parsed = Stat::parse(stat.as_bytes()).unwrap();
+        assert_eq!((parsed.is_zombie, parsed.parent), (false, 1));
         assert_eq!((parsed.cpu, parsed.threads, parsed.start), (23, 17.0, 19));
         assert_eq!((parsed.virtual_bytes, parsed.resident_pages), (20.0, 21.0));
         for end in 0..stat.len() - 4 {

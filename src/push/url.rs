@@ -4,6 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, Scheme};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::number::parse_digits;
 use crate::outgoing::without_brackets;
 
 /// An absolute URL with the scheme `http` or `https`.
@@ -46,7 +47,7 @@ impl Url {
         }
         let host = uri.host().unwrap_or_default();
         let host = without_brackets(host);
-        let is_port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_port = |text: &str| parse_digits::<u16>(text).is_some_and(|port| port > 0);
         let port = uri.host().and_then(|host| authority.strip_prefix(host));
         let port = port.unwrap_or(authority);
         if host.is_empty() || !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
@@ -121,9 +122,16 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_be_used_are_errors_without_passwords() {
-        for bad in
-            ["", "ftp://gateway", "http://", "http://a b", "http://gateway:x", "gateway:", ":9091"]
-        {
+        for bad in [
+            "",
+            "ftp://gateway",
+            "http://",
+            "http://a b",
+            "http://gateway:x",
+            "http://gateway:+80",
+            "gateway:",
+            ":9091",
+        ] {
             assert_eq!(Url::parse(bad).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
         }
         for bad in ["http://user:secret@gateway", "http://user:secret@a b", "user:secret@gateway"] {

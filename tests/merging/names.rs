@@ -101,7 +101,7 @@ fn collisions_are_reported_once_counted_at_each_scrape_and_stable_when_processes
     let (ended, reports): (Vec<&str>, Vec<&str>) = stderr
         .lines()
         .filter(|line| line.contains("left out"))
-        .partition(|line| line.starts_with("multiprom: no longer, after "));
+        .partition(|line| line.starts_with("multiprom: conflict has ended after "));
     assert_eq!(ended.len(), 1, "{stderr}");
     assert_eq!(reports, REPORTS.lines().skip(2).collect::<Vec<_>>(), "{stderr}");
 }

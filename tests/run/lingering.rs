@@ -1,12 +1,15 @@
 //! `--linger`: the exporter outlives the command until a scrape.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use super::launcher;
 use crate::support::http::{Connection, get, scrape, sum_of};
-use crate::support::multiprom;
 use crate::support::process::{Running, run};
+use crate::support::{TestDir, example, multiprom, output_of};
 
 const MESSAGE: &str = "serving until the next scrape";
 
@@ -49,9 +52,19 @@ fn lingering_ends_at_a_signal_and_after_its_time() {
 }
 
 #[test]
-fn lingering_without_an_endpoint_is_refused() {
-    let flags = ["run", "--linger", "1s", "--push", "localhost:9", "--job", "a", "--", "true"];
-    let outcome = run(multiprom().args(flags));
+fn lingering_without_an_endpoint_is_refused_and_nothing_is_reset() {
+    let dir = TestDir::new("linger-refused");
+    output_of(example("test-counting").arg(dir.path()).arg("5"));
+    let files = || -> BTreeSet<OsString> {
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let before = files();
+    assert!(!before.is_empty());
+    let flags = ["run", "--linger", "1s", "--push", "localhost:9", "--job", "a", "--dir"];
+    let outcome = run(multiprom().args(flags).arg(dir.path()).args(["--", "true"]));
     assert_eq!(outcome.status, 2, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("give --web.listen-address"), "{}", outcome.stderr);
+    let message =
+        "--linger waits for a scrape, but nothing is served with --push: give --web.listen-address";
+    assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    assert_eq!(files(), before);
 }

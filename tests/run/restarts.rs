@@ -1,5 +1,7 @@
 //! `--restart`.
 
+use std::path::Path;
+
 use super::launcher;
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, is_alive, run, signal};
@@ -95,4 +97,20 @@ fn processes_that_a_failed_command_has_left_are_ended_before_its_restart() {
     });
     signal(last, "TERM");
     assert_eq!(launcher.end().status.code(), Some(1));
+}
+
+#[test]
+fn a_process_whose_name_is_not_utf_8_is_ended_before_a_restart() {
+    let flags = [&["--restart", "on-failure", "--max-restarts", "1"], &AT_ONCE[..]].concat();
+    let script = r#"
+        [ -e "$PROMETHEUS_MULTIPROC_DIR/started" ] && exit 2
+        touch "$PROMETHEUS_MULTIPROC_DIR/started"
+        setsid sh -c 'printf "\377" >/proc/$$/comm; echo pid-$$; exec >/dev/null 2>&1; while :; do sleep 1; done' &
+        until [ "$(cat /proc/$!/comm)" = "$(printf '\377')" ]; do sleep 0.01; done
+        exit 1"#;
+    let mut launcher = Running::start(&mut launcher(&flags, script));
+    let left: u32 = launcher.line_after("pid-").parse().unwrap();
+    // The launcher ends after all descendants of the command.
+    assert_eq!(launcher.end().status.code(), Some(2));
+    assert!(!Path::new(&format!("/proc/{left}")).exists());
 }

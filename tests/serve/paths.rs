@@ -75,20 +75,26 @@ fn a_pattern_that_matches_only_under_a_target_is_not_reported_as_unused() {
     Counter::builder("errors", "Errors.").register(&registry).unwrap().inc();
     registry.close();
     let target = format!("/b={}", dirs[1].path().display());
-    let mut command = multiprom();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--target", &target, "--dir"]);
-    command.arg(dirs[0].path());
-    for pattern in ["jobs", "errors", "unused"] {
-        command.args(["--include", pattern]);
+    let expected = [("/b", "errors_total", 1.0), ("/metrics", "jobs_total", 5.0)];
+    for order in [[0, 1], [1, 0]] {
+        let mut command = multiprom();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--target", &target, "--dir"]);
+        command.arg(dirs[0].path());
+        for pattern in ["jobs", "errors", "unused"] {
+            command.args(["--include", pattern]);
+        }
+        let mut server = Running::start(&mut command);
+        let url = server.url();
+        for (path, name, sum) in order.map(|at| expected[at]) {
+            for _ in 0..2 {
+                assert_eq!(sum_of(&scrape(&url.replace("/metrics", path)), name), sum);
+            }
+        }
+        server.signal("TERM");
+        let stderr = String::from_utf8(server.end().stderr).unwrap();
+        let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("no family")).collect();
+        assert_eq!(lines, ["multiprom: --include `unused` has matched no family so far"]);
     }
-    let mut server = Running::start(&mut command);
-    let url = server.url();
-    assert_eq!(sum_of(&scrape(&url.replace("/metrics", "/b")), "errors_total"), 1.0);
-    assert_eq!(sum_of(&scrape(&url), "jobs_total"), 5.0);
-    server.signal("TERM");
-    let stderr = String::from_utf8(server.end().stderr).unwrap();
-    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("no family")).collect();
-    assert_eq!(lines, ["multiprom: --include `unused` has matched no family so far"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::shown_files::shown_files;
 use crate::file::sys::Identity;
-use crate::process::procfs::Stat;
+use crate::process::procfs::{Stat, all_pids};
 
 /// A process until the next boot: its pid may be reused, by a process that starts later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,11 +127,6 @@ fn examine(
     // Another process may have got the pid meanwhile.
     let is_same = Stat::read(&process).is_some_and(|now| now.start == before.start);
     Ok((is_same && !shown.is_empty()).then_some((Process { pid, start: before.start }, shown)))
-}
-
-fn all_pids(procfs: &Path) -> Vec<u32> {
-    let entries = fs::read_dir(procfs).into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The pid of a process in its own pid namespace. See: proc_pid_status(5), `NSpid`.
