@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::model::number::parse_digits;
+
 /// After which ends the command is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum RestartPolicy {
@@ -85,7 +87,7 @@ pub(super) fn parse_max_restarts(text: &str) -> Result<MaxRestarts, String> {
     if text == "unlimited" {
         return Ok(MaxRestarts(None));
     }
-    let number = text.parse().map_err(|_| "expected a number, or `unlimited`".to_owned())?;
+    let number = parse_digits(text).ok_or("expected a number, or `unlimited`")?;
     Ok(MaxRestarts(Some(number)))
 }
 
@@ -110,6 +112,15 @@ mod tests {
                 assert_eq!(is_restarted, expected, "{policy:?} after {status}");
                 assert_eq!(restarts.are_due_after(status), expected);
             }
+        }
+    }
+
+    #[test]
+    fn the_number_of_restarts_has_digits_only() {
+        assert!(matches!(parse_max_restarts("5"), Ok(MaxRestarts(Some(5)))));
+        assert!(matches!(parse_max_restarts("unlimited"), Ok(MaxRestarts(None))));
+        for text in ["+5", "-5", "", "5 "] {
+            assert!(parse_max_restarts(text).is_err(), "{text}");
         }
     }
 

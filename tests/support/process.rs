@@ -239,14 +239,18 @@ pub fn in_pid_namespace(program: &Command) -> Option<Command> {
 
 /// Whether a process exists and is not a zombie.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// Whether a process sleeps in the kernel.
 pub fn is_asleep(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    state(pid) == Some('S')
+}
+
+/// The state of a process in proc_pid_stat(5). The name before it may be cut within a character.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    String::from_utf8_lossy(&stat).rsplit_once(") ")?.1.chars().next()
 }
 
 /// Processes with the argument `text`.

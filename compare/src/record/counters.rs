@@ -233,17 +233,25 @@ pub fn shared_counter(registries: &Registries) -> Row {
             Contestant::on_two_threads("heap", 1, move || black_box(&counters.heap).inc()),
         ],
         peers: vec![
-            Contestant::on_two_threads("prometheus f64", 1, move || black_box(&counters.float).inc()),
+            Contestant::on_two_threads("prometheus f64", 1, move || {
+                black_box(&counters.float).inc()
+            }),
             Contestant::on_two_threads("prometheus-client f64", 1, move || {
                 black_box(&counters.client_float).inc();
             }),
-            Contestant::on_two_threads("fastmetrics f64", 1, move || black_box(&counters.fast_float).inc()),
+            Contestant::on_two_threads("fastmetrics f64", 1, move || {
+                black_box(&counters.fast_float).inc()
+            }),
             Contestant::on_two_threads("prometheus u64", 1, move || black_box(&counters.int).inc()),
-            Contestant::on_two_threads("fastmetrics u64", 1, move || black_box(&counters.fast_int).inc()),
+            Contestant::on_two_threads("fastmetrics u64", 1, move || {
+                black_box(&counters.fast_int).inc()
+            }),
             Contestant::on_two_threads("prometheus-client u64", 1, move || {
                 black_box(&counters.client_int).inc();
             }),
-            Contestant::on_two_threads("metrics u64", 1, move || black_box(&counters.facade).increment(1)),
+            Contestant::on_two_threads("metrics u64", 1, move || {
+                black_box(&counters.facade).increment(1)
+            }),
         ],
     }
 }

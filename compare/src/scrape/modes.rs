@@ -6,8 +6,8 @@ use std::path::Path;
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 use super::busy::Living;
+use super::directory::timed;
 use super::{BATCH, Effort, Measurement, WARM_UP};
-use crate::clocks;
 use crate::floor::{self, Floor, Reads};
 use crate::programs::Programs;
 use crate::rounds::{Ratio, Times};

@@ -120,6 +120,7 @@ fn source(file: &FileInfo) -> Option<Source> {
 
 #[cfg(test)]
 mod tests {
+    use super::Liveness::{Alive, Dead, Unknown};
     use super::*;
 
     #[test]
@@ -138,7 +139,6 @@ mod tests {
             len: 8,
             error: None,
         };
-        use Liveness::{Alive, Dead, Unknown};
         for (files, expected) in [
             (&[Dead, Dead][..], Dead),
             (&[Dead, Unknown], Unknown),
