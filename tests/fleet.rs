@@ -119,6 +119,11 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
     let names = totals(&text);
     assert!(names.len() > 10, "{names:?}");
 
+    // Prometheus waits up to five seconds before it scrapes a new target.
+    wait_for("the first scrape of Prometheus", 3 * PATIENCE, || {
+        value(&api, "sum(fleet_jobs_total)").filter(|jobs| *jobs > 0.0)
+    });
+
     let (start, mut usages, mut queried) = (Instant::now(), Vec::new(), Duration::ZERO);
     while start.elapsed() < time {
         thread::park_timeout(Duration::from_secs(1));
@@ -135,7 +140,6 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(!stderr.contains("no scrape") && !stderr.contains("series file"), "{stderr}");
-    assert_no_resets(&api, &names, QUERY_RANGE.as_secs() + 10);
     let words = fs::read(&truth).unwrap();
     let word = |at: usize| u64::from_le_bytes(words[at..at + 8].try_into().unwrap()) as f64;
     let (begun, counted) = (word(0), word(8));
@@ -144,6 +148,7 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
         (last >= counted).then_some(last)
     });
     assert!(last <= begun, "{counted} <= {last} <= {begun}");
+    assert_no_resets(&api, &names, QUERY_RANGE.as_secs() + 10);
     let range = (start.elapsed() + QUERY_RANGE).as_secs();
     let over_run = |function: &str, metric: &str| {
         value(&api, &format!("{function}({metric}[{range}s])")).unwrap_or(f64::NAN)
