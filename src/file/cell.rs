@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::fork_safe::{Home, Release, WordLine, WordRef};
 use crate::prefetch::prefetch;
 
 /// The address of a word that lives as long as the process: in a mapped series file or on the heap.
@@ -16,6 +17,17 @@ pub struct Cell(&'static AtomicU64);
 impl Cell {
     pub(crate) const fn new(word: &'static AtomicU64) -> Cell {
         Cell(word)
+    }
+
+    /// The cell at an address in memory that may be given back.
+    #[inline]
+    pub(crate) fn at(word: &WordRef) -> Cell {
+        Cell(word.get())
+    }
+
+    /// The address of the cell, for such memory.
+    pub(crate) fn address(self) -> WordRef {
+        WordRef::new(self.0)
     }
 
     /// Prefetches the word.
@@ -109,9 +121,9 @@ impl SampleCells {
     }
 
     /// Allocates the words of all samples of a series together. The samples have one time: it is that of the series.
-    pub(crate) fn all_on_heap(count: usize, time: f64) -> Vec<SampleCells> {
-        let lines = (0..(count + 1).div_ceil(WORDS_PER_LINE)).map(|_| WordLine::default());
-        let lines: &'static [WordLine] = lines.collect::<Vec<_>>().leak();
+    pub(crate) fn all_in(home: Home, count: usize, time: f64) -> Vec<SampleCells> {
+        let lines = (0..lines(count)).map(|_| WordLine::default());
+        let lines = home.slice(lines.collect());
         let mut words = lines.iter().flat_map(|line| &line.0).map(Cell);
         let Some(time_word) = words.next() else {
             return Vec::new();
@@ -121,12 +133,16 @@ impl SampleCells {
     }
 }
 
-const WORDS_PER_LINE: usize = 8;
+/// Releases the words of all samples of a series, whose first word is that of their time.
+pub(crate) fn release_words(time: Cell, count: usize, release: &mut Release) {
+    release.lines(time.0, lines(count));
+}
 
-/// The words of one series in cache lines of their own, so that threads which record other series do not slow this one down.
-#[derive(Default)]
-#[repr(align(64))]
-struct WordLine([AtomicU64; WORDS_PER_LINE]);
+const fn lines(count: usize) -> usize {
+    (count + 1).div_ceil(WORDS_PER_LINE)
+}
+
+const WORDS_PER_LINE: usize = WordLine::WORDS;
 
 #[cfg(test)]
 mod tests {

@@ -52,4 +52,4 @@ mod write_map;
 #[cfg(target_os = "linux")]
 pub(crate) mod writer;
 
-pub(crate) use cell::{Cell, SampleCells};
+pub(crate) use cell::{Cell, SampleCells, release_words};

@@ -70,28 +70,3 @@ impl<T: Sync> StaticRef<T> {
         self.pointer.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
-
-/// The address of a value that is never freed. There always is one, so readers need no branch.
-pub(crate) struct AlwaysRef<T: 'static> {
-    pointer: AtomicPtr<T>,
-    marker: PhantomData<&'static T>,
-}
-
-impl<T: Sync> AlwaysRef<T> {
-    pub(crate) const fn new(value: &'static T) -> AlwaysRef<T> {
-        let pointer = AtomicPtr::new(ptr::from_ref(value).cast_mut());
-        AlwaysRef { pointer, marker: PhantomData }
-    }
-
-    #[inline]
-    pub(crate) fn get(&self) -> &'static T {
-        // ORDERING: acquire, to see the value that was written before the address was published.
-        let pointer = self.pointer.load(Ordering::Acquire);
-        // SAFETY: from a `&'static T`, as every store here is.
-        unsafe { &*pointer }
-    }
-
-    pub(crate) fn set(&self, value: &'static T) {
-        self.pointer.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
-    }
-}

@@ -1,19 +1,22 @@
 //! The children of a family by label values: looked up without a lock or an allocation.
 //!
 //! An open-addressed table of addresses for lookups, and a row of the same addresses for scrapes. Both are
-//! read at any time; inserts happen under the lock of the slow path. A table that is half full is replaced by
-//! one of twice the size and never freed: a reader may still be in it. All old tables together are smaller
-//! than the current one. The same holds for the row.
+//! read at any time; inserts happen under the lock of the slow path. A table that is half full is replaced by a larger one, and
+//! a row that is full. Removed entries that do not come back are *buried*: both are replaced by ones without them.
+//!
+//! Lookups may be in a table that was replaced. Its memory may be given back, and then has no entries: a lookup that finds
+//! nothing looks again if there is another table. Scrapes exclude burials (`reading`), as they must find all entries of their row.
 //!
 //! A process can be forked in the middle of an insert, which makes three stores: the entry is put into the row, then
 //! into the table, then counted. The store to the table decides whether the entry exists. A child can find one entry
 //! in its row that is not counted: its next insert counts the entry if it is in the table, and overwrites it
-//! otherwise, because no lookup has returned it.
+//! otherwise, because no lookup has returned it. A burial replaces the table first: an entry that lookups find is in the row.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::lookup_key::{LookupHasher, LookupKey, PairsKey};
-use crate::store::fork::{SlowPath, StaticRef};
+use crate::store::fork::{self, Home, PerProcess, Release, SlowPath, StaticRef, Transient};
 
 /// Slots of the first table.
 const FIRST_LEN: usize = 8;
@@ -23,8 +26,6 @@ pub(super) struct Children<C: 'static> {
     table: StaticRef<Table<C>>,
     /// In the order of their first use, so that a scrape can prefetch.
     row: StaticRef<Row<C>>,
-    /// Number of entries in the row and the table. Written under the lock, after both.
-    count: AtomicUsize,
     /// Number of entries that lookups find. Written under the lock: before an entry is listed, and after it is unlisted.
     listed: AtomicUsize,
 }
@@ -34,14 +35,34 @@ pub(super) struct Children<C: 'static> {
 const AHEAD: [usize; 3] = [24, 16, 8];
 
 struct Table<C: 'static> {
-    slots: Box<[StaticRef<Entry<C>>]>,
+    slots: &'static [StaticRef<Entry<C>>],
 }
 
 struct Row<C: 'static> {
-    entries: Box<[StaticRef<Entry<C>>]>,
+    entries: &'static [StaticRef<Entry<C>>],
+    /// Number of entries in the row and the table. Written under the lock, after both.
+    count: AtomicUsize,
 }
 
-struct Entry<C> {
+fn slots<C: Send + Sync>(len: usize, home: Home) -> &'static [StaticRef<Entry<C>>] {
+    home.slice((0..len).map(|_| StaticRef::empty()).collect())
+}
+
+/// Locked for reading while a row is read, and for writing during a burial, which does not wait.
+static ROWS: PerProcess<RwLock<()>> = PerProcess::new();
+
+/// Excludes burials until the guard is dropped. `None` in what has interrupted the slow path, where one may be in progress.
+pub(super) fn reading() -> Option<RwLockReadGuard<'static, ()>> {
+    let rows = ROWS.get_or_create(|| RwLock::new(()));
+    (!fork::is_inside()).then(|| rows.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Excludes scrapes, if none is in progress.
+pub(super) fn burying(_lock: &SlowPath) -> Option<RwLockWriteGuard<'static, ()>> {
+    ROWS.get_or_create(|| RwLock::new(())).try_write().ok()
+}
+
+pub(super) struct Entry<C> {
     /// The hash of the label values; with the bit [`UNLISTED`] if no lookup should find the entry. The position in tables is
     /// the same.
     hash: AtomicU64,
@@ -61,8 +82,8 @@ impl<C> Entry<C> {
 }
 
 impl<C: Send + Sync> Table<C> {
-    fn new(len: usize) -> Table<C> {
-        Table { slots: (0..len).map(|_| StaticRef::empty()).collect() }
+    fn new(len: usize, home: Home) -> Table<C> {
+        Table { slots: slots(len, home) }
     }
 
     /// The slot at a position, which wraps around.
@@ -92,8 +113,8 @@ impl<C: Send + Sync> Table<C> {
 impl<C: Send + Sync> Children<C> {
     pub(super) fn new() -> Children<C> {
         let hasher = LookupHasher::new();
-        let (count, listed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Children { hasher, table: StaticRef::empty(), row: StaticRef::empty(), count, listed }
+        let listed = AtomicUsize::new(0);
+        Children { hasher, table: StaticRef::empty(), row: StaticRef::empty(), listed }
     }
 
     /// The key of label values.
@@ -125,7 +146,7 @@ impl<C: Send + Sync> Children<C> {
         let table = self.table.get()?;
         let mut at = key.hash as usize;
         // The table is at most half full.
-        for _ in &table.slots {
+        for _ in table.slots {
             let entry = table.slot(at).get()?;
             if entry.hash() == key.hash && entry.lengths == key.lengths && is_it(&entry.child) {
                 return Some(entry);
@@ -133,6 +154,24 @@ impl<C: Send + Sync> Children<C> {
             at = at.wrapping_add(1);
         }
         None
+    }
+
+    /// As `find`, also if the table is replaced and its memory given back meanwhile.
+    pub(super) fn find_surely(
+        &self,
+        key: LookupKey,
+        is_it: impl Fn(&C) -> bool,
+    ) -> Option<&'static C> {
+        loop {
+            let table = self.table.get();
+            if let Some(child) = self.find(key, &is_it) {
+                return Some(child);
+            }
+            let now = self.table.get();
+            if table.map(std::ptr::from_ref) == now.map(std::ptr::from_ref) {
+                return None;
+            }
+        }
     }
 
     /// Hides a child from lookups until it is inserted again. Returns it.
@@ -167,8 +206,15 @@ impl<C: Send + Sync> Children<C> {
         self.listed_entries().map(|entry| &entry.child)
     }
 
+    /// The children that no lookup finds.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = &'static C> {
+        let row = self.row.get().map_or(&[][..], |row| row.entries);
+        let unlisted = row.iter().map_while(StaticRef::get).filter(|it| it.hash() & UNLISTED != 0);
+        unlisted.map(|entry| &entry.child)
+    }
+
     fn listed_entries(&self) -> impl Iterator<Item = &'static Entry<C>> {
-        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        let row = self.row.get().map_or(&[][..], |row| row.entries);
         row.iter().map_while(StaticRef::get).filter(|entry| entry.hash() & UNLISTED == 0)
     }
 
@@ -183,8 +229,35 @@ impl<C: Send + Sync> Children<C> {
         self.listed.store(listed, Ordering::Relaxed);
     }
 
+    /// The number of children that no lookup finds.
+    pub(super) fn unlisted_len(&self) -> usize {
+        self.settled_count().saturating_sub(self.listed_len())
+    }
+
+    /// The number of children.
+    pub(super) fn len(&self) -> usize {
+        self.row.get().map_or(0, |row| row.count.load(Ordering::Relaxed))
+    }
+
+    /// As [`find_or_insert_in`](Children::find_or_insert_in) the heap.
+    #[cfg(any(test, feature = "metrics-facade"))]
     pub(super) fn find_or_insert(
         &self,
+        key: LookupKey,
+        is_it: impl Fn(&C) -> bool,
+        lock: &SlowPath,
+        relist: impl FnOnce(&C),
+        make: impl FnOnce() -> C,
+    ) -> &'static C {
+        let place = |entry| -> &'static Entry<C> { Box::leak(Box::new(entry)) };
+        self.find_or_place(Home::HEAP, place, key, is_it, lock, relist, make)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what two functions have in common")]
+    fn find_or_place(
+        &self,
+        home: Home,
+        place: impl FnOnce(Entry<C>) -> &'static Entry<C>,
         key: LookupKey,
         is_it: impl Fn(&C) -> bool,
         _lock: &SlowPath,
@@ -201,19 +274,24 @@ impl<C: Send + Sync> Children<C> {
             entry.hash.store(hash, Ordering::Relaxed);
             return &entry.child;
         }
-        let entry = Entry { hash: AtomicU64::new(hash), lengths, child: make() };
-        let entry: &'static Entry<C> = Box::leak(Box::new(entry));
+        let entry = place(Entry { hash: AtomicU64::new(hash), lengths, child: make() });
         let count = self.settled_count();
         self.add_listed(1);
-        self.put_in_row(count, entry);
-        self.put_in_table(count, entry);
-        self.count.store(count + 1, Ordering::Relaxed);
+        self.put_in_row(count, entry, home);
+        self.put_in_table(count, entry, home);
+        self.set_count(count + 1);
         &entry.child
+    }
+
+    fn set_count(&self, count: usize) {
+        if let Some(row) = self.row.get() {
+            row.count.store(count, Ordering::Relaxed);
+        }
     }
 
     /// The number of entries, including one whose insert was interrupted by a fork after the store to the table.
     fn settled_count(&self) -> usize {
-        let count = self.count.load(Ordering::Relaxed);
+        let count = self.len();
         let uncounted = self.row.get().and_then(|row| row.entries.get(count)?.get());
         let table = self.table.get();
         let is_inserted =
@@ -222,31 +300,39 @@ impl<C: Send + Sync> Children<C> {
     }
 
     /// Puts an entry at position `count` of the row.
-    fn put_in_row(&self, count: usize, entry: &'static Entry<C>) {
+    fn put_in_row(&self, count: usize, entry: &'static Entry<C>, home: Home) {
         let former = self.row.get();
         if let Some(row) = former.filter(|row| count < row.entries.len()) {
             return row.entries[count].set(entry);
         }
-        let len = (count * 2).max(FIRST_LEN);
-        let entries: Box<[_]> = (0..len).map(|_| StaticRef::empty()).collect();
-        let former = former.map_or(&[][..], |former| &former.entries);
+        let entries = slots((count * 2).max(FIRST_LEN), home);
+        let former = former.map_or(&[][..], |former| former.entries);
         entries.iter().zip(former).for_each(|(new, old)| new.copy(old));
         entries[count].set(entry);
-        self.row.set(Box::leak(Box::new(Row { entries })));
+        self.set_row(entries, count);
+    }
+
+    fn set_row(&self, entries: &'static [StaticRef<Entry<C>>], count: usize) {
+        let count = AtomicUsize::new(count);
+        self.row.set(Box::leak(Box::new(Row { entries, count })));
     }
 
     /// Puts the entry at position `count` of the row into the table.
-    fn put_in_table(&self, count: usize, entry: &'static Entry<C>) {
+    fn put_in_table(&self, count: usize, entry: &'static Entry<C>, home: Home) {
         if let Some(table) = self.table.get()
             && (count + 1) * 2 <= table.slots.len()
         {
             return table.put(entry);
         }
         let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
-        let table = Box::leak(Box::new(Table::new(len)));
-        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        let table = Box::leak(Box::new(Table::new(len, home)));
+        let row = self.row.get().map_or(&[][..], |row| row.entries);
         row.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
+        let former = self.table.get();
         self.table.set(table);
+        if let Some(former) = former {
+            Release::new(home).slice(former.slots);
+        }
     }
 
     /// All children. What one needs is fetched some time before it is given, in two steps, for there may be more
@@ -256,7 +342,7 @@ impl<C: Send + Sync> Children<C> {
         first: impl Fn(&'static C),
         second: impl Fn(&'static C),
     ) -> impl Iterator<Item = &'static C> {
-        let row = self.row.get().map_or(&[][..], |row| &row.entries);
+        let row = self.row.get().map_or(&[][..], |row| row.entries);
         let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
             if let Some(ahead) = row.get(at + own) {
@@ -270,6 +356,59 @@ impl<C: Send + Sync> Children<C> {
             }
             Some(&entry.get()?.child)
         })
+    }
+}
+
+impl<C: Transient + Send> Children<C> {
+    /// Finds the child with a key, or inserts one into memory that may be given back.
+    pub(super) fn find_or_insert_in(
+        &self,
+        home: Home,
+        key: LookupKey,
+        is_it: impl Fn(&C) -> bool,
+        lock: &SlowPath,
+        relist: impl FnOnce(&C),
+        make: impl FnOnce() -> C,
+    ) -> &'static C {
+        self.find_or_place(home, |entry| home.place(entry), key, is_it, lock, relist, make)
+    }
+
+    /// Takes unlisted children for which `is_over` returns `true` out of the row and the table. `release` releases what each
+    /// leads to. Called while no row is read.
+    pub(super) fn bury(
+        &self,
+        home: Home,
+        is_over: impl Fn(&'static C) -> bool,
+        release: impl Fn(&'static C, &mut Release),
+        _burying: &RwLockWriteGuard<'_, ()>,
+    ) {
+        let (Some(row), Some(table)) = (self.row.get(), self.table.get()) else {
+            return;
+        };
+        let entries = row.entries[..self.settled_count()].iter().filter_map(StaticRef::get);
+        let is_buried =
+            |entry: &&'static Entry<C>| entry.hash() & UNLISTED != 0 && is_over(&entry.child);
+        let (buried, kept): (Vec<_>, Vec<_>) = entries.partition(is_buried);
+        // As long as before, so that they do not grow again soon, unless few children are left.
+        let len = |before: usize, least: usize| if before / 8 > least { least * 2 } else { before };
+        let table_len = (kept.len() * 2 + 2).next_power_of_two().max(FIRST_LEN);
+        let new_table = Box::leak(Box::new(Table::new(len(table.slots.len(), table_len), home)));
+        let new_row = slots(len(row.entries.len(), kept.len().max(FIRST_LEN)), home);
+        for (slot, entry) in new_row.iter().zip(&kept) {
+            slot.set(entry);
+            new_table.put(entry);
+        }
+        self.table.set(new_table);
+        self.set_row(new_row, kept.len());
+        let mut of_tables = Release::new(home);
+        of_tables.slice(table.slots);
+        of_tables.slice(row.entries);
+        drop(of_tables);
+        let mut of_children = Release::new(home);
+        for entry in buried {
+            release(&entry.child, &mut of_children);
+            of_children.value(entry);
+        }
     }
 }
 
@@ -325,9 +464,9 @@ mod tests {
                 let LookupKey { hash, lengths, .. } = key;
                 let hash = AtomicU64::new(hash);
                 let entry = Box::leak(Box::new(Entry { hash, lengths, child: before }));
-                children.put_in_row(before as usize, entry);
+                children.put_in_row(before as usize, entry, Home::HEAP);
                 if is_in_table {
-                    children.put_in_table(before as usize, entry);
+                    children.put_in_table(before as usize, entry, Home::HEAP);
                 }
                 // The order of first use in the child.
                 let order: Vec<u32> = (0..before).chain([before + 1, before, before + 2]).collect();

@@ -1,5 +1,6 @@
 //! Families and series as collectors.
 
+use super::children::reading;
 use super::core::{Child, FamilyCore, Typed};
 use crate::model::{Collector, FamilyMetadata, FamilySink, Sample, SampleKind, Unit};
 use crate::registry::Descriptor;
@@ -15,9 +16,11 @@ impl<M: Typed> FamilyCore<M> {
 impl<M: Typed> Child<M> {
     /// Emits the family with this series only, with the values of this process.
     pub(super) fn collect_alone(&self, out: &mut dyn FamilySink) {
-        self.family.functions.refresh(self.family.store);
+        let family = self.family();
+        family.functions.refresh(family.store);
+        let _reading = reading();
         if let Some(slots) = self.slots_if_bound() {
-            self.family.begin(out);
+            family.begin(out);
             self.collect(slots, &mut Vec::new(), out.wants_created(), out);
         }
     }
@@ -31,7 +34,7 @@ impl<M: Typed> Child<M> {
         out: &mut dyn FamilySink,
     ) {
         let labels = self.labels.labels(pairs);
-        M::emit(slots, self.family.options, labels, out);
+        M::emit(slots, self.family().options, labels, out);
         if wants_created && let Some(seconds) = M::created(slots) {
             out.sample(&Sample::new(SampleKind::Created, labels, seconds));
         }
@@ -48,6 +51,7 @@ impl<M: Typed> Collector for FamilyCore<M> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let wants_created = out.wants_created();
         let mut begun = false;
+        let _reading = reading();
         for child in self.children.iter(Child::prefetch, Child::prefetch_values) {
             let Some(slots) = child.slots_if_bound() else {
                 continue;

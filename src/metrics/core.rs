@@ -1,14 +1,17 @@
 //! Families, their children, and the storage of a child: what all metric types have in common.
 
+mod burial;
+mod child;
 mod limit;
 mod lookup;
 mod removal;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
+use super::child_labels::ChildLabels;
 use super::children::Children;
 use super::functions::Functions;
 use super::idle::IdleSweeps;
@@ -18,12 +21,11 @@ use super::settings::Settings;
 use super::shape::LabelShape;
 use crate::error::Result;
 use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
-use crate::prefetch::prefetch;
 use crate::registry::{Descriptor, RegisteredFamily, Registry};
-use crate::store::fork::{self, Bound, SlowPath, StaticRef};
-use crate::store::{
-    Cell, IgnoredValue, Rebind, SampleCells, SeriesOpener, Split, Store, any_removed,
+use crate::store::fork::{
+    self, Arena, Bound, Home, Release, SlowPath, StaticRef, Transient, TransientSlice,
 };
+use crate::store::{Cell, SampleCells, SeriesOpener, Split, Store};
 
 /// A metric type, as storage uses it. A value of the type is a handle of one series.
 pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
@@ -88,8 +90,8 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     }
 
     /// Called before a removed series is exported again: the values of totals that this process shows begin at 0 again.
-    fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
-        let _ = (slots, options, lock);
+    fn restart(slots: &'static Self::Slots, options: Self::Options, home: Home, lock: &SlowPath) {
+        let _ = (slots, options, home, lock);
     }
 
     /// Called when a removed series is exported again with the same storage.
@@ -108,6 +110,14 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// Whether series of this type are placed in memory that is given back after their removal.
+    const IS_TRANSIENT: bool = true;
+
+    /// Releases the storage of a removed series that does not come back.
+    fn release(slots: &'static Self::Slots, release: &mut Release) {
+        let _ = (slots, release);
+    }
+
     /// The storage with which a forked child continues if values are inherited. Called under the lock of the slow path.
     fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots;
 
@@ -120,7 +130,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     }
 
     /// What a signal handler or an allocator gets that interrupted the slow path.
-    fn ignored() -> &'static Self;
+    fn ignored() -> &'static Self {
+        &Self::ignored_series().handle
+    }
+
+    /// The family of that handle. It stands for that of a series whose memory was given back.
+    fn ignored_family() -> &'static &'static FamilyCore<Self> {
+        &Self::ignored_series().family
+    }
+
+    /// The handle and the family.
+    fn ignored_series() -> &'static Ignored<Self>;
 
     /// Passes the samples of one series with the values of this process, without the start timestamp. Types whose samples
     /// have labels of their own implement [`emit`](Typed::emit) instead.
@@ -146,10 +166,17 @@ pub trait Typed: Copy + Send + Sync + fmt::Debug + 'static {
     }
 }
 
+/// The handle of a series that is not exported, and its family.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
+pub struct Ignored<M: Typed> {
+    pub(super) handle: M,
+    pub(super) family: &'static FamilyCore<M>,
+}
+
 /// A type whose series are split by thread.
 pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
     /// What one thread writes.
-    type Cells: Send + Sync + 'static;
+    type Cells: Transient + Send + 'static;
 
     /// A type with the alignment of the cells that the first thread owns.
     type Alignment: Send + Sync + 'static;
@@ -158,7 +185,12 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
     fn samples(options: Self::Options) -> impl Iterator<Item = SampleKind> + Clone;
 
     /// Creates the cells of one thread from the cells of its samples, in the order of [`samples`](Self::samples).
-    fn cells(options: Self::Options, samples: &[SampleCells]) -> Self::Cells;
+    fn cells(options: Self::Options, samples: &[SampleCells], home: Home) -> Self::Cells;
+
+    /// Releases what the cells of one thread lead to, besides the words.
+    fn release_cells(cells: &Self::Cells, release: &mut Release) {
+        let _ = (cells, release);
+    }
 
     /// The cell with the time at which the cells were created, in Unix seconds.
     fn created_cell(cells: &Self::Cells) -> Cell;
@@ -177,6 +209,7 @@ pub trait SplitTyped: Typed<Slots = Split<Self::Cells, Self::Alignment>> {
 }
 
 /// A family of one type: its children by label values, and the store of their cells.
+#[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct FamilyCore<M: Typed> {
     pub(super) descriptor: Descriptor,
     shape: LabelShape,
@@ -186,6 +219,10 @@ pub struct FamilyCore<M: Typed> {
     pub(super) functions: Functions,
     limit: Option<Limit<M>>,
     idle_sweeps: IdleSweeps,
+    /// The memory of the series, except the first ones.
+    arena: Arena,
+    /// When series that do not come back were looked for last, in Unix seconds. Written under the lock of the slow path.
+    buried_at: AtomicU32,
     /// Whether the family is unregistered. Written under the lock of the slow path.
     is_retired: AtomicBool,
     /// What lookups return then: a removed series. Created when the family is first unregistered.
@@ -193,13 +230,19 @@ pub struct FamilyCore<M: Typed> {
 }
 
 /// One series: its labels, and its cells in this process.
+///
+/// Its memory may be given back, and is zeros then.
 pub struct Child<M: Typed> {
-    pub(super) family: &'static FamilyCore<M>,
-    pub(super) labels: KeptLabels,
+    family: StaticRef<FamilyCore<M>>,
+    pub(super) labels: ChildLabels,
     /// See [`LookupKey::kept_ends`].
-    ends: Box<[Ends]>,
+    ends: TransientSlice<Ends>,
     bound: Bound<M::Slots>,
     removal: RemovalFlags,
+    /// When the series was removed last, in Unix seconds.
+    removed_at: AtomicU32,
+    /// Whether it is in the arena of its family.
+    is_in_arena: AtomicBool,
     pub(super) state: M::State,
 }
 
@@ -224,6 +267,8 @@ impl<M: Typed> FamilyCore<M> {
             functions: Functions::new(),
             limit,
             idle_sweeps: IdleSweeps::new(),
+            arena: Arena::new(),
+            buried_at: AtomicU32::new(0),
             is_retired: AtomicBool::new(false),
             retired: StaticRef::empty(),
         }))
@@ -279,13 +324,13 @@ impl<M: Typed> FamilyCore<M> {
 
     /// A child without label values that no lookup finds. It lives as long as the process.
     pub(super) fn leak_child(&'static self) -> ChildRef<M> {
-        Box::leak(Box::new(Child::new(self, self.labels(&[]), Box::default())))
+        Box::leak(Box::new(Child::new(self, &self.labels(&[]), Box::default(), Home::HEAP)))
     }
 
     /// The child with these label values, if it exists.
     pub(super) fn find(&'static self, values: &[&str]) -> Option<ChildRef<M>> {
         let key = self.children.key(values.iter().copied());
-        self.children.find(key, |child| self.has_values(child, values, &key))
+        self.children.find_surely(key, |child| self.has_values(child, values, &key))
     }
 
     /// The child with these label values, created by the first call. Inlined so that loops over the labels are unrolled.
@@ -329,7 +374,7 @@ impl<M: Typed> FamilyCore<M> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn has_values(&self, child: &Child<M>, values: &[&str], key: &LookupKey) -> bool {
-        match key.is_kept(&child.ends, values.len()) {
+        match key.is_kept(child.ends.get(), values.len()) {
             Some(has_values) => has_values,
             None => self.shape.has_values(&child.labels, values, key.has_lengths()),
         }
@@ -359,170 +404,15 @@ impl<M: Typed> FamilyCore<M> {
         if let Some(child) = self.retired() {
             return child;
         }
-        self.children.find_or_insert(
+        let home = self.home_of(values.iter().copied());
+        self.children.find_or_insert_in(
+            home,
             key,
             |child| self.has_values(child, values, &key),
             lock,
             |child| child.removal.end(),
-            || Child::new(self, self.labels(values), key.kept_ends(values.len())),
+            || Child::new(self, &self.labels(values), key.kept_ends(values.len()), home),
         )
-    }
-}
-
-impl<M: Typed> Child<M> {
-    fn new(family: &'static FamilyCore<M>, labels: KeptLabels, ends: Box<[Ends]>) -> Child<M> {
-        let bound = Bound::empty();
-        let removal = if any_removed() { RemovalFlags::unexported() } else { RemovalFlags::new() };
-        Child { family, labels, ends, bound, removal, state: M::State::default() }
-    }
-
-    /// Prefetches what a scrape reads first.
-    pub(super) fn prefetch(&self) {
-        self.bound.prefetch();
-        if let Some(labels) = self.labels.text() {
-            prefetch(labels.as_ptr());
-        }
-    }
-
-    /// Prefetches the values, once the rest is in the cache.
-    pub(super) fn prefetch_values(&self) {
-        if let Some(slots) = self.bound.inherited() {
-            M::prefetch(slots);
-        }
-    }
-
-    /// Counts a value that this type does not record.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn ignore(&self, reason: IgnoredValue, value: f64) {
-        let (metric_type, name) = (M::TYPE, self.family.name());
-        let message = format_args!(
-            "{metric_type} `{name}` ignores the value {value}: {reason}; further ones are counted in `multiprom_ignored_values_total`"
-        );
-        self.family.store.count_ignored_value(reason, &message);
-    }
-
-    pub(super) fn store(&self) -> Store {
-        self.family.store
-    }
-
-    /// The storage of this series, if this process has created it.
-    #[inline]
-    pub(super) fn bound(&self) -> Option<&'static M::Slots> {
-        self.bound.get()
-    }
-
-    /// The storage of this series that was created last, in this process or in an ancestor. Its words may be those of the
-    /// parent's mapping, which a forked child must not access.
-    #[inline]
-    pub(super) fn bound_or_inherited(&self) -> Option<&'static M::Slots> {
-        self.bound.inherited()
-    }
-
-    /// The storage that this process used before its files were closed, if it has created no other since.
-    pub(super) fn former(&self) -> Option<&'static M::Slots> {
-        self.bound.former()
-    }
-
-    /// The storage, if this process has recorded into the series or exported its zeros.
-    pub(super) fn slots_if_bound(&self) -> Option<&'static M::Slots> {
-        if self.removal.is_unexported() {
-            return None;
-        }
-        if self.family.store.is_inherited() {
-            self.bound.inherited()
-        } else {
-            self.bound.get().or_else(|| self.bound.former())
-        }
-    }
-
-    /// The storage in this process, created if necessary.
-    pub(super) fn bind(&'static self, lock: &SlowPath) -> &'static M::Slots {
-        self.family.store.refresh();
-        match self.bound.get() {
-            Some(slots) if M::is_moved(slots) => self.clear_storage(),
-            Some(slots) => return slots,
-            None => {}
-        }
-        if self.removal.is_unexported() {
-            // Not when the series is removed: most removed series do not come back, and the base takes memory.
-            if let Some(slots) = self.bound.former() {
-                M::restart(slots, self.family.options, lock);
-            }
-            M::restore(&self.opener());
-            let parked = self.bound.former().filter(|_| self.removal.take_parked());
-            if let Some(slots) = parked.filter(|slots| !M::is_moved(slots)) {
-                M::resume(slots);
-                self.bound.set(slots, lock);
-                self.removal.set_exported();
-                return slots;
-            }
-        }
-        let slots = match self.bound.inherited() {
-            Some(slots) if self.family.store.is_inherited() => M::inherit(slots),
-            _ => M::open(&self.opener(), self.family.options, self.bound.former()),
-        };
-        self.family.store.bound(self);
-        self.bound.set(slots, lock);
-        self.removal.set_exported();
-        slots
-    }
-
-    fn clear_storage(&self) {
-        M::unbind(&self.state);
-        self.bound.clear();
-    }
-
-    /// Removes the series from the exposition, under the lock of the slow path. Returns whether it was exported.
-    fn remove(&'static self) -> bool {
-        let is_exported = self.slots_if_bound().is_some();
-        let bound = self.bound.get();
-        // The flags come first: a child that is forked here finds a series that is removed and not bound.
-        self.removal.begin(bound.is_some());
-        if let Some(slots) = bound {
-            M::remove(&self.opener(), slots);
-        }
-        self.clear_storage();
-        is_exported
-    }
-
-    /// Identifies the series among those of its family.
-    pub(super) fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// Whether the series is removed, so that recordings have no effect.
-    pub(super) fn is_removed(&self) -> bool {
-        self.removal.is_removed()
-    }
-
-    /// How often the series was removed.
-    pub(super) fn removals(&self) -> u32 {
-        self.removal.count()
-    }
-
-    /// Opens, removes and restores the samples of the series.
-    pub(super) fn opener(&'static self) -> SeriesOpener<'static> {
-        let descriptor = &self.family.descriptor;
-        let Descriptor { name, help, metric_type, mode, unit, .. } = descriptor;
-        SeriesOpener::new(self.family.store, name, help, *metric_type, *mode, &self.labels)
-            .with_unit(*unit)
-    }
-}
-
-impl<M: Typed> fmt::Debug for Child<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pairs = Vec::new();
-        self.labels.push_pairs(&mut pairs);
-        write!(f, "{} `{}` ", M::TYPE, self.family.name())?;
-        f.debug_map().entries(pairs).finish()
-    }
-}
-
-impl<M: Typed> Rebind for Child<M> {
-    fn unbind(&self) {
-        self.removal.take_parked();
-        self.clear_storage();
     }
 }
 

@@ -5,13 +5,13 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed};
+use super::core::{ChildRef, Ignored, SplitTyped, Typed};
 use super::functions::{Order, Target};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::split::{earliest, restart, split_storage, total};
+use super::split::{earliest, release, restart, split_storage, total};
 use crate::model::{MetricType, SampleKind};
-use crate::store::fork::{SlowPath, StaticRef};
+use crate::store::fork::{Home, Release, SlowPath, StaticRef, WordRef};
 use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// A total that only increases: a handle of one series, whose copies record into the same series.
@@ -115,7 +115,7 @@ impl Counter {
     /// refresh and the fork, unless the parent calls [`Registry::flush`](crate::Registry::flush) before it forks.
     pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
         if !self.0.is_removed() {
-            let family = self.0.family;
+            let family = self.0.family();
             family.functions.set(*self, self.0.address(), self.0.store(), function);
         }
     }
@@ -192,7 +192,7 @@ impl Counter {
 
     /// The total of this process: what it has added since its start or since it was forked.
     pub fn get(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.total.get()))
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.total().get()))
     }
 }
 
@@ -259,17 +259,22 @@ pub struct CacheLine;
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct CounterCells {
     /// What is exported.
-    total: Cell,
+    total: WordRef,
     /// How often 1 was added. This integer keeps the floating-point addition out of the dependency chain from one
     /// increment to the next.
     ones: AtomicU64,
     /// The sum of all other amounts, as bits.
     others: AtomicU64,
     /// When these cells were created, in Unix seconds.
-    created: Cell,
+    created: WordRef,
 }
 
 impl CounterCells {
+    #[inline]
+    fn total(&self) -> Cell {
+        Cell::at(&self.total)
+    }
+
     /// Called by the owner only.
     ///
     /// ORDERING: relaxed. The hand-over of the owner index makes these words visible to the next owner.
@@ -278,7 +283,7 @@ impl CounterCells {
         let ones = self.ones.load(Ordering::Relaxed) + 1;
         self.ones.store(ones, Ordering::Relaxed);
         // OK because a signed conversion is one instruction, and the sign is never reached.
-        self.total.set(ones as i64 as f64 + Cell::read(&self.others));
+        self.total().set(ones as i64 as f64 + Cell::read(&self.others));
     }
 
     /// Called by the owner only.
@@ -286,7 +291,7 @@ impl CounterCells {
     fn add(&self, amount: f64) {
         let others = Cell::read(&self.others) + amount;
         self.others.store(others.to_bits(), Ordering::Relaxed);
-        self.total.set(self.ones.load(Ordering::Relaxed) as i64 as f64 + others);
+        self.total().set(self.ones.load(Ordering::Relaxed) as i64 as f64 + others);
     }
 }
 
@@ -312,7 +317,7 @@ impl Typed for Counter {
 
     fn prefetch(split: &Split<CounterCells, CacheLine>) {
         if let Some(cells) = split.first() {
-            cells.total.prefetch();
+            cells.total().prefetch();
         }
     }
 
@@ -321,7 +326,7 @@ impl Typed for Counter {
         (): (),
         sink: &mut dyn FnMut(SampleKind, f64),
     ) {
-        sink(SampleKind::Total, total(split, |cells| cells.total.get()));
+        sink(SampleKind::Total, total(split, |cells| cells.total().get()));
     }
 }
 
@@ -333,21 +338,22 @@ impl SplitTyped for Counter {
         std::iter::once(SampleKind::Total)
     }
 
-    fn cells((): (), samples: &[SampleCells]) -> CounterCells {
+    fn cells((): (), samples: &[SampleCells], _: Home) -> CounterCells {
         let (ones, others) = (AtomicU64::new(0), AtomicU64::new(0));
-        CounterCells { total: samples[0].value, ones, others, created: samples[0].time }
+        let SampleCells { value, time } = samples[0];
+        CounterCells { total: value.address(), ones, others, created: time.address() }
     }
 
     fn activity(split: &Split<CounterCells, CacheLine>, (): ()) -> f64 {
-        total(split, |cells| cells.total.get())
+        total(split, |cells| cells.total().get())
     }
 
     fn created_cell(cells: &CounterCells) -> Cell {
-        cells.created
+        Cell::at(&cells.created)
     }
 
     fn words(cells: &CounterCells) -> impl Iterator<Item = Cell> {
-        std::iter::once(cells.total)
+        std::iter::once(cells.total())
     }
 
     #[inline]
@@ -356,7 +362,7 @@ impl SplitTyped for Counter {
     }
 
     fn record_shared(cells: &CounterCells, amount: f64) -> u32 {
-        cells.total.add_counting_failures(amount)
+        cells.total().add_counting_failures(amount)
     }
 }
 
@@ -370,7 +376,7 @@ mod tests {
     fn cells(ones: u64, others: f64) -> CounterCells {
         let sample = SampleCells::on_heap(0.0);
         sample.value.set(ones as f64 + others);
-        let cells = Counter::cells((), &[sample]);
+        let cells = Counter::cells((), &[sample], Home::HEAP);
         cells.ones.store(ones, Ordering::Relaxed);
         cells.others.store(others.to_bits(), Ordering::Relaxed);
         cells
@@ -382,7 +388,7 @@ mod tests {
         let mut totals = Vec::new();
         for _ in 0..5 {
             cells.inc();
-            totals.push(cells.total.get() as u64 - LIMIT);
+            totals.push(cells.total().get() as u64 - LIMIT);
         }
         // Even integers are exact; odd ones are rounded to a multiple of 4, without an effect on the next total.
         assert_eq!(totals, [0, 0, 2, 4, 4]);
@@ -395,25 +401,25 @@ mod tests {
         for _ in 0..4 {
             Counter::record(&cells, 1.0);
         }
-        assert_eq!(cells.total.get() as u64, LIMIT);
+        assert_eq!(cells.total().get() as u64, LIMIT);
         Counter::record(&cells, 2.0);
-        assert_eq!(cells.total.get() as u64, LIMIT + 2);
+        assert_eq!(cells.total().get() as u64, LIMIT + 2);
         (0..4).for_each(|_| cells.inc());
-        assert_eq!(cells.total.get() as u64, LIMIT + 6);
+        assert_eq!(cells.total().get() as u64, LIMIT + 6);
     }
 
     #[test]
     fn shared_cells_stop_counting_increments_by_1_at_the_limit() {
         let cells = cells(0, 0.0);
-        cells.total.set((LIMIT - 2) as f64);
+        cells.total().set((LIMIT - 2) as f64);
         let mut totals = Vec::new();
         for _ in 0..4 {
             Counter::record_shared(&cells, 1.0);
-            totals.push(cells.total.get() as u64);
+            totals.push(cells.total().get() as u64);
         }
         assert_eq!(totals, [LIMIT - 1, LIMIT, LIMIT, LIMIT]);
         Counter::record_shared(&cells, 2.0);
-        assert_eq!(cells.total.get() as u64, LIMIT + 2);
+        assert_eq!(cells.total().get() as u64, LIMIT + 2);
     }
 
     #[test]

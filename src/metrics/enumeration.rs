@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Metric;
-use super::core::{ChildRef, Typed};
+use super::core::{ChildRef, Ignored, Typed};
 use super::gauge_cells::{Change, GaugeCells};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
@@ -49,7 +49,7 @@ impl Enum {
     ///
     /// Of kind [`InvalidLabels`](ErrorKind::InvalidLabels) if there is no such state. Nothing changes then.
     pub fn set(&self, state: &str) -> Result<()> {
-        let (child, states) = (self.0, self.0.family.options().states);
+        let (child, states) = (self.0, self.0.family().options().states);
         let Some(at) = states.iter().position(|other| **other == *state) else {
             // A handle that a signal handler got has no states.
             return if states.is_empty() { Ok(()) } else { Err(self.unknown(state)) };
@@ -68,14 +68,15 @@ impl Enum {
     }
 
     fn unknown(self, state: &str) -> Error {
-        let (name, states) = (self.0.family.name(), self.0.family.options().states.join("`, `"));
+        let (name, states) =
+            (self.0.family().name(), self.0.family().options().states.join("`, `"));
         let message = format!("enum `{name}` has no state `{state}`, but `{states}`");
         Error::new(ErrorKind::InvalidLabels, message)
     }
 
     /// The state of this process; the first one if it has entered none.
     pub fn get(&self) -> &'static str {
-        let states = self.0.family.options().states;
+        let states = self.0.family().options().states;
         let active = self.0.slots_if_bound().and_then(EnumSlots::active);
         states.get(active.unwrap_or_default()).map_or("", |state| state)
     }
@@ -131,6 +132,8 @@ impl Typed for Enum {
     type Options = EnumOptions;
     type State = ();
     type Slots = EnumSlots;
+
+    const IS_TRANSIENT: bool = false;
 
     impl_handle!(Enum);
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, Typed};
+use super::core::{ChildRef, Ignored, Typed};
 use super::functions::{Order, Target};
 use super::gauge_cells::{Change, GaugeCells, PlainCell};
 use super::handle::{ignored_handle, impl_handle};
@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::timer::{Observe, Timer, guarded};
 use crate::model::clock::now;
 use crate::model::{GaugeMode, MetricType, SampleKind};
-use crate::store::fork::{self, SlowPath, StaticRef};
+use crate::store::fork::{self, Release, SlowPath, StaticRef};
 use crate::store::{SeriesOpener, recording_ignored};
 
 /// A value that goes up and down: a handle of one series, whose copies record into the same series.
@@ -117,7 +117,7 @@ impl Gauge {
     ///   the registry is flushed.
     pub fn set_function(&self, function: impl Fn() -> f64 + Send + Sync + 'static) {
         if !self.0.is_removed() {
-            let family = self.0.family;
+            let family = self.0.family();
             family.functions.set(*self, self.0.address(), self.0.store(), function);
         }
     }
@@ -382,6 +382,10 @@ impl Typed for Gauge {
 
     fn inherit(cells: &'static GaugeCells) -> &'static GaugeCells {
         cells
+    }
+
+    fn release(cells: &'static GaugeCells, release: &mut Release) {
+        cells.release(release);
     }
 
     fn export_zeros(child: ChildRef<Gauge>, lock: &SlowPath) {

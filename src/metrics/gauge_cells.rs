@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicU64;
 
 use crate::model::clock::now;
 use crate::model::{GaugeMode, SampleKind};
-use crate::store::fork::Shortcut;
-use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener};
+use crate::store::fork::{Release, Shortcut, WordRef};
+use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener, release_words};
 
 /// What a recording does to the value.
 #[derive(Clone, Copy)]
@@ -17,7 +17,7 @@ pub(super) enum Change {
 /// The cell of the value while recordings change nothing else: not the first recording of a process, which stores the time
 /// too, none in the modes mostrecent, and none of a waiting gauge, which pass its gate.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
-pub struct PlainCell(pub(super) Shortcut<AtomicU64>);
+pub struct PlainCell(pub(super) Shortcut);
 
 impl PlainCell {
     #[inline]
@@ -28,7 +28,7 @@ impl PlainCell {
     /// The cell. Not part of an `Option`, as the compiler would then check that the address is not null.
     #[inline]
     pub(super) fn cell(&self) -> Cell {
-        Cell::new(self.0.value())
+        Cell::new(self.0.word())
     }
 }
 
@@ -42,7 +42,8 @@ impl Default for PlainCell {
 /// The cells of a gauge series, which all threads share.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct GaugeCells {
-    sample: SampleCells,
+    value: WordRef,
+    time: WordRef,
     is_most_recent: bool,
     /// Set while the gauge waits.
     pub(super) gate: Option<&'static Gate>,
@@ -58,21 +59,34 @@ impl GaugeCells {
         mode: GaugeMode,
     ) -> &'static GaugeCells {
         let Opened { cells, gate } = opener.open(std::iter::once(kind), 0.0);
-        Box::leak(Box::new(GaugeCells {
-            sample: cells[0],
+        let SampleCells { value, time } = cells[0];
+        opener.home().place(GaugeCells {
+            value: value.address(),
+            time: time.address(),
             is_most_recent: mode.is_most_recent(),
             gate,
             generation: opener.generation(),
-        }))
+        })
+    }
+
+    /// Releases the storage of a gauge that does not come back.
+    pub(super) fn release(&'static self, release: &mut Release) {
+        release_words(self.sample().time, 1, release);
+        release.value(self);
+    }
+
+    #[inline]
+    fn sample(&self) -> SampleCells {
+        SampleCells { value: Cell::at(&self.value), time: Cell::at(&self.time) }
     }
 
     pub(super) fn value(&self) -> f64 {
-        self.sample.value.get()
+        self.sample().value.get()
     }
 
     /// Whether the gauge was set since it was opened or reset.
     pub(super) fn is_set(&self) -> bool {
-        self.sample.time.get() != 0.0
+        self.sample().time.get() != 0.0
     }
 
     /// Whether the value was moved into a file, so that the cells must not be used any more.
@@ -82,12 +96,12 @@ impl GaugeCells {
 
     /// Makes the gauge one that was never set, also if it was removed.
     pub(super) fn reset(&self) {
-        self.sample.reset();
+        self.sample().reset();
     }
 
     /// Makes the gauge one that was never set if it was removed.
     pub(super) fn reset_if_removed(&self) {
-        if self.sample.time.get() < 0.0 {
+        if self.sample().time.get() < 0.0 {
             self.reset();
         }
     }
@@ -95,14 +109,14 @@ impl GaugeCells {
     #[inline]
     pub(super) fn apply(&self, change: Change) {
         match change {
-            Change::Set(value) => self.sample.value.set(value),
-            Change::Add(amount) => self.sample.value.add(amount),
+            Change::Set(value) => self.sample().value.set(value),
+            Change::Add(amount) => self.sample().value.add(amount),
         }
     }
 
     /// Changes only the value, or returns `false` if recordings store the time too or pass the gate.
     pub(super) fn try_apply(&self, change: Change) -> bool {
-        let is_plain = self.sample.time.get() > 0.0 && self.is_plain_after_first();
+        let is_plain = self.sample().time.get() > 0.0 && self.is_plain_after_first();
         if is_plain {
             self.apply(change);
         }
@@ -126,7 +140,7 @@ impl GaugeCells {
 
     /// The word of the value.
     pub(super) fn word(&self) -> &'static AtomicU64 {
-        self.sample.value.word()
+        self.sample().value.word()
     }
 
     /// Stores the time too: of every recording in the modes mostrecent, else of the first.
@@ -134,10 +148,10 @@ impl GaugeCells {
     /// The time is stored before the value, so a reader takes no new value for an old one's time.
     #[cold]
     pub(super) fn apply_with_time(&self, change: Change) {
-        let seen = self.sample.time.get();
+        let seen = self.sample().time.get();
         // OK because the time of a gauge that was removed meanwhile is negative, and stays.
         if seen == 0.0 || (self.is_most_recent && seen > 0.0) {
-            self.sample.time.replace(seen, now());
+            self.sample().time.replace(seen, now());
         }
         self.apply(change);
     }

@@ -1,6 +1,6 @@
 //! How a metric type converts to and from its series.
 
-use super::core::{FamilyCore, Typed};
+use super::core::{FamilyCore, Ignored, Typed};
 use super::settings::Settings;
 use crate::registry::Descriptor;
 use crate::store::Store;
@@ -10,12 +10,13 @@ use crate::store::fork::StaticRef;
 /// Its series is not exported, and recordings into it are ignored as long as the slow path is interrupted.
 ///
 /// It is created before the slow path is entered for the first time, because an interrupted allocator cannot be used.
-pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<M>) -> &'static M {
+pub(super) fn ignored_handle<M: Typed>(slot: &StaticRef<Ignored<M>>) -> &'static Ignored<M> {
     slot.get().unwrap_or_else(|| {
         let options = M::options(&Settings::default());
         let descriptor = Descriptor::detached("ignored", M::TYPE);
         let family = FamilyCore::leak(descriptor, options, Store::Heap, None);
-        slot.set_once(Box::leak(Box::new(M::from_child(family.leak_child()))))
+        let handle = M::from_child(family.leak_child());
+        slot.set_once(Box::leak(Box::new(Ignored { handle, family })))
     })
 }
 
@@ -30,8 +31,8 @@ macro_rules! impl_handle {
             self.0
         }
 
-        fn ignored() -> &'static $type {
-            static IGNORED: StaticRef<$type> = StaticRef::empty();
+        fn ignored_series() -> &'static Ignored<$type> {
+            static IGNORED: StaticRef<Ignored<$type>> = StaticRef::empty();
             ignored_handle(&IGNORED)
         }
     };

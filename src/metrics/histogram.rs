@@ -2,17 +2,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::core::{ChildRef, SplitTyped, Typed};
+use super::core::{ChildRef, Ignored, SplitTyped, Typed};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::split::{earliest, restart, split_storage, total};
+use super::split::{earliest, release, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
 use super::{Metric, buckets};
 use crate::error::Result;
 use crate::model::{MetricType, SampleKind};
-use crate::store::fork::{SlowPath, StaticRef};
+use crate::store::fork::{Home, Release, SlowPath, StaticRef, TransientSlice, WordRef};
 use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// Observations, counted in buckets: a handle of one series, whose copies record into the same series.
@@ -116,9 +117,9 @@ impl Histogram {
     pub fn get_buckets(&self) -> Vec<(f64, u64)> {
         let slots = self.0.slots_if_bound();
         let mut count = 0.0;
-        let bounds = self.0.family.options().finite().iter().copied().chain([f64::INFINITY]);
+        let bounds = self.0.family().options().finite().iter().copied().chain([f64::INFINITY]);
         let cumulative = |(at, bound): (usize, f64)| {
-            let bucket = |cells: &HistogramCells| cells.buckets[at].get();
+            let bucket = |cells: &HistogramCells| cells.bucket_at(at).get();
             count += slots.map_or(0.0, |split| total(split, bucket));
             (bound, count as u64)
         };
@@ -127,7 +128,7 @@ impl Histogram {
 
     /// The sum of the observations of this process.
     pub fn get_sum(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum.get()))
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum().get()))
     }
 }
 
@@ -162,24 +163,45 @@ impl Bounds {
 /// The cells of a histogram series for one thread.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct HistogramCells {
-    bounds: &'static [f64],
-    sum: Cell,
+    bounds: TransientSlice<f64>,
+    sum: WordRef,
     /// Counts that are not cumulative: one for each bound, then that of `+Inf`.
-    buckets: Box<[Cell]>,
+    buckets: TransientSlice<WordRef>,
     /// When these cells were created, in Unix seconds.
-    created: Cell,
+    created: WordRef,
 }
 
 impl HistogramCells {
     /// The bucket that counts a value.
     #[inline]
     fn bucket(&self, value: f64) -> Cell {
-        self.buckets[buckets::position(self.bounds, value)]
+        self.bucket_at(buckets::position(self.bounds.get(), value))
+    }
+
+    #[inline]
+    fn bucket_at(&self, at: usize) -> Cell {
+        match self.buckets.get().get(at) {
+            Some(word) => Cell::at(word),
+            None => no_bucket(),
+        }
+    }
+
+    #[inline]
+    fn sum(&self) -> Cell {
+        Cell::at(&self.sum)
     }
 
     fn count(&self) -> f64 {
-        self.buckets.iter().map(|cell| cell.get()).sum()
+        self.buckets.get().iter().map(|word| Cell::at(word).get()).sum()
     }
+}
+
+/// The bucket of a series whose memory was given back during a recording.
+#[cold]
+#[inline(never)]
+fn no_bucket() -> Cell {
+    static NO_CELL: AtomicU64 = AtomicU64::new(0);
+    Cell::new(&NO_CELL)
 }
 
 impl Typed for Histogram {
@@ -215,10 +237,10 @@ impl Typed for Histogram {
         let mut count = 0.0;
         let bounds = bounds.finite().iter().copied().chain([f64::INFINITY]);
         for (at, bound) in bounds.enumerate() {
-            count += total(split, |cells| cells.buckets[at].get());
+            count += total(split, |cells| cells.bucket_at(at).get());
             sink(SampleKind::Bucket(bound), count);
         }
-        sink(SampleKind::Sum, total(split, |cells| cells.sum.get()));
+        sink(SampleKind::Sum, total(split, |cells| cells.sum().get()));
         sink(SampleKind::Count, count);
     }
 }
@@ -232,10 +254,19 @@ impl SplitTyped for Histogram {
         std::iter::once(SampleKind::Sum).chain(bounds.map(SampleKind::Bucket))
     }
 
-    fn cells(bounds: Bounds, samples: &[SampleCells]) -> HistogramCells {
-        let buckets = samples[1..].iter().map(|cells| cells.value).collect();
+    fn cells(bounds: Bounds, samples: &[SampleCells], home: Home) -> HistogramCells {
+        let buckets = samples[1..].iter().map(|cells| cells.value.address()).collect();
         let SampleCells { value: sum, time: created } = samples[0];
-        HistogramCells { bounds: bounds.finite(), sum, buckets, created }
+        HistogramCells {
+            bounds: TransientSlice::new(bounds.finite()),
+            sum: sum.address(),
+            buckets: TransientSlice::new(home.slice(buckets)),
+            created: created.address(),
+        }
+    }
+
+    fn release_cells(cells: &HistogramCells, release: &mut Release) {
+        release.slice(cells.buckets.get());
     }
 
     fn activity(split: &Split<HistogramCells>, _: Bounds) -> f64 {
@@ -243,20 +274,20 @@ impl SplitTyped for Histogram {
     }
 
     fn created_cell(cells: &HistogramCells) -> Cell {
-        cells.created
+        Cell::at(&cells.created)
     }
 
     fn words(cells: &HistogramCells) -> impl Iterator<Item = Cell> {
-        std::iter::once(cells.sum).chain(cells.buckets.iter().copied())
+        std::iter::once(cells.sum()).chain(cells.buckets.get().iter().map(Cell::at))
     }
 
     #[inline]
     fn record(cells: &HistogramCells, value: f64) {
         cells.bucket(value).add_owned(1.0);
-        cells.sum.add_owned(value);
+        cells.sum().add_owned(value);
     }
 
     fn record_shared(cells: &HistogramCells, value: f64) -> u32 {
-        cells.bucket(value).add_counting_failures(1.0) + cells.sum.add_counting_failures(value)
+        cells.bucket(value).add_counting_failures(1.0) + cells.sum().add_counting_failures(value)
     }
 }

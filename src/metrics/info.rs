@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Metric;
-use super::core::{ChildRef, Typed};
+use super::core::{ChildRef, Ignored, Typed};
 use super::gauge_cells::{Change, GaugeCells};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind, name,
 };
-use crate::store::fork::{self, AppendList, SlowPath, StaticRef};
+use crate::store::fork::{self, AppendList, Home, SlowPath, StaticRef};
 use crate::store::{IgnoredValue, SeriesOpener, recording_ignored};
 
 /// Text about a process, as the labels of one sample with the value 1: a version, a configuration.
@@ -63,7 +63,7 @@ impl Info {
         }
         let opener = child.opener();
         let (labels, ignored) = self.check(&opener, labels);
-        child.bind(&lock).show(&opener, &labels, child.family.options());
+        child.bind(&lock).show(&opener, &labels, child.family().options());
         drop(lock);
         for message in ignored {
             store.count_ignored_value(IgnoredValue::Label, &message);
@@ -79,7 +79,7 @@ impl Info {
         let own = opener.labels_and(&[]);
         let mut taken = Vec::new();
         own.push_pairs(&mut taken);
-        let pid = self.0.family.options().is_per_process().then_some("pid");
+        let pid = self.0.family().options().is_per_process().then_some("pid");
         let (mut valid, mut ignored) = (Vec::<(&str, &str)>::new(), Vec::new());
         for &(name, value) in labels {
             let names = taken.iter().chain(&valid).map(|(name, _)| *name);
@@ -96,7 +96,7 @@ impl Info {
                 Ok(()) => valid.push((name, value)),
                 Err(error) => ignored.push(format!(
                     "info `{}` ignores the label `{name}`: {error}; further ones are counted in `multiprom_ignored_values_total`",
-                    self.0.family.name()
+                    self.0.family().name()
                 )),
             }
         }
@@ -176,6 +176,8 @@ impl Typed for Info {
     type State = ();
     type Slots = InfoSlots;
 
+    const IS_TRANSIENT: bool = false;
+
     impl_handle!(Info);
 
     fn check(settings: &Settings) -> Result<()> {
@@ -219,7 +221,7 @@ impl Typed for Info {
     /// OK because the series of a label set is restored when it is set.
     fn restore(_: &SeriesOpener<'_>) {}
 
-    fn restart(slots: &'static InfoSlots, _: GaugeMode, _: &SlowPath) {
+    fn restart(slots: &'static InfoSlots, _: GaugeMode, _: Home, _: &SlowPath) {
         slots.shown.clear();
     }
 

@@ -223,7 +223,7 @@ impl<M: Metric, L: LabelSet<Static = L> + 'static> sealed::Declared for TypedFam
     }
 
     fn ignored() -> &'static TypedFamily<M, L> {
-        TypedFamily::from_ref(&M::ignored().child().family)
+        TypedFamily::from_ref(M::ignored_family())
     }
 
     fn prepare(self, lock: &SlowPath) -> Result<()> {

@@ -9,6 +9,7 @@
 
 pub mod buckets;
 mod builder;
+mod child_labels;
 mod children;
 mod collected;
 mod constructors;
@@ -41,6 +42,7 @@ mod statics;
 mod summary;
 mod target_info;
 mod timer;
+mod transient;
 
 use crate::model::{Collector, FamilySink};
 
@@ -107,7 +109,7 @@ impl<M: Metric> Collector for M {
     }
 
     fn describe(&self, out: &mut dyn FamilySink) {
-        self.child().family.describe(out);
+        self.child().family().describe(out);
     }
 
     /// Whether the series is in memory: it is in a file otherwise.

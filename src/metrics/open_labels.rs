@@ -27,7 +27,7 @@ impl<M: Metric> OpenFamily<M> {
     /// The handle of the series with these labels, if the series exists: a lookup that creates nothing. Labels that the family
     /// cannot have are those of no series.
     pub fn get(&self, labels: &[(&str, &str)]) -> Option<M> {
-        self.core().find_open(labels).map(M::from_child)
+        self.core().get_open(labels).map(M::from_child)
     }
 
     /// As [`with`](OpenFamily::with), and exports the zero of the series: see [`Family::create`](super::Family::create).
@@ -133,7 +133,7 @@ impl<M: Metric> sealed::Declared for OpenFamily<M> {
     }
 
     fn ignored() -> &'static OpenFamily<M> {
-        OpenFamily::from_ref(&M::ignored().child().family)
+        OpenFamily::from_ref(M::ignored_family())
     }
 
     fn prepare(self, _: &SlowPath) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::core::{Child, SplitTyped};
 use crate::model::clock::now;
 use crate::store::contention;
-use crate::store::fork::{self, SlowPath};
+use crate::store::fork::{self, Home, SlowPath};
 use crate::store::thread::{self, Token};
 use crate::store::{
     Claimed, Gate, OpenCells, Opened, Shared, Split, Store, Wish, recording_ignored,
@@ -107,7 +107,7 @@ impl<M: SplitTyped> Child<M> {
 
     /// The number of entries of one set of cells.
     fn entries(&self) -> u64 {
-        M::samples(self.family.options()).count() as u64
+        M::samples(self.family().options()).count() as u64
     }
 
     /// Records if this thread owns no cells of the series and there are no shared ones: at the first recording in this
@@ -193,19 +193,23 @@ struct CellsOf<M: SplitTyped>(&'static Child<M>);
 
 impl<M: SplitTyped> OpenCells<M::Cells> for CellsOf<M> {
     fn open(&self) -> (M::Cells, Option<&'static Gate>) {
-        let options = self.0.family.options();
+        let options = self.0.family().options();
         let Opened { cells, gate } = self.0.opener().open(M::samples(options), now());
         self.0.store().budget().add(cells.len() as u64);
-        (M::cells(options, &cells), gate)
+        (M::cells(options, &cells, self.home()), gate)
     }
 
     fn open_more(&self) -> Option<M::Cells> {
-        let options = self.0.family.options();
+        let options = self.0.family().options();
         let cells = self.0.opener().open_more(M::samples(options), now())?;
-        Some(M::cells(options, &cells))
+        Some(M::cells(options, &cells, self.home()))
     }
 
     fn max_owned(&self) -> usize {
         Store::max_owned(self.0.store())
+    }
+
+    fn home(&self) -> Home {
+        self.0.home()
     }
 }

@@ -1,7 +1,8 @@
 //! Where the label values of a family's children are in their rendered labels.
 
+use super::child_labels::ChildLabels;
 use super::lookup_key::is_equal;
-use crate::model::{KeptLabels, OwnedLabels};
+use crate::model::OwnedLabels;
 
 /// The places of values in the order of label names, which is that of the rendered text.
 pub(super) struct LabelShape(Box<[Place]>);
@@ -40,16 +41,14 @@ impl LabelShape {
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn has_values(
         &self,
-        labels: &KeptLabels,
+        labels: &ChildLabels,
         values: &[&str],
         has_lengths: bool,
     ) -> bool {
-        match labels {
-            KeptLabels::Rendered(text) if has_lengths => {
-                self.has_values_at(text.as_bytes(), values)
-            }
-            KeptLabels::Rendered(text) => self.has_values_in(text.as_bytes(), values),
-            KeptLabels::Other(labels) => self.has_other_values(labels, values),
+        match labels.text() {
+            Some(text) if has_lengths => self.has_values_at(text.as_bytes(), values),
+            Some(text) => self.has_values_in(text.as_bytes(), values),
+            None => self.has_other_values(labels, values),
         }
     }
 
@@ -95,8 +94,8 @@ impl LabelShape {
     }
 
     #[cold]
-    fn has_other_values(&self, labels: &OwnedLabels, values: &[&str]) -> bool {
-        let value = |place: &Place| labels.iter().nth(place.sorted).map(|(_, value)| value);
+    fn has_other_values(&self, labels: &ChildLabels, values: &[&str]) -> bool {
+        let value = |place: &Place| labels.others().nth(place.sorted).map(|(_, value)| value);
         self.0.iter().all(|place| value(place) == values.get(place.at).copied())
     }
 }
@@ -105,6 +104,8 @@ impl LabelShape {
 mod tests {
     use super::*;
     use crate::metrics::lookup_key::LookupHasher;
+    use crate::model::KeptLabels;
+    use crate::store::fork::Home;
     use proptest::prelude::*;
 
     const NAMES: [&str; 3] = ["route", "code", "method"];
@@ -114,11 +115,11 @@ mod tests {
         (LabelShape::new(&NAMES.map(Box::from), &constant), constant)
     }
 
-    fn labels(constant: &OwnedLabels, values: &[String; 3]) -> KeptLabels {
+    fn labels(constant: &OwnedLabels, values: &[String; 3]) -> ChildLabels {
         let own = NAMES.into_iter().zip(values.iter().map(String::as_str));
         let mut pairs: Vec<(&str, &str)> = constant.iter().chain(own).collect();
         pairs.sort_unstable();
-        KeptLabels::new(pairs.into_iter())
+        ChildLabels::new(&KeptLabels::new(pairs.into_iter()), Home::HEAP)
     }
 
     #[test]
@@ -149,7 +150,7 @@ mod tests {
                 let [a, b] = [a, b].map(|values| values.each_ref().map(String::as_str));
                 let (of_a, of_b) = (hasher.key(a.into_iter()), hasher.key(b.into_iter()));
                 let has = of_a.lengths == of_b.lengths && shape.has_values(&kept, &b, of_b.has_lengths());
-                if let KeptLabels::Rendered(text) = &kept {
+                if let Some(text) = kept.text() {
                     assert_eq!(shape.has_values_in(text.as_bytes(), &b), has);
                 }
                 has

@@ -2,11 +2,11 @@
 
 use super::core::SplitTyped;
 use crate::model::clock::now;
-use crate::store::fork::SlowPath;
-use crate::store::{SampleCells, Split};
+use crate::store::fork::{Home, Release, SlowPath, Transient};
+use crate::store::{SampleCells, Split, release_words};
 
 /// The sum of one value of a series over all threads of this process.
-pub(super) fn total<C: Send + Sync, A: Send + Sync>(
+pub(super) fn total<C: Transient + Send, A: Send + Sync>(
     split: &Split<C, A>,
     value: impl Fn(&C) -> f64,
 ) -> f64 {
@@ -19,6 +19,7 @@ pub(super) fn total<C: Send + Sync, A: Send + Sync>(
 pub(super) fn restart<M: SplitTyped>(
     split: &'static Split<M::Cells, M::Alignment>,
     options: M::Options,
+    home: Home,
     lock: &SlowPath,
 ) {
     let mut totals = vec![0.0; M::samples(options).count()];
@@ -28,9 +29,9 @@ pub(super) fn restart<M: SplitTyped>(
         }
     }
     let base = split.base().unwrap_or_else(|| {
-        let words: Vec<_> = totals.iter().map(|_| SampleCells::on_heap(0.0)).collect();
-        let base = Box::leak(Box::new(M::cells(options, &words)));
-        split.set_base(base, lock);
+        let words = SampleCells::all_in(home, totals.len(), 0.0);
+        let base = home.place(M::cells(options, &words, home));
+        split.set_base(base, home, lock);
         base
     });
     for (word, total) in M::words(base).zip(totals) {
@@ -49,15 +50,26 @@ pub(super) fn earliest<M: SplitTyped>(split: &Split<M::Cells, M::Alignment>) -> 
     times.filter(|time| *time > 0.0).reduce(f64::min)
 }
 
+/// Releases the storage of a series that does not come back.
+pub(super) fn release<M: SplitTyped>(
+    split: &'static Split<M::Cells, M::Alignment>,
+    release: &mut Release,
+) {
+    split.release(release, |cells, release| {
+        release_words(M::created_cell(cells), M::words(cells).count(), release);
+        M::release_cells(cells, release);
+    });
+}
+
 /// Implements what all types have in common whose series are split by thread.
 macro_rules! split_storage {
     () => {
         fn open(
-            _: &SeriesOpener<'_>,
+            opener: &SeriesOpener<'_>,
             _: Self::Options,
             former: Option<&'static Self::Slots>,
         ) -> &'static Self::Slots {
-            Box::leak(Box::new(Split::following(former)))
+            opener.home().place(Split::following(former, opener.home()))
         }
 
         fn inherit(slots: &'static Self::Slots) -> &'static Self::Slots {
@@ -73,8 +85,17 @@ macro_rules! split_storage {
             earliest::<Self>(slots)
         }
 
-        fn restart(slots: &'static Self::Slots, options: Self::Options, lock: &SlowPath) {
-            restart::<Self>(slots, options, lock);
+        fn restart(
+            slots: &'static Self::Slots,
+            options: Self::Options,
+            home: Home,
+            lock: &SlowPath,
+        ) {
+            restart::<Self>(slots, options, home, lock);
+        }
+
+        fn release(slots: &'static Self::Slots, to: &mut Release) {
+            release::<Self>(slots, to);
         }
     };
 }

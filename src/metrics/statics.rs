@@ -383,7 +383,7 @@ impl<M: Metric> sealed::Declared for M {
     }
 
     fn is_retired(&self) -> bool {
-        self.child().family.is_retired()
+        self.child().family().is_retired()
     }
 
     fn detached(spec: &FamilySpec<'_>, lock: &SlowPath) -> (M, IsNew) {
@@ -426,7 +426,7 @@ impl<M: Metric, const N: usize> sealed::Declared for Family<M, N> {
     }
 
     fn ignored() -> &'static Family<M, N> {
-        Family::from_ref(&M::ignored().child().family)
+        Family::from_ref(M::ignored_family())
     }
 
     fn prepare(self, _: &SlowPath) -> Result<()> {

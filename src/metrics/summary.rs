@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Metric;
-use super::core::{ChildRef, SplitTyped, Typed};
+use super::core::{ChildRef, Ignored, SplitTyped, Typed};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
-use super::split::{earliest, restart, split_storage, total};
+use super::split::{earliest, release, restart, split_storage, total};
 use super::timer::{Observation, Observe, Timer, guarded};
 use crate::model::{MetricType, SampleKind};
-use crate::store::fork::{SlowPath, StaticRef};
+use crate::store::fork::{Home, Release, SlowPath, StaticRef, WordRef};
 use crate::store::{Cell, IgnoredValue, SampleCells, SeriesOpener, Split};
 
 /// The count and the sum of observations: a handle of one series, whose copies record into the same series.
@@ -89,12 +89,12 @@ impl Summary {
 
     /// The number of observations of this process.
     pub fn get_count(&self) -> u64 {
-        self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count.get()) as u64)
+        self.0.slots_if_bound().map_or(0, |split| total(split, |cells| cells.count().get()) as u64)
     }
 
     /// The sum of the observations of this process.
     pub fn get_sum(&self) -> f64 {
-        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum.get()))
+        self.0.slots_if_bound().map_or(0.0, |split| total(split, |cells| cells.sum().get()))
     }
 }
 
@@ -115,10 +115,22 @@ impl fmt::Debug for Summary {
 /// The cells of a summary series for one thread.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
 pub struct SummaryCells {
-    count: Cell,
-    sum: Cell,
+    count: WordRef,
+    sum: WordRef,
     /// When these cells were created, in Unix seconds.
-    created: Cell,
+    created: WordRef,
+}
+
+impl SummaryCells {
+    #[inline]
+    fn count(&self) -> Cell {
+        Cell::at(&self.count)
+    }
+
+    #[inline]
+    fn sum(&self) -> Cell {
+        Cell::at(&self.sum)
+    }
 }
 
 impl Typed for Summary {
@@ -134,8 +146,8 @@ impl Typed for Summary {
     fn options(_: &Settings) {}
 
     fn collect(split: &Split<SummaryCells>, (): (), sink: &mut dyn FnMut(SampleKind, f64)) {
-        sink(SampleKind::Sum, total(split, |cells| cells.sum.get()));
-        sink(SampleKind::Count, total(split, |cells| cells.count.get()));
+        sink(SampleKind::Sum, total(split, |cells| cells.sum().get()));
+        sink(SampleKind::Count, total(split, |cells| cells.count().get()));
     }
 }
 
@@ -147,29 +159,31 @@ impl SplitTyped for Summary {
         [SampleKind::Count, SampleKind::Sum].into_iter()
     }
 
-    fn cells((): (), samples: &[SampleCells]) -> SummaryCells {
-        SummaryCells { count: samples[0].value, sum: samples[1].value, created: samples[0].time }
+    fn cells((): (), samples: &[SampleCells], _: Home) -> SummaryCells {
+        let SampleCells { value: count, time: created } = samples[0];
+        let sum = samples[1].value.address();
+        SummaryCells { count: count.address(), sum, created: created.address() }
     }
 
     fn activity(split: &Split<SummaryCells>, (): ()) -> f64 {
-        total(split, |cells| cells.count.get())
+        total(split, |cells| cells.count().get())
     }
 
     fn created_cell(cells: &SummaryCells) -> Cell {
-        cells.created
+        Cell::at(&cells.created)
     }
 
     fn words(cells: &SummaryCells) -> impl Iterator<Item = Cell> {
-        [cells.count, cells.sum].into_iter()
+        [cells.count(), cells.sum()].into_iter()
     }
 
     #[inline]
     fn record(cells: &SummaryCells, value: f64) {
-        cells.count.add_owned(1.0);
-        cells.sum.add_owned(value);
+        cells.count().add_owned(1.0);
+        cells.sum().add_owned(value);
     }
 
     fn record_shared(cells: &SummaryCells, value: f64) -> u32 {
-        cells.count.add_counting_failures(1.0) + cells.sum.add_counting_failures(value)
+        cells.count().add_counting_failures(1.0) + cells.sum().add_counting_failures(value)
     }
 }

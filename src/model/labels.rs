@@ -32,7 +32,7 @@ impl<'a> Labels<'a> {
     }
 
     /// Labels from text as [`KeptLabels`](super::KeptLabels) renders it.
-    pub(super) const fn from_rendered(text: &'a str) -> Labels<'a> {
+    pub(crate) const fn from_rendered(text: &'a str) -> Labels<'a> {
         Labels(Form::Rendered(text))
     }
 

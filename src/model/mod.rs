@@ -43,7 +43,7 @@ pub(crate) use name_filter::NameFilter;
 pub(crate) use native::is_whole_count;
 pub use native::{BucketSpan, NativeBuckets, NativeHistogram};
 pub(crate) use order::{TARGET, family_order, sort_families};
-pub(crate) use rendered::KeptLabels;
+pub(crate) use rendered::{KeptLabels, LabelPairs};
 pub(crate) use sample_names::{FamilyIndex, shared_name};
 pub use unit::Unit;
 pub use writer::{

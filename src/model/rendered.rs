@@ -9,6 +9,12 @@ pub(crate) enum KeptLabels {
     Other(Box<OwnedLabels>),
 }
 
+/// Labels that can be read as pairs.
+pub(crate) trait LabelPairs: Sync {
+    /// Appends the labels as pairs, sorted by name.
+    fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>);
+}
+
 impl KeptLabels {
     /// Converts pairs that are sorted by name, with unique names.
     pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> KeptLabels {
@@ -61,6 +67,12 @@ impl KeptLabels {
             KeptLabels::Rendered(text) => pairs.extend(Labels::from_rendered(text).iter()),
             KeptLabels::Other(labels) => pairs.extend(labels.iter()),
         }
+    }
+}
+
+impl LabelPairs for KeptLabels {
+    fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
+        self.push_pairs(pairs);
     }
 }
 

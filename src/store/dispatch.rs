@@ -8,7 +8,7 @@ use super::contention::Budget;
 #[cfg(target_os = "linux")]
 use super::directory;
 use super::dropped::{FailedRefresh, IgnoredValue, count_failed_refresh, count_ignored_value};
-use super::fork::{self, PerProcess, SlowPath};
+use super::fork::{self, Home, PerProcess, SlowPath};
 use super::keys::Keys;
 use super::options::DirectoryOptions;
 use super::owners::MAX_OWNERS;
@@ -139,21 +139,25 @@ impl Store {
     /// Opens new cells for `count` samples with these keys; readers add up all cells of one key. A gauge that has cells gets the
     /// same ones again. `keys` is called only if they are written, and appends them.
     ///
-    /// `time` is the value of the times until they are set. Called under the lock of the slow path.
+    /// `time` is the value of the times until they are set, and `home` is where cells in memory are placed. Called under the lock of the slow path.
     pub(crate) fn open(
         self,
         kind: FileKind,
         count: usize,
         keys: impl FnOnce(&mut Keys),
         time: f64,
+        home: Home,
     ) -> Opened {
         match self {
             Store::Heap => {
                 let _ = (kind, keys);
-                Opened { cells: SampleCells::all_on_heap(count, time), gate: None }
+                Opened { cells: SampleCells::all_in(home, count, time), gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_cells(kind, keys, time),
+            Store::Directory(store) => {
+                let _ = home;
+                store.open_cells(kind, keys, time)
+            }
         }
     }
 
@@ -165,14 +169,18 @@ impl Store {
         count: usize,
         keys: impl FnOnce(&mut Keys),
         time: f64,
+        home: Home,
     ) -> Option<Vec<SampleCells>> {
         match self {
             Store::Heap => {
                 let _ = (kind, keys);
-                Some(SampleCells::all_on_heap(count, time))
+                Some(SampleCells::all_in(home, count, time))
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => store.open_more(kind, keys, time),
+            Store::Directory(store) => {
+                let _ = home;
+                store.open_more(kind, keys, time)
+            }
         }
     }
 

@@ -42,7 +42,7 @@ mod unwritten;
 mod waiting;
 
 pub(crate) use crate::file::environment::multiprocess_dir as environment_dir;
-pub(crate) use crate::file::{Cell, SampleCells};
+pub(crate) use crate::file::{Cell, SampleCells, release_words};
 
 pub(crate) use dispatch::{Store, any_removed};
 pub(crate) use dropped::{

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use super::dispatch::Store;
+use super::fork::Home;
 use super::keys::Keys;
 use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
 use crate::file::key::{self, KeyTemplate, SampleName};
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
+use crate::model::{GaugeMode, KeptLabels, LabelPairs, MetricType, SampleKind, Unit};
 
 /// Opens the cells of one series.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
@@ -23,7 +24,9 @@ pub struct SeriesOpener<'a> {
     unit: Option<Unit>,
     /// The type of the family, if its series are gauges and it is exported with another type.
     exported_type: Option<MetricType>,
-    labels: &'a KeptLabels,
+    labels: &'a dyn LabelPairs,
+    /// Where cells in memory are placed.
+    home: Home,
 }
 
 impl<'a> SeriesOpener<'a> {
@@ -38,7 +41,7 @@ impl<'a> SeriesOpener<'a> {
         help: &'a str,
         metric_type: MetricType,
         mode: Option<GaugeMode>,
-        labels: &'a KeptLabels,
+        labels: &'a dyn LabelPairs,
     ) -> SeriesOpener<'a> {
         let kind = match (metric_type, mode) {
             (MetricType::Counter, None) => FileKind::Counter,
@@ -50,8 +53,18 @@ impl<'a> SeriesOpener<'a> {
         let suffix = if is_typed { metric_type.own_suffix() } else { "" };
         let name = if suffix.is_empty() { family.into() } else { [family, suffix].concat().into() };
         let exported_type = is_typed.then_some(metric_type);
-        let (unit, exported) = (None, family);
-        SeriesOpener { store, kind, family: name, exported, help, unit, exported_type, labels }
+        let (unit, exported, home) = (None, family, Home::HEAP);
+        SeriesOpener {
+            store,
+            kind,
+            family: name,
+            exported,
+            help,
+            unit,
+            exported_type,
+            labels,
+            home,
+        }
     }
 
     /// The same for a family with this unit.
@@ -59,11 +72,21 @@ impl<'a> SeriesOpener<'a> {
         SeriesOpener { unit, ..self }
     }
 
+    /// The same with cells in memory that are placed there.
+    pub(crate) fn with_home(self, home: Home) -> SeriesOpener<'a> {
+        SeriesOpener { home, ..self }
+    }
+
+    /// Where cells in memory are placed.
+    pub(crate) fn home(&self) -> Home {
+        self.home
+    }
+
     /// Opens a series of the same family with other labels.
     pub(crate) fn with_labels<'b>(&'b self, labels: &'b KeptLabels) -> SeriesOpener<'b> {
-        let SeriesOpener { store, kind, exported, help, unit, exported_type, .. } = *self;
+        let SeriesOpener { store, kind, exported, help, unit, exported_type, home, .. } = *self;
         let family = Cow::Borrowed(&*self.family);
-        SeriesOpener { store, kind, family, help, exported, unit, exported_type, labels }
+        SeriesOpener { store, kind, family, help, exported, unit, exported_type, labels, home }
     }
 
     /// The labels of the series, and these.
@@ -114,7 +137,8 @@ impl<'a> SeriesOpener<'a> {
         if let Some(exported) = self.exported_type {
             self.store.write_attribute(AttributeKind::Type, &self.family, exported.as_str());
         }
-        let opened = self.store.open(self.kind, count, |keys| self.push_keys(samples, keys), time);
+        let keys = |keys: &mut Keys| self.push_keys(samples, keys);
+        let opened = self.store.open(self.kind, count, keys, time, self.home);
         if let Some(unit) = self.unit {
             self.store.write_attribute(AttributeKind::Unit, self.exported, unit.as_str());
         }
@@ -128,7 +152,8 @@ impl<'a> SeriesOpener<'a> {
         time: f64,
     ) -> Option<Vec<SampleCells>> {
         let count = samples.clone().count();
-        self.store.open_more(self.kind, count, |keys| self.push_keys(samples, keys), time)
+        let keys = |keys: &mut Keys| self.push_keys(samples, keys);
+        self.store.open_more(self.kind, count, keys, time, self.home)
     }
 
     /// The suffix of the name of a sample. The name of a gauge is that of its family in keys.

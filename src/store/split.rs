@@ -1,9 +1,10 @@
 //! The cells of one series: those that threads own, and those that all other threads share.
+#![expect(unsafe_code, reason = "what may be in memory that is given back")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::contention::Contention;
-use super::fork::{self, SlowPath, StaticRef, Tagged};
+use super::fork::{self, Home, Release, SlowPath, StaticRef, Tagged, Transient};
 use super::gate::Gate;
 use super::owners::MAX_OWNERS;
 use super::thread::Token;
@@ -112,15 +113,23 @@ pub(crate) trait OpenCells<C> {
 
     /// The most sets of cells that threads own.
     fn max_owned(&self) -> usize;
+
+    /// Where cells are placed.
+    fn home(&self) -> Home;
 }
 
-fn leak<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
-}
+// SAFETY: zeros are cells that bear the tag of a thread without an index, or of none, and no addresses of others.
+unsafe impl<C: Transient + Send, A: Send + Sync> Transient for Split<C, A> {}
+// SAFETY: zeros are no addresses of cells.
+unsafe impl<C: Transient> Transient for Others<C> {}
+// SAFETY: as the cells; the count of failures is any number.
+unsafe impl<C: Transient> Transient for Shared<C> {}
+// SAFETY: zeros are no addresses.
+unsafe impl<C: Transient + Send, A: Send + Sync> Transient for Rare<C, A> {}
 
-impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
+impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
     /// Creates a split without cells for this process. Values in `former` still count.
-    pub(crate) fn following(former: Option<&'static Split<C, A>>) -> Split<C, A> {
+    pub(crate) fn following(former: Option<&'static Split<C, A>>, home: Home) -> Split<C, A> {
         let rare = StaticRef::empty();
         let split = Split {
             alignment: [],
@@ -135,7 +144,7 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
                 base.set(totals);
             }
             let rare = Rare { former: Some(former), waiting: StaticRef::empty(), base };
-            split.rare.set(leak(rare));
+            split.rare.set(home.place(rare));
         }
         split
     }
@@ -151,14 +160,14 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
                 own.copy(inherited);
             }
             own.indexes.store(others.indexes.load(Ordering::Acquire), Ordering::Relaxed);
-            self.others.set(leak(own));
+            self.others.set(Home::HEAP.place(own));
         }
     }
 
-    fn rare(&self) -> &'static Rare<C, A> {
+    fn rare(&self, home: Home) -> &'static Rare<C, A> {
         self.rare.get().unwrap_or_else(|| {
             let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
-            self.rare.set_once(leak(Rare { former: None, waiting, base }))
+            self.rare.set_once(home.place(Rare { former: None, waiting, base }))
         })
     }
 
@@ -209,7 +218,8 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
         }
         if let Some(shared) = self.shared() {
             let own = token.filter(|_| wish == Wish::Own && self.owned_len() < cells.max_owned());
-            let own = own.and_then(|token| Some(self.own(token, cells.open_more()?, lock)));
+            let own =
+                own.and_then(|token| Some(self.own(token, cells.open_more()?, cells.home(), lock)));
             return own.map_or(Claimed::Shared(&shared.cells), Claimed::Owned);
         }
         if let Some(waiting) = self.open_waiting() {
@@ -217,7 +227,9 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
         }
         let opened = match cells.open() {
             (opened, None) => opened,
-            (opened, Some(gate)) => return Claimed::Waiting(self.wait(opened, gate)),
+            (opened, Some(gate)) => {
+                return Claimed::Waiting(self.wait(opened, gate, cells.home()));
+            }
         };
         let opened = match token {
             Some(token) => match self.first.fill(Some(token.tag()), opened, lock) {
@@ -226,7 +238,7 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
             },
             None => opened,
         };
-        Claimed::Shared(self.share(opened))
+        Claimed::Shared(self.share(opened, cells.home()))
     }
 
     /// Creates the first cells of a series, which no thread owns yet, so that its zeros are exported.
@@ -236,20 +248,22 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
             return;
         }
         match cells.open() {
-            (opened, Some(gate)) => _ = self.wait(opened, gate),
-            (opened, None) if cells.max_owned() == 0 => _ = self.share(opened),
+            (opened, Some(gate)) => _ = self.wait(opened, gate, cells.home()),
+            (opened, None) if cells.max_owned() == 0 => _ = self.share(opened, cells.home()),
             (opened, None) => _ = self.first.fill(None, opened, lock),
         }
     }
 
-    fn share(&self, cells: C) -> &'static C {
+    fn share(&self, cells: C, home: Home) -> &'static C {
         let shared = Shared { cells, contention: Contention::new() };
-        &self.shared.set_once(leak(shared)).cells
+        &self.shared.set_once(home.place(shared)).cells
     }
 
-    fn wait(&self, cells: C, gate: &'static Gate) -> &'static Waiting<C> {
-        let waiting = leak(Waiting { gate, cells, former: self.waiting() });
-        self.rare().waiting.set(waiting);
+    fn wait(&self, cells: C, gate: &'static Gate, home: Home) -> &'static Waiting<C> {
+        // On the heap, as a gate is an address that recordings follow without a check.
+        let waiting = Waiting { gate, cells, former: self.waiting() };
+        let waiting: &Waiting<C> = Box::leak(Box::new(waiting));
+        self.rare(home).waiting.set(waiting);
         waiting
     }
 
@@ -260,12 +274,13 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
     }
 
     /// Makes the thread with this token the owner of new cells.
-    fn own(&'static self, token: Token, cells: C, lock: &SlowPath) -> &'static C {
+    fn own(&'static self, token: Token, cells: C, home: Home, lock: &SlowPath) -> &'static C {
         let cells = match self.first.fill(Some(token.tag()), cells, lock) {
             Ok(first) => return first,
-            Err(cells) => leak(cells),
+            Err(cells) => home.place(cells),
         };
-        let others = self.others.get().unwrap_or_else(|| self.others.set_once(leak(Others::new())));
+        let new = || self.others.set_once(home.place(Others::new()));
+        let others = self.others.get().unwrap_or_else(new);
         let (index, bit) = (token.index(), 1 << token.index());
         let cells = others.cells[index].set_once(cells);
         // ORDERING: release, so that a thread that sees the bit sees the cells.
@@ -284,8 +299,38 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
     }
 
     /// Sets the cells that hold the totals when the series was removed last.
-    pub(crate) fn set_base(&self, base: &'static C, _lock: &SlowPath) {
-        self.rare().base.set(base);
+    pub(crate) fn set_base(&self, base: &'static C, home: Home, _lock: &SlowPath) {
+        self.rare(home).base.set(base);
+    }
+
+    /// Releases the split and what it leads to. `release_cells` releases what cells lead to.
+    pub(crate) fn release(
+        &'static self,
+        release: &mut Release,
+        release_cells: impl Fn(&'static C, &mut Release),
+    ) {
+        if let Some(first) = self.first.any() {
+            release_cells(first, release);
+        }
+        if let Some(others) = self.others.get() {
+            for cells in others.cells.iter().filter_map(StaticRef::get) {
+                release_cells(cells, release);
+                release.value(cells);
+            }
+            release.value(others);
+        }
+        if let Some(shared) = self.shared() {
+            release_cells(&shared.cells, release);
+            release.value(shared);
+        }
+        if let Some(rare) = self.rare.get() {
+            if let Some(base) = rare.base.get() {
+                release_cells(base, release);
+                release.value(base);
+            }
+            release.value(rare);
+        }
+        release.value(self);
     }
 
     /// Iterates over all cells of this process.

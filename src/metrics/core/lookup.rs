@@ -3,7 +3,8 @@
 use super::super::lookup_key::PairsKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeptLabels, OwnedLabels};
+use crate::metrics::child_labels::ChildLabels;
+use crate::model::{KeptLabels, Labels, OwnedLabels};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
 use crate::store::recording_ignored;
@@ -49,6 +50,15 @@ impl<M: Typed> FamilyCore<M> {
         self.children.find(key, |child| self.has_labels(child, labels, &pairs))
     }
 
+    /// The same, also if the table is replaced meanwhile.
+    pub(in crate::metrics) fn get_open(
+        &'static self,
+        labels: &[(&str, &str)],
+    ) -> Option<ChildRef<M>> {
+        let (pairs, key) = self.children.key_of_pairs(labels);
+        self.children.find_surely(key, |child| self.has_labels(child, labels, &pairs))
+    }
+
     /// The child with these labels, created by the first call.
     #[inline]
     pub(in crate::metrics) fn open_child(
@@ -65,14 +75,14 @@ impl<M: Typed> FamilyCore<M> {
     #[inline(never)]
     fn insert_open(&'static self, labels: &[(&str, &str)]) -> Result<ChildRef<M>> {
         // Names of label sets that the family has no place for are not checked.
-        if let Some(child) = self.overflow(|| self.find_open(labels)) {
+        if let Some(child) = self.overflow(|| self.get_open(labels)) {
             return Ok(child);
         }
         self.check_labels(labels)?;
         let Some(lock) = fork::lock() else {
             return Ok(M::ignored().child());
         };
-        match self.at_limit(|| self.find_open(labels), &lock) {
+        match self.at_limit(|| self.get_open(labels), &lock) {
             None => Ok(self.insert_open_locked(labels, &lock)),
             Some(at_limit) => {
                 drop(lock);
@@ -91,7 +101,9 @@ impl<M: Typed> FamilyCore<M> {
             return child;
         }
         let (pairs, key) = self.children.key_of_pairs(labels);
-        self.children.find_or_insert(
+        let home = self.home_of(labels.iter().flat_map(|(name, value)| [*name, *value]));
+        self.children.find_or_insert_in(
+            home,
             key,
             |child| self.has_labels(child, labels, &pairs),
             lock,
@@ -100,7 +112,7 @@ impl<M: Typed> FamilyCore<M> {
                 let constant = self.descriptor.const_labels.iter();
                 let mut all: Vec<(&str, &str)> = constant.chain(present(labels)).collect();
                 all.sort_unstable();
-                Child::new(self, KeptLabels::new(all.into_iter()), pairs.kept_ends())
+                Child::new(self, &KeptLabels::new(all.into_iter()), pairs.kept_ends(), home)
             },
         )
     }
@@ -114,7 +126,7 @@ impl<M: Typed> FamilyCore<M> {
     /// Whether a child has these labels besides the constant ones.
     #[inline]
     fn has_labels(&self, child: &Child<M>, labels: &[(&str, &str)], pairs: &PairsKey) -> bool {
-        pairs.is_kept(&child.ends) || self.has_text(child, labels)
+        pairs.is_kept(child.ends.get()) || self.has_text(child, labels)
     }
 
     #[inline(never)]
@@ -199,12 +211,10 @@ fn is_rendered(text: &str, labels: &[(&str, &str)]) -> bool {
 
 /// The same for labels in any form, with constant labels among them.
 #[inline(never)]
-fn has_others(kept: &KeptLabels, constant: &OwnedLabels, labels: &[(&str, &str)]) -> bool {
-    match kept {
-        KeptLabels::Rendered(_) => {
-            kept.rendered().is_some_and(|kept| merges_to(kept.iter(), constant, labels))
-        }
-        KeptLabels::Other(kept) => merges_to(kept.iter(), constant, labels),
+fn has_others(kept: &ChildLabels, constant: &OwnedLabels, labels: &[(&str, &str)]) -> bool {
+    match kept.text() {
+        Some(text) => merges_to(Labels::from_rendered(text).iter(), constant, labels),
+        None => merges_to(kept.others(), constant, labels),
     }
 }
 
@@ -225,6 +235,7 @@ fn merges_to<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::fork::Home;
 
     #[test]
     fn labels_are_sorted_and_those_with_an_empty_value_left_out() {
@@ -259,7 +270,9 @@ mod tests {
     #[test]
     fn constant_labels_are_expected_among_the_others() {
         let constant = OwnedLabels::new([("app", "x"), ("zone", "eu")]);
-        let kept = |pairs: &[(&str, &str)]| KeptLabels::new(pairs.iter().copied());
+        let kept = |pairs: &[(&str, &str)]| {
+            ChildLabels::new(&KeptLabels::new(pairs.iter().copied()), Home::HEAP)
+        };
         let labels = kept(&[("app", "x"), ("b", "\"q\""), ("zone", "eu")]);
         assert!(has_others(&labels, &constant, &[("b", "\"q\"")]));
         assert!(!has_others(&labels, &constant, &[]));

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Child, FamilyCore, SplitTyped, Typed};
+use crate::metrics::children::reading;
 use crate::metrics::idle::SeriesState;
 use crate::metrics::lookup_key::LookupKey;
 use crate::model::Labels;
@@ -33,7 +34,9 @@ impl<M: Typed> FamilyCore<M> {
             return false;
         };
         _functions = self.functions.remove(|series| series == child.address(), &lock);
-        child.remove()
+        let is_exported = child.remove();
+        self.bury(&lock);
+        is_exported
     }
 
     /// Removes all series from the exposition. Returns how many were exported.
@@ -52,11 +55,13 @@ impl<M: Typed> FamilyCore<M> {
         mut is_removed: impl FnMut(Labels<'_>) -> bool,
     ) -> usize {
         let (mut chosen, mut pairs) = (HashSet::new(), Vec::new());
+        let reading = reading();
         for child in self.children.listed() {
             if is_removed(child.labels.labels(&mut pairs)) {
                 chosen.insert(child.address());
             }
         }
+        drop(reading);
         if chosen.is_empty() {
             return 0;
         }
@@ -74,7 +79,9 @@ impl<M: Typed> FamilyCore<M> {
         let removed: Vec<_> = self.children.unlist_where(is_it, &lock).collect();
         let addresses: HashSet<usize> = removed.iter().map(|child| child.address()).collect();
         _functions = self.functions.remove(|series| addresses.contains(&series), &lock);
-        removed.into_iter().filter(|child| child.remove()).count()
+        let exported = removed.into_iter().filter(|child| child.remove()).count();
+        self.bury(&lock);
+        exported
     }
 }
 
@@ -83,9 +90,11 @@ impl<M: SplitTyped> FamilyCore<M> {
     ///
     /// A series that has a function is not idle.
     pub(in crate::metrics) fn remove_idle(&'static self, idle: Duration) -> usize {
+        let reading = reading();
         let states = self.children.listed();
         let states = states.filter_map(|child| Some((child.address(), child.idle_state()?)));
         let over = self.idle_sweeps.sweep(idle, states);
+        drop(reading);
         if over.is_empty() {
             return 0;
         }
@@ -104,7 +113,7 @@ impl<M: SplitTyped> FamilyCore<M> {
 impl<M: SplitTyped> Child<M> {
     /// The state of the series in a sweep for idle ones; `None` if this process does not export it.
     fn idle_state(&self) -> Option<SeriesState> {
-        let activity = M::activity(self.slots_if_bound()?, self.family.options);
+        let activity = M::activity(self.slots_if_bound()?, self.family().options);
         Some(SeriesState { removals: self.removals(), activity: activity.to_bits() })
     }
 }

@@ -293,7 +293,7 @@ impl<M: Kind> Known<M> {
         });
         let handle = match created {
             // Not kept, so that the table is as small as the family.
-            Ok((known, metric)) if metric.child().family.is_overflow(metric.child()) => {
+            Ok((known, metric)) if metric.child().family().is_overflow(metric.child()) => {
                 let kept = || known.overflow.set_once(Box::leak(Box::new(metric.handle())));
                 return known.overflow.get().unwrap_or_else(kept).clone();
             }

@@ -60,6 +60,11 @@ impl<T: Sync> Bound<T> {
         if self.epoch.load(Ordering::Acquire) == !seen_epoch() { self.former.get() } else { None }
     }
 
+    /// Returns the value before the last `clear`, in whichever process that was.
+    pub(crate) fn last_cleared(&self) -> Option<&'static T> {
+        self.former.get()
+    }
+
     /// Sets the value for this process.
     pub(crate) fn set(&self, value: &'static T, _lock: &SlowPath) {
         self.value.set(value);

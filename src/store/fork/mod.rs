@@ -26,4 +26,8 @@ pub use slow_path::{Inside, SlowPath};
 pub(crate) use tag::{AtomicTag, Tag};
 pub(crate) use tagged::Tagged;
 
-pub(crate) use crate::fork_safe::{AppendList, Removable, SortedList, StaticRef};
+pub(crate) use crate::fork_safe::{
+    AppendList, Arena, MAX_SLICE_LEN, Removable, SortedList, StaticRef, TransientSlice,
+    TransientStr, WordRef,
+};
+pub use crate::fork_safe::{Home, Release, Transient};

@@ -1,46 +1,48 @@
-//! A value that threads of one process use without a lock and without looking at anything else.
+//! A word that threads of one process use without a lock and without looking at anything else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bound::NO_EPOCH;
 use super::epoch::{epoch, seen_epoch};
 use super::slow_path::SlowPath;
-use crate::fork_safe::AlwaysRef;
+use crate::fork_safe::WordRef;
 
-/// An address, and the process in which it may be used.
+/// The address of a word, and the process in which it may be used.
 ///
 /// Set and cleared under the lock of the slow path; read by all threads. A thread that has found the shortcut open may still
-/// use the value after it is closed.
-pub(crate) struct Shortcut<T: 'static> {
+/// use the word after it is closed.
+///
+/// In memory that was given back, a child that has not drawn its epoch finds the shortcut open, and the word is the sink.
+pub(crate) struct Shortcut {
     /// The epoch of the process in which the shortcut is open, else [`NO_EPOCH`].
     epoch: AtomicU64,
-    value: AlwaysRef<T>,
+    word: WordRef,
 }
 
-impl<T: Sync> Shortcut<T> {
-    /// Creates a closed shortcut. Its value is not used for anything.
-    pub(crate) const fn closed(value: &'static T) -> Shortcut<T> {
-        Shortcut { epoch: AtomicU64::new(NO_EPOCH), value: AlwaysRef::new(value) }
+impl Shortcut {
+    /// Creates a closed shortcut. Its word is not used for anything.
+    pub(crate) fn closed(word: &'static AtomicU64) -> Shortcut {
+        Shortcut { epoch: AtomicU64::new(NO_EPOCH), word: WordRef::new(word) }
     }
 
-    /// Whether this process may use the value. One comparison shows that the shortcut is open and that the process is not
+    /// Whether this process may use the word. One comparison shows that the shortcut is open and that the process is not
     /// a child of the one that opened it.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        // ORDERING: acquire, so that the value is at least as new as its epoch.
+        // ORDERING: acquire, so that the word is at least as new as its epoch.
         self.epoch.load(Ordering::Acquire) == seen_epoch()
     }
 
-    /// The value. The caller has found the shortcut open.
+    /// The word. The caller has found the shortcut open.
     #[inline]
-    pub(crate) fn value(&self) -> &'static T {
-        self.value.get()
+    pub(crate) fn word(&self) -> &'static AtomicU64 {
+        self.word.get()
     }
 
     /// Opens the shortcut for this process.
-    pub(crate) fn open(&self, value: &'static T, _lock: &SlowPath) {
-        self.value.set(value);
-        // ORDERING: release, after the value.
+    pub(crate) fn open(&self, word: &'static AtomicU64, _lock: &SlowPath) {
+        self.word.set(word);
+        // ORDERING: release, after the word.
         self.epoch.store(epoch(), Ordering::Release);
     }
 
@@ -63,7 +65,7 @@ mod tests {
         let shortcut = Shortcut::closed(&NOTHING);
         assert!(!shortcut.is_open());
         shortcut.open(&WORD, &lock().unwrap());
-        assert!(shortcut.is_open() && ptr::eq(shortcut.value(), &raw const WORD));
+        assert!(shortcut.is_open() && ptr::eq(shortcut.word(), &raw const WORD));
         shortcut.close();
         assert!(!shortcut.is_open());
     }

@@ -1,0 +1,84 @@
+//! The labels of a series, in memory that may be given back.
+
+use crate::model::{KeptLabels, LabelPairs, Labels};
+use crate::store::fork::{Home, MAX_SLICE_LEN, Release, TransientSlice, TransientStr};
+
+/// The labels of a series: as text, or as pairs if a value needs escapes, as [`KeptLabels`] are.
+pub(super) struct ChildLabels {
+    /// Empty if there are pairs.
+    text: TransientStr,
+    /// Empty if there is a text.
+    pairs: TransientSlice<[TransientStr; 2]>,
+}
+
+impl ChildLabels {
+    /// Whether labels are short enough for memory that may be given back.
+    pub(super) fn is_short<'a>(values: impl Iterator<Item = &'a str>) -> bool {
+        // A text is longer than its values.
+        values.map(str::len).sum::<usize>() < MAX_SLICE_LEN / 4
+    }
+
+    pub(super) fn new(labels: &KeptLabels, home: Home) -> ChildLabels {
+        let mut pairs = Vec::new();
+        if labels.text().is_none() {
+            labels.push_pairs(&mut pairs);
+        }
+        let pairs = pairs.iter().map(|(name, value)| [home.text(name), home.text(value)]);
+        ChildLabels {
+            text: home.text(labels.text().unwrap_or_default()),
+            pairs: TransientSlice::new(home.slice(pairs.collect())),
+        }
+    }
+
+    /// The rendered labels.
+    #[inline]
+    pub(super) fn text(&self) -> Option<&'static str> {
+        if self.pairs.is_empty() { Some(self.text.get()) } else { None }
+    }
+
+    /// The labels as pairs, if they have no text.
+    pub(super) fn others(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static str)> + Clone + use<> {
+        self.pairs.get().iter().map(|[name, value]| (name.get(), value.get()))
+    }
+
+    /// The labels of a sample: as rendered, or as pairs in the memory of `pairs`.
+    pub(super) fn labels<'s, 'a: 's>(
+        &'a self,
+        pairs: &'s mut Vec<(&'a str, &'a str)>,
+    ) -> Labels<'s> {
+        match self.text() {
+            Some(text) => Labels::from_rendered(text),
+            None => {
+                pairs.clear();
+                self.others().for_each(|pair| pairs.push(pair));
+                Labels::new(pairs)
+            }
+        }
+    }
+
+    /// The address of the text, for a prefetch.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.text.as_ptr()
+    }
+
+    /// Releases the labels of a series that does not come back.
+    pub(super) fn release(&self, release: &mut Release) {
+        release.slice(self.text.get().as_bytes());
+        for [name, value] in self.pairs.get() {
+            release.slice(name.get().as_bytes());
+            release.slice(value.get().as_bytes());
+        }
+        release.slice(self.pairs.get());
+    }
+}
+
+impl LabelPairs for ChildLabels {
+    fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
+        match self.text() {
+            Some(text) => Labels::from_rendered(text).iter().for_each(|pair| pairs.push(pair)),
+            None => self.others().for_each(|pair| pairs.push(pair)),
+        }
+    }
+}
