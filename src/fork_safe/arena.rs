@@ -45,6 +45,9 @@ pub(crate) struct Arena {
     chunk: StaticRef<Chunk>,
     /// The chunk in which something was released last.
     released: StaticRef<Chunk>,
+    /// The range of addresses of all chunks.
+    first: AtomicUsize,
+    end: AtomicUsize,
     /// Addresses and lengths of mappings for long slices.
     long: AppendList<(usize, usize)>,
 }
@@ -119,7 +122,8 @@ impl Chunk {
 impl Arena {
     pub(crate) const fn new() -> Arena {
         let (chunk, released) = (StaticRef::empty(), StaticRef::empty());
-        Arena { chunk, released, long: AppendList::new() }
+        let (first, end) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+        Arena { chunk, released, first, end, long: AppendList::new() }
     }
 
     /// Whether something was placed here.
@@ -140,6 +144,8 @@ impl Arena {
             return Some(address);
         }
         let new = Chunk::map(chunk)?;
+        self.first.fetch_min(new.start(), Ordering::Relaxed);
+        self.end.fetch_max(new.start() + CHUNK_LEN, Ordering::Relaxed);
         self.chunk.set(new);
         if let Some(full) = chunk {
             full.close(full.open_page());
@@ -149,6 +155,10 @@ impl Arena {
 
     /// The chunk that contains an address.
     fn chunk_of(&self, address: usize) -> Option<&'static Chunk> {
+        let (first, end) = (self.first.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        if !(first..end).contains(&address) {
+            return None;
+        }
         let start = address & !(CHUNK_LEN - 1);
         let is_it = |chunk: &&'static Chunk| chunk.start() == start;
         if let Some(chunk) = self.released.get().filter(is_it) {
@@ -256,7 +266,9 @@ impl Release {
                     self.page(chunk.start() + page * PAGE_LEN);
                 }
             }
-        } else if let Some(&(start, len)) = arena.long.iter().find(|(of, _)| *of == start) {
+        } else if len > MAX_IN_CHUNK
+            && let Some(&(start, len)) = arena.long.iter().find(|(of, _)| *of == start)
+        {
             sys::give_back(start, len);
         }
     }

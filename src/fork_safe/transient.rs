@@ -92,8 +92,9 @@ impl WordRef {
 
 /// The address and the length of a slice that lives as long as the process. Zeros are an empty slice.
 pub(crate) struct TransientSlice<T: 'static> {
-    distance: AtomicUsize,
-    len: AtomicUsize,
+    // Not atomics, so that the compiler leaves out loads. It may also repeat them, as any combination of values is right.
+    distance: usize,
+    len: usize,
     marker: PhantomData<&'static [T]>,
 }
 
@@ -102,30 +103,26 @@ impl<T: Transient> TransientSlice<T> {
     pub(crate) fn new(slice: &'static [T]) -> TransientSlice<T> {
         let distance = slice.as_ptr().expose_provenance().wrapping_sub(ZEROS);
         let distance = if slice.is_empty() { 0 } else { distance };
-        let (distance, len) = (AtomicUsize::new(distance), AtomicUsize::new(slice.len()));
-        TransientSlice { distance, len, marker: PhantomData }
+        TransientSlice { distance, len: slice.len(), marker: PhantomData }
     }
 
     /// The slice, of which any part may have become zeros.
     #[inline]
     pub(crate) fn get(&self) -> &'static [T] {
-        // ORDERING: relaxed. Whoever has the address of this value sees it whole, or zeros.
-        let address = self.distance.load(Ordering::Relaxed).wrapping_add(ZEROS);
-        let start = ptr::with_exposed_provenance(address);
         // SAFETY: both are from a `&'static [T]`. If the distance became 0, this is the address of zeros, more than the length.
         // If the length did, nothing is accessed.
-        unsafe { slice::from_raw_parts(start, self.len.load(Ordering::Relaxed)) }
+        unsafe { slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len.load(Ordering::Relaxed) == 0
+        self.len == 0
     }
 
     /// The address, for a prefetch.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *const T {
-        ptr::with_exposed_provenance(self.distance.load(Ordering::Relaxed).wrapping_add(ZEROS))
+        ptr::with_exposed_provenance(self.distance.wrapping_add(ZEROS))
     }
 }
 

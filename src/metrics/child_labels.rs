@@ -30,10 +30,22 @@ impl ChildLabels {
         }
     }
 
-    /// The rendered labels.
+    /// Whether there is a text.
+    #[inline]
+    pub(super) fn is_rendered(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// The text of rendered labels, else an empty one.
+    #[inline]
+    pub(super) fn rendered(&self) -> &'static str {
+        self.text.get()
+    }
+
+    /// The text, if the labels are rendered.
     #[inline]
     pub(super) fn text(&self) -> Option<&'static str> {
-        if self.pairs.is_empty() { Some(self.text.get()) } else { None }
+        if self.is_rendered() { Some(self.rendered()) } else { None }
     }
 
     /// The labels as pairs, if they have no text.

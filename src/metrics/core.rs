@@ -8,7 +8,7 @@ mod removal;
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
 use super::child_labels::ChildLabels;
@@ -221,8 +221,10 @@ pub struct FamilyCore<M: Typed> {
     idle_sweeps: IdleSweeps,
     /// The memory of the series, except the first ones.
     arena: Arena,
-    /// When series that do not come back were looked for last, in Unix seconds. Written under the lock of the slow path.
+    /// When series that do not come back were looked for last, in Unix seconds, and in which generation of the store. Written
+    /// under the lock of the slow path.
     buried_at: AtomicU32,
+    buried_in: AtomicU64,
     /// Whether the family is unregistered. Written under the lock of the slow path.
     is_retired: AtomicBool,
     /// What lookups return then: a removed series. Created when the family is first unregistered.
@@ -241,6 +243,8 @@ pub struct Child<M: Typed> {
     removal: RemovalFlags,
     /// When the series was removed last, in Unix seconds.
     removed_at: AtomicU32,
+    /// The generation of the store at that time.
+    removed_in: AtomicU64,
     /// Whether it is in the arena of its family.
     is_in_arena: AtomicBool,
     pub(super) state: M::State,
@@ -269,6 +273,7 @@ impl<M: Typed> FamilyCore<M> {
             idle_sweeps: IdleSweeps::new(),
             arena: Arena::new(),
             buried_at: AtomicU32::new(0),
+            buried_in: AtomicU64::new(0),
             is_retired: AtomicBool::new(false),
             retired: StaticRef::empty(),
         }))

@@ -45,10 +45,13 @@ impl LabelShape {
         values: &[&str],
         has_lengths: bool,
     ) -> bool {
-        match labels.text() {
-            Some(text) if has_lengths => self.has_values_at(text.as_bytes(), values),
-            Some(text) => self.has_values_in(text.as_bytes(), values),
-            None => self.has_other_values(labels, values),
+        // Not an `Option`, whose text the compiler would compare with null.
+        if !labels.is_rendered() {
+            self.has_other_values(labels, values)
+        } else if has_lengths {
+            self.has_values_at(labels.rendered().as_bytes(), values)
+        } else {
+            self.has_values_in(labels.rendered().as_bytes(), values)
         }
     }
 

@@ -307,7 +307,7 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
     pub(crate) fn release(
         &'static self,
         release: &mut Release,
-        release_cells: impl Fn(&'static C, &mut Release),
+        release_cells: fn(&'static C, &mut Release),
     ) {
         if let Some(first) = self.first.any() {
             release_cells(first, release);
@@ -324,6 +324,9 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
             release.value(shared);
         }
         if let Some(rare) = self.rare.get() {
+            if let Some(former) = rare.former {
+                former.release(release, release_cells);
+            }
             if let Some(base) = rare.base.get() {
                 release_cells(base, release);
                 release.value(base);

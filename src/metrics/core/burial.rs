@@ -2,9 +2,10 @@
 //!
 //! A removed series stays in the table for a minute, because its label set may be looked up again, and handles that the
 //! program has kept are valid again then. A handle of a buried series records nothing any more, and a lookup of its label set
-//! creates a new series.
+//! creates a new series. In a directory, series are buried when the files are closed.
 
 use std::sync::atomic::Ordering;
+use std::{cell, cmp};
 
 use super::{Child, FamilyCore, Typed};
 use crate::metrics::child_labels::ChildLabels;
@@ -24,9 +25,8 @@ const MAX_REMOVED: usize = 1_024;
 impl<M: Typed> FamilyCore<M> {
     /// Where a child with these texts is placed.
     pub(super) fn home_of<'a>(&'static self, texts: impl Iterator<Item = &'a str>) -> Home {
-        let is_in_memory = M::IS_TRANSIENT && self.store.is_inherited();
         let is_large = self.arena.is_used() || self.children.len() >= CHILDREN_ON_HEAP;
-        if is_in_memory && is_large && ChildLabels::is_short(texts) {
+        if M::IS_TRANSIENT && is_large && ChildLabels::is_short(texts) {
             Home::in_arena(&self.arena)
         } else {
             Home::HEAP
@@ -35,45 +35,66 @@ impl<M: Typed> FamilyCore<M> {
 
     /// Buries removed series if some are due. Called after a removal.
     pub(super) fn bury(&'static self, lock: &SlowPath) {
-        self.bury_beyond(MAX_REMOVED, lock);
+        match self.store.is_inherited() {
+            _ if !self.arena.is_used() => {}
+            true => self.bury_beyond(MAX_REMOVED, lock),
+            false => self.bury_closed(lock),
+        }
     }
 
-    /// Buries the series that were removed first, if more than `max` are removed and more than half of all, and those that
-    /// have been removed for some time.
-    pub(super) fn bury_beyond(&'static self, max: usize, lock: &SlowPath) {
-        let removed = self.children.unlisted_len();
-        let max = self.children.listed_len().max(max);
-        let now = now() as u32;
-        let is_due = now.wrapping_sub(self.buried_at.load(Ordering::Relaxed)) >= MAX_AGE;
-        if !self.arena.is_used() || (removed <= max && !is_due) {
-            return;
-        }
-        self.buried_at.store(now, Ordering::Relaxed);
-        let removed_at = |child: &Child<M>| child.removed_at.load(Ordering::Relaxed);
-        let mut times: Vec<u32> = self.children.unlisted().map(removed_at).collect();
-        times.sort_unstable();
-        let is_old = |time: u32| now.wrapping_sub(time) >= MAX_AGE;
-        if removed <= max && !times.first().is_some_and(|time| is_old(*time)) {
+    /// Buries the series that were removed before the files of this process were closed. Others would get further entries in
+    /// the same file if they came back.
+    fn bury_closed(&'static self, lock: &SlowPath) {
+        let generation = self.store.generation();
+        let is_over =
+            |child: &'static Child<M>| child.removed_in.load(Ordering::Relaxed) != generation;
+        if self.buried_in.load(Ordering::Relaxed) == generation {
             return;
         }
         // OK because the next removal buries them.
         let Some(burying) = burying(lock) else {
             return;
         };
+        self.buried_in.store(generation, Ordering::Relaxed);
+        if self.children.unlisted().any(is_over) {
+            self.children.bury(Home::in_arena(&self.arena), is_over, Child::release, &burying);
+        }
+    }
+
+    /// Buries the series that were removed first, if more than `max` are removed and more than half of all, and those that
+    /// have been removed for some time.
+    fn bury_beyond(&'static self, max: usize, lock: &SlowPath) {
+        let removed = self.children.unlisted_len();
+        let max = self.children.listed_len().max(max);
+        let now = now() as u32;
+        let is_due = now.wrapping_sub(self.buried_at.load(Ordering::Relaxed)) >= MAX_AGE;
+        if removed <= max && !is_due {
+            return;
+        }
+        // OK because the next removal buries them.
+        let Some(burying) = burying(lock) else {
+            return;
+        };
+        self.buried_at.store(now, Ordering::Relaxed);
+        let removed_at = |child: &Child<M>| child.removed_at.load(Ordering::Relaxed);
+        let mut times: Vec<u32> = self.children.unlisted().map(removed_at).collect();
+        times.sort_unstable();
         // Half of them, so that a burial, which looks at all children, is rare.
         let excess = if removed > max { removed - max / 2 } else { 0 };
-        let last = excess.checked_sub(1).and_then(|at| times.get(at).copied());
-        let earlier = times.partition_point(|time| Some(*time) < last);
-        // Of those with the last time only as many as are too many.
-        let of_last = std::cell::Cell::new(excess.saturating_sub(earlier));
-        let is_over = |child: &'static Child<M>| {
-            let time = removed_at(child);
-            if is_old(time) || Some(time) < last {
-                return true;
+        let old = times.partition_point(|time| now.wrapping_sub(*time) >= MAX_AGE);
+        let count = excess.max(old);
+        let Some(last) = count.checked_sub(1).and_then(|at| times.get(at).copied()) else {
+            return;
+        };
+        // Of those that were removed in the last second only as many as are left of the count.
+        let of_last = cell::Cell::new(count - times.partition_point(|time| *time < last));
+        let is_over = |child: &'static Child<M>| match removed_at(child).cmp(&last) {
+            cmp::Ordering::Less => true,
+            cmp::Ordering::Equal if of_last.get() > 0 => {
+                of_last.set(of_last.get() - 1);
+                true
             }
-            let is_one = Some(time) == last && of_last.get() > 0;
-            of_last.set(of_last.get() - usize::from(is_one));
-            is_one
+            _ => false,
         };
         self.children.bury(Home::in_arena(&self.arena), is_over, Child::release, &burying);
     }
@@ -97,5 +118,195 @@ impl<M: Typed> Child<M> {
         }
         self.labels.release(release);
         release.slice(self.ends.get());
+    }
+}
+
+#[cfg(test)]
+impl<M: Typed> FamilyCore<M> {
+    /// Buries all series that are removed.
+    fn bury_all(&'static self) {
+        let lock = crate::store::fork::lock().unwrap();
+        let burying = burying(&lock).unwrap();
+        self.children.bury(Home::in_arena(&self.arena), |_| true, Child::release, &burying);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::core::SplitTyped;
+    use crate::metrics::{Counter, Family, Gauge, Histogram, Metric, MetricBuilder, Summary};
+    use crate::registry::{Backend, Registry};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn in_memory() -> Registry {
+        Registry::builder().backend(Backend::in_memory()).build().unwrap()
+    }
+
+    /// A family with as many series as are on the heap, and the names of others.
+    fn family<M: Metric>(builder: MetricBuilder<M>) -> (Family<M>, Vec<String>) {
+        let family = builder.labels(["at"]).register(&in_memory()).unwrap();
+        (0..CHILDREN_ON_HEAP).for_each(|at| _ = family.with([format!("heap {at}")]));
+        // Some need escapes.
+        let name = |at| if at % 7 == 0 { format!("\"{at}\"") } else { format!("at {at}") };
+        (family, (0..3_000).map(name).collect())
+    }
+
+    /// Whether the memory of a series is zeros.
+    fn is_zeros<M: Typed>(child: &Child<M>) -> bool {
+        child.family.get().is_none()
+    }
+
+    /// Records into cells that a thread has found before the series is buried, and through handles afterwards.
+    fn record_late<M: Metric + SplitTyped>(builder: MetricBuilder<M>) {
+        let (family, names) = family(builder);
+        let record = |at: &str| {
+            let child = family.with([at]).child();
+            child.record(1.0);
+            // Cells that threads share, and cells with a base.
+            std::thread::scope(|scope| _ = scope.spawn(|| child.record(1.0)));
+            child
+        };
+        let children: Vec<_> = names.iter().map(|name| record(name)).collect();
+        family.clear();
+        let children: Vec<_> = children.iter().zip(&names).map(|(_, name)| record(name)).collect();
+        let kept = family.with(["kept"]).child();
+        kept.record(1.0);
+        let found: Vec<_> = children
+            .iter()
+            .flat_map(|child| {
+                let shared = child.bound().and_then(crate::store::Split::shared);
+                [child.owned().unwrap(), shared.unwrap().cells()]
+            })
+            .collect();
+        let key = family.core().children.key(["kept"].into_iter());
+        family.remove_where(|labels| labels.get("at") != Some("kept"));
+        family.core().bury_all();
+        assert_eq!(family.core().children.len(), 1);
+        assert!(
+            family.core().children.find(key, |_| true).is_some_and(|it| std::ptr::eq(it, kept))
+        );
+        let zeros = children.iter().filter(|child| is_zeros(child)).count();
+        assert!(zeros > children.len() * 9 / 10, "{zeros} of {}", children.len());
+        for cells in found {
+            M::record(cells, 100.0);
+            M::record_shared(cells, 100.0);
+        }
+        for child in &children {
+            assert!(child.is_removed() && child.slots_if_bound().is_none());
+            child.record(100.0);
+            let other = std::thread::scope(|scope| scope.spawn(|| child.record(100.0)).join());
+            other.unwrap();
+        }
+        let activity =
+            |child: &Child<M>| M::activity(child.slots_if_bound().unwrap(), family.core().options);
+        assert_eq!(activity(kept), 1.0);
+        let again = family.with([&names[0]]).child();
+        again.record(1.0);
+        assert!(!std::ptr::eq(again, children[0]) && activity(again) == 1.0);
+    }
+
+    #[test]
+    fn recordings_that_are_late_by_any_time_change_no_other_series() {
+        record_late(Counter::builder("jobs", "J."));
+        record_late(Summary::builder("time", "T."));
+        record_late(Histogram::builder("size", "S."));
+    }
+
+    #[test]
+    fn a_buried_gauge_is_set_without_an_effect() {
+        let (family, names) = family(Gauge::builder("level", "L."));
+        let handles: Vec<_> = names.iter().map(|name| family.with([name])).collect();
+        let guards: Vec<_> = handles.iter().map(Gauge::track_inprogress).collect();
+        handles.iter().for_each(|handle| handle.set(7.0));
+        let found: Vec<_> = handles.iter().map(|handle| handle.child().bound().unwrap()).collect();
+        let kept = family.with(["kept"]);
+        kept.set(1.0);
+        family.remove_where(|labels| labels.get("at") != Some("kept"));
+        family.core().bury_all();
+        assert!(handles.iter().filter(|it| is_zeros(it.child())).count() > names.len() * 9 / 10);
+        for (handle, cells) in handles.iter().zip(found) {
+            cells.pass_gate(crate::metrics::gauge_cells::Change::Set(9.0));
+            cells.try_apply(crate::metrics::gauge_cells::Change::Add(9.0));
+            handle.set(9.0);
+            handle.inc();
+            drop(handle.track_inprogress());
+            assert_eq!(handle.get(), 0.0);
+        }
+        drop(guards);
+        assert_eq!(kept.get(), 1.0);
+    }
+
+    #[test]
+    fn series_that_are_removed_are_buried_when_they_are_many_and_the_last_ones_stay() {
+        let (family, _) = family(Counter::builder("jobs", "J."));
+        let of_round = |round: u32| (0..1_000).map(move |at| format!("{round} {at}"));
+        for round in 0..20 {
+            let handles: Vec<_> = of_round(round).map(|at| family.with([at])).collect();
+            handles.iter().for_each(Counter::inc);
+            family.clear();
+            let found = of_round(round).map(|at| family.with([at])).zip(&handles);
+            let kept = found.filter(|(found, handle)| std::ptr::eq(found.child(), handle.child()));
+            assert!(kept.count() >= MAX_REMOVED / 2);
+            family.clear();
+            assert!(family.core().children.len() <= MAX_REMOVED + 1_000);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        /// What is recorded, removed, looked up and buried in random order is what a map says.
+        #[test]
+        fn random_histories_with_burials_give_what_a_map_gives(
+            steps in proptest::collection::vec((0_u32..8, 0_usize..40), 1..120),
+        ) {
+            let (family, names) = family(Counter::builder("jobs", "J."));
+            // The totals of exported series, the series that lookups find, and the handles of each that are not buried.
+            let (mut totals, mut listed) = (BTreeMap::new(), BTreeSet::new());
+            let mut handles: Vec<(usize, Counter, bool)> = Vec::new();
+            for (step, at) in steps {
+                match step {
+                    0..4 => {
+                        let handle = family.with([&names[at]]);
+                        handle.inc();
+                        *totals.entry(at).or_insert(0.0) += 1.0;
+                        listed.insert(at);
+                        handles.push((at, handle, true));
+                    }
+                    4 => {
+                        prop_assert_eq!(family.remove([&names[at]]), totals.remove(&at).is_some());
+                        listed.remove(&at);
+                    }
+                    5 if at < 10 => {
+                        family.clear();
+                        totals.clear();
+                        listed.clear();
+                    }
+                    6 => {
+                        family.core().bury_all();
+                        for (at, _, is_valid) in &mut handles {
+                            *is_valid &= listed.contains(at);
+                        }
+                    }
+                    _ => {
+                        for (at, handle, is_valid) in &handles {
+                            handle.inc();
+                            if *is_valid && listed.contains(at) {
+                                *totals.entry(*at).or_insert(0.0) += 1.0;
+                            }
+                        }
+                    }
+                }
+                for (at, name) in names[..40].iter().enumerate() {
+                    let found = family.get([name]);
+                    prop_assert_eq!(found.is_some(), listed.contains(&at));
+                    let total = totals.get(&at).copied().unwrap_or(0.0);
+                    prop_assert_eq!(found.map_or(0.0, |found| found.get()), total);
+                }
+                let shown = family.core().children.listed().filter(|it| it.slots_if_bound().is_some());
+                prop_assert_eq!(shown.count(), totals.len());
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One series of a family: its storage, its removal and its return.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::{Child, FamilyCore, Typed};
 use crate::metrics::child_labels::ChildLabels;
@@ -30,6 +30,7 @@ impl<M: Typed> Child<M> {
             bound: Bound::empty(),
             removal: if any_removed() { RemovalFlags::unexported() } else { RemovalFlags::new() },
             removed_at: AtomicU32::new(0),
+            removed_in: AtomicU64::new(0),
             is_in_arena: AtomicBool::new(!home.is_heap()),
             state: M::State::default(),
         }
@@ -146,6 +147,7 @@ impl<M: Typed> Child<M> {
         }
         self.clear_storage();
         self.removed_at.store(now() as u32, Ordering::Relaxed);
+        self.removed_in.store(self.store().generation(), Ordering::Relaxed);
         is_exported
     }
 
