@@ -95,6 +95,15 @@ fn a_file_name_neither_ends_a_line_of_text_nor_controls_a_terminal() {
     logged.extend(lines(server));
     assert_eq!(logged.len(), 3, "{logged:?}");
     assert!(logged[0].contains(shown) && logged[2].contains(shown), "{logged:?}");
+    for command in ["ls", "check"] {
+        let outcome = run(multiprom().args([command, "--dir"]).arg(dir.path()));
+        let row = "\\nmultiprom: all is well\\r\\u{1b}[31m";
+        assert!(
+            outcome.stdout.contains(row) && !outcome.stdout.contains('\r'),
+            "{}",
+            outcome.stdout
+        );
+    }
 }
 
 #[test]

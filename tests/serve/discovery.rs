@@ -107,9 +107,14 @@ fn the_file_of_a_launcher_has_a_reachable_host_and_is_removed_unless_another_one
         assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     }
-    let outcome =
-        run(multiprom().args(["serve", "--discovery.file", "a", "--discovery.label", "1=b"]));
-    assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+    for (file, label, message) in
+        [("a.json", "1=b", "`1` is not a label name"), ("a", "b=1", "the name must end in .json")]
+    {
+        let flags = ["--discovery.file", file, "--discovery.label", label];
+        let outcome = run(multiprom().arg("serve").args(flags));
+        assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    }
 }
 
 #[test]
