@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::{AttributeKind, Opened};
-use crate::file::SampleCells;
-use crate::file::key::{self, KeyTemplate, SampleName};
+use crate::file::key::{self, SampleName};
 use crate::file::name::FileKind;
+use crate::file::{EntryTemplate, SampleCells};
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
 
 /// Opens the cells of one series.
@@ -147,8 +147,8 @@ impl<'a> SeriesOpener<'a> {
             match kind {
                 SampleKind::Bucket(bound) => {
                     let template =
-                        buckets.get_or_insert_with(|| KeyTemplate::new(name, &pairs, "le", help));
-                    keys.push_bucket(bound, |bytes, text| template.encode(bytes, text));
+                        buckets.get_or_insert_with(|| EntryTemplate::new(name, &pairs, "le", help));
+                    keys.push_bucket(bound, template);
                 }
                 _ => keys.push(|bytes| {
                     key::encode_sample(bytes, name, pairs.iter().copied(), help);
