@@ -52,13 +52,12 @@ impl Entries {
     pub(crate) fn push_from(&mut self, template: &mut EntryTemplate, text: &[u8], time: f64) {
         let start = self.bytes.len();
         let key_len = template.key_len(text);
-        self.bytes.reserve(entry_len(key_len));
+        self.bytes.reserve(entry_len(key_len.padded));
         self.bytes.extend_from_slice(template.head());
         self.bytes.extend_from_slice(text);
-        self.bytes.extend_from_slice(template.tail(text));
-        self.set_key_len(start, key_len);
-        let head = &self.bytes[start..start + template.head().len()];
-        let checksum = template.checksum(head, text);
+        self.bytes.extend_from_slice(template.tail(key_len));
+        self.set_key_len(start, key_len.padded);
+        let checksum = template.checksum(&self.bytes[start..], text, key_len);
         self.push_end(checksum, 0.0, time);
     }
 
@@ -125,9 +124,10 @@ mod tests {
             bounds in proptest::collection::vec("[-+.0-9eE]{0,24}", 1..20),
         ) {
             let labels = [("a", &*values[0]), ("z", &*values[1])];
-            for labels in [&labels[..], &labels[..1], &labels[1..], &[]] {
+            let mut template = EntryTemplate::new();
+            for labels in [&labels[..], &labels[..1], &labels[1..], &labels[1..], &[]] {
                 let name = SampleName { family: "f", suffix: "_bucket" };
-                let mut template = EntryTemplate::new(name, labels, "le", &help);
+                template.set(name, labels, "le", &help);
                 let (mut entries, mut expected) = (Entries::default(), Vec::new());
                 let mut keys = Vec::new();
                 for bound in &bounds {

@@ -13,6 +13,8 @@ use super::layout::KEY_LEN_LEN;
 pub(crate) struct EntryTemplate {
     /// The place of the length of the key, and the key up to the text.
     head: Vec<u8>,
+    /// The head before the last change of the template.
+    former: Vec<u8>,
     /// The key behind the text, and the most spaces that pad a key.
     tail: Vec<u8>,
     /// The length of a key and the state after its head, for four lengths, chosen by the length.
@@ -22,47 +24,70 @@ pub(crate) struct EntryTemplate {
     over_tail: Zeros,
 }
 
+/// The lengths of the key of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyLen {
+    /// A multiple of [`PADDED`].
+    pub(crate) padded: usize,
+    spaces: usize,
+}
+
 impl EntryTemplate {
-    /// A template for the values of the label `name`, which is not among `labels`. These are sorted by name.
-    pub(crate) fn new(
+    pub(crate) fn new() -> EntryTemplate {
+        EntryTemplate {
+            head: Vec::new(),
+            former: Vec::new(),
+            tail: Vec::new(),
+            starts: [None; 4],
+            tail_state: 0,
+            over_tail: Zeros::new(0),
+        }
+    }
+
+    /// Makes it a template for the values of the label `name`, which is not among `labels`. These are sorted by name.
+    ///
+    /// What it has in common with the former content is not computed again: series of one family follow each other.
+    pub(crate) fn set(
+        &mut self,
         sample: SampleName<'_>,
         labels: &[(&str, &str)],
         name: &str,
         help: &str,
-    ) -> EntryTemplate {
-        let (mut head, mut tail) = (Vec::with_capacity(128), Vec::with_capacity(128));
+    ) {
+        std::mem::swap(&mut self.head, &mut self.former);
+        let (head, tail) = (&mut self.head, &mut self.tail);
+        head.clear();
         head.extend_from_slice(&[0; KEY_LEN_LEN]);
-        sample.push_head(&mut head);
+        sample.push_head(head);
         let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
         for label in before {
-            push_label(&mut head, *label);
+            push_label(head, *label);
             head.extend_from_slice(b", ");
         }
-        push_string(&mut head, name);
+        push_string(head, name);
         head.extend_from_slice(b": \"");
+        tail.clear();
         tail.push(b'"');
         for label in after {
             tail.extend_from_slice(b", ");
-            push_label(&mut tail, *label);
+            push_label(tail, *label);
         }
-        push_tail(&mut tail, help);
-        let (tail_state, over_tail) = (entry_kind::crc_state(0, &tail), Zeros::new(tail.len()));
+        push_tail(tail, help);
+        if *head != self.former {
+            self.starts = [None; 4];
+        }
+        self.tail_state = entry_kind::crc_state(0, tail);
+        if tail.len() != self.over_tail.len {
+            self.over_tail = Zeros::new(tail.len());
+        }
         tail.extend_from_slice(&[b' '; PADDED - 1]);
-        EntryTemplate { head, tail, starts: [None; 4], tail_state, over_tail }
     }
 
-    /// The length of a key with this text without the spaces.
-    fn text_len(&self, text: &[u8]) -> usize {
-        self.head.len() - KEY_LEN_LEN + text.len() + self.tail.len() - (PADDED - 1)
-    }
-
-    fn padding(&self, text: &[u8]) -> usize {
-        self.key_len(text) - self.text_len(text)
-    }
-
-    /// The length of the key with this text, which is ASCII text that needs no escapes.
-    pub(crate) fn key_len(&self, text: &[u8]) -> usize {
-        self.text_len(text).next_multiple_of(PADDED)
+    /// The lengths of the key with this text, which is ASCII text that needs no escapes.
+    pub(crate) fn key_len(&self, text: &[u8]) -> KeyLen {
+        let len = self.head.len() - KEY_LEN_LEN + text.len() + self.over_tail.len;
+        let padded = len.next_multiple_of(PADDED);
+        KeyLen { padded, spaces: padded - len }
     }
 
     /// The place of the length of the key, and the key up to the text.
@@ -70,26 +95,30 @@ impl EntryTemplate {
         &self.head
     }
 
-    /// The key behind this text.
-    pub(crate) fn tail(&self, text: &[u8]) -> &[u8] {
-        &self.tail[..self.tail.len() - (PADDED - 1) + self.padding(text)]
+    /// The key behind the text.
+    pub(crate) fn tail(&self, key_len: KeyLen) -> &[u8] {
+        &self.tail[..self.over_tail.len + key_len.spaces]
     }
 
-    /// The checksum of the entry with this text. `head` is that of the template, with the length of the key.
-    pub(crate) fn checksum(&mut self, head: &[u8], text: &[u8]) -> [u8; CHECKSUM_LEN] {
-        let key_len = self.key_len(text);
-        let start = &mut self.starts[key_len / PADDED % 4];
+    /// The checksum of the entry with this text. `entry` begins with the head, with the length of the key.
+    pub(crate) fn checksum(
+        &mut self,
+        entry: &[u8],
+        text: &[u8],
+        key_len: KeyLen,
+    ) -> [u8; CHECKSUM_LEN] {
+        let start = &mut self.starts[key_len.padded / PADDED % 4];
         let mut state = match *start {
-            Some((len, state)) if len == key_len => state,
+            Some((len, state)) if len == key_len.padded => state,
             _ => {
-                let state = entry_kind::crc_state(u32::MAX, head);
-                *start = Some((key_len, state));
+                let state = entry_kind::crc_state(u32::MAX, &entry[..self.head.len()]);
+                *start = Some((key_len.padded, state));
                 state
             }
         };
         state = text.iter().fold(state, |state, byte| next_state(state, *byte));
         state = self.over_tail.advance(state) ^ self.tail_state;
-        state = (0..self.padding(text)).fold(state, |state, _| next_state(state, b' '));
+        state = (0..key_len.spaces).fold(state, |state, _| next_state(state, b' '));
         entry_kind::of_crc(EntryKind::Value, !state)
     }
 }
@@ -123,16 +152,20 @@ fn next_state(state: u32, byte: u8) -> u32 {
 }
 
 /// Advances a state by a fixed number of bytes 0. This is linear, so a state is advanced four bits at a time.
-struct Zeros([[u32; 16]; 8]);
+struct Zeros {
+    len: usize,
+    /// For each nibble of a state, what it becomes.
+    tables: [[u32; 16]; 8],
+}
 
 impl Zeros {
-    fn new(mut len: usize) -> Zeros {
+    fn new(len: usize) -> Zeros {
         const SOME: [u8; 64] = [0; 64];
-        let mut state = 1 << 31;
-        while len > 0 {
-            let now = len.min(SOME.len());
+        let (mut state, mut left) = (1 << 31, len);
+        while left > 0 {
+            let now = left.min(SOME.len());
             state = entry_kind::crc_state(state, &SOME[..now]);
-            len -= now;
+            left -= now;
         }
         // The state with only the next lower bit is the same one after a bit 0.
         let mut tables = [[0; 16]; 8];
@@ -146,11 +179,11 @@ impl Zeros {
                     table[nibble & (nibble - 1)] ^ table[nibble & nibble.wrapping_neg()];
             }
         }
-        Zeros(tables)
+        Zeros { len, tables }
     }
 
     fn advance(&self, state: u32) -> u32 {
-        let nibbles = self.0.iter().enumerate();
+        let nibbles = self.tables.iter().enumerate();
         nibbles.fold(0, |sum, (at, table)| sum ^ table[(state >> (4 * at)) as usize % 16])
     }
 }

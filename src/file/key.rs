@@ -169,13 +169,18 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 
 /// Whether a JSON string has these bytes as they are. Most names and values are short.
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let special = words.iter().fold(0, |found, word| {
+    let special = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
-        found | special_bytes(word) | is_byte(word, 0x7f) | (word & HIGH_BITS)
+        special_bytes(word) | is_byte(word, 0x7f) | word
+    };
+    // The last 8 bytes overlap those before them.
+    let last = bytes.last_chunk().copied().unwrap_or_else(|| {
+        let mut word = [b' '; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        word
     });
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    special & HIGH_BITS == 0 && rest.iter().all(is_plain)
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(special(&last), |found, word| found | special(word)) & HIGH_BITS == 0
 }
 
 #[cold]

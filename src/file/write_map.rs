@@ -120,6 +120,17 @@ impl WriteMap {
         true
     }
 
+    /// Reads a word in each aligned block of 64 KiB of the range. At such a read the kernel maps all pages of the block that have
+    /// content. See: `fault_around_bytes` in debugfs.
+    pub(crate) fn read_blocks(&self, from: u64, to: u64) {
+        const BLOCK: usize = 64 * 1024;
+        let mut at = from.next_multiple_of(size_of::<u64>() as u64);
+        while at < to {
+            std::hint::black_box(self.cell(at).bits());
+            at += (BLOCK - self.address(at, size_of::<u64>()).addr() % BLOCK) as u64;
+        }
+    }
+
     /// Unmaps the file, unless a cell points into it.
     pub(crate) fn unmap(self) {
         if !self.has_cells.get() {

@@ -1,5 +1,6 @@
 //! The keys of one series.
 
+use crate::file::key::SampleName;
 use crate::file::layout::EntryKind;
 use crate::file::{Entries, EntryTemplate};
 use crate::model::number::{self, Style};
@@ -11,6 +12,8 @@ pub(crate) struct Keys {
     /// The time in the next entries.
     time: f64,
     bounds: BoundTexts,
+    /// The template of the keys of buckets. Waiting series have none.
+    buckets: Option<Box<EntryTemplate>>,
 }
 
 /// A cache of the texts of upper bounds, in slots chosen by a hash of the bits: the series of a family have the same bounds.
@@ -62,9 +65,22 @@ impl Keys {
         self.entries.push_with(EntryKind::Value, encode, 0.0, self.time);
     }
 
+    /// Sets what the keys of the buckets that follow have in common.
+    pub(super) fn set_buckets(
+        &mut self,
+        sample: SampleName<'_>,
+        labels: &[(&str, &str)],
+        help: &str,
+    ) {
+        let template = self.buckets.get_or_insert_with(|| Box::new(EntryTemplate::new()));
+        template.set(sample, labels, "le", help);
+    }
+
     /// Adds the key of a bucket.
-    pub(super) fn push_bucket(&mut self, bound: f64, template: &mut EntryTemplate) {
-        self.entries.push_from(template, self.bounds.get(bound), self.time);
+    pub(super) fn push_bucket(&mut self, bound: f64) {
+        if let Some(template) = &mut self.buckets {
+            self.entries.push_from(template, self.bounds.get(bound), self.time);
+        }
     }
 
     /// The keys as entries.
