@@ -7,7 +7,7 @@ use super::fork::Home;
 use super::keys::Keys;
 use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
-use crate::file::key::{self, KeyTemplate, SampleName};
+use crate::file::key::{self, SampleName};
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, KeptLabels, LabelPairs, MetricType, SampleKind, Unit};
 
@@ -165,15 +165,16 @@ impl<'a> SeriesOpener<'a> {
         let (family, help) = (&*self.family, self.help);
         let mut pairs = Vec::new();
         self.labels.push_pairs(&mut pairs);
-        // The keys of all buckets have most bytes in common.
-        let mut buckets = None;
+        let mut has_buckets = false;
         for kind in samples {
             let name = SampleName { family, suffix: self.suffix(kind) };
             match kind {
                 SampleKind::Bucket(bound) => {
-                    let template =
-                        buckets.get_or_insert_with(|| KeyTemplate::new(name, &pairs, "le", help));
-                    keys.push_bucket(bound, |bytes, text| template.encode(bytes, text));
+                    if !has_buckets {
+                        keys.set_buckets(name, &pairs, help);
+                        has_buckets = true;
+                    }
+                    keys.push_bucket(bound);
                 }
                 _ => keys.push(|bytes| {
                     key::encode_sample(bytes, name, pairs.iter().copied(), help);

@@ -14,7 +14,7 @@ use super::thread::Token;
 /// `C` is the set of cells that one thread needs for a series: one word for a counter, one for each bucket for a
 /// histogram. Only the owner writes owned cells. Each set has entries of its own in the series file, which readers add up.
 ///
-/// The first set is owned by the thread that records first. All other threads share a second one, until a thread is given
+/// The first set is owned by the thread that records first. All other threads share another one, until a thread is given
 /// cells of its own. Owned cells never become shared ones: the plain stores of their owner would overwrite what
 /// others add.
 ///
@@ -27,13 +27,14 @@ pub struct Split<C: 'static, A: 'static = ()> {
     /// The cells of the thread that recorded here first, by its token, or of none yet. They are stored in place, which saves a
     /// load. A later owner of the same index has the same token and so the same cells.
     first: Tagged<C>,
-    /// The cells of further owners.
-    others: StaticRef<Others<C>>,
-    shared: StaticRef<Shared<C>>,
-    rare: StaticRef<Rare<C, A>>,
+    /// The cells of the thread that was given its own first. Their address is beside the tag, so that this thread is about as
+    /// fast as the first one.
+    // A thread without an index finds its tag in memory of zeros, and no address.
+    second: Tagged<StaticRef<C>>,
+    more: StaticRef<More<C, A>>,
 }
 
-/// The cells of all owners but the first.
+/// The cells of all owners but the first two.
 struct Others<C: 'static> {
     /// The epoch of the process in which the owners are threads.
     epoch: u64,
@@ -58,8 +59,11 @@ impl<C> Shared<C> {
     }
 }
 
-/// What few series have.
-struct Rare<C: 'static, A: 'static> {
+/// What most series do not have.
+struct More<C: 'static, A: 'static> {
+    shared: StaticRef<Shared<C>>,
+    /// The cells of further owners.
+    others: StaticRef<Others<C>>,
     /// Former cells of this process, whose files were lost or closed. No thread records into them.
     former: Option<&'static Split<C, A>>,
     /// Cells for all threads while the series waits. They link to those of earlier waits.
@@ -125,50 +129,43 @@ unsafe impl<C: Transient> Transient for Others<C> {}
 // SAFETY: as the cells; the count of failures is any number.
 unsafe impl<C: Transient> Transient for Shared<C> {}
 // SAFETY: zeros are no addresses.
-unsafe impl<C: Transient + Send, A: Send + Sync> Transient for Rare<C, A> {}
+unsafe impl<C: Transient + Send, A: Send + Sync> Transient for More<C, A> {}
 
 impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
     /// Creates a split without cells for this process. Values in `former` still count.
     pub(crate) fn following(former: Option<&'static Split<C, A>>, home: Home) -> Split<C, A> {
-        let rare = StaticRef::empty();
-        let split = Split {
-            alignment: [],
-            first: Tagged::empty(),
-            others: StaticRef::empty(),
-            shared: StaticRef::empty(),
-            rare,
-        };
+        let (first, second, more) = (Tagged::empty(), Tagged::empty(), StaticRef::empty());
         if let Some(former) = former {
-            let base = StaticRef::empty();
+            let new = More::new(Some(former));
             if let Some(totals) = former.base() {
-                base.set(totals);
+                new.base.set(totals);
             }
-            let rare = Rare { former: Some(former), waiting: StaticRef::empty(), base };
-            split.rare.set(home.place(rare));
+            more.set(home.place(new));
         }
-        split
+        Split { alignment: [], first, second, more }
     }
 
     /// Continues in a forked child with the cells of its parent, which are on the heap. The threads of the parent do not
-    /// exist here, so the first cells are those of the first thread that records here, and the indexes of the others are
-    /// those of this process. Called under the lock of the slow path.
+    /// exist here, so the first and second cells are those of the first threads that record here, and the indexes of the
+    /// others are those of this process. Called under the lock of the slow path.
     pub(crate) fn inherit(&self) {
         self.first.disown();
-        if let Some(others) = self.others.get().filter(|others| others.epoch != fork::epoch()) {
+        self.second.disown();
+        let Some(more) = self.more.get() else {
+            return;
+        };
+        if let Some(others) = more.others.get().filter(|others| others.epoch != fork::epoch()) {
             let own = Others::new();
             for (own, inherited) in own.cells.iter().zip(&others.cells) {
                 own.copy(inherited);
             }
             own.indexes.store(others.indexes.load(Ordering::Acquire), Ordering::Relaxed);
-            self.others.set(Home::HEAP.place(own));
+            more.others.set(Home::HEAP.place(own));
         }
     }
 
-    fn rare(&self, home: Home) -> &'static Rare<C, A> {
-        self.rare.get().unwrap_or_else(|| {
-            let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
-            self.rare.set_once(home.place(Rare { former: None, waiting, base }))
-        })
+    fn more(&self, home: Home) -> &'static More<C, A> {
+        self.more.get().unwrap_or_else(|| self.more.set_once(home.place(More::new(None))))
     }
 
     /// Returns the cells that the thread with this token owns, if it owns any.
@@ -178,24 +175,27 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
         if first.is_some() {
             return first;
         }
-        let others = self.others.get()?;
+        if let Some(second) = self.second.get(token.tag()) {
+            return second.get();
+        }
+        let others = self.more.get()?.others.get()?;
         if token.epoch() == others.epoch { others.cells[token.index()].get() } else { None }
     }
 
-    /// Returns the first cells if no thread owned them. From now on the thread with this token does.
-    pub(crate) fn claim_first(&'static self, token: Token) -> Option<&'static C> {
-        self.first.claim(token.tag())
+    /// Returns cells that no thread owned. From now on the thread with this token, which owns none, does.
+    pub(crate) fn claim_unowned(&'static self, token: Token) -> Option<&'static C> {
+        self.first.claim(token.tag()).or_else(|| self.second.claim(token.tag())?.get())
     }
 
     /// Returns the shared cells, if there are any.
     #[inline]
     pub(crate) fn shared(&self) -> Option<&'static Shared<C>> {
-        self.shared.get()
+        self.more.get()?.shared.get()
     }
 
     /// Returns the waiting cells, or those of the last wait, which were moved.
     pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
-        self.rare.get()?.waiting.get()
+        self.more.get()?.waiting.get()
     }
 
     fn open_waiting(&self) -> Option<&'static Waiting<C>> {
@@ -212,7 +212,7 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
         lock: &SlowPath,
     ) -> Claimed<C> {
         let token = token.filter(|_| cells.max_owned() > 0);
-        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_first(token)));
+        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_unowned(token)));
         if let Some(owned) = owned {
             return Claimed::Owned(owned);
         }
@@ -256,21 +256,23 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
 
     fn share(&self, cells: C, home: Home) -> &'static C {
         let shared = Shared { cells, contention: Contention::new() };
-        &self.shared.set_once(home.place(shared)).cells
+        &self.more(home).shared.set_once(home.place(shared)).cells
     }
 
     fn wait(&self, cells: C, gate: &'static Gate, home: Home) -> &'static Waiting<C> {
         // On the heap, as a gate is an address that recordings follow without a check.
         let waiting = Waiting { gate, cells, former: self.waiting() };
         let waiting: &Waiting<C> = Box::leak(Box::new(waiting));
-        self.rare(home).waiting.set(waiting);
+        self.more(home).waiting.set(waiting);
         waiting
     }
 
     /// The number of sets of cells that threads own.
     fn owned_len(&self) -> usize {
-        let others = self.others.get().map_or(0, |others| others.indexes.load(Ordering::Relaxed));
-        usize::from(self.first.any().is_some()) + others.count_ones() as usize
+        let others = self.more.get().and_then(|more| more.others.get());
+        let others = others.map_or(0, |others| others.indexes.load(Ordering::Relaxed));
+        let in_place = [self.first.any().is_some(), self.second.any().is_some()];
+        in_place.into_iter().map(usize::from).sum::<usize>() + others.count_ones() as usize
     }
 
     /// Makes the thread with this token the owner of new cells.
@@ -279,8 +281,13 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
             Ok(first) => return first,
             Err(cells) => home.place(cells),
         };
-        let new = || self.others.set_once(home.place(Others::new()));
-        let others = self.others.get().unwrap_or_else(new);
+        let address = StaticRef::empty();
+        address.set(cells);
+        if self.second.fill(Some(token.tag()), address, lock).is_ok() {
+            return cells;
+        }
+        let others = &self.more(home).others;
+        let others = others.get().unwrap_or_else(|| others.set_once(home.place(Others::new())));
         let (index, bit) = (token.index(), 1 << token.index());
         let cells = others.cells[index].set_once(cells);
         // ORDERING: release, so that a thread that sees the bit sees the cells.
@@ -295,12 +302,12 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
 
     /// Returns the totals when the series was removed last.
     pub(crate) fn base(&self) -> Option<&'static C> {
-        self.rare.get()?.base.get()
+        self.more.get()?.base.get()
     }
 
     /// Sets the cells that hold the totals when the series was removed last.
     pub(crate) fn set_base(&self, base: &'static C, home: Home, _lock: &SlowPath) {
-        self.rare(home).base.set(base);
+        self.more(home).base.set(base);
     }
 
     /// Releases the split and what it leads to. `release_cells` releases what cells lead to.
@@ -312,35 +319,40 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
         if let Some(first) = self.first.any() {
             release_cells(first, release);
         }
-        if let Some(others) = self.others.get() {
-            for cells in others.cells.iter().filter_map(StaticRef::get) {
-                release_cells(cells, release);
-                release.value(cells);
+        let release_all = |cells: &'static C, release: &mut Release| {
+            release_cells(cells, release);
+            release.value(cells);
+        };
+        if let Some(second) = self.second.any().and_then(StaticRef::get) {
+            release_all(second, release);
+        }
+        if let Some(more) = self.more.get() {
+            if let Some(others) = more.others.get() {
+                let all = others.cells.iter().filter_map(StaticRef::get);
+                all.for_each(|cells| release_all(cells, release));
+                release.value(others);
             }
-            release.value(others);
-        }
-        if let Some(shared) = self.shared() {
-            release_cells(&shared.cells, release);
-            release.value(shared);
-        }
-        if let Some(rare) = self.rare.get() {
-            if let Some(former) = rare.former {
+            if let Some(shared) = more.shared.get() {
+                release_cells(&shared.cells, release);
+                release.value(shared);
+            }
+            if let Some(former) = more.former {
                 former.release(release, release_cells);
             }
-            if let Some(base) = rare.base.get() {
+            if let Some(base) = more.base.get() {
                 release_cells(base, release);
                 release.value(base);
             }
-            release.value(rare);
+            release.value(more);
         }
         release.value(self);
     }
 
     /// Iterates over all cells of this process.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
-        let former = |split: &&Split<C, A>| split.rare.get().and_then(|rare| rare.former);
+        let former = |split: &&Split<C, A>| split.more.get().and_then(|more| more.former);
         std::iter::successors(Some(self), former).flat_map(|split| {
-            let others = split.others.get();
+            let others = split.more.get().and_then(|more| more.others.get());
             let mut bits = others.map_or(0, |others| others.indexes.load(Ordering::Acquire));
             let others = std::iter::from_fn(move || {
                 let at = bits.trailing_zeros() as usize;
@@ -351,8 +363,16 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
             let waiting = std::iter::successors(split.waiting(), |waiting| waiting.former);
             let waiting = waiting.map(|waiting| &waiting.cells);
             let shared = split.shared().map(|shared| &shared.cells);
-            split.first.any().into_iter().chain(others).chain(shared).chain(waiting)
+            let second = split.second.any().and_then(StaticRef::get);
+            split.first.any().into_iter().chain(second).chain(others).chain(shared).chain(waiting)
         })
+    }
+}
+
+impl<C: Sync, A: Sync> More<C, A> {
+    fn new(former: Option<&'static Split<C, A>>) -> More<C, A> {
+        let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
+        More { shared: StaticRef::empty(), others: StaticRef::empty(), former, waiting, base }
     }
 }
 

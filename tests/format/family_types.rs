@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{MAGIC, companion_entry, entry, run_in, series_file};
 use crate::support::process::{Outcome, run};
-use crate::support::{TestDir, multiprom, output_of, python, root};
+use crate::support::{TestDir, multiprom, output_of, python, root, wait_for_deaths};
 
 const TYPE: u32 = 5;
 
@@ -98,6 +98,7 @@ fn gauges_with_a_type_are_exported_with_it_from_files_and_archives() {
         ] {
             assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
         }
+        wait_for_deaths(dir.path());
         assert_eq!(run_in(dir.path(), "compact").status, 0);
     }
     assert!(!dir.path().join("companion_1-00000001.mpx").exists());
