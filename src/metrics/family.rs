@@ -254,11 +254,14 @@ impl<M: Metric, const N: usize> Family<M, N> {
     /// Removes the series with these label values from the exposition. Returns whether it was exported.
     ///
     /// Recordings through handles of the series have no effect until [`with`](Family::with) is called with its label values
-    /// again. The next recording then brings the series back, with values that begin at 0 in this process. Label values
-    /// that are never used again still take memory, because handles may be kept: about 450 bytes for a counter, and 200 more in a
-    /// multiprocess directory, where its entries stay in the file, too, until the process ends or
-    /// [closes](crate::Registry::close) its files. A process that meets ever new label values
-    /// [limits](super::MetricBuilder::max_series) them.
+    /// again. The next recording then brings the series back, with values that begin at 0 in this process. In memory, a series
+    /// that has been removed for a minute, or earlier if more than 1,024 and more than half of a family are, does not come
+    /// back: its memory is given back, handles of it never have an effect again, and `with` creates a new series. So look
+    /// series of such a family up at each use.
+    ///
+    /// In a multiprocess directory, label values that are never used again take memory, about 620 bytes for a counter, and their
+    /// entries in the file, until the process ends or [closes](crate::Registry::close) its files. A process that meets ever new
+    /// label values [limits](super::MetricBuilder::max_series) them.
     ///
     /// In a multiprocess directory, the value of a gauge leaves the exposition at once. A counter, a histogram or a summary
     /// leaves it when no living process exports the series any more; until then what this process has counted stays

@@ -52,10 +52,14 @@ impl LookupKey {
     #[expect(clippy::inline_always, reason = "the cost of every lookup of labels")]
     pub(super) fn is_kept(&self, kept: &[Ends], count: usize) -> Option<bool> {
         (count > 1 && kept.len() == count).then(|| {
-            let differ = kept
-                .iter()
-                .zip(&self.ends)
-                .fold(0, |differ, (kept, own)| differ | (kept[0] ^ own[0]) | (kept[1] ^ own[1]));
+            let mut differ = 0;
+            // A constant number of steps, which the compiler unrolls.
+            for (at, own) in self.ends.iter().enumerate() {
+                let Some(kept) = kept.get(at) else {
+                    break;
+                };
+                differ |= (kept[0] ^ own[0]) | (kept[1] ^ own[1]);
+            }
             differ == 0
         })
     }

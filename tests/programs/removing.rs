@@ -1,12 +1,16 @@
 //! Removes series and brings them back.
 //!
-//! usage: `test-removing DIR fork|loop`. `fork` does so in a forked child; `loop` does so in two threads until it is killed.
+//! usage: `test-removing DIR|- fork|loop|kept`. `-` is memory. `fork` does so in a forked child; `loop` does so in two threads until it is
+//! killed; `kept` records into handles of removed series.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use multiprom::collector::Labels;
 use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
-use super::fork::{in_child, limit_time, wait};
+use super::fork::{exit, in_child, limit_time, raw_clone, wait};
 
 /// The label values that `loop` uses.
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -80,12 +84,109 @@ fn until_killed(registry: &Registry) -> multiprom::Result<()> {
     Ok(())
 }
 
+/// The handles of one label set.
+#[derive(Clone, Copy)]
+struct Kept(Counter, Gauge, Histogram, Summary);
+
+impl Kept {
+    fn new(families: &Families, at: &str) -> Kept {
+        let Families { jobs, level, size, time } = families;
+        Kept(jobs.with([at]), level.with([at]), size.with([at]), time.with([at]))
+    }
+
+    fn record(self, value: f64) {
+        let Kept(jobs, level, size, time) = self;
+        jobs.inc_by(value);
+        jobs.inc();
+        level.set(value);
+        level.add(value);
+        size.observe(value);
+        time.observe(value);
+        drop(level.track_inprogress());
+    }
+
+    fn values(self) -> [f64; 4] {
+        let Kept(jobs, level, size, time) = self;
+        [jobs.get(), level.get(), size.get_sum(), time.get_sum()]
+    }
+}
+
+/// Asserts that new series have only what is recorded into them, and that those removed have nothing.
+fn assert_apart(families: &Families, kept: &[Kept], name: &str) {
+    let new: Vec<_> = (0..500).map(|at| Kept::new(families, &format!("{name} {at}"))).collect();
+    for handle in kept {
+        handle.record(1e6);
+    }
+    new.iter().for_each(|handle| handle.record(1.0));
+    for handle in kept {
+        handle.record(1e6);
+    }
+    assert!(new.iter().all(|handle| handle.values() == [2.0, 2.0, 1.0, 1.0]));
+    assert!(kept.iter().all(|handle| handle.values() == [0.0; 4]));
+}
+
+/// Handles of removed series record, in several threads and in forked children, while the memory of the series is given back.
+fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
+    let families = &Families::register(registry)?;
+    limit_time(60);
+    let (kept, is_over) = (&Mutex::new(Vec::<Kept>::new()), &AtomicBool::new(false));
+    let live = Kept::new(families, "live");
+    live.record(1.0);
+    let shown = || registry.render(None).to_string().matches("{at=").count();
+    let only_live = shown();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let chosen: Vec<Kept> =
+                        kept.lock().unwrap().iter().step_by(7).copied().collect();
+                    chosen.iter().for_each(|handle| handle.record(1e6));
+                    thread::yield_now();
+                }
+            });
+        }
+        for round in 0..8 {
+            let labels = (0..1_000).map(|at| format!("{round} {at}"));
+            let new: Vec<_> = labels.map(|at| Kept::new(families, &at)).collect();
+            new.iter().for_each(|handle| handle.record(1.0));
+            kept.lock().unwrap().extend(new);
+            let is_removed = |labels: Labels<'_>| labels.get("at") != Some("live");
+            families.jobs.remove_where(is_removed);
+            families.level.remove_where(is_removed);
+            families.size.remove_where(is_removed);
+            families.time.remove_where(is_removed);
+            assert_eq!(shown(), only_live);
+            if round % 4 == 3 {
+                // The first that this child does is to record.
+                let all = kept.lock().unwrap().clone();
+                let pid = raw_clone();
+                if pid == 0 {
+                    all.iter().for_each(|handle| handle.record(1e6));
+                    exit();
+                }
+                wait(pid);
+                wait(in_child(|| {
+                    assert_apart(families, &all, "child");
+                    assert_eq!(live.values(), [2.0, 2.0, 1.0, 1.0]);
+                }));
+            }
+        }
+        let all = kept.lock().unwrap().clone();
+        assert_apart(families, &all, "parent");
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(live.values(), [2.0, 2.0, 1.0, 1.0]);
+    Ok(())
+}
+
 pub fn main() -> multiprom::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (dir, scenario) = (arguments.next().unwrap(), arguments.next().unwrap());
-    let registry = Registry::builder().backend(Backend::directory(&dir)?).build()?;
+    let backend = if dir == "-" { Backend::in_memory() } else { Backend::directory(&dir)? };
+    let registry = Registry::builder().backend(backend).build()?;
     match scenario.as_str() {
         "fork" => in_forked_child(&registry),
+        "kept" => with_kept_handles(&registry),
         _ => until_killed(&registry),
     }
 }
