@@ -2,7 +2,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
-use super::entry_template::EntryTemplate;
+use super::entry_template::{EntryTemplate, Repeated};
 use super::layout::{KEY_LEN_LEN, WORD_LEN, entry_len, value_offset};
 
 /// Bytes of an entry after its key.
@@ -48,17 +48,35 @@ impl Entries {
         self.push_end(checksum, value, time);
     }
 
-    /// Adds an entry with the value 0 whose key has this text at the place that the template leaves open.
-    pub(crate) fn push_from(&mut self, template: &mut EntryTemplate, text: &[u8], time: f64) {
+    /// Adds an entry with the value 0. Its key has the text of this number at the place that the template leaves open, which
+    /// `text` returns.
+    pub(crate) fn push_from<'a>(
+        &mut self,
+        template: &mut EntryTemplate,
+        number: f64,
+        text: impl FnOnce() -> &'a [u8],
+        time: f64,
+    ) {
         let start = self.bytes.len();
+        if let Some(Repeated { entry, at, tail, key_len, checksum }) = template.repeated(number) {
+            self.bytes.extend_from_slice(entry);
+            let copy = &mut self.bytes[start..];
+            copy[at..][..tail.len()].copy_from_slice(tail);
+            let (_, end) = copy.split_at_mut(KEY_LEN_LEN + key_len);
+            end.copy_from_slice(&end_of_entry(checksum, 0.0, time));
+            self.key_lens.push(key_len);
+            return;
+        }
+        let text = text();
         let key_len = template.key_len(text);
         self.bytes.reserve(entry_len(key_len.padded));
         self.bytes.extend_from_slice(template.head());
         self.bytes.extend_from_slice(text);
         self.bytes.extend_from_slice(template.tail(key_len));
         self.set_key_len(start, key_len.padded);
-        let checksum = template.checksum(&self.bytes[start..], text, key_len);
-        self.push_end(checksum, 0.0, time);
+        let state = template.state(&self.bytes[start..], text, key_len);
+        self.push_end(entry_kind::of_crc(EntryKind::Value, !state), 0.0, time);
+        template.keep(number, text, state, &self.bytes[start..]);
     }
 
     fn set_key_len(&mut self, start: usize, key_len: usize) {
@@ -68,11 +86,7 @@ impl Entries {
     }
 
     fn push_end(&mut self, checksum: [u8; CHECKSUM_LEN], value: f64, time: f64) {
-        let mut end = [0; END_LEN];
-        end[..CHECKSUM_LEN].copy_from_slice(&checksum);
-        end[CHECKSUM_LEN..][..WORD_LEN].copy_from_slice(&value.to_bits().to_le_bytes());
-        end[CHECKSUM_LEN + WORD_LEN..].copy_from_slice(&time.to_bits().to_le_bytes());
-        self.bytes.extend_from_slice(&end);
+        self.bytes.extend_from_slice(&end_of_entry(checksum, value, time));
     }
 
     /// The encoded entries.
@@ -110,39 +124,78 @@ impl Entries {
     }
 }
 
+/// The bytes of an entry after its key.
+fn end_of_entry(checksum: [u8; CHECKSUM_LEN], value: f64, time: f64) -> [u8; END_LEN] {
+    let mut end = [0; END_LEN];
+    end[..CHECKSUM_LEN].copy_from_slice(&checksum);
+    end[CHECKSUM_LEN..][..WORD_LEN].copy_from_slice(&value.to_bits().to_le_bytes());
+    end[CHECKSUM_LEN + WORD_LEN..].copy_from_slice(&time.to_bits().to_le_bytes());
+    end
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::key::{SampleName, encode};
     use super::super::layout;
     use super::*;
+    use crate::model::Labels;
 
     proptest::proptest! {
         #[test]
         fn entries_from_a_template_are_those_of_their_keys(
-            help in "[a-z\\n\u{e9}]{0,90}",
-            values in proptest::collection::vec("[a-z]{0,20}", 2),
-            bounds in proptest::collection::vec("[-+.0-9eE]{0,24}", 1..20),
+            series in proptest::collection::vec(
+                ("[af]", "[a-z\\n\u{e9}]{0,2}|[a-z ]{85}", "[a-z]{0,9}", 0u8..4, 0usize..20),
+                1..12,
+            ),
         ) {
-            let labels = [("a", &*values[0]), ("z", &*values[1])];
+            let bounds = ["0.005", "0.5", "1.0", "7.5", "10.0", "12345678901.0", "+Inf"];
             let mut template = EntryTemplate::new();
-            for labels in [&labels[..], &labels[..1], &labels[1..], &labels[1..], &[]] {
-                let name = SampleName { family: "f", suffix: "_bucket" };
-                template.set(name, labels, "le", &help);
+            for (at, (family, help, value, labels, first)) in series.iter().enumerate() {
+                let time = at as f64;
+                let all = [("a", &**value), ("z", &**value)];
+                let labels = match labels {
+                    0 => &all[..],
+                    1 => &all[..1],
+                    2 => &all[1..],
+                    _ => &[],
+                };
+                let name = SampleName { family, suffix: "_bucket" };
+                template.set(name, Labels::new(labels), "le", help);
                 let (mut entries, mut expected) = (Entries::default(), Vec::new());
                 let mut keys = Vec::new();
-                for bound in &bounds {
-                    entries.push_from(&mut template, bound.as_bytes(), 7.5);
+                // Mostly the same bounds, of which some are missing now and then.
+                for (number, bound) in bounds.iter().enumerate().filter(|(number, _)| number != first) {
+                    entries.push_from(&mut template, number as f64, || bound.as_bytes(), time);
                     let mut all = [labels, &[("le", bound)]].concat();
                     all.sort_unstable();
                     let (mut key, mut entry) = (Vec::new(), Vec::new());
-                    encode(&mut key, "f", "f_bucket", all.into_iter(), &help);
-                    layout::encode_entry(&mut entry, EntryKind::Value, &key, 0.0, 7.5);
+                    encode(&mut key, family, &format!("{family}_bucket"), all.into_iter(), help);
+                    layout::encode_entry(&mut entry, EntryKind::Value, &key, 0.0, time);
                     expected.extend(entry);
                     keys.push(key);
                 }
                 proptest::prop_assert_eq!(entries.bytes(), expected);
-                proptest::prop_assert_eq!(entries.keys().collect::<Vec<_>>(), keys);
-                proptest::prop_assert_eq!(entries.len(), bounds.len());
+                proptest::prop_assert_eq!(entries.keys().collect::<Vec<_>>(), &keys[..]);
+                proptest::prop_assert_eq!(entries.len(), keys.len());
+            }
+        }
+    }
+
+    #[test]
+    fn entries_beyond_the_most_that_are_kept_are_those_of_their_keys_too() {
+        let (help, mut template) = ("h".repeat(10_000), EntryTemplate::new());
+        let name = SampleName { family: "f", suffix: "_bucket" };
+        for _ in 0..3 {
+            template.set(name, Labels::new(&[]), "le", &help);
+            let mut entries = Entries::default();
+            for bound in 0..20 {
+                let text = bound.to_string();
+                entries.push_from(&mut template, f64::from(bound), || text.as_bytes(), 1.0);
+                let mut key = Vec::new();
+                encode(&mut key, "f", "f_bucket", [("le", &*text)].into_iter(), &help);
+                let (mut entry, start) = (Vec::new(), entries.bytes().len());
+                layout::encode_entry(&mut entry, EntryKind::Value, &key, 0.0, 1.0);
+                assert!(entries.bytes()[start - entry.len()..] == entry, "{bound}");
             }
         }
     }

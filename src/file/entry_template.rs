@@ -3,7 +3,8 @@
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
 use super::key::{PADDED, SampleName, push_label, push_string, push_tail};
-use super::layout::KEY_LEN_LEN;
+use super::layout::{KEY_LEN_LEN, entry_len};
+use crate::model::Labels;
 
 /// The common bytes of entries, and what their checksums have in common: the common bytes are hashed once.
 ///
@@ -22,7 +23,47 @@ pub(crate) struct EntryTemplate {
     /// The bytes of the tail, from the state 0, without the spaces.
     tail_state: u32,
     over_tail: Zeros,
+    kept: Kept,
 }
+
+/// The entries from the template, for the next series: if its head is the same and its tail has the same length, they
+/// differ from these in the bytes of the tail, the checksums and the times.
+#[derive(Default)]
+struct Kept {
+    entries: Vec<KeptEntry>,
+    bytes: Vec<u8>,
+    /// The index of the entry that follows.
+    next: usize,
+    /// What the tail adds to the state of an entry by exclusive or, for each number of spaces.
+    of_tail: [u32; PADDED],
+}
+
+/// One of the kept entries.
+#[derive(Clone, Copy)]
+pub(crate) struct KeptEntry {
+    /// The number whose text it has, as bits.
+    number: u64,
+    start: usize,
+    /// The offset of the tail in the entry.
+    tail: usize,
+    key_len: KeyLen,
+    /// The last state without what the tail adds.
+    state: u32,
+}
+
+/// An entry with another tail than that of the series from which it was kept.
+pub(crate) struct Repeated<'a> {
+    /// The bytes of the kept entry.
+    pub(crate) entry: &'a [u8],
+    /// The offset of the tail.
+    pub(crate) at: usize,
+    pub(crate) tail: &'a [u8],
+    pub(crate) key_len: usize,
+    pub(crate) checksum: [u8; CHECKSUM_LEN],
+}
+
+/// Entries beyond this are not kept.
+const MAX_KEPT_LEN: usize = 64 * 1024;
 
 /// The lengths of the key of an entry.
 #[derive(Clone, Copy)]
@@ -41,6 +82,7 @@ impl EntryTemplate {
             starts: [None; 4],
             tail_state: 0,
             over_tail: Zeros::new(0),
+            kept: Kept::default(),
         }
     }
 
@@ -50,7 +92,7 @@ impl EntryTemplate {
     pub(crate) fn set(
         &mut self,
         sample: SampleName<'_>,
-        labels: &[(&str, &str)],
+        labels: Labels<'_>,
         name: &str,
         help: &str,
     ) {
@@ -59,28 +101,67 @@ impl EntryTemplate {
         head.clear();
         head.extend_from_slice(&[0; KEY_LEN_LEN]);
         sample.push_head(head);
-        let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
-        for label in before {
-            push_label(head, *label);
-            head.extend_from_slice(b", ");
+        tail.clear();
+        tail.push(b'"');
+        for label in labels.iter() {
+            if label.0 < name {
+                push_label(head, label);
+                head.extend_from_slice(b", ");
+            } else {
+                tail.extend_from_slice(b", ");
+                push_label(tail, label);
+            }
         }
         push_string(head, name);
         head.extend_from_slice(b": \"");
-        tail.clear();
-        tail.push(b'"');
-        for label in after {
-            tail.extend_from_slice(b", ");
-            push_label(tail, *label);
-        }
         push_tail(tail, help);
+        self.kept.next = 0;
         if *head != self.former {
             self.starts = [None; 4];
+            self.kept.cut();
         }
         self.tail_state = entry_kind::crc_state(0, tail);
         if tail.len() != self.over_tail.len {
             self.over_tail = Zeros::new(tail.len());
+            self.kept.cut();
+        }
+        let mut state = self.tail_state;
+        for of_tail in &mut self.kept.of_tail {
+            *of_tail = state;
+            state = next_state(state, 0);
         }
         tail.extend_from_slice(&[b' '; PADDED - 1]);
+    }
+
+    /// The entry with the text of this number, if it is kept from another series.
+    pub(crate) fn repeated(&mut self, number: f64) -> Option<Repeated<'_>> {
+        let Kept { entries, bytes, next, of_tail } = &mut self.kept;
+        let kept = entries.get(*next).filter(|kept| kept.number == number.to_bits())?;
+        *next += 1;
+        let key_len = kept.key_len.padded;
+        let entry = &bytes[kept.start..][..entry_len(key_len)];
+        let state = kept.state ^ of_tail[kept.key_len.spaces];
+        let checksum = entry_kind::of_crc(EntryKind::Value, !state);
+        let tail = &self.tail[..self.over_tail.len];
+        Some(Repeated { entry, at: kept.tail, tail, key_len, checksum })
+    }
+
+    /// Keeps an entry with the text of this number, which was not [`repeated`](EntryTemplate::repeated).
+    pub(crate) fn keep(&mut self, number: f64, text: &[u8], state: u32, entry: &[u8]) {
+        let key_len = self.key_len(text);
+        self.kept.cut();
+        if self.kept.bytes.len() + entry.len() > MAX_KEPT_LEN {
+            return;
+        }
+        self.kept.entries.push(KeptEntry {
+            number: number.to_bits(),
+            start: self.kept.bytes.len(),
+            tail: self.head.len() + text.len(),
+            key_len,
+            state: state ^ self.kept.of_tail[key_len.spaces],
+        });
+        self.kept.bytes.extend_from_slice(entry);
+        self.kept.next += 1;
     }
 
     /// The lengths of the key with this text, which is ASCII text that needs no escapes.
@@ -100,13 +181,9 @@ impl EntryTemplate {
         &self.tail[..self.over_tail.len + key_len.spaces]
     }
 
-    /// The checksum of the entry with this text. `entry` begins with the head, with the length of the key.
-    pub(crate) fn checksum(
-        &mut self,
-        entry: &[u8],
-        text: &[u8],
-        key_len: KeyLen,
-    ) -> [u8; CHECKSUM_LEN] {
+    /// The last state of the entry with this text, which is the complement of CRC-32. `entry` begins with the head, with
+    /// the length of the key.
+    pub(crate) fn state(&mut self, entry: &[u8], text: &[u8], key_len: KeyLen) -> u32 {
         let start = &mut self.starts[key_len.padded / PADDED % 4];
         let mut state = match *start {
             Some((len, state)) if len == key_len.padded => state,
@@ -118,8 +195,17 @@ impl EntryTemplate {
         };
         state = text.iter().fold(state, |state, byte| next_state(state, *byte));
         state = self.over_tail.advance(state) ^ self.tail_state;
-        state = (0..key_len.spaces).fold(state, |state, _| next_state(state, b' '));
-        entry_kind::of_crc(EntryKind::Value, !state)
+        (0..key_len.spaces).fold(state, |state, _| next_state(state, b' '))
+    }
+}
+
+impl Kept {
+    /// Removes the next entry and those behind it.
+    fn cut(&mut self) {
+        if let Some(entry) = self.entries.get(self.next) {
+            self.bytes.truncate(entry.start);
+            self.entries.truncate(self.next);
+        }
     }
 }
 

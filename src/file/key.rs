@@ -74,10 +74,12 @@ impl SampleName<'_> {
     /// Appends the start of a key, up to the labels.
     pub(super) fn push_head(self, out: &mut Vec<u8>) {
         let SampleName { family, suffix } = self;
-        out.push(b'[');
-        push_string(out, family);
-        out.extend_from_slice(b", \"");
+        out.extend_from_slice(b"[\"");
+        let name = out.len();
         push_text(out, family);
+        let name = name..out.len();
+        out.extend_from_slice(b"\", \"");
+        out.extend_from_within(name);
         push_text(out, suffix);
         out.extend_from_slice(b"\", {");
     }

@@ -3,6 +3,7 @@
 use crate::file::key::SampleName;
 use crate::file::layout::EntryKind;
 use crate::file::{Entries, EntryTemplate};
+use crate::model::Labels;
 use crate::model::number::{self, Style};
 
 /// The keys of the samples of one series, in entries with the value 0.
@@ -48,6 +49,7 @@ impl Keys {
     /// Removes the keys, for use as a buffer.
     pub(super) fn clear(&mut self) {
         self.entries.clear(MAX_KEPT_LEN);
+        self.buckets.take_if(|template| template.key_len(&[]).padded > MAX_KEPT_LEN);
     }
 
     /// Sets the time of the entries that follow.
@@ -66,12 +68,7 @@ impl Keys {
     }
 
     /// Sets what the keys of the buckets that follow have in common.
-    pub(super) fn set_buckets(
-        &mut self,
-        sample: SampleName<'_>,
-        labels: &[(&str, &str)],
-        help: &str,
-    ) {
+    pub(super) fn set_buckets(&mut self, sample: SampleName<'_>, labels: Labels<'_>, help: &str) {
         let template = self.buckets.get_or_insert_with(|| Box::new(EntryTemplate::new()));
         template.set(sample, labels, "le", help);
     }
@@ -79,7 +76,7 @@ impl Keys {
     /// Adds the key of a bucket.
     pub(super) fn push_bucket(&mut self, bound: f64) {
         if let Some(template) = &mut self.buckets {
-            self.entries.push_from(template, self.bounds.get(bound), self.time);
+            self.entries.push_from(template, bound, || self.bounds.get(bound), self.time);
         }
     }
 

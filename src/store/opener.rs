@@ -164,20 +164,20 @@ impl<'a> SeriesOpener<'a> {
     fn push_keys(&self, samples: impl Iterator<Item = SampleKind>, keys: &mut Keys) {
         let (family, help) = (&*self.family, self.help);
         let mut pairs = Vec::new();
-        self.labels.push_pairs(&mut pairs);
+        let labels = self.labels.labels(&mut pairs);
         let mut has_buckets = false;
         for kind in samples {
             let name = SampleName { family, suffix: self.suffix(kind) };
             match kind {
                 SampleKind::Bucket(bound) => {
                     if !has_buckets {
-                        keys.set_buckets(name, &pairs, help);
+                        keys.set_buckets(name, labels, help);
                         has_buckets = true;
                     }
                     keys.push_bucket(bound);
                 }
                 _ => keys.push(|bytes| {
-                    key::encode_sample(bytes, name, pairs.iter().copied(), help);
+                    key::encode_sample(bytes, name, labels.iter(), help);
                 }),
             }
         }

@@ -14,7 +14,10 @@ use crate::support::certs::{can_use_tls, curl, self_signed, signed};
 use crate::support::http::{Connection, sum_of};
 use crate::support::process::{PATIENCE, Running};
 use crate::support::prometheus::{is_installed, scraping, value, wait_for_value};
-use crate::support::{TestDir, example, multiprom, output_of, wait_for};
+use crate::support::{TestDir, example, multiprom, output_of, root, wait_for};
+
+#[path = "../../fuzz/checks/web_config.rs"]
+mod fuzzed;
 
 const CURL: [&str; 2] = ["--cacert", "server.crt"];
 
@@ -441,4 +444,21 @@ fn unix_sockets_have_tls_too() {
     let page = curl(dir.path(), "https://localhost/metrics", &flags).unwrap();
     assert_eq!(sum_of(&page.body, "jobs_total"), 5.0);
     stop(server);
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_target_cut_and_damaged_are_refused_with_the_file_and_the_line() {
+    let dir = TestDir::in_memory("fuzzed-config");
+    let mut valid = 0;
+    for seed in fs::read_dir(root().join("fuzz/seeds/web_config")).unwrap() {
+        let seed = fs::read(seed.unwrap().path()).unwrap();
+        valid += u32::from(fuzzed::check(&seed, dir.path()));
+        for at in (0..seed.len()).step_by(3) {
+            fuzzed::check(&seed[..at], dir.path());
+            let mut damaged = seed.clone();
+            damaged[at] = [b'\n', b':', b' ', b'"', 0xff][at % 5];
+            fuzzed::check(&damaged, dir.path());
+        }
+    }
+    assert_eq!(valid, 1, "the others name no files that exist, or are malformed");
 }
