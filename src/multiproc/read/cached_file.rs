@@ -114,7 +114,9 @@ impl CachedFile {
             (2, _) => self.plan.prefetch(),
             (3, map) => {
                 prefetch_all(&*self.plan);
-                map.iter().for_each(|map| prefetch_all(&**map));
+                if let Some(map) = map {
+                    prefetch_all(&**map);
+                }
             }
             (4, _) => prefetch_all(self),
             _ => {}
