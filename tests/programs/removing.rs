@@ -117,7 +117,9 @@ fn assert_apart(families: &Families, kept: &[Kept], name: &str) {
     for handle in kept {
         handle.record(1e6);
     }
-    new.iter().for_each(|handle| handle.record(1.0));
+    for handle in &new {
+        handle.record(1.0);
+    }
     for handle in kept {
         handle.record(1e6);
     }
@@ -140,7 +142,9 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
                 while !is_over.load(Ordering::Relaxed) {
                     let chosen: Vec<Kept> =
                         kept.lock().unwrap().iter().step_by(7).copied().collect();
-                    chosen.iter().for_each(|handle| handle.record(1e6));
+                    for handle in &chosen {
+                        handle.record(1e6);
+                    }
                     thread::yield_now();
                 }
             });
@@ -148,7 +152,9 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
         for round in 0..8 {
             let labels = (0..1_000).map(|at| format!("{round} {at}"));
             let new: Vec<_> = labels.map(|at| Kept::new(families, &at)).collect();
-            new.iter().for_each(|handle| handle.record(1.0));
+            for handle in &new {
+                handle.record(1.0);
+            }
             kept.lock().unwrap().extend(new);
             let is_removed = |labels: Labels<'_>| labels.get("at") != Some("live");
             families.jobs.remove_where(is_removed);
@@ -161,7 +167,9 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
                 let all = kept.lock().unwrap().clone();
                 let pid = raw_clone();
                 if pid == 0 {
-                    all.iter().for_each(|handle| handle.record(1e6));
+                    for handle in &all {
+                        handle.record(1e6);
+                    }
                     exit();
                 }
                 wait(pid);
