@@ -35,10 +35,11 @@ impl Merge {
             return None;
         }
         let entries = Entries::assume(layout, snapshot.body());
-        let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key?);
-        // If there are as many values as entries, each value is that of one entry: a filler would stand for
-        // several entries without a value.
-        let has_only_values = plan.values.len() == plan.entry_count;
+        let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key);
+        let has_only_values = plan.has_only_values();
+        if !plan.is_run() {
+            return None;
+        }
         // Series that only one process has were mostly created last. So the last key is compared first: it is mostly the
         // one that differs, if one does.
         if has_only_values && plan.entry_count > 0 {
@@ -85,7 +86,41 @@ impl Merge {
             entries.by_ref().take(plan.entry_count).for_each(drop);
         }
         let added = plan.values.len();
+        if plan.entry_count == 0 {
+            self.plan_like_last(&mut plan, &mut entries);
+        }
         self.add_entries(plan, added, origin, words, entries)
+    }
+
+    /// Appends to an empty plan the start of the plan of the file before, as far as the entries begin with the same keys in the
+    /// same order. The entries are advanced behind them.
+    fn plan_like_last(&self, plan: &mut Plan, entries: &mut Entries<'_>) {
+        let is_like = |last: &Arc<Plan>| {
+            (last.layout, last.metric_type) == (plan.layout, plan.metric_type)
+                && last.has_only_values()
+        };
+        let (Some(last), Some(keys)) =
+            (self.plans.last().filter(is_like), self.catalog.keys(plan.metric_type))
+        else {
+            return;
+        };
+        let mut like = entries.clone();
+        let mut last_family = u32::MAX;
+        let count = keys.skip_run(&mut like, last.first_key, last.run_len(), |key| {
+            if key.family != last_family {
+                last_family = key.family;
+                plan.note_family(key);
+            }
+        });
+        if count == 0 {
+            return;
+        }
+        plan.extend_from_start(&last, count);
+        if plan.values.last() == like.value_word() {
+            *entries = like;
+        } else {
+            plan.reset(last.metric_type, last.layout);
+        }
     }
 
     /// Adds a file by its plan, and then its new entries. Returns the plan that covers both.
@@ -193,10 +228,10 @@ impl Merge {
                         None => break Ok(()),
                     };
                     let key = match keys.find(&entry) {
-                        Some(key) => key,
-                        None => {
+                        Ok(key) => key,
+                        Err(missing) => {
                             let key = self.resolve(kind, &entry);
-                            keys.insert(&entry, key);
+                            keys.insert(&entry, missing, key);
                             key
                         }
                     };

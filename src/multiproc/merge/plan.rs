@@ -24,8 +24,10 @@ pub(crate) struct Plan {
     pub(super) records: PlannedRecords,
     /// The indices of the problems of keys that cannot be used, without repetitions.
     pub(super) key_problems: Vec<u32>,
-    /// The index of the first key in the key table, if the other keys follow it in the order of the table.
-    pub(super) first_key: Option<u32>,
+    /// The index of the first key in the key table.
+    pub(super) first_key: u32,
+    /// How many keys at the start follow each other in the order of the table; `None` if all do.
+    run_len: Option<usize>,
 }
 
 impl Plan {
@@ -38,13 +40,15 @@ impl Plan {
             families: Vec::new(),
             records: PlannedRecords::default(),
             key_problems: Vec::new(),
-            first_key: Some(0),
+            first_key: 0,
+            run_len: None,
         }
     }
 
     /// Empties the plan for another file, and keeps its memory.
     pub(super) fn reset(&mut self, metric_type: MetricType, layout: Layout) {
-        (self.metric_type, self.layout, self.first_key) = (metric_type, layout, Some(0));
+        (self.metric_type, self.layout) = (metric_type, layout);
+        (self.first_key, self.run_len) = (0, None);
         self.values.clear();
         self.entry_count = 0;
         self.families.clear();
@@ -52,18 +56,43 @@ impl Plan {
         self.key_problems.clear();
     }
 
-    /// The index of the key that follows in the order of the key table.
+    /// How many keys at the start follow each other in the order of the key table.
+    pub(super) fn run_len(&self) -> usize {
+        self.run_len.unwrap_or(self.entry_count)
+    }
+
+    /// Whether all keys follow each other in the order of the key table.
+    pub(super) fn is_run(&self) -> bool {
+        self.run_len.is_none()
+    }
+
+    /// The index of the key that follows the last one of the run.
     pub(super) fn next_in_run(&self) -> u32 {
-        self.first_key.map_or(0, |first| first + self.entry_count as u32)
+        self.first_key + self.run_len() as u32
     }
 
     /// Notes that the next key was not the expected one and had to be looked up. `expected` is the index behind it.
     pub(super) fn note_lookup(&mut self, expected: u32) {
         if self.entry_count == 0 {
-            self.first_key = Some(expected - 1);
+            self.first_key = expected - 1;
         } else if self.next_in_run() + 1 != expected {
-            self.first_key = None;
+            self.run_len = Some(self.run_len());
         }
+    }
+
+    /// Whether each entry has a value, so that each element of the values is that of one entry: a filler would stand for
+    /// several entries without a value.
+    pub(super) fn has_only_values(&self) -> bool {
+        self.values.len() == self.entry_count
+            && self.key_problems.is_empty()
+            && self.records.len() == 0
+    }
+
+    /// Appends the first `count` entries of a plan that has only values to an empty one.
+    pub(super) fn extend_from_start(&mut self, other: &Plan, count: usize) {
+        self.first_key = other.first_key;
+        self.entry_count = count;
+        self.values.extend_from_start(&other.values, count);
     }
 
     /// Counts the entries of the series that the file has removed.
@@ -138,12 +167,17 @@ impl PlanCache {
 
     /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
     pub(super) fn share(&mut self, plan: Plan, is_live: bool) -> Arc<Plan> {
-        let is_last = self.last.as_ref().is_some_and(|last| **last == plan);
-        let shared = match &self.last {
-            Some(last) if is_last => Arc::clone(last),
-            _ => self.find_or_insert(&plan),
+        let shared = match self.last.take() {
+            Some(last) if *last == plan => {
+                self.spare = Some(plan);
+                last
+            }
+            _ => {
+                let shared = self.find_or_insert(&plan);
+                self.spare = Some(plan);
+                shared
+            }
         };
-        self.spare = Some(plan);
         self.note_applied(&shared, is_live);
         self.last = Some(Arc::clone(&shared));
         shared
