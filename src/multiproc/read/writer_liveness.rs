@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::candidate::Candidate;
 use super::context::{DeadGauges, ReadContext, WriterVerdicts};
 use super::locate::Located;
+use crate::file::layout::Header;
 use crate::file::name::IdKind;
 use crate::file::reader;
 use crate::model::GaugeMode;
@@ -24,6 +25,8 @@ pub(super) struct WriterLiveness {
     pub(super) probed: Instant,
     /// What proves the death of the writer.
     pub(super) proof: Proof,
+    /// The header of the file, if it had to be read.
+    pub(super) header: Option<Header>,
 }
 
 /// Decides whether the writer of a file lives; opens the file if necessary. `None` if it has disappeared.
@@ -32,14 +35,19 @@ pub(super) fn decide(
     candidate: &Candidate<'_>,
     located: &mut Located,
 ) -> Option<WriterLiveness> {
+    let mut header = None;
     let id = match (&located.cached, &located.file) {
-        (Some(cached), _) if cached.is_own && candidate.name.has_unique_form() => IdKind::Unique,
-        (None, Some(file)) => reader::id_kind(candidate.name, file),
+        _ if !candidate.name.has_unique_form() => IdKind::Chosen,
+        (Some(cached), _) if cached.is_own => IdKind::Unique,
+        (None, Some(file)) => {
+            header = reader::read_header(file);
+            reader::id_kind_by_header(candidate.name, header)
+        }
         _ => IdKind::Chosen,
     };
     let proof = Proof::of(id, candidate.listed_in);
     if let Some((verdict, probed)) = reusable(context, candidate, located) {
-        return Some(WriterLiveness { verdict, probed, proof });
+        return Some(WriterLiveness { verdict, probed, proof, header });
     }
     let file = match located.file.take() {
         Some(file) => file,
@@ -51,7 +59,7 @@ pub(super) fn decide(
         let writer = writer_hash(context, candidate);
         context.writer_verdicts.insert(writer, verdict);
     }
-    Some(WriterLiveness { verdict, probed: context.now, proof })
+    Some(WriterLiveness { verdict, probed: context.now, proof, header })
 }
 
 /// A verdict that needs no system call.
