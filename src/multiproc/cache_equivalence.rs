@@ -317,6 +317,8 @@ impl Drop for World {
 enum Flags {
     None,
     Mapped,
+    /// Nothing is cached.
+    Once,
     /// Labels are added, one of which some series have.
     Label,
     /// A label of series is that of processes.
@@ -342,6 +344,7 @@ impl Observed {
         let builder = match flags {
             Flags::None => builder,
             Flags::Mapped => builder.map_files().unwrap(),
+            Flags::Once => builder.scraped_once(),
             Flags::Label => builder.label("label", "1").label("other", "1"),
             Flags::PidLabel => builder.pid_label("label"),
             Flags::Mode => builder.gauge_mode(|_| Some(GaugeMode::All)),
@@ -414,15 +417,16 @@ proptest! {
             fs::create_dir(dir).unwrap();
         }
         let mut world = World::new(dirs.clone());
-        let cached = [Flags::None, Flags::Mapped, flags].map(|flags| Observed::new(&dirs, flags));
+        let all = [Flags::None, Flags::Mapped, Flags::Once, flags];
+        let cached = all.map(|flags| Observed::new(&dirs, flags));
         for event in &events {
             world.apply(event);
             let new = Observed::new(&dirs, Flags::None).scrape();
-            for collector in &cached[..2] {
+            for collector in &cached[..3] {
                 prop_assert_eq!(collector.scrape(), new.clone(), "after {:?}", event);
             }
             let new = Observed::new(&dirs, flags).scrape();
-            prop_assert_eq!(cached[2].scrape(), new, "after {:?} with {:?}", event, flags);
+            prop_assert_eq!(cached[3].scrape(), new, "after {:?} with {:?}", event, flags);
         }
     }
 }

@@ -145,7 +145,7 @@ impl MultiProcessCollector {
             all_dirs,
             max_open_files: match config.method {
                 ReadMethod::Mmap => descriptor_limit() / OPEN_FILES_DIVISOR,
-                ReadMethod::Pread => 0,
+                ReadMethod::Pread | ReadMethod::Once => 0,
             },
             config,
             cache: TimedLock::default(),
@@ -162,6 +162,7 @@ impl MultiProcessCollector {
             Some(_) => DeadGauges::Read,
         };
         let gauges = GaugeValues::needed_for(&self.config.settings);
+        cache.merge.keep_plans(self.config.method != ReadMethod::Once);
         if cache.merge.begin_scrape(times, gauges) == CachedPlans::Invalid {
             cache.dirs.clear();
         }

@@ -132,6 +132,8 @@ pub(super) struct PlanCache {
     applied: Vec<AppliedPlan>,
     /// How many files had each plan at the last count.
     file_counts: Vec<FileCount>,
+    /// Whether plans are used by this scrape only: then no plan is searched for besides the last one.
+    is_for_one_scrape: bool,
 }
 
 /// The plan of a file.
@@ -156,6 +158,11 @@ impl FileCount {
 }
 
 impl PlanCache {
+    /// Sets whether plans are kept for later scrapes.
+    pub(super) fn keep(&mut self, is_kept: bool) {
+        self.is_for_one_scrape = !is_kept;
+    }
+
     pub(super) fn take_spare(&mut self) -> Plan {
         self.spare.take().unwrap_or_else(Plan::new)
     }
@@ -171,6 +178,10 @@ impl PlanCache {
             Some(last) if *last == plan => {
                 self.spare = Some(plan);
                 last
+            }
+            last if self.is_for_one_scrape => {
+                self.spare = last.and_then(Arc::into_inner);
+                Arc::new(plan)
             }
             _ => {
                 let shared = self.find_or_insert(&plan);

@@ -86,6 +86,11 @@ impl Merge {
         plans
     }
 
+    /// Whether plans are kept for later scrapes.
+    pub(crate) fn keep_plans(&mut self, is_kept: bool) {
+        self.plans.keep(is_kept);
+    }
+
     /// Discards everything that was added in this scrape.
     pub(crate) fn restart_scrape(&mut self) {
         self.scrape += 1;

@@ -46,8 +46,8 @@ pub(super) enum Reused {
 }
 
 impl CachedFile {
-    /// The cache entry of a file that was just parsed; `None` if it is empty, or was changed so recently that a
-    /// further change would not show in its time of change.
+    /// The cache entry of a file that was just parsed; `None` if nothing is cached, or if it is empty, or was changed so
+    /// recently that a further change would not show in its time of change.
     pub(super) fn new(
         context: &ReadContext<'_>,
         name: &str,
@@ -56,7 +56,7 @@ impl CachedFile {
         stat: Stat,
     ) -> Option<Box<CachedFile>> {
         let ParsedFile { plan, used, is_own } = parsed;
-        if used <= HEADER_LEN as u32 || !stat.is_settled() {
+        if context.method == ReadMethod::Once || used <= HEADER_LEN as u32 || !stat.is_settled() {
             return None;
         }
         let is_mapped = context.method == ReadMethod::Mmap;
