@@ -12,6 +12,7 @@ use multiprom::compact::Compactor;
 
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, is_alive, signal};
+use crate::support::services::own_host;
 use crate::support::{SetOnDrop, TestDir, example, output_of, wait_for};
 
 /// A running `test-background`.
@@ -28,7 +29,8 @@ impl Host {
     fn start(name: &str) -> Host {
         let dir = TestDir::in_memory(name);
         output_of(example("test-counting").arg(dir.path()).arg("5"));
-        let mut program = Running::start(example("test-background").arg(dir.path()));
+        let host = own_host().to_string();
+        let mut program = Running::start(example("test-background").arg(dir.path()).arg(host));
         let (url, commands) = (program.line_after("serving "), program.stdin());
         Host { dir, program, commands, url, children: Vec::new() }
     }

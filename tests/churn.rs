@@ -15,7 +15,9 @@ use multiprom::compact::Compactor;
 use crate::support::http::{get, sum_of};
 use crate::support::process::{PATIENCE, Running, can_unshare_pids, unshare_pids};
 use crate::support::prometheus::{is_installed, prometheus, value};
-use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
+use crate::support::{
+    TestDir, example, multiprom, output_of, python, root, wait_for, wait_for_deaths,
+};
 
 /// Workers of each kind per minute, if the machine can start as many.
 const PER_MINUTE: u32 = 1_000;
@@ -193,6 +195,7 @@ fn names_of_removed_files_are_dropped_from_the_archive() {
     for number in 0..1_100 {
         fs::copy(&counter, dir.path().join(format!("counter_7-{number:08x}.db"))).unwrap();
     }
+    wait_for_deaths(dir.path());
     let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
     let pass = || {
         let files = compactor.run().unwrap().files;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::process::{NOBODY, Outcome, Running, run};
-use crate::support::{TestDir, assert_success, example, multiprom, skip};
+use crate::support::{TestDir, assert_success, example, multiprom, skip, wait_for_death};
 
 const DIR_VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
 
@@ -241,6 +241,7 @@ fn ls_lists_files_with_their_state_in_a_table_and_as_json() {
     worker.line_after("ready");
     fs::write(dir.path().join("cache.db"), "no series file").unwrap();
     fs::write(dir.path().join("counter_9.db"), "").unwrap();
+    wait_for_death(&dir.path().join("counter_9.db"));
 
     let outcome = multiprom_with("ls", dir.path());
     assert_eq!(outcome.status, 0);

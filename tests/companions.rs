@@ -19,7 +19,9 @@ use multiprom::{
 use crate::support::process::PATIENCE;
 use crate::support::random::random;
 use crate::support::samples::{Line, python_samples};
-use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
+use crate::support::{
+    TestDir, example, multiprom, output_of, python, root, wait_for, wait_for_deaths,
+};
 
 const KILLS: usize = 90;
 /// A worker is killed before it is this old; of each three workers two after they have recorded for at most this long.
@@ -160,7 +162,7 @@ fn companions_are_read_while_they_are_written() {
     let parent = TestDir::new("live");
     let mut worker = Worker::start(parent.path(), "dir");
     let (mut reads, mut seen) = (0, 0);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while worker.truth().iter().any(|count| *count < 200) || reads < 50 {
         assert!(Instant::now() < deadline, "{:?}", worker.truth());
         let method = [Method::Pread, Method::Mmap][reads % 2];
@@ -229,6 +231,7 @@ fn units_are_exported_from_a_directory_also_after_compaction_and_by_the_command(
     for registry in &registries {
         registry.close();
     }
+    wait_for_deaths(dir.path());
     assert_eq!(exported_units(dir.path()), expected());
     let compactor = Compactor::builder().directory(dir.path()).build().unwrap();
     let compaction = compactor.run().unwrap();

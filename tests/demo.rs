@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{PATIENCE, Running, processes_with_argument};
@@ -46,7 +45,7 @@ fn numbers(line: &str) -> Vec<u64> {
 
 #[test]
 fn the_demo_counts_all_responses_although_a_worker_is_killed() {
-    let demo = Demo::start(&["--duration", "7", "--workers", "3"]);
+    let demo = Demo::start(&["--workers", "3"]);
     let first = wait_for("three workers", PATIENCE, || {
         let workers = demo.workers();
         (workers.len() == 3).then_some(workers)
@@ -58,7 +57,7 @@ fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     });
     let observed = sum_of(&text, "demo_request_seconds_count");
     assert!(observed >= sum_of(&text, "demo_requests_total") && observed > 50.0, "{text}");
-    let later = wait_for("the replacement of a worker", Duration::from_secs(8), || {
+    let later = wait_for("the replacement of a worker", PATIENCE, || {
         let later = demo.workers();
         (later.len() == 3 && later != first).then_some(later)
     });
@@ -67,12 +66,20 @@ fn the_demo_counts_all_responses_although_a_worker_is_killed() {
         sum_of(&scrape(&demo.url), "demo_requests_total") > sum_of(&text, "demo_requests_total")
     );
 
+    demo.running.signal("INT");
     let last = demo.end();
     let [answered, counted, killed] = numbers(&last)[..] else { panic!("{last}") };
-    assert_eq!(killed, 1, "{last}");
+    // On a busy machine there is time for a second kill.
+    assert!(killed >= 1, "{last}");
     assert!(answered > 100 && counted >= answered, "{last}");
     // Each worker has two threads, and each thread may have counted a request without sending its response.
     assert!(counted - answered <= killed * 2, "{last}");
+}
+
+#[test]
+fn the_demo_ends_after_its_duration() {
+    let last = Demo::start(&["--workers", "1", "--duration", "1"]).end();
+    assert!(last.starts_with("stopped: ") && last.ends_with(" 0 workers killed"), "{last}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn memory_and_descriptors_stay_flat_and_no_total_decreases_while_workers_are_rep
     let (target, truth) = (home.path().join("fleet.json"), home.path().join("truth"));
     fs::write(&truth, [0; 16]).unwrap();
     let mut command = multiprom();
-    command.args(["run", "--listen", "127.0.0.1:0", "--linger", "20s", "--dir"]).arg(dir.path());
+    command.args(["run", "--listen", "127.0.0.1:0", "--linger", "50s", "--dir"]).arg(dir.path());
     command.arg("--discovery.file").arg(&target).arg("--").arg(example("test-fleet").get_program());
     command.args([workers, samples, restarts].map(|number| number.to_string())).arg(&truth);
     let mut launcher = Running::start(&mut command);

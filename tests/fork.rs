@@ -5,13 +5,12 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use multiprom::collector::MetricType;
 use multiprom::inspect::{Liveness, list_files};
 
 use crate::support::mount;
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::samples::own_samples;
 use crate::support::{TestDir, example, output_of, skip, wait_for};
 
@@ -161,7 +160,7 @@ fn a_child_that_is_forked_while_a_log_hook_is_set_can_set_one() {
 fn a_file_that_is_closed_during_a_fork_is_dead_although_the_child_lives() {
     let dir = TestDir::new("closing");
     let mut program = Running::start(example("test-forks").arg(dir.path()).arg("closing"));
-    let said = wait_for("the child", Duration::from_secs(10), || {
+    let said = wait_for("the child", PATIENCE, || {
         assert!(program.is_running(), "{}", program.stderr());
         program.stdout().lines().next().map(str::to_owned)
     });
@@ -196,14 +195,15 @@ fn assert_end_is_detected(dir: &Path) {
         let file = files.iter().find(|file| file.id.starts_with(&format!("{pid}-")))?;
         Some(file.liveness)
     };
-    let limit = Duration::from_secs(10);
-    wait_for("file of the child", limit, || state(child));
+    wait_for("file of the child", PATIENCE, || state(child));
     assert_eq!((state(pid), state(child)), (Some(Liveness::Alive), Some(Liveness::Alive)));
     parent.kill().unwrap();
     // The parent is not reaped yet: a zombie counts as dead.
-    wait_for("death of the parent", limit, || (state(pid) == Some(Liveness::Dead)).then_some(()));
+    wait_for("death of the parent", PATIENCE, || {
+        (state(pid) == Some(Liveness::Dead)).then_some(())
+    });
     assert_eq!(state(child), Some(Liveness::Alive));
     drop(parent.stdin.take());
-    wait_for("end of the child", limit, || (state(child) == Some(Liveness::Dead)).then_some(()));
+    wait_for("end of the child", PATIENCE, || (state(child) == Some(Liveness::Dead)).then_some(()));
     parent.wait().unwrap();
 }

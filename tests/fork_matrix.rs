@@ -12,15 +12,11 @@ use std::time::{Duration, Instant};
 use multiprom::MultiProcessCollector;
 use multiprom::inspect::{FileInfo, Liveness, list_files};
 
-use crate::support::process::{is_alive, processes_with_argument, signal};
+use crate::support::process::{PATIENCE, is_alive, processes_with_argument, signal};
 use crate::support::samples::{own_samples, samples_of};
 use crate::support::{TestDir, example};
 
 const DEFAULT_REPETITIONS: u32 = 20;
-/// Limit for the run time of a program, including its children.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Limit for the time until the end of a parent is detected.
-const DEATH_LIMIT: Duration = Duration::from_secs(2);
 
 const QUIET: [&str; 2] = ["nothing", "files"];
 const BUSY: [&str; 5] = ["recording", "registering", "labels", "growing", "creations"];
@@ -46,9 +42,9 @@ impl Drop for ProcessTree<'_> {
 }
 
 /// Polls more often than `wait_for`, as it is called very often.
-fn holds_within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+fn holds_in_time(mut holds: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while start.elapsed() < limit {
+    while start.elapsed() < PATIENCE {
         if holds() {
             return true;
         }
@@ -87,7 +83,7 @@ fn run(way: &str, state: &str, moment: u32) {
         let _ = BufReader::new(stdout).read_line(&mut line);
         let _ = send.send(line);
     });
-    let line = line.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: hangs"));
+    let line = line.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: hangs"));
     let words: Vec<&str> = line.split_whitespace().collect();
     let ["ready", pid, late, child, busy] = words[..] else { panic!("{what}: line `{line}`") };
     let (child, busy): (f64, f64) = (child.parse().unwrap(), busy.parse().unwrap());
@@ -124,21 +120,15 @@ fn run(way: &str, state: &str, moment: u32) {
     let late = late.parse().unwrap();
     if way == "clone" && state == "files" {
         // No handler closes the descriptors in such a child, so that it keeps the locks.
-        assert!(
-            holds_within(DEATH_LIMIT, || !is_alive(tree.parent.id())),
-            "{what}: the parent lives"
-        );
+        assert!(holds_in_time(|| !is_alive(tree.parent.id())), "{what}: the parent lives");
         assert!(!is_dead(), "{what}: dead while a child has the lock");
     } else {
-        assert!(
-            holds_within(DEATH_LIMIT, is_dead),
-            "{what}: the end of the parent is not detected"
-        );
+        assert!(holds_in_time(is_dead), "{what}: the end of the parent is not detected");
     }
     assert!(is_alive(late), "{what}: the child exited early");
     drop(tree.parent.stdin.take());
-    assert!(holds_within(LIMIT, || !is_alive(late)), "{what}: the child does not exit");
-    assert!(holds_within(DEATH_LIMIT, is_dead), "{what}: the parent does not look dead");
+    assert!(holds_in_time(|| !is_alive(late)), "{what}: the child does not exit");
+    assert!(holds_in_time(is_dead), "{what}: the parent does not look dead");
 }
 
 /// Runs all ways of forking in all states of the parent, each at several moments.

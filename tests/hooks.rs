@@ -1,7 +1,6 @@
 //! The hooks of `examples/` under failures: the site continues as if there were no hook.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use crate::support::prometheus::is_installed;
 use crate::support::sites::{
     Requests, multiprom_dir, packages, programs, python_environment, recipe,
 };
-use crate::support::{TestDir, multiprom, output_of, root, wait_for};
+use crate::support::{TestDir, multiprom, output_of, root, wait_for, write_program};
 
 const WORKERS: usize = 2;
 
@@ -31,8 +30,7 @@ impl Stub {
         let dir = TestDir::new("stub");
         let (program, log) = (dir.path().join("multiprom"), dir.path().join("multiprom.log"));
         let script = format!("#!/bin/sh\ncat >/dev/null\necho $$ \"$@\" >>\"$0.log\"\n{end}\n");
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&program, &script);
         fs::write(&log, "").unwrap();
         Stub { dir, log }
     }

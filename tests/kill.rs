@@ -14,15 +14,16 @@ use multiprom::MultiProcessCollector;
 use multiprom::collector::MultiProcessCollectorBuilder;
 use multiprom::inspect::{FileLayout, Liveness, list_files};
 
+use crate::support::process::PATIENCE;
 use crate::support::random::random;
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
-use crate::support::{TestDir, example, output_of, python, root, skip};
+use crate::support::{TestDir, example, output_of, python, root, skip, wait_for};
 
 const DEFAULT_KILLS: usize = 2_000;
 /// Kills in one directory.
 const BATCH: usize = 200;
 const WORKERS_AT_A_TIME: usize = 2;
-/// A worker is killed before it is this old.
+/// A worker is killed before it is this old; of each three workers two this long after their first operation.
 const MAX_LIFE: Duration = Duration::from_millis(30);
 const SEED: u64 = 0x6d75_6c74_6970_726f;
 const SIGKILL: i32 = 9;
@@ -61,20 +62,40 @@ impl Killed {
     }
 }
 
+/// When the life of a worker begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// With its process, so that it is killed at any moment of its start.
+    Start,
+    /// With its first operation, however late a busy machine runs it.
+    Recording,
+}
+
 struct Worker {
     child: Child,
     truth: PathBuf,
+    birth: Birth,
+    life: Duration,
     due: Instant,
 }
 
 impl Worker {
-    fn start(dir: &Path, truth: PathBuf, life: Duration) -> Worker {
+    fn start(dir: &Path, truth: PathBuf, birth: Birth, life: Duration) -> Worker {
         fs::write(&truth, [0; THREADS * ROW * size_of::<u64>()]).unwrap();
         let child = example("test-killed").arg(dir).arg(&truth).spawn().unwrap();
-        Worker { child, truth, due: Instant::now() + life }
+        Worker { child, truth, birth, life, due: Instant::now() + life }
     }
 
+    /// Kills it at the end of its life.
     fn kill(mut self) -> Killed {
+        if self.birth == Birth::Recording {
+            let has_recorded = || fs::read(&self.truth).unwrap().iter().any(|byte| *byte != 0);
+            wait_for("an operation", PATIENCE, || has_recorded().then_some(()));
+            self.due = Instant::now() + self.life;
+        }
+        while let Some(left) = self.due.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
         assert_eq!(status.signal(), Some(SIGKILL), "a worker exited before it was killed");
@@ -93,15 +114,12 @@ fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Ve
         if number < kills {
             let life = Duration::from_micros(random(seed) % MAX_LIFE.as_micros() as u64);
             let truth = dir.path().join(format!("truth-{number}"));
-            running.push(Worker::start(metrics, truth, life));
+            let birth = if number % 3 == 0 { Birth::Start } else { Birth::Recording };
+            running.push(Worker::start(metrics, truth, birth, life));
         }
         if running.len() == WORKERS_AT_A_TIME || number >= kills {
             let Some(first) = (0..running.len()).min_by_key(|at| running[*at].due) else { break };
-            let worker = running.swap_remove(first);
-            while let Some(left) = worker.due.checked_duration_since(Instant::now()) {
-                std::thread::park_timeout(left);
-            }
-            killed.push(worker.kill());
+            killed.push(running.swap_remove(first).kill());
         }
     }
     assert_eq!(killed.len(), kills);

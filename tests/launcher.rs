@@ -10,7 +10,8 @@ use std::process::Command;
 use crate::support::http::{scrape, sum_of};
 use crate::support::mount::Mount;
 use crate::support::process::{PATIENCE, Running, Unread, is_alive, run};
-use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for};
+use crate::support::services::own_host;
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for, wait_for_death};
 
 fn launcher(flags: &[&str]) -> Command {
     let mut command = multiprom();
@@ -218,6 +219,7 @@ fn only_files_of_dead_processes_are_removed_at_the_start() {
         let dir = TestDir::new("old");
         output_of(example("test-counting").arg(dir.path()).arg("5"));
         fs::write(dir.path().join("counter_7.db"), [8, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        wait_for_death(&dir.path().join("counter_7.db"));
         let old = names(dir.path());
         assert_eq!(old.len(), OWN_FILES + 1);
         let mut worker = example("test-counting");
@@ -242,7 +244,7 @@ fn only_files_of_dead_processes_are_removed_at_the_start() {
 
 #[test]
 fn a_command_runs_while_the_address_is_in_use_and_is_served_when_it_is_free() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind((own_host(), 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let start = |script: &str| {
         let mut command = multiprom();

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::http::{get, scrape};
 use crate::support::process::{PATIENCE, Running, run};
+use crate::support::services::free_address;
 use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
 const DAMAGED: [u8; 64] = [9; 64];
@@ -95,6 +96,15 @@ fn a_file_name_neither_ends_a_line_of_text_nor_controls_a_terminal() {
     logged.extend(lines(server));
     assert_eq!(logged.len(), 3, "{logged:?}");
     assert!(logged[0].contains(shown) && logged[2].contains(shown), "{logged:?}");
+    for command in ["ls", "check"] {
+        let outcome = run(multiprom().args([command, "--dir"]).arg(dir.path()));
+        let row = "\\nmultiprom: all is well\\r\\u{1b}[31m";
+        assert!(
+            outcome.stdout.contains(row) && !outcome.stdout.contains('\r'),
+            "{}",
+            outcome.stdout
+        );
+    }
 }
 
 #[test]
@@ -175,7 +185,11 @@ fn the_level_selects_lines_of_the_command_and_of_the_library() {
         let mut server = multiprom();
         server.args(["serve", "--compact", "off", "--log.format", "json", "--log.level", level]);
         server.args(["--listen", &address]).arg("--dir").arg(&inner);
-        let server = Running::start(&mut server);
+        let mut server = Running::start(&mut server);
+        // The server accepts connections before it logs its address.
+        if ["info", "debug"].contains(&level) {
+            server.line_after("serving ");
+        }
         wait_for("a page", PATIENCE, || get_from(&address).is_some().then_some(()));
         let other = dir.path().join("other");
         fs::rename(&inner, &other).unwrap();
@@ -203,7 +217,7 @@ fn get_from(address: &str) -> Option<String> {
 fn a_transfer_and_a_configuration_that_work_again_are_logged_by_the_library_with_their_level() {
     let dir = TestDir::new("log-library");
     // A port at which nobody listens yet.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let mut graphite = multiprom();
     graphite.args(["graphite", "--log.format", "json", "--interval", "50ms", "--address"]);
     let mut graphite =
@@ -232,9 +246,15 @@ fn a_transfer_and_a_configuration_that_work_again_are_logged_by_the_library_with
             server.stderr().contains(mark).then_some(())
         });
     };
-    fs::write(&config, "rate_limit: [\n").unwrap();
+    // In one step: the server may read the file meanwhile, and would log about an empty one.
+    let replace = |text: &str| {
+        let new = dir.path().join("new.yml");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &config).unwrap();
+    };
+    replace("rate_limit: [\n");
     logs(&server, "the last valid version stays in use");
-    fs::write(&config, valid).unwrap();
+    replace(valid);
     logs(&server, "is reloaded, and valid again");
     let logged = objects(&lines(server));
     let levels: Vec<&str> = logged.iter().map(|it| text(it, "level")).collect();

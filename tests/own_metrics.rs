@@ -137,8 +137,11 @@ fn requests_in_flight_are_counted_and_a_scrape_that_clients_share_is_one() {
     in_flight(1);
     let mut others: Vec<Connection> = (0..CLIENTS).map(|_| send()).collect();
     in_flight(1 + CLIENTS);
-    let open = sum_of(&scrape(&own), "multiprom_http_connections_open");
-    assert_eq!(open, (2 + CLIENTS) as f64);
+    // The server may notice later that the connections of the scrapes before are closed.
+    wait_for("open connections", PATIENCE, || {
+        let open = sum_of(&scrape(&own), "multiprom_http_connections_open");
+        (open == (2 + CLIENTS) as f64).then_some(())
+    });
     waiting.release();
     for client in std::iter::once(&mut first).chain(&mut others) {
         assert_eq!(client.response(false).unwrap().status, 200);

@@ -4,17 +4,16 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use multiprom::collector::{BuildInfo, PlatformInfo};
 use multiprom::{ErrorKind, ProcessCollector};
 
 use crate::support::http::scrape;
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::registries::in_memory;
-use crate::support::{TestDir, assert_success, example, multiprom, output_of, python, wait_for};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{
+    TestDir, assert_success, copy_program, example, multiprom, output_of, python, wait_for,
+};
 
 fn page(collector: ProcessCollector) -> String {
     let registry = in_memory();
@@ -70,7 +69,7 @@ fn names_helps_types_and_values_are_those_of_the_python_client() {
     // The name of the program, which `stat` shows, has blanks and parentheses.
     let dir = TestDir::new("process-name");
     let shell = dir.path().join(") R 1 (a) (");
-    fs::copy("/bin/sh", &shell).unwrap();
+    copy_program(Path::new("/bin/sh"), &shell);
     let process = stopped_shell(&shell);
     let pid = process.id().to_string();
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();

@@ -151,14 +151,20 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
     workers.finish(&mut first);
     let old = template.path().join("counter_77.db");
     let mut compactor = Stepped::start(&mut example("test-compacting"));
-    let dry = with_old_file(base.path(), "dry", &old);
-    let mut rename = None;
-    let stops = compactor.command(&dry, |at, call| {
-        if [libc::SYS_renameat2, libc::SYS_renameat].contains(&call.number) {
-            rename.get_or_insert(at);
-        }
+    // A child of another test may have a copy of the descriptor that a file was written with, until it executes its
+    // program. Then the file does not look dead, and another file is used.
+    let mut number = 0;
+    let (dry, stops, rename) = wait_for("a retired file", PATIENCE, || {
+        number += 1;
+        let dry = with_old_file(base.path(), &format!("dry-{number}"), &old);
+        let mut rename = None;
+        let stops = compactor.command(&dry, |at, call| {
+            if [libc::SYS_renameat2, libc::SYS_renameat].contains(&call.number) {
+                rename.get_or_insert(at);
+            }
+        });
+        Some((dry, stops, rename?))
     });
-    let rename = rename.unwrap();
     assert!(dry.join("retired").is_dir() && !dry.join("counter_77.db").exists());
 
     // While the file is retired: some steps before a call, the others after the pass.
@@ -187,8 +193,6 @@ fn totals_are_exact_if_a_pid_is_reused_at_any_step_of_compaction() {
     }
     // While the file is absorbed: the worker opened it just before it was retired.
     let mut opened = Vec::new();
-    // A child of another test may have a copy of the descriptor that a file was written with, until it executes its
-    // program. Then the file does not look dead, and another file is used.
     for number in 0.. {
         if opened.len() == 2 * MOST_STOPS {
             break;

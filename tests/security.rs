@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use multiprom::collector::MetricType;
@@ -10,7 +11,7 @@ use multiprom::inspect::list_files;
 
 use crate::support::mount::{is_root, succeeds};
 use crate::support::survivor::{ControlledWorker, log_lines, merged, value};
-use crate::support::{TestDir, example, output_of, skip};
+use crate::support::{TestDir, copy_program, example, output_of, skip};
 
 #[test]
 fn a_program_with_raised_privileges_ignores_the_variable() {
@@ -20,7 +21,7 @@ fn a_program_with_raised_privileges_ignores_the_variable() {
     let dir = TestDir::new("secure");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let (copy, files) = (dir.path().join("prefork"), dir.path().join("files"));
-    fs::copy(example("prefork").get_program(), &copy).unwrap();
+    copy_program(Path::new(example("prefork").get_program()), &copy);
     fs::create_dir(&files).unwrap();
     fs::set_permissions(&files, Permissions::from_mode(0o777)).unwrap();
     let run = |mode: u32| {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use multiprom::{Backend, Counter, Registry};
 
 use crate::support::http::{Connection, sum_of};
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::{SetOnDrop, TestDir, multiprom, wait_for};
 
 /// Limit for a scrape, in addition to [`MAX_RATIO`]. Without the limits of the server, scrapes took 12 s to 75 s in these
@@ -206,7 +206,7 @@ fn an_aborted_response_never_looks_complete() {
     let mut slow = Connection::open(&served.url).unwrap();
     slow.send(REQUEST).unwrap();
     // Its body exceeds the memory limit, so the response is aborted when another client needs memory.
-    wait_for("response", served.limit(), || (served.dropped("memory") > 0.0).then_some(()));
+    wait_for("response", PATIENCE, || (served.dropped("memory") > 0.0).then_some(()));
     assert!(slow.response(false).is_err());
 }
 

@@ -9,7 +9,9 @@ use multiprom::{Enum, ErrorKind, Exposition, GaugeMode, Info, Registry, Static};
 
 use crate::support::process::{PATIENCE, Running, run};
 use crate::support::registries::{self, in_memory, merged, process};
-use crate::support::{TestDir, example, multiprom, output_of, python, root, wait_for};
+use crate::support::{
+    TestDir, example, multiprom, output_of, python, root, wait_for, wait_for_deaths,
+};
 
 /// A program that takes commands: see `tests/programs/states.rs`.
 struct Worker {
@@ -387,6 +389,7 @@ fn types_and_values_are_written_again_when_the_directory_is_lost_or_the_files_ar
     assert_eq!((state.get(), info.get().len()), ("shut", 1));
 
     registry.close();
+    wait_for_deaths(&path);
     assert_eq!(page(&path), ["# EOF"]);
     info.set(&[("to", "d")]);
     state.set("shut").unwrap();

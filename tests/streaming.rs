@@ -11,16 +11,15 @@ use multiprom::exposition::{Exposition, Format};
 use multiprom::http::Exporter;
 
 use crate::support::http::{Connection, Response, get};
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::{example, wait_for};
 
 /// Samples whose text exceeds the buffers of sockets.
 const HUGE: usize = 20_000;
 /// Longer bodies are sent in chunks.
 const MAX_WHOLE_LEN: usize = 320 * 1024;
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Limit for a test that would otherwise hang.
-const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Limit for a test that would otherwise hang, of many responses.
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Gathers many samples under a lock, as a collector may.
 #[derive(Clone, Default)]
@@ -45,7 +44,7 @@ impl Samples {
 
     fn wait_for_scrape(&self) {
         let has_begun = || self.0.begun.load(Ordering::Relaxed) > 0;
-        wait_for("scrape", RESPONSE_TIMEOUT, || has_begun().then_some(()));
+        wait_for("scrape", PATIENCE, || has_begun().then_some(()));
     }
 
     fn start(&self) -> Exporter {
@@ -214,7 +213,7 @@ fn a_gatherer_that_hangs_blocks_no_later_request() {
     let lock = source.1.lock().unwrap();
     let mut first = open(&exporter);
     first.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    wait_for("scrape", RESPONSE_TIMEOUT, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
+    wait_for("scrape", PATIENCE, || (source.0.load(Ordering::Relaxed) > 0).then_some(()));
     for scrape in 1..3 {
         let body = open(&exporter).request("GET", "/metrics", "").body;
         assert!(body.contains(&format!("\nscrape {scrape}\n")), "{body}");
@@ -235,7 +234,7 @@ fn a_gathering_that_takes_longer_than_the_announced_timeout_ends_with_503() {
         assert_eq!(response.status, 503, "{}", response.body);
         assert!(response.body.contains("X-Prometheus-Scrape-Timeout-Seconds"));
         let time = begin.elapsed().as_secs_f64();
-        assert!(time >= limit && time < 10.0, "{seconds}: {time}");
+        assert!(time >= limit && time < PATIENCE.as_secs_f64(), "{seconds}: {time}");
     }
     drop(lock);
     let header = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
@@ -276,9 +275,11 @@ fn a_body_is_aborted_at_the_announced_timeout() {
 
 #[test]
 fn an_exporter_that_stops_completes_responses_in_progress() {
-    let samples = Samples::new(5000);
+    // A body that is sent in chunks, and is gathered quickly: both together have five seconds.
+    let samples = Samples::new(400);
     let exporter = samples.start();
     let whole = Exposition::encode(&samples, Format::Text).body;
+    assert!(whole.len() > MAX_WHOLE_LEN);
     let lock = samples.0.lock.lock().unwrap();
     samples.0.begun.store(0, Ordering::Relaxed);
     let mut connection = open(&exporter);

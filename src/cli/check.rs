@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::args::{self, CheckArguments};
 use super::output::{print, print_message};
-use super::table::{Object, printable, table};
+use super::table::{Object, table};
 use crate::error::{Error, Result};
 use crate::file::archive::ARCHIVE_NAME;
 use crate::file::place;
@@ -70,7 +70,7 @@ impl From<FileInfo> for Checked {
 impl Checked {
     fn row(&self) -> [String; 3] {
         let result = if self.error.is_some() { "damaged" } else { "ok" };
-        [printable(&self.path), self.entries.to_string(), result.to_owned()]
+        [self.path.clone(), self.entries.to_string(), result.to_owned()]
     }
 
     fn json(&self) -> Vec<u8> {

@@ -24,7 +24,7 @@ const MODE: u32 = 0o644;
 #[derive(Args, Clone, Debug)]
 pub(super) struct DiscoveryArguments {
     /// Write the address to a file for file_sd_configs of Prometheus while the metrics are served; its name ends in .json
-    #[arg(id = "discovery.file", long = "discovery.file", value_name = "FILE", help_heading = HEADING)]
+    #[arg(id = "discovery.file", long = "discovery.file", value_name = "FILE", value_parser = parse_file, help_heading = HEADING)]
     file: Option<PathBuf>,
     /// Add a label to the target, such as job=shop (repeatable)
     #[arg(id = "discovery.label", long = "discovery.label", value_name = "NAME=VALUE", value_parser = parse_target_label)]
@@ -96,6 +96,15 @@ impl DiscoveryArguments {
         }
         text.extend_from_slice(b"\n    }\n  }\n]\n");
         Ok(text)
+    }
+}
+
+/// Parses the name of the file. Prometheus reads the format from its end.
+fn parse_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(extension) if extension == "json" => Ok(path),
+        _ => Err("the name must end in .json".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::args::{self, LsArguments};
 use super::output::{print, print_message};
 use super::owner;
-use super::table::{Object, printable, table};
+use super::table::{Object, table};
 use crate::error::Result;
 use crate::file::place;
 use crate::model::clock;
@@ -105,7 +105,7 @@ fn archive_line(archive: &ArchiveInfo) -> String {
 fn family_row(family: &FamilyUsage) -> [String; 5] {
     let FamilyUsage { name, metric_type, series, entries, bytes, .. } = family;
     [
-        printable(name),
+        name.clone(),
         metric_type.map_or("-", MetricType::as_str).to_owned(),
         series.to_string(),
         entries.to_string(),

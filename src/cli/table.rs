@@ -4,13 +4,13 @@ use std::fmt::{Display, Write as _};
 
 use crate::file::key::push_string;
 
-/// A table whose columns are aligned.
+/// A table whose columns are aligned. Control characters are escaped: names of files may have any characters.
 pub(super) fn table<const N: usize>(
     headings: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
     let mut table = vec![headings.map(str::to_owned)];
-    table.extend(rows);
+    table.extend(rows.map(|row| row.map(|cell| printable(&cell))));
     let widths: Vec<usize> = (0..N)
         .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
@@ -27,10 +27,9 @@ pub(super) fn table<const N: usize>(
     text
 }
 
-/// A name that a damaged file contains, which may have any characters, without control characters.
-pub(super) fn printable(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for char in name.chars() {
+fn printable(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for char in cell.chars() {
         if char.is_control() {
             text.extend(char.escape_default());
         } else {

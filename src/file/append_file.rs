@@ -46,6 +46,7 @@ pub(crate) struct AppendFile {
     /// The bytes before this offset are populated; `u64::MAX` if the kernel cannot populate, so that pages become resident by
     /// faults.
     resident: u64,
+    is_on_tmpfs: bool,
     /// The last failure to reserve space.
     refused: Refused,
 }
@@ -98,6 +99,7 @@ impl AppendFile {
         let Created { file, identity, map } = create::create(dir, name, magic, access, no_fork)?;
         Ok(AppendFile {
             name: name.to_owned(),
+            is_on_tmpfs: place::is_on_tmpfs(&file),
             file,
             identity,
             map,
@@ -215,8 +217,21 @@ impl AppendFile {
     #[cold]
     fn populate(&mut self, end: u64) {
         let to = end.next_multiple_of(RESIDENT_STEP).min(self.capacity);
-        let is_supported = self.map.populate(self.resident, to);
-        self.resident = if is_supported { to } else { u64::MAX };
+        let is_populated =
+            if self.is_on_tmpfs { self.fill(to) } else { self.map.populate(self.resident, to) };
+        self.resident = if is_populated { to } else { u64::MAX };
+    }
+
+    /// Makes pages resident on tmpfs: gives them content by one system call, after which one read maps up to 16 of them. Other
+    /// file systems want to know of the first store to each page, so a read does not make it writable there.
+    fn fill(&self, to: u64) -> bool {
+        let from = self.resident.max(self.used);
+        let is_filled = sys::identity(self.file.as_raw_fd()) == Some(self.identity)
+            && sys::fill(&self.file, from, to).is_ok();
+        if is_filled {
+            self.map.read_blocks(from, to);
+        }
+        is_filled
     }
 }
 

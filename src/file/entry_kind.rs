@@ -75,56 +75,24 @@ pub(crate) fn checksum(kind: EntryKind, key: &[u8]) -> [u8; CHECKSUM_LEN] {
     of_crc(kind, crc(key))
 }
 
-fn of_crc(kind: EntryKind, crc: u32) -> [u8; CHECKSUM_LEN] {
+/// The same for an entry that is encoded up to the end of its key.
+pub(super) fn checksum_of_entry(kind: EntryKind, start: &[u8]) -> [u8; CHECKSUM_LEN] {
+    of_crc(kind, crc32fast::hash(start))
+}
+
+/// The state of CRC-32 after these bytes, from a state. The state of no bytes is `u32::MAX`, and a checksum is the complement
+/// of the last state.
+pub(super) fn crc_state(state: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(!state);
+    hasher.update(bytes);
+    !hasher.finalize()
+}
+
+/// The checksum from CRC-32 of `key_len` and the key.
+pub(super) fn of_crc(kind: EntryKind, crc: u32) -> [u8; CHECKSUM_LEN] {
     let sum = crc ^ u32::from_le_bytes([kind.code(); CHECKSUM_LEN]);
     let bytes = sum.to_le_bytes();
     if bytes == UNCHECKED { (sum ^ 1).to_le_bytes() } else { bytes }
-}
-
-/// How many key lengths have a kept common start at a time. Keys are padded to 8 bytes, so `len / 8` selects the slot.
-const KEPT_STARTS: usize = 2;
-
-/// Computes the checksums of keys of which most start alike, such as those of the buckets of a histogram. Their common
-/// start is hashed once.
-#[derive(Default)]
-pub(crate) struct Checksums<'a> {
-    starts: [Option<Start<'a>>; KEPT_STARTS],
-}
-
-/// The last key of one length, and the state after its first bytes.
-struct Start<'a> {
-    key: &'a [u8],
-    len: usize,
-    after: crc32fast::Hasher,
-}
-
-impl<'a> Checksums<'a> {
-    /// Returns the same as [`checksum`].
-    pub(crate) fn next(&mut self, kind: EntryKind, key: &'a [u8]) -> [u8; CHECKSUM_LEN] {
-        let kept = &mut self.starts[key.len() / 8 % KEPT_STARTS];
-        let start = match kept.take().filter(|start| start.key.len() == key.len()) {
-            Some(start) if key[..start.len] == start.key[..start.len] && start.len > 0 => {
-                Start { key, ..start }
-            }
-            former => {
-                let len = former.map_or(0, |former| common_len(former.key, key));
-                let mut after = crc32fast::Hasher::new();
-                after.update(&(key.len() as u32).to_le_bytes());
-                after.update(&key[..len]);
-                Start { key, len, after }
-            }
-        };
-        let mut crc = start.after.clone();
-        crc.update(&key[start.len..]);
-        *kept = Some(start);
-        of_crc(kind, crc.finalize())
-    }
-}
-
-/// Returns how many bytes two texts have in common at the start, rounded down to a multiple of 8.
-fn common_len(a: &[u8], b: &[u8]) -> usize {
-    let pairs = a.chunks_exact(8).zip(b.chunks_exact(8));
-    8 * pairs.take_while(|(a, b)| a == b).count()
 }
 
 /// Returns the kind of an entry from its checksum; `None` if the entry is damaged.
@@ -149,26 +117,6 @@ mod tests {
                 let check = checksum(kind, &key);
                 assert_ne!(check, UNCHECKED);
                 assert_eq!(find(&key, check), Some(kind));
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn checksums_of_keys_with_a_common_start_are_those_of_each_key(
-            keys in proptest::collection::vec(("a{0,9}|ba{0,9}", "b{0,9}", "[ac]{0,9}"), 0..12),
-        ) {
-            let pad = |text: String| {
-                let len = text.len().next_multiple_of(8);
-                format!("{text:<len$}")
-            };
-            let keys: Vec<String> = keys.into_iter().map(|(a, b, c)| pad(a + &b + &c)).collect();
-            let mut checksums = Checksums::default();
-            for key in &keys {
-                let key = key.as_bytes();
-                for kind in [EntryKind::Value, EntryKind::Removal] {
-                    proptest::prop_assert_eq!(checksums.next(kind, key), checksum(kind, key));
-                }
             }
         }
     }

@@ -72,12 +72,14 @@ pub(crate) struct SampleName<'a> {
 
 impl SampleName<'_> {
     /// Appends the start of a key, up to the labels.
-    fn push_head(self, out: &mut Vec<u8>) {
+    pub(super) fn push_head(self, out: &mut Vec<u8>) {
         let SampleName { family, suffix } = self;
-        out.push(b'[');
-        push_string(out, family);
-        out.extend_from_slice(b", \"");
+        out.extend_from_slice(b"[\"");
+        let name = out.len();
         push_text(out, family);
+        let name = name..out.len();
+        out.extend_from_slice(b"\", \"");
+        out.extend_from_within(name);
         push_text(out, suffix);
         out.extend_from_slice(b"\", {");
     }
@@ -129,66 +131,26 @@ fn push_rest<'a>(
     pad(out, start);
 }
 
-fn push_label(out: &mut Vec<u8>, (name, value): (&str, &str)) {
+pub(super) fn push_label(out: &mut Vec<u8>, (name, value): (&str, &str)) {
     push_string(out, name);
     out.extend_from_slice(b": ");
     push_string(out, value);
 }
 
 /// Appends what follows the labels.
-fn push_tail(out: &mut Vec<u8>, help: &str) {
+pub(super) fn push_tail(out: &mut Vec<u8>, help: &str) {
     out.extend_from_slice(b"}, ");
     push_string(out, help);
     out.push(b']');
 }
 
-/// Pads a key that begins at `start` to a multiple of 8 bytes.
+/// The lengths of keys are multiples of this.
+pub(super) const PADDED: usize = 8;
+
+/// Pads a key that begins at `start`.
 fn pad(out: &mut Vec<u8>, start: usize) {
-    let len = (out.len() - start).next_multiple_of(8);
+    let len = (out.len() - start).next_multiple_of(PADDED);
     out.resize(start + len, b' ');
-}
-
-/// The keys of samples that differ in the value of one label only, such as the buckets of a histogram.
-pub(crate) struct KeyTemplate {
-    /// What is before and after the value.
-    head: Vec<u8>,
-    tail: Vec<u8>,
-}
-
-impl KeyTemplate {
-    /// A template for the label `name`, which is not among `labels`. These are sorted by name.
-    pub(crate) fn new(
-        sample: SampleName<'_>,
-        labels: &[(&str, &str)],
-        name: &str,
-        help: &str,
-    ) -> KeyTemplate {
-        let (mut head, mut tail) = (Vec::with_capacity(128), Vec::with_capacity(128));
-        sample.push_head(&mut head);
-        let (before, after) = labels.split_at(labels.partition_point(|(other, _)| *other < name));
-        for label in before {
-            push_label(&mut head, *label);
-            head.extend_from_slice(b", ");
-        }
-        push_string(&mut head, name);
-        head.extend_from_slice(b": \"");
-        tail.push(b'"');
-        for label in after {
-            tail.extend_from_slice(b", ");
-            push_label(&mut tail, *label);
-        }
-        push_tail(&mut tail, help);
-        KeyTemplate { head, tail }
-    }
-
-    /// Appends the key with this value, padded as by [`encode`]. The value is ASCII text that needs no escapes.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, value: &[u8]) {
-        let start = out.len();
-        for part in [&self.head, value, &self.tail] {
-            out.extend_from_slice(part);
-        }
-        pad(out, start);
-    }
 }
 
 /// Appends a JSON string in ASCII, with the escapes that Python chooses.
@@ -200,13 +162,27 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends the text of such a string without its quotes.
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    // All bytes are looked at, which the compiler makes faster than a loop that may end early.
-    if text.as_bytes().iter().fold(true, |all, byte| all & is_plain(byte)) {
+    if is_plain(text.as_bytes()) {
         out.extend_from_slice(text.as_bytes());
     } else {
         push_escaped(out, text);
     }
+}
+
+/// Whether a JSON string has these bytes as they are. Most names and values are short.
+fn is_plain(bytes: &[u8]) -> bool {
+    let special = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        special_bytes(word) | is_byte(word, 0x7f) | word
+    };
+    // The last 8 bytes overlap those before them.
+    let last = bytes.last_chunk().copied().unwrap_or_else(|| {
+        let mut word = [b' '; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        word
+    });
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(special(&last), |found, word| found | special(word)) & HIGH_BITS == 0
 }
 
 #[cold]
@@ -273,18 +249,31 @@ struct Parser<'a> {
     at: usize,
 }
 
+/// The value 1 in each byte.
+const EACH: u64 = u64::MAX / 255;
+const HIGH_BITS: u64 = EACH << 7;
+
+/// Sets the highest bit of the first byte below `limit`, and perhaps of bytes behind it. Other bits are arbitrary.
+fn below(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(EACH * limit) & !word
+}
+
+/// The same for the first byte that is `byte`.
+fn is_byte(word: u64, byte: u8) -> u64 {
+    below(word ^ (EACH * u64::from(byte)), 1)
+}
+
+/// The same for the first quote, backslash or control character.
+fn special_bytes(word: u64) -> u64 {
+    is_byte(word, b'"') | is_byte(word, b'\\') | below(word, 0x20)
+}
+
 /// Returns how many bytes precede the first quote, backslash or control character. Compares 8 bytes at a time, as
 /// strings in keys are long.
 fn plain_len(bytes: &[u8]) -> usize {
-    const EACH: u64 = u64::MAX / 255;
-    // Sets the highest bit of the first byte below `limit`, and perhaps of bytes behind it.
-    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
-    let is_byte = |word: u64, byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = is_byte(word, b'"') | is_byte(word, b'\\') | below(word, 0x20);
-        let found = found & (EACH << 7);
+        let found = special_bytes(u64::from_le_bytes(*word)) & HIGH_BITS;
         if found != 0 {
             return at * 8 + found.trailing_zeros() as usize / 8;
         }
@@ -495,20 +484,23 @@ mod tests {
     }
 
     #[test]
-    fn a_template_gives_the_same_keys_as_their_encoding() {
-        for labels in [&[][..], &[("a", "x")], &[("z", "\u{e9}")], &[("a", "1"), ("z", "2")]] {
-            let name = SampleName { family: "size", suffix: "_bucket" };
-            let template = KeyTemplate::new(name, labels, "le", "Help \"x\".");
-            for bound in ["0.5", "+Inf"] {
-                let (mut from_template, mut encoded) = (vec![7], vec![7]);
-                template.encode(&mut from_template, bound.as_bytes());
-                let mut all = [labels, &[("le", bound)]].concat();
-                all.sort_unstable();
-                encode(&mut encoded, "size", "size_bucket", all.iter().copied(), "Help \"x\".");
-                assert_eq!(from_template, encoded);
-                let mut from_name = vec![7];
-                encode_sample(&mut from_name, name, all.into_iter(), "Help \"x\".");
-                assert_eq!(from_name, encoded);
+    fn a_key_of_a_sample_name_is_that_of_the_whole_name() {
+        let (mut from_name, name) = (vec![7], SampleName { family: "size", suffix: "_bucket" });
+        encode_sample(&mut from_name, name, [("a", "\u{e9}")].into_iter(), "Help \"x\".");
+        assert_eq!(
+            from_name[1..],
+            encoded("size", "size_bucket", &[("a", "\u{e9}")], "Help \"x\".")
+        );
+    }
+
+    #[test]
+    fn text_is_plain_without_special_bytes_wherever_they_are() {
+        for byte in 0..=255 {
+            let is_special = !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\');
+            for at in 0..19 {
+                let mut text = [b'a'; 19];
+                text[at] = byte;
+                assert_eq!(is_plain(&text), !is_special, "{byte} at {at}");
             }
         }
     }

@@ -218,20 +218,9 @@ pub(crate) const fn value_offset(key_len: usize) -> usize {
 /// Encodes an own entry into `out`, which is cleared first. The length of `key` is a multiple of 8.
 pub(crate) fn encode_entry(out: &mut Vec<u8>, kind: EntryKind, key: &[u8], value: f64, time: f64) {
     out.clear();
-    push_entry(out, entry_kind::checksum(kind, key), key, value, time);
-}
-
-/// Appends an own entry with this checksum to `out`.
-pub(super) fn push_entry(
-    out: &mut Vec<u8>,
-    checksum: [u8; CHECKSUM_LEN],
-    key: &[u8],
-    value: f64,
-    time: f64,
-) {
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
     out.extend_from_slice(key);
-    out.extend_from_slice(&checksum);
+    out.extend_from_slice(&entry_kind::checksum(kind, key));
     out.extend_from_slice(&value.to_bits().to_le_bytes());
     out.extend_from_slice(&time.to_bits().to_le_bytes());
 }

@@ -17,7 +17,9 @@ pub(crate) mod companion;
 mod create;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptor;
+mod entries;
 mod entry_kind;
+mod entry_template;
 pub(crate) mod environment;
 #[cfg(target_os = "linux")]
 pub(crate) mod fault_guard;
@@ -26,7 +28,7 @@ pub(crate) mod forks;
 #[cfg(target_os = "linux")]
 pub(crate) mod inherited;
 pub(crate) mod key;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 pub(crate) mod layout;
 #[cfg(target_os = "linux")]
 pub(crate) mod lock;
@@ -53,3 +55,5 @@ mod write_map;
 pub(crate) mod writer;
 
 pub(crate) use cell::{Cell, SampleCells};
+pub(crate) use entries::Entries;
+pub(crate) use entry_template::EntryTemplate;

@@ -12,12 +12,14 @@ use super::sys::{self, Identity};
 /// File systems on which the guarantees were tested: a store to a reserved byte does not fail, and locks and leases
 /// show whether a writer is alive. Types from statfs(2).
 const SUPPORTED: [(u64, &str); 5] = [
-    (0x0102_1994, "tmpfs"),
+    (TMPFS, "tmpfs"),
     (EXT, "ext4"),
     (0x5846_5342, "xfs"),
     (0x9123_683e, "btrfs"),
     (0x794c_7630, "overlayfs"),
 ];
+
+const TMPFS: u64 = 0x0102_1994;
 
 /// The type of ext4, which ext2 and ext3 share. Those were not tested.
 const EXT: u64 = 0xef53;
@@ -87,6 +89,11 @@ fn mounted_as<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
     let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
     // The type follows a separator after a variable number of fields.
     line.split_once(" - ")?.1.split(' ').next()
+}
+
+/// Whether a file is in memory only.
+pub(crate) fn is_on_tmpfs(file: &File) -> bool {
+    sys::file_system(file).is_ok_and(|kind| kind == TMPFS)
 }
 
 /// Returns the name of the file system of a directory: `ext4` also for ext2 and ext3, `other` if it is not supported.

@@ -2,7 +2,7 @@
 //!
 //! The file is mapped in segments that never move. Once a cell points into a mapping, it is never unmapped. A segment
 //! reserves address space beyond the end of the file; only bytes that the file system has reserved are accessed. The
-//! only references into the mapping are to single atomic words.
+//! only references into the mapping are to atomic words.
 #![expect(unsafe_code, reason = "memory that is shared with the file")]
 #![expect(clippy::cast_ptr_alignment, reason = "each cast says why it is aligned")]
 
@@ -120,6 +120,17 @@ impl WriteMap {
         true
     }
 
+    /// Reads a word in each aligned block of 64 KiB of the range. At such a read the kernel maps all pages of the block that have
+    /// content. See: `fault_around_bytes` in debugfs.
+    pub(crate) fn read_blocks(&self, from: u64, to: u64) {
+        const BLOCK: usize = 64 * 1024;
+        let mut at = from.next_multiple_of(size_of::<u64>() as u64);
+        while at < to {
+            std::hint::black_box(self.cell(at).bits());
+            at += (BLOCK - self.address(at, size_of::<u64>()).addr() % BLOCK) as u64;
+        }
+    }
+
     /// Unmaps the file, unless a cell points into it.
     pub(crate) fn unmap(self) {
         if !self.has_cells.get() {
@@ -212,6 +223,22 @@ impl WriteMap {
         // process, as a map with cells is never unmapped; accessed by atomics only from now on.
         let word: &'static AtomicU64 = unsafe { AtomicU64::from_ptr(address) };
         Cell::new(word)
+    }
+
+    /// Returns the words from `offset`, a multiple of 8, if all `len` bytes lie within one segment.
+    pub(crate) fn words(&self, offset: u64, len: usize) -> Option<&'static [AtomicU64]> {
+        assert!(offset.is_multiple_of(8), "offset {offset} is not a multiple of 8");
+        let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
+        let segment = &self.segments[at];
+        let within = (offset - segment.start) as usize;
+        if within + len > segment.raw.len() {
+            return None;
+        }
+        self.has_cells.set(true);
+        let address = segment.raw.as_mut_ptr().wrapping_add(within).cast::<AtomicU64>();
+        // SAFETY: aligned, as mappings are page-aligned and the offset is a multiple of 8; the words lie in the mapping, which
+        // is there for the life of the process, as a map with cells is never unmapped; accessed by atomics only from now on.
+        Some(unsafe { std::slice::from_raw_parts(address, len / size_of::<AtomicU64>()) })
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::append_file::AppendFile;
-use super::cell::SampleCells;
-use super::entry_kind::{self, Checksums};
+use super::cell::{Cell, SampleCells};
+use super::entries::Entries;
+use super::entry_kind;
 use super::forks::ForkWait;
 use super::layout::{
     self, EntryKind, HEADER_LEN, MAGIC, MAX_KEY_LEN, WORD_LEN, entry_len, value_offset,
@@ -43,6 +44,15 @@ impl<'a> NewEntry<'a> {
     }
 }
 
+/// Encodes entries.
+pub(crate) fn encoded(list: &[NewEntry<'_>]) -> Entries {
+    let mut entries = Entries::default();
+    for NewEntry { kind, key, value, time } in list {
+        entries.push(*kind, key, *value, *time);
+    }
+    entries
+}
+
 /// An entry of a file, with the current content of its cells.
 pub(crate) struct WrittenEntry {
     pub(crate) kind: EntryKind,
@@ -54,8 +64,6 @@ pub(crate) struct WrittenEntry {
 /// A series file of this process.
 pub(crate) struct SeriesWriter {
     file: AppendFile,
-    /// The buffer in which entries are encoded.
-    scratch: Vec<u8>,
 }
 
 impl SeriesWriter {
@@ -79,7 +87,7 @@ impl SeriesWriter {
         wait: ForkWait,
     ) -> Result<SeriesWriter, WriteError> {
         let file = AppendFile::create(dir, FileContent::Series(kind), MAGIC, id, access, wait)?;
-        Ok(SeriesWriter { file, scratch: Vec::new() })
+        Ok(SeriesWriter { file })
     }
 
     /// Appends an entry and makes it visible. The length of `key` is a multiple of 8.
@@ -100,35 +108,43 @@ impl SeriesWriter {
         entries: &[NewEntry<'_>],
         room: Room,
     ) -> Result<Vec<SampleCells>, WriteError> {
+        self.append_entries(&encoded(entries), room)
+    }
+
+    /// As [`append_all`](SeriesWriter::append_all) with encoded entries.
+    pub(crate) fn append_entries(
+        &mut self,
+        entries: &Entries,
+        room: Room,
+    ) -> Result<Vec<SampleCells>, WriteError> {
         SeriesWriter::check_keys(entries)?;
-        let new = entries.iter().map(|entry| entry_len(entry.key.len()) as u64);
-        let end = self.file.used() + new.sum::<u64>();
+        let begin = self.file.used();
+        let end = begin + entries.bytes().len() as u64;
         self.file.reserve(match room {
             Room::Ordinary => end + RESERVE_LEN,
             Room::Last => end,
         })?;
-        let (map, begin) = (self.file.map(), self.file.used());
-        let mut checksums = Checksums::default();
-        self.scratch.clear();
-        for NewEntry { kind, key, value, time } in entries {
-            layout::push_entry(&mut self.scratch, checksums.next(*kind, key), key, *value, *time);
+        let map = self.file.map();
+        map.write(begin, entries.bytes());
+        let mut cells = Vec::with_capacity(entries.len());
+        match map.words(begin, entries.bytes().len()) {
+            Some(words) => cells.extend(entries.value_offsets().map(|value| {
+                let [value, time] = [0, WORD_LEN].map(|word| &words[(value + word) / WORD_LEN]);
+                SampleCells { value: Cell::new(value), time: Cell::new(time) }
+            })),
+            None => cells.extend(entries.value_offsets().map(|value| {
+                let value = begin + value as u64;
+                SampleCells { value: map.cell(value), time: map.cell(value + WORD_LEN as u64) }
+            })),
         }
-        map.write(begin, &self.scratch);
-        let mut at = begin;
-        let cells = entries.iter().map(|entry| {
-            let value = at + value_offset(entry.key.len()) as u64;
-            at += entry_len(entry.key.len()) as u64;
-            SampleCells { value: map.cell(value), time: map.cell(value + WORD_LEN as u64) }
-        });
-        let cells = cells.collect();
         self.file.publish(end);
         Ok(cells)
     }
 
     /// Checks that no key is longer than the format allows.
-    pub(crate) fn check_keys(entries: &[NewEntry<'_>]) -> Result<(), WriteError> {
-        match entries.iter().map(|entry| entry.key.len()).find(|len| *len > MAX_KEY_LEN) {
-            Some(len) => Err(WriteError::KeyTooLong { len }),
+    pub(crate) fn check_keys(entries: &Entries) -> Result<(), WriteError> {
+        match entries.key_lens().iter().find(|len| **len > MAX_KEY_LEN) {
+            Some(&len) => Err(WriteError::KeyTooLong { len }),
             None => Ok(()),
         }
     }
@@ -249,6 +265,31 @@ mod tests {
         assert_eq!(read.len(), 400);
         assert_eq!((read[3].value, read[3].time), (-3.0, Some(1.0)));
         assert_eq!((read[399].value, read[399].time), (399.0, Some(7.0)));
+    }
+
+    #[test]
+    fn entries_on_tmpfs_keep_their_values_while_pages_behind_them_are_filled() {
+        let dir = Path::new("/dev/shm").join(format!("multiprom-unit-{}", std::process::id()));
+        if std::fs::create_dir(&dir).is_err() {
+            eprintln!("skipped: no directory can be created in /dev/shm");
+            return;
+        }
+        let mut writer = create(&dir, FileKind::Counter, "42").unwrap();
+        let key = key("m", 700);
+        let mut cells = Vec::new();
+        for at in 0..4_000u32 {
+            let cell = writer.append(&key, 0.0, 1.0, Room::Ordinary).unwrap();
+            cell.value.set(f64::from(at));
+            cells.push(cell);
+        }
+        assert!(writer.file.used() > 2 * 1024 * 1024, "the file grows several times");
+        let mut reader = Reader::default();
+        let file = reader::open(&only_file(&dir)).unwrap();
+        let values: Vec<f64> =
+            reader.read(&file).unwrap().entries().unwrap().map(|it| it.unwrap().value).collect();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(values, (0..4_000).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(cells.iter().map(|cell| cell.value.get()).collect::<Vec<_>>(), values);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::Source;
 use super::body::{BodyWriter, ResponseBody};
+use super::coding::Coding;
 use super::connection::Connection;
 use super::counters::{ExporterMetrics, HttpCounters};
 use super::encode::{compress, encode};
@@ -44,8 +45,11 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// hang or wait for a lock; the next one then runs beside it.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a request for the status page waits for its gathering, and for earlier ones.
+/// How long a gathering for the status page may take: then pages show what was gathered before.
 const MAX_STATUS_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a request waits for a page of what was gathered before: all threads may be in gatherings that hang.
+const MAX_LATE_WAIT: Duration = Duration::from_secs(1);
 
 /// A response with an error must arrive before the client's timeout: by this time, or in half of a timeout that is shorter
 /// than twice this time.
@@ -300,33 +304,45 @@ impl Handler {
 
     /// The status page.
     async fn status(&self, request: &Request, connection: &Arc<Connection>) -> Response {
-        let busy = || {
-            let seconds = MAX_STATUS_WAIT.as_secs();
-            let text =
-                format!("gathering for the status page takes longer than {seconds} seconds\n");
-            plain(503, text, connection)
+        let Some(status) = &self.0.status else {
+            return plain(404, "not found\n", connection);
         };
-        let deadline = tokio::time::Instant::now() + MAX_STATUS_WAIT;
+        let arrived = Instant::now();
+        let deadline = status.begun().unwrap_or(arrived) + MAX_STATUS_WAIT;
         let turn = Arc::clone(&self.0.status_turn).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout_at(deadline, turn).await else {
-            return busy();
+        let rendered = match tokio::time::timeout_at(deadline.into(), turn).await {
+            Ok(Ok(turn)) => {
+                let render = move |status: &StatusPage, sources: &[_], query: Option<&str>| {
+                    let html = status.render(sources, query);
+                    drop(turn);
+                    html
+                };
+                tokio::time::timeout_at(
+                    (arrived + MAX_STATUS_WAIT).into(),
+                    self.page(request, render),
+                )
+                .await
+                .ok()
+            }
+            _ => None,
         };
-        let (handler, query) = (self.clone(), request.query().map(str::to_owned));
-        let coding = request.coding();
-        let render = move || {
-            let _turn = turn;
-            let status = handler.0.status.as_ref()?;
-            let html = status.render(&handler.0.sources, query.as_deref());
-            Some(match coding.map(|coding| (coding, compress(coding, html.as_bytes()))) {
-                Some((coding, Ok(compressed))) => (Some(coding), compressed),
-                _ => (None, html.into_bytes()),
-            })
+        let rendered = match rendered {
+            Some(rendered) => Some(rendered),
+            None => {
+                let running = status.begun().unwrap_or(arrived).elapsed();
+                let render = move |status: &StatusPage, sources: &[_], query: Option<&str>| {
+                    status.render_late(sources, query, running)
+                };
+                tokio::time::timeout(MAX_LATE_WAIT, self.page(request, render)).await.ok()
+            }
         };
-        let rendered = tokio::time::timeout_at(deadline, tokio::task::spawn_blocking(render));
-        let (coding, bytes) = match rendered.await {
-            Ok(Ok(Some(page))) => page,
-            Ok(_) => return plain(500, "the status page cannot be rendered\n", connection),
-            Err(_) => return busy(),
+        let (coding, bytes) = match rendered {
+            Some(Some(page)) => page,
+            Some(None) => return plain(500, "the status page cannot be rendered\n", connection),
+            None => {
+                let text = "all gatherings take longer than the status page waits\n";
+                return plain(503, text, connection);
+            }
         };
         let page = html_page(bytes, status::CONTENT_SECURITY_POLICY, connection)
             .with("cache-control", "no-store")
@@ -335,6 +351,25 @@ impl Handler {
             Some(coding) => page.with("content-encoding", coding.as_str()),
             None => page,
         }
+    }
+
+    /// Renders the status page on another thread. Returns `None` if that panics.
+    async fn page(
+        &self,
+        request: &Request,
+        render: impl FnOnce(&StatusPage, &[(String, Source)], Option<&str>) -> String + Send + 'static,
+    ) -> Option<(Option<Coding>, Vec<u8>)> {
+        let (handler, query) = (self.clone(), request.query().map(str::to_owned));
+        let coding = request.coding();
+        let render = move || {
+            let status = handler.0.status.as_ref()?;
+            let html = render(status, &handler.0.sources, query.as_deref());
+            Some(match coding.map(|coding| (coding, compress(coding, html.as_bytes()))) {
+                Some((coding, Ok(compressed))) => (Some(coding), compressed),
+                _ => (None, html.into_bytes()),
+            })
+        };
+        tokio::task::spawn_blocking(render).await.ok().flatten()
     }
 
     /// Gathers regularly for the plots of the status page. Never ends if there is one.

@@ -132,8 +132,8 @@ impl<M: SplitTyped> Child<M> {
             return self.store().retry();
         }
         // The series was registered, and no thread has recorded yet.
-        let first = token.and_then(|token| self.bound()?.claim_first(token));
-        if let Some(cells) = first {
+        let unowned = token.and_then(|token| self.bound()?.claim_unowned(token));
+        if let Some(cells) = unowned {
             return M::record(cells, value);
         }
         let lock = inside.lock();

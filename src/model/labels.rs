@@ -106,8 +106,12 @@ impl<'a> Iterator for Iter<'a> {
 
 /// Takes the first label off rendered labels.
 fn next_rendered<'a>(rest: &mut &'a str) -> Option<(&'a str, &'a str)> {
-    let (name, after) = rest.split_once('=')?;
-    let (value, after) = after.strip_prefix('"')?.split_once('"')?;
+    // Most names and values are too short for a search by blocks of bytes.
+    let find = |text: &str, byte| text.bytes().position(|other| other == byte);
+    let (name, after) = rest.split_at(find(rest, b'=')?);
+    let after = after.strip_prefix("=\"")?;
+    let (value, after) = after.split_at(find(after, b'"')?);
+    let after = after.strip_prefix('"')?;
     *rest = after.strip_prefix(',').unwrap_or(after);
     Some((name, value))
 }

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::file::sys;
+use crate::file::{place, sys};
+
+/// The type of procfs in `statfs`.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// The values of `stat`. See: proc_pid_stat(5).
 #[derive(Debug)]
@@ -89,14 +92,23 @@ impl Limits {
 
 /// Counts the open descriptors of a process.
 pub(crate) fn open_fds(procfs: &Path, process: &Path, pid: u32) -> Option<f64> {
-    let mut count = 0;
-    for entry in fs::read_dir(process.join("fd")).ok()? {
-        entry.ok()?;
-        count += 1;
+    let path = process.join("fd");
+    let dir = place::open(&path).ok()?;
+    // NOTE: since Linux 6.2 the size of this directory is the number of descriptors; before, it is 0. A listing takes time for
+    // each of them. See: Documentation/filesystems/proc.rst.
+    let is_procfs = sys::file_system(&dir).is_ok_and(|kind| kind == PROC_SUPER_MAGIC);
+    let mut count = if is_procfs { dir.metadata().ok()?.len() } else { 0 };
+    if count == 0 {
+        // Before the listing opens the directory a second time.
+        drop(dir);
+        for entry in fs::read_dir(path).ok()? {
+            entry.ok()?;
+            count += 1;
+        }
     }
-    // The directory of descriptors is open while its own process lists it.
+    // The directory of descriptors is open while its own process counts them.
     let is_own = pid == std::process::id() && procfs == Path::new("/proc");
-    Some(f64::from(count - u32::from(is_own && count > 0)))
+    Some((count - u64::from(is_own && count > 0)) as f64)
 }
 
 /// Bytes of IP packets in the network namespace of a process.

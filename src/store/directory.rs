@@ -29,14 +29,14 @@ use super::series::{AttributeKind, Opened, Rebind};
 use super::unwritten::{self, UnwritableSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
-use crate::file::SampleCells;
 use crate::file::forks::{self, ForkWait};
 use crate::file::name::{FileKind, WriterId};
 use crate::file::place::{self, DirectoryState, PlaceError};
 use crate::file::sys::Identity;
 use crate::file::unwritten::{UnwrittenFile, add_writer};
 use crate::file::write_error::{Refused, WriteError};
-use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id};
+use crate::file::writer::{NewEntry, Room, SeriesWriter, draw_id, encoded};
+use crate::file::{Entries, SampleCells};
 use crate::logging;
 use crate::model::own_metrics::{
     DROPPED_SERIES, FAILED_REFRESHES, IGNORED_RECORDINGS, IGNORED_VALUES, OwnMetric,
@@ -222,15 +222,14 @@ impl DirectoryStore {
         keys: impl FnOnce(&mut Keys),
         time: f64,
     ) -> Opened {
-        self.files().with_keys(keys, |files, keys| {
+        self.files().with_keys(keys, time, |files, keys| {
             if kind.mode().is_some()
                 && let Some(key) = keys.iter().next()
                 && let Some((cells, gate)) = files.gauges.get(&(kind, key.into()))
             {
                 return Opened { cells: vec![*cells], gate: *gate };
             }
-            let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
-            files.open_new(self, kind, &entries)
+            files.open_new(self, kind, keys)
         })
     }
 
@@ -242,9 +241,8 @@ impl DirectoryStore {
         keys: impl FnOnce(&mut Keys),
         time: f64,
     ) -> Option<Vec<SampleCells>> {
-        self.files().with_keys(keys, |files, keys| {
-            let entries: Vec<_> = keys.iter().map(|key| NewEntry::value(key, 0.0, time)).collect();
-            files.append(self, kind, &entries, Room::Ordinary).ok()
+        self.files().with_keys(keys, time, |files, keys| {
+            files.append_entries(self, kind, keys.entries(), Room::Ordinary).ok()
         })
     }
 
@@ -319,9 +317,11 @@ impl Files {
     fn with_keys<R>(
         &mut self,
         fill: impl FnOnce(&mut Keys),
+        time: f64,
         use_keys: impl FnOnce(&mut Files, &Keys) -> R,
     ) -> R {
         let mut keys = std::mem::take(&mut self.keys);
+        keys.set_time(time);
         fill(&mut keys);
         let result = use_keys(self, &keys);
         keys.clear();
@@ -335,46 +335,56 @@ impl Files {
     }
 
     /// Creates cells for all samples of a series, in a file or else on the heap.
-    fn open_new(
-        &mut self,
-        store: &DirectoryStore,
-        kind: FileKind,
-        entries: &[NewEntry<'_>],
-    ) -> Opened {
-        let opened = match self.append(store, kind, entries, Room::Ordinary) {
+    fn open_new(&mut self, store: &DirectoryStore, kind: FileKind, keys: &Keys) -> Opened {
+        let opened = match self.append_entries(store, kind, keys.entries(), Room::Ordinary) {
             Ok(cells) => Opened { cells, gate: None },
-            Err(error) => self.keep_on_heap(store, kind, entries, &error),
+            Err(error) => {
+                let cells = keys.iter().map(|_| SampleCells::on_heap(keys.time())).collect();
+                self.keep_on_heap(store, kind, keys.iter(), cells, &error)
+            }
         };
         if kind.mode().is_some() {
-            for (entry, cells) in entries.iter().zip(&opened.cells) {
-                self.gauges.insert((kind, entry.key.into()), (*cells, opened.gate));
+            for (key, cells) in keys.iter().zip(&opened.cells) {
+                self.gauges.insert((kind, key.into()), (*cells, opened.gate));
             }
         }
         opened
     }
 
-    /// Creates cells on the heap for a series that cannot be written. It waits if the error is transient.
-    fn keep_on_heap(
+    /// Creates the cells of one sample with this value, in a file or else on the heap.
+    fn open_copy(&mut self, store: &DirectoryStore, kind: FileKind, entry: &NewEntry<'_>) {
+        let cells = match self.append(store, kind, std::slice::from_ref(entry), Room::Ordinary) {
+            Ok(cells) => Opened { cells, gate: None },
+            Err(error) => {
+                let cells = SampleCells::on_heap(entry.time);
+                cells.value.set(entry.value);
+                self.keep_on_heap(store, kind, std::iter::once(entry.key), vec![cells], &error)
+            }
+        };
+        if kind.mode().is_some()
+            && let [copy] = &cells.cells[..]
+        {
+            self.gauges.insert((kind, entry.key.into()), (*copy, cells.gate));
+        }
+    }
+
+    /// Keeps the cells of a series, which cannot be written, on the heap. It waits if the error is transient.
+    fn keep_on_heap<'a>(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
-        entries: &[NewEntry<'_>],
+        all_keys: impl Iterator<Item = &'a [u8]>,
+        cells: Vec<SampleCells>,
         error: &WriteError,
     ) -> Opened {
-        let on_heap = |entry: &NewEntry<'_>| {
-            let cells = SampleCells::on_heap(entry.time);
-            cells.value.set(entry.value);
-            cells
-        };
-        let cells: Vec<_> = entries.iter().map(on_heap).collect();
         // A series that only waits for the function of `process_id` is not counted as dropped.
         let is_dropped = !matches!(error, WriteError::Unnamed);
         if is_dropped {
             self.count_dropped(store, error);
         }
         let mut keys = Keys::default();
-        for entry in entries {
-            keys.push(|bytes| bytes.extend_from_slice(entry.key));
+        for key in all_keys {
+            keys.push(|bytes| bytes.extend_from_slice(key));
         }
         if !error.is_transient() {
             self.unwritable.push(UnwritableSeries { kind, keys, cells: cells.clone() });
@@ -395,18 +405,29 @@ impl Files {
         entries: &[NewEntry<'_>],
         room: Room,
     ) -> Result<Vec<SampleCells>, WriteError> {
+        self.append_entries(store, kind, &encoded(entries), room)
+    }
+
+    /// As [`append`](Files::append) with encoded entries.
+    fn append_entries(
+        &mut self,
+        store: &DirectoryStore,
+        kind: FileKind,
+        entries: &Entries,
+        room: Room,
+    ) -> Result<Vec<SampleCells>, WriteError> {
         // A series that waited with such a key would keep those behind it waiting.
         SeriesWriter::check_keys(entries)?;
         if let Some(&at) = self.current.get(&kind) {
             let (_, writer) = &mut self.writers[at];
-            match writer.append_all(entries, room) {
+            match writer.append_entries(entries, room) {
                 // The file keeps its series, whose cells stay mapped, and its lock. New series go to another file.
                 Err(WriteError::DescriptorLost | WriteError::FileFull) => writer.retire(),
                 result => return result,
             }
         }
         let mut writer = self.create(store, kind)?;
-        let cells = writer.append_all(entries, room);
+        let cells = writer.append_entries(entries, room);
         self.current.insert(kind, self.writers.len());
         self.writers.push((kind, writer));
         cells

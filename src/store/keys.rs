@@ -1,13 +1,20 @@
 //! The keys of one series.
 
+use crate::file::key::SampleName;
+use crate::file::layout::EntryKind;
+use crate::file::{Entries, EntryTemplate};
+use crate::model::Labels;
 use crate::model::number::{self, Style};
 
-/// The keys of the samples of one series.
+/// The keys of the samples of one series, in entries with the value 0.
 #[derive(Default)]
 pub(crate) struct Keys {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    entries: Entries,
+    /// The time in the next entries.
+    time: f64,
     bounds: BoundTexts,
+    /// The template of the keys of buckets. Waiting series have none.
+    buckets: Option<Box<EntryTemplate>>,
 }
 
 /// A cache of the texts of upper bounds, in slots chosen by a hash of the bits: the series of a family have the same bounds.
@@ -41,28 +48,45 @@ const MAX_KEPT_LEN: usize = 64 * 1024;
 impl Keys {
     /// Removes the keys, for use as a buffer.
     pub(super) fn clear(&mut self) {
-        if self.bytes.capacity() > MAX_KEPT_LEN {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
-        self.ends.clear();
+        self.entries.clear(MAX_KEPT_LEN);
+        self.buckets.take_if(|template| template.key_len(&[]).padded > MAX_KEPT_LEN);
+    }
+
+    /// Sets the time of the entries that follow.
+    pub(super) fn set_time(&mut self, time: f64) {
+        self.time = time;
+    }
+
+    /// The time of the last entries.
+    pub(super) fn time(&self) -> f64 {
+        self.time
     }
 
     /// Adds a key, which `encode` appends to its argument.
     pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        encode(&mut self.bytes);
-        self.ends.push(self.bytes.len());
+        self.entries.push_with(EntryKind::Value, encode, 0.0, self.time);
     }
 
-    /// Adds the key of a bucket, which `encode` appends to its first argument. The second one is the text of the bound.
-    pub(super) fn push_bucket(&mut self, bound: f64, encode: impl FnOnce(&mut Vec<u8>, &[u8])) {
-        encode(&mut self.bytes, self.bounds.get(bound));
-        self.ends.push(self.bytes.len());
+    /// Sets what the keys of the buckets that follow have in common.
+    pub(super) fn set_buckets(&mut self, sample: SampleName<'_>, labels: Labels<'_>, help: &str) {
+        let template = self.buckets.get_or_insert_with(|| Box::new(EntryTemplate::new()));
+        template.set(sample, labels, "le", help);
+    }
+
+    /// Adds the key of a bucket.
+    pub(super) fn push_bucket(&mut self, bound: f64) {
+        if let Some(template) = &mut self.buckets {
+            self.entries.push_from(template, bound, || self.bounds.get(bound), self.time);
+        }
+    }
+
+    /// The keys as entries.
+    pub(super) fn entries(&self) -> &Entries {
+        &self.entries
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+        self.entries.keys()
     }
 }
 

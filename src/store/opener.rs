@@ -6,7 +6,7 @@ use super::dispatch::Store;
 use super::keys::Keys;
 use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
-use crate::file::key::{self, KeyTemplate, SampleName};
+use crate::file::key::{self, SampleName};
 use crate::file::name::FileKind;
 use crate::model::{GaugeMode, KeptLabels, MetricType, SampleKind, Unit};
 
@@ -139,19 +139,20 @@ impl<'a> SeriesOpener<'a> {
     fn push_keys(&self, samples: impl Iterator<Item = SampleKind>, keys: &mut Keys) {
         let (family, help) = (&*self.family, self.help);
         let mut pairs = Vec::new();
-        self.labels.push_pairs(&mut pairs);
-        // The keys of all buckets have most bytes in common.
-        let mut buckets = None;
+        let labels = self.labels.labels(&mut pairs);
+        let mut has_buckets = false;
         for kind in samples {
             let name = SampleName { family, suffix: self.suffix(kind) };
             match kind {
                 SampleKind::Bucket(bound) => {
-                    let template =
-                        buckets.get_or_insert_with(|| KeyTemplate::new(name, &pairs, "le", help));
-                    keys.push_bucket(bound, |bytes, text| template.encode(bytes, text));
+                    if !has_buckets {
+                        keys.set_buckets(name, labels, help);
+                        has_buckets = true;
+                    }
+                    keys.push_bucket(bound);
                 }
                 _ => keys.push(|bytes| {
-                    key::encode_sample(bytes, name, pairs.iter().copied(), help);
+                    key::encode_sample(bytes, name, labels.iter(), help);
                 }),
             }
         }

@@ -13,7 +13,7 @@ use super::thread::Token;
 /// `C` is the set of cells that one thread needs for a series: one word for a counter, one for each bucket for a
 /// histogram. Only the owner writes owned cells. Each set has entries of its own in the series file, which readers add up.
 ///
-/// The first set is owned by the thread that records first. All other threads share a second one, until a thread is given
+/// The first set is owned by the thread that records first. All other threads share another one, until a thread is given
 /// cells of its own. Owned cells never become shared ones: the plain stores of their owner would overwrite what
 /// others add.
 ///
@@ -26,13 +26,13 @@ pub struct Split<C: 'static, A: 'static = ()> {
     /// The cells of the thread that recorded here first, by its token, or of none yet. They are stored in place, which saves a
     /// load. A later owner of the same index has the same token and so the same cells.
     first: Tagged<C>,
-    /// The cells of further owners.
-    others: StaticRef<Others<C>>,
-    shared: StaticRef<Shared<C>>,
-    rare: StaticRef<Rare<C, A>>,
+    /// The cells of the thread that was given its own first. Their address is beside the tag, so that this thread is about as
+    /// fast as the first one.
+    second: Tagged<&'static C>,
+    more: StaticRef<More<C, A>>,
 }
 
-/// The cells of all owners but the first.
+/// The cells of all owners but the first two.
 struct Others<C: 'static> {
     /// The epoch of the process in which the owners are threads.
     epoch: u64,
@@ -57,8 +57,11 @@ impl<C> Shared<C> {
     }
 }
 
-/// What few series have.
-struct Rare<C: 'static, A: 'static> {
+/// What most series do not have.
+struct More<C: 'static, A: 'static> {
+    shared: StaticRef<Shared<C>>,
+    /// The cells of further owners.
+    others: StaticRef<Others<C>>,
     /// Former cells of this process, whose files were lost or closed. No thread records into them.
     former: Option<&'static Split<C, A>>,
     /// Cells for all threads while the series waits. They link to those of earlier waits.
@@ -121,45 +124,38 @@ fn leak<T>(value: T) -> &'static T {
 impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
     /// Creates a split without cells for this process. Values in `former` still count.
     pub(crate) fn following(former: Option<&'static Split<C, A>>) -> Split<C, A> {
-        let rare = StaticRef::empty();
-        let split = Split {
-            alignment: [],
-            first: Tagged::empty(),
-            others: StaticRef::empty(),
-            shared: StaticRef::empty(),
-            rare,
-        };
+        let (first, second, more) = (Tagged::empty(), Tagged::empty(), StaticRef::empty());
         if let Some(former) = former {
-            let base = StaticRef::empty();
+            let new = More::new(Some(former));
             if let Some(totals) = former.base() {
-                base.set(totals);
+                new.base.set(totals);
             }
-            let rare = Rare { former: Some(former), waiting: StaticRef::empty(), base };
-            split.rare.set(leak(rare));
+            more.set(leak(new));
         }
-        split
+        Split { alignment: [], first, second, more }
     }
 
     /// Continues in a forked child with the cells of its parent, which are on the heap. The threads of the parent do not
-    /// exist here, so the first cells are those of the first thread that records here, and the indexes of the others are
-    /// those of this process. Called under the lock of the slow path.
+    /// exist here, so the first and second cells are those of the first threads that record here, and the indexes of the
+    /// others are those of this process. Called under the lock of the slow path.
     pub(crate) fn inherit(&self) {
         self.first.disown();
-        if let Some(others) = self.others.get().filter(|others| others.epoch != fork::epoch()) {
+        self.second.disown();
+        let Some(more) = self.more.get() else {
+            return;
+        };
+        if let Some(others) = more.others.get().filter(|others| others.epoch != fork::epoch()) {
             let own = Others::new();
             for (own, inherited) in own.cells.iter().zip(&others.cells) {
                 own.copy(inherited);
             }
             own.indexes.store(others.indexes.load(Ordering::Acquire), Ordering::Relaxed);
-            self.others.set(leak(own));
+            more.others.set(leak(own));
         }
     }
 
-    fn rare(&self) -> &'static Rare<C, A> {
-        self.rare.get().unwrap_or_else(|| {
-            let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
-            self.rare.set_once(leak(Rare { former: None, waiting, base }))
-        })
+    fn more(&self) -> &'static More<C, A> {
+        self.more.get().unwrap_or_else(|| self.more.set_once(leak(More::new(None))))
     }
 
     /// Returns the cells that the thread with this token owns, if it owns any.
@@ -169,24 +165,27 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
         if first.is_some() {
             return first;
         }
-        let others = self.others.get()?;
+        if let Some(second) = self.second.get(token.tag()) {
+            return Some(second);
+        }
+        let others = self.more.get()?.others.get()?;
         if token.epoch() == others.epoch { others.cells[token.index()].get() } else { None }
     }
 
-    /// Returns the first cells if no thread owned them. From now on the thread with this token does.
-    pub(crate) fn claim_first(&'static self, token: Token) -> Option<&'static C> {
-        self.first.claim(token.tag())
+    /// Returns cells that no thread owned. From now on the thread with this token, which owns none, does.
+    pub(crate) fn claim_unowned(&'static self, token: Token) -> Option<&'static C> {
+        self.first.claim(token.tag()).or_else(|| self.second.claim(token.tag()).copied())
     }
 
     /// Returns the shared cells, if there are any.
     #[inline]
     pub(crate) fn shared(&self) -> Option<&'static Shared<C>> {
-        self.shared.get()
+        self.more.get()?.shared.get()
     }
 
     /// Returns the waiting cells, or those of the last wait, which were moved.
     pub(crate) fn waiting(&self) -> Option<&'static Waiting<C>> {
-        self.rare.get()?.waiting.get()
+        self.more.get()?.waiting.get()
     }
 
     fn open_waiting(&self) -> Option<&'static Waiting<C>> {
@@ -203,7 +202,7 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
         lock: &SlowPath,
     ) -> Claimed<C> {
         let token = token.filter(|_| cells.max_owned() > 0);
-        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_first(token)));
+        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_unowned(token)));
         if let Some(owned) = owned {
             return Claimed::Owned(owned);
         }
@@ -244,19 +243,21 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
 
     fn share(&self, cells: C) -> &'static C {
         let shared = Shared { cells, contention: Contention::new() };
-        &self.shared.set_once(leak(shared)).cells
+        &self.more().shared.set_once(leak(shared)).cells
     }
 
     fn wait(&self, cells: C, gate: &'static Gate) -> &'static Waiting<C> {
         let waiting = leak(Waiting { gate, cells, former: self.waiting() });
-        self.rare().waiting.set(waiting);
+        self.more().waiting.set(waiting);
         waiting
     }
 
     /// The number of sets of cells that threads own.
     fn owned_len(&self) -> usize {
-        let others = self.others.get().map_or(0, |others| others.indexes.load(Ordering::Relaxed));
-        usize::from(self.first.any().is_some()) + others.count_ones() as usize
+        let others = self.more.get().and_then(|more| more.others.get());
+        let others = others.map_or(0, |others| others.indexes.load(Ordering::Relaxed));
+        let in_place = [self.first.any().is_some(), self.second.any().is_some()];
+        in_place.into_iter().map(usize::from).sum::<usize>() + others.count_ones() as usize
     }
 
     /// Makes the thread with this token the owner of new cells.
@@ -265,7 +266,12 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
             Ok(first) => return first,
             Err(cells) => leak(cells),
         };
-        let others = self.others.get().unwrap_or_else(|| self.others.set_once(leak(Others::new())));
+        let cells = match self.second.fill(Some(token.tag()), cells, lock) {
+            Ok(second) => return second,
+            Err(cells) => cells,
+        };
+        let others = &self.more().others;
+        let others = others.get().unwrap_or_else(|| others.set_once(leak(Others::new())));
         let (index, bit) = (token.index(), 1 << token.index());
         let cells = others.cells[index].set_once(cells);
         // ORDERING: release, so that a thread that sees the bit sees the cells.
@@ -280,19 +286,19 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
 
     /// Returns the totals when the series was removed last.
     pub(crate) fn base(&self) -> Option<&'static C> {
-        self.rare.get()?.base.get()
+        self.more.get()?.base.get()
     }
 
     /// Sets the cells that hold the totals when the series was removed last.
     pub(crate) fn set_base(&self, base: &'static C, _lock: &SlowPath) {
-        self.rare().base.set(base);
+        self.more().base.set(base);
     }
 
     /// Iterates over all cells of this process.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
-        let former = |split: &&Split<C, A>| split.rare.get().and_then(|rare| rare.former);
+        let former = |split: &&Split<C, A>| split.more.get().and_then(|more| more.former);
         std::iter::successors(Some(self), former).flat_map(|split| {
-            let others = split.others.get();
+            let others = split.more.get().and_then(|more| more.others.get());
             let mut bits = others.map_or(0, |others| others.indexes.load(Ordering::Acquire));
             let others = std::iter::from_fn(move || {
                 let at = bits.trailing_zeros() as usize;
@@ -303,8 +309,16 @@ impl<C: Send + Sync, A: Send + Sync> Split<C, A> {
             let waiting = std::iter::successors(split.waiting(), |waiting| waiting.former);
             let waiting = waiting.map(|waiting| &waiting.cells);
             let shared = split.shared().map(|shared| &shared.cells);
-            split.first.any().into_iter().chain(others).chain(shared).chain(waiting)
+            let second = split.second.any().copied();
+            split.first.any().into_iter().chain(second).chain(others).chain(shared).chain(waiting)
         })
+    }
+}
+
+impl<C: Sync, A: Sync> More<C, A> {
+    fn new(former: Option<&'static Split<C, A>>) -> More<C, A> {
+        let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
+        More { shared: StaticRef::empty(), others: StaticRef::empty(), former, waiting, base }
     }
 }
 

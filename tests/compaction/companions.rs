@@ -15,7 +15,7 @@ use super::{
 use crate::support::process::{PATIENCE, run};
 use crate::support::stepped::Stepped;
 use crate::support::survivor::ControlledWorker;
-use crate::support::{TestDir, example, multiprom, wait_for};
+use crate::support::{TestDir, example, multiprom, wait_for, wait_for_deaths};
 
 fn companion(dir: &Path) -> PathBuf {
     let files = list_files(dir).unwrap();
@@ -52,6 +52,7 @@ fn a_damaged_companion_stays_and_the_series_of_its_writer_are_compacted() {
     let second = 8 + 16 + first + 8;
     bytes[second + 5] ^= 1;
     fs::write(&path, &bytes).unwrap();
+    wait_for_deaths(dir);
     let name = path.display().to_string();
     for _ in 0..2 {
         let outcome = compact_with("", dir);
@@ -89,6 +90,7 @@ fn entries_of_unknown_kinds_are_skipped_counted_and_left_to_a_later_release() {
     bytes[used..used + entry.len()].copy_from_slice(&entry);
     bytes[..4].copy_from_slice(&((used + entry.len()) as u32).to_le_bytes());
     fs::write(&path, &bytes).unwrap();
+    wait_for_deaths(dir);
     for _ in 0..2 {
         let (_, problems) = merge(dir);
         let [problem] = &problems[..] else { panic!("{problems:?}") };

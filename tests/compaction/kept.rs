@@ -4,16 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use multiprom::compact::{CompactFiles, Compactor};
-use multiprom::inspect::{Liveness, inspect_archive, list_files};
+use multiprom::inspect::inspect_archive;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Registry};
 
 use super::{
     ARCHIVE, assert_only_archive, compact, compact_with, copy_of, count, count_in_python, merged,
     names_in, value,
 };
-use crate::support::process::PATIENCE;
 use crate::support::samples::{Line, is_near, python_samples};
-use crate::support::{self, TestDir, example, output_of, root, wait_for};
+use crate::support::{self, TestDir, example, output_of, root, wait_for_deaths};
 
 /// Asserts that two merges are equal. Totals must have the same bits; gauges may differ by rounding.
 #[track_caller]
@@ -28,14 +27,6 @@ fn assert_alike(own: &[Line], reference: &[Line]) {
             own.bits == reference.bits || (is_gauge && is_near(own.value(), reference.value()));
         assert!(key(own) == key(reference) && is_same_number, "{own:?}, not {reference:?}");
     }
-}
-
-/// Waits until the writers of all files are dead.
-pub(super) fn wait_for_deaths(dir: &Path) {
-    wait_for("end of all writers", PATIENCE, || {
-        let files = list_files(dir).unwrap();
-        files.iter().all(|file| file.liveness == Liveness::Dead).then_some(())
-    });
 }
 
 /// Runs workers with unusual labels and values, and gauges of averages and counts, to their end.

@@ -5,18 +5,18 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
+use multiprom::inspect::{Liveness, list_files};
 use multiprom::{Backend, Counter, Family, Registry};
 
-use super::kept::wait_for_deaths;
 use super::killed::{
     CALLS, FAILURES, by_process, can_trace, counts_of_calls, for_each_number, traced,
 };
 use super::{ARCHIVE, assert_only_archive, compact, copy_of, count, merged, value};
 use crate::support::mount::{is_root, succeeds};
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::removal::{REMOVED, mark_in_files, records_in_archive};
 use crate::support::samples::{Line, assert_same};
-use crate::support::{TestDir, example, multiprom, output_of, skip};
+use crate::support::{TestDir, example, multiprom, output_of, skip, wait_for, wait_for_deaths};
 
 /// The families of which one series is removed, and a part of the key of its lead sample.
 const SERIES: [(&str, &str); 4] = [
@@ -223,6 +223,7 @@ fn a_series_of_a_process_whose_liveness_is_unknown_is_not_buried() {
     let python = path.join("counter_12.db");
     fs::write(&python, file).unwrap();
     chown(&python, Some(user), Some(user)).unwrap();
+    wait_for_deaths(path);
 
     let total = || -> Option<f64> {
         merged(path).iter().find(|line| line.name == "jobs_total").map(Line::value)
@@ -258,13 +259,23 @@ fn a_series_leaves_the_archive_when_the_last_process_that_had_it_has_ended() {
         let backend = Backend::directory(path).unwrap();
         Registry::builder().backend(backend).build().unwrap()
     };
+    let living = || {
+        let files = list_files(path).unwrap();
+        files.iter().filter(|file| file.liveness == Liveness::Alive).count()
+    };
+    // Each has one file.
+    let end = |registry: &Registry| {
+        let before = living();
+        registry.close();
+        wait_for("end of the writer", PATIENCE, || (living() < before).then_some(()));
+    };
     let total = || -> Vec<f64> { merged(path).iter().map(Line::value).collect() };
     let key = r#"["jobs", "jobs_total", {"queue": "a"}"#;
     let (one, two) = (process(), process());
     jobs(&one).with(["a"]).inc_by(2.0);
     jobs(&two).with(["a"]).inc_by(3.0);
     jobs(&one).remove(["a"]);
-    one.close();
+    end(&one);
     assert_eq!(total(), [5.0]);
     compact(path);
     assert_eq!((total(), records_in_archive(path, key)), (vec![5.0], (true, false)));
@@ -277,7 +288,7 @@ fn a_series_leaves_the_archive_when_the_last_process_that_had_it_has_ended() {
     jobs(&two).with(["a"]).inc();
     assert_eq!(total(), [6.0]);
     jobs(&two).remove(["a"]);
-    two.close();
+    end(&two);
     compact(path);
     assert_eq!((total(), records_in_archive(path, key)), (vec![], (true, true)));
 
@@ -289,7 +300,7 @@ fn a_series_leaves_the_archive_when_the_last_process_that_had_it_has_ended() {
     assert_eq!((total(), records_in_archive(path, key)), (vec![7.0], (true, false)));
 
     jobs(&three).remove(["a"]);
-    three.close();
+    end(&three);
     compact(path);
     compact(path);
     assert_eq!((total(), records_in_archive(path, key)), (vec![], (false, false)));
@@ -297,5 +308,5 @@ fn a_series_leaves_the_archive_when_the_last_process_that_had_it_has_ended() {
     let four = process();
     jobs(&four).with(["a"]).inc();
     assert_eq!(total(), [1.0]);
-    four.close();
+    end(&four);
 }

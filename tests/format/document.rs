@@ -8,7 +8,7 @@ use multiprom::inspect::family_usage;
 use multiprom::{Backend, Counter, Gauge, GaugeMode, Histogram, Registry, Summary, Unit, buckets};
 
 use super::run_in;
-use crate::support::{TestDir, root};
+use crate::support::{TestDir, root, wait_for_deaths};
 use crate::threads::INDEXES;
 
 /// The bytes of a file of which `docs/format.md` shows a dump.
@@ -86,6 +86,7 @@ fn the_archive_of_the_document_is_the_one_that_the_compactor_writes() {
     let dir = TestDir::new("example-archive");
     let name = "counter_4711-0000beef.db";
     fs::write(dir.path().join(name), bytes_of_the_document(name)).unwrap();
+    wait_for_deaths(dir.path());
     let outcome = run_in(dir.path(), "compact");
     assert_eq!((outcome.status, &*outcome.stdout), (0, "1 files compacted\n"));
     let document = bytes_of_the_document("archive.multiprom");
@@ -267,6 +268,7 @@ fn the_size_of_files_is_that_of_the_formula_and_the_example_in_the_readme() {
     assert!(bounds.iter().all(|le| bucket(le) == bucket("0.5")), "all buckets have one size");
 
     registry.close();
+    wait_for_deaths(dir.path());
     let outcome = run_in(dir.path(), "compact");
     assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the archive alone");

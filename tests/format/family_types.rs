@@ -5,7 +5,10 @@ use std::path::Path;
 
 use super::{MAGIC, companion_entry, entry, run_in, series_file};
 use crate::support::process::{Outcome, run};
-use crate::support::{TestDir, multiprom, output_of, python, root};
+use crate::support::{TestDir, multiprom, output_of, python, root, wait_for_deaths};
+
+#[path = "../../fuzz/checks/family_types.rs"]
+mod fuzzed;
 
 const TYPE: u32 = 5;
 
@@ -98,6 +101,7 @@ fn gauges_with_a_type_are_exported_with_it_from_files_and_archives() {
         ] {
             assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
         }
+        wait_for_deaths(dir.path());
         assert_eq!(run_in(dir.path(), "compact").status, 0);
     }
     assert!(!dir.path().join("companion_1-00000001.mpx").exists());
@@ -200,4 +204,20 @@ fn names_collide_by_the_exported_type_and_patterns_match_the_exported_names() {
     fs::write(dir.path().join("counter_3-00000001.db"), series_file(MAGIC, &[counter])).unwrap();
     let page = lines(dir.path(), "--include jobs.*");
     assert_eq!(page, ["# TYPE jobs counter", "jobs_total 8"]);
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_target_damaged_are_merged_to_pages_that_the_parsers_accept() {
+    let dir = TestDir::in_memory("fuzzed-types");
+    let mut typed = 0;
+    for seed in fs::read_dir(root().join("fuzz/seeds/family_types")).unwrap() {
+        let seed = fs::read(seed.unwrap().path()).unwrap();
+        typed += fuzzed::check(&seed, dir.path());
+        for at in (0..seed.len()).step_by(3) {
+            let mut damaged = seed.clone();
+            damaged[at] = [b'"', b' ', b'_', b'a', 0xff][at % 5];
+            fuzzed::check(&damaged, dir.path());
+        }
+    }
+    assert!(typed >= 5, "{typed} families with a type");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{MAGIC, companion_entry, count, counter_key, entry, run_in, series_file, skipped};
 use crate::support::http::{scrape, sum_of};
 use crate::support::process::{Outcome, PATIENCE, Running, run};
-use crate::support::{TestDir, multiprom, wait_for};
+use crate::support::{TestDir, multiprom, wait_for, wait_for_deaths};
 
 /// Entries of which one has a kind that this release does not know.
 fn with_unknown_kind() -> Vec<Vec<u8>> {
@@ -42,6 +42,7 @@ fn entries_of_an_unknown_kind_are_skipped_and_counted_and_their_file_is_not_comp
         );
     };
     assert_read(&run_in(dir.path(), "dump"));
+    wait_for_deaths(dir.path());
     let outcome = run_in(dir.path(), "compact");
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(outcome.stdout.contains("1 damaged and not changed"), "{}", outcome.stdout);
@@ -206,6 +207,7 @@ fn companion_entries_of_an_unknown_kind_are_skipped_and_counted_and_their_file_i
         let errors = sum_of(&dump.stdout, "multiprom_file_errors_total");
         assert_eq!((skipped(&dump.stdout, "kind"), errors), (1.0, 1.0));
         if !compacted {
+            wait_for_deaths(dir.path());
             let outcome = run_in(dir.path(), "compact");
             assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
             assert!(outcome.stdout.contains("1 damaged and not changed"), "{}", outcome.stdout);

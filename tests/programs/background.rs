@@ -1,11 +1,11 @@
 //! A host with exporters, a compactor and a periodic textfile in the background, which forks on command.
 //!
-//! usage: test-background DIR
+//! usage: test-background DIR HOST
 //!
-//! It serves on a TCP port and on the Unix socket DIR/metrics.sock, compacts DIR in one thread that pauses between passes
+//! It serves on a TCP port of HOST and on the Unix socket DIR/metrics.sock, compacts DIR in one thread that pauses between passes
 //! and in one that does not, writes DIR/page.prom once an hour, and prints `serving URL`. Then it reads commands, one per line:
 //!
-//! - `fork N`: forks N children that wait for a minute and outlive this process; prints `children PID...`.
+//! - `fork N`: forks N children that wait for the test to end them and outlive this process; prints `children PID...`.
 //! - `end`: forks such a child, which prints `children PID` and kills this process at once.
 //! - `drop`: forks a child that drops all of these; prints `dropped STATUS`.
 //! - `compact N`: forks up to N children, one after the other, until one hangs or fails; each makes one pass. Prints
@@ -27,9 +27,9 @@ use multiprom::{MultiProcessCollector, Registry};
 use super::fork::{in_child, limit_time, wait_status};
 
 /// How long a child waits for the test to end it, in seconds.
-const MAX_WAIT: u32 = 60;
-/// Limit for the work of a child, in seconds.
-const MAX_WORK: u32 = 5;
+const MAX_WAIT: u32 = 600;
+/// Limit for the work of a child, in seconds. On a busy machine a child may wait for seconds before it runs.
+const MAX_WORK: u32 = 50;
 
 /// Forks a child that runs `work` and exits. A child that takes longer than `seconds` is ended by a signal.
 fn fork(seconds: u32, work: impl FnOnce()) -> libc::pid_t {
@@ -59,9 +59,10 @@ fn exporter(dir: &Path, listen: &str) -> multiprom::Result<Exporter> {
 }
 
 pub fn main() -> multiprom::Result<()> {
-    let dir = std::env::args().nth(1).expect("usage: test-background DIR");
-    let dir = Path::new(&dir);
-    let tcp = exporter(dir, "127.0.0.1:0")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, host] = &arguments[..] else { panic!("usage: test-background DIR HOST") };
+    let dir = Path::new(dir);
+    let tcp = exporter(dir, &format!("{host}:0"))?;
     let unix = exporter(dir, &format!("unix:{}", dir.join("metrics.sock").display()))?;
     let compactor = Compactor::builder().directory(dir).build()?;
     let compacting = compactor.start()?;

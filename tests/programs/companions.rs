@@ -26,7 +26,7 @@ const BUCKETS: usize = 16;
 /// After so many observations the resolution of the native histogram is halved, at first and later.
 const HALVING: [u64; 2] = [50, 20_000];
 /// A worker that is not killed exits after this time.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(300);
 
 pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();

@@ -21,6 +21,9 @@ static DEPTH: Static<Gauge> = Gauge::declare("depth", "Depth.").mode(GaugeMode::
 static SENT: Static<Counter> = Counter::declare("sent_total", "Sent.");
 static JOBS: Static<Counter> = Counter::declare("jobs_total", "Jobs.");
 
+/// Limit for what must happen in the end, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Words that a process and its children share.
 fn shared(count: usize) -> &'static [AtomicU64] {
     let len = count * size_of::<AtomicU64>();
@@ -53,7 +56,7 @@ fn values(page: &str, name: &str) -> Vec<f64> {
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
@@ -239,13 +242,20 @@ fn held(dir: &Path) {
     });
     let calls = || *state.lock().expect("no panic");
     wait_until("calls", || calls() > 2);
-    for _ in 0..40 {
+    // A fork waits for a limited time, and not for a function that was slow the last time: on a busy machine, a child may
+    // inherit the lock. If forks did not wait, most children would, as the function holds the lock most of the time.
+    let free = &shared(1)[0];
+    wait_until("40 children in turn without the lock", || {
         let state = Arc::clone(&state);
         wait(in_child(move || {
-            limit_time(10);
-            assert!(state.try_lock().is_ok(), "the child has inherited a lock");
+            limit_time(60);
+            match state.try_lock() {
+                Ok(_) => free.fetch_add(1, Ordering::Relaxed),
+                Err(_) => free.swap(0, Ordering::Relaxed),
+            };
         }));
-    }
+        free.load(Ordering::Relaxed) >= 40
+    });
     let before = calls();
     wait_until("further calls", || calls() > before + 2);
 }
@@ -397,7 +407,7 @@ fn typed(dir: &Path) {
             "# TYPE lag unknown\n".to_owned(),
         ];
         let mut page = String::new();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while !expected.iter().all(|text| page.contains(text)) || values(&page, "lag").len() != 3 {
             let missing = expected.iter().find(|text| !page.contains(*text));
             assert!(Instant::now() < deadline, "{missing:?} is not in\n{page}");
@@ -445,6 +455,7 @@ fn faulty(dir: &Path) {
         registry.flush();
         // The count of samples is written by the next refresh.
         state.store(0, Ordering::Relaxed);
+        registry.flush();
         let page = merged.render(None).to_string();
         assert_eq!(values(&page, "faulty_total"), [5.0], "{page}");
         assert_eq!(values(&page, "jobs_total"), [2.0], "{page}");
@@ -487,7 +498,7 @@ fn render() {
 }
 
 pub fn main() {
-    limit_time(60);
+    limit_time(300);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let dir = arguments.get(1).map_or(Path::new(""), Path::new);
     match arguments[0].as_str() {

@@ -23,7 +23,7 @@ use super::fork::{exit, fork, in_child, raw_clone, wait};
 /// The amount that a child records.
 const CHILD: f64 = 10.0;
 /// How long a child may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 /// The most operations of a busy thread.
 const MAX_BUSY: u32 = 3_000;
 

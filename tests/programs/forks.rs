@@ -24,7 +24,7 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
     let merged = Registry::new();
     merged.register(multiprom::MultiProcessCollector::new(dir)?)?;
     let is_over = AtomicBool::new(false);
-    limit_time(60);
+    limit_time(300);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
@@ -33,7 +33,7 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
         });
         for _ in 0..200 {
             wait(in_child(|| {
-                limit_time(20);
+                limit_time(60);
                 assert!(merged.render(None).to_string().contains("counted_total"));
             }));
         }
@@ -46,7 +46,7 @@ fn scrape(dir: &str) -> multiprom::Result<()> {
 /// records that series, and prints its lines if it is exported several times.
 fn growing() -> multiprom::Result<()> {
     const SERIES: usize = 16_384;
-    limit_time(60);
+    limit_time(300);
     for round in 0..24 {
         let registry = Registry::builder().backend(Backend::in_memory()).build()?;
         let family = Counter::builder("grown", "By label.").labels(["n"]).register(&registry)?;
@@ -97,7 +97,7 @@ impl Collector for Named {
 /// Forks while another thread registers and unregisters metrics and collectors. Each child finds the families of a whole,
 /// sorted registry, and registers and unregisters as well.
 fn registering(dir: &str) -> multiprom::Result<()> {
-    limit_time(60);
+    limit_time(300);
     // In a directory, a child shows what it has recorded itself.
     for (backend, inherited) in [(Backend::in_memory(), 20), (Backend::directory(dir)?, 0)] {
         let registry = Registry::builder().backend(backend).build()?;
@@ -132,7 +132,7 @@ fn registering(dir: &str) -> multiprom::Result<()> {
 }
 
 fn change_in_child(registry: &Registry, inherited: usize) {
-    limit_time(20);
+    limit_time(60);
     let families = || {
         let page = registry.render(None).to_string();
         let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -365,7 +365,7 @@ mod steps {
         let child = super::fork();
         if child == 0 {
             // SAFETY: takes a number only. A child that waits for ever is ended, and has failed.
-            unsafe { libc::alarm(10) };
+            unsafe { libc::alarm(60) };
             multiprom::set_log_hook(|_| {});
             super::exit();
         }

@@ -122,7 +122,7 @@ fn no_fallocate(dir: &str, limit: &str) -> Result<()> {
 const STANDARD_ERROR: RawFd = 2;
 
 /// Limit for the run time of a scenario that could hang, in seconds.
-const TIME_LIMIT: libc::c_uint = 60;
+const TIME_LIMIT: libc::c_uint = 300;
 
 fn owned(fd: libc::c_int) -> OwnedFd {
     assert!(fd >= 0, "{}", std::io::Error::last_os_error());
@@ -324,7 +324,7 @@ fn busy_forks(dir: &str) -> Result<()> {
     }
     for _ in 0..CHILDREN {
         wait(in_child(|| {
-            limit_time(20);
+            limit_time(60);
             family.with(["a"]).inc();
         }));
     }

@@ -16,7 +16,7 @@ const ROW: usize = 8;
 /// Number of label sets, the same ones in all threads.
 const SETS: usize = 16;
 /// A worker that is not killed exits after this time.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(300);
 
 pub fn main() -> multiprom::Result<()> {
     let start = Instant::now();

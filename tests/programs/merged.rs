@@ -100,7 +100,7 @@ pub fn main() -> multiprom::Result<()> {
                 std::thread::yield_now();
             }
         });
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let recovered = "multiprom_recovered_series_total{reason=\"space\"}";
         loop {
             check(2.0);

@@ -75,7 +75,7 @@ extern "C" fn record(_: libc::c_int) {
 
 fn main() -> Result<()> {
     let dir = std::env::args().nth(1).expect("usage: DIR");
-    fork::limit_time(60);
+    fork::limit_time(300);
     let handler = record as extern "C" fn(libc::c_int) as libc::sighandler_t;
     // SAFETY: the handler interrupts allocations of this program only, before they begin.
     unsafe { libc::signal(libc::SIGUSR1, handler) };

@@ -62,7 +62,7 @@ fn in_forked_child(registry: &Registry) -> multiprom::Result<()> {
 
 fn until_killed(registry: &Registry) -> multiprom::Result<()> {
     let families = &Families::register(registry)?;
-    limit_time(60);
+    limit_time(300);
     thread::scope(|scope| {
         for shift in 0..2 {
             scope.spawn(move || {

@@ -65,7 +65,7 @@ impl Metrics {
 
 pub fn main() -> multiprom::Result<()> {
     let target = std::env::args().nth(1).expect("usage: test-states DIR|memory");
-    limit_time(60);
+    limit_time(300);
     let in_memory = target == "memory";
     let backend = if in_memory { Backend::in_memory() } else { Backend::directory(&target)? };
     let registry = Registry::builder().backend(backend).build()?;
@@ -86,7 +86,7 @@ pub fn main() -> multiprom::Result<()> {
             ["enter", state] => metrics.enter(state)?,
             ["fork"] => {
                 child = Some(in_child(|| {
-                    limit_time(60);
+                    limit_time(300);
                     metrics.begin();
                     println!("child is ready");
                     loop {

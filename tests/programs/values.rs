@@ -69,7 +69,7 @@ fn mirrored() {
 fn worker(record: impl FnOnce()) -> libc::pid_t {
     let (mut reader, mut writer) = pipe().expect("a pipe");
     let pid = in_child(|| {
-        limit_time(60);
+        limit_time(300);
         record();
         writer.write_all(b".").expect("the parent reads");
         loop {

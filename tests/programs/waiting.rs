@@ -20,7 +20,7 @@ use multiprom::{
 use super::fork::{in_child, wait};
 
 /// Limit for the time until everything is in the files.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::{record_everything, series_of_job};
 use crate::support::process::{PATIENCE, Running, run};
-use crate::support::services::{Series, ignore, listen, pushgateway, refusing};
+use crate::support::services::{Series, free_address, ignore, listen, pushgateway, refusing};
 use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
 /// A directory in which 5 jobs were counted.
@@ -83,7 +83,7 @@ fn a_directory_is_pushed_periodically_and_once_more_at_the_end() {
 #[test]
 fn an_unreachable_gateway_is_reported_once_and_again_when_it_is_reachable() {
     let dir = counted();
-    let address = refusing();
+    let address = free_address().to_string();
     let target = ["--gateway", &address, "--job", "j", "--interval", "20ms"];
     let mut running = Running::start(&mut push(&dir, &target));
     let line = running.line_after(&format!("multiprom: PUT http://{address}/metrics/job/j "));

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -11,7 +10,7 @@ use super::series_of_job;
 use crate::support::http::scrape;
 use crate::support::process::{Running, run};
 use crate::support::services::{listen, pushgateway};
-use crate::support::{TestDir, example, multiprom, output_of, root};
+use crate::support::{TestDir, example, multiprom, output_of, root, write_program};
 
 /// Creates programs with these names in a directory, each of which counts 5 jobs, and a link to multiprom.
 fn programs(dir: &Path, names: &[&str]) -> String {
@@ -19,9 +18,8 @@ fn programs(dir: &Path, names: &[&str]) -> String {
     let counting = counting.get_program().display().to_string();
     for name in names {
         let path = dir.join(name);
-        fs::write(&path, format!("#!/bin/sh\nexec {counting} \"$PROMETHEUS_MULTIPROC_DIR\" 5\n"))
-            .unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\nexec {counting} \"$PROMETHEUS_MULTIPROC_DIR\" 5\n");
+        write_program(&path, &script);
     }
     std::os::unix::fs::symlink(multiprom().get_program(), dir.join("multiprom")).unwrap();
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())

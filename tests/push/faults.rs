@@ -9,16 +9,23 @@ use multiprom::exposition::Format;
 use multiprom::push::{HttpTransport, Pusher};
 
 use super::One;
+use crate::support::process::PATIENCE;
 use crate::support::services::{ignore, listen, read_request, refusing, reset, respond};
 
+/// For servers that never respond.
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The error of a push to this address, which must take not much longer than the timeout.
+/// The error of a push to a server that ends the exchange itself, however late.
 fn error_of(address: &str) -> String {
-    let pusher = Pusher::builder(address, "j").timeout(TIMEOUT).build().unwrap();
+    error_within(address, PATIENCE)
+}
+
+/// The error of a push with this timeout, which it must not exceed by much.
+fn error_within(address: &str, timeout: Duration) -> String {
+    let pusher = Pusher::builder(address, "j").timeout(timeout).build().unwrap();
     let begin = Instant::now();
     let error = pusher.push(&One("a", 1.0)).unwrap_err();
-    assert!(begin.elapsed() < TIMEOUT + Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < timeout + PATIENCE / 2, "{:?}", begin.elapsed());
     assert_eq!(error.kind(), ErrorKind::Push);
     let text = format!("{error:#}");
     let url = format!("PUT http://{address}/metrics/job/j");
@@ -54,7 +61,7 @@ fn a_reset_connection_is_an_error() {
 #[test]
 fn a_server_that_is_too_slow_is_an_error_after_the_timeout() {
     let expected = " failed: there is no complete response after 300ms";
-    assert_eq!(error_of(&listen(ignore)), expected);
+    assert_eq!(error_within(&listen(ignore), TIMEOUT), expected);
     // Single bytes, each in time.
     let trickling = listen(|mut stream| {
         read_request(&mut stream);
@@ -65,7 +72,7 @@ fn a_server_that_is_too_slow_is_an_error_after_the_timeout() {
             }
         }
     });
-    assert_eq!(error_of(&trickling), expected);
+    assert_eq!(error_within(&trickling, TIMEOUT), expected);
     // The handshake of TLS.
     let address = listen(ignore);
     let builder = Pusher::builder(&format!("https://{address}"), "j").timeout(TIMEOUT);
@@ -197,5 +204,5 @@ fn a_target_that_does_not_respond_delays_the_end_by_two_timeouts_at_most() {
     let periodic = pusher.start(One("a", 1.0), Duration::from_millis(1)).unwrap();
     let begin = Instant::now();
     drop(periodic);
-    assert!(begin.elapsed() < 2 * TIMEOUT + Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < 2 * TIMEOUT + PATIENCE / 2, "{:?}", begin.elapsed());
 }

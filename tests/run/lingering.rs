@@ -16,7 +16,7 @@ const MESSAGE: &str = "serving until the next scrape";
 #[test]
 fn the_last_values_of_a_crashed_command_are_scraped_before_the_launcher_ends() {
     let script = "\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5; read line; kill -s KILL $$";
-    let mut launcher = Running::start(&mut launcher(&["--linger", "60s"], script));
+    let mut launcher = Running::start(&mut launcher(&["--linger", "600s"], script));
     let url = launcher.url();
     // A scrape before the end of the command does not count.
     scrape(&url);

@@ -98,6 +98,7 @@ fn process_1_with_a_terminal_continues_a_command_that_the_terminal_stops() {
     let mut keyboard = running.stdin();
     std::io::Write::write_all(&mut keyboard, b"\x1a").unwrap();
     running.line_after("continued");
-    std::io::Write::write_all(&mut keyboard, b"x\n").unwrap();
+    // OK because the command may have ended: some shells return from `read` when a trap has run.
+    let _ = std::io::Write::write_all(&mut keyboard, b"x\n");
     assert_eq!(running.end().status.code(), Some(4));
 }

@@ -12,7 +12,7 @@ const AT_ONCE: [&str; 2] = ["--restart-delay", "20ms"];
 #[test]
 fn a_failing_command_is_restarted_up_to_the_limit_and_its_totals_continue() {
     let script = "\"$0\" \"$PROMETHEUS_MULTIPROC_DIR\" 5; exit 3";
-    let flags = ["--restart", "on-failure", "--max-restarts", "2", "--linger", "60s"];
+    let flags = ["--restart", "on-failure", "--max-restarts", "2", "--linger", "600s"];
     let mut launcher = Running::start(&mut launcher(&[&flags[..], &AT_ONCE].concat(), script));
     let url = launcher.url();
     launcher.line_after("serving until the next scrape");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::stopping::status_after_signals_in_a_push;
 use crate::support::http::{Connection, scrape};
 use crate::support::process::{PATIENCE, Running, run};
 use crate::support::prometheus::{api, is_installed, scraping, value};
-use crate::support::{TestDir, multiprom, skip, wait_for};
+use crate::support::services::own_host;
+use crate::support::{SetOnDrop, TestDir, multiprom, skip, wait_for};
 
 fn read(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -107,9 +109,14 @@ fn the_file_of_a_launcher_has_a_reachable_host_and_is_removed_unless_another_one
         assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     }
-    let outcome =
-        run(multiprom().args(["serve", "--discovery.file", "a", "--discovery.label", "1=b"]));
-    assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+    for (file, label, message) in
+        [("a.json", "1=b", "`1` is not a label name"), ("a", "b=1", "the name must end in .json")]
+    {
+        let flags = ["--discovery.file", file, "--discovery.label", label];
+        let outcome = run(multiprom().arg("serve").args(flags));
+        assert_eq!(outcome.status, 2, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    }
 }
 
 #[test]
@@ -177,7 +184,7 @@ fn an_error_of_a_hook_stops_the_exporter_and_is_returned() {
     let urls = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&urls);
     let error = Exporter::builder(Registry::new())
-        .listen("127.0.0.1:0".parse().unwrap())
+        .listen(format!("{}:0", own_host()).parse().unwrap())
         .on_start(move |endpoints| {
             seen.lock().unwrap().push(endpoints[0].base_url());
             Err("the registry refuses it")
@@ -199,10 +206,16 @@ fn a_program_waits_for_its_last_scrape() {
     let url = exporter.url().to_owned();
     scrape(&url);
     assert!(!exporter.wait_for_scrape(Duration::from_millis(20)));
-    let scrapes = std::thread::spawn(move || {
-        std::thread::park_timeout(Duration::from_millis(50));
-        scrape(&url);
+    // Only a scrape that begins during the wait ends it.
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ending = SetOnDrop(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(50));
+                scrape(&url);
+            }
+        });
+        assert!(exporter.wait_for_scrape(PATIENCE));
     });
-    assert!(exporter.wait_for_scrape(PATIENCE));
-    scrapes.join().unwrap();
 }

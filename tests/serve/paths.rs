@@ -8,7 +8,7 @@ use multiprom::{Backend, Counter, Registry};
 
 use super::{Served, stop};
 use crate::support::http::{Connection, scrape, sum_of};
-use crate::support::process::Running;
+use crate::support::process::{PATIENCE, Running};
 use crate::support::{TestDir, example, multiprom, output_of, wait_for};
 
 #[test]
@@ -157,7 +157,7 @@ fn a_full_table_of_descriptors_blocks_no_later_scrape() {
     // More connections than descriptors: the server can neither accept the last ones nor open files.
     let mut idle: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
     // A connection that is dropped for another returns no response; Prometheus scrapes again, too.
-    let body = wait_for("a scrape", std::time::Duration::from_secs(20), || {
+    let body = wait_for("a scrape", PATIENCE, || {
         let mut connection = Connection::open(&url).ok()?;
         connection.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
         let response = connection.response(false).ok()?;

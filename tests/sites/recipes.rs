@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::support::http::{get, scrape, sum_of};
@@ -11,7 +10,7 @@ use crate::support::pod::{Pod, User, process_1};
 use crate::support::process::{PATIENCE, Running, signal};
 use crate::support::prometheus::is_installed;
 use crate::support::sites::{Requests, packages, programs, recipe};
-use crate::support::{TestDir, output_of, root, wait_for};
+use crate::support::{TestDir, output_of, root, wait_for, write_program};
 
 const SITE: &str = "http://127.0.0.1:8000";
 const METRICS: &str = "http://127.0.0.1:9464/metrics";
@@ -157,8 +156,7 @@ fn the_recipe_for_uwsgi_serves_the_site() {
     // The Debian package names the server with the plugin `uwsgi_python3`.
     let bin = TestDir::new("bin");
     let program = bin.path().join("uwsgi");
-    fs::write(&program, "#!/bin/sh\nexec uwsgi_python3 \"$@\"\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&program, "#!/bin/sh\nexec uwsgi_python3 \"$@\"\n");
     let adapt = |command: &mut Command| {
         let path = command.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value));
         let path = format!("{}:{}", bin.path().display(), path.unwrap().unwrap().display());

@@ -5,15 +5,13 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::TestDir;
+use super::process::PATIENCE;
 use super::prometheus::is_installed;
 
-/// How long the browser may take for a command.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PROGRAM: &str = "chromium-headless-shell";
 
 /// A browser with one page. It is ended on drop.
@@ -23,6 +21,8 @@ pub struct Browser {
     messages: Receiver<Value>,
     last_id: u64,
     session: Option<String>,
+    /// The pages that are loaded, by the id of their loader.
+    loaded: Vec<Value>,
     /// Errors that the page has caused: exceptions, failed requests, violations of its policy.
     pub errors: Vec<String>,
     _profile: TestDir,
@@ -61,6 +61,7 @@ impl Browser {
             messages,
             last_id: 0,
             session: None,
+            loaded: Vec::new(),
             errors: Vec::new(),
             _profile: profile,
         };
@@ -71,6 +72,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), &json!({}));
         }
+        browser.call("Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         Some(browser)
     }
 
@@ -93,7 +95,7 @@ impl Browser {
         }
     }
 
-    /// The next message. Events that are errors are collected.
+    /// The next message. Events that are errors, and those of loaded pages, are collected.
     fn next(&mut self, what: &str) -> Value {
         let message = self.messages.recv_timeout(PATIENCE);
         let message = message.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -107,13 +109,18 @@ impl Browser {
         if is_error {
             self.errors.push(parameters.to_string());
         }
+        if message["method"] == "Page.lifecycleEvent" && parameters["name"] == "load" {
+            self.loaded.push(parameters["loaderId"].clone());
+        }
         message
     }
 
-    /// Loads a page.
+    /// Loads a page. The end of loading is an event of this page: that of the page before may arrive late.
     pub fn open(&mut self, url: &str) {
-        self.call("Page.navigate", &json!({ "url": url }));
-        while self.next("the end of loading")["method"] != "Page.loadEventFired" {}
+        let loader = self.call("Page.navigate", &json!({ "url": url }))["loaderId"].clone();
+        while !self.loaded.contains(&loader) {
+            self.next("the end of loading");
+        }
     }
 
     /// Evaluates an expression in the page.

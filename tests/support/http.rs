@@ -3,9 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::process::PATIENCE;
 
 trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
@@ -58,12 +57,12 @@ impl Connection {
         let stream: Box<dyn Stream> = match url.strip_prefix("unix:") {
             Some(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+                stream.set_read_timeout(Some(PATIENCE))?;
                 Box::new(stream)
             }
             None => {
                 let stream = TcpStream::connect(split(url).0)?;
-                stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+                stream.set_read_timeout(Some(PATIENCE))?;
                 Box::new(stream)
             }
         };

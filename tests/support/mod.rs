@@ -30,6 +30,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use multiprom::inspect::{FileInfo, Liveness, list_files};
+
 /// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -176,6 +178,39 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option
         assert!(start.elapsed() < limit, "no {what} after {limit:?}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Creates an executable file, written by another process. A file that this process has written may be open in a child of
+/// another test that has not yet executed its program; the kernel then refuses to execute it (ETXTBSY).
+pub fn write_program(path: &Path, text: &str) {
+    let source = path.with_extension("source");
+    fs::write(&source, text).unwrap();
+    copy_program(&source, path);
+    fs::remove_file(source).unwrap();
+}
+
+/// Copies a file to an executable one: see [`write_program`].
+pub fn copy_program(from: &Path, to: &Path) {
+    let [from, to] = [from, to].map(|path| path.to_str().unwrap());
+    assert!(mount::succeeds("install", &["-m", "755", from, to]), "{from} to {to}");
+}
+
+/// Waits until no file in a directory has a living writer. If this process has written or closed a file, a child of another
+/// test may have a copy of the descriptor until it has run its fork handlers, or executes its program.
+pub fn wait_for_deaths(dir: &Path) {
+    wait_for("end of all writers", process::PATIENCE, || {
+        let is_alive = |file: &FileInfo| file.liveness == Liveness::Alive;
+        (!list_files(dir).unwrap().iter().any(is_alive)).then_some(())
+    });
+}
+
+/// Like [`wait_for_deaths`], for one file.
+pub fn wait_for_death(path: &Path) {
+    wait_for("end of the writer", process::PATIENCE, || {
+        let files = list_files(path.parent().unwrap()).unwrap();
+        let is_it_alive = |file: &FileInfo| file.path == path && file.liveness == Liveness::Alive;
+        (!files.iter().any(is_it_alive)).then_some(())
+    });
 }
 
 /// Sets a flag on drop, also during a panic, so that threads that run until the flag is set end in any case.

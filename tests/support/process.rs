@@ -2,15 +2,32 @@
 
 use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{fresh, skip, wait_for};
 
-/// Limit for the start or the end of a program.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit for whatever must happen in the end, such as the start or the end of a program. On a busy machine a process may
+/// wait for seconds before it runs. No test needs this time unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Removes the log lines about private directories that are not of this test: each launcher removes those of all launchers
+/// that were killed, also in other tests. Tests of these lines use a temporary directory of their own.
+fn of_this_test(text: &str) -> String {
+    let parents = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+    let is_of_another = |line: &&str| {
+        let removed = line.split_once("removed `").and_then(|(_, rest)| {
+            rest.split_once("`, which a killed process had left behind").map(|(path, _)| path)
+        });
+        removed.is_some_and(|path| {
+            parents.iter().any(|parent| Path::new(path).parent() == Some(parent))
+        })
+    };
+    text.split_inclusive('\n').filter(|line| !is_of_another(line)).collect()
+}
 
 /// A running program. Threads collect its output. It is ended on drop.
 pub struct Running {
@@ -58,26 +75,14 @@ impl Running {
     /// Waits for `mark` in the output; returns the rest of its line.
     pub fn line_after(&mut self, mark: &str) -> String {
         wait_for(&format!("`{mark}` in the output"), PATIENCE, || {
-            let ended = !self.is_running();
-            if ended {
-                self.wait_for_readers();
-            }
+            // The output is complete when it was read to its end, which descendants of the program may delay.
+            let is_complete = self.readers.iter().all(JoinHandle::is_finished);
             let text = self.stdout() + &self.stderr();
             let found = text.lines().find_map(|line| line.split_once(mark));
             let found = found.map(|(_, rest)| rest.trim().to_owned());
-            assert!(found.is_some() || !ended, "ended without `{mark}`:\n{text}");
+            assert!(found.is_some() || !is_complete, "no `{mark}` in the whole output:\n{text}");
             found
         })
-    }
-
-    /// Waits until the output of a program that has ended is collected, but not for descendants that hold its pipes.
-    fn wait_for_readers(&self) {
-        let begin = Instant::now();
-        while !self.readers.iter().all(JoinHandle::is_finished)
-            && begin.elapsed() < Duration::from_secs(2)
-        {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
     }
 
     /// The URL of the metrics, which `serve` and `run` log.
@@ -150,7 +155,7 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
         while matches!(from.read_until(b'\n', &mut line), Ok(count) if count > 0) {
-            into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            into.lock().unwrap().push_str(&of_this_test(&String::from_utf8_lossy(&line)));
             line.clear();
         }
     })
@@ -206,7 +211,7 @@ pub fn run(command: &mut Command) -> Outcome {
     Outcome {
         status: output.status.code().unwrap_or(-1),
         stdout: text(output.stdout),
-        stderr: text(output.stderr),
+        stderr: of_this_test(&text(output.stderr)),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use super::http::get;
 use super::process::{PATIENCE, Running};
+use super::services::free_address;
 use super::{skip, wait_for};
 
 /// Whether a program is installed. If it is not, the test is counted as skipped.
@@ -35,31 +35,24 @@ pub fn prometheus(dir: &Path, targets: &[(&str, &str)], flags: &[&str]) -> (Runn
 
 /// Starts a Prometheus that scrapes `jobs` every second; returns it and its address.
 ///
-/// Prometheus does not report its port if it listens on port 0. So this searches a free port, and tries again if another
-/// process takes the port meanwhile.
+/// Prometheus does not report its port if it listens on port 0, so it gets a free one.
 pub fn scraping(dir: &Path, jobs: &str, flags: &[&str]) -> (Running, String) {
     let config = dir.join("prometheus.yml");
     let text =
         format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{jobs}]\n");
     fs::write(&config, text).unwrap();
-    for _ in 0..5 {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address={free}")).args(flags);
-        let mut running = Running::start(command.current_dir(dir));
-        let url = format!("http://{free}");
-        let is_up = wait_for("Prometheus", PATIENCE, || {
-            let is_ready =
-                get(&format!("{url}/-/ready")).is_ok_and(|response| response.status == 200);
-            (is_ready || !running.is_running()).then_some(is_ready)
-        });
-        if is_up && running.is_running() {
-            return (running, url);
-        }
-    }
-    panic!("no free port for Prometheus");
+    let free = free_address();
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+    command.arg(format!("--web.listen-address={free}")).args(flags);
+    let mut running = Running::start(command.current_dir(dir));
+    let url = format!("http://{free}");
+    wait_for("Prometheus", PATIENCE, || {
+        assert!(running.is_running(), "{}", running.stderr());
+        get(&format!("{url}/-/ready")).ok().filter(|response| response.status == 200)
+    });
+    (running, url)
 }
 
 pub fn api(url: &str, path: &str) -> serde_json::Value {
@@ -68,11 +61,17 @@ pub fn api(url: &str, path: &str) -> serde_json::Value {
     serde_json::from_str(&response.body).unwrap()
 }
 
-/// The first value of a query, if there is one.
+/// The first value of a query, if there is one. On a busy machine a scrape may exceed its timeout of a second: the series of
+/// the target then have no value until the next scrape.
 pub fn value(url: &str, query: &str) -> Option<f64> {
     let response = api(url, &format!("query?query={}", percent_encoded(query)));
     let value = response["data"]["result"][0]["value"][1].as_str()?;
     Some(value.parse().unwrap())
+}
+
+/// Waits until a query has a value.
+pub fn wait_for_value(url: &str, query: &str) -> f64 {
+    wait_for(query, PATIENCE, || value(url, query))
 }
 
 /// Percent-encodes text for a URL.

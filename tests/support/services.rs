@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use multiprom::collector::SampleKind;
 use multiprom::parse::Parser;
@@ -87,14 +87,32 @@ pub fn listen(mut serve: impl FnMut(TcpStream) + Send + 'static) -> String {
     address
 }
 
-/// An address of loopback where nothing listens.
+/// An address of loopback where nothing listens, as long as this process lives: its port is that of a connected client, so
+/// that no other socket gets it.
 pub fn refusing() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let address = client.local_addr().unwrap().to_string();
+    // It stays open, and so does its other end.
+    std::mem::forget((server.accept().unwrap(), client));
+    address
+}
+
+/// An address of loopback that only its caller uses: other sockets are bound to 127.0.0.1, so that their ports do not matter.
+pub fn own_host() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [low, high] = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+/// A free port of an address of its own. It stays free until the caller uses it.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((own_host(), 0)).unwrap().local_addr().unwrap()
 }
 
 /// Reads a whole HTTP request; returns its head and its body.
 pub fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         let count = stream.read(&mut chunk).unwrap_or(0);
@@ -124,13 +142,13 @@ pub fn respond(mut stream: TcpStream, response: &str) {
 /// Ends a connection by a reset: the kernel sends one if a socket with unread data is closed.
 #[expect(clippy::needless_pass_by_value, reason = "the connection ends here")]
 pub fn reset(stream: TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let _ = stream.peek(&mut [0]);
 }
 
 /// Keeps a connection open until the client ends it, and sends nothing.
 pub fn ignore(mut stream: TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
     let mut chunk = [0; 4096];
     while stream.read(&mut chunk).is_ok_and(|count| count > 0) {}
 }

@@ -24,7 +24,7 @@ pub(crate) use signals::BlockedSignals;
 pub(super) use signals::TakenSignals;
 #[cfg(feature = "exporter")]
 pub(crate) use sockets::{bind_all_interfaces, bind_unix, passed_sockets, set_backlog};
-pub(crate) use space::{reserve, write_in_place};
+pub(crate) use space::{fill, reserve, write_in_place};
 pub(crate) use stat::{Identity, Stat, file_system, identity, is_settled, stat, stat_at};
 pub(crate) use users::has_raised_privileges;
 #[cfg(feature = "cli")]

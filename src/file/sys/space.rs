@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
 
 use super::call::check;
 use super::signals::TakenSignals;
@@ -47,16 +46,46 @@ fn lacks_reservation(error: &io::Error) -> bool {
 
 /// Writes zeros, for which the file system must allocate space at once.
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 4096] = [0; 4096];
+    let written = write_pages(file, from, to);
+    if written.is_err() {
+        // OK because readers ignore bytes beyond `used`.
+        let _ = file.set_len(from);
+    }
+    written
+}
+
+/// Writes zeros to reserved bytes, which no reader accesses yet. Afterwards their pages have content, so that the kernel can
+/// map several at a page fault.
+pub(crate) fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let signals = TakenSignals::new(&[libc::SIGXFSZ])?;
+    let filled = write_pages(file, from, to);
+    signals.restore();
+    filled
+}
+
+/// Writes zeros in steps of several pages.
+fn write_pages(file: &File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    const PAGES: usize = 16;
+    let page = libc::iovec { iov_base: ZEROS.as_ptr().cast_mut().cast(), iov_len: ZEROS.len() };
     let mut at = from;
     while at < to {
-        let len = ZEROS.len().min((to - at) as usize);
-        if let Err(error) = file.write_all_at(&ZEROS[..len], at) {
-            // OK because readers ignore bytes beyond `used`.
-            let _ = file.set_len(from);
-            return Err(error);
+        let len = (to - at).min((PAGES * ZEROS.len()) as u64) as usize;
+        let mut pages = [page; PAGES];
+        let count = len.div_ceil(ZEROS.len());
+        pages[count - 1].iov_len = len - (count - 1) * ZEROS.len();
+        // SAFETY: the kernel reads `count` buffers, each of which lies within the zeros.
+        let written = unsafe {
+            libc::pwritev(file.as_raw_fd(), pages.as_ptr(), count as _, at as libc::off_t)
+        };
+        match written {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            1.. => at += written as u64,
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
         }
-        at += len as u64;
     }
     Ok(())
 }
@@ -73,5 +102,26 @@ pub(crate) fn write_in_place(file: &File) {
         flags |= FS_NOCOW_FL;
         // SAFETY: the kernel reads one integer.
         unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_dir::TestDir;
+
+    #[test]
+    fn zeros_are_written_to_the_bytes_of_a_range_only() {
+        let dir = TestDir::new();
+        let path = dir.join("file");
+        for (from, to) in [(0, 0), (5, 6), (8, 4096), (4096, 8192), (100, 70_000), (8, 199_999)] {
+            std::fs::write(&path, vec![b'x'; 200_000]).unwrap();
+            fill(&File::options().write(true).open(&path).unwrap(), from, to).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let is_zero = |at: usize| (from..to).contains(&(at as u64));
+            let expected: Vec<u8> =
+                (0..200_000).map(|at| if is_zero(at) { 0 } else { b'x' }).collect();
+            assert!(bytes == expected, "{from} to {to}");
+        }
     }
 }

@@ -82,12 +82,24 @@ pub(crate) fn is_settled(changed: i128) -> bool {
     now.as_nanos() as i128 - changed > TICK.as_nanos() as i128
 }
 
+/// NOTE: `fstat` of glibc since 2.33 makes the system call `newfstatat` with an empty path, which takes longer.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
+fn fstat(fd: RawFd, stat: &mut MaybeUninit<libc::stat>) -> libc::c_int {
+    // SAFETY: `stat` is large enough: the structure of the C library is that of the kernel.
+    let result = unsafe { libc::syscall(libc::SYS_fstat, fd, stat.as_mut_ptr()) };
+    result as libc::c_int
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64")))]
+fn fstat(fd: RawFd, stat: &mut MaybeUninit<libc::stat>) -> libc::c_int {
+    // SAFETY: `stat` is large enough.
+    unsafe { libc::fstat(fd, stat.as_mut_ptr()) }
+}
+
 /// Returns the metadata of an open file.
 pub(crate) fn stat(file: &File) -> io::Result<Stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the descriptor is open, and `stat` is large enough.
-    let result = unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) };
-    check(result)?;
+    check(fstat(file.as_raw_fd(), &mut stat))?;
     // SAFETY: fstat returned 0, so it filled the structure.
     Ok(Stat::new(unsafe { stat.assume_init_ref() }))
 }

@@ -5,7 +5,7 @@
 //!
 //! The totals of families at the last 120 gatherings are kept for plots, which show at most ten minutes. Sources are gathered for
 //! each page, and every fifteen seconds without one, or less often, so that this takes at most 1 % of the time. At most one
-//! gathering for pages runs at a time.
+//! gathering for pages runs at a time. While it takes longer than a page waits, pages show what was gathered before.
 
 mod families;
 mod history;
@@ -52,8 +52,12 @@ type Sources = [(String, Source)];
 pub(super) struct StatusPage {
     directories: Option<Box<dyn StatusSource>>,
     started: Instant,
-    /// By the index of the source.
+    /// By the index of the source. Not locked while one is gathered.
     kept: Mutex<Vec<KeptSource>>,
+    /// The directories as on the last page.
+    status: Mutex<Arc<Status>>,
+    /// The begin of the gathering that runs for pages.
+    begun: Mutex<Option<Instant>>,
     /// When the last scrapes ended, and how long they took.
     scrapes: Mutex<VecDeque<(Instant, Duration)>>,
 }
@@ -77,8 +81,15 @@ impl StatusPage {
             directories,
             started: Instant::now(),
             kept: Mutex::default(),
+            status: Mutex::default(),
+            begun: Mutex::default(),
             scrapes: Mutex::default(),
         }
+    }
+
+    /// When the gathering began that runs for pages, if one does.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        *lock(&self.begun)
     }
 
     /// Notes a scrape that ends now.
@@ -90,25 +101,23 @@ impl StatusPage {
         }
     }
 
-    /// Gathers all sources for the plots. Returns when to do so again.
+    /// Gathers all sources for the plots. Returns when to do so again. Nothing else gathers for pages meanwhile.
     pub(super) fn sample(&self, sources: &Sources) -> Duration {
         let begin = Instant::now();
+        *lock(&self.begun) = Some(begin);
         // The first source has metrics about all of them, so it comes last.
         for index in (0..sources.len()).rev() {
             self.gather(sources, index);
         }
+        *lock(&self.begun) = None;
         (begin.elapsed() * PAUSE_FACTOR).max(MIN_PAUSE)
     }
 
     /// The families of a source. They are gathered if the last ones are too old.
     fn gather(&self, sources: &Sources, index: usize) -> Gathered {
-        let mut kept = lock(&self.kept);
-        kept.resize_with(sources.len(), KeptSource::default);
-        let source = &mut kept[index];
-        if let Some(last) = &source.last
-            && last.end.elapsed() < last.took.max(MIN_AGE)
-        {
-            return last.clone();
+        let last = self.last(sources, index);
+        if let Some(last) = last.filter(|last| last.end.elapsed() < last.took.max(MIN_AGE)) {
+            return last;
         }
         let begin = Instant::now();
         let gathered = caught(|| Families::gather(sources[index].1.as_ref()));
@@ -117,6 +126,7 @@ impl StatusPage {
             ..Families::default()
         });
         let end = Instant::now();
+        let source = &mut lock(&self.kept)[index];
         if source.history.is_due(end) && families.error.is_none() {
             source.history.add(end, &families);
         }
@@ -124,14 +134,52 @@ impl StatusPage {
         source.last.insert(Gathered { end, took: end.duration_since(begin), families }).clone()
     }
 
-    /// The page. The query selects a source by its index, `at`, and families by a text, `q`.
+    /// What was gathered last of a source.
+    fn last(&self, sources: &Sources, index: usize) -> Option<Gathered> {
+        let mut kept = lock(&self.kept);
+        kept.resize_with(sources.len(), KeptSource::default);
+        kept[index].last.clone()
+    }
+
+    /// The page. The query selects a source by its index, `at`, and families by a text, `q`. Nothing else gathers for pages
+    /// meanwhile.
     pub(super) fn render(&self, sources: &Sources, query: Option<&str>) -> String {
-        let parameter = |name| query_parameter(query, name);
-        let selected = parameter("at").and_then(|at| at.parse::<usize>().ok());
-        let selected = selected.filter(|at| *at < sources.len()).unwrap_or_default();
-        let search = parameter("q").unwrap_or_default();
-        let Gathered { end: gathered, families, .. } = self.gather(sources, selected);
-        let status = self.directories.as_ref().map_or_else(Status::default, |it| it.status());
+        *lock(&self.begun) = Some(Instant::now());
+        let gathered = self.gather(sources, selected(sources, query));
+        if let Some(directories) = &self.directories {
+            let status = Arc::new(directories.status());
+            *lock(&self.status) = status;
+        }
+        *lock(&self.begun) = None;
+        self.page(sources, query, Some(&gathered), None)
+    }
+
+    /// The page with what was gathered before, while a gathering has run for this time.
+    pub(super) fn render_late(
+        &self,
+        sources: &Sources,
+        query: Option<&str>,
+        running: Duration,
+    ) -> String {
+        let last = self.last(sources, selected(sources, query));
+        let running = text::duration(running.as_secs_f64());
+        let shown = last.as_ref().map_or("there are no values yet".to_owned(), |last| {
+            let age = text::duration(last.end.elapsed().as_secs_f64());
+            format!("the values were gathered {age} ago")
+        });
+        let late = format!("a gathering for this page has run for {running} and goes on: {shown}");
+        self.page(sources, query, last.as_ref(), Some(&late))
+    }
+
+    fn page(
+        &self,
+        sources: &Sources,
+        query: Option<&str>,
+        gathered: Option<&Gathered>,
+        late: Option<&str>,
+    ) -> String {
+        let selected = selected(sources, query);
+        let search = query_parameter(query, "q").unwrap_or_default();
         let paths: Vec<&str> = sources.iter().map(|(path, _)| path.as_str()).collect();
         let now = Instant::now();
         let scrapes: Vec<(f64, f64)> = lock(&self.scrapes)
@@ -139,20 +187,28 @@ impl StatusPage {
             .map(|(end, took)| (-now.duration_since(*end).as_secs_f64(), took.as_secs_f64()))
             .collect();
         let unix_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let (status, nothing) = (Arc::clone(&lock(&self.status)), Families::default());
         let kept = lock(&self.kept);
         page::render(&View {
             paths: &paths,
             selected,
             search: search.trim(),
-            families: &families,
+            families: gathered.map_or(&nothing, |gathered| &gathered.families),
             history: &kept[selected].history,
             status: &status,
+            late,
             scrapes: &scrapes,
             uptime: self.started.elapsed(),
-            gathered,
+            gathered: gathered.map_or(now, |gathered| gathered.end),
             unix_time: unix_time.unwrap_or_default().as_secs_f64(),
         })
     }
+}
+
+/// The index of the source that a query selects.
+fn selected(sources: &Sources, query: Option<&str>) -> usize {
+    let at = query_parameter(query, "at").and_then(|at| at.parse::<usize>().ok());
+    at.filter(|at| *at < sources.len()).unwrap_or_default()
 }
 
 #[cfg(test)]

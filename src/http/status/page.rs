@@ -29,6 +29,8 @@ pub(super) struct View<'a> {
     pub(super) families: &'a Families,
     pub(super) history: &'a History,
     pub(super) status: &'a Status,
+    /// Why the values are old, if they are.
+    pub(super) late: Option<&'a str>,
     /// The last scrapes: seconds before now, and how many seconds they took.
     pub(super) scrapes: &'a [(f64, f64)],
     pub(super) uptime: Duration,
@@ -159,9 +161,10 @@ fn tile(html: &mut String, title: &str, value: &str, note: &str, plot: &str) {
 fn problems(html: &mut String, view: &View<'_>) {
     html.push_str("<section id=\"problems\" aria-label=\"Problems\">");
     let directories = &view.status.directories;
-    let gathering = view.families.error.iter();
-    let listing = directories.iter().filter_map(|directory| directory.error.as_ref());
-    let mut lines: Vec<&String> = gathering.chain(listing).chain(&view.status.problems).collect();
+    let gathering = view.late.into_iter().chain(view.families.error.as_deref());
+    let listing = directories.iter().filter_map(|directory| directory.error.as_deref());
+    let skipped = view.status.problems.iter().map(String::as_str);
+    let mut lines: Vec<&str> = gathering.chain(listing).chain(skipped).collect();
     let number = lines.len() + view.status.more_problems as usize;
     lines.truncate(MAX_LISTED_PROBLEMS);
     if number > 0 {

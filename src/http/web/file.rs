@@ -15,7 +15,7 @@ use super::rate::Bucket;
 use super::stamp::{Stamp, Stamped};
 use super::tls::server_config;
 use super::users::{Authenticator, Verdict};
-use super::yaml::Problem;
+use super::yaml::{self, Problem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::{log_info, log_line};
 use crate::panics::lock;
@@ -59,11 +59,11 @@ struct State {
 /// Reads the file. `files` receives the versions of the files that were read, also if they are invalid.
 fn load(path: &Path, files: &mut Stamped) -> Result<Loaded> {
     files.push((path.to_owned(), Stamp::of(path)));
-    let text =
-        fs::read_to_string(path).map_err(|error| Error::at(ErrorKind::Usage, path, error))?;
+    let bytes = fs::read(path).map_err(|error| Error::at(ErrorKind::Usage, path, error))?;
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut read = || -> std::result::Result<Loaded, Problem> {
-        let WebConfig { tls, headers, users, rate_limit } = config::parse(&text, dir, files)?;
+        let WebConfig { tls, headers, users, rate_limit } =
+            config::parse(yaml::decode(&bytes)?, dir, files)?;
         let tls = tls.map(|settings| server_config(&settings)).transpose()?;
         Ok(Loaded { tls, headers, users, rate_limit })
     };

@@ -58,18 +58,30 @@ struct Open {
     key: Option<String>,
 }
 
+/// The text of a file, which must be UTF-8.
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+    str::from_utf8(bytes).map_err(|error| {
+        let valid = bytes.iter().take(error.valid_up_to());
+        let line = 1 + valid.filter(|byte| **byte == b'\n').count();
+        Problem::new(line, "yaml: the file is not UTF-8")
+    })
+}
+
 /// Reads a file. An empty one is [`Value::Null`].
 pub(super) fn read(text: &str) -> Result<Node, Problem> {
     if text.len() > MAX_LEN {
         return Err(Problem::new(1, format!("the file has more than {MAX_LEN} bytes")));
     }
+    // For the parser, the end of the file is on a further line.
+    let last_line = last_line(text);
     let mut parser = Parser::new_from_str(text);
     let (mut stack, mut root) = (Vec::<Open>::new(), None::<Node>);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            Problem::new(error.marker().line(), format!("yaml: {}", error.info()))
+            let line = error.marker().line().clamp(1, last_line);
+            Problem::new(line, format!("yaml: {}", error.info()))
         })?;
-        let line = span.start.line();
+        let line = span.start.line().clamp(1, last_line);
         let refuse = |what: &str| Err(Problem::new(line, format!("yaml: {what}")));
         let value = match event {
             Event::Alias(_) => return refuse("aliases are not supported"),
@@ -101,6 +113,13 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
         add(Node { line, value }, &mut stack, &mut root)?;
     }
     Ok(root.unwrap_or(Node { line: 1, value: Value::Null }))
+}
+
+/// The number of the last line. A carriage return ends one too.
+fn last_line(text: &str) -> usize {
+    let text = text.replace("\r\n", "\n");
+    let text = text.strip_suffix(['\n', '\r']).unwrap_or(&text);
+    1 + text.matches(['\n', '\r']).count()
 }
 
 fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Value {
@@ -162,6 +181,8 @@ mod tests {
             ("a: [[[[[[[[[[1]]]]]]]]]]\n", 1, "nested too deeply"),
             ("? [a]\n: 1\n", 1, "expected a key"),
             ("a: 'x\n", 1, "yaml: "),
+            ("a:\r\nb: [", 2, "yaml: "),
+            ("a:\nb: [\n", 2, "yaml: "),
         ] {
             let problem = read(text).unwrap_err();
             assert!(problem.text.contains(part), "{text}: {problem:?}");
@@ -169,6 +190,13 @@ mod tests {
         }
         assert!(matches!(read("").unwrap().value, Value::Null));
         assert!(read(&"#".repeat(MAX_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_an_error_with_its_line() {
+        let problem = decode(b"a: 1\nb: \xff\n").unwrap_err();
+        assert_eq!(problem, Problem::new(2, "yaml: the file is not UTF-8"));
+        assert_eq!(decode("a: \u{e9}".as_bytes()), Ok("a: \u{e9}"));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Folds the companion files of dead writers into the section of an archive.
 //!
-//! Of the units and of the types of a family the first one stays. Of the exemplars of a series the newest one stays; one that
+//! Of the units and of the types of a family the first one stays that readers do not ignore, behind those that they ignore: a
+//! later release may know these. Of the exemplars of a series the newest one stays; one that
 //! was being written when its writer was killed is dropped. Native histograms of a series are added up if their records have
 //! the same schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation
 //! is lost. Records that are not current are dropped.
@@ -15,6 +16,7 @@ use crate::file::companion::payload::{
 use crate::file::key;
 use crate::file::layout::{HEADER_LEN, LayoutError};
 use crate::multiproc::fast_map::FastMap;
+use crate::multiproc::merge::attributes::is_ignored;
 
 /// The longest range of buckets that results from an addition. Records that are further apart stay separate.
 const MAX_BUCKETS: i64 = 64 * 1024;
@@ -32,10 +34,12 @@ pub(super) struct CompanionFold {
     unknown: Vec<u8>,
 }
 
-/// A unit or a type.
+/// The units or the types of a family, of which readers use the first one that they do not ignore.
 struct FoldedAttribute {
     kind: CompanionKind,
-    payload: Box<[u8]>,
+    payloads: Vec<Box<[u8]>>,
+    /// Whether the last payload is one that readers do not ignore. Further ones are of no use.
+    is_complete: bool,
 }
 
 struct FoldedExemplar {
@@ -111,11 +115,14 @@ impl CompanionFold {
 
     fn add_attribute(&mut self, entry: &CompanionEntry<'_>) {
         // OK because readers ignore an attribute whose family or text cannot be decoded.
-        if let (Ok(key), Some(_)) = (key::decode(entry.key), decode_text(entry.payload)) {
-            let name = (entry.kind, key.family.into());
-            let (kind, payload) = (entry.kind, entry.payload);
-            let new = || FoldedAttribute { kind, payload: payload.into() };
-            self.attributes.get_or_insert(name, entry.key, new);
+        if let (Ok(key), Some(text)) = (key::decode(entry.key), decode_text(entry.payload)) {
+            let (kind, is_ignored) = (entry.kind, is_ignored(entry.kind, &key.family, text));
+            let new = || FoldedAttribute { kind, payloads: Vec::new(), is_complete: false };
+            let kept = self.attributes.get_or_insert((kind, key.family.into()), entry.key, new);
+            if !kept.is_complete && !kept.payloads.iter().any(|kept| **kept == *entry.payload) {
+                kept.payloads.push(entry.payload.into());
+                kept.is_complete = !is_ignored;
+            }
         }
     }
 
@@ -149,8 +156,10 @@ impl CompanionFold {
     /// The body of the section; `None` if it has no entries.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
-        for (key, FoldedAttribute { kind, payload }) in &self.attributes.values {
-            encode_entry(&mut body, *kind, key, payload);
+        for (key, FoldedAttribute { kind, payloads, .. }) in &self.attributes.values {
+            for payload in payloads {
+                encode_entry(&mut body, *kind, key, payload);
+            }
         }
         for (key, exemplar) in &self.exemplars.values {
             encode_entry(&mut body, CompanionKind::Exemplar, key, &exemplar.payload);
@@ -286,6 +295,26 @@ mod tests {
         let [kept] = &entries(&section, CompanionKind::Exemplar)[..] else { panic!("one") };
         let kept = ExemplarSlot::decode_payload(kept.payload).unwrap();
         assert_eq!((kept.time, kept.labels), (7.0, "newest"));
+    }
+
+    #[test]
+    fn units_and_types_that_this_release_ignores_stay_before_the_first_that_it_knows() {
+        let [mut one, mut two] = [const { Vec::new() }; 2];
+        let add = |file: &mut Vec<u8>, unit: &str, metric_type: &str| {
+            attribute(file, CompanionKind::Unit, "a_bytes", "Help.", unit);
+            attribute(file, CompanionKind::Type, "a_bytes", "Help.", metric_type);
+        };
+        add(&mut one, "s", "later");
+        add(&mut two, "bytes", "info");
+        add(&mut two, "b", "latest");
+        let section = fold(&[one.clone(), two, one]);
+        for (kind, expected) in
+            [(CompanionKind::Unit, ["s", "bytes"]), (CompanionKind::Type, ["later", "info"])]
+        {
+            let kept = entries(&section, kind);
+            let kept: Vec<_> = kept.iter().map(|it| decode_text(it.payload).unwrap()).collect();
+            assert_eq!(kept, expected);
+        }
     }
 
     #[test]

@@ -5,16 +5,19 @@
 
 use std::sync::Arc;
 
+use super::add_values::{AddInOrder, AddSums, GaugeEntries, KeepGauges, reduce_by};
+use super::batch::{BatchKind, CommonValues};
 use super::catalog::{Destination, ResolvedKey};
 use super::exact_sum::ExactSum;
-use super::gauge::{Contribution, GaugeValues, ReducedGauge, is_counted};
+use super::gauge::{GaugeValues, ReducedGauge, is_counted};
 use super::key_table::reserve_lean;
 use super::plan::Plan;
 use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
 use super::state::{FamilyState, Merge};
-use super::value_refs::{FILLER, Visitor};
-use crate::file::layout::{Entries, Entry, Layout, LayoutError, RemovalState, WORD_LEN};
+use super::value_refs::Part;
+use crate::file::layout::{Entries, Entry, Layout, LayoutError, WORD_LEN};
 use crate::file::name::{FileKind, IdKind};
+use crate::file::read_map::ReadMap;
 use crate::file::reader::Snapshot;
 use crate::file::words::bytes_of;
 use crate::model::GaugeMode;
@@ -60,6 +63,7 @@ impl Merge {
         if !keys.matches_run(entries, first, plan.entry_count, push) {
             return None;
         }
+        self.finish_batch();
         let values = self.file_values.iter();
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
         self.start_times.add(&plan, 0, &snapshot.words, self.sums.len());
@@ -142,6 +146,63 @@ impl Merge {
         (plan, Ok(()))
     }
 
+    /// Adds a mapped file by its plan, perhaps together with the next ones: see [`finish_batch`](Self::finish_batch).
+    pub(crate) fn apply_plan_in_batch(
+        &mut self,
+        plan: &Arc<Plan>,
+        origin: &FileOrigin<'_>,
+        map: &Arc<ReadMap>,
+        common: &mut Option<CommonValues>,
+    ) {
+        let (kind, layout) = (origin.name.kind, plan.layout);
+        let is_kept =
+            |mode| self.gauge_values == GaugeValues::Kept || GaugeMode::is_per_process(mode);
+        if kind.mode().is_some_and(is_kept) {
+            self.add_values(plan, 0, origin, &**map);
+        } else {
+            let is_counted = kind.mode().is_none_or(|mode| is_counted(mode, origin.state));
+            let kind = BatchKind { kind, layout, is_counted };
+            if !self.batch.try_push(kind, plan, map, common) {
+                self.finish_batch();
+                self.batch.try_push(kind, plan, map, common);
+            }
+            if origin.is_gauge() {
+                self.add_source(origin, layout);
+            }
+        }
+        self.note_added(plan, origin, &**map);
+        self.plans.note_applied(plan, origin.is_live());
+    }
+
+    /// Adds the values of the files of the current batch. Values that are added otherwise follow those of the batch, so that
+    /// the order is that of files.
+    pub(crate) fn finish_batch(&mut self) {
+        let Some((files, kind, mut common)) = self.batch.take() else {
+            return;
+        };
+        let mut word = 0;
+        if let [(plan, one), (_, two), (_, three), (_, four)] = &*files {
+            word = self.add_part(kind, plan.values.part(0..common, 0), [one, two, three, four]);
+        } else {
+            common = 0;
+        }
+        for (plan, map) in &files {
+            let part = plan.values.part(common..plan.values.len(), word);
+            self.add_part(kind, part, [&**map]);
+            if kind.kind.mode().is_none() {
+                self.start_times.add(plan, 0, &**map, self.sums.len());
+            }
+            self.has_truncated |= map.has_faulted();
+        }
+        self.batch.reuse(files);
+    }
+
+    /// Ends the adding of files. Returns whether one of a batch was truncated while it was read.
+    pub(crate) fn finish_files(&mut self) -> bool {
+        self.finish_batch();
+        std::mem::take(&mut self.has_truncated)
+    }
+
     /// Appends entries to a plan, and adds its values from an index on.
     fn add_entries(
         &mut self,
@@ -165,25 +226,38 @@ impl Merge {
         origin: &FileOrigin<'_>,
         words: &impl WordSource,
     ) {
-        if !origin.is_gauge() {
-            plan.values.visit(from, &mut AddSums { sums: &mut self.sums, words });
+        self.finish_batch();
+        let Some(mode) = origin.name.kind.mode() else {
+            plan.values.visit(from, &mut AddSums { sums: &mut self.sums, files: [words] });
             self.start_times.add(plan, from, words, self.sums.len());
             return;
-        }
+        };
         let source = self.add_source(origin, plan.layout);
-        let mode = origin.name.kind.mode().unwrap_or_default();
         let is_merged = origin.stored_in == StoredIn::Archive
             && matches!(mode, GaugeMode::Avg | GaugeMode::Count);
-        let (has_time, is_own) = (plan.layout.has_time(), plan.layout == Layout::Own);
         let has_removed = &mut self.has_removed_gauges;
-        let values = GaugeEntries { words, source, is_merged, has_time, is_own, has_removed };
+        let entries = GaugeEntries::new([words], source, is_merged, plan.layout, has_removed);
         if self.gauge_values == GaugeValues::Kept || mode.is_per_process() {
-            plan.values.visit(from, &mut KeepGauges { gauges: &mut self.gauges, values });
+            plan.values.visit(from, &mut KeepGauges { gauges: &mut self.gauges, entries });
             return;
         }
         let is_counted = is_counted(mode, origin.state);
-        let gauges = &mut self.reduced;
-        plan.values.visit(from, &mut ReduceGauges { gauges, values, mode, is_counted });
+        reduce_by(mode, is_counted, plan.values.part_from(from), &mut self.reduced, entries);
+    }
+
+    /// Adds a part of the values of files that have them at the same positions. Returns the position of the last one.
+    fn add_part<const N: usize>(
+        &mut self,
+        BatchKind { kind, layout, is_counted }: BatchKind,
+        part: Part<'_>,
+        files: [&ReadMap; N],
+    ) -> u32 {
+        let Some(mode) = kind.mode() else {
+            return part.visit(&mut AddSums { sums: &mut self.sums, files });
+        };
+        // The source is that of values that are kept.
+        let entries = GaugeEntries::new(files, 0, false, layout, &mut self.has_removed_gauges);
+        reduce_by(mode, is_counted, part, &mut self.reduced, entries)
     }
 
     /// Adds a source of gauges; returns its index.
@@ -296,137 +370,10 @@ impl Merge {
     }
 }
 
-/// Adds the values of a file to the sums.
-struct AddSums<'a, W> {
-    sums: &'a mut [ExactSum],
-    words: &'a W,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl<W: WordSource> Visitor for AddSums<'_, W> {
-    // Each value is in a cache line of its own, behind its key.
-    #[inline(always)]
-    fn prefetch(&self, word: u32) {
-        self.words.prefetch(word);
-    }
-
-    #[inline(always)]
-    fn visit(&mut self, word: u32, id: usize) {
-        self.sums[id].add(f64::from_bits(self.words.word(word)));
-    }
-}
-
-/// Adds values that were read before to the sums, in the order of the plan.
-struct AddInOrder<'a> {
-    sums: &'a mut [ExactSum],
-    values: std::slice::Iter<'a, f64>,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every file")]
-impl Visitor for AddInOrder<'_> {
-    #[inline(always)]
-    fn visit(&mut self, _: u32, id: usize) {
-        if let Some(value) = self.values.next() {
-            self.sums[id].add(*value);
-        }
-    }
-}
-
-/// Reads the values of a file with gauges.
-struct GaugeEntries<'a, W> {
-    words: &'a W,
-    source: u32,
-    is_merged: bool,
-    has_time: bool,
-    /// Whether the file is in the layout of this crate: then a time of 0 means that a gauge was never set, and a negative
-    /// one that it is removed.
-    is_own: bool,
-    has_removed: &'a mut bool,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl<W: WordSource> GaugeEntries<'_, W> {
-    /// The value of an entry; `None` if it is a filler or removed.
-    #[inline(always)]
-    fn read(&mut self, word: u32, id: usize) -> Option<Contribution> {
-        if id == FILLER {
-            return None;
-        }
-        let value = |word| f64::from_bits(self.words.word(word));
-        let time = if self.has_time { value(word + 1) } else { 0.0 };
-        if self.is_own && matches!(RemovalState::of(time), RemovalState::Removed(_)) {
-            *self.has_removed = true;
-            return None;
-        }
-        let is_unset = self.is_own && time == 0.0;
-        let (source, is_merged) = (self.source, self.is_merged);
-        Some(Contribution { source, value: value(word), time, is_merged, is_unset })
-    }
-}
-
-/// Adds the values of a file to those that are kept.
-struct KeepGauges<'a, W> {
-    gauges: &'a mut [Vec<Contribution>],
-    values: GaugeEntries<'a, W>,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl<W: WordSource> Visitor for KeepGauges<'_, W> {
-    #[inline(always)]
-    fn prefetch(&self, word: u32) {
-        self.values.words.prefetch(word);
-    }
-
-    #[inline(always)]
-    fn visit(&mut self, word: u32, id: usize) {
-        if let Some(new) = self.values.read(word, id) {
-            push_lean(&mut self.gauges[id], new);
-        }
-    }
-}
-
-/// Reduces the values of a file by its mode.
-struct ReduceGauges<'a, W> {
-    gauges: &'a mut [ReducedGauge],
-    values: GaugeEntries<'a, W>,
-    mode: GaugeMode,
-    /// Whether the values of the file count in the mode.
-    is_counted: bool,
-}
-
-#[expect(clippy::inline_always, reason = "for every value of every scrape")]
-impl<W: WordSource> Visitor for ReduceGauges<'_, W> {
-    #[inline(always)]
-    fn prefetch(&self, word: u32) {
-        self.values.words.prefetch(word);
-    }
-
-    #[inline(always)]
-    fn visit(&mut self, word: u32, id: usize) {
-        let Some(new) = self.values.read(word, id) else {
-            return;
-        };
-        let gauge = &mut self.gauges[id];
-        if self.is_counted {
-            gauge.add(self.mode, &new);
-        } else {
-            gauge.note();
-        }
-    }
-}
-
 /// Extends a long table to a length without doubling its capacity.
 fn extend_lean<T>(items: &mut Vec<T>, len: usize, item: impl Fn() -> T) {
     if let Some(missing) = len.checked_sub(items.len()) {
         reserve_lean(items, missing);
         items.resize_with(len, item);
     }
-}
-
-/// Appends to one of many lists, most of which are short: capacity begins at 1.
-fn push_lean<T>(items: &mut Vec<T>, item: T) {
-    if items.len() == items.capacity() {
-        items.reserve_exact(items.len().max(1));
-    }
-    items.push(item);
 }

@@ -19,29 +19,41 @@ enum Attribute {
     Type(MetricType),
 }
 
+impl Attribute {
+    /// Parses the text of a unit or a type. `None` if it is ignored: a unit that is not the last part of the name of its
+    /// family, or a type that is not among [`TYPES`].
+    fn parse(kind: CompanionKind, family: &str, text: &str) -> Option<Attribute> {
+        if kind == CompanionKind::Unit {
+            let is_suffix = family.strip_suffix(text).is_some_and(|rest| rest.ends_with('_'));
+            is_suffix.then(|| Attribute::Unit(text.into()))
+        } else {
+            TYPES.into_iter().find(|it| it.as_str() == text).map(Attribute::Type)
+        }
+    }
+}
+
 /// The attributes in one file, each with its family. Files of processes that run the same program mostly have equal lists,
 /// and share one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AttributeList(Vec<(Box<str>, Attribute)>);
 
 impl AttributeList {
-    /// Adds an entry, if it is an attribute. A unit that is not the suffix of the name of its family is ignored, and so is a
-    /// type that is not among [`TYPES`].
+    /// Adds an entry, if it is an attribute that is not ignored.
     pub(crate) fn add(&mut self, entry: &CompanionEntry<'_>) -> Result<(), LayoutError> {
         if !matches!(entry.kind, CompanionKind::Unit | CompanionKind::Type) {
             return Ok(());
         }
         let key = key::decode(entry.key).map_err(|_| entry.payload_invalid())?;
         let text = decode_text(entry.payload).ok_or_else(|| entry.payload_invalid())?;
-        let attribute = if entry.kind == CompanionKind::Unit {
-            let is_suffix = key.family.strip_suffix(text).is_some_and(|rest| rest.ends_with('_'));
-            is_suffix.then(|| Attribute::Unit(text.into()))
-        } else {
-            TYPES.into_iter().find(|it| it.as_str() == text).map(Attribute::Type)
-        };
+        let attribute = Attribute::parse(entry.kind, &key.family, text);
         self.0.extend(attribute.map(|attribute| (key.family.into(), attribute)));
         Ok(())
     }
+}
+
+/// Whether readers ignore the text of a unit or a type of a family.
+pub(in crate::multiproc) fn is_ignored(kind: CompanionKind, family: &str, text: &str) -> bool {
+    Attribute::parse(kind, family, text).is_none()
 }
 
 /// The attributes of a scrape. The first file that has an attribute of a family decides.

@@ -105,47 +105,30 @@ impl ReducedGauge {
         self.is_present
     }
 
-    /// Notes a value that does not count.
-    #[inline]
-    pub(super) fn note(&mut self) {
-        self.is_present = true;
-    }
-
     /// Adds a value that counts in the mode.
     #[inline]
     pub(super) fn add(&mut self, mode: GaugeMode, new: &Contribution) {
+        match mode {
+            GaugeMode::All | GaugeMode::LiveAll => self.add_by::<Ignored>(new),
+            GaugeMode::Sum | GaugeMode::LiveSum => self.add_by::<Sum>(new),
+            GaugeMode::Avg | GaugeMode::LiveAvg => self.add_by::<Mean>(new),
+            GaugeMode::Count | GaugeMode::LiveCount => self.add_by::<Count>(new),
+            GaugeMode::Min | GaugeMode::LiveMin => self.add_by::<Min>(new),
+            GaugeMode::Max | GaugeMode::LiveMax => self.add_by::<Max>(new),
+            GaugeMode::MostRecent | GaugeMode::LiveMostRecent => self.add_by::<MostRecent>(new),
+        }
+    }
+
+    /// Adds a value that counts in the modes of a reduction.
+    #[expect(clippy::inline_always, reason = "for every value of every scrape")]
+    #[inline(always)]
+    pub(super) fn add_by<R: Reduction>(&mut self, new: &Contribution) {
         self.is_present = true;
-        if new.is_unset && !matches!(mode, GaugeMode::Sum | GaugeMode::LiveSum) {
-            self.is_valid |= mode.is_count();
+        if new.is_unset && R::IGNORES_UNSET {
+            self.is_valid |= R::IS_COUNT;
             return;
         }
-        let is_first = !self.is_valid;
-        match mode {
-            GaugeMode::All | GaugeMode::LiveAll => {}
-            GaugeMode::Sum | GaugeMode::LiveSum => self.value += new.value,
-            GaugeMode::Avg | GaugeMode::LiveAvg | GaugeMode::Count | GaugeMode::LiveCount => {
-                self.value += new.value;
-                self.other += new.processes();
-            }
-            GaugeMode::Min | GaugeMode::LiveMin => {
-                if is_first || self.value.is_nan() || new.value < self.value {
-                    self.value = new.value;
-                }
-            }
-            GaugeMode::Max | GaugeMode::LiveMax => {
-                if is_first || self.value.is_nan() || new.value > self.value {
-                    self.value = new.value;
-                }
-            }
-            GaugeMode::MostRecent | GaugeMode::LiveMostRecent => {
-                if new.time > self.other {
-                    (self.value, self.other) = (new.value, new.time);
-                } else {
-                    return;
-                }
-            }
-        }
-        self.is_valid = true;
+        self.is_valid |= R::add(self, new);
     }
 
     /// The exported value.
@@ -156,6 +139,100 @@ impl ReducedGauge {
             }
             GaugeMode::Count | GaugeMode::LiveCount => self.is_valid.then_some(self.other),
             _ => self.is_valid.then_some(self.value),
+        }
+    }
+}
+
+/// How the values of a gauge are reduced to one. A type, so that the loop over the values of a file is compiled for each.
+pub(super) trait Reduction {
+    /// Whether gauges that were never set are ignored.
+    const IGNORES_UNSET: bool = true;
+    /// Whether the number of values is exported, which may be 0.
+    const IS_COUNT: bool = false;
+
+    /// Adds a value. Returns whether there is a result.
+    fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool;
+}
+
+/// Values that do not count, and those of the modes all and liveall, which are not reduced.
+pub(super) struct Ignored;
+pub(super) struct Sum;
+pub(super) struct Mean;
+pub(super) struct Count;
+pub(super) struct Min;
+pub(super) struct Max;
+pub(super) struct MostRecent;
+
+#[expect(clippy::inline_always, reason = "for every value of every scrape")]
+mod reductions {
+    use super::{
+        Contribution, Count, Ignored, Max, Mean, Min, MostRecent, ReducedGauge, Reduction, Sum,
+    };
+
+    impl Reduction for Ignored {
+        #[inline(always)]
+        fn add(_: &mut ReducedGauge, _: &Contribution) -> bool {
+            false
+        }
+    }
+
+    impl Reduction for Sum {
+        const IGNORES_UNSET: bool = false;
+
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            gauge.value += new.value;
+            true
+        }
+    }
+
+    impl Reduction for Mean {
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            gauge.value += new.value;
+            gauge.other += new.processes();
+            true
+        }
+    }
+
+    impl Reduction for Count {
+        const IS_COUNT: bool = true;
+
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            gauge.other += new.processes();
+            true
+        }
+    }
+
+    impl Reduction for Min {
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            if !gauge.is_valid || gauge.value.is_nan() || new.value < gauge.value {
+                gauge.value = new.value;
+            }
+            true
+        }
+    }
+
+    impl Reduction for Max {
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            if !gauge.is_valid || gauge.value.is_nan() || new.value > gauge.value {
+                gauge.value = new.value;
+            }
+            true
+        }
+    }
+
+    impl Reduction for MostRecent {
+        #[inline(always)]
+        fn add(gauge: &mut ReducedGauge, new: &Contribution) -> bool {
+            let is_later = new.time > gauge.other;
+            if is_later {
+                (gauge.value, gauge.other) = (new.value, new.time);
+            }
+            is_later
         }
     }
 }

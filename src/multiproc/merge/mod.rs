@@ -1,11 +1,14 @@
 //! Merges the values of many series files into families.
 //!
 //! `apply` adds the entries of one file to the sums and gauges of `state`. It finds out by `key_table` and `catalog`
-//! what each entry is added to, and records that in a `plan` for later scrapes. `conflict` then selects the families to
+//! what each entry is added to, and records that in a `plan` for later scrapes. `add_values` adds by a plan, and by those of
+//! several files of a `batch` at once. `conflict` then selects the families to
 //! export, and `emit` writes them to a sink.
 
+mod add_values;
 mod apply;
 pub(super) mod attributes;
+pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod conflict;
 pub(super) mod created;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::catalog::{HelpId, ResolvedKey};
 use super::removal::PlannedRecords;
+use super::source::WordSource;
 use super::value_refs::{ValueRefs, Visitor};
 use crate::file::layout::Layout;
 use crate::model::MetricType;
+use crate::prefetch::prefetch;
 
 /// The result of parsing the entries of a file. Files of processes that run the same program mostly have equal
 /// plans, and share one.
@@ -106,6 +108,17 @@ impl Plan {
     /// The number of entries with values.
     pub(crate) fn value_count(&self) -> usize {
         self.entry_count - self.records.len()
+    }
+
+    /// Prefetches the lists.
+    pub(crate) fn prefetch(&self) {
+        self.values.prefetch();
+        prefetch(self.families.as_ptr());
+    }
+
+    /// Prefetches the first values of a file.
+    pub(crate) fn prefetch_first(&self, words: &impl WordSource) {
+        self.values.prefetch_first(words);
     }
 
     pub(super) fn note_family(&mut self, key: ResolvedKey) {

@@ -1,6 +1,7 @@
 //! The values of all files, added up, and the tables that scrapes share.
 
 use super::attributes::Attributes;
+use super::batch::Batch;
 use super::catalog::{Catalog, Group, HelpId, ValueId};
 use super::created::{EntryTimes, StartTimes};
 use super::exact_sum::ExactSum;
@@ -37,6 +38,9 @@ pub(crate) struct Merge {
     entry_counts: Vec<u32>,
     /// Buffer for the values of one file.
     pub(super) file_values: Vec<f64>,
+    pub(super) batch: Batch,
+    /// Whether a file of a batch was truncated while it was read through its mapping.
+    pub(super) has_truncated: bool,
     /// Of the sums.
     pub(super) start_times: StartTimes,
     /// By id, like the sums: the values that are kept.
@@ -98,6 +102,8 @@ impl Merge {
         self.start_times.clear();
         self.gauges.iter_mut().for_each(Vec::clear);
         self.reduced.fill(ReducedGauge::default());
+        self.batch.clear();
+        self.has_truncated = false;
         self.plans.clear_applied();
         self.removals.restart();
         self.has_removed_gauges = false;

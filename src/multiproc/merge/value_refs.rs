@@ -1,6 +1,10 @@
 //! Where the values of a file are and what each is added to, in 4 to 6 bytes per value.
 
+use std::ops::Range;
+
 use super::catalog::ValueId;
+use super::source::WordSource;
+use crate::prefetch::prefetch;
 
 /// The values of a file in their order, each with the sum or gauge that it is added to.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -23,7 +27,7 @@ enum Ids {
 pub(super) const FILLER: usize = 0;
 
 /// How many values ahead of the current one are prefetched.
-const PREFETCH_DISTANCE: usize = 16;
+pub(super) const PREFETCH_DISTANCE: usize = 16;
 
 impl Default for Ids {
     fn default() -> Ids {
@@ -114,17 +118,102 @@ impl ValueRefs {
         count as u32
     }
 
+    /// Prefetches the beginning of the list.
+    pub(super) fn prefetch(&self) {
+        prefetch_lines(&self.steps);
+        match &self.ids {
+            Ids::Narrow(ids) => prefetch_lines(ids),
+            Ids::Wide(ids) => prefetch_lines(ids),
+        }
+    }
+
+    /// Prefetches the first values, which [`visit`](Self::visit) does not prefetch.
+    #[inline]
+    pub(super) fn prefetch_first(&self, words: &impl WordSource) {
+        let mut word = 0;
+        for step in self.steps.iter().take(PREFETCH_DISTANCE) {
+            word += u32::from(*step);
+            words.prefetch(word);
+        }
+    }
+
     /// Passes all elements from an index on to a visitor.
     pub(super) fn visit(&self, from: usize, visitor: &mut impl Visitor) {
+        self.part_from(from).visit(visitor);
+    }
+
+    /// All elements from an index on.
+    pub(super) fn part_from(&self, from: usize) -> Part<'_> {
+        let word = self.steps[..from].iter().map(|step| u32::from(*step)).sum();
+        self.part(from..self.len(), word)
+    }
+
+    /// A range of elements. `word` is the position of the value before them.
+    pub(super) fn part(&self, range: Range<usize>, word: u32) -> Part<'_> {
+        Part { values: self, range, word }
+    }
+
+    /// How many elements at the beginning are those of another list too.
+    pub(super) fn common_len(&self, other: &ValueRefs) -> usize {
+        let ids = match (&self.ids, &other.ids) {
+            (Ids::Narrow(one), Ids::Narrow(other)) => common_len(one, other),
+            (Ids::Wide(one), Ids::Wide(other)) => common_len(one, other),
+            _ => 0,
+        };
+        common_len(&self.steps, &other.steps).min(ids)
+    }
+
+    /// Whether no sum or gauge has several values.
+    pub(super) fn is_distinct(&self) -> bool {
         match &self.ids {
-            Ids::Narrow(ids) => visit(&self.steps, ids, from, visitor),
-            Ids::Wide(ids) => visit(&self.steps, ids, from, visitor),
+            Ids::Narrow(ids) => is_distinct(ids.clone()),
+            Ids::Wide(ids) => is_distinct(ids.clone()),
         }
     }
 }
 
+fn common_len<T: PartialEq>(one: &[T], other: &[T]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+fn is_distinct<I: Copy + Ord + Into<u32>>(mut ids: Vec<I>) -> bool {
+    ids.sort_unstable();
+    ids.windows(2).all(|pair| pair[0] != pair[1] || pair[0].into() as usize == FILLER)
+}
+
+/// A part of the values of a file.
+pub(super) struct Part<'a> {
+    values: &'a ValueRefs,
+    range: Range<usize>,
+    /// The position of the value before the part, in words.
+    word: u32,
+}
+
+impl Part<'_> {
+    /// Passes all elements to a visitor. Returns the position of the last one.
+    pub(super) fn visit(self, visitor: &mut impl Visitor) -> u32 {
+        let Part { values, range, word } = self;
+        let steps = &values.steps[range.clone()];
+        match &values.ids {
+            Ids::Narrow(ids) => visit(steps, &ids[range], word, visitor),
+            Ids::Wide(ids) => visit(steps, &ids[range], word, visitor),
+        }
+    }
+}
+
+/// How many cache lines of a list are prefetched. The processor prefetches those behind them itself.
+const PREFETCHED_LINES: usize = 3;
+
+fn prefetch_lines<T>(items: &[T]) {
+    let per_line = 64 / size_of::<T>();
+    items.iter().step_by(per_line).take(PREFETCHED_LINES).for_each(|item| prefetch(item));
+}
+
 /// Processes values. The methods should be inlined, as they run for every value of every scrape.
 pub(super) trait Visitor {
+    /// How many values ahead of the current one are prefetched.
+    const DISTANCE: usize = PREFETCH_DISTANCE;
+
     /// Prefetches a word that will be visited soon.
     #[inline]
     fn prefetch(&self, word: u32) {
@@ -135,13 +224,14 @@ pub(super) trait Visitor {
 }
 
 #[inline]
-fn visit<I: Copy + Into<u32>>(steps: &[u16], ids: &[I], from: usize, visitor: &mut impl Visitor) {
-    let sum = |steps: &[u16]| steps.iter().map(|step| u32::from(*step)).sum::<u32>();
-    let (before, steps) = steps.split_at(from);
-    let ids = &ids[from..];
-    let mut word = sum(before);
-    let (now, later) = steps.split_at(PREFETCH_DISTANCE.min(steps.len()));
-    let mut ahead = word + sum(now);
+fn visit<I: Copy + Into<u32>, V: Visitor>(
+    steps: &[u16],
+    ids: &[I],
+    mut word: u32,
+    visitor: &mut V,
+) -> u32 {
+    let (now, later) = steps.split_at(V::DISTANCE.min(steps.len()));
+    let mut ahead = word + now.iter().map(|step| u32::from(*step)).sum::<u32>();
     for ((step, id), step_ahead) in steps.iter().zip(ids).zip(later) {
         ahead += u32::from(*step_ahead);
         visitor.prefetch(ahead);
@@ -152,6 +242,7 @@ fn visit<I: Copy + Into<u32>>(steps: &[u16], ids: &[I], from: usize, visitor: &m
         word += u32::from(*step);
         visitor.visit(word, (*id).into() as usize);
     }
+    word
 }
 
 #[cfg(test)]

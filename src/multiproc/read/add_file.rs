@@ -185,9 +185,15 @@ mod tests {
         let Reused::Added(cached) = cached.reuse(&mut context, &origin, None) else {
             panic!("the cache entry holds");
         };
+        assert!(!context.merge.finish_files());
         context.merge.finish_adding();
         assert_eq!(context.merge.sum(ValueId::new(200)), Some(2.0));
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
+        let Reused::Added(cached) = cached.reuse(&mut context, &origin, None) else {
+            panic!("the header is that of the cache entry");
+        };
+        assert!(context.merge.finish_files() && cached.has_faulted());
+        assert!(!context.merge.finish_files());
         assert!(matches!(cached.reuse(&mut context, &origin, None), Reused::Truncated));
     }
 }

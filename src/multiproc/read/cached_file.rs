@@ -16,9 +16,11 @@ use crate::file::reader;
 use crate::file::sys::Stat;
 use crate::file::words::bytes_of;
 use crate::multiproc::liveness::Verdict;
+use crate::multiproc::merge::batch::CommonValues;
 use crate::multiproc::merge::plan::Plan;
 use crate::multiproc::merge::source::FileOrigin;
 use crate::multiproc::skipped::SkipCause;
+use crate::prefetch::prefetch_all;
 
 /// A parsed file.
 pub(super) struct CachedFile {
@@ -28,7 +30,9 @@ pub(super) struct CachedFile {
     /// Bytes of the file that the plan covers.
     used: u32,
     pub(super) is_own: bool,
-    map: Option<ReadMap>,
+    map: Option<Arc<ReadMap>>,
+    /// What the plan has in common with that of the file before.
+    common: Option<CommonValues>,
     /// Kept open if there are descriptors to spare: `fstat` takes a third of the time of a lookup by name.
     pub(super) file: Option<File>,
     pub(super) verdict: Verdict,
@@ -46,6 +50,9 @@ pub(super) enum Reused {
 }
 
 impl CachedFile {
+    /// How many files ahead of the current one are prefetched.
+    pub(super) const PREFETCH_DISTANCE: usize = 4;
+
     /// The cache entry of a file that was just parsed; `None` if nothing is cached, or if it is empty, or was changed so
     /// recently that a further change would not show in its time of change.
     pub(super) fn new(
@@ -60,7 +67,7 @@ impl CachedFile {
             return None;
         }
         let is_mapped = context.method == ReadMethod::Mmap;
-        let map = is_mapped.then(|| ReadMap::new(&file, stat.len)).flatten();
+        let map = is_mapped.then(|| ReadMap::new(&file, stat.len)).flatten().map(Arc::new);
         Some(Box::new(CachedFile {
             name: name.into(),
             stat,
@@ -68,6 +75,7 @@ impl CachedFile {
             used,
             is_own,
             map,
+            common: None,
             file: Some(file),
             verdict: Verdict::Unknown,
             probed: context.now,
@@ -82,6 +90,11 @@ impl CachedFile {
         self.map.is_some()
     }
 
+    /// Whether the file was truncated while it was read through its mapping.
+    pub(super) fn has_faulted(&self) -> bool {
+        self.map.as_ref().is_some_and(|map| map.has_faulted())
+    }
+
     /// Keeps a mapped file open if there are descriptors to spare, and closes any other.
     pub(super) fn close_unless_spare(&mut self, spare_descriptors: &mut usize) {
         match spare_descriptors.checked_sub(1).filter(|_| self.is_mapped()) {
@@ -90,7 +103,28 @@ impl CachedFile {
         }
     }
 
-    /// Adds the values at the cached positions, and those of new entries.
+    /// Prefetches this and what the next files of a scrape refer to, if this is the file with this distance to the
+    /// current one. Each step needs what the step before has prefetched.
+    pub(super) fn prefetch(&self, distance: usize) {
+        match (distance, &self.map) {
+            (1, Some(map)) => {
+                map.prefetch(0);
+                self.plan.prefetch_first(&**map);
+            }
+            (2, _) => self.plan.prefetch(),
+            (3, map) => {
+                prefetch_all(&*self.plan);
+                map.iter().for_each(|map| prefetch_all(&**map));
+            }
+            (4, _) => prefetch_all(self),
+            _ => {}
+        }
+    }
+
+    /// Adds the values at the cached positions, and those of new entries. The values of a mapped file without new entries may be
+    /// added with those of the next files: [`Merge::finish_files`] returns whether one was truncated.
+    ///
+    /// [`Merge::finish_files`]: crate::multiproc::merge::state::Merge::finish_files
     pub(super) fn reuse(
         mut self: Box<Self>,
         context: &mut ReadContext<'_>,
@@ -115,10 +149,15 @@ impl CachedFile {
         let end = used / WORD_LEN as u32;
         let plan = Arc::clone(&self.plan);
         let (plan, result) = match (&self.map, file) {
+            (Some(map), _) if used == self.used => {
+                context.merge.apply_plan_in_batch(&plan, origin, map, &mut self.common);
+                (plan, Ok(()))
+            }
             (Some(map), _) => {
                 let tail: Vec<u64> =
                     (self.used / WORD_LEN as u32..end).map(|at| map.word(at)).collect();
-                context.merge.apply_plan(plan, origin, map, self.new_entries(bytes_of(&tail)))
+                self.common = None;
+                context.merge.apply_plan(plan, origin, &**map, self.new_entries(bytes_of(&tail)))
             }
             (None, Some(file)) => match context.reader.read_words(file, 0..end) {
                 Ok(words) if words.len() == end as usize => {
@@ -129,7 +168,7 @@ impl CachedFile {
             },
             (None, None) => return Reused::Changed,
         };
-        if self.map.as_ref().is_some_and(ReadMap::has_faulted) {
+        if self.has_faulted() {
             return Reused::Truncated;
         }
         (self.plan, self.used) = (plan, used);

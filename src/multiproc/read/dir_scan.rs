@@ -8,8 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::iter::Peekable;
 use std::path::Path;
+use std::vec::IntoIter;
 
 use super::add_file::add_file;
 use super::cached_archive::CachedArchive;
@@ -138,7 +138,7 @@ impl<'a> DirScan<'a, '_> {
         names: &'a [OsString],
         cached: CachedFiles,
     ) -> CachedFiles {
-        let mut cached = cached.into_iter().peekable();
+        let mut cached = cached.into_iter();
         let mut next = CachedFiles::with_capacity(names.len());
         for name in names {
             let Some((text, parsed)) = self.parse(dir, name) else {
@@ -156,17 +156,27 @@ impl<'a> DirScan<'a, '_> {
                 listed_in: ListedIn::Main,
             };
             let entry = take(&mut cached, text);
+            prefetch_next(&cached);
             let Some(located) = locate(self.context, &candidate, entry) else {
                 continue;
             };
             self.seen.push((located.stat.identity, text));
             next.extend(self.add(&candidate, located));
         }
+        self.finish_files(&mut next);
         next
     }
 
+    /// Adds the values of the last files, and removes those from the cache that were truncated while they were read.
+    fn finish_files(&mut self, files: &mut CachedFiles) {
+        if self.context.merge.finish_files() {
+            self.has_truncated = true;
+            files.retain(|file| !file.has_faulted());
+        }
+    }
+
     fn add_retired(&mut self, dir: &Path, names: &[OsString], cached: CachedFiles) -> CachedFiles {
-        let mut cached = cached.into_iter().peekable();
+        let mut cached = cached.into_iter();
         let mut next = CachedFiles::default();
         let handle = match names {
             [] => return next,
@@ -204,6 +214,7 @@ impl<'a> DirScan<'a, '_> {
             }
             next.extend(self.add(&candidate, located));
         }
+        self.finish_files(&mut next);
         next
     }
 
@@ -245,10 +256,16 @@ impl<'a> DirScan<'a, '_> {
 }
 
 /// Takes the entry of a file out of a list in the order of names. Names must be asked for in that order.
-fn take(
-    cached: &mut Peekable<impl Iterator<Item = Box<CachedFile>>>,
-    name: &str,
-) -> Option<Box<CachedFile>> {
-    while cached.next_if(|entry| *entry.name < *name).is_some() {}
-    cached.next_if(|entry| *entry.name == *name)
+fn take(cached: &mut IntoIter<Box<CachedFile>>, name: &str) -> Option<Box<CachedFile>> {
+    while cached.as_slice().first().is_some_and(|entry| *entry.name < *name) {
+        cached.next();
+    }
+    cached.as_slice().first().is_some_and(|entry| *entry.name == *name).then(|| cached.next())?
+}
+
+/// Prefetches what the next files of a list refer to.
+fn prefetch_next(cached: &IntoIter<Box<CachedFile>>) {
+    for (at, entry) in cached.as_slice().iter().take(CachedFile::PREFETCH_DISTANCE).enumerate() {
+        entry.prefetch(at + 1);
+    }
 }

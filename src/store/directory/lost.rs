@@ -83,7 +83,7 @@ impl Files {
                 self.copy_removal(store, &(*kind, key.into()));
             }
             for WrittenEntry { key, value, time, .. } in values {
-                self.open_new(store, *kind, &[NewEntry::value(&key, value, time)]);
+                self.open_copy(store, *kind, &NewEntry::value(&key, value, time));
             }
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));

@@ -15,7 +15,7 @@ use crate::counter::{Cell, CounterCells, LOST};
 use crate::ownership::Ownership;
 use crate::{model_bounded, without_acquire, without_release};
 
-/// The state of the first cells, with its own orderings or with weaker ones.
+/// The state of the first or second cells, with its own orderings or with weaker ones.
 trait Owner: Send + Sync + 'static {
     fn new() -> Self;
     fn is(&self, tag: u64) -> bool;
@@ -111,9 +111,9 @@ struct Split<O> {
     lock: Mutex<()>,
     state: O,
     first: CounterCells,
-    /// Cells of a further owner, and whether they are published.
-    other: CounterCells,
-    has_other: AtomicUsize,
+    /// The state of the second cells.
+    second_state: O,
+    second: CounterCells,
     shared: Cell,
     has_shared: AtomicUsize,
     mistake: Mistake,
@@ -125,8 +125,8 @@ impl<O: Owner> Split<O> {
             lock: Mutex::new(()),
             state: O::new(),
             first: CounterCells::new(),
-            other: CounterCells::new(),
-            has_other: AtomicUsize::new(0),
+            second_state: O::new(),
+            second: CounterCells::new(),
             shared: Cell::new(),
             has_shared: AtomicUsize::new(0),
             mistake,
@@ -156,6 +156,8 @@ impl<O: Owner> Split<O> {
     fn record(&self, tag: u64) {
         if self.state.is(tag) {
             self.first.inc();
+        } else if self.second_state.is(tag) {
+            self.second.inc();
         } else if self.has_shared.load(Ordering::Acquire) == 1 {
             self.share();
         } else {
@@ -164,13 +166,13 @@ impl<O: Owner> Split<O> {
     }
 
     fn record_first(&self, tag: u64) {
-        if self.state.claim(tag) {
-            return self.first.inc();
+        if let Some(unowned) = self.claim_unowned(tag) {
+            return unowned.inc();
         }
         let lock = self.lock.lock().unwrap();
-        if self.state.is(tag) || self.state.claim(tag) {
+        if let Some(unowned) = self.claim_unowned(tag) {
             drop(lock);
-            return self.first.inc();
+            return unowned.inc();
         }
         if !self.state.is_filled() {
             self.fill(Some(tag));
@@ -182,6 +184,20 @@ impl<O: Owner> Split<O> {
         self.share();
     }
 
+    /// `Split::claim_unowned`.
+    fn claim_unowned(&self, tag: u64) -> Option<&CounterCells> {
+        if self.state.claim(tag) {
+            return Some(&self.first);
+        }
+        self.second_state.claim(tag).then_some(&self.second)
+    }
+
+    /// `Split::inherit`.
+    fn inherit(&self) {
+        self.state.disown();
+        self.second_state.disown();
+    }
+
     fn share(&self) {
         if self.mistake == Mistake::Converted {
             // By compare-and-swap, which does not help: the owner stores its own sum.
@@ -191,25 +207,25 @@ impl<O: Owner> Split<O> {
         }
     }
 
-    /// `Child::own`, and one recording by the new owner.
-    fn promote(&self) {
+    /// `Child::own`: the second cells, with `FILLED` as the file has it, and one recording by their owner.
+    fn promote(&self, tag: u64) {
         let lock = self.lock.lock().unwrap();
         if self.mistake == Mistake::Replaced {
             self.has_shared.store(0, Ordering::Release);
         }
-        self.has_other.store(1, Ordering::Release);
+        self.second.add(FILLED);
+        self.second_state.fill(Some(tag));
         drop(lock);
-        self.other.inc();
+        self.record(tag);
     }
 
     fn total(&self) -> f64 {
-        let first = if self.state.is_filled() { self.first.total() } else { 0.0 };
-        let read = |is_published: &AtomicUsize, value: f64| {
-            if is_published.load(Ordering::Acquire) == 1 { value } else { 0.0 }
+        let owned = |state: &O, cells: &CounterCells| {
+            if state.is_filled() { cells.total() } else { 0.0 }
         };
-        first
-            + read(&self.has_other, self.other.total())
-            + read(&self.has_shared, self.shared.get())
+        let is_shared = self.has_shared.load(Ordering::Acquire) == 1;
+        let shared = if is_shared { self.shared.get() } else { 0.0 };
+        owned(&self.state, &self.first) + owned(&self.second_state, &self.second) + shared
     }
 }
 
@@ -250,7 +266,7 @@ fn promote<O: Owner>(mistake: Mistake) {
             let split = split.clone();
             thread::spawn(move || {
                 split.record(2);
-                split.promote();
+                split.promote(2);
             })
         };
         let before = split.total();
@@ -258,7 +274,7 @@ fn promote<O: Owner>(mistake: Mistake) {
         assert!(before <= after, "a total decreases");
         owner.join().unwrap();
         other.join().unwrap();
-        assert_eq!(split.total(), FILLED + 4.0, "{LOST}");
+        assert_eq!(split.total(), 2.0 * FILLED + 4.0, "{LOST}");
     });
 }
 
@@ -273,34 +289,46 @@ fn a_promoted_thread_records_beside_the_owner_and_the_shared_cells() {
     promote::<Ownership>(Mistake::None);
 }
 
-/// A forked child on the heap: `Split::inherit`, then two threads record. Only one of them continues with the cells of the
-/// parent's thread.
-fn inherit<O: Owner>() {
-    const PARENT: u64 = 3;
-    model_bounded(2, || {
+/// A forked child on the heap: `Split::inherit`, then two threads record. Only one of them continues with the cells of each
+/// of the parent's threads.
+fn inherit<O: Owner>(has_second: bool) {
+    const PARENT: [u64; 2] = [3, 4];
+    model_bounded(2, move || {
         let split = Arc::new(Split::<O>::new(Mistake::None));
-        split.record(PARENT);
-        split.state.disown();
+        split.record(PARENT[0]);
+        let mut total = FILLED + 3.0;
+        if has_second {
+            split.promote(PARENT[1]);
+            total += FILLED + 1.0;
+        }
+        split.inherit();
         let other = {
             let split = split.clone();
             thread::spawn(move || split.record(2))
         };
         split.record(1);
         other.join().unwrap();
-        assert_eq!(split.total(), FILLED + 3.0, "{LOST}");
+        assert_eq!(split.total(), total, "{LOST}");
         assert!(split.state.is(1) != split.state.is(2), "one thread owns the cells");
+        let owns_second = |tag| split.second_state.is(tag);
+        assert_eq!(owns_second(1) != owns_second(2), has_second, "the other thread owns these");
     });
 }
 
 #[test]
 fn the_cells_of_a_thread_of_the_parent_pass_to_one_thread_of_the_child() {
-    inherit::<Ownership>();
+    inherit::<Ownership>(false);
+}
+
+#[test]
+fn the_cells_of_two_threads_of_the_parent_pass_to_different_threads_of_the_child() {
+    inherit::<Ownership>(true);
 }
 
 #[test]
 #[should_panic(expected = "an increment is lost")]
 fn two_threads_of_the_child_that_take_the_same_cells_lose_increments() {
-    inherit::<ClaimedByStore>();
+    inherit::<ClaimedByStore>(false);
 }
 
 #[test]
