@@ -262,18 +262,21 @@ impl MultiProcessCollector {
             return scraped;
         }
         // The writers of counters have a label only if the metrics of workers are exported.
-        let gauge_count = cache.merge.sources.len();
-        cache.merge.sources.append(&mut scraped.live_files);
-        let sources = &cache.merge.sources;
+        let gauge_count = cache.merge.sources().len();
+        // The sources of a scrape without a cache are not compared with those of others.
+        let is_comparable = scraped.live_files.is_empty() && absent == AbsentWriters::Removed;
+        let version = is_comparable.then(|| cache.merge.sources_version());
+        cache.merge.append_sources(&mut scraped.live_files);
+        let sources = cache.merge.sources();
         let labels = match self.process_labels.acquire() {
-            Some(mut labels) => labels.assign(sources, &self.dir_names, absent),
-            None => ProcessLabels::default().assign(sources, &self.dir_names, absent),
+            Some(mut labels) => labels.assign_version(version, sources, &self.dir_names, absent),
+            None => Arc::new(ProcessLabels::default().assign(sources, &self.dir_names, absent)),
         };
         let of_workers = &labels.by_source[gauge_count..];
         scraped.labels =
             of_workers.iter().map(|at| Arc::clone(&labels.labels[*at as usize])).collect();
         let emitted = emit::emit(&cache.merge, &exported, settings, &labels, out);
-        scraped.live_files = cache.merge.sources.split_off(gauge_count);
+        scraped.live_files = cache.merge.split_off_sources(gauge_count);
         scraped.summary.series = emitted.series;
         scraped.summary.write_time = begin.elapsed().saturating_sub(read_time);
         for conflict in conflicts.into_iter().chain(emitted.conflicts) {

@@ -32,13 +32,12 @@ pub(super) fn decide(
     candidate: &Candidate<'_>,
     located: &mut Located,
 ) -> Option<WriterLiveness> {
-    let id = match (&located.cached, &located.file) {
-        (Some(cached), _) if cached.is_own && candidate.name.has_unique_form() => IdKind::Unique,
-        (None, Some(file)) => reader::id_kind(candidate.name, file),
-        _ => IdKind::Chosen,
+    let proof = match (&located.cached, &located.file) {
+        (Some(cached), _) => cached.proof,
+        (None, Some(file)) => Proof::of(reader::id_kind(candidate.name, file), candidate.listed_in),
+        (None, None) => Proof::of(IdKind::Chosen, candidate.listed_in),
     };
-    let proof = Proof::of(id, candidate.listed_in);
-    if let Some((verdict, probed)) = reusable(context, candidate, located) {
+    if let Some((verdict, probed)) = reusable(context, candidate, located, proof) {
         return Some(WriterLiveness { verdict, probed, proof });
     }
     let file = match located.file.take() {
@@ -48,7 +47,7 @@ pub(super) fn decide(
     let verdict = context.prober.probe(candidate.text, &file, proof, Freshness::Recent);
     located.file = Some(file);
     if candidate.listed_in == ListedIn::Main {
-        let writer = writer_hash(context, candidate);
+        let writer = writer_hash(context, candidate, proof);
         context.writer_verdicts.insert(writer, verdict);
     }
     Some(WriterLiveness { verdict, probed: context.now, proof })
@@ -59,8 +58,10 @@ fn reusable(
     context: &ReadContext<'_>,
     candidate: &Candidate<'_>,
     located: &Located,
+    proof: Proof,
 ) -> Option<(Verdict, Instant)> {
     let is_recent = |probed: Instant| context.now.duration_since(probed) < VALIDITY;
+    let of_writer = || context.writer_verdicts.get(&writer_hash(context, candidate, proof));
     if changes_gauges(context, candidate) {
         return None;
     }
@@ -69,15 +70,16 @@ fn reusable(
             Some((cached.verdict, cached.probed))
         }
         _ if candidate.listed_in == ListedIn::Main => {
-            let verdict = context.writer_verdicts.get(&writer_hash(context, candidate))?;
-            Some((*verdict, context.now))
+            of_writer().map(|verdict| (*verdict, context.now))
         }
         _ => None,
     }
 }
 
-fn writer_hash(context: &ReadContext<'_>, candidate: &Candidate<'_>) -> u64 {
-    context.writer_verdicts.hasher().hash_one((context.merge.dir, candidate.name.id))
+/// Files of one id that need different proofs may have different writers.
+fn writer_hash(context: &ReadContext<'_>, candidate: &Candidate<'_>, proof: Proof) -> u64 {
+    let is_unique = proof == Proof::LockAndLease;
+    context.writer_verdicts.hasher().hash_one((context.merge.dir, is_unique, candidate.name.id))
 }
 
 /// Whether the liveness of the writer changes which gauges are exported, or how.
