@@ -2,7 +2,8 @@
 //!
 //! The kernel is asked at every scrape if the answer changes an exported gauge or hides a removed series. For any other file
 //! only `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
-//! file of the same writer in this scrape.
+//! file of the same writer in this scrape. A writer with a unique id that is found alive by one of its files is alive for all files of
+//! the scrape, as it holds the locks of all until it ends.
 
 use std::hash::BuildHasher as _;
 use std::time::Instant;
@@ -63,7 +64,8 @@ fn reusable(
     let is_recent = |probed: Instant| context.now.duration_since(probed) < VALIDITY;
     let of_writer = || context.writer_verdicts.get(&writer_hash(context, candidate, proof));
     if changes_gauges(context, candidate) {
-        return None;
+        let is_alive = proof == Proof::LockAndLease && of_writer() == Some(&Verdict::Alive);
+        return is_alive.then_some((Verdict::Alive, context.now));
     }
     match &located.cached {
         Some(cached) if is_recent(cached.probed) && context.verdicts == WriterVerdicts::Recent => {
