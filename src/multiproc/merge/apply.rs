@@ -12,7 +12,7 @@ use super::exact_sum::ExactSum;
 use super::gauge::{GaugeValues, ReducedGauge, is_counted};
 use super::key_table::reserve_lean;
 use super::plan::Plan;
-use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
+use super::source::{FileOrigin, Source, SourceState, SourceToken, StoredIn, WordSource};
 use super::state::{FamilyState, Merge};
 use super::value_refs::Part;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError, WORD_LEN};
@@ -98,7 +98,7 @@ impl Merge {
 
     /// Appends to an empty plan the start of the plan of the file before, as far as the entries begin with the same keys in the
     /// same order. The entries are advanced behind them.
-    fn plan_like_last(&self, plan: &mut Plan, entries: &mut Entries<'_>) {
+    fn plan_like_last(&mut self, plan: &mut Plan, entries: &mut Entries<'_>) {
         let is_like = |last: &Arc<Plan>| {
             (last.layout, last.metric_type) == (plan.layout, plan.metric_type)
                 && last.has_only_values()
@@ -140,7 +140,7 @@ impl Merge {
             longer.clone_from(&plan);
             return self.add_entries(longer, 0, origin, words, entries);
         }
-        self.add_values(&plan, 0, origin, words);
+        self.add_values(&plan, 0, origin, words, SourceToken::default());
         self.note_added(&plan, origin, words);
         self.plans.note_applied(&plan, origin.is_live());
         (plan, Ok(()))
@@ -153,12 +153,13 @@ impl Merge {
         origin: &FileOrigin<'_>,
         map: &Arc<ReadMap>,
         common: &mut Option<CommonValues>,
+        token: SourceToken,
     ) {
         let (kind, layout) = (origin.name.kind, plan.layout);
         let is_kept =
             |mode| self.gauge_values == GaugeValues::Kept || GaugeMode::is_per_process(mode);
         if kind.mode().is_some_and(is_kept) {
-            self.add_values(plan, 0, origin, &**map);
+            self.add_values(plan, 0, origin, &**map, token);
         } else {
             let is_counted = kind.mode().is_none_or(|mode| is_counted(mode, origin.state));
             let kind = BatchKind { kind, layout, is_counted };
@@ -167,7 +168,7 @@ impl Merge {
                 self.batch.try_push(kind, plan, map, common);
             }
             if origin.is_gauge() {
-                self.add_source(origin, layout);
+                self.add_source(origin, layout, token);
             }
         }
         self.note_added(plan, origin, &**map);
@@ -213,7 +214,7 @@ impl Merge {
         entries: Entries<'_>,
     ) -> (Arc<Plan>, Result<(), LayoutError>) {
         let result = self.plan_entries(&mut plan, origin, entries);
-        self.add_values(&plan, from, origin, words);
+        self.add_values(&plan, from, origin, words, SourceToken::default());
         self.note_added(&plan, origin, words);
         (self.plans.share(plan, origin.is_live()), result)
     }
@@ -225,6 +226,7 @@ impl Merge {
         from: usize,
         origin: &FileOrigin<'_>,
         words: &impl WordSource,
+        token: SourceToken,
     ) {
         self.finish_batch();
         let Some(mode) = origin.name.kind.mode() else {
@@ -232,7 +234,7 @@ impl Merge {
             self.start_times.add(plan, from, words, self.sums.len());
             return;
         };
-        let source = self.add_source(origin, plan.layout);
+        let source = self.add_source(origin, plan.layout, token);
         let is_merged = origin.stored_in == StoredIn::Archive
             && matches!(mode, GaugeMode::Avg | GaugeMode::Count);
         let has_removed = &mut self.has_removed_gauges;
@@ -261,24 +263,26 @@ impl Merge {
     }
 
     /// Adds a source of gauges; returns its index.
-    fn add_source(&mut self, origin: &FileOrigin<'_>, layout: Layout) -> u32 {
+    fn add_source(&mut self, origin: &FileOrigin<'_>, layout: Layout, token: SourceToken) -> u32 {
         let FileOrigin { name, stored_in, state, .. } = *origin;
-        let id = match (stored_in, state) {
-            (StoredIn::File(ListedIn::Main), _) if layout != Layout::Own => IdKind::Chosen,
-            (StoredIn::Archive, SourceState::Merged(_)) => IdKind::Chosen,
-            _ => IdKind::Unique,
-        };
-        self.sources.push(Source {
-            dir: self.dir,
-            id: name.writer(id).into(),
-            process_len: name.process(id).len(),
-            mode: name.kind.mode().unwrap_or_default(),
-            is_retired: stored_in == StoredIn::File(ListedIn::Retired),
-            is_archived: stored_in == StoredIn::Archive && id == IdKind::Unique,
-            identity: origin.identity,
-            state,
-        });
-        self.sources.len() as u32 - 1
+        let dir = self.dir;
+        self.sources.add(token, state, || {
+            let id = match (stored_in, state) {
+                (StoredIn::File(ListedIn::Main), _) if layout != Layout::Own => IdKind::Chosen,
+                (StoredIn::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+                _ => IdKind::Unique,
+            };
+            Source {
+                dir,
+                id: name.writer(id).into(),
+                process_len: name.process(id).len(),
+                mode: name.kind.mode().unwrap_or_default(),
+                is_retired: stored_in == StoredIn::File(ListedIn::Retired),
+                is_archived: stored_in == StoredIn::Archive && id == IdKind::Unique,
+                identity: origin.identity,
+                state,
+            }
+        })
     }
 
     /// Appends to a plan where the values of entries are, and what they are added to.

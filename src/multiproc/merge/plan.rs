@@ -141,8 +141,17 @@ pub(super) struct PlanCache {
     last: Option<Arc<Plan>>,
     /// A plan that is not in use, for its memory.
     spare: Option<Plan>,
-    /// One element for each file of this scrape that is not a gauge file.
+    /// One element for each file of this scrape that is not a gauge file, followed by those that are left from the last scrape.
     applied: Vec<AppliedPlan>,
+    /// How many elements are those of this scrape.
+    applied_now: usize,
+    /// Whether `applied` has changed since the last count.
+    is_uncounted: bool,
+    /// How many files have a plan, in this scrape and in the last one.
+    files: usize,
+    last_files: usize,
+    /// Whether a file has got another plan in this scrape.
+    has_new: bool,
     /// How many files had each plan at the last count.
     file_counts: Vec<FileCount>,
     /// Whether plans are used by this scrape only: then no plan is searched for besides the last one.
@@ -181,12 +190,14 @@ impl PlanCache {
     }
 
     /// The plan of the file before.
-    pub(super) fn last(&self) -> Option<Arc<Plan>> {
+    pub(super) fn last(&mut self) -> Option<Arc<Plan>> {
+        self.has_new = true;
         self.last.clone()
     }
 
     /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
     pub(super) fn share(&mut self, plan: Plan, is_live: bool) -> Arc<Plan> {
+        self.has_new = true;
         let shared = match self.last.take() {
             Some(last) if *last == plan => {
                 self.spare = Some(plan);
@@ -221,28 +232,46 @@ impl PlanCache {
 
     /// Notes that a file has this plan.
     pub(super) fn note_applied(&mut self, plan: &Arc<Plan>, is_live: bool) {
-        if plan.metric_type != MetricType::Gauge {
-            self.applied.push(AppliedPlan { plan: Arc::clone(plan), is_live });
+        self.files += 1;
+        if plan.metric_type == MetricType::Gauge {
+            return;
         }
+        let at = self.applied_now;
+        self.applied_now += 1;
+        match self.applied.get_mut(at) {
+            Some(last) if Arc::ptr_eq(&last.plan, plan) && last.is_live == is_live => return,
+            Some(last) => *last = AppliedPlan { plan: Arc::clone(plan), is_live },
+            None => self.applied.push(AppliedPlan { plan: Arc::clone(plan), is_live }),
+        }
+        self.is_uncounted = true;
     }
 
     /// Undoes the note of the last file, which has this plan.
     pub(super) fn retract_last(&mut self, plan: &Plan) {
+        self.files -= 1;
         if plan.metric_type != MetricType::Gauge {
-            self.applied.pop();
+            self.applied_now -= 1;
         }
     }
 
     /// Undoes all notes of this scrape.
     pub(super) fn clear_applied(&mut self) {
-        self.applied.clear();
+        (self.applied_now, self.files) = (0, 0);
     }
 
     /// Counts the files of each plan. Returns whether the counts have changed.
     pub(super) fn recount(&mut self) -> bool {
-        self.applied.sort_unstable_by_key(|applied| Arc::as_ptr(&applied.plan));
-        let runs = self.applied.chunk_by(|one, other| Arc::ptr_eq(&one.plan, &other.plan));
-        let count = |run: &[AppliedPlan]| FileCount {
+        if self.applied_now < self.applied.len() {
+            self.applied.truncate(self.applied_now);
+            self.is_uncounted = true;
+        }
+        if !std::mem::take(&mut self.is_uncounted) {
+            return false;
+        }
+        let mut applied: Vec<&AppliedPlan> = self.applied.iter().collect();
+        applied.sort_unstable_by_key(|applied| Arc::as_ptr(&applied.plan));
+        let runs = applied.chunk_by(|one, other| Arc::ptr_eq(&one.plan, &other.plan));
+        let count = |run: &[&AppliedPlan]| FileCount {
             plan: Arc::clone(&run[0].plan),
             files: run.len() as u32,
             live: run.iter().filter(|applied| applied.is_live).count() as u32,
@@ -285,6 +314,11 @@ impl PlanCache {
     /// Removes the plans that no file has.
     pub(super) fn drop_unused(&mut self) {
         self.last = None;
+        // A file that disappears leaves a plan without another one in its place.
+        let have_disappeared = self.files < std::mem::replace(&mut self.last_files, self.files);
+        if !std::mem::take(&mut self.has_new) && !have_disappeared {
+            return;
+        }
         self.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn add_file(
         let parsed = parse_file(context.merge, context.reader, &origin, &file, Some(stat), header);
         added.entries = parsed.as_ref().map_or(0, ParsedFile::entry_count);
         added.cached =
-            parsed.and_then(|parsed| CachedFile::new(context, candidate.text, parsed, file, stat));
+            parsed.and_then(|parsed| CachedFile::new(context, candidate, parsed, file, stat));
     }
     if let Some(cached) = &mut added.cached {
         (cached.verdict, cached.probed) = (verdict, probed);
