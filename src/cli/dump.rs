@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::mem;
 use std::process::ExitCode;
 
 use super::args::{self, DumpArguments};
@@ -26,5 +27,7 @@ pub(super) fn run(arguments: DumpArguments) -> Result<ExitCode> {
     let format = if shows_created { format.created() } else { format };
     let mut out = io::stdout().lock();
     check_output(Exposition::write(&registry, format, &mut out).and_then(|()| out.flush()))?;
+    // The process ends, so the tables of the merge need not be freed piece by piece.
+    mem::forget(registry);
     Ok(ExitCode::SUCCESS)
 }

@@ -34,7 +34,7 @@ pub(super) fn registry(
 ) -> Result<ReportingRegistry> {
     let Merging { builder, patterns, .. } = configure(builder, merge);
     let builder = match reporting {
-        Reporting::EachTime => builder.on_problem(report_problem),
+        Reporting::EachTime => builder.scraped_once().on_problem(report_problem),
         Reporting::Changes => log_changes(builder),
     };
     let registry = Registry::new();

@@ -97,11 +97,12 @@ pub(super) fn of_crc(kind: EntryKind, crc: u32) -> [u8; CHECKSUM_LEN] {
 
 /// Returns the kind of an entry from its checksum; `None` if the entry is damaged.
 pub(crate) fn find(key: &[u8], check: [u8; CHECKSUM_LEN]) -> Option<EntryKind> {
-    let [code, ..] = (crc(key) ^ u32::from_le_bytes(check)).to_le_bytes();
+    let crc = crc(key);
+    let [code, ..] = (crc ^ u32::from_le_bytes(check)).to_le_bytes();
     // The lowest bit may have been flipped.
     let codes = [code, code ^ 1];
     let kinds = codes.into_iter().map(EntryKind::from_code);
-    kinds.into_iter().find(|kind| checksum(*kind, key) == check)
+    kinds.into_iter().find(|kind| of_crc(*kind, crc) == check)
 }
 
 #[cfg(test)]

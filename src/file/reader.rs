@@ -124,41 +124,54 @@ pub(crate) struct Reader {
 /// Returns the origin of the id of a series file that is not retired. The id is unique if it has that form and the file has
 /// the magic of this crate, in any version.
 pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
-    let mut header = [0u64];
-    let is_own = name.has_unique_form()
-        && read_at(file, &mut header, 0).is_ok_and(|len| len == HEADER_LEN)
-        && Header::decode(header[0]).is_own();
+    let header = if name.has_unique_form() { read_header(file) } else { None };
+    id_kind_by_header(name, header)
+}
+
+/// The same from the header of the file, if it has one.
+pub(crate) fn id_kind_by_header(name: FileName<'_>, header: Option<Header>) -> IdKind {
+    let is_own = name.has_unique_form() && header.is_some_and(Header::is_own);
     if is_own { IdKind::Unique } else { IdKind::Chosen }
+}
+
+/// Reads the header of a file; `None` if it is too short or cannot be read.
+pub(crate) fn read_header(file: &File) -> Option<Header> {
+    let mut header = [0u64];
+    let len = read_at(file, &mut header, 0).ok()?;
+    (len == HEADER_LEN).then(|| Header::decode(header[0]))
 }
 
 /// Whether a file begins with a header that neither this crate nor the Python client writes.
 pub(crate) fn has_unknown_magic(file: &File) -> bool {
-    let mut header = [0u64];
-    let is_read = read_at(file, &mut header, 0).is_ok_and(|len| len == HEADER_LEN);
-    is_read && Header::decode(header[0]).check(u64::MAX) == Err(LayoutError::MagicUnknown)
+    let is_unknown = |header: Header| header.check(u64::MAX) == Err(LayoutError::MagicUnknown);
+    read_header(file).is_some_and(is_unknown)
 }
 
 impl Reader {
     /// Reads the committed bytes of `file`.
     pub(crate) fn read<'r>(&'r mut self, file: &File) -> Result<Snapshot<'r>, ReadError> {
         let stat = sys::stat(file).map_err(ReadError::Read)?;
-        self.read_with_stat(file, stat)
+        self.read_with_stat(file, stat, None)
     }
 
-    /// Reads the committed bytes of `file`, whose metadata the caller has just read.
+    /// Reads the committed bytes of `file`, whose metadata the caller has just read, and perhaps its header.
     pub(crate) fn read_with_stat<'r>(
         &'r mut self,
         file: &File,
         stat: Stat,
+        header: Option<Header>,
     ) -> Result<Snapshot<'r>, ReadError> {
-        self.read_committed(file, stat, |header, len| Ok(header.check(len)?.unwrap_or(0)))
+        let check = |header: Header, len| Ok(header.check(len)?.unwrap_or(0));
+        self.read_committed(file, stat, header, check)
     }
 
-    /// Reads the committed bytes of a file whose header `check` accepts: from the header and the length of the file it returns `used`.
+    /// Reads the committed bytes of a file whose header `check` accepts: from the header and the length of the file it
+    /// returns `used`. Reads the header first, unless the caller has just done so.
     pub(super) fn read_committed<'r>(
         &'r mut self,
         file: &File,
         stat: Stat,
+        header: Option<Header>,
         check: impl FnOnce(Header, u64) -> Result<u32, LayoutError>,
     ) -> Result<Snapshot<'r>, ReadError> {
         if !stat.is_file() {
@@ -171,12 +184,17 @@ impl Reader {
         if len == 0 {
             return Err(ReadError::Empty);
         }
-        let mut header = [0u64];
-        if read_at(file, &mut header, 0)? < HEADER_LEN {
-            return Err(ReadError::Layout(LayoutError::HeaderTruncated { len }));
-        }
-        let [header] = header;
-        let header = Header::decode(header);
+        let header = match header {
+            Some(header) => header,
+            None => {
+                let mut header = [0u64];
+                if read_at(file, &mut header, 0)? < HEADER_LEN {
+                    return Err(ReadError::Layout(LayoutError::HeaderTruncated { len }));
+                }
+                let [header] = header;
+                Header::decode(header)
+            }
+        };
         let used = check(header, len).map_err(ReadError::Layout)?;
         // NOTE: each byte has the same offset in its page here and in the file. If the buffer is a few bytes off, the
         // kernel takes 2.7 times as long, as its loads seem to depend on its stores (4K aliasing).

@@ -109,6 +109,13 @@ impl MultiProcessCollectorBuilder {
         Ok(self)
     }
 
+    /// Caches nothing, as the collector is scraped once.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
+    pub(crate) fn scraped_once(mut self) -> MultiProcessCollectorBuilder {
+        self.config.method = ReadMethod::Once;
+        self
+    }
+
     /// Also takes leases under the user id of the owners of files.
     #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "for the command"))]
     pub(crate) fn owner_lease(

@@ -75,13 +75,14 @@ enum Event {
     Rest,
 }
 
-const KINDS: [FileKind; 6] = [
+const KINDS: [FileKind; 7] = [
     FileKind::Counter,
     FileKind::Summary,
     FileKind::Histogram,
     FileKind::Gauge(GaugeMode::All),
     FileKind::Gauge(GaugeMode::LiveSum),
     FileKind::Gauge(GaugeMode::MostRecent),
+    FileKind::Gauge(GaugeMode::Sum),
 ];
 const WORKERS: usize = 3;
 const DIRS: usize = 2;
@@ -317,6 +318,8 @@ impl Drop for World {
 enum Flags {
     None,
     Mapped,
+    /// Nothing is cached.
+    Once,
     /// Labels are added, one of which some series have.
     Label,
     /// A label of series is that of processes.
@@ -342,6 +345,7 @@ impl Observed {
         let builder = match flags {
             Flags::None => builder,
             Flags::Mapped => builder.map_files().unwrap(),
+            Flags::Once => builder.scraped_once(),
             Flags::Label => builder.label("label", "1").label("other", "1"),
             Flags::PidLabel => builder.pid_label("label"),
             Flags::Mode => builder.gauge_mode(|_| Some(GaugeMode::All)),
@@ -414,15 +418,51 @@ proptest! {
             fs::create_dir(dir).unwrap();
         }
         let mut world = World::new(dirs.clone());
-        let cached = [Flags::None, Flags::Mapped, flags].map(|flags| Observed::new(&dirs, flags));
+        let all = [Flags::None, Flags::Mapped, Flags::Once, flags];
+        let cached = all.map(|flags| Observed::new(&dirs, flags));
         for event in &events {
             world.apply(event);
             let new = Observed::new(&dirs, Flags::None).scrape();
-            for collector in &cached[..2] {
+            for collector in &cached[..3] {
                 prop_assert_eq!(collector.scrape(), new.clone(), "after {:?}", event);
             }
             let new = Observed::new(&dirs, flags).scrape();
-            prop_assert_eq!(cached[2].scrape(), new, "after {:?} with {:?}", event, flags);
+            prop_assert_eq!(cached[3].scrape(), new, "after {:?} with {:?}", event, flags);
+        }
+    }
+
+    /// Values of gauges must be added in the order of files, even if a file has several of one gauge: a sum of these
+    /// numbers depends on it, and of equal times the first value counts.
+    #[test]
+    fn files_that_begin_with_the_same_keys_are_added_as_one_after_the_other(
+        kind in 0..KINDS.len(),
+        common in proptest::collection::vec(0usize..12, 1..9),
+        files in proptest::collection::vec(
+            (proptest::collection::vec(0usize..12, 0..4), proptest::collection::vec(-2i32..9, 12)), 4..11,
+        ),
+        is_repeated in any::<bool>(),
+    ) {
+        let root = TestDir::new();
+        let dirs = ["a", "b"].map(|name| root.join(name));
+        for dir in &dirs {
+            fs::create_dir(dir).unwrap();
+        }
+        let mut world = World::new(dirs.clone());
+        for (pid, (own, values)) in files.iter().enumerate() {
+            let mut names: Vec<usize> = common.iter().chain(own).copied().collect();
+            if !is_repeated {
+                let mut seen = HashSet::new();
+                names.retain(|name| seen.insert(*name));
+            }
+            let values = values.iter().map(|value| f64::from(*value) * 0.1);
+            let entries = names.into_iter().zip(values).collect();
+            world.apply(&Event::Python { dir: 0, pid, kind, entries });
+        }
+        world.apply(&Event::Rest);
+        let new = Observed::new(&dirs, Flags::None).scrape();
+        let mapped = Observed::new(&dirs, Flags::Mapped);
+        for _ in 0..3 {
+            prop_assert_eq!(mapped.scrape(), new.clone());
         }
     }
 }

@@ -145,7 +145,7 @@ impl MultiProcessCollector {
             all_dirs,
             max_open_files: match config.method {
                 ReadMethod::Mmap => descriptor_limit() / OPEN_FILES_DIVISOR,
-                ReadMethod::Pread => 0,
+                ReadMethod::Pread | ReadMethod::Once => 0,
             },
             config,
             cache: TimedLock::default(),
@@ -162,6 +162,7 @@ impl MultiProcessCollector {
             Some(_) => DeadGauges::Read,
         };
         let gauges = GaugeValues::needed_for(&self.config.settings);
+        cache.merge.keep_plans(self.config.method != ReadMethod::Once);
         if cache.merge.begin_scrape(times, gauges) == CachedPlans::Invalid {
             cache.dirs.clear();
         }
@@ -262,18 +263,21 @@ impl MultiProcessCollector {
             return scraped;
         }
         // The writers of counters have a label only if the metrics of workers are exported.
-        let gauge_count = cache.merge.sources.len();
-        cache.merge.sources.append(&mut scraped.live_files);
-        let sources = &cache.merge.sources;
+        let gauge_count = cache.merge.sources().len();
+        // The sources of a scrape without a cache are not compared with those of others.
+        let is_comparable = scraped.live_files.is_empty() && absent == AbsentWriters::Removed;
+        let version = is_comparable.then(|| cache.merge.sources_version());
+        cache.merge.append_sources(&mut scraped.live_files);
+        let sources = cache.merge.sources();
         let labels = match self.process_labels.acquire() {
-            Some(mut labels) => labels.assign(sources, &self.dir_names, absent),
-            None => ProcessLabels::default().assign(sources, &self.dir_names, absent),
+            Some(mut labels) => labels.assign_version(version, sources, &self.dir_names, absent),
+            None => Arc::new(ProcessLabels::default().assign(sources, &self.dir_names, absent)),
         };
         let of_workers = &labels.by_source[gauge_count..];
         scraped.labels =
             of_workers.iter().map(|at| Arc::clone(&labels.labels[*at as usize])).collect();
         let emitted = emit::emit(&cache.merge, &exported, settings, &labels, out);
-        scraped.live_files = cache.merge.sources.split_off(gauge_count);
+        scraped.live_files = cache.merge.split_off_sources(gauge_count);
         scraped.summary.series = emitted.series;
         scraped.summary.write_time = begin.elapsed().saturating_sub(read_time);
         for conflict in conflicts.into_iter().chain(emitted.conflicts) {
@@ -410,6 +414,8 @@ mod tests {
     use super::*;
     use crate::file::key;
     use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+    use crate::file::name::{FileKind, WriterId};
+    use crate::file::writer::{FileAccess, Room, SeriesWriter};
     use crate::model::{FamilyMetadata, GaugeMode, Sample};
     use crate::test_dir::TestDir;
     use std::fs;
@@ -534,5 +540,31 @@ mod tests {
         let text = gauges_of(&dir, &[], &[]);
         assert!(text.contains("g_min{label=\"0\"} 1e+300\n"), "{text}");
         assert_eq!(gauges_of(&dir, &[], &[("label", "x")]), text);
+    }
+
+    /// A writer holds the locks of all its files until it ends or closes them, so one of them is enough.
+    #[test]
+    fn a_writer_that_holds_the_lock_of_one_file_of_gauges_is_alive_for_all() {
+        let dir = TestDir::new();
+        let mut id = WriterId::new("7", 0xbeef);
+        let mut create = |mode: GaugeMode| {
+            let kind = FileKind::Gauge(mode);
+            let mut writer = SeriesWriter::create(&dir, kind, &mut id, FileAccess::Owner).unwrap();
+            let (mut text, name) = (Vec::new(), format!("g_{mode}"));
+            key::encode(&mut text, &name, &name, std::iter::empty(), "Help.");
+            writer.append(&text, 3.0, 1.0, Room::Ordinary).unwrap();
+            writer
+        };
+        let modes = [GaugeMode::LiveMax, GaugeMode::LiveMin, GaugeMode::LiveSum];
+        let [first, second, third] = modes.map(&mut create);
+        second.close();
+        let all = "g_livemax 3\ng_livemin 3\ng_livesum 3\n";
+        let samples = |text: String| -> String {
+            text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
+        };
+        assert_eq!(samples(gauges_of(&dir, &[], &[])), all);
+        first.close();
+        third.close();
+        assert_eq!(gauges_of(&dir, &[], &[]), "");
     }
 }

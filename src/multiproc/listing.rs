@@ -1,13 +1,14 @@
 //! The names of the files of writers in a multiprocess directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::file::archive::RETIRED_DIR;
-use crate::file::name::{CompanionName, unknown_ending};
+use crate::file::name::{CompanionName, FileKind, FileName, unknown_ending};
 use crate::file::sys::{self, Stat};
 
 /// Which directory lists a series file.
@@ -18,6 +19,8 @@ pub(super) enum ListedIn {
     /// The directory of retired files: a compactor has renamed the file.
     Retired,
 }
+
+const SERIES_ENDING: &str = ".db";
 
 /// The sorted names of the files in a directory.
 #[derive(Default)]
@@ -35,7 +38,7 @@ pub(super) fn file_names(dir: &Path) -> io::Result<FileNames> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let bytes = name.as_bytes();
-        let is_series = bytes.ends_with(b".db") && !bytes.starts_with(b".");
+        let is_series = bytes.ends_with(SERIES_ENDING.as_bytes()) && !bytes.starts_with(b".");
         if is_series || name.to_str().and_then(unknown_ending).is_some() {
             names.series.push(name);
         } else if name.to_str().is_some_and(|name| CompanionName::of_file(name).is_some()) {
@@ -72,6 +75,39 @@ pub(super) fn retired_source(name: &str) -> String {
     [RETIRED_DIR, "/", name].concat()
 }
 
+/// A name in a listing of series files.
+pub(super) enum ListedName {
+    /// The name of a series file, and the range of its id.
+    Series {
+        text: Box<str>,
+        kind: FileKind,
+        id: Range<usize>,
+    },
+    Other(OsString),
+}
+
+impl ListedName {
+    fn new(name: OsString) -> ListedName {
+        let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
+        let Some((text, FileName { kind, id })) = parsed else {
+            return ListedName::Other(name);
+        };
+        // The id is followed by the ending.
+        let end = text.len() - SERIES_ENDING.len();
+        ListedName::Series { text: text.into(), kind, id: end - id.len()..end }
+    }
+
+    /// The name of a series file and its parts; an error for any other name.
+    pub(super) fn parsed(&self) -> Result<(&str, FileName<'_>), &OsStr> {
+        match self {
+            ListedName::Series { text, kind, id } => {
+                Ok((text, FileName { kind: *kind, id: &text[id.clone()] }))
+            }
+            ListedName::Other(name) => Err(name),
+        }
+    }
+}
+
 /// The names in a directory, which stay valid until the directory changes.
 pub(super) struct CachedListing {
     is_unchanged: bool,
@@ -79,7 +115,8 @@ pub(super) struct CachedListing {
     /// Whether the time of change was old enough when the directory was listed: file systems keep time in
     /// steps, so a change in the same step leaves it as it is.
     is_settled: bool,
-    names: FileNames,
+    series: Vec<ListedName>,
+    companions: Vec<OsString>,
 }
 
 impl CachedListing {
@@ -96,14 +133,20 @@ impl CachedListing {
             }
             _ => {
                 let is_settled = stat.is_settled();
-                let names = file_names(dir)?;
-                Ok(CachedListing { is_unchanged: false, stat, is_settled, names })
+                let FileNames { series, companions } = file_names(dir)?;
+                let series = series.into_iter().map(ListedName::new).collect();
+                Ok(CachedListing { is_unchanged: false, stat, is_settled, series, companions })
             }
         }
     }
 
-    pub(super) fn names(&self) -> &FileNames {
-        &self.names
+    /// The names of [`FileNames::series`].
+    pub(super) fn series(&self) -> &[ListedName] {
+        &self.series
+    }
+
+    pub(super) fn companions(&self) -> &[OsString] {
+        &self.companions
     }
 
     /// Whether it is the listing of the scrape before.

@@ -9,6 +9,8 @@ mod builder;
 #[cfg(test)]
 mod cache_equivalence;
 mod collector;
+#[cfg(test)]
+mod common_keys;
 mod compact;
 mod dir_lock;
 mod directory;

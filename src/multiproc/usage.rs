@@ -182,7 +182,7 @@ impl Counts {
             self.skipped.add(path, SkipCause::Name(error));
             return;
         };
-        let read = reader.read_with_stat(&file, stat);
+        let read = reader.read_with_stat(&file, stat, None);
         match read.and_then(|snapshot| Ok((snapshot.used, snapshot.entries()?))) {
             Ok((used, entries)) => {
                 self.reserved += stat.len.saturating_sub(used.into());

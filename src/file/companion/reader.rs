@@ -35,7 +35,7 @@ pub(crate) fn read<'r>(
     file: &File,
     stat: Stat,
 ) -> Result<CompanionSnapshot<'r>, ReadError> {
-    let snapshot = reader.read_committed(file, stat, layout::check_header)?;
+    let snapshot = reader.read_committed(file, stat, None, layout::check_header)?;
     Ok(CompanionSnapshot { used: snapshot.used, body: snapshot.body() })
 }
 

@@ -149,9 +149,9 @@ impl FoldedSection {
                         if rule.is_removed(&entry, layout) {
                             continue;
                         }
-                        let target = self.keys.find(&entry).unwrap_or_else(|| {
+                        let target = self.keys.find(&entry).unwrap_or_else(|missing| {
                             let target = self.target(&entry);
-                            self.keys.insert(&entry, target);
+                            self.keys.insert(&entry, missing, target);
                             target
                         });
                         (entry, target)

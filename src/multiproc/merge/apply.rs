@@ -12,7 +12,7 @@ use super::exact_sum::ExactSum;
 use super::gauge::{GaugeValues, ReducedGauge, is_counted};
 use super::key_table::reserve_lean;
 use super::plan::Plan;
-use super::source::{FileOrigin, Source, SourceState, StoredIn, WordSource};
+use super::source::{FileOrigin, Source, SourceState, SourceToken, StoredIn, WordSource};
 use super::state::{FamilyState, Merge};
 use super::value_refs::Part;
 use crate::file::layout::{Entries, Entry, Layout, LayoutError, WORD_LEN};
@@ -38,10 +38,11 @@ impl Merge {
             return None;
         }
         let entries = Entries::assume(layout, snapshot.body());
-        let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key?);
-        // If there are as many values as entries, each value is that of one entry: a filler would stand for
-        // several entries without a value.
-        let has_only_values = plan.values.len() == plan.entry_count;
+        let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key);
+        let has_only_values = plan.has_only_values();
+        if !plan.is_run() {
+            return None;
+        }
         // Series that only one process has were mostly created last. So the last key is compared first: it is mostly the
         // one that differs, if one does.
         if has_only_values && plan.entry_count > 0 {
@@ -89,7 +90,41 @@ impl Merge {
             entries.by_ref().take(plan.entry_count).for_each(drop);
         }
         let added = plan.values.len();
+        if plan.entry_count == 0 {
+            self.plan_like_last(&mut plan, &mut entries);
+        }
         self.add_entries(plan, added, origin, words, entries)
+    }
+
+    /// Appends to an empty plan the start of the plan of the file before, as far as the entries begin with the same keys in the
+    /// same order. The entries are advanced behind them.
+    fn plan_like_last(&mut self, plan: &mut Plan, entries: &mut Entries<'_>) {
+        let is_like = |last: &Arc<Plan>| {
+            (last.layout, last.metric_type) == (plan.layout, plan.metric_type)
+                && last.has_only_values()
+        };
+        let (Some(last), Some(keys)) =
+            (self.plans.last().filter(is_like), self.catalog.keys(plan.metric_type))
+        else {
+            return;
+        };
+        let mut like = entries.clone();
+        let mut last_family = u32::MAX;
+        let count = keys.skip_run(&mut like, last.first_key, last.run_len(), |key| {
+            if key.family != last_family {
+                last_family = key.family;
+                plan.note_family(key);
+            }
+        });
+        if count == 0 {
+            return;
+        }
+        plan.extend_from_start(&last, count);
+        if plan.values.last() == like.value_word() {
+            *entries = like;
+        } else {
+            plan.reset(last.metric_type, last.layout);
+        }
     }
 
     /// Adds a file by its plan, and then its new entries. Returns the plan that covers both.
@@ -105,7 +140,7 @@ impl Merge {
             longer.clone_from(&plan);
             return self.add_entries(longer, 0, origin, words, entries);
         }
-        self.add_values(&plan, 0, origin, words);
+        self.add_values(&plan, 0, origin, words, SourceToken::default());
         self.note_added(&plan, origin, words);
         self.plans.note_applied(&plan, origin.is_live());
         (plan, Ok(()))
@@ -118,12 +153,13 @@ impl Merge {
         origin: &FileOrigin<'_>,
         map: &Arc<ReadMap>,
         common: &mut Option<CommonValues>,
+        token: SourceToken,
     ) {
         let (kind, layout) = (origin.name.kind, plan.layout);
         let is_kept =
             |mode| self.gauge_values == GaugeValues::Kept || GaugeMode::is_per_process(mode);
         if kind.mode().is_some_and(is_kept) {
-            self.add_values(plan, 0, origin, &**map);
+            self.add_values(plan, 0, origin, &**map, token);
         } else {
             let is_counted = kind.mode().is_none_or(|mode| is_counted(mode, origin.state));
             let kind = BatchKind { kind, layout, is_counted };
@@ -132,7 +168,7 @@ impl Merge {
                 self.batch.try_push(kind, plan, map, common);
             }
             if origin.is_gauge() {
-                self.add_source(origin, layout);
+                self.add_source(origin, layout, token);
             }
         }
         self.note_added(plan, origin, &**map);
@@ -178,7 +214,7 @@ impl Merge {
         entries: Entries<'_>,
     ) -> (Arc<Plan>, Result<(), LayoutError>) {
         let result = self.plan_entries(&mut plan, origin, entries);
-        self.add_values(&plan, from, origin, words);
+        self.add_values(&plan, from, origin, words, SourceToken::default());
         self.note_added(&plan, origin, words);
         (self.plans.share(plan, origin.is_live()), result)
     }
@@ -190,6 +226,7 @@ impl Merge {
         from: usize,
         origin: &FileOrigin<'_>,
         words: &impl WordSource,
+        token: SourceToken,
     ) {
         self.finish_batch();
         let Some(mode) = origin.name.kind.mode() else {
@@ -197,7 +234,7 @@ impl Merge {
             self.start_times.add(plan, from, words, self.sums.len());
             return;
         };
-        let source = self.add_source(origin, plan.layout);
+        let source = self.add_source(origin, plan.layout, token);
         let is_merged = origin.stored_in == StoredIn::Archive
             && matches!(mode, GaugeMode::Avg | GaugeMode::Count);
         let has_removed = &mut self.has_removed_gauges;
@@ -226,24 +263,26 @@ impl Merge {
     }
 
     /// Adds a source of gauges; returns its index.
-    fn add_source(&mut self, origin: &FileOrigin<'_>, layout: Layout) -> u32 {
+    fn add_source(&mut self, origin: &FileOrigin<'_>, layout: Layout, token: SourceToken) -> u32 {
         let FileOrigin { name, stored_in, state, .. } = *origin;
-        let id = match (stored_in, state) {
-            (StoredIn::File(ListedIn::Main), _) if layout != Layout::Own => IdKind::Chosen,
-            (StoredIn::Archive, SourceState::Merged(_)) => IdKind::Chosen,
-            _ => IdKind::Unique,
-        };
-        self.sources.push(Source {
-            dir: self.dir,
-            id: name.writer(id).into(),
-            process_len: name.process(id).len(),
-            mode: name.kind.mode().unwrap_or_default(),
-            is_retired: stored_in == StoredIn::File(ListedIn::Retired),
-            is_archived: stored_in == StoredIn::Archive && id == IdKind::Unique,
-            identity: origin.identity,
-            state,
-        });
-        self.sources.len() as u32 - 1
+        let dir = self.dir;
+        self.sources.add(token, state, || {
+            let id = match (stored_in, state) {
+                (StoredIn::File(ListedIn::Main), _) if layout != Layout::Own => IdKind::Chosen,
+                (StoredIn::Archive, SourceState::Merged(_)) => IdKind::Chosen,
+                _ => IdKind::Unique,
+            };
+            Source {
+                dir,
+                id: name.writer(id).into(),
+                process_len: name.process(id).len(),
+                mode: name.kind.mode().unwrap_or_default(),
+                is_retired: stored_in == StoredIn::File(ListedIn::Retired),
+                is_archived: stored_in == StoredIn::Archive && id == IdKind::Unique,
+                identity: origin.identity,
+                state,
+            }
+        })
     }
 
     /// Appends to a plan where the values of entries are, and what they are added to.
@@ -267,10 +306,10 @@ impl Merge {
                         None => break Ok(()),
                     };
                     let key = match keys.find(&entry) {
-                        Some(key) => key,
-                        None => {
+                        Ok(key) => key,
+                        Err(missing) => {
                             let key = self.resolve(kind, &entry);
-                            keys.insert(&entry, key);
+                            keys.insert(&entry, missing, key);
                             key
                         }
                     };

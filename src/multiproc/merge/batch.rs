@@ -7,7 +7,7 @@
 //! The values of a gauge must be added in the order of files. So files with several values for one gauge, which no client
 //! writes on purpose, have nothing in common with others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::add_values::BATCH;
 use super::plan::Plan;
@@ -27,7 +27,7 @@ pub(super) struct BatchKind {
 
 /// How many values at the beginning of a plan are those of another plan too.
 pub(crate) struct CommonValues {
-    other: Arc<Plan>,
+    other: Weak<Plan>,
     count: usize,
 }
 
@@ -65,10 +65,10 @@ impl Batch {
             return false;
         }
         let count = match cached {
-            Some(cached) if Arc::ptr_eq(&cached.other, last) => cached.count,
+            Some(cached) if cached.other.as_ptr() == Arc::as_ptr(last) => cached.count,
             _ => {
                 let count = common_values(last, plan);
-                *cached = Some(CommonValues { other: Arc::clone(last), count });
+                *cached = Some(CommonValues { other: Arc::downgrade(last), count });
                 count
             }
         };

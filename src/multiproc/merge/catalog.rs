@@ -89,15 +89,41 @@ pub(crate) struct Catalog {
     pub(crate) key_problems: Vec<KeyProblem>,
     sums: u32,
     gauges: u32,
+    /// Those of the last bucket that was parsed.
+    bucket_keys: Option<BucketKeys>,
+}
+
+/// What the keys of the buckets of one series have in common: everything but the bound.
+struct BucketKeys {
+    /// The text before and after the bound.
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    family: u32,
+    help: Option<HelpId>,
+    /// The index of the group in the family.
+    group: u32,
+}
+
+impl BucketKeys {
+    /// The bound in a key that has the rest in common; `None` if it has not, or if the bound needs a full parser.
+    fn bound(&self, key: &[u8]) -> Option<f64> {
+        let bound = key.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        let bound = std::str::from_utf8(bound).ok().filter(|it| it.as_bytes().iter().all(is_plain));
+        number::parse_bound(bound?)
+    }
 }
 
 /// Which sample of its metric a key names.
-enum KeyPart {
+enum KeyPart<'k> {
     Value,
     Count,
     Sum,
-    Bucket(f64),
-    Ignored,
+    Bucket {
+        bound: f64,
+        /// The bound as it is in the key.
+        text: &'k str,
+    },
 }
 
 impl Catalog {
@@ -136,8 +162,16 @@ impl Catalog {
     }
 
     fn resolve_key(&mut self, kind: FileKind, bytes: &[u8]) -> Result<ResolvedKey, KeyProblem> {
+        if kind.metric_type() == MetricType::Histogram
+            && let Some(keys) = &self.bucket_keys
+            && let Some(bound) = keys.bound(bytes)
+        {
+            let group = &mut self.families[keys.family as usize].groups[keys.group as usize];
+            let destination = Destination::Sum(group.bucket(bound, &mut self.sums));
+            return Ok(ResolvedKey { destination, family: keys.family, help: keys.help });
+        }
         let key = key::decode(bytes).map_err(KeyProblem::Malformed)?;
-        self.resolve_parsed(kind, &key)
+        self.resolve_parsed(kind, bytes, &key)
     }
 
     /// Resolves the key of a record about a series. A gauge has no records.
@@ -155,7 +189,12 @@ impl Catalog {
         Ok(ResolvedKey { destination, ..resolved })
     }
 
-    fn resolve_parsed(&mut self, kind: FileKind, key: &Key<'_>) -> Result<ResolvedKey, KeyProblem> {
+    fn resolve_parsed(
+        &mut self,
+        kind: FileKind,
+        bytes: &[u8],
+        key: &Key<'_>,
+    ) -> Result<ResolvedKey, KeyProblem> {
         let metric_type = kind.metric_type();
         let foreign = |key: &Key<'_>| KeyProblem::Sample {
             family: key.family.to_string(),
@@ -166,36 +205,45 @@ impl Catalog {
         let is_histogram = metric_type == MetricType::Histogram;
         let mut labels = sorted(&key.labels);
         let le = labels.iter().position(|(name, _)| *name == "le");
-        let kind = match part {
-            SamplePart::Value => KeyPart::Value,
+        let part = match part {
+            SamplePart::Value => Some(KeyPart::Value),
             // The bucket `+Inf` of such a histogram would have two labels `le`.
             SamplePart::Sum | SamplePart::Count if is_histogram && le.is_some() => {
                 return Err(foreign(key));
             }
-            SamplePart::Sum => KeyPart::Sum,
-            SamplePart::Count if is_histogram => KeyPart::Ignored,
-            SamplePart::Count => KeyPart::Count,
+            SamplePart::Sum => Some(KeyPart::Sum),
+            SamplePart::Count if is_histogram => None,
+            SamplePart::Count => Some(KeyPart::Count),
             SamplePart::Bucket => {
-                let bound = le.map(|at| labels.remove(at));
-                let bound = bound.and_then(|(_, value)| number::parse_bound(value));
-                KeyPart::Bucket(bound.ok_or_else(|| foreign(key))?)
+                let (_, text) = le.map(|at| labels.remove(at)).ok_or_else(|| foreign(key))?;
+                let bound = number::parse_bound(text).ok_or_else(|| foreign(key))?;
+                Some(KeyPart::Bucket { bound, text })
             }
         };
         let at = self.family(name, metric_type);
-        let (sums, gauges) = (&mut self.sums, &mut self.gauges);
         let family = &mut self.families[at as usize];
         let help = key.help.as_ref().map(|help| family.help(help));
+        let Some(part) = part else {
+            return Ok(ResolvedKey { destination: Destination::Ignored, family: at, help });
+        };
+        let group_at = family.group(&labels);
+        if let KeyPart::Bucket { text, .. } = part
+            && let Some((head, tail)) = split_around(bytes, text)
+        {
+            let (head, tail) = (head.to_vec(), tail.to_vec());
+            self.bucket_keys = Some(BucketKeys { head, tail, family: at, help, group: group_at });
+        }
+        let group = &mut family.groups[group_at as usize];
+        let (sums, gauges) = (&mut self.sums, &mut self.gauges);
         let mut sum = |id: &mut Option<ValueId>| *id.get_or_insert_with(|| next_id(sums));
-        let destination = match kind {
-            KeyPart::Ignored => Destination::Ignored,
+        let destination = match part {
             KeyPart::Value if metric_type == MetricType::Gauge => {
-                let gauge = &mut family.group(&labels).value;
-                Destination::Gauge(*gauge.get_or_insert_with(|| next_id(gauges)))
+                Destination::Gauge(*group.value.get_or_insert_with(|| next_id(gauges)))
             }
-            KeyPart::Value => Destination::Sum(sum(&mut family.group(&labels).value)),
-            KeyPart::Count => Destination::Sum(sum(&mut family.group(&labels).count)),
-            KeyPart::Sum => Destination::Sum(sum(&mut family.group(&labels).sum)),
-            KeyPart::Bucket(bound) => Destination::Sum(family.group(&labels).bucket(bound, sums)),
+            KeyPart::Value => Destination::Sum(sum(&mut group.value)),
+            KeyPart::Count => Destination::Sum(sum(&mut group.count)),
+            KeyPart::Sum => Destination::Sum(sum(&mut group.sum)),
+            KeyPart::Bucket { bound, .. } => Destination::Sum(group.bucket(bound, sums)),
         };
         Ok(ResolvedKey { destination, family: at, help })
     }
@@ -266,6 +314,13 @@ fn sorted<'k>(labels: &'k [(Cow<'_, str>, Cow<'_, str>)]) -> Vec<(&'k str, &'k s
         }
     }
     sorted
+}
+
+/// The bytes before and after a part of them; `None` if the part is elsewhere in memory.
+fn split_around<'b>(bytes: &'b [u8], part: &str) -> Option<(&'b [u8], &'b [u8])> {
+    let start = (part.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    let (head, rest) = bytes.split_at_checked(start)?;
+    Some((head, rest.get(part.len()..)?))
 }
 
 /// Increments a count of ids; returns the new id.
@@ -362,7 +417,8 @@ impl MergedFamily {
         next_id(&mut before)
     }
 
-    fn group(&mut self, pairs: &[(&str, &str)]) -> &mut Group {
+    /// The index of the group with these labels, which is added if it is new.
+    fn group(&mut self, pairs: &[(&str, &str)]) -> u32 {
         let labels = KeptLabels::new(pairs.iter().copied());
         let hash = match &labels {
             KeptLabels::Rendered(text) => self.by_labels.hash(text.as_bytes()),
@@ -372,7 +428,7 @@ impl MergedFamily {
             }
         };
         let is_it = |at: u32| self.groups[at as usize].labels == labels;
-        let at = self.by_labels.find(hash, is_it).unwrap_or_else(|| {
+        self.by_labels.find(hash, is_it).unwrap_or_else(|| {
             let at = self.groups.len() as u32;
             self.by_labels.insert(hash, at);
             for (name, _) in pairs {
@@ -384,8 +440,7 @@ impl MergedFamily {
             reserve_lean(&mut self.groups, 1);
             self.groups.push(Group { labels, buckets: None, value: None, count: None, sum: None });
             at
-        });
-        &mut self.groups[at as usize]
+        })
     }
 }
 
@@ -407,6 +462,53 @@ impl Group {
             Err(at) => {
                 buckets.insert(at, (bound, next_id(sums)));
                 buckets[at].1
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_key_of_a_bucket_resolves_to_the_same_whatever_bucket_was_parsed_before(
+            drawn in proptest::collection::vec(
+                (
+                    proptest::sample::select(vec!["h", "i"]),
+                    proptest::sample::select(vec!["bucket", "sum"]),
+                    proptest::sample::select(vec![
+                        "1", "1.0", "1e1", "+Inf", "-1", " 1", "", "x", "NaN", "1\n", r"\u0031",
+                        r#"1", "le": "2"#,
+                    ]),
+                    any::<[bool; 3]>(),
+                ),
+                1..12,
+            ),
+        ) {
+            let (mut catalog, mut without) = (Catalog::default(), Catalog::default());
+            for (family, sample, bound, [is_first, has_other_label, has_help]) in drawn {
+                let other = if has_other_label { "x" } else { "y" };
+                let labels = if is_first {
+                    format!(r#""le": "{bound}", "a": "{other}""#)
+                } else {
+                    format!(r#""a": "{other}", "le": "{bound}""#)
+                };
+                let help = if has_help { "Help." } else { "" };
+                let text = format!(r#"["{family}", "{family}_{sample}", {{{labels}}}, "{help}"]"#);
+                let entry = Entry {
+                    head: &[],
+                    key: text.as_bytes(),
+                    kind: EntryKind::Value,
+                    value: 0.0,
+                    time: None,
+                };
+                without.bucket_keys = None;
+                let [one, other] = [&mut catalog, &mut without]
+                    .map(|it| it.resolve(FileKind::Histogram, &entry));
+                prop_assert_eq!(format!("{one:?}"), format!("{other:?}"), "{}", text);
             }
         }
     }

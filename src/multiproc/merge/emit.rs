@@ -223,7 +223,7 @@ impl<'a> FamilyEmitter<'a, '_> {
         };
         let value = match reduced {
             Some(reduced) => reduced.value(self.mode).map_or(Reduced::Nothing, Reduced::One),
-            None => reduce(self.mode, contributions, &self.merge.sources),
+            None => reduce(self.mode, contributions, self.merge.sources()),
         };
         match value {
             Reduced::Nothing => {}
@@ -325,7 +325,7 @@ impl<'a> PerProcessValues<'a> {
                 continue;
             }
             let other = &mut self.values[last_use.1 as usize];
-            let sources = &self.merge.sources;
+            let sources = self.merge.sources();
             let (one, two) = (&sources[source as usize], &sources[other.source as usize]);
             // Files of one mode with different ids belong to two processes: one has taken over files of the other.
             if one.mode == two.mode && one.id != two.id {
@@ -346,7 +346,7 @@ impl<'a> PerProcessValues<'a> {
 
     /// A label value for a source that no other process has.
     fn free_label(&self, source: u32) -> String {
-        let id = &*self.merge.sources[source as usize].id;
+        let id = &*self.merge.sources()[source as usize].id;
         let is_taken = |label: &str| {
             self.processes.labels.iter().any(|other| **other == *label)
                 || self.values.iter().any(|shown| self.label(shown) == label)

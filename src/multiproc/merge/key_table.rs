@@ -23,6 +23,12 @@ struct TableKey<T> {
     resolved: T,
 }
 
+/// A key that the table does not have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MissingKey {
+    hash: u32,
+}
+
 impl<T> TableKey<T> {
     fn head<'h>(&self, heads: &'h [u8]) -> &'h [u8] {
         let start = self.start as usize * WORD_LEN;
@@ -65,13 +71,34 @@ impl<T: Copy> KeyTable<T> {
             return Some(Ok(found));
         }
         Some(entries.next()?.map(|entry| {
-            let resolved = self.find(&entry).unwrap_or_else(|| {
+            let resolved = self.find(&entry).unwrap_or_else(|missing| {
                 let resolved = resolve(&entry);
-                self.insert(&entry, resolved);
+                self.insert(&entry, missing, resolved);
                 resolved
             });
             (entry, resolved)
         }))
+    }
+
+    /// How many of the next entries have the keys of the table that begin at `first`, at most `count`, in the same order.
+    /// The entries are advanced behind them. Passes on what the keys resolve to.
+    pub(super) fn skip_run(
+        &self,
+        entries: &mut Entries<'_>,
+        first: u32,
+        count: usize,
+        mut take: impl FnMut(T),
+    ) -> usize {
+        let first = first as usize;
+        let run = self.keys.get(first..first + count).unwrap_or_default();
+        let is_next = |key: &&TableKey<T>| {
+            let is_next = entries.next_with_head(key.head(&self.heads)).is_some();
+            if is_next {
+                take(key.resolved);
+            }
+            is_next
+        };
+        run.iter().take_while(is_next).count()
     }
 
     /// Whether the entries have exactly the `count` keys of the table that begin at `first`, in the same order.
@@ -103,19 +130,22 @@ impl<T: Copy> KeyTable<T> {
     }
 
     /// What the key of an entry resolves to, if the table has it. The key behind it is expected next.
-    pub(crate) fn find(&mut self, entry: &Entry<'_>) -> Option<T> {
+    pub(crate) fn find(&mut self, entry: &Entry<'_>) -> Result<T, MissingKey> {
+        let hash = self.by_head.hash(entry.head);
         let is_it = |at: u32| self.keys[at as usize].head(&self.heads) == entry.head;
-        let at = self.by_head.find(self.by_head.hash(entry.head), is_it)? as usize;
+        let at = self.by_head.find(hash, is_it).ok_or(MissingKey { hash })? as usize;
         self.expected = at + 1;
-        Some(self.keys[at].resolved)
+        Ok(self.keys[at].resolved)
     }
 
-    pub(crate) fn insert(&mut self, entry: &Entry<'_>, resolved: T) {
+    /// Adds the key of an entry that was not found.
+    pub(crate) fn insert(&mut self, entry: &Entry<'_>, missing: MissingKey, resolved: T) {
+        let MissingKey { hash } = missing;
         // OK because heads are words, of which all keys have fewer than 2^32.
         let (start, len) = ((self.heads.len() / WORD_LEN) as u32, entry.head.len() / WORD_LEN);
         reserve_lean(&mut self.heads, entry.head.len());
         self.heads.extend_from_slice(entry.head);
-        self.by_head.insert(self.by_head.hash(entry.head), self.keys.len() as u32);
+        self.by_head.insert(hash, self.keys.len() as u32);
         reserve_lean(&mut self.keys, 1);
         self.keys.push(TableKey { start, len: len as u32, resolved });
         self.expected = self.keys.len();
@@ -143,7 +173,8 @@ mod tests {
         let mut entries = Entries::detect(header, &bytes).unwrap();
         let entry = entries.next().unwrap().unwrap();
         let mut table = KeyTable::default();
-        table.insert(&entry, 7);
-        assert_eq!(table.find(&entry), Some(7));
+        let missing = table.find(&entry).unwrap_err();
+        table.insert(&entry, missing, 7);
+        assert_eq!(table.find(&entry).ok(), Some(7));
     }
 }

@@ -26,8 +26,10 @@ pub(crate) struct Plan {
     pub(super) records: PlannedRecords,
     /// The indices of the problems of keys that cannot be used, without repetitions.
     pub(super) key_problems: Vec<u32>,
-    /// The index of the first key in the key table, if the other keys follow it in the order of the table.
-    pub(super) first_key: Option<u32>,
+    /// The index of the first key in the key table.
+    pub(super) first_key: u32,
+    /// How many keys at the start follow each other in the order of the table; `None` if all do.
+    run_len: Option<usize>,
 }
 
 impl Plan {
@@ -40,13 +42,15 @@ impl Plan {
             families: Vec::new(),
             records: PlannedRecords::default(),
             key_problems: Vec::new(),
-            first_key: Some(0),
+            first_key: 0,
+            run_len: None,
         }
     }
 
     /// Empties the plan for another file, and keeps its memory.
     pub(super) fn reset(&mut self, metric_type: MetricType, layout: Layout) {
-        (self.metric_type, self.layout, self.first_key) = (metric_type, layout, Some(0));
+        (self.metric_type, self.layout) = (metric_type, layout);
+        (self.first_key, self.run_len) = (0, None);
         self.values.clear();
         self.entry_count = 0;
         self.families.clear();
@@ -54,18 +58,43 @@ impl Plan {
         self.key_problems.clear();
     }
 
-    /// The index of the key that follows in the order of the key table.
+    /// How many keys at the start follow each other in the order of the key table.
+    pub(super) fn run_len(&self) -> usize {
+        self.run_len.unwrap_or(self.entry_count)
+    }
+
+    /// Whether all keys follow each other in the order of the key table.
+    pub(super) fn is_run(&self) -> bool {
+        self.run_len.is_none()
+    }
+
+    /// The index of the key that follows the last one of the run.
     pub(super) fn next_in_run(&self) -> u32 {
-        self.first_key.map_or(0, |first| first + self.entry_count as u32)
+        self.first_key + self.run_len() as u32
     }
 
     /// Notes that the next key was not the expected one and had to be looked up. `expected` is the index behind it.
     pub(super) fn note_lookup(&mut self, expected: u32) {
         if self.entry_count == 0 {
-            self.first_key = Some(expected - 1);
+            self.first_key = expected - 1;
         } else if self.next_in_run() + 1 != expected {
-            self.first_key = None;
+            self.run_len = Some(self.run_len());
         }
+    }
+
+    /// Whether each entry has a value, so that each element of the values is that of one entry: a filler would stand for
+    /// several entries without a value.
+    pub(super) fn has_only_values(&self) -> bool {
+        self.values.len() == self.entry_count
+            && self.key_problems.is_empty()
+            && self.records.len() == 0
+    }
+
+    /// Appends the first `count` entries of a plan that has only values to an empty one.
+    pub(super) fn extend_from_start(&mut self, other: &Plan, count: usize) {
+        self.first_key = other.first_key;
+        self.entry_count = count;
+        self.values.extend_from_start(&other.values, count);
     }
 
     /// Counts the entries of the series that the file has removed.
@@ -112,10 +141,21 @@ pub(super) struct PlanCache {
     last: Option<Arc<Plan>>,
     /// A plan that is not in use, for its memory.
     spare: Option<Plan>,
-    /// One element for each file of this scrape that is not a gauge file.
+    /// One element for each file of this scrape that is not a gauge file, followed by those that are left from the last scrape.
     applied: Vec<AppliedPlan>,
+    /// How many elements are those of this scrape.
+    applied_now: usize,
+    /// Whether `applied` has changed since the last count.
+    is_uncounted: bool,
+    /// How many files have a plan, in this scrape and in the last one.
+    files: usize,
+    last_files: usize,
+    /// Whether a file has got another plan in this scrape.
+    has_new: bool,
     /// How many files had each plan at the last count.
     file_counts: Vec<FileCount>,
+    /// Whether plans are used by this scrape only: then no plan is searched for besides the last one.
+    is_for_one_scrape: bool,
 }
 
 /// The plan of a file.
@@ -140,23 +180,39 @@ impl FileCount {
 }
 
 impl PlanCache {
+    /// Sets whether plans are kept for later scrapes.
+    pub(super) fn keep(&mut self, is_kept: bool) {
+        self.is_for_one_scrape = !is_kept;
+    }
+
     pub(super) fn take_spare(&mut self) -> Plan {
         self.spare.take().unwrap_or_else(Plan::new)
     }
 
     /// The plan of the file before.
-    pub(super) fn last(&self) -> Option<Arc<Plan>> {
+    pub(super) fn last(&mut self) -> Option<Arc<Plan>> {
+        self.has_new = true;
         self.last.clone()
     }
 
     /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
     pub(super) fn share(&mut self, plan: Plan, is_live: bool) -> Arc<Plan> {
-        let is_last = self.last.as_ref().is_some_and(|last| **last == plan);
-        let shared = match &self.last {
-            Some(last) if is_last => Arc::clone(last),
-            _ => self.find_or_insert(&plan),
+        self.has_new = true;
+        let shared = match self.last.take() {
+            Some(last) if *last == plan => {
+                self.spare = Some(plan);
+                last
+            }
+            last if self.is_for_one_scrape => {
+                self.spare = last.and_then(Arc::into_inner);
+                Arc::new(plan)
+            }
+            _ => {
+                let shared = self.find_or_insert(&plan);
+                self.spare = Some(plan);
+                shared
+            }
         };
-        self.spare = Some(plan);
         self.note_applied(&shared, is_live);
         self.last = Some(Arc::clone(&shared));
         shared
@@ -176,28 +232,46 @@ impl PlanCache {
 
     /// Notes that a file has this plan.
     pub(super) fn note_applied(&mut self, plan: &Arc<Plan>, is_live: bool) {
-        if plan.metric_type != MetricType::Gauge {
-            self.applied.push(AppliedPlan { plan: Arc::clone(plan), is_live });
+        self.files += 1;
+        if plan.metric_type == MetricType::Gauge {
+            return;
         }
+        let at = self.applied_now;
+        self.applied_now += 1;
+        match self.applied.get_mut(at) {
+            Some(last) if Arc::ptr_eq(&last.plan, plan) && last.is_live == is_live => return,
+            Some(last) => *last = AppliedPlan { plan: Arc::clone(plan), is_live },
+            None => self.applied.push(AppliedPlan { plan: Arc::clone(plan), is_live }),
+        }
+        self.is_uncounted = true;
     }
 
     /// Undoes the note of the last file, which has this plan.
     pub(super) fn retract_last(&mut self, plan: &Plan) {
+        self.files -= 1;
         if plan.metric_type != MetricType::Gauge {
-            self.applied.pop();
+            self.applied_now -= 1;
         }
     }
 
     /// Undoes all notes of this scrape.
     pub(super) fn clear_applied(&mut self) {
-        self.applied.clear();
+        (self.applied_now, self.files) = (0, 0);
     }
 
     /// Counts the files of each plan. Returns whether the counts have changed.
     pub(super) fn recount(&mut self) -> bool {
-        self.applied.sort_unstable_by_key(|applied| Arc::as_ptr(&applied.plan));
-        let runs = self.applied.chunk_by(|one, other| Arc::ptr_eq(&one.plan, &other.plan));
-        let count = |run: &[AppliedPlan]| FileCount {
+        if self.applied_now < self.applied.len() {
+            self.applied.truncate(self.applied_now);
+            self.is_uncounted = true;
+        }
+        if !std::mem::take(&mut self.is_uncounted) {
+            return false;
+        }
+        let mut applied: Vec<&AppliedPlan> = self.applied.iter().collect();
+        applied.sort_unstable_by_key(|applied| Arc::as_ptr(&applied.plan));
+        let runs = applied.chunk_by(|one, other| Arc::ptr_eq(&one.plan, &other.plan));
+        let count = |run: &[&AppliedPlan]| FileCount {
             plan: Arc::clone(&run[0].plan),
             files: run.len() as u32,
             live: run.iter().filter(|applied| applied.is_live).count() as u32,
@@ -240,6 +314,11 @@ impl PlanCache {
     /// Removes the plans that no file has.
     pub(super) fn drop_unused(&mut self) {
         self.last = None;
+        // A file that disappears leaves a plan without another one in its place.
+        let have_disappeared = self.files < std::mem::replace(&mut self.last_files, self.files);
+        if !std::mem::take(&mut self.has_new) && !have_disappeared {
+            return;
+        }
         self.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
     }
 }

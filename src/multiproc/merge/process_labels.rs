@@ -23,6 +23,8 @@ pub(crate) struct ProcessLabels {
     /// By id, which writers in several directories may share.
     writers: FastMap<Box<str>, Vec<LabeledWriter>>,
     scrape: u64,
+    /// The label values of the last scrape and the version of its sources, if they have one.
+    last: Option<(u64, Arc<SourceLabels>)>,
 }
 
 struct LabeledWriter {
@@ -68,6 +70,24 @@ struct NewWriter<'s> {
 }
 
 impl ProcessLabels {
+    /// The label values for the sources of a scrape. If the last scrape had sources of this version too, its values are returned.
+    pub(crate) fn assign_version(
+        &mut self,
+        version: Option<u64>,
+        sources: &[Source],
+        dirs: &[String],
+        absent: AbsentWriters,
+    ) -> Arc<SourceLabels> {
+        if let Some((last, labels)) = &self.last
+            && Some(*last) == version
+        {
+            return Arc::clone(labels);
+        }
+        let labels = Arc::new(self.assign(sources, dirs, absent));
+        self.last = version.map(|version| (version, Arc::clone(&labels)));
+        labels
+    }
+
     /// The label values for the sources of a scrape. `dirs` has the names of all directories, by index.
     pub(crate) fn assign(
         &mut self,

@@ -1,5 +1,6 @@
 //! Where the values of a merge are from.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::file::name::{FileName, IdKind};
@@ -43,8 +44,101 @@ impl FileOrigin<'_> {
     }
 }
 
+/// Identifies a cached file. Two scrapes that have the same token have the same source, but for its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceToken(Option<NonZeroU64>);
+
+/// The sources of a scrape, in the order in which they were added. Those of the scrape before stay, and are compared with the new
+/// ones: mostly all are the same.
+#[derive(Default)]
+pub(super) struct Sources {
+    all: Vec<Source>,
+    /// In the same order.
+    tokens: Vec<(SourceToken, SourceState)>,
+    /// How many this scrape has added.
+    added: usize,
+    version: u64,
+    last_token: u64,
+}
+
+impl Sources {
+    pub(super) fn new_token(&mut self) -> SourceToken {
+        self.last_token += 1;
+        SourceToken(NonZeroU64::new(self.last_token))
+    }
+
+    /// Begins a scrape.
+    pub(super) fn restart(&mut self) {
+        self.added = 0;
+    }
+
+    /// Removes all sources. Versions and tokens stay distinct from former ones.
+    pub(super) fn clear(self) -> Sources {
+        let Sources { version, last_token, .. } = self;
+        Sources { version: version + 1, last_token, ..Sources::default() }
+    }
+
+    /// Adds a source; returns its index.
+    pub(super) fn add(
+        &mut self,
+        token: SourceToken,
+        state: SourceState,
+        source: impl FnOnce() -> Source,
+    ) -> u32 {
+        let at = self.added;
+        self.added += 1;
+        if token != SourceToken::default() && self.tokens.get(at) == Some(&(token, state)) {
+            return at as u32;
+        }
+        let new = source();
+        match self.all.get_mut(at) {
+            Some(before) => {
+                if *before != new {
+                    *before = new;
+                    self.version += 1;
+                }
+                self.tokens[at] = (token, state);
+            }
+            None => {
+                self.all.push(new);
+                self.tokens.push((token, state));
+                self.version += 1;
+            }
+        }
+        at as u32
+    }
+
+    /// Ends the adding.
+    pub(super) fn finish(&mut self) {
+        if self.added < self.all.len() {
+            self.all.truncate(self.added);
+            self.tokens.truncate(self.added);
+            self.version += 1;
+        }
+    }
+
+    /// Appends sources of values that are no gauges, which must be split off again.
+    pub(super) fn append(&mut self, others: &mut Vec<Source>) {
+        self.all.append(others);
+    }
+
+    pub(super) fn split_off(&mut self, at: usize) -> Vec<Source> {
+        self.all.split_off(at)
+    }
+
+    /// The sources of this scrape. [`finish`](Self::finish) has removed all others.
+    pub(super) fn all(&self) -> &[Source] {
+        &self.all
+    }
+
+    /// Differs from that of any scrape with other sources.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
 /// A file, or a section of an archive, that contributes to gauges in one scrape.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Source {
     /// The index of the directory.
     pub(crate) dir: u32,

@@ -8,7 +8,7 @@ use super::exact_sum::ExactSum;
 use super::gauge::{Contribution, GaugeValues, ModeSet, ReducedGauge};
 use super::plan::PlanCache;
 use super::removal::Removals;
-use super::source::Source;
+use super::source::{Source, SourceToken, Sources};
 use crate::model::{GaugeMode, MetricType};
 use crate::multiproc::skipped::Skipped;
 
@@ -56,8 +56,7 @@ pub(crate) struct Merge {
     pub(super) has_removed_gauges: bool,
     /// The index of the directory that is being read.
     pub(crate) dir: u32,
-    /// The files and archive sections with gauges, in the order in which they were added.
-    pub(crate) sources: Vec<Source>,
+    pub(super) sources: Sources,
     pub(crate) attributes: Attributes,
     pub(crate) skipped: Skipped,
 }
@@ -80,7 +79,8 @@ impl Merge {
         let stale = self.sums.len() + self.gauges.len() - used;
         let mut plans = CachedPlans::Valid;
         if stale > used + MAX_STALE {
-            *self = Merge { scrape: self.scrape, ..Merge::default() };
+            let sources = std::mem::take(&mut self.sources).clear();
+            *self = Merge { scrape: self.scrape, sources, ..Merge::default() };
             plans = CachedPlans::Invalid;
         }
         self.plans.drop_unused();
@@ -88,6 +88,11 @@ impl Merge {
         self.gauge_values = if self.has_mixed_modes { GaugeValues::Kept } else { gauges };
         self.restart_scrape();
         plans
+    }
+
+    /// Whether plans are kept for later scrapes.
+    pub(crate) fn keep_plans(&mut self, is_kept: bool) {
+        self.plans.keep(is_kept);
     }
 
     /// Discards everything that was added in this scrape.
@@ -102,13 +107,14 @@ impl Merge {
         self.plans.clear_applied();
         self.removals.restart();
         self.has_removed_gauges = false;
-        self.sources.clear();
+        self.sources.restart();
         self.attributes.clear();
         self.skipped = Skipped::default();
     }
 
     /// Ends the adding: determines which sums have entries in this scrape, and which series are hidden.
     pub(crate) fn finish_adding(&mut self) {
+        self.sources.finish();
         let is_recounted = self.plans.recount();
         if is_recounted || self.entry_counts.len() < self.sums.len() {
             self.plans.count_entries(&mut self.entry_counts, self.sums.len());
@@ -116,6 +122,30 @@ impl Merge {
         let sums = self.sums.len();
         let count_live = |counts: &mut Vec<u32>| self.plans.count_live_entries(counts, sums);
         self.removals.finish(is_recounted, sums, count_live);
+    }
+
+    /// A token for a file that is cached.
+    pub(crate) fn new_source_token(&mut self) -> SourceToken {
+        self.sources.new_token()
+    }
+
+    /// The files and archive sections with gauges, in the order in which they were added.
+    pub(crate) fn sources(&self) -> &[Source] {
+        self.sources.all()
+    }
+
+    /// Appends sources of values that are no gauges, until they are [split off](Self::split_off_sources).
+    pub(crate) fn append_sources(&mut self, others: &mut Vec<Source>) {
+        self.sources.append(others);
+    }
+
+    pub(crate) fn split_off_sources(&mut self, at: usize) -> Vec<Source> {
+        self.sources.split_off(at)
+    }
+
+    /// Differs from that of any scrape with other sources.
+    pub(crate) fn sources_version(&self) -> u64 {
+        self.sources.version()
     }
 
     /// Whether values of gauges were reduced by the mode of their file although other files of the family have another mode.

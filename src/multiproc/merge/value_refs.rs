@@ -89,6 +89,25 @@ impl ValueRefs {
         }
     }
 
+    /// Appends the first `count` elements of other values to an empty list.
+    pub(super) fn extend_from_start(&mut self, other: &ValueRefs, count: usize) {
+        debug_assert!(self.steps.is_empty());
+        let steps = &other.steps[..count];
+        self.steps.extend_from_slice(steps);
+        self.last = steps.iter().map(|step| u32::from(*step)).sum();
+        match (&mut self.ids, &other.ids) {
+            (Ids::Narrow(ids), Ids::Narrow(others)) => ids.extend_from_slice(&others[..count]),
+            (ids, others) => {
+                let mut copy = others.clone();
+                match &mut copy {
+                    Ids::Narrow(ids) => ids.truncate(count),
+                    Ids::Wide(ids) => ids.truncate(count),
+                }
+                *ids = copy;
+            }
+        }
+    }
+
     /// How many values have this id.
     pub(super) fn count(&self, id: ValueId) -> u32 {
         let id = id.get();
@@ -281,6 +300,9 @@ mod tests {
             prop_assert!(again == values);
             again.clear();
             prop_assert_eq!(visited(&again, 0), []);
+            again.extend_from_start(&values, half);
+            prop_assert_eq!(visited(&again, 0), visited(&values, 0)[..half].to_vec());
+            prop_assert_eq!(again.last(), visited(&again, 0).last().map_or(0, |(word, _)| *word));
         }
     }
 

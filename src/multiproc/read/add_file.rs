@@ -31,7 +31,7 @@ pub(super) fn add_file(
     mut located: Located,
 ) -> Option<Added> {
     let liveness = writer_liveness::decide(context, candidate, &mut located)?;
-    let WriterLiveness { verdict, probed, proof } = liveness;
+    let WriterLiveness { verdict, probed, proof, header } = liveness;
     let Located { stat, mut file, cached } = located;
     let mut added = Added { cached: None, verdict, entries: 0, is_truncated: false };
     if writer_liveness::is_left_out(context, candidate, verdict) {
@@ -82,10 +82,10 @@ pub(super) fn add_file(
             Some(file) => file,
             None => candidate.open(context)?,
         };
-        let parsed = parse_file(context.merge, context.reader, &origin, &file, Some(stat));
+        let parsed = parse_file(context.merge, context.reader, &origin, &file, Some(stat), header);
         added.entries = parsed.as_ref().map_or(0, ParsedFile::entry_count);
         added.cached =
-            parsed.and_then(|parsed| CachedFile::new(context, candidate.text, parsed, file, stat));
+            parsed.and_then(|parsed| CachedFile::new(context, candidate, parsed, file, stat));
     }
     if let Some(cached) = &mut added.cached {
         (cached.verdict, cached.probed) = (verdict, probed);

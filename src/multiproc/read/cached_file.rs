@@ -8,17 +8,19 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::candidate::Candidate;
 use super::context::{ReadContext, ReadMethod};
 use super::parse_file::ParsedFile;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
+use crate::file::name::IdKind;
 use crate::file::read_map::ReadMap;
 use crate::file::reader;
 use crate::file::sys::Stat;
 use crate::file::words::bytes_of;
-use crate::multiproc::liveness::Verdict;
+use crate::multiproc::liveness::{Proof, Verdict};
 use crate::multiproc::merge::batch::CommonValues;
 use crate::multiproc::merge::plan::Plan;
-use crate::multiproc::merge::source::FileOrigin;
+use crate::multiproc::merge::source::{FileOrigin, SourceToken};
 use crate::multiproc::skipped::SkipCause;
 use crate::prefetch::prefetch_all;
 
@@ -29,7 +31,11 @@ pub(super) struct CachedFile {
     plan: Arc<Plan>,
     /// Bytes of the file that the plan covers.
     used: u32,
-    pub(super) is_own: bool,
+    is_own: bool,
+    /// What proves the death of the writer.
+    pub(super) proof: Proof,
+    /// Says that two scrapes have the file as a source.
+    source: SourceToken,
     map: Option<Arc<ReadMap>>,
     /// What the plan has in common with that of the file before.
     common: Option<CommonValues>,
@@ -53,27 +59,31 @@ impl CachedFile {
     /// How many files ahead of the current one are prefetched.
     pub(super) const PREFETCH_DISTANCE: usize = 4;
 
-    /// The cache entry of a file that was just parsed; `None` if it is empty, or was changed so recently that a
-    /// further change would not show in its time of change.
+    /// The cache entry of a file that was just parsed; `None` if nothing is cached, or if it is empty, or was changed so
+    /// recently that a further change would not show in its time of change.
     pub(super) fn new(
-        context: &ReadContext<'_>,
-        name: &str,
+        context: &mut ReadContext<'_>,
+        candidate: &Candidate<'_>,
         parsed: ParsedFile,
         file: File,
         stat: Stat,
     ) -> Option<Box<CachedFile>> {
         let ParsedFile { plan, used, is_own } = parsed;
-        if used <= HEADER_LEN as u32 || !stat.is_settled() {
+        if context.method == ReadMethod::Once || used <= HEADER_LEN as u32 || !stat.is_settled() {
             return None;
         }
+        let is_unique = is_own && candidate.name.has_unique_form();
+        let id = if is_unique { IdKind::Unique } else { IdKind::Chosen };
         let is_mapped = context.method == ReadMethod::Mmap;
         let map = is_mapped.then(|| ReadMap::new(&file, stat.len)).flatten().map(Arc::new);
         Some(Box::new(CachedFile {
-            name: name.into(),
+            name: candidate.text.into(),
             stat,
             plan,
             used,
             is_own,
+            proof: Proof::of(id, candidate.listed_in),
+            source: context.merge.new_source_token(),
             map,
             common: None,
             file: Some(file),
@@ -152,7 +162,8 @@ impl CachedFile {
         let plan = Arc::clone(&self.plan);
         let (plan, result) = match (&self.map, file) {
             (Some(map), _) if used == self.used => {
-                context.merge.apply_plan_in_batch(&plan, origin, map, &mut self.common);
+                let token = self.source;
+                context.merge.apply_plan_in_batch(&plan, origin, map, &mut self.common, token);
                 (plan, Ok(()))
             }
             (Some(map), _) => {

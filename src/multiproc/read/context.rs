@@ -9,13 +9,15 @@ use crate::multiproc::merge::source::Source;
 use crate::multiproc::merge::state::Merge;
 use crate::multiproc::prober::Prober;
 
-/// How the values of cached files are read.
+/// How the values of cached files are read, if files are cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ReadMethod {
     #[default]
     Pread,
     /// Through mappings. A file that is truncated raises SIGBUS, which the guard of the process handles.
     Mmap,
+    /// No file is cached: the collector is scraped once.
+    Once,
 }
 
 /// Whether live gauges of dead processes are read.

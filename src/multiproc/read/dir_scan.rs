@@ -6,7 +6,7 @@
 //! successor, and everything is read again.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 use std::vec::IntoIter;
@@ -25,7 +25,7 @@ use crate::file::place;
 use crate::file::sys::Identity;
 use crate::multiproc::archive_file::ArchiveFile;
 use crate::multiproc::listing::{
-    CachedListing, FileNames, ListedIn, retired_names, retired_source,
+    CachedListing, ListedIn, ListedName, retired_names, retired_source,
 };
 use crate::multiproc::skipped::SkipCause;
 
@@ -84,11 +84,10 @@ pub(crate) fn read_directory(
             None
         }
     };
-    let nothing = FileNames::default();
-    let (names, is_listing_unchanged) = cached
-        .listing
-        .as_ref()
-        .map_or((&nothing, false), |listing| (listing.names(), listing.is_unchanged()));
+    let (series, companion_names, is_listing_unchanged) = match &cached.listing {
+        Some(listing) => (listing.series(), listing.companions(), listing.is_unchanged()),
+        None => (&[][..], &[][..], false),
+    };
     let retired_dir = dir.join(RETIRED_DIR);
     let mut scan = DirScan {
         context,
@@ -99,7 +98,7 @@ pub(crate) fn read_directory(
         has_truncated: false,
     };
     let files = std::mem::take(&mut cached.files);
-    cached.files = scan.add_files((dir, &handle), &names.series, files);
+    cached.files = scan.add_files((dir, &handle), series, files);
     cached.retired = match retired_names(&retired_dir) {
         Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut cached.retired)),
         Err(error) => {
@@ -108,7 +107,7 @@ pub(crate) fn read_directory(
         }
     };
     let companions = std::mem::take(&mut cached.companions);
-    cached.companions = scan.add_companions((dir, &handle), &names.companions, companions);
+    cached.companions = scan.add_companions((dir, &handle), companion_names, companions);
     let has_truncated = scan.has_truncated;
     if let Some(archive) = &mut cached.archive {
         stats.archive = archive.add(context.merge, dir);
@@ -135,14 +134,18 @@ impl<'a> DirScan<'a, '_> {
     fn add_files(
         &mut self,
         (dir, handle): (&Path, &File),
-        names: &'a [OsString],
+        names: &'a [ListedName],
         cached: CachedFiles,
     ) -> CachedFiles {
         let mut cached = cached.into_iter();
         let mut next = CachedFiles::with_capacity(names.len());
         for name in names {
-            let Some((text, parsed)) = self.parse(dir, name) else {
-                continue;
+            let (text, parsed) = match name.parsed() {
+                Ok(parsed) => parsed,
+                Err(other) => {
+                    self.report_name(dir, other);
+                    continue;
+                }
             };
             if self.is_archived(text) {
                 continue;
@@ -238,10 +241,15 @@ impl<'a> DirScan<'a, '_> {
         let text = name.to_str();
         let parsed = text.and_then(|text| Some((text, FileName::parse(text)?)));
         if parsed.is_none() {
-            let error = text.map_or(NameError::Foreign, NameError::of);
-            self.context.merge.skipped.add(&dir.join(name), SkipCause::Name(error));
+            self.report_name(dir, name);
         }
         parsed
+    }
+
+    /// Reports a name that is not that of a series file.
+    fn report_name(&mut self, dir: &Path, name: &OsStr) {
+        let error = name.to_str().map_or(NameError::Foreign, NameError::of);
+        self.context.merge.skipped.add(&dir.join(name), SkipCause::Name(error));
     }
 
     fn add(&mut self, candidate: &Candidate<'_>, located: Located) -> Option<Box<CachedFile>> {

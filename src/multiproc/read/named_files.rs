@@ -63,7 +63,7 @@ impl NamedFiles {
         match reader::open(path) {
             Ok(file) if place::identity_of(&file).is_ok_and(|it| !self.seen.insert(it)) => {}
             Ok(file) => {
-                parse_file(merge, reader, &origin, &file, None);
+                parse_file(merge, reader, &origin, &file, None, None);
             }
             Err(error) => merge.skipped.add(path, SkipCause::Read(error)),
         }

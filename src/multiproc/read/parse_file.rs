@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use crate::file::layout::Header;
 use crate::file::reader::{ReadError, Reader};
 use crate::file::sys::Stat;
 use crate::multiproc::merge::plan::Plan;
@@ -26,19 +27,20 @@ impl ParsedFile {
 
 /// Parses a file and adds its values. One that is truncated or damaged is read a second time, as its writer may have
 /// been in the middle of a change. `None` if it is still damaged: the entries before the damage are added, and the
-/// damage is reported.
+/// damage is reported. `stat` and `header` are those of the file, if the caller has just read them.
 pub(super) fn parse_file(
     merge: &mut Merge,
     reader: &mut Reader,
     origin: &FileOrigin<'_>,
     file: &File,
     mut stat: Option<Stat>,
+    mut header: Option<Header>,
 ) -> Option<ParsedFile> {
     let mut partial: Option<Arc<Plan>> = None;
     let mut failure = None;
     for _ in 0..2 {
         let read = match stat.take() {
-            Some(stat) => reader.read_with_stat(file, stat),
+            Some(stat) => reader.read_with_stat(file, stat, header.take()),
             None => reader.read(file),
         };
         let snapshot = match read {
