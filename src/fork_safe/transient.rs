@@ -93,23 +93,29 @@ impl WordRef {
 /// The address and the length of a slice that lives as long as the process. Zeros are an empty slice.
 pub(crate) struct TransientSlice<T: 'static> {
     // Not atomics, so that the compiler leaves out loads. It may also repeat them, as any combination of values is right.
-    distance: usize,
+    /// The address less that of the zeros. A pointer, so that the compiler adds the difference in each load.
+    before: *const T,
     len: usize,
     marker: PhantomData<&'static [T]>,
 }
 
+// SAFETY: as a `&'static [T]`.
+unsafe impl<T: Sync> Send for TransientSlice<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for TransientSlice<T> {}
+
 impl<T: Transient> TransientSlice<T> {
     /// In memory that may be given back, the slice has at most [`MAX_SLICE_LEN`] bytes.
     pub(crate) fn new(slice: &'static [T]) -> TransientSlice<T> {
-        let distance = slice.as_ptr().expose_provenance().wrapping_sub(ZEROS);
-        let distance = if slice.is_empty() { 0 } else { distance };
-        TransientSlice { distance, len: slice.len(), marker: PhantomData }
+        let before = slice.as_ptr().wrapping_byte_sub(ZEROS);
+        let before = if slice.is_empty() { ptr::null() } else { before };
+        TransientSlice { before, len: slice.len(), marker: PhantomData }
     }
 
     /// The slice, of which any part may have become zeros.
     #[inline]
     pub(crate) fn get(&self) -> &'static [T] {
-        // SAFETY: both are from a `&'static [T]`. If the distance became 0, this is the address of zeros, more than the length.
+        // SAFETY: both are from a `&'static [T]`. If the address became 0, this is that of the zeros, which are more than the length.
         // If the length did, nothing is accessed.
         unsafe { slice::from_raw_parts(self.as_ptr(), self.len) }
     }
@@ -122,7 +128,7 @@ impl<T: Transient> TransientSlice<T> {
     /// The address, for a prefetch.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *const T {
-        ptr::with_exposed_provenance(self.distance.wrapping_add(ZEROS))
+        self.before.wrapping_byte_add(ZEROS)
     }
 }
 
