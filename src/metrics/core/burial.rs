@@ -225,7 +225,9 @@ mod tests {
         let (family, names) = family(Gauge::builder("level", "L."));
         let handles: Vec<_> = names.iter().map(|name| family.with([name])).collect();
         let guards: Vec<_> = handles.iter().map(Gauge::track_inprogress).collect();
-        handles.iter().for_each(|handle| handle.set(7.0));
+        for handle in &handles {
+            handle.set(7.0);
+        }
         let found: Vec<_> = handles.iter().map(|handle| handle.child().bound().unwrap()).collect();
         let kept = family.with(["kept"]);
         kept.set(1.0);
