@@ -53,12 +53,12 @@ impl LookupKey {
     pub(super) fn is_kept(&self, kept: &[Ends], count: usize) -> Option<bool> {
         (count > 1 && kept.len() == count).then(|| {
             let mut differ = 0;
-            // A constant number of steps, which the compiler unrolls.
+            // A constant number of steps, which the compiler unrolls; there are at least two.
             for (at, own) in self.ends.iter().enumerate() {
-                let Some(kept) = kept.get(at) else {
+                if at > 1 && at == kept.len() {
                     break;
-                };
-                differ |= (kept[0] ^ own[0]) | (kept[1] ^ own[1]);
+                }
+                differ |= (kept[at][0] ^ own[0]) | (kept[at][1] ^ own[1]);
             }
             differ == 0
         })
