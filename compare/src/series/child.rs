@@ -1,4 +1,4 @@
-//! Measurements of memory. Each takes place in a new process, whose allocator has no freed memory to reuse.
+//! Measurements of memory and of first uses. Each takes place in a new process, whose allocator has no freed memory to reuse.
 
 use std::env;
 use std::error::Error;
@@ -29,7 +29,11 @@ pub fn run<const N: usize>(what: &str, library: Library, count: usize) -> io::Re
 pub fn measure(what: &str, library: &str, count: &str) -> Result<(), Box<dyn Error>> {
     let library = Library::ALL.into_iter().find(|one| one.name() == library);
     let (library, count) = (library.ok_or("no such library")?, count.parse()?);
+    let first = super::first_use::WHAT.into_iter().find(|(name, ..)| *name == what);
     let numbers = match what {
+        _ if let Some((_, _, metric)) = first => {
+            super::first_use::measure(library, metric, count)?.to_vec()
+        }
         super::memory::WHAT => super::memory::measure(library, count)?.to_vec(),
         super::cardinality::WHAT => super::cardinality::measure(library, count)?.to_vec(),
         _ => return Err("no such measurement".into()),
