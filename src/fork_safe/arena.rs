@@ -94,7 +94,7 @@ impl Chunk {
         let Some(live) = self.live.get(page) else {
             return u16::MAX;
         };
-        // OK because what is released twice keeps its page.
+        // OK because a count below 0 keeps the page. Nothing may be released twice: that would give back what else is in the page.
         let count = live.load(Ordering::Relaxed).checked_add_signed(change);
         count.inspect(|count| live.store(*count, Ordering::Relaxed)).unwrap_or(u16::MAX)
     }

@@ -14,8 +14,8 @@ pub(super) struct ChildLabels {
 impl ChildLabels {
     /// Whether labels are short enough for memory that may be given back.
     pub(super) fn is_short<'a>(values: impl Iterator<Item = &'a str>) -> bool {
-        // A text is longer than its values.
-        values.map(str::len).sum::<usize>() < MAX_SLICE_LEN / 4
+        // For each text 32 bytes more: punctuation, or its address as one of a pair.
+        values.map(|text| text.len() + 32).sum::<usize>() < MAX_SLICE_LEN / 4
     }
 
     pub(super) fn new(labels: &KeptLabels, home: Home) -> ChildLabels {

@@ -53,12 +53,15 @@ static ROWS: PerProcess<RwLock<()>> = PerProcess::new();
 
 /// Excludes burials until the guard is dropped. `None` in what has interrupted the slow path, where one may be in progress.
 pub(super) fn reading() -> Option<RwLockReadGuard<'static, ()>> {
-    let rows = ROWS.get_or_create(|| RwLock::new(()));
-    (!fork::is_inside()).then(|| rows.read().unwrap_or_else(PoisonError::into_inner))
+    let rows = || ROWS.get_or_create(|| RwLock::new(()));
+    (!fork::is_inside()).then(|| rows().read().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Excludes scrapes until it is dropped.
+pub(super) type Burying<'a> = RwLockWriteGuard<'a, ()>;
+
 /// Excludes scrapes, if none is in progress.
-pub(super) fn burying(_lock: &SlowPath) -> Option<RwLockWriteGuard<'static, ()>> {
+pub(super) fn burying(_lock: &SlowPath) -> Option<Burying<'static>> {
     ROWS.get_or_create(|| RwLock::new(())).try_write().ok()
 }
 
@@ -256,7 +259,7 @@ impl<C: Send + Sync> Children<C> {
     #[expect(clippy::too_many_arguments, reason = "what two functions have in common")]
     fn find_or_place(
         &self,
-        home: Home,
+        tables: Home,
         place: impl FnOnce(Entry<C>) -> &'static Entry<C>,
         key: LookupKey,
         is_it: impl Fn(&C) -> bool,
@@ -277,8 +280,8 @@ impl<C: Send + Sync> Children<C> {
         let entry = place(Entry { hash: AtomicU64::new(hash), lengths, child: make() });
         let count = self.settled_count();
         self.add_listed(1);
-        self.put_in_row(count, entry, home);
-        self.put_in_table(count, entry, home);
+        self.put_in_row(count, entry, tables);
+        self.put_in_table(count, entry, tables);
         self.set_count(count + 1);
         &entry.child
     }
@@ -360,9 +363,11 @@ impl<C: Send + Sync> Children<C> {
 }
 
 impl<C: Transient + Send> Children<C> {
-    /// Finds the child with a key, or inserts one into memory that may be given back.
+    /// Finds the child with a key, or inserts one into memory that may be given back, and into tables there.
+    #[expect(clippy::too_many_arguments, reason = "as `find_or_place`")]
     pub(super) fn find_or_insert_in(
         &self,
+        tables: Home,
         home: Home,
         key: LookupKey,
         is_it: impl Fn(&C) -> bool,
@@ -370,7 +375,7 @@ impl<C: Transient + Send> Children<C> {
         relist: impl FnOnce(&C),
         make: impl FnOnce() -> C,
     ) -> &'static C {
-        self.find_or_place(home, |entry| home.place(entry), key, is_it, lock, relist, make)
+        self.find_or_place(tables, |entry| home.place(entry), key, is_it, lock, relist, make)
     }
 
     /// Takes unlisted children for which `is_over` returns `true` out of the row and the table. `release` releases what each
@@ -380,7 +385,7 @@ impl<C: Transient + Send> Children<C> {
         home: Home,
         is_over: impl Fn(&'static C) -> bool,
         release: impl Fn(&'static C, &mut Release),
-        _burying: &RwLockWriteGuard<'_, ()>,
+        _burying: &Burying<'_>,
     ) {
         let (Some(row), Some(table)) = (self.row.get(), self.table.get()) else {
             return;

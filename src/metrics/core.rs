@@ -411,6 +411,7 @@ impl<M: Typed> FamilyCore<M> {
         }
         let home = self.home_of(values.iter().copied());
         self.children.find_or_insert_in(
+            self.home(),
             home,
             key,
             |child| self.has_values(child, values, &key),
@@ -445,6 +446,7 @@ impl<M: Typed> RegisteredFamily for FamilyCore<M> {
         for child in self.children.unlist_where(|_| true, lock) {
             child.remove();
         }
+        self.bury(lock);
         Box::new(functions)
     }
 }

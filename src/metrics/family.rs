@@ -254,10 +254,12 @@ impl<M: Metric, const N: usize> Family<M, N> {
     /// Removes the series with these label values from the exposition. Returns whether it was exported.
     ///
     /// Recordings through handles of the series have no effect until [`with`](Family::with) is called with its label values
-    /// again. The next recording then brings the series back, with values that begin at 0 in this process. In memory, a series
-    /// that has been removed for a minute, or earlier if more than 1,024 and more than half of a family are, does not come
-    /// back: its memory is given back, handles of it never have an effect again, and `with` creates a new series. So look
-    /// series of such a family up at each use.
+    /// again. The next recording then brings the series back, with values that begin at 0 in this process.
+    ///
+    /// In memory, a removal also gives back the memory of series of the family that were removed more than a minute ago, and
+    /// of the oldest removed ones if more than 1,024 and more than half of the family are removed. In a multiprocess directory, a
+    /// removal does so for series that were removed before the files were closed, or by the parent of a forked process. Handles
+    /// of such a series never have an effect again, and `with` creates a new one: look up series that are removed at each use.
     ///
     /// In a multiprocess directory, label values that are never used again take memory, about 620 bytes for a counter, and their
     /// entries in the file, until the process ends or [closes](crate::Registry::close) its files. A process that meets ever new

@@ -132,8 +132,8 @@ impl<M: SplitTyped> Child<M> {
             return self.store().retry();
         }
         // The series was registered, and no thread has recorded yet.
-        let unowned = token.and_then(|token| self.bound()?.claim_unowned(token));
-        if let Some(cells) = unowned {
+        let owned = token.and_then(|token| self.bound()?.owned_or_unowned(token));
+        if let Some(cells) = owned {
             return M::record(cells, value);
         }
         let lock = inside.lock();

@@ -1,7 +1,7 @@
 //! What of a series may be in memory that is given back.
 //!
 //! Of a series whose memory is zeros a recording finds no storage; then, under the lock or before it, that the series is
-//! removed: all flags of a removal are set if its word is 0. A recording that was interrupted after it has found the storage records
+//! removed: its flags are 0, so it is not `LIVE`. A recording that was interrupted after it has found the storage records
 //! into the sink.
 #![expect(unsafe_code, reason = "what may be in memory that is given back")]
 

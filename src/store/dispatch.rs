@@ -154,10 +154,7 @@ impl Store {
                 Opened { cells: SampleCells::all_in(home, count, time), gate: None }
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => {
-                let _ = home;
-                store.open_cells(kind, keys, time)
-            }
+            Store::Directory(store) => store.open_cells(kind, keys, time),
         }
     }
 
@@ -177,10 +174,7 @@ impl Store {
                 Some(SampleCells::all_in(home, count, time))
             }
             #[cfg(target_os = "linux")]
-            Store::Directory(store) => {
-                let _ = home;
-                store.open_more(kind, keys, time)
-            }
+            Store::Directory(store) => store.open_more(kind, keys, time),
         }
     }
 

@@ -182,9 +182,11 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
         if token.epoch() == others.epoch { others.cells[token.index()].get() } else { None }
     }
 
-    /// Returns cells that no thread owned. From now on the thread with this token, which owns none, does.
-    pub(crate) fn claim_unowned(&'static self, token: Token) -> Option<&'static C> {
-        self.first.claim(token.tag()).or_else(|| self.second.claim(token.tag())?.get())
+    /// Returns the cells that the thread with this token owns, or cells that no thread owned: from now on it does.
+    pub(crate) fn owned_or_unowned(&'static self, token: Token) -> Option<&'static C> {
+        let unowned =
+            || self.first.claim(token.tag()).or_else(|| self.second.claim(token.tag())?.get());
+        self.owned(token).or_else(unowned)
     }
 
     /// Returns the shared cells, if there are any.
@@ -212,7 +214,7 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
         lock: &SlowPath,
     ) -> Claimed<C> {
         let token = token.filter(|_| cells.max_owned() > 0);
-        let owned = token.and_then(|token| self.owned(token).or_else(|| self.claim_unowned(token)));
+        let owned = token.and_then(|token| self.owned_or_unowned(token));
         if let Some(owned) = owned {
             return Claimed::Owned(owned);
         }
@@ -336,10 +338,12 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
                 release_cells(&shared.cells, release);
                 release.value(shared);
             }
+            // The base of a former split is this one: see `following`.
+            let shares_base = more.former.is_some_and(|former| former.base().is_some());
             if let Some(former) = more.former {
                 former.release(release, release_cells);
             }
-            if let Some(base) = more.base.get() {
+            if let Some(base) = more.base.get().filter(|_| !shares_base) {
                 release_cells(base, release);
                 release.value(base);
             }

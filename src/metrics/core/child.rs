@@ -181,6 +181,9 @@ impl<M: Typed> fmt::Debug for Child<M> {
         let mut pairs = Vec::new();
         self.labels.push_pairs(&mut pairs);
         write!(f, "{} `{}` ", M::TYPE, self.family().name())?;
+        // Of a series that is being buried, characters may be cut.
+        let text = |text: &str| String::from_utf8_lossy(&text.as_bytes().to_vec()).into_owned();
+        let pairs = pairs.into_iter().map(|(name, value)| (text(name), text(value)));
         f.debug_map().entries(pairs).finish()
     }
 }

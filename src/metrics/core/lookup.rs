@@ -103,6 +103,7 @@ impl<M: Typed> FamilyCore<M> {
         let (pairs, key) = self.children.key_of_pairs(labels);
         let home = self.home_of(labels.iter().flat_map(|(name, value)| [*name, *value]));
         self.children.find_or_insert_in(
+            self.home(),
             home,
             key,
             |child| self.has_labels(child, labels, &pairs),

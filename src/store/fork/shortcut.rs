@@ -13,6 +13,8 @@ use crate::fork_safe::WordRef;
 /// use the word after it is closed.
 ///
 /// In memory that was given back, a child that has not drawn its epoch finds the shortcut open, and the word is the sink.
+// Aligned, so that both are in one page: an epoch that became zeros beside a word that did not would be taken for open.
+#[repr(align(16))]
 pub(crate) struct Shortcut {
     /// The epoch of the process in which the shortcut is open, else [`NO_EPOCH`].
     epoch: AtomicU64,
