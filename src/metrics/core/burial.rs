@@ -96,7 +96,7 @@ impl<M: Typed> FamilyCore<M> {
         };
         self.buried_at.store(now, Ordering::Relaxed);
         let removed_at = |child: &Child<M>| child.removed_at.load(Ordering::Relaxed);
-        let mut times: Vec<u32> = self.removed().map(|child| removed_at(child)).collect();
+        let mut times: Vec<u32> = self.removed().map(&removed_at).collect();
         times.sort_unstable();
         let removed = times.len();
         // Half of them, so that a burial, which looks at all children, is rare.

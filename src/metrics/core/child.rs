@@ -181,8 +181,11 @@ impl<M: Typed> fmt::Debug for Child<M> {
         let mut pairs = Vec::new();
         self.labels.push_pairs(&mut pairs);
         write!(f, "{} `{}` ", M::TYPE, self.family().name())?;
-        // Of a series that is being buried, characters may be cut.
-        let text = |text: &str| String::from_utf8_lossy(&text.as_bytes().to_vec()).into_owned();
+        // Of a series that is being buried, characters may be cut, and bytes change: they are copied first.
+        let text = |text: &str| {
+            let bytes = text.as_bytes().to_vec();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         let pairs = pairs.into_iter().map(|(name, value)| (text(name), text(value)));
         f.debug_map().entries(pairs).finish()
     }
