@@ -175,7 +175,7 @@ impl Merge {
         self.plans.note_applied(plan, origin.is_live());
     }
 
-    /// Adds the values of the files of the current batch. Values that are added otherwise follow those of the batch, so that
+    /// Adds the values of the files of the current batch: those of four files together, of fewer one by one. Values that are added otherwise follow those of the batch, so that
     /// the order is that of files.
     pub(crate) fn finish_batch(&mut self) {
         let Some((files, kind, mut common)) = self.batch.take() else {
