@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 
 use super::log;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +25,7 @@ const MODE: u32 = 0o644;
 #[derive(Args, Clone, Debug)]
 pub(super) struct DiscoveryArguments {
     /// Write the address to a file for file_sd_configs of Prometheus while the metrics are served; its name ends in .json
-    #[arg(id = "discovery.file", long = "discovery.file", value_name = "FILE", value_parser = parse_file, help_heading = HEADING)]
+    #[arg(id = "discovery.file", long = "discovery.file", value_name = "FILE", value_parser = PathBufValueParser::new().try_map(check_file), help_heading = HEADING)]
     file: Option<PathBuf>,
     /// Add a label to the target, such as job=shop (repeatable)
     #[arg(id = "discovery.label", long = "discovery.label", value_name = "NAME=VALUE", value_parser = parse_target_label)]
@@ -99,9 +100,8 @@ impl DiscoveryArguments {
     }
 }
 
-/// Parses the name of the file. Prometheus reads the format from its end.
-fn parse_file(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+/// Checks the name of the file. Prometheus reads the format from its end.
+fn check_file(path: PathBuf) -> Result<PathBuf, String> {
     match path.extension() {
         Some(extension) if extension == "json" => Ok(path),
         _ => Err("the name must end in .json".to_owned()),

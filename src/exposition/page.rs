@@ -236,7 +236,9 @@ impl<E: Encoder> FamilySink for Page<'_, E> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::model::{Exemplar, HistogramPoint, KeptLabels, MetricType, SampleKind};
+    use crate::model::{
+        Exemplar, HistogramPoint, KeptLabels, LabelPairs as _, MetricType, SampleKind,
+    };
 
     /// Families of more than one chunk, with sums that remove the count written before them.
     struct Many;

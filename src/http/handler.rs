@@ -45,7 +45,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// hang or wait for a lock; the next one then runs beside it.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a gathering for the status page may take: then pages show what was gathered before.
+/// How long a page waits for a gathering. After that it shows what was gathered before.
 const MAX_STATUS_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a page of what was gathered before: all threads may be in gatherings that hang.
@@ -340,7 +340,7 @@ impl Handler {
             Some(Some(page)) => page,
             Some(None) => return plain(500, "the status page cannot be rendered\n", connection),
             None => {
-                let text = "all gatherings take longer than the status page waits\n";
+                let text = "no thread is free to render the status page: gatherings hang\n";
                 return plain(503, text, connection);
             }
         };

@@ -9,7 +9,8 @@ use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind, name,
+    FamilySink, GaugeMode, KeptLabels, LabelPairs as _, Labels, MetricType, Sample, SampleKind,
+    name,
 };
 use crate::store::fork::{self, AppendList, Home, SlowPath, StaticRef};
 use crate::store::{IgnoredValue, SeriesOpener, recording_ignored};

@@ -60,19 +60,14 @@ impl KeptLabels {
             KeptLabels::Other(labels) => labels.iter().all(|(name, _)| name::is_label_name(name)),
         }
     }
-
-    /// Appends the labels as pairs, sorted by name.
-    pub(crate) fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
-        match self {
-            KeptLabels::Rendered(text) => pairs.extend(Labels::from_rendered(text).iter()),
-            KeptLabels::Other(labels) => pairs.extend(labels.iter()),
-        }
-    }
 }
 
 impl LabelPairs for KeptLabels {
     fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
-        self.push_pairs(pairs);
+        match self {
+            KeptLabels::Rendered(text) => pairs.extend(Labels::from_rendered(text).iter()),
+            KeptLabels::Other(labels) => pairs.extend(labels.iter()),
+        }
     }
 }
 

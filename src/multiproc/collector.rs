@@ -567,4 +567,33 @@ mod tests {
         third.close();
         assert_eq!(gauges_of(&dir, &[], &[]), "");
     }
+
+    /// Panics at the first sample, or notes the processes of all.
+    struct Processes(Option<Vec<String>>);
+
+    impl FamilySink for Processes {
+        fn family(&mut self, _: &FamilyMetadata<'_>) {}
+
+        fn sample(&mut self, sample: &Sample<'_>) {
+            let processes = self.0.as_mut().expect("the sink of this scrape panics");
+            processes.extend(sample.labels.get("pid").map(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn labels_of_a_scrape_that_panicked_are_not_those_of_other_files() {
+        let dir = TestDir::new();
+        write_gauges(&dir);
+        let collector = MultiProcessCollector::new(&dir).unwrap();
+        let scrape = || collector.collect(&mut Processes(None));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(scrape)).unwrap_err();
+        let file = |process| dir.join(format!("gauge_all_{process}-0000000{process}.db"));
+        fs::rename(file(1), file(2)).unwrap();
+        let mut shown = Processes(Some(Vec::new()));
+        collector.collect(&mut shown);
+        let mut expected = Processes(Some(Vec::new()));
+        MultiProcessCollector::new(&dir).unwrap().collect(&mut expected);
+        assert!(expected.0.as_ref().unwrap().contains(&"2".to_owned()));
+        assert_eq!(shown.0, expected.0);
+    }
 }

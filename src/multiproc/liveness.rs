@@ -54,6 +54,9 @@ impl Proof {
 /// What the kernel shows about the writer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
+    /// The writer holds its lock.
+    Locked,
+    /// A process has the file open for writing. It need not be the writer.
     Alive,
     /// Proven by a lease.
     Dead,
@@ -73,7 +76,7 @@ impl Verdict {
 
     pub(super) fn liveness(self) -> Liveness {
         match self {
-            Verdict::Alive => Liveness::Alive,
+            Verdict::Locked | Verdict::Alive => Liveness::Alive,
             Verdict::Dead | Verdict::Released(_) => Liveness::Dead,
             Verdict::Unlocked | Verdict::Unknown => Liveness::Unknown,
         }

@@ -147,7 +147,7 @@ impl Prober {
             match lock::probe(file) {
                 Ok(LockState::Held) => {
                     self.see_lock();
-                    return Verdict::Alive;
+                    return Verdict::Locked;
                 }
                 Ok(LockState::Free) => {}
                 Err(_) => return self.unknown(file, WriteState::Unknown),

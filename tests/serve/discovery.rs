@@ -1,6 +1,8 @@
 //! Service discovery: the file for Prometheus, the URLs and the hooks of an exporter.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,11 +111,14 @@ fn the_file_of_a_launcher_has_a_reachable_host_and_is_removed_unless_another_one
         assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     }
-    for (file, label, message) in
-        [("a.json", "1=b", "`1` is not a label name"), ("a", "b=1", "the name must end in .json")]
-    {
-        let flags = ["--discovery.file", file, "--discovery.label", label];
-        let outcome = run(multiprom().arg("serve").args(flags));
+    // A name need not be UTF-8.
+    for (file, label, message) in [
+        (&b"\xff.json"[..], "1=b", "`1` is not a label name"),
+        (b"\xff", "b=1", "the name must end in .json"),
+    ] {
+        let mut command = multiprom();
+        command.args(["serve", "--discovery.file"]).arg(OsStr::from_bytes(file));
+        let outcome = run(command.args(["--discovery.label", label]));
         assert_eq!(outcome.status, 2, "{}", outcome.stderr);
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     }

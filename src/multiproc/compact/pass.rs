@@ -480,7 +480,7 @@ impl RunningPass<'_> {
                 Ok(DeadFile { file, source })
             }
             Verdict::Released(_) => Err(KeptReason::NotDue),
-            Verdict::Alive => Err(KeptReason::InUse),
+            Verdict::Locked | Verdict::Alive => Err(KeptReason::InUse),
             Verdict::Unlocked | Verdict::Unknown => Err(KeptReason::Unknown),
         }
     }

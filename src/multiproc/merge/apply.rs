@@ -156,9 +156,7 @@ impl Merge {
         token: SourceToken,
     ) {
         let (kind, layout) = (origin.name.kind, plan.layout);
-        let is_kept =
-            |mode| self.gauge_values == GaugeValues::Kept || GaugeMode::is_per_process(mode);
-        if kind.mode().is_some_and(is_kept) {
+        if kind.mode().is_some_and(|mode| self.keeps_values(mode)) {
             self.add_values(plan, 0, origin, &**map, token);
         } else {
             let is_counted = kind.mode().is_none_or(|mode| is_counted(mode, origin.state));
@@ -175,7 +173,7 @@ impl Merge {
         self.plans.note_applied(plan, origin.is_live());
     }
 
-    /// Adds the values of the files of the current batch. Values that are added otherwise follow those of the batch, so that
+    /// Adds the values of the files of the current batch: those of four files together, of fewer one by one. Values that are added otherwise follow those of the batch, so that
     /// the order is that of files.
     pub(crate) fn finish_batch(&mut self) {
         let Some((files, kind, mut common)) = self.batch.take() else {
@@ -237,9 +235,10 @@ impl Merge {
         let source = self.add_source(origin, plan.layout, token);
         let is_merged = origin.stored_in == StoredIn::Archive
             && matches!(mode, GaugeMode::Avg | GaugeMode::Count);
+        let is_kept = self.keeps_values(mode);
         let has_removed = &mut self.has_removed_gauges;
         let entries = GaugeEntries::new([words], source, is_merged, plan.layout, has_removed);
-        if self.gauge_values == GaugeValues::Kept || mode.is_per_process() {
+        if is_kept {
             plan.values.visit(from, &mut KeepGauges { gauges: &mut self.gauges, entries });
             return;
         }
@@ -260,6 +259,11 @@ impl Merge {
         // The source is that of values that are kept.
         let entries = GaugeEntries::new(files, 0, false, layout, &mut self.has_removed_gauges);
         reduce_by(mode, is_counted, part, &mut self.reduced, entries)
+    }
+
+    /// Whether the values of all processes are kept for gauges of a mode.
+    fn keeps_values(&self, mode: GaugeMode) -> bool {
+        self.gauge_values == GaugeValues::Kept || mode.is_per_process()
     }
 
     /// Adds a source of gauges; returns its index.

@@ -10,7 +10,9 @@ use super::gauge_samples::GaugeSamples;
 use super::process_labels::SourceLabels;
 use super::settings::MergeSettings;
 use super::state::Merge;
-use crate::model::{FamilyMetadata, FamilySink, GaugeMode, Labels, MetricType, Sample, SampleKind};
+use crate::model::{
+    FamilyMetadata, FamilySink, GaugeMode, LabelPairs as _, Labels, MetricType, Sample, SampleKind,
+};
 
 /// The help text of a family whose files have none. It is that of the Python client.
 const NO_HELP: &str = "Multiprocess metric";

@@ -4,7 +4,7 @@
 use super::catalog::MergedFamily;
 use super::settings::MergeSettings;
 use super::state::Merge;
-use crate::model::{FamilyIndex, MetricType};
+use crate::model::{FamilyIndex, LabelPairs as _, MetricType};
 use crate::multiproc::fast_map::FastMap;
 
 /// A family that is exported.

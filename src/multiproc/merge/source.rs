@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::file::name::{FileName, IdKind};
 use crate::file::read_map::ReadMap;
@@ -74,8 +75,7 @@ impl Sources {
 
     /// Removes all sources. Versions and tokens stay distinct from former ones.
     pub(super) fn clear(self) -> Sources {
-        let Sources { version, last_token, .. } = self;
-        Sources { version: version + 1, last_token, ..Sources::default() }
+        Sources { version: next_version(), last_token: self.last_token, ..Sources::default() }
     }
 
     /// Adds a source; returns its index.
@@ -95,14 +95,14 @@ impl Sources {
             Some(before) => {
                 if *before != new {
                     *before = new;
-                    self.version += 1;
+                    self.version = next_version();
                 }
                 self.tokens[at] = (token, state);
             }
             None => {
                 self.all.push(new);
                 self.tokens.push((token, state));
-                self.version += 1;
+                self.version = next_version();
             }
         }
         at as u32
@@ -113,7 +113,7 @@ impl Sources {
         if self.added < self.all.len() {
             self.all.truncate(self.added);
             self.tokens.truncate(self.added);
-            self.version += 1;
+            self.version = next_version();
         }
     }
 
@@ -135,6 +135,12 @@ impl Sources {
     pub(super) fn version(&self) -> u64 {
         self.version
     }
+}
+
+/// Unique in the process: a cache that replaces one after a panic must not repeat its versions.
+fn next_version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// A file, or a section of an archive, that contributes to gauges in one scrape.

@@ -48,7 +48,7 @@ pub(crate) struct ReadContext<'a> {
     /// How many more files may stay open after the scrape.
     pub(crate) spare_descriptors: usize,
     pub(crate) verdicts: WriterVerdicts,
-    /// The verdicts of this scrape, by the hash of directory and writer id.
+    /// The verdicts of this scrape, by the hash of directory, kind of id and writer id.
     pub(crate) writer_verdicts: HashMap<u64, Verdict, foldhash::fast::RandomState>,
     pub(crate) now: Instant,
     /// Receives the files of living writers, if they are asked for.

@@ -2,8 +2,9 @@
 //!
 //! The kernel is asked at every scrape if the answer changes an exported gauge or hides a removed series. For any other file
 //! only `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
-//! file of the same writer in this scrape. A writer with a unique id that is found alive by one of its files is alive for all files of
-//! the scrape, as it holds the locks of all until it ends.
+//! file of the same writer in this scrape. A writer with a unique id whose lock on one file is held is alive for all files of the
+//! scrape, as it holds the locks of all until it ends. A file that is only open for writing does not count for the others: a
+//! backup or an editor may have opened it.
 
 use std::hash::BuildHasher as _;
 use std::time::Instant;
@@ -72,8 +73,9 @@ fn reusable(
     let is_recent = |probed: Instant| context.now.duration_since(probed) < VALIDITY;
     let of_writer = || context.writer_verdicts.get(&writer_hash(context, candidate, proof));
     if changes_gauges(context, candidate) {
-        let is_alive = proof == Proof::LockAndLease && of_writer() == Some(&Verdict::Alive);
-        return is_alive.then_some((Verdict::Alive, context.now));
+        return of_writer()
+            .filter(|verdict| **verdict == Verdict::Locked)
+            .map(|verdict| (*verdict, context.now));
     }
     match &located.cached {
         Some(cached) if is_recent(cached.probed) && context.verdicts == WriterVerdicts::Recent => {
@@ -107,4 +109,53 @@ pub(super) fn is_left_out(
 ) -> bool {
     let is_live_gauge = candidate.name.kind.mode().is_some_and(GaugeMode::is_live);
     verdict.has_ended() && is_live_gauge && context.dead_gauges == DeadGauges::Skipped
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::file::key;
+    use crate::file::name::{FileKind, WriterId};
+    use crate::file::writer::{FileAccess, Room, SeriesWriter};
+    use crate::model::GaugeMode;
+    use crate::test_dir::TestDir;
+    use crate::{MultiProcessCollector, Registry};
+    use std::fs;
+
+    #[test]
+    fn a_file_of_a_dead_writer_that_is_open_for_writing_does_not_make_its_other_files_live() {
+        let dir = TestDir::new();
+        let mut id = WriterId::new("7", 0xbeef);
+        let modes = [GaugeMode::LiveMax, GaugeMode::LiveMin, GaugeMode::LiveSum];
+        for kind in [FileKind::Counter].into_iter().chain(modes.map(FileKind::Gauge)) {
+            let mut writer = SeriesWriter::create(&dir, kind, &mut id, FileAccess::Owner).unwrap();
+            let (mut text, name) = (Vec::new(), format!("m_{kind}"));
+            key::encode(&mut text, &name, &name, std::iter::empty(), "Help.");
+            writer.append(&text, 3.0, 1.0, Room::Ordinary).unwrap();
+            writer.close();
+        }
+        // A new collector asks for all files.
+        let names = || -> Vec<String> {
+            let registry = Registry::new();
+            registry.register(MultiProcessCollector::new(&dir).unwrap()).unwrap();
+            let text = registry.render(None).to_string();
+            let lines = text.lines().filter(|line| line.starts_with("m_"));
+            lines.map(|line| line.split([' ', '{']).next().unwrap().to_owned()).collect()
+        };
+        let open = |kind: FileKind| {
+            let mut found = fs::read_dir(&*dir).unwrap().map(|entry| entry.unwrap().path());
+            let start = format!("{kind}_");
+            let path =
+                found.find(|it| it.file_name().unwrap().to_str().unwrap().starts_with(&start));
+            fs::OpenOptions::new().append(true).open(path.unwrap()).unwrap()
+        };
+        let before = names();
+        assert_eq!(before.len(), 1, "{before:?}");
+        let _counters = open(FileKind::Counter);
+        assert_eq!(names(), before);
+        // The file that is asked first.
+        let gauges = open(FileKind::Gauge(GaugeMode::LiveMax));
+        assert!(!names().iter().any(|name| name.contains("min") || name.contains("sum")));
+        drop(gauges);
+        assert_eq!(names(), before);
+    }
 }
