@@ -43,8 +43,8 @@ pub(crate) struct AppendFile {
     used: u64,
     /// Reserved bytes.
     capacity: u64,
-    /// The bytes before this offset are populated; `u64::MAX` if the kernel cannot populate, so that pages become resident by
-    /// faults.
+    /// The bytes before this offset are populated; `u64::MAX` after a failure (the kernel refuses, or the descriptor is lost):
+    /// pages then become resident by faults.
     resident: u64,
     is_on_tmpfs: bool,
     /// The last failure to reserve space.
@@ -222,8 +222,8 @@ impl AppendFile {
         self.resident = if is_populated { to } else { u64::MAX };
     }
 
-    /// Makes pages resident on tmpfs: gives them content by one system call, after which one read maps up to 16 of them. Other
-    /// file systems want to know of the first store to each page, so a read does not make it writable there.
+    /// Makes pages resident on tmpfs: gives them content by one system call, after which one read maps up to 16 of them. On other
+    /// file systems the kernel write-protects a page until its first store, so a read does not help there.
     fn fill(&self, to: u64) -> bool {
         let from = self.resident.max(self.used);
         let is_filled = sys::identity(self.file.as_raw_fd()) == Some(self.identity)
