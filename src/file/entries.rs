@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_encoded_one_behind_the_other() {
+    fn encoded_entries_are_consecutive() {
         let (mut entries, mut expected) = (Entries::default(), Vec::new());
         for (kind, key) in [(EntryKind::Value, [b'a'; 8]), (EntryKind::Removal, [b'b'; 8])] {
             let mut entry = Vec::new();

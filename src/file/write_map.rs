@@ -161,7 +161,7 @@ impl WriteMap {
     }
 
     /// Returns the address of `len` bytes at `offset`, which lie within one segment.
-    fn address(&self, offset: u64, len: usize) -> *mut u8 {
+    pub(super) fn address(&self, offset: u64, len: usize) -> *mut u8 {
         let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
         let segment = &self.segments[at];
         let within = (offset - segment.start) as usize;
