@@ -140,9 +140,9 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
     live.record(1.0);
     let shown = || registry.render(None).to_string().matches("{at=").count();
     let only_live = shown();
+    // A raw clone needs threads that do not allocate: they have started, and their buffers do not grow.
+    let are_started = &Barrier::new(1 + THREADS);
     thread::scope(|scope| {
-        // A raw clone needs threads that do not allocate: they have started, and their buffers do not grow.
-        let are_started = &Barrier::new(1 + THREADS);
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let mut chosen = Vec::with_capacity(ROUNDS * SETS);
