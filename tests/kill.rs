@@ -1,6 +1,6 @@
 //! Workers that are killed at any moment lose no recording, and leave files that every reader can read.
 //!
-//! `MULTIPROM_KILLS` sets the number of kills.
+//! `MULTIPROM_KILLS` sets the number of kills; the default is 1,200.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::support::random::random;
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
 use crate::support::{TestDir, example, output_of, python, root, skip};
 
-const DEFAULT_KILLS: usize = 2_000;
+const DEFAULT_KILLS: usize = 1_200;
 /// Kills in one directory.
 const BATCH: usize = 200;
 const WORKERS_AT_A_TIME: usize = 2;
