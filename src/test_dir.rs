@@ -5,15 +5,26 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory in the temporary directory of the system, removed on drop.
+/// A new directory, removed on drop.
 pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
+    /// A new directory in the temporary directory of the system.
     pub(crate) fn new() -> TestDir {
+        TestDir::new_in(&std::env::temp_dir())
+    }
+
+    /// A new directory on tmpfs; `None` if the machine has none.
+    pub(crate) fn in_memory() -> Option<TestDir> {
+        let memory = Path::new("/dev/shm");
+        memory.is_dir().then(|| TestDir::new_in(memory))
+    }
+
+    fn new_in(parent: &Path) -> TestDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("multiprom-unit-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         // OK because only a process that was killed and had the same pid leaves one.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();

@@ -273,6 +273,14 @@ fn only_unused_directories_of_launchers_are_removed() {
         drop(program.stdin());
         program.end();
     }
+    // In the time that the loop may take these become old.
+    copies.made.retain(|(what, dir)| {
+        let is_new = ["a file was just created", "the mark was just written"].contains(what);
+        if is_new {
+            fs::remove_dir_all(dir).unwrap();
+        }
+        !is_new
+    });
     // A child of another test may have a copy of a descriptor until it executes its program.
     let mut removed = 0;
     wait_for("removal of six directories", PATIENCE, || {

@@ -46,10 +46,6 @@ fn numbers(line: &str) -> Vec<u64> {
 #[test]
 fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     let demo = Demo::start(&["--workers", "3"]);
-    let first = wait_for("three workers", PATIENCE, || {
-        let workers = demo.workers();
-        (workers.len() == 3).then_some(workers)
-    });
     let text = wait_for("requests of three workers", PATIENCE, || {
         let text = scrape(&demo.url);
         let workers = text.matches("\ndemo_worker_start_time_seconds{pid=").count();
@@ -57,6 +53,11 @@ fn the_demo_counts_all_responses_although_a_worker_is_killed() {
     });
     let observed = sum_of(&text, "demo_request_seconds_count");
     assert!(observed >= sum_of(&text, "demo_requests_total") && observed > 50.0, "{text}");
+    // Directly before the wait: a worker is killed every 5 s.
+    let first = wait_for("three workers", PATIENCE, || {
+        let workers = demo.workers();
+        (workers.len() == 3).then_some(workers)
+    });
     let later = wait_for("the replacement of a worker", PATIENCE, || {
         let later = demo.workers();
         (later.len() == 3 && later != first).then_some(later)

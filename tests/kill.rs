@@ -1,6 +1,6 @@
 //! Workers that are killed at any moment lose no recording, and leave files that every reader can read.
 //!
-//! `MULTIPROM_KILLS` sets the number of kills.
+//! `MULTIPROM_KILLS` sets the number of kills; the default is 1,200.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,13 +17,13 @@ use multiprom::inspect::{FileLayout, Liveness, list_files};
 use crate::support::process::PATIENCE;
 use crate::support::random::random;
 use crate::support::samples::{assert_same, own_samples, python_samples, samples_of};
-use crate::support::{TestDir, example, output_of, python, root, skip, wait_for};
+use crate::support::{TestDir, example, output_of, python, root, skip};
 
-const DEFAULT_KILLS: usize = 2_000;
+const DEFAULT_KILLS: usize = 1_200;
 /// Kills in one directory.
 const BATCH: usize = 200;
 const WORKERS_AT_A_TIME: usize = 2;
-/// A worker is killed before it is this old; of each three workers two this long after their first operation.
+/// A worker is killed at most this long after its start; of each three workers two, after their first operation was noticed.
 const MAX_LIFE: Duration = Duration::from_millis(30);
 const SEED: u64 = 0x6d75_6c74_6970_726f;
 const SIGKILL: i32 = 9;
@@ -63,7 +63,7 @@ impl Killed {
 }
 
 /// When the life of a worker begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Birth {
     /// With its process, so that it is killed at any moment of its start.
     Start,
@@ -90,7 +90,12 @@ impl Worker {
     fn kill(mut self) -> Killed {
         if self.birth == Birth::Recording {
             let has_recorded = || fs::read(&self.truth).unwrap().iter().any(|byte| *byte != 0);
-            wait_for("an operation", PATIENCE, || has_recorded().then_some(()));
+            // Polls more often than `wait_for`: the label sets are created directly after the first operations.
+            let start = Instant::now();
+            while !has_recorded() {
+                assert!(start.elapsed() < PATIENCE, "no operation after {PATIENCE:?}");
+                std::thread::park_timeout(Duration::from_micros(100));
+            }
             self.due = Instant::now() + self.life;
         }
         while let Some(left) = self.due.checked_duration_since(Instant::now()) {
@@ -118,7 +123,8 @@ fn kill_batch(dir: &TestDir, metrics: &Path, kills: usize, seed: &mut u64) -> Ve
             running.push(Worker::start(metrics, truth, birth, life));
         }
         if running.len() == WORKERS_AT_A_TIME || number >= kills {
-            let Some(first) = (0..running.len()).min_by_key(|at| running[*at].due) else { break };
+            let order = |at: &usize| (running[*at].birth, running[*at].due);
+            let Some(first) = (0..running.len()).min_by_key(order) else { break };
             killed.push(running.swap_remove(first).kill());
         }
     }

@@ -16,15 +16,15 @@ const TYPE: u32 = 5;
 const MAX_LINES: usize = 64;
 
 /// Merges the files of two ended processes, which are written to `dir`. Returns the number of families with a type that are
-/// exported.
+/// exported, and whether the page was compared with that after a compaction.
 ///
 /// Each line of the input is an entry: `PROCESS max KEY` and `PROCESS all KEY` are gauges, where PROCESS is 1 or 2, and
 /// `PROCESS type TYPE KEY` is the type of a family. Other lines are ignored. Checksums and lengths are right, so that any
 /// key and any type reach the merge.
 ///
-/// The page in OpenMetrics is accepted by the strict parser, that in the text format by its parser, and compaction changes
-/// neither. Nothing panics.
-pub fn check(input: &[u8], dir: &Path) -> usize {
+/// Both pages are accepted by their parsers, and compaction does not change the OpenMetrics page if it absorbs all files.
+/// Nothing panics.
+pub fn check(input: &[u8], dir: &Path) -> (usize, bool) {
     for entry in fs::read_dir(dir).expect("the directory is readable") {
         let path = entry.expect("an entry").path();
         let removed =
@@ -62,11 +62,13 @@ pub fn check(input: &[u8], dir: &Path) -> usize {
     let compactor = Compactor::builder().directory(dir).build().expect("a compactor");
     compactor.run().expect("a pass");
     // A file that is damaged stays, and is merged before the archive.
-    if fs::read_dir(dir).expect("the directory is readable").count() == 1 {
+    let is_compared = fs::read_dir(dir).expect("the directory is readable").count() == 1;
+    if is_compared {
         let input = String::from_utf8_lossy(input);
         assert_eq!(page(dir), before, "compaction changes the page of\n{input}");
     }
-    before.iter().filter(|line| line.starts_with("# TYPE ") && !line.ends_with(" gauge")).count()
+    let is_typed = |line: &&String| line.starts_with("# TYPE ") && !line.ends_with(" gauge");
+    (before.iter().filter(is_typed).count(), is_compared)
 }
 
 /// The sorted lines of the page in OpenMetrics, without the metrics of multiprom itself.

@@ -43,8 +43,8 @@ pub(crate) struct AppendFile {
     used: u64,
     /// Reserved bytes.
     capacity: u64,
-    /// The bytes before this offset are populated; `u64::MAX` if the kernel cannot populate, so that pages become resident by
-    /// faults.
+    /// The bytes before this offset are populated; `u64::MAX` after a failure (the kernel refuses, or the descriptor is lost):
+    /// pages then become resident by faults.
     resident: u64,
     is_on_tmpfs: bool,
     /// The last failure to reserve space.
@@ -222,8 +222,8 @@ impl AppendFile {
         self.resident = if is_populated { to } else { u64::MAX };
     }
 
-    /// Makes pages resident on tmpfs: gives them content by one system call, after which one read maps up to 16 of them. Other
-    /// file systems want to know of the first store to each page, so a read does not make it writable there.
+    /// Makes pages resident on tmpfs: gives them content by one system call, after which one read maps up to 16 of them. On other
+    /// file systems the kernel write-protects a page until its first store, so a read does not help there.
     fn fill(&self, to: u64) -> bool {
         let from = self.resident.max(self.used);
         let is_filled = sys::identity(self.file.as_raw_fd()) == Some(self.identity)
@@ -239,4 +239,71 @@ impl AppendFile {
 pub(crate) fn draw_id(process: &str) -> Result<WriterId, WriteError> {
     let random = sys::random_u32().map_err(WriteError::Create)?;
     Ok(WriterId::new(process, random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::entry_kind::EntryKind;
+    use crate::file::layout::{MAGIC, entry_len, value_offset};
+    use crate::file::name::FileKind;
+    use crate::file::reader::{self, Reader};
+    use crate::file::writer::{NewEntry, encoded};
+    use crate::test_dir::TestDir;
+
+    fn create(dir: &Path) -> AppendFile {
+        let (content, mut id) = (FileContent::Series(FileKind::Counter), draw_id("42").unwrap());
+        AppendFile::create(dir, content, MAGIC, &mut id, FileAccess::Owner, ForkWait::Long).unwrap()
+    }
+
+    /// Whether a page is in the page table of this process. See: `Documentation/admin-guide/mm/pagemap.rst`.
+    fn is_mapped(page: usize) -> bool {
+        use std::os::unix::fs::FileExt as _;
+        const PRESENT: u64 = 1 << 63;
+        let mut entry = [0; 8];
+        let pagemap = File::open("/proc/self/pagemap").unwrap();
+        pagemap.read_exact_at(&mut entry, page as u64 * 8).unwrap();
+        u64::from_ne_bytes(entry) & PRESENT != 0
+    }
+
+    #[test]
+    fn entries_on_tmpfs_keep_their_values_while_pages_behind_them_are_filled() {
+        let Some(dir) = TestDir::in_memory() else { return };
+        let mut file = create(&dir);
+        let mut key = Vec::new();
+        crate::file::key::encode(&mut key, "m", "m", std::iter::empty(), &"x".repeat(700));
+        let entry =
+            encoded(&[NewEntry { kind: EntryKind::Value, key: &key, value: 0.0, time: 1.0 }]);
+        let mut cells = Vec::new();
+        for at in 0..4_000u32 {
+            let begin = file.used();
+            let end = begin + entry_len(key.len()) as u64;
+            file.reserve(end).unwrap();
+            file.map().write(begin, entry.bytes());
+            cells.push(file.map().cell(begin + value_offset(key.len()) as u64));
+            file.publish(end);
+            cells.last().unwrap().set(f64::from(at));
+        }
+        assert!(file.used() > 2 * 1024 * 1024, "the file grows several times");
+        assert!(file.is_on_tmpfs && file.resident != u64::MAX, "the pages are filled");
+        let path = dir.join(&file.name);
+        let mut reader = Reader::default();
+        let opened = reader::open(&path).unwrap();
+        let values: Vec<f64> =
+            reader.read(&opened).unwrap().entries().unwrap().map(|it| it.unwrap().value).collect();
+        assert_eq!(values, (0..4_000).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(cells.iter().map(|cell| cell.get()).collect::<Vec<_>>(), values);
+    }
+
+    #[test]
+    fn the_first_pages_of_a_file_on_tmpfs_are_resident_before_they_are_written() {
+        let Some(dir) = TestDir::in_memory() else { return };
+        let mut file = create(&dir);
+        file.reserve(HEADER_LEN as u64 + 8).unwrap();
+        assert!(file.is_on_tmpfs && file.resident != u64::MAX, "the pages are filled");
+        let first = file.map().address(0, 1).addr() / sys::page_len();
+        let pages = INITIAL_CAPACITY as usize / sys::page_len();
+        let missing: Vec<usize> = (0..pages).filter(|at| !is_mapped(first + at)).collect();
+        assert_eq!(missing, Vec::<usize>::new());
+    }
 }

@@ -1,4 +1,4 @@
-//! Entries that are about to be appended to a series file, in the form in which the file has them.
+//! Entries to be appended to a series file, encoded as in the file.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
@@ -8,7 +8,7 @@ use super::layout::{KEY_LEN_LEN, WORD_LEN, entry_len, value_offset};
 /// Bytes of an entry after its key.
 const END_LEN: usize = CHECKSUM_LEN + 2 * WORD_LEN;
 
-/// Encoded entries, one behind the other.
+/// Consecutive encoded entries.
 #[derive(Default)]
 pub(crate) struct Entries {
     bytes: Vec<u8>,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_encoded_one_behind_the_other() {
+    fn encoded_entries_are_consecutive() {
         let (mut entries, mut expected) = (Entries::default(), Vec::new());
         for (kind, key) in [(EntryKind::Value, [b'a'; 8]), (EntryKind::Removal, [b'b'; 8])] {
             let mut entry = Vec::new();

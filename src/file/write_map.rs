@@ -124,7 +124,8 @@ impl WriteMap {
     /// content. See: `fault_around_bytes` in debugfs.
     pub(crate) fn read_blocks(&self, from: u64, to: u64) {
         const BLOCK: usize = 64 * 1024;
-        let mut at = from.next_multiple_of(size_of::<u64>() as u64);
+        // The page in which the range begins may be mapped already: a read of it would map no other.
+        let mut at = from.next_multiple_of(sys::page_len() as u64);
         while at < to {
             std::hint::black_box(self.cell(at).bits());
             at += (BLOCK - self.address(at, size_of::<u64>()).addr() % BLOCK) as u64;
@@ -160,7 +161,7 @@ impl WriteMap {
     }
 
     /// Returns the address of `len` bytes at `offset`, which lie within one segment.
-    fn address(&self, offset: u64, len: usize) -> *mut u8 {
+    pub(super) fn address(&self, offset: u64, len: usize) -> *mut u8 {
         let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
         let segment = &self.segments[at];
         let within = (offset - segment.start) as usize;

@@ -268,31 +268,6 @@ mod tests {
     }
 
     #[test]
-    fn entries_on_tmpfs_keep_their_values_while_pages_behind_them_are_filled() {
-        let dir = Path::new("/dev/shm").join(format!("multiprom-unit-{}", std::process::id()));
-        // OK because the same test without tmpfs is the one above.
-        if std::fs::create_dir(&dir).is_err() {
-            return;
-        }
-        let mut writer = create(&dir, FileKind::Counter, "42").unwrap();
-        let key = key("m", 700);
-        let mut cells = Vec::new();
-        for at in 0..4_000u32 {
-            let cell = writer.append(&key, 0.0, 1.0, Room::Ordinary).unwrap();
-            cell.value.set(f64::from(at));
-            cells.push(cell);
-        }
-        assert!(writer.file.used() > 2 * 1024 * 1024, "the file grows several times");
-        let mut reader = Reader::default();
-        let file = reader::open(&only_file(&dir)).unwrap();
-        let values: Vec<f64> =
-            reader.read(&file).unwrap().entries().unwrap().map(|it| it.unwrap().value).collect();
-        std::fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(values, (0..4_000).map(f64::from).collect::<Vec<_>>());
-        assert_eq!(cells.iter().map(|cell| cell.value.get()).collect::<Vec<_>>(), values);
-    }
-
-    #[test]
     fn a_new_file_is_reserved_private_and_locked() {
         use std::os::unix::fs::MetadataExt as _;
         let dir = TestDir::new();

@@ -3,8 +3,8 @@
 //! usage: `test-removing DIR|- fork|loop|kept`. `-` is memory. `fork` does so in a forked child; `loop` does so in two threads until it is
 //! killed; `kept` records into handles of removed series.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use multiprom::collector::Labels;
@@ -129,19 +129,27 @@ fn assert_apart(families: &Families, kept: &[Kept], name: &str) {
 
 /// Handles of removed series record, in several threads and in forked children, while the memory of the series is given back.
 fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
+    const THREADS: usize = 2;
+    const ROUNDS: usize = 8;
+    /// Label sets that each round creates and removes.
+    const SETS: usize = 1_000;
     let families = &Families::register(registry)?;
-    limit_time(60);
+    limit_time(300);
     let (kept, is_over) = (&Mutex::new(Vec::<Kept>::new()), &AtomicBool::new(false));
     let live = Kept::new(families, "live");
     live.record(1.0);
     let shown = || registry.render(None).to_string().matches("{at=").count();
     let only_live = shown();
+    // A raw clone needs threads that do not allocate: they have started, and their buffers do not grow.
+    let are_started = &Barrier::new(1 + THREADS);
     thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..THREADS {
             scope.spawn(|| {
+                let mut chosen = Vec::with_capacity(ROUNDS * SETS);
+                are_started.wait();
                 while !is_over.load(Ordering::Relaxed) {
-                    let chosen: Vec<Kept> =
-                        kept.lock().unwrap().iter().step_by(7).copied().collect();
+                    chosen.clear();
+                    chosen.extend(kept.lock().unwrap().iter().step_by(7).copied());
                     for handle in &chosen {
                         handle.record(1e6);
                     }
@@ -149,8 +157,9 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
                 }
             });
         }
-        for round in 0..8 {
-            let labels = (0..1_000).map(|at| format!("{round} {at}"));
+        are_started.wait();
+        for round in 0..ROUNDS {
+            let labels = (0..SETS).map(|at| format!("{round} {at}"));
             let new: Vec<_> = labels.map(|at| Kept::new(families, &at)).collect();
             for handle in &new {
                 handle.record(1.0);
@@ -163,10 +172,11 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
             families.time.remove_where(is_removed);
             assert_eq!(shown(), only_live);
             if round % 4 == 3 {
-                // The first that this child does is to record.
+                // The first recording of this child is into handles of removed series.
                 let all = kept.lock().unwrap().clone();
                 let pid = raw_clone();
                 if pid == 0 {
+                    limit_time(60);
                     for handle in &all {
                         handle.record(1e6);
                     }
@@ -174,6 +184,7 @@ fn with_kept_handles(registry: &Registry) -> multiprom::Result<()> {
                 }
                 wait(pid);
                 wait(in_child(|| {
+                    limit_time(60);
                     assert_apart(families, &all, "child");
                     assert_eq!(live.values(), [2.0, 2.0, 1.0, 1.0]);
                 }));

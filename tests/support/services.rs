@@ -99,10 +99,11 @@ pub fn refusing() -> String {
 }
 
 /// An address of loopback that only its caller uses: other sockets are bound to 127.0.0.1, so that their ports do not matter.
+/// Processes with consecutive pids get addresses of different networks.
 pub fn own_host() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [low, high] = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    Ipv4Addr::new(127, 1, high, low)
+    Ipv4Addr::new(127, 1 + (std::process::id() % 250) as u8, high, low)
 }
 
 /// A free port of an address of its own. It stays free until the caller uses it.
