@@ -98,6 +98,12 @@ impl Copies<'_> {
         self.made.push((what, dir.clone()));
         dir
     }
+
+    fn remove(&mut self, names: [&str; 2]) {
+        for (_, dir) in self.made.extract_if(.., |(what, _)| names.contains(what)) {
+            fs::remove_dir_all(dir).unwrap();
+        }
+    }
 }
 
 /// Takes a lock that conflicts with that of launchers.
@@ -274,13 +280,7 @@ fn only_unused_directories_of_launchers_are_removed() {
         program.end();
     }
     // In the time that the loop may take these become old.
-    copies.made.retain(|(what, dir)| {
-        let is_new = ["a file was just created", "the mark was just written"].contains(what);
-        if is_new {
-            fs::remove_dir_all(dir).unwrap();
-        }
-        !is_new
-    });
+    copies.remove(["a file was just created", "the mark was just written"]);
     // A child of another test may have a copy of a descriptor until it executes its program.
     let mut removed = 0;
     wait_for("removal of six directories", PATIENCE, || {

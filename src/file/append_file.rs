@@ -263,7 +263,7 @@ mod tests {
         let mut entry = [0; 8];
         let pagemap = File::open("/proc/self/pagemap").unwrap();
         pagemap.read_exact_at(&mut entry, page as u64 * 8).unwrap();
-        u64::from_ne_bytes(entry) & PRESENT != 0
+        u64::from_le_bytes(entry) & PRESENT != 0
     }
 
     #[test]
