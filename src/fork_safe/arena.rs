@@ -507,7 +507,8 @@ mod tests {
         let mut count = 0;
         for (word, bytes) in given_back {
             word.get().store(9, Ordering::Relaxed);
-            assert!(bytes.get().is_empty() || bytes.get() == b"abc");
+            // The address and the length may be in different pages.
+            assert!(matches!(bytes.get(), b"" | b"abc" | [0, 0, 0]));
             count += 1;
         }
         assert!(count > PAGE_LEN && WORD.load(Ordering::Relaxed) == 3, "{count}");
