@@ -74,6 +74,29 @@ pub(super) struct Entry<C> {
     child: C,
 }
 
+/// Where an insert places an entry, and tables that grow.
+pub(super) struct Places<C: 'static> {
+    tables: Home,
+    entry: Home,
+    place: fn(Home, Entry<C>) -> &'static Entry<C>,
+}
+
+impl<C> Places<C> {
+    /// All on the heap.
+    #[cfg(any(test, feature = "metrics-facade"))]
+    pub(super) const HEAP: Places<C> = Places {
+        tables: Home::HEAP,
+        entry: Home::HEAP,
+        place: |_, entry| Box::leak(Box::new(entry)),
+    };
+}
+
+impl<C: Transient> Places<C> {
+    pub(super) fn new(tables: Home, entry: Home) -> Places<C> {
+        Places { tables, entry, place: |home, entry| home.place(entry) }
+    }
+}
+
 /// Set in the hash of an entry that no lookup should find, and in no other hash. Tables use lower bits.
 const UNLISTED: u64 = 1 << 63;
 
@@ -242,25 +265,10 @@ impl<C: Send + Sync> Children<C> {
         self.row.get().map_or(0, |row| row.count.load(Ordering::Relaxed))
     }
 
-    /// As [`find_or_insert_in`](Children::find_or_insert_in) the heap.
-    #[cfg(any(test, feature = "metrics-facade"))]
+    /// Finds the child with a key, or inserts the one that `make` returns.
     pub(super) fn find_or_insert(
         &self,
-        key: LookupKey,
-        is_it: impl Fn(&C) -> bool,
-        lock: &SlowPath,
-        relist: impl FnOnce(&C),
-        make: impl FnOnce() -> C,
-    ) -> &'static C {
-        let place = |entry| -> &'static Entry<C> { Box::leak(Box::new(entry)) };
-        self.find_or_place(Home::HEAP, place, key, is_it, lock, relist, make)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what two functions have in common")]
-    fn find_or_place(
-        &self,
-        tables: Home,
-        place: impl FnOnce(Entry<C>) -> &'static Entry<C>,
+        places: &Places<C>,
         key: LookupKey,
         is_it: impl Fn(&C) -> bool,
         _lock: &SlowPath,
@@ -277,11 +285,12 @@ impl<C: Send + Sync> Children<C> {
             entry.hash.store(hash, Ordering::Relaxed);
             return &entry.child;
         }
-        let entry = place(Entry { hash: AtomicU64::new(hash), lengths, child: make() });
+        let entry = Entry { hash: AtomicU64::new(hash), lengths, child: make() };
+        let entry = (places.place)(places.entry, entry);
         let count = self.settled_count();
         self.add_listed(1);
-        self.put_in_row(count, entry, tables);
-        self.put_in_table(count, entry, tables);
+        self.put_in_row(count, entry, places.tables);
+        self.put_in_table(count, entry, places.tables);
         self.set_count(count + 1);
         &entry.child
     }
@@ -363,21 +372,6 @@ impl<C: Send + Sync> Children<C> {
 }
 
 impl<C: Transient + Send> Children<C> {
-    /// Finds the child with a key, or inserts one into memory that may be given back, and into tables there.
-    #[expect(clippy::too_many_arguments, reason = "as `find_or_place`")]
-    pub(super) fn find_or_insert_in(
-        &self,
-        tables: Home,
-        home: Home,
-        key: LookupKey,
-        is_it: impl Fn(&C) -> bool,
-        lock: &SlowPath,
-        relist: impl FnOnce(&C),
-        make: impl FnOnce() -> C,
-    ) -> &'static C {
-        self.find_or_place(tables, |entry| home.place(entry), key, is_it, lock, relist, make)
-    }
-
     /// Takes unlisted children for which `is_over` returns `true` out of the row and the table. `release` releases what each
     /// leads to. Called while no row is read.
     pub(super) fn bury(
@@ -430,6 +424,7 @@ mod tests {
             let key = children.key([&*text].into_iter());
             assert!(children.find(key, |&child| child == at).is_none());
             children.find_or_insert(
+                &Places::HEAP,
                 key,
                 |&child| child == at,
                 &fork::lock().unwrap(),
@@ -457,6 +452,7 @@ mod tests {
                 let insert = |at: u32| {
                     let key = children.key([&*at.to_string()].into_iter());
                     children.find_or_insert(
+                        &Places::HEAP,
                         key,
                         |&child| child == at,
                         &fork::lock().unwrap(),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub(super) use self::limit::{AtLimit, CountOverflows, Limit};
 use super::child_labels::ChildLabels;
-use super::children::Children;
+use super::children::{Children, Places};
 use super::functions::Functions;
 use super::idle::IdleSweeps;
 use super::lookup_key::{Ends, LookupKey};
@@ -410,9 +410,8 @@ impl<M: Typed> FamilyCore<M> {
             return child;
         }
         let home = self.home_of(values.iter().copied());
-        self.children.find_or_insert_in(
-            self.home(),
-            home,
+        self.children.find_or_insert(
+            &Places::new(self.home(), home),
             key,
             |child| self.has_values(child, values, &key),
             lock,

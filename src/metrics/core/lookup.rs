@@ -4,6 +4,7 @@ use super::super::lookup_key::PairsKey;
 use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::child_labels::ChildLabels;
+use crate::metrics::children::Places;
 use crate::model::{KeptLabels, Labels, OwnedLabels};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
@@ -102,9 +103,8 @@ impl<M: Typed> FamilyCore<M> {
         }
         let (pairs, key) = self.children.key_of_pairs(labels);
         let home = self.home_of(labels.iter().flat_map(|(name, value)| [*name, *value]));
-        self.children.find_or_insert_in(
-            self.home(),
-            home,
+        self.children.find_or_insert(
+            &Places::new(self.home(), home),
             key,
             |child| self.has_labels(child, labels, &pairs),
             lock,

@@ -9,7 +9,7 @@ use facade::{Key, KeyName, Metadata, SharedString};
 
 use super::pattern::matches;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::children::Children;
+use crate::metrics::children::{Children, Places};
 use crate::metrics::lookup_key::LookupKey;
 use crate::metrics::settings::Settings;
 use crate::metrics::spec::{FamilySpec, Unusable, slow_path};
@@ -310,7 +310,7 @@ impl<M: Kind> Known<M> {
         };
         let is_it = |(known, _): &(Key, M::Handle)| known == key;
         let make = || (key.to_retained(), handle);
-        self.series.find_or_insert(lookup, is_it, &lock, |_| (), make).1.clone()
+        self.series.find_or_insert(&Places::HEAP, lookup, is_it, &lock, |_| (), make).1.clone()
     }
 
     fn family(&self, name: &str, recorder: &Recorder) -> Result<&'static KnownFamily<M>> {
@@ -331,7 +331,7 @@ impl<M: Kind> Known<M> {
             let (name, overflow) = (name.to_owned(), StaticRef::empty());
             KnownFamily { name, family: OpenFamily::new(core), overflow }
         };
-        Ok(self.families.find_or_insert(key, is_it, &lock, |_| (), make))
+        Ok(self.families.find_or_insert(&Places::HEAP, key, is_it, &lock, |_| (), make))
     }
 }
 
