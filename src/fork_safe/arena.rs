@@ -126,7 +126,7 @@ impl Chunk {
         }
         let used = if self.former.get().is_some() { CHUNK_LEN } else { end };
         let ahead = (end + used.min(MAX_RESIDENT_AHEAD)).next_multiple_of(PAGE_LEN).min(CHUNK_LEN);
-        // A page that a large value has touched may be among them.
+        // The page with the next free byte was used before.
         let start = self.used.load(Ordering::Relaxed).max(resident).next_multiple_of(PAGE_LEN);
         if start < ahead {
             sys::make_resident(self.start() + start, ahead - start);

@@ -101,7 +101,7 @@ impl<M: Typed> FamilyCore<M> {
         let removed = times.len();
         // Half of them, so that a burial, which looks at all children, is rare.
         let excess = if removed > max { removed - max / 2 } else { 0 };
-        // OK if the clock was set back, because these are younger than they are.
+        // If the clock was set back, series seem younger and are buried later.
         let old = times.partition_point(|time| now.saturating_sub(*time) >= MAX_AGE);
         let count = excess.max(old);
         let Some(last) = count.checked_sub(1).and_then(|at| times.get(at).copied()) else {
