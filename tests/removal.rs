@@ -4,13 +4,11 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use multiprom::{
-    Backend, Counter, Family, Gauge, GaugeMode, Histogram, MultiProcessCollector, Registry, Summary,
-};
+use multiprom::{Backend, Counter, Family, Gauge, GaugeMode, Histogram, Registry, Summary};
 
 use crate::support::mount::Mount;
 use crate::support::process::{PATIENCE, Running};
-use crate::support::registries::{in_memory, process};
+use crate::support::registries::{in_memory, merged, process};
 use crate::support::{TestDir, example, output_of, python, skip, wait_for};
 
 fn requests(registry: &Registry) -> Family<Counter> {
@@ -29,16 +27,13 @@ struct Merged<'a> {
 
 impl Merged<'_> {
     fn of(dir: &TestDir) -> Merged<'_> {
-        let warm = in_memory();
-        warm.register(MultiProcessCollector::new(dir.path()).unwrap()).unwrap();
-        Merged { dir, warm }
+        Merged { dir, warm: merged(dir) }
     }
 
     /// All samples, when both collectors agree: the kernel is asked every five seconds only whether a writer lives.
     fn samples(&self) -> Vec<String> {
         let lines = wait_for("collectors that agree", PATIENCE, || {
-            let cold = in_memory();
-            cold.register(MultiProcessCollector::new(self.dir.path()).unwrap()).unwrap();
+            let cold = merged(self.dir);
             let [warm, cold] = [&self.warm, &cold].map(|registry| {
                 let text = registry.render(None).to_string();
                 let is_own = |line: &&str| !line.contains("multiprom_");
@@ -389,8 +384,7 @@ fn a_series_that_could_not_be_written_can_be_removed() {
     let dir = mount.directory("waiting");
     let backend = Backend::directory(&dir).unwrap();
     let registry = Registry::builder().backend(backend).build().unwrap();
-    let merged = in_memory();
-    merged.register(MultiProcessCollector::new(&dir).unwrap()).unwrap();
+    let merged = merged(&dir);
     let family = requests(&registry);
     mount.fill_up();
     family.with(["200"]).inc_by(5.0);

@@ -90,13 +90,14 @@ fn page(dir: &Path) -> Vec<String> {
     lines
 }
 
-/// The length of a text, and the text, padded to a multiple of 8 by this byte.
+/// A text, padded to a multiple of 8 by this byte.
 fn padded(text: &[u8], padding: u8) -> Vec<u8> {
     let mut padded = text.to_vec();
     padded.resize(text.len().next_multiple_of(8), padding);
     padded
 }
 
+/// The length of a text, and the text.
 fn with_len(text: &[u8]) -> Vec<u8> {
     [&(text.len() as u32).to_le_bytes(), text].concat()
 }

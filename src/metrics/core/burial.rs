@@ -287,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn series_that_were_removed_a_minute_ago_are_buried_by_the_next_removal() {
+        let (family, names) = family(Counter::builder("jobs", "J."));
+        let core = family.core();
+        names[..4].iter().for_each(|name| family.with([name]).inc());
+        let old = family.with([&names[0]]).child();
+        assert!(family.remove([&names[0]]) && family.remove([&names[1]]));
+        assert_eq!(core.children.unlisted_len(), 2);
+        old.removed_at.fetch_sub(MAX_AGE, Ordering::Relaxed);
+        core.buried_at.fetch_sub(MAX_AGE, Ordering::Relaxed);
+        assert!(family.remove([&names[2]]));
+        // A burial is put off while another test scrapes.
+        while core.children.unlisted_len() == 3 {
+            core.bury(&crate::store::fork::lock().unwrap());
+        }
+        assert_eq!(core.children.unlisted_len(), 2);
+        assert!(family.get([&names[3]]).is_some_and(|jobs| jobs.get() == 1.0));
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn the_series_beside_those_that_came_back_before_a_close_stay() {
         let dir = crate::test_dir::TestDir::new();
