@@ -124,18 +124,18 @@ pub(crate) struct Reader {
 /// Returns the origin of the id of a series file that is not retired. The id is unique if it has that form and the file has
 /// the magic of this crate, in any version.
 pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
-    let header = if name.has_unique_form() { read_header(file) } else { None };
-    id_kind_by_header(name, header)
+    id_kind_and_header(name, file).0
 }
 
-/// The same from the header of the file, if it has one.
-pub(crate) fn id_kind_by_header(name: FileName<'_>, header: Option<Header>) -> IdKind {
-    let is_own = name.has_unique_form() && header.is_some_and(Header::is_own);
-    if is_own { IdKind::Unique } else { IdKind::Chosen }
+/// Also returns the header of the file, which is read only if the id has the form of a unique one.
+pub(crate) fn id_kind_and_header(name: FileName<'_>, file: &File) -> (IdKind, Option<Header>) {
+    let header = if name.has_unique_form() { read_header(file) } else { None };
+    let is_own = header.is_some_and(Header::is_own);
+    (if is_own { IdKind::Unique } else { IdKind::Chosen }, header)
 }
 
 /// Reads the header of a file; `None` if it is too short or cannot be read.
-pub(crate) fn read_header(file: &File) -> Option<Header> {
+fn read_header(file: &File) -> Option<Header> {
     let mut header = [0u64];
     let len = read_at(file, &mut header, 0).ok()?;
     (len == HEADER_LEN).then(|| Header::decode(header[0]))

@@ -87,7 +87,7 @@ pub(super) enum ListedName {
 }
 
 impl ListedName {
-    fn new(name: OsString) -> ListedName {
+    pub(super) fn new(name: OsString) -> ListedName {
         let parsed = name.to_str().and_then(|text| Some((text, FileName::parse(text)?)));
         let Some((text, FileName { kind, id })) = parsed else {
             return ListedName::Other(name);

@@ -34,15 +34,12 @@ impl Merge {
         let plan = self.plans.last()?;
         let layout = if snapshot.is_own { Layout::Own } else { Layout::L3 };
         let metric_type = origin.name.kind.metric_type();
-        if (plan.layout, plan.metric_type) != (layout, metric_type) {
+        if (plan.layout, plan.metric_type) != (layout, metric_type) || !plan.is_run() {
             return None;
         }
         let entries = Entries::assume(layout, snapshot.body());
         let (keys, first) = (self.catalog.keys(metric_type)?, plan.first_key);
         let has_only_values = plan.has_only_values();
-        if !plan.is_run() {
-            return None;
-        }
         // Series that only one process has were mostly created last. So the last key is compared first: it is mostly the
         // one that differs, if one does.
         if has_only_values && plan.entry_count > 0 {

@@ -100,7 +100,10 @@ pub(crate) fn read_directory(
     let files = std::mem::take(&mut cached.files);
     cached.files = scan.add_files((dir, &handle), series, files);
     cached.retired = match retired_names(&retired_dir) {
-        Ok(names) => scan.add_retired(&retired_dir, &names, std::mem::take(&mut cached.retired)),
+        Ok(names) => {
+            let names: Vec<ListedName> = names.into_iter().map(ListedName::new).collect();
+            scan.add_retired(&retired_dir, &names, std::mem::take(&mut cached.retired))
+        }
         Err(error) => {
             scan.context.merge.skipped.add(&retired_dir, SkipCause::Directory(error));
             CachedFiles::default()
@@ -140,12 +143,8 @@ impl<'a> DirScan<'a, '_> {
         let mut cached = cached.into_iter();
         let mut next = CachedFiles::with_capacity(names.len());
         for name in names {
-            let (text, parsed) = match name.parsed() {
-                Ok(parsed) => parsed,
-                Err(other) => {
-                    self.report_name(dir, other);
-                    continue;
-                }
+            let Some((text, parsed)) = self.parsed(dir, name) else {
+                continue;
             };
             if self.is_archived(text) {
                 continue;
@@ -178,7 +177,12 @@ impl<'a> DirScan<'a, '_> {
         }
     }
 
-    fn add_retired(&mut self, dir: &Path, names: &[OsString], cached: CachedFiles) -> CachedFiles {
+    fn add_retired(
+        &mut self,
+        dir: &Path,
+        names: &[ListedName],
+        cached: CachedFiles,
+    ) -> CachedFiles {
         let mut cached = cached.into_iter();
         let mut next = CachedFiles::default();
         let handle = match names {
@@ -190,7 +194,7 @@ impl<'a> DirScan<'a, '_> {
         };
         let seen: HashMap<Identity, &str> = self.seen.drain(..).collect();
         for name in names {
-            let Some((text, parsed)) = self.parse(dir, name) else {
+            let Some((text, parsed)) = self.parsed(dir, name) else {
                 continue;
             };
             if self.is_archived(&retired_source(text)) {
@@ -236,14 +240,9 @@ impl<'a> DirScan<'a, '_> {
         self.archived.is_some_and(|archived| archived.contains(name))
     }
 
-    /// The parts of a file name; `None` if it is not that of a series file, which is reported.
-    fn parse<'n>(&mut self, dir: &Path, name: &'n OsString) -> Option<(&'n str, FileName<'n>)> {
-        let text = name.to_str();
-        let parsed = text.and_then(|text| Some((text, FileName::parse(text)?)));
-        if parsed.is_none() {
-            self.report_name(dir, name);
-        }
-        parsed
+    /// The name of a series file and its parts; `None` for any other name, which is reported.
+    fn parsed<'n>(&mut self, dir: &Path, name: &'n ListedName) -> Option<(&'n str, FileName<'n>)> {
+        name.parsed().map_err(|other| self.report_name(dir, other)).ok()
     }
 
     /// Reports a name that is not that of a series file.

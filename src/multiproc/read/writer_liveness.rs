@@ -37,15 +37,13 @@ pub(super) fn decide(
     candidate: &Candidate<'_>,
     located: &mut Located,
 ) -> Option<WriterLiveness> {
-    let mut header = None;
-    let proof = match (&located.cached, &located.file) {
-        (Some(cached), _) => cached.proof,
+    let (proof, header) = match (&located.cached, &located.file) {
+        (Some(cached), _) => (cached.proof, None),
         (None, Some(file)) => {
-            let is_unique = candidate.name.has_unique_form();
-            header = if is_unique { reader::read_header(file) } else { None };
-            Proof::of(reader::id_kind_by_header(candidate.name, header), candidate.listed_in)
+            let (id, header) = reader::id_kind_and_header(candidate.name, file);
+            (Proof::of(id, candidate.listed_in), header)
         }
-        (None, None) => Proof::of(IdKind::Chosen, candidate.listed_in),
+        (None, None) => (Proof::of(IdKind::Chosen, candidate.listed_in), None),
     };
     if let Some((verdict, probed)) = reusable(context, candidate, located, proof) {
         return Some(WriterLiveness { verdict, probed, proof, header });
