@@ -4,7 +4,8 @@
 //! released, and reads as zeros from then on: see [`transient`](super::transient). Address space is never used again, so
 //! no late access meets something else.
 //!
-//! All is called under a lock. A child that is forked in between finds counts that are too high, and keeps some pages.
+//! All functions are called under the lock of the slow path. A child that is forked during one may find counts that are too
+//! high, and then keeps some pages.
 #![expect(unsafe_code, reason = "pages of memory")]
 
 use std::alloc::Layout;

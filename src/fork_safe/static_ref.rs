@@ -18,6 +18,12 @@ impl<T: Sync> StaticRef<T> {
         StaticRef { pointer: AtomicPtr::new(ptr::null_mut()), marker: PhantomData }
     }
 
+    /// Creates one with an address, if there is one.
+    pub(crate) fn new(value: Option<&'static T>) -> StaticRef<T> {
+        let pointer = value.map_or(ptr::null_mut(), |value| ptr::from_ref(value).cast_mut());
+        StaticRef { pointer: AtomicPtr::new(pointer), marker: PhantomData }
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> Option<&'static T> {
         // ORDERING: acquire, to see the value that was written before the address was published.

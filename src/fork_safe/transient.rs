@@ -5,7 +5,7 @@
 //! whoever still writes them changes memory that belongs to nothing. What is in such memory is [`Transient`].
 //!
 //! Addresses that a recording follows without a check are stored as distances to a fixed address, at which a word is mapped
-//! that nobody reads. A word of zeros is then the address of that word. On x86-64 this costs nothing, because the fixed
+//! whose value is never exported. A word of zeros is then the address of that word. On x86-64 this costs nothing, because the fixed
 //! address is a part of the instruction that follows the address.
 //!
 //! See: madvise(2), MADV_DONTNEED; mmap(2), MAP_FIXED_NOREPLACE (Linux 4.17).

@@ -42,32 +42,11 @@ impl ChildLabels {
         self.text.get()
     }
 
-    /// The text, if the labels are rendered.
-    #[inline]
-    pub(super) fn text(&self) -> Option<&'static str> {
-        if self.is_rendered() { Some(self.rendered()) } else { None }
-    }
-
     /// The labels as pairs, if they have no text.
     pub(super) fn others(
         &self,
     ) -> impl Iterator<Item = (&'static str, &'static str)> + Clone + use<> {
         self.pairs.get().iter().map(|[name, value]| (name.get(), value.get()))
-    }
-
-    /// The labels of a sample: as rendered, or as pairs in the memory of `pairs`.
-    pub(super) fn labels<'s, 'a: 's>(
-        &'a self,
-        pairs: &'s mut Vec<(&'a str, &'a str)>,
-    ) -> Labels<'s> {
-        match self.text() {
-            Some(text) => Labels::from_rendered(text),
-            None => {
-                pairs.clear();
-                self.others().for_each(|pair| pairs.push(pair));
-                Labels::new(pairs)
-            }
-        }
     }
 
     /// The address of the text, for a prefetch.
@@ -89,8 +68,13 @@ impl ChildLabels {
 impl LabelPairs for ChildLabels {
     fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>) {
         match self.text() {
-            Some(text) => Labels::from_rendered(text).iter().for_each(|pair| pairs.push(pair)),
+            Some(text) => pairs.extend(Labels::from_rendered(text).iter()),
             None => self.others().for_each(|pair| pairs.push(pair)),
         }
+    }
+
+    #[inline]
+    fn text(&self) -> Option<&str> {
+        if self.is_rendered() { Some(self.rendered()) } else { None }
     }
 }

@@ -4,8 +4,10 @@
 //! read at any time; inserts happen under the lock of the slow path. A table that is half full is replaced by a larger one, and
 //! a row that is full. Removed entries that do not come back are *buried*: both are replaced by ones without them.
 //!
-//! Lookups may be in a table that was replaced. Its memory may be given back, and then has no entries: a lookup that finds
-//! nothing looks again if there is another table. Scrapes exclude burials (`reading`), as they must find all entries of their row.
+//! A lookup may be in a table that was replaced, whose memory may have been given back: it then finds nothing. `find_surely`
+//! looks again if there is another table; callers of `find` look again under the lock. A full row that was replaced stays,
+//! because scrapes may be in it; all such rows together are smaller than the largest one. Scrapes exclude burials (`reading`), as
+//! they must find all entries of their row.
 //!
 //! A process can be forked in the middle of an insert, which makes three stores: the entry is put into the row, then
 //! into the table, then counted. The store to the table decides whether the entry exists. A child can find one entry
@@ -234,14 +236,22 @@ impl<C: Send + Sync> Children<C> {
 
     /// The children that no lookup finds.
     pub(super) fn unlisted(&self) -> impl Iterator<Item = &'static C> {
-        let row = self.row.get().map_or(&[][..], |row| row.entries);
-        let unlisted = row.iter().map_while(StaticRef::get).filter(|it| it.hash() & UNLISTED != 0);
+        let unlisted = self.entries().filter(|entry| entry.hash() & UNLISTED != 0);
         unlisted.map(|entry| &entry.child)
     }
 
+    /// The slots of the row.
+    fn row(&self) -> &'static [StaticRef<Entry<C>>] {
+        self.row.get().map_or(&[], |row| row.entries)
+    }
+
+    /// The entries of the row, in the order of their first use.
+    fn entries(&self) -> impl Iterator<Item = &'static Entry<C>> {
+        self.row().iter().map_while(StaticRef::get)
+    }
+
     fn listed_entries(&self) -> impl Iterator<Item = &'static Entry<C>> {
-        let row = self.row.get().map_or(&[][..], |row| row.entries);
-        row.iter().map_while(StaticRef::get).filter(|entry| entry.hash() & UNLISTED == 0)
+        self.entries().filter(|entry| entry.hash() & UNLISTED == 0)
     }
 
     /// The number of children that lookups find. In a child that was forked during an insert it may be one too many.
@@ -331,16 +341,13 @@ impl<C: Send + Sync> Children<C> {
 
     /// Puts the entry at position `count` of the row into the table.
     fn put_in_table(&self, count: usize, entry: &'static Entry<C>, home: Home) {
-        if let Some(table) = self.table.get()
-            && (count + 1) * 2 <= table.slots.len()
-        {
+        let former = self.table.get();
+        if let Some(table) = former.filter(|table| (count + 1) * 2 <= table.slots.len()) {
             return table.put(entry);
         }
         let len = ((count + 1) * 2).next_power_of_two().max(FIRST_LEN);
         let table = Box::leak(Box::new(Table::new(len, home)));
-        let row = self.row.get().map_or(&[][..], |row| row.entries);
-        row.iter().map_while(StaticRef::get).for_each(|entry| table.put(entry));
-        let former = self.table.get();
+        self.entries().for_each(|entry| table.put(entry));
         self.table.set(table);
         if let Some(former) = former {
             Release::new(home).slice(former.slots);
@@ -354,7 +361,7 @@ impl<C: Send + Sync> Children<C> {
         first: impl Fn(&'static C),
         second: impl Fn(&'static C),
     ) -> impl Iterator<Item = &'static C> {
-        let row = self.row.get().map_or(&[][..], |row| row.entries);
+        let row = self.row();
         let [own, of_first, of_second] = AHEAD;
         row.iter().enumerate().map_while(move |(at, entry)| {
             if let Some(ahead) = row.get(at + own) {

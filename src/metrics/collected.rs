@@ -2,7 +2,9 @@
 
 use super::children::reading;
 use super::core::{Child, FamilyCore, Typed};
-use crate::model::{Collector, FamilyMetadata, FamilySink, Sample, SampleKind, Unit};
+use crate::model::{
+    Collector, FamilyMetadata, FamilySink, LabelPairs as _, Sample, SampleKind, Unit,
+};
 use crate::registry::Descriptor;
 
 impl<M: Typed> FamilyCore<M> {

@@ -246,7 +246,7 @@ pub struct Child<M: Typed> {
     /// The generation of the store at that time.
     removed_in: AtomicU64,
     /// Whether it is in the arena of its family.
-    is_in_arena: AtomicBool,
+    is_in_arena: bool,
     pub(super) state: M::State,
 }
 

@@ -8,7 +8,9 @@ use super::gauge_cells::{Change, GaugeCells};
 use super::handle::{ignored_handle, impl_handle};
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{FamilySink, GaugeMode, KeptLabels, Labels, MetricType, Sample, SampleKind};
+use crate::model::{
+    FamilySink, GaugeMode, KeptLabels, LabelPairs as _, Labels, MetricType, Sample, SampleKind,
+};
 use crate::store::fork::{self, SlowPath, StaticRef};
 use crate::store::{SeriesOpener, recording_ignored};
 

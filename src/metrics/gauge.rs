@@ -228,7 +228,7 @@ impl Gauge {
         }
         let store = self.0.store();
         if let Some(cells) = cells
-            && cells.gate.is_some()
+            && cells.gate.get().is_some()
             && cells.pass_gate(change)
         {
             store.retry();
@@ -282,7 +282,7 @@ pub struct InProgress {
     gauge: Gauge,
     /// The cells that 1 was added to; `None` if that was ignored. A forked child must not follow them to the mapping.
     cells: Option<&'static GaugeCells>,
-    /// How often the gauge had been removed when the guard began.
+    /// The [removals](Child::removals) of the gauge when the guard began.
     removals: u32,
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::model::clock::now;
 use crate::model::{GaugeMode, SampleKind};
-use crate::store::fork::{Release, Shortcut, WordRef};
+use crate::store::fork::{Release, Shortcut, StaticRef, WordRef};
 use crate::store::{Cell, Gate, Opened, SampleCells, SeriesOpener, release_words};
 
 /// What a recording does to the value.
@@ -46,7 +46,7 @@ pub struct GaugeCells {
     time: WordRef,
     is_most_recent: bool,
     /// Set while the gauge waits.
-    pub(super) gate: Option<&'static Gate>,
+    pub(super) gate: StaticRef<Gate>,
     /// See [`Store::generation`](crate::store::Store::generation).
     pub(super) generation: u64,
 }
@@ -64,7 +64,7 @@ impl GaugeCells {
             value: value.address(),
             time: time.address(),
             is_most_recent: mode.is_most_recent(),
-            gate,
+            gate: StaticRef::new(gate),
             generation: opener.generation(),
         })
     }
@@ -91,7 +91,7 @@ impl GaugeCells {
 
     /// Whether the value was moved into a file, so that the cells must not be used any more.
     pub(super) fn is_moved(&self) -> bool {
-        self.gate.is_some_and(Gate::is_closed)
+        self.gate.get().is_some_and(Gate::is_closed)
     }
 
     /// Makes the gauge one that was never set, also if it was removed.
@@ -130,12 +130,12 @@ impl GaugeCells {
 
     /// Whether all recordings but the first one only change the value.
     pub(super) fn is_plain_after_first(&self) -> bool {
-        !self.is_most_recent && self.gate.is_none()
+        !self.is_most_recent && self.gate.get().is_none()
     }
 
     /// Whether each recording stores the time, and none passes a gate.
     pub(super) fn is_timed(&self) -> bool {
-        self.is_most_recent && self.gate.is_none()
+        self.is_most_recent && self.gate.get().is_none()
     }
 
     /// The word of the value.
@@ -159,7 +159,7 @@ impl GaugeCells {
     /// Passes the gate, if there is one, and stores the time too. Returns `false` if the value was moved into a file.
     #[cold]
     pub(super) fn pass_gate(&self, change: Change) -> bool {
-        match self.gate {
+        match self.gate.get() {
             Some(gate) => gate.pass(|| self.apply_with_time(change)),
             None => {
                 self.apply_with_time(change);

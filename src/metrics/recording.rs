@@ -131,7 +131,8 @@ impl<M: SplitTyped> Child<M> {
             drop(inside);
             return self.store().retry();
         }
-        // The series was registered, and no thread has recorded yet.
+        // Cells that an earlier thread with this index owned, or that no thread owns: of a series that was only registered, or of
+        // the parent's threads in a forked child.
         let owned = token.and_then(|token| self.bound()?.owned_or_unowned(token));
         if let Some(cells) = owned {
             return M::record(cells, value);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The series is not removed: recordings through handles have an effect.
 const LIVE: u32 = 1;
-/// The series was not removed, or was recorded into since.
+/// The series was never removed, or was recorded into since.
 const EXPORTED: u32 = 2;
 /// The former storage of the series is still in use by this process: see [`Bound::former`](crate::store::fork::Bound::former).
 const PARKED: u32 = 4;
@@ -22,7 +22,8 @@ impl RemovalFlags {
         RemovalFlags(AtomicU32::new(LIVE | EXPORTED | ONE))
     }
 
-    /// The flags of a new series, which another family of its name may have removed before.
+    /// The flags of a new series whose label set may have been removed before: with another family of its name, or as a series
+    /// that was buried. Its first recording ends that removal.
     pub(super) fn unexported() -> RemovalFlags {
         RemovalFlags(AtomicU32::new(LIVE | ONE))
     }
@@ -67,7 +68,7 @@ impl RemovalFlags {
         self.get() & LIVE == 0
     }
 
-    /// Whether the series was removed, and not recorded into since.
+    /// Whether the series was removed, or may have been removed before it was created, and was not recorded into since.
     pub(super) fn is_unexported(&self) -> bool {
         self.get() & EXPORTED == 0
     }

@@ -107,7 +107,7 @@ impl LabelShape {
 mod tests {
     use super::*;
     use crate::metrics::lookup_key::LookupHasher;
-    use crate::model::KeptLabels;
+    use crate::model::{KeptLabels, LabelPairs as _};
     use crate::store::fork::Home;
     use proptest::prelude::*;
 

@@ -22,7 +22,7 @@ unsafe impl<M: Typed> Transient for Child<M> {}
 unsafe impl Transient for CounterCells {}
 // SAFETY: addresses of the sink.
 unsafe impl Transient for SummaryCells {}
-// SAFETY: addresses of the sink, and slices. An index beyond a slice gets another word that nobody reads.
+// SAFETY: addresses of the sink, and slices. An index beyond a slice gets another word, whose value is not exported.
 unsafe impl Transient for HistogramCells {}
-// SAFETY: addresses of the sink, a flag, no gate, and a number. The flag and the gate are only read, once for each decision.
+// SAFETY: addresses of the sink, a flag, no gate, and a number. The flag is only read.
 unsafe impl Transient for GaugeCells {}

@@ -13,6 +13,19 @@ pub(crate) enum KeptLabels {
 pub(crate) trait LabelPairs: Sync {
     /// Appends the labels as pairs, sorted by name.
     fn push_pairs<'a>(&'a self, pairs: &mut Vec<(&'a str, &'a str)>);
+
+    /// The text of rendered labels.
+    fn text(&self) -> Option<&str>;
+
+    /// The labels of a sample: as rendered, or as pairs in the memory of `pairs`.
+    fn labels<'s, 'a: 's>(&'a self, pairs: &'s mut Vec<(&'a str, &'a str)>) -> Labels<'s> {
+        if let Some(text) = self.text() {
+            return Labels::from_rendered(text);
+        }
+        pairs.clear();
+        self.push_pairs(pairs);
+        Labels::new(pairs)
+    }
 }
 
 impl KeptLabels {
@@ -33,26 +46,6 @@ impl KeptLabels {
         self.text().map(Labels::from_rendered)
     }
 
-    /// The text of rendered labels.
-    pub(crate) fn text(&self) -> Option<&str> {
-        match self {
-            KeptLabels::Rendered(text) => Some(text),
-            KeptLabels::Other(_) => None,
-        }
-    }
-
-    /// The labels of a sample: as rendered, or as pairs in the memory of `pairs`.
-    pub(crate) fn labels<'s, 'a: 's>(
-        &'a self,
-        pairs: &'s mut Vec<(&'a str, &'a str)>,
-    ) -> Labels<'s> {
-        self.rendered().unwrap_or_else(|| {
-            pairs.clear();
-            self.push_pairs(pairs);
-            Labels::new(pairs)
-        })
-    }
-
     /// Whether all names match `[a-zA-Z_][a-zA-Z0-9_]*`, so that none needs escaping.
     pub(crate) fn has_plain_names(&self) -> bool {
         match self {
@@ -67,6 +60,13 @@ impl LabelPairs for KeptLabels {
         match self {
             KeptLabels::Rendered(text) => pairs.extend(Labels::from_rendered(text).iter()),
             KeptLabels::Other(labels) => pairs.extend(labels.iter()),
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            KeptLabels::Rendered(text) => Some(text),
+            KeptLabels::Other(_) => None,
         }
     }
 }

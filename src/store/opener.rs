@@ -9,7 +9,7 @@ use super::series::{AttributeKind, Opened};
 use crate::file::SampleCells;
 use crate::file::key::{self, SampleName};
 use crate::file::name::FileKind;
-use crate::model::{GaugeMode, KeptLabels, LabelPairs, Labels, MetricType, SampleKind, Unit};
+use crate::model::{GaugeMode, KeptLabels, LabelPairs, MetricType, SampleKind, Unit};
 
 /// Opens the cells of one series.
 #[allow(missing_debug_implementations, reason = "programs cannot name it")]
@@ -164,8 +164,7 @@ impl<'a> SeriesOpener<'a> {
     fn push_keys(&self, samples: impl Iterator<Item = SampleKind>, keys: &mut Keys) {
         let (family, help) = (&*self.family, self.help);
         let mut pairs = Vec::new();
-        self.labels.push_pairs(&mut pairs);
-        let labels = Labels::new(&pairs);
+        let labels = self.labels.labels(&mut pairs);
         let mut has_buckets = false;
         for kind in samples {
             let name = SampleName { family, suffix: self.suffix(kind) };

@@ -29,7 +29,7 @@ pub struct Split<C: 'static, A: 'static = ()> {
     first: Tagged<C>,
     /// The cells of the thread that was given its own first. Their address is beside the tag, so that this thread is about as
     /// fast as the first one.
-    // A thread without an index finds its tag in memory of zeros, and no address.
+    // In memory of zeros the tag matches threads without an index; they then find no address.
     second: Tagged<StaticRef<C>>,
     more: StaticRef<More<C, A>>,
 }
@@ -65,7 +65,7 @@ struct More<C: 'static, A: 'static> {
     /// The cells of further owners.
     others: StaticRef<Others<C>>,
     /// Former cells of this process, whose files were lost or closed. No thread records into them.
-    former: Option<&'static Split<C, A>>,
+    former: StaticRef<Split<C, A>>,
     /// Cells for all threads while the series waits. They link to those of earlier waits.
     waiting: StaticRef<Waiting<C>>,
     /// The totals when the series was removed, which are subtracted from what this process shows.
@@ -134,14 +134,8 @@ unsafe impl<C: Transient + Send, A: Send + Sync> Transient for More<C, A> {}
 impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
     /// Creates a split without cells for this process. Values in `former` still count.
     pub(crate) fn following(former: Option<&'static Split<C, A>>, home: Home) -> Split<C, A> {
-        let (first, second, more) = (Tagged::empty(), Tagged::empty(), StaticRef::empty());
-        if let Some(former) = former {
-            let new = More::new(Some(former));
-            if let Some(totals) = former.base() {
-                new.base.set(totals);
-            }
-            more.set(home.place(new));
-        }
+        let more = former.map(|former| home.place(More::new(Some(former))));
+        let (first, second, more) = (Tagged::empty(), Tagged::empty(), StaticRef::new(more));
         Split { alignment: [], first, second, more }
     }
 
@@ -283,9 +277,7 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
             Ok(first) => return first,
             Err(cells) => home.place(cells),
         };
-        let address = StaticRef::empty();
-        address.set(cells);
-        if self.second.fill(Some(token.tag()), address, lock).is_ok() {
+        if self.second.fill(Some(token.tag()), StaticRef::new(Some(cells)), lock).is_ok() {
             return cells;
         }
         let others = &self.more(home).others;
@@ -338,9 +330,13 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
                 release_cells(&shared.cells, release);
                 release.value(shared);
             }
-            // The base of a former split is this one: see `following`.
-            let shares_base = more.former.is_some_and(|former| former.base().is_some());
-            if let Some(former) = more.former {
+            // The cells themselves are on the heap: see `wait`.
+            let waiting = std::iter::successors(more.waiting.get(), |waiting| waiting.former);
+            waiting.for_each(|waiting| release_cells(&waiting.cells, release));
+            let former = more.former.get();
+            // The base of a former split is this one: see `More::new`.
+            let shares_base = former.is_some_and(|former| former.base().is_some());
+            if let Some(former) = former {
                 former.release(release, release_cells);
             }
             if let Some(base) = more.base.get().filter(|_| !shares_base) {
@@ -354,7 +350,7 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
 
     /// Iterates over all cells of this process.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
-        let former = |split: &&Split<C, A>| split.more.get().and_then(|more| more.former);
+        let former = |split: &&Split<C, A>| split.more.get().and_then(|more| more.former.get());
         std::iter::successors(Some(self), former).flat_map(|split| {
             let others = split.more.get().and_then(|more| more.others.get());
             let mut bits = others.map_or(0, |others| others.indexes.load(Ordering::Acquire));
@@ -373,10 +369,16 @@ impl<C: Transient + Send, A: Send + Sync> Split<C, A> {
     }
 }
 
-impl<C: Sync, A: Sync> More<C, A> {
+impl<C: Transient + Send, A: Send + Sync> More<C, A> {
+    /// What a series has that continues another one. The base is that of the former one.
     fn new(former: Option<&'static Split<C, A>>) -> More<C, A> {
-        let (waiting, base) = (StaticRef::empty(), StaticRef::empty());
-        More { shared: StaticRef::empty(), others: StaticRef::empty(), former, waiting, base }
+        More {
+            shared: StaticRef::empty(),
+            others: StaticRef::empty(),
+            former: StaticRef::new(former),
+            waiting: StaticRef::empty(),
+            base: StaticRef::new(former.and_then(Split::base)),
+        }
     }
 }
 

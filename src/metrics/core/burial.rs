@@ -40,11 +40,10 @@ impl<M: Typed> FamilyCore<M> {
 
     /// Buries removed series if some are due. Called after a removal.
     pub(super) fn bury(&'static self, lock: &SlowPath) {
-        match self.store.is_inherited() {
-            _ if !self.arena.is_used() => {}
-            true => self.bury_beyond(MAX_REMOVED, lock),
-            false => self.bury_closed(lock),
+        if !self.arena.is_used() {
+            return;
         }
+        if self.store.is_inherited() { self.bury_old(lock) } else { self.bury_closed(lock) }
     }
 
     /// Buries the series that were removed before the files of this process were closed. Others would get further entries in
@@ -80,11 +79,11 @@ impl<M: Typed> FamilyCore<M> {
         self.children.bury(Home::in_arena(&self.arena), is_buried, Child::release, burying);
     }
 
-    /// Buries the series that were removed first, if more than `max` are removed and more than half of all, and those that
-    /// have been removed for some time.
-    fn bury_beyond(&'static self, max: usize, lock: &SlowPath) {
+    /// Buries the series that were removed at least [`MAX_AGE`] ago and, if more than [`MAX_REMOVED`] and more than half of all
+    /// are removed, the oldest ones.
+    fn bury_old(&'static self, lock: &SlowPath) {
         let removed = self.children.unlisted_len();
-        let max = self.children.listed_len().max(max);
+        let max = self.children.listed_len().max(MAX_REMOVED);
         let now = now() as u32;
         let is_due = now.wrapping_sub(self.buried_at.load(Ordering::Relaxed)) >= MAX_AGE;
         if removed <= max && !is_due {
@@ -99,7 +98,7 @@ impl<M: Typed> FamilyCore<M> {
         let mut times: Vec<u32> = self.removed().map(&removed_at).collect();
         times.sort_unstable();
         let removed = times.len();
-        // Half of them, so that a burial, which looks at all children, is rare.
+        // Leaves half of the maximum: a burial looks at all children, so it should be rare.
         let excess = if removed > max { removed - max / 2 } else { 0 };
         // If the clock was set back, series seem younger and are buried later.
         let old = times.partition_point(|time| now.saturating_sub(*time) >= MAX_AGE);
@@ -125,9 +124,7 @@ impl<M: Typed> Child<M> {
     /// Where what belongs to the series is placed.
     pub(in crate::metrics) fn home(&self) -> Home {
         match self.family.get() {
-            Some(family) if self.is_in_arena.load(Ordering::Relaxed) => {
-                Home::in_arena(&family.arena)
-            }
+            Some(family) if self.is_in_arena => Home::in_arena(&family.arena),
             _ => Home::HEAP,
         }
     }

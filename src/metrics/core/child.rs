@@ -1,7 +1,7 @@
 //! One series of a family: its storage, its removal and its return.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{Child, FamilyCore, Typed};
 use crate::metrics::child_labels::ChildLabels;
@@ -21,17 +21,15 @@ impl<M: Typed> Child<M> {
         ends: Box<[Ends]>,
         home: Home,
     ) -> Child<M> {
-        let of_family = StaticRef::empty();
-        of_family.set(family);
         Child {
-            family: of_family,
+            family: StaticRef::new(Some(family)),
             labels: ChildLabels::new(labels, home),
             ends: TransientSlice::new(home.slice(ends.into_vec())),
             bound: Bound::empty(),
             removal: if any_removed() { RemovalFlags::unexported() } else { RemovalFlags::new() },
             removed_at: AtomicU32::new(0),
             removed_in: AtomicU64::new(0),
-            is_in_arena: AtomicBool::new(!home.is_heap()),
+            is_in_arena: !home.is_heap(),
             state: M::State::default(),
         }
     }
@@ -161,7 +159,7 @@ impl<M: Typed> Child<M> {
         self.removal.is_removed()
     }
 
-    /// How often the series was removed.
+    /// A number that changes with each removal.
     pub(in crate::metrics) fn removals(&self) -> u32 {
         self.removal.count()
     }

@@ -5,7 +5,7 @@ use super::{Child, ChildRef, FamilyCore, Typed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::child_labels::ChildLabels;
 use crate::metrics::children::Places;
-use crate::model::{KeptLabels, Labels, OwnedLabels};
+use crate::model::{KeptLabels, LabelPairs as _, Labels, OwnedLabels};
 use crate::registry::Descriptor;
 use crate::store::fork::{self, SlowPath};
 use crate::store::recording_ignored;

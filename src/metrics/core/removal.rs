@@ -7,7 +7,7 @@ use super::{Child, FamilyCore, SplitTyped, Typed};
 use crate::metrics::children::reading;
 use crate::metrics::idle::SeriesState;
 use crate::metrics::lookup_key::LookupKey;
-use crate::model::Labels;
+use crate::model::{LabelPairs as _, Labels};
 use crate::store::fork;
 use crate::store::recording_ignored;
 

@@ -11,7 +11,7 @@ use super::sample_part::{SamplePart, family_name};
 use crate::file::key::{self, Key};
 use crate::file::layout::{Entry, EntryKind};
 use crate::file::name::FileKind;
-use crate::model::{FamilyIndex, HashIndex, KeptLabels, MetricType, number};
+use crate::model::{FamilyIndex, HashIndex, KeptLabels, LabelPairs as _, MetricType, number};
 use crate::multiproc::fast_map::FastMap;
 use crate::multiproc::skipped::KeyProblem;
 use crate::prefetch::prefetch;

@@ -184,7 +184,7 @@ impl<O: Owner> Split<O> {
         self.share();
     }
 
-    /// `Split::claim_unowned`.
+    /// The part of `Split::owned_or_unowned` that claims cells: `record` has checked those that the thread owns.
     fn claim_unowned(&self, tag: u64) -> Option<&CounterCells> {
         if self.state.claim(tag) {
             return Some(&self.first);
