@@ -170,8 +170,8 @@ impl Merge {
         self.plans.note_applied(plan, origin.is_live());
     }
 
-    /// Adds the values of the files of the current batch: those of four files together, of fewer one by one. Values that are added otherwise follow those of the batch, so that
-    /// the order is that of files.
+    /// Adds the values of the files of the current batch: the common values of four files together, and everything else file
+    /// by file. Whatever adds values in another way calls this first, so that values are added in the order of files.
     pub(crate) fn finish_batch(&mut self) {
         let Some((files, kind, mut common)) = self.batch.take() else {
             return;

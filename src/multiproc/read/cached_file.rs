@@ -34,7 +34,7 @@ pub(super) struct CachedFile {
     is_own: bool,
     /// What proves the death of the writer.
     pub(super) proof: Proof,
-    /// Says that two scrapes have the file as a source.
+    /// Identifies the file among the sources of gauges in successive scrapes.
     source: SourceToken,
     map: Option<Arc<ReadMap>>,
     /// What the plan has in common with that of the file before.
@@ -113,8 +113,8 @@ impl CachedFile {
         }
     }
 
-    /// Prefetches this and what the next files of a scrape refer to, if this is the file with this distance to the
-    /// current one. Each step needs what the step before has prefetched.
+    /// Prefetches a part of what adding this file needs, which is `distance` files ahead of the current one: first the entry, then
+    /// the plan and the mapping, the lists of the plan, and the first values. Each step reads what the step before has prefetched.
     pub(super) fn prefetch(&self, distance: usize) {
         match (distance, &self.map) {
             (1, Some(map)) => {
