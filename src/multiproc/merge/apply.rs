@@ -52,6 +52,7 @@ impl Merge {
             if !keys.matches_run(entries, first, plan.entry_count, |_| {}) {
                 return None;
             }
+            self.plans.note_new();
             return Some(self.apply_plan(plan, origin, &snapshot.words, None).0);
         }
         // Each value is read together with its key, while both are in the cache, and added when all keys match.
@@ -65,6 +66,7 @@ impl Merge {
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
         self.start_times.add(&plan, 0, &snapshot.words, self.sums.len());
         self.note_added(&plan, origin, &snapshot.words);
+        self.plans.note_new();
         self.plans.note_applied(&plan, origin.is_live());
         Some(plan)
     }
@@ -95,7 +97,7 @@ impl Merge {
 
     /// Appends to an empty plan the start of the plan of the file before, as far as the entries begin with the same keys in the
     /// same order. The entries are advanced behind them.
-    fn plan_like_last(&mut self, plan: &mut Plan, entries: &mut Entries<'_>) {
+    fn plan_like_last(&self, plan: &mut Plan, entries: &mut Entries<'_>) {
         let is_like = |last: &Arc<Plan>| {
             (last.layout, last.metric_type) == (plan.layout, plan.metric_type)
                 && last.has_only_values()
