@@ -12,7 +12,6 @@ use super::candidate::Candidate;
 use super::context::{ReadContext, ReadMethod};
 use super::parse_file::ParsedFile;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
-use crate::file::name::IdKind;
 use crate::file::read_map::ReadMap;
 use crate::file::reader;
 use crate::file::sys::Stat;
@@ -72,8 +71,7 @@ impl CachedFile {
         if context.method == ReadMethod::Once || used <= HEADER_LEN as u32 || !stat.is_settled() {
             return None;
         }
-        let is_unique = is_own && candidate.name.has_unique_form();
-        let id = if is_unique { IdKind::Unique } else { IdKind::Chosen };
+        let id = reader::id_kind_of(candidate.name, is_own);
         let is_mapped = context.method == ReadMethod::Mmap;
         let map = is_mapped.then(|| ReadMap::new(&file, stat.len)).flatten().map(Arc::new);
         Some(Box::new(CachedFile {
