@@ -10,13 +10,14 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use super::signals;
 use crate::file::lock::{self, WriteState};
 use crate::file::{reader, sys};
 use crate::multiproc::{OwnerLease, Prober};
+use crate::panics;
 
 /// The lease of this process. Its thread starts at the first file of another user.
 pub(super) fn lease() -> Arc<dyn OwnerLease> {
@@ -66,7 +67,7 @@ struct Request {
 
 impl OwnerLease for Lease {
     fn writers(&self, file: &File, owner: u32) -> WriteState {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = panics::lock(&self.0);
         if state.refused.contains(&owner) {
             return WriteState::Refused;
         }

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::log;
 use super::log_args::Level;
 use super::log_record::Field;
 use crate::multiproc::{CONFLICT, MAX_PROBLEMS, ScrapeProblem, ScrapeStats};
+use crate::panics::lock;
 
 /// The maximum number of problems with one reason that are logged one by one.
 const MAX_SINGLE: usize = 3;
@@ -82,7 +83,7 @@ impl ScrapeLog {
     /// Logs the differences to the scrapes before.
     pub(super) fn add(&self, stats: &ScrapeStats) {
         // OK because lines are written without waiting for a reader, and scrapes take turns anyway.
-        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.0);
         for Line { level, message, reason, count, path } in
             lines(&mut reported, stats, Instant::now())
         {

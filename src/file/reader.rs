@@ -129,22 +129,27 @@ pub(crate) fn id_kind(name: FileName<'_>, file: &File) -> IdKind {
 
 /// Also returns the header of the file, which is read only if the id has the form of a unique one.
 pub(crate) fn id_kind_and_header(name: FileName<'_>, file: &File) -> (IdKind, Option<Header>) {
-    let header = if name.has_unique_form() { read_header(file) } else { None };
-    let is_own = header.is_some_and(Header::is_own);
-    (if is_own { IdKind::Unique } else { IdKind::Chosen }, header)
+    let header = if name.has_unique_form() { read_header(file).ok().flatten() } else { None };
+    (id_kind_of(name, header.is_some_and(Header::is_own)), header)
 }
 
-/// Reads the header of a file; `None` if it is too short or cannot be read.
-fn read_header(file: &File) -> Option<Header> {
+/// As [`id_kind`], if the caller has read whether the file has the magic of this crate.
+pub(crate) fn id_kind_of(name: FileName<'_>, is_own: bool) -> IdKind {
+    if is_own && name.has_unique_form() { IdKind::Unique } else { IdKind::Chosen }
+}
+
+/// Reads the header of a file; `None` if it is too short.
+fn read_header(file: &File) -> Result<Option<Header>, ReadError> {
     let mut header = [0u64];
-    let len = read_at(file, &mut header, 0).ok()?;
-    (len == HEADER_LEN).then(|| Header::decode(header[0]))
+    let len = read_at(file, &mut header, 0)?;
+    let [header] = header;
+    Ok((len == HEADER_LEN).then(|| Header::decode(header)))
 }
 
 /// Whether a file begins with a header that neither this crate nor the Python client writes.
 pub(crate) fn has_unknown_magic(file: &File) -> bool {
     let is_unknown = |header: Header| header.check(u64::MAX) == Err(LayoutError::MagicUnknown);
-    read_header(file).is_some_and(is_unknown)
+    read_header(file).ok().flatten().is_some_and(is_unknown)
 }
 
 impl Reader {
@@ -187,12 +192,7 @@ impl Reader {
         let header = match header {
             Some(header) => header,
             None => {
-                let mut header = [0u64];
-                if read_at(file, &mut header, 0)? < HEADER_LEN {
-                    return Err(ReadError::Layout(LayoutError::HeaderTruncated { len }));
-                }
-                let [header] = header;
-                Header::decode(header)
+                read_header(file)?.ok_or(ReadError::Layout(LayoutError::HeaderTruncated { len }))?
             }
         };
         let used = check(header, len).map_err(ReadError::Layout)?;

@@ -108,9 +108,7 @@ impl WriteMap {
     /// no page fault. Returns `false` if the kernel does not support that: before Linux 5.14, or in a sandbox.
     pub(crate) fn populate(&self, mut from: u64, to: u64) -> bool {
         while from < to {
-            let at = self.segments.partition_point(|segment| segment.start <= from) - 1;
-            let segment = &self.segments[at];
-            let within = (from - segment.start) as usize;
+            let (segment, within) = self.segment_of(from);
             let len = ((to - from) as usize).min(segment.raw.len() - within);
             if segment.raw.advise_range(Advice::PopulateWrite, within, len).is_err() {
                 return false;
@@ -160,11 +158,16 @@ impl WriteMap {
         all_replaced
     }
 
-    /// Returns the address of `len` bytes at `offset`, which lie within one segment.
-    pub(super) fn address(&self, offset: u64, len: usize) -> *mut u8 {
+    /// Returns the segment of `offset`, and the offset within it, which lies beyond the last segment if `offset` does.
+    fn segment_of(&self, offset: u64) -> (&Segment, usize) {
         let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
         let segment = &self.segments[at];
-        let within = (offset - segment.start) as usize;
+        (segment, (offset - segment.start) as usize)
+    }
+
+    /// Returns the address of `len` bytes at `offset`, which lie within one segment.
+    pub(super) fn address(&self, offset: u64, len: usize) -> *mut u8 {
+        let (segment, within) = self.segment_of(offset);
         assert!(within + len <= segment.raw.len(), "offset {offset} lies outside the mapping");
         segment.raw.as_mut_ptr().wrapping_add(within)
     }
@@ -172,10 +175,8 @@ impl WriteMap {
     /// Copies `bytes` to `offset`, a reserved range beyond `used`, where no reader looks yet.
     pub(crate) fn write(&self, mut offset: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
-            let segment = &self.segments[at];
-            let left = segment.start + segment.raw.len() as u64 - offset;
-            let (now, later) = bytes.split_at(bytes.len().min(left as usize));
+            let (segment, within) = self.segment_of(offset);
+            let (now, later) = bytes.split_at(bytes.len().min(segment.raw.len() - within));
             let target = self.address(offset, now.len());
             // SAFETY: `address` checked that the target lies in a mapping, the caller reserved the bytes,
             // and no reference to mapped memory exists that `now` could overlap with.
@@ -229,9 +230,7 @@ impl WriteMap {
     /// Returns the words from `offset`, a multiple of 8, if all `len` bytes lie within one segment.
     pub(crate) fn words(&self, offset: u64, len: usize) -> Option<&'static [AtomicU64]> {
         assert!(offset.is_multiple_of(8), "offset {offset} is not a multiple of 8");
-        let at = self.segments.partition_point(|segment| segment.start <= offset) - 1;
-        let segment = &self.segments[at];
-        let within = (offset - segment.start) as usize;
+        let (segment, within) = self.segment_of(offset);
         if within + len > segment.raw.len() {
             return None;
         }

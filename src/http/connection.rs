@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::counters::{DropReason, HttpCounters};
 use super::scrapes::Scrape;
+use crate::panics::lock;
 
 /// How long a connection may be idle: longer than the usual scrape intervals, so that scrapers keep their connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -112,7 +113,7 @@ impl Connection {
     }
 
     fn activity(&self) -> MutexGuard<'_, Activity> {
-        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.activity)
     }
 
     /// Records that bytes have arrived.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use super::listener::{ListeningSocket, poll_accept};
 use super::request::Request;
 use super::stream::{ClientStream, Socket, WINDOW};
 use crate::background::{ClosedInChildren, descriptor_limit};
+use crate::panics::lock;
 
 /// The maximum number of connections, if the process may open twice as many files.
 const MAX_CONNECTIONS: usize = 256;
@@ -54,13 +55,9 @@ pub(super) struct Connections {
 struct OpenConnections(Mutex<Vec<Arc<Connection>>>);
 
 impl OpenConnections {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a connection. At the limit, closes the most dispensable one.
     fn add(&self, connection: Arc<Connection>, max: usize) {
-        let mut open = self.lock();
+        let mut open = lock(&self.0);
         if open.len() >= max {
             drop_one(&mut open);
         }
@@ -69,11 +66,11 @@ impl OpenConnections {
 
     /// Closes the most dispensable connection, as there is no descriptor for a new one.
     fn make_room(&self) {
-        drop_one(&mut self.lock());
+        drop_one(&mut lock(&self.0));
     }
 
     fn remove(&self, connection: &Arc<Connection>) {
-        let mut open = self.lock();
+        let mut open = lock(&self.0);
         if let Some(at) = open.iter().position(|open| Arc::ptr_eq(open, connection)) {
             open.swap_remove(at);
         }

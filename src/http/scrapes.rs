@@ -1,7 +1,9 @@
 //! Waits for a scrape that is served completely.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::panics::lock;
 
 /// What an exporter has served completely: whole expositions of the telemetry path.
 #[derive(Debug, Default)]
@@ -19,18 +21,14 @@ struct Served {
 }
 
 impl Scrapes {
-    fn lock(&self) -> MutexGuard<'_, Served> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A request for a whole exposition that arrives now. It is gathered later than now.
     pub(super) fn request(self: &Arc<Scrapes>) -> Scrape {
-        Scrape { scrapes: Arc::clone(self), waits: self.lock().waits }
+        Scrape { scrapes: Arc::clone(self), waits: lock(&self.served).waits }
     }
 
     /// The next scrape whose request arrives after this call.
     pub(super) fn next(self: &Arc<Scrapes>) -> NextScrape {
-        let mut served = self.lock();
+        let mut served = lock(&self.served);
         served.waits += 1;
         NextScrape { scrapes: Arc::clone(self), wait: served.waits }
     }
@@ -46,7 +44,7 @@ pub(super) struct Scrape {
 impl Scrape {
     /// Records that the response is completely written.
     pub(super) fn end(self) {
-        let mut served = self.scrapes.lock();
+        let mut served = lock(&self.scrapes.served);
         served.last = served.last.max(self.waits);
         drop(served);
         self.scrapes.changed.notify_all();
@@ -63,7 +61,7 @@ pub(crate) struct NextScrape {
 impl NextScrape {
     /// Whether it is completely written. Waits for it, for the given time at most.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
-        let served = self.scrapes.lock();
+        let served = lock(&self.scrapes.served);
         let is_missing = |served: &mut Served| served.last < self.wait;
         let waited = self.scrapes.changed.wait_timeout_while(served, timeout, is_missing);
         waited.unwrap_or_else(PoisonError::into_inner).0.last >= self.wait

@@ -90,11 +90,11 @@ fn emit_family(
     Ok(())
 }
 
-type LabelPairs<'a> = Vec<(&'a str, &'a str)>;
+type BorrowedLabels<'a> = Vec<(&'a str, &'a str)>;
 
 fn label<'a>(
     mut message: WireMessage<'a>,
-    labels: &mut LabelPairs<'a>,
+    labels: &mut BorrowedLabels<'a>,
     max_labels: usize,
 ) -> Result<(), FaultAt> {
     let (mut name, mut label_value) = ("", "");
@@ -141,7 +141,7 @@ fn seconds(mut message: WireMessage<'_>) -> Result<f64, FaultAt> {
 
 /// An exemplar that owns its list of labels.
 struct ExemplarFields<'a> {
-    labels: LabelPairs<'a>,
+    labels: BorrowedLabels<'a>,
     value: f64,
     timestamp: Option<f64>,
 }
@@ -152,7 +152,7 @@ impl<'a> ExemplarFields<'a> {
         max_labels: usize,
     ) -> Result<ExemplarFields<'a>, FaultAt> {
         let mut exemplar =
-            ExemplarFields { labels: LabelPairs::new(), value: 0.0, timestamp: None };
+            ExemplarFields { labels: BorrowedLabels::new(), value: 0.0, timestamp: None };
         while let Some((number, field)) = message.field()? {
             match (number, field.message(), field.double()) {
                 (1, Some(pair), _) => label(pair, &mut exemplar.labels, max_labels)?,
@@ -171,7 +171,7 @@ impl<'a> ExemplarFields<'a> {
 
 /// Writes the samples of one metric, which share labels and timestamp, to the sink.
 struct MetricEmitter<'a, 's, 'k> {
-    labels: LabelPairs<'a>,
+    labels: BorrowedLabels<'a>,
     timestamp: Option<f64>,
     max_labels: usize,
     sink: &'k mut Sink<'s>,
@@ -210,7 +210,7 @@ fn emit_metric(
 ) -> Result<(), FaultAt> {
     let max_labels = limits.labels;
     let mut emitter =
-        MetricEmitter { labels: LabelPairs::new(), timestamp: None, max_labels, sink };
+        MetricEmitter { labels: BorrowedLabels::new(), timestamp: None, max_labels, sink };
     let mut found = None;
     let mut fields = metric;
     while let Some((number, value)) = fields.field()? {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::state::QueueState;
 use crate::http::request::ExpositionRequest;
+use crate::panics;
 
 /// The queues of one exporter.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(in crate::http) struct Queues {
 
 impl Queues {
     pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        panics::lock(&self.state)
     }
 
     /// Waits for [`wake_senders`](Queues::wake_senders), at most for `limit`.

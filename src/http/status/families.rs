@@ -5,7 +5,7 @@ use crate::model::{
     FamilyMetadata, FamilySink, Gatherer, Labels, MetricType, NativeHistogram, Sample, SampleKind,
 };
 
-/// GatheredSeries of a family whose values are shown.
+/// The maximum number of series of a family whose values are shown.
 const MAX_SHOWN_SERIES: usize = 50;
 
 /// The families of one gathering.
@@ -133,7 +133,7 @@ impl GatheredFamily {
     }
 
     fn add_bucket(&mut self, bound: f64, count: f64) {
-        // GatheredSeries with other bounds would give counts that are not cumulative: the bounds of the first one are shown, whose
+        // Series with other bounds would give counts that are not cumulative: the bounds of the first one are shown, whose
         // buckets precede its sum and count.
         match self.buckets.iter_mut().find(|(known, _)| *known == bound) {
             Some((_, total)) => *total += count,

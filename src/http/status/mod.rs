@@ -45,9 +45,6 @@ const PAUSE_FACTOR: u32 = 100;
 /// Scrapes whose duration is kept.
 const MAX_SCRAPES: usize = 200;
 
-/// The sources of metrics by their paths.
-type Sources = [(String, Source)];
-
 /// What the status page keeps.
 pub(super) struct StatusPage {
     directories: Option<Box<dyn StatusSource>>,
@@ -73,6 +70,22 @@ struct Gathered {
     end: Instant,
     took: Duration,
     families: Arc<Families>,
+}
+
+/// A gathering that runs for pages. Its drop, also during unwinding, ends it.
+struct RunningGathering<'a>(&'a Mutex<Option<Instant>>);
+
+impl RunningGathering<'_> {
+    fn begin(begun: &Mutex<Option<Instant>>) -> RunningGathering<'_> {
+        *lock(begun) = Some(Instant::now());
+        RunningGathering(begun)
+    }
+}
+
+impl Drop for RunningGathering<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
 }
 
 impl StatusPage {
@@ -102,19 +115,19 @@ impl StatusPage {
     }
 
     /// Gathers all sources for the plots. Returns when to do so again. Nothing else gathers for pages meanwhile.
-    pub(super) fn sample(&self, sources: &Sources) -> Duration {
+    pub(super) fn sample(&self, sources: &[(String, Source)]) -> Duration {
         let begin = Instant::now();
-        *lock(&self.begun) = Some(begin);
+        let running = RunningGathering::begin(&self.begun);
         // The first source has metrics about all of them, so it comes last.
         for index in (0..sources.len()).rev() {
             self.gather(sources, index);
         }
-        *lock(&self.begun) = None;
+        drop(running);
         (begin.elapsed() * PAUSE_FACTOR).max(MIN_PAUSE)
     }
 
     /// The families of a source. They are gathered if the last ones are too old.
-    fn gather(&self, sources: &Sources, index: usize) -> Gathered {
+    fn gather(&self, sources: &[(String, Source)], index: usize) -> Gathered {
         let last = self.last(sources, index);
         if let Some(last) = last.filter(|last| last.end.elapsed() < last.took.max(MIN_AGE)) {
             return last;
@@ -135,7 +148,7 @@ impl StatusPage {
     }
 
     /// What was gathered last of a source.
-    fn last(&self, sources: &Sources, index: usize) -> Option<Gathered> {
+    fn last(&self, sources: &[(String, Source)], index: usize) -> Option<Gathered> {
         let mut kept = lock(&self.kept);
         kept.resize_with(sources.len(), KeptSource::default);
         kept[index].last.clone()
@@ -143,21 +156,21 @@ impl StatusPage {
 
     /// The page. The query selects a source by its index, `at`, and families by a text, `q`. Nothing else gathers for pages
     /// meanwhile.
-    pub(super) fn render(&self, sources: &Sources, query: Option<&str>) -> String {
-        *lock(&self.begun) = Some(Instant::now());
+    pub(super) fn render(&self, sources: &[(String, Source)], query: Option<&str>) -> String {
+        let running = RunningGathering::begin(&self.begun);
         let gathered = self.gather(sources, selected(sources, query));
         if let Some(directories) = &self.directories {
             let status = Arc::new(directories.status());
             *lock(&self.status) = status;
         }
-        *lock(&self.begun) = None;
+        drop(running);
         self.page(sources, query, Some(&gathered), None)
     }
 
     /// The page with what was gathered before, while a gathering has run for this time.
     pub(super) fn render_late(
         &self,
-        sources: &Sources,
+        sources: &[(String, Source)],
         query: Option<&str>,
         running: Duration,
     ) -> String {
@@ -173,7 +186,7 @@ impl StatusPage {
 
     fn page(
         &self,
-        sources: &Sources,
+        sources: &[(String, Source)],
         query: Option<&str>,
         gathered: Option<&Gathered>,
         late: Option<&str>,
@@ -206,7 +219,7 @@ impl StatusPage {
 }
 
 /// The index of the source that a query selects.
-fn selected(sources: &Sources, query: Option<&str>) -> usize {
+fn selected(sources: &[(String, Source)], query: Option<&str>) -> usize {
     let at = query_parameter(query, "at").and_then(|at| at.parse::<usize>().ok());
     at.filter(|at| *at < sources.len()).unwrap_or_default()
 }
@@ -229,5 +242,22 @@ mod tests {
             let shown = page.gather(&sources, 0).families;
             assert_eq!(Arc::ptr_eq(&first.families, &shown), is_shown, "{seconds}");
         }
+    }
+
+    #[test]
+    fn a_gathering_ends_if_the_status_of_the_directories_panics() {
+        struct Panicking;
+
+        impl StatusSource for Panicking {
+            fn status(&self) -> Status {
+                panic!("no status");
+            }
+        }
+
+        let empty: Source = Box::new(crate::parse::Families(Vec::new()));
+        let sources = [("/metrics".to_owned(), empty)];
+        let page = StatusPage::new(Some(Box::new(Panicking)));
+        assert!(caught(|| page.render(&sources, None)).is_err());
+        assert_eq!(page.begun(), None);
     }
 }

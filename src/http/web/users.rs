@@ -8,10 +8,12 @@
 //! An unknown user takes as long as one of the configured users.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ring::{hmac, rand::SystemRandom};
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::panics::lock;
 
 /// The maximum number of requests that wait for bcrypt. Further ones are refused.
 const MAX_WAITING: usize = 16;
@@ -147,10 +149,6 @@ impl Authenticator {
         let first = self.cache_key(user, "", b"")[0];
         usize::from(first) % count.max(1)
     }
-}
-
-fn lock(cached: &Mutex<Cached>) -> std::sync::MutexGuard<'_, Cached> {
-    cached.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// User and password of the scheme `Basic`.

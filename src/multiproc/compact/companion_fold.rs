@@ -1,10 +1,10 @@
 //! Folds the companion files of dead writers into the section of an archive.
 //!
-//! Of the units and of the types of a family the first one stays that readers do not ignore, behind those that they ignore: a
-//! later release may know these. Of the exemplars of a series the newest one stays; one that
-//! was being written when its writer was killed is dropped. Native histograms of a series are added up if their records have
-//! the same schema and zero threshold; other records stay beside them, as further histograms of the series, so no observation
-//! is lost. Records that are not current are dropped.
+//! Of the units of a family, and of its types, the first one that this release understands is kept. Those before it that it
+//! does not understand are kept as well, as a later release may understand them. Of the exemplars of a series the newest one
+//! is kept; one that was being written when its writer was killed is dropped. Native histograms of a series are added up if
+//! their records have the same schema and zero threshold; other records stay beside them, as further histograms of the
+//! series, so no observation is lost. Records that are not current are dropped.
 
 use super::folded_section::FoldError;
 use crate::file::companion::layout::{

@@ -149,8 +149,8 @@ pub(super) fn reduce_by<W: WordSource, const N: usize>(
     gauges: &mut [ReducedGauge],
     entries: GaugeEntries<'_, W, N>,
 ) -> u32 {
+    let mode = if is_counted { mode } else { GaugeMode::All };
     match mode {
-        _ if !is_counted => reduce::<Ignored, _, N>(part, gauges, entries),
         GaugeMode::All | GaugeMode::LiveAll => reduce::<Ignored, _, N>(part, gauges, entries),
         GaugeMode::Sum | GaugeMode::LiveSum => reduce::<Sum, _, N>(part, gauges, entries),
         GaugeMode::Avg | GaugeMode::LiveAvg => reduce::<Mean, _, N>(part, gauges, entries),

@@ -52,6 +52,7 @@ impl Merge {
             if !keys.matches_run(entries, first, plan.entry_count, |_| {}) {
                 return None;
             }
+            self.plans.note_new();
             return Some(self.apply_plan(plan, origin, &snapshot.words, None).0);
         }
         // Each value is read together with its key, while both are in the cache, and added when all keys match.
@@ -65,6 +66,7 @@ impl Merge {
         plan.values.visit(0, &mut AddInOrder { sums: &mut self.sums, values });
         self.start_times.add(&plan, 0, &snapshot.words, self.sums.len());
         self.note_added(&plan, origin, &snapshot.words);
+        self.plans.note_new();
         self.plans.note_applied(&plan, origin.is_live());
         Some(plan)
     }
@@ -95,7 +97,7 @@ impl Merge {
 
     /// Appends to an empty plan the start of the plan of the file before, as far as the entries begin with the same keys in the
     /// same order. The entries are advanced behind them.
-    fn plan_like_last(&mut self, plan: &mut Plan, entries: &mut Entries<'_>) {
+    fn plan_like_last(&self, plan: &mut Plan, entries: &mut Entries<'_>) {
         let is_like = |last: &Arc<Plan>| {
             (last.layout, last.metric_type) == (plan.layout, plan.metric_type)
                 && last.has_only_values()
@@ -170,8 +172,8 @@ impl Merge {
         self.plans.note_applied(plan, origin.is_live());
     }
 
-    /// Adds the values of the files of the current batch: those of four files together, of fewer one by one. Values that are added otherwise follow those of the batch, so that
-    /// the order is that of files.
+    /// Adds the values of the files of the current batch: the common values of four files together, and everything else file
+    /// by file. Whatever adds values in another way calls this first, so that values are added in the order of files.
     pub(crate) fn finish_batch(&mut self) {
         let Some((files, kind, mut common)) = self.batch.take() else {
             return;

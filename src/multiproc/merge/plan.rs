@@ -150,7 +150,7 @@ pub(super) struct PlanCache {
     /// How many files have a plan, in this scrape and in the last one.
     files: usize,
     last_files: usize,
-    /// Whether a file has got another plan in this scrape.
+    /// Whether a file has a plan in this scrape that it did not have in the last one.
     has_new: bool,
     /// How many files had each plan at the last count.
     file_counts: Vec<FileCount>,
@@ -190,14 +190,18 @@ impl PlanCache {
     }
 
     /// The plan of the file before.
-    pub(super) fn last(&mut self) -> Option<Arc<Plan>> {
-        self.has_new = true;
+    pub(super) fn last(&self) -> Option<Arc<Plan>> {
         self.last.clone()
+    }
+
+    /// Notes that a file gets a plan that it did not have in the last scrape: the one that it had may be unused now.
+    pub(super) fn note_new(&mut self) {
+        self.has_new = true;
     }
 
     /// Notes that a file has this plan. Returns the equal plan of another file if there is one.
     pub(super) fn share(&mut self, plan: Plan, is_live: bool) -> Arc<Plan> {
-        self.has_new = true;
+        self.note_new();
         let shared = match self.last.take() {
             Some(last) if *last == plan => {
                 self.spare = Some(plan);

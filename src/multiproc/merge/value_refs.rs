@@ -97,14 +97,8 @@ impl ValueRefs {
         self.last = steps.iter().map(|step| u32::from(*step)).sum();
         match (&mut self.ids, &other.ids) {
             (Ids::Narrow(ids), Ids::Narrow(others)) => ids.extend_from_slice(&others[..count]),
-            (ids, others) => {
-                let mut copy = others.clone();
-                match &mut copy {
-                    Ids::Narrow(ids) => ids.truncate(count),
-                    Ids::Wide(ids) => ids.truncate(count),
-                }
-                *ids = copy;
-            }
+            (ids, Ids::Narrow(others)) => *ids = Ids::Narrow(others[..count].to_vec()),
+            (ids, Ids::Wide(others)) => *ids = Ids::Wide(others[..count].to_vec()),
         }
     }
 

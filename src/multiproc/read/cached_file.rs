@@ -12,7 +12,6 @@ use super::candidate::Candidate;
 use super::context::{ReadContext, ReadMethod};
 use super::parse_file::ParsedFile;
 use crate::file::layout::{Entries, HEADER_LEN, WORD_LEN};
-use crate::file::name::IdKind;
 use crate::file::read_map::ReadMap;
 use crate::file::reader;
 use crate::file::sys::Stat;
@@ -34,7 +33,7 @@ pub(super) struct CachedFile {
     is_own: bool,
     /// What proves the death of the writer.
     pub(super) proof: Proof,
-    /// Says that two scrapes have the file as a source.
+    /// Identifies the file among the sources of gauges in successive scrapes.
     source: SourceToken,
     map: Option<Arc<ReadMap>>,
     /// What the plan has in common with that of the file before.
@@ -72,8 +71,7 @@ impl CachedFile {
         if context.method == ReadMethod::Once || used <= HEADER_LEN as u32 || !stat.is_settled() {
             return None;
         }
-        let is_unique = is_own && candidate.name.has_unique_form();
-        let id = if is_unique { IdKind::Unique } else { IdKind::Chosen };
+        let id = reader::id_kind_of(candidate.name, is_own);
         let is_mapped = context.method == ReadMethod::Mmap;
         let map = is_mapped.then(|| ReadMap::new(&file, stat.len)).flatten().map(Arc::new);
         Some(Box::new(CachedFile {
@@ -113,8 +111,8 @@ impl CachedFile {
         }
     }
 
-    /// Prefetches this and what the next files of a scrape refer to, if this is the file with this distance to the
-    /// current one. Each step needs what the step before has prefetched.
+    /// Prefetches a part of what adding this file needs, which is `distance` files ahead of the current one: first the entry, then
+    /// the plan and the mapping, the lists of the plan, and the first values. Each step reads what the step before has prefetched.
     pub(super) fn prefetch(&self, distance: usize) {
         match (distance, &self.map) {
             (1, Some(map)) => {

@@ -3,8 +3,8 @@
 //! The kernel is asked at every scrape if the answer changes an exported gauge or hides a removed series. For any other file
 //! only `multiprom_files` depends on it, and a verdict is reused: one that is at most five seconds old, or that of another
 //! file of the same writer in this scrape. A writer with a unique id whose lock on one file is held is alive for all files of the
-//! scrape, as it holds the locks of all until it ends. A file that is only open for writing does not count for the others: a
-//! backup or an editor may have opened it.
+//! scrape, as it holds the locks of all until it ends. A file that is only open for writing does not count for the
+//! gauges of the others: a backup or an editor may have opened it.
 
 use std::hash::BuildHasher as _;
 use std::time::Instant;
