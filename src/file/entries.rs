@@ -95,6 +95,13 @@ impl Entries {
         self.starts().zip(&self.key_lens).map(|(start, key_len)| start + value_offset(*key_len))
     }
 
+    /// The value and the time of each entry.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (f64, f64)> {
+        let (words, _) = self.bytes.as_chunks();
+        let word = |at| f64::from_le_bytes(words[at]);
+        self.value_offsets().map(move |value| (word(value / WORD_LEN), word(value / WORD_LEN + 1)))
+    }
+
     /// The keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let keys = self.starts().zip(&self.key_lens);
@@ -220,6 +227,7 @@ mod tests {
         }
         assert_eq!(entries.bytes(), expected);
         assert_eq!(entries.value_offsets().collect::<Vec<_>>(), [16, 16 + 32]);
+        assert_eq!(entries.words().collect::<Vec<_>>(), [(2.0, 3.0); 2]);
         entries.clear(0);
         assert_eq!((entries.bytes().len(), entries.len()), (0, 0));
     }

@@ -229,7 +229,7 @@ impl DirectoryStore {
             {
                 return Opened { cells: vec![*cells], gate: *gate };
             }
-            files.open_new(self, kind, keys)
+            files.open_new(self, kind, keys.entries())
         })
     }
 
@@ -334,47 +334,26 @@ impl Files {
         self.bound.drain(..).for_each(Rebind::unbind);
     }
 
-    /// Creates cells for all samples of a series, in a file or else on the heap.
-    fn open_new(&mut self, store: &DirectoryStore, kind: FileKind, keys: &Keys) -> Opened {
-        let opened = match self.append_entries(store, kind, keys.entries(), Room::Ordinary) {
+    /// Creates cells for all samples of a series, with the values of these entries, in a file or else on the heap.
+    fn open_new(&mut self, store: &DirectoryStore, kind: FileKind, entries: &Entries) -> Opened {
+        let opened = match self.append_entries(store, kind, entries, Room::Ordinary) {
             Ok(cells) => Opened { cells, gate: None },
-            Err(error) => {
-                let cells = keys.iter().map(|_| SampleCells::on_heap(keys.time())).collect();
-                self.keep_on_heap(store, kind, keys.iter(), cells, &error)
-            }
+            Err(error) => self.keep_on_heap(store, kind, entries, &error),
         };
         if kind.mode().is_some() {
-            for (key, cells) in keys.iter().zip(&opened.cells) {
+            for (key, cells) in entries.keys().zip(&opened.cells) {
                 self.gauges.insert((kind, key.into()), (*cells, opened.gate));
             }
         }
         opened
     }
 
-    /// Creates the cells of one sample with this value, in a file or else on the heap.
-    fn open_copy(&mut self, store: &DirectoryStore, kind: FileKind, entry: &NewEntry<'_>) {
-        let cells = match self.append(store, kind, std::slice::from_ref(entry), Room::Ordinary) {
-            Ok(cells) => Opened { cells, gate: None },
-            Err(error) => {
-                let cells = SampleCells::on_heap(entry.time);
-                cells.value.set(entry.value);
-                self.keep_on_heap(store, kind, std::iter::once(entry.key), vec![cells], &error)
-            }
-        };
-        if kind.mode().is_some()
-            && let [copy] = &cells.cells[..]
-        {
-            self.gauges.insert((kind, entry.key.into()), (*copy, cells.gate));
-        }
-    }
-
-    /// Keeps the cells of a series, which cannot be written, on the heap. It waits if the error is transient.
-    fn keep_on_heap<'a>(
+    /// Creates the cells of a series, which cannot be written, on the heap. It waits if the error is transient.
+    fn keep_on_heap(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
-        all_keys: impl Iterator<Item = &'a [u8]>,
-        cells: Vec<SampleCells>,
+        entries: &Entries,
         error: &WriteError,
     ) -> Opened {
         // A series that only waits for the function of `process_id` is not counted as dropped.
@@ -382,8 +361,10 @@ impl Files {
         if is_dropped {
             self.count_dropped(store, error);
         }
+        let cells = entries.words().map(|(value, time)| SampleCells::on_heap(value, time));
+        let cells: Vec<SampleCells> = cells.collect();
         let mut keys = Keys::default();
-        for key in all_keys {
+        for key in entries.keys() {
             keys.push(|bytes| bytes.extend_from_slice(key));
         }
         if !error.is_transient() {

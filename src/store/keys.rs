@@ -57,11 +57,6 @@ impl Keys {
         self.time = time;
     }
 
-    /// The time of the last entries.
-    pub(super) fn time(&self) -> f64 {
-        self.time
-    }
-
     /// Adds a key, which `encode` appends to its argument.
     pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         self.entries.push_with(EntryKind::Value, encode, 0.0, self.time);
