@@ -9,7 +9,7 @@ use super::layout::{KEY_LEN_LEN, WORD_LEN, entry_len, value_offset};
 const END_LEN: usize = CHECKSUM_LEN + 2 * WORD_LEN;
 
 /// Consecutive encoded entries.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Entries {
     bytes: Vec<u8>,
     /// The length of each key, a multiple of 8.

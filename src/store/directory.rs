@@ -26,7 +26,7 @@ use super::place_check::{PlaceCheck, unusable};
 use super::refresher::{self, RefreshGroup};
 use super::removals::Removals;
 use super::series::{AttributeKind, Opened, Rebind};
-use super::unwritten::{self, UnwritableSeries};
+use super::unwritten::{self, UnwrittenSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::forks::{self, ForkWait};
@@ -92,7 +92,7 @@ struct Files {
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
-    unwritable: Vec<UnwritableSeries>,
+    unwritable: Vec<UnwrittenSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
@@ -291,9 +291,9 @@ impl DirectoryStore {
         std::mem::take(&mut files.companion).close();
         // Gauges start from 0 in new files. The other waiting series can still be written to those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
-            files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
-        for series in gauges {
-            series.gate.close();
+            files.waiting.drain(..).partition(|waiting| waiting.series.kind.mode().is_some());
+        for gauge in gauges {
+            gauge.gate.close();
         }
         let unwritable = std::mem::take(&mut files.unwritable);
         let unwritable = unwritable.into_iter().filter(|series| series.kind.mode().is_none());
@@ -363,17 +363,14 @@ impl Files {
         }
         let cells = entries.words().map(|(value, time)| SampleCells::on_heap(value, time));
         let cells: Vec<SampleCells> = cells.collect();
-        let mut keys = Keys::default();
-        for key in entries.keys() {
-            keys.push(|bytes| bytes.extend_from_slice(key));
-        }
+        let series = UnwrittenSeries { kind, entries: entries.clone(), cells: cells.clone() };
         if !error.is_transient() {
-            self.unwritable.push(UnwritableSeries { kind, keys, cells: cells.clone() });
+            self.unwritable.push(series);
             return Opened { cells, gate: None };
         }
         let gate = &*Box::leak(Box::new(Gate::new()));
         let reason = is_dropped.then(|| error.reason());
-        self.waiting.push(WaitingSeries { kind, keys, cells: cells.clone(), gate, reason });
+        self.waiting.push(WaitingSeries { series, gate, reason });
         store.retry.schedule();
         Opened { cells, gate: Some(gate) }
     }
@@ -468,7 +465,8 @@ impl Files {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters, &self.removals)
+        let series = self.waiting.iter().map(|waiting| &waiting.series).chain(&self.unwritable);
+        unwritten::files(id.as_str(), series, &counters, &self.removals)
     }
 
     /// Writes as many waiting series to files as possible.
@@ -478,23 +476,25 @@ impl Files {
         };
         let mut failed: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
-        for series in std::mem::take(&mut self.waiting) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let series = &waiting.series;
             let kind = series.kind;
-            if failed.contains(&kind) || !series.close_gate(deadline) {
-                self.waiting.push(series);
+            if failed.contains(&kind) || !waiting.close_gate(deadline) {
+                self.waiting.push(waiting);
                 continue;
             }
-            match self.append(store, kind, &series.entries(), Room::Ordinary) {
+            let entries: Vec<_> = series.current().collect();
+            match self.append(store, kind, &entries, Room::Ordinary) {
                 Ok(cells) => {
-                    self.count_recovered(store, &series, &cells);
-                    if let Some(removed) = self.removals.removed_of(kind, series.keys.iter()) {
+                    self.count_recovered(store, &waiting, &cells);
+                    if let Some(removed) = self.removals.removed_of(kind, series.entries.keys()) {
                         self.write_removal(store, &removed);
                     }
                 }
                 Err(_) => {
-                    series.gate.open();
+                    waiting.gate.open();
                     failed.push(kind);
-                    self.waiting.push(series);
+                    self.waiting.push(waiting);
                 }
             }
         }
@@ -514,15 +514,15 @@ impl Files {
     fn count_recovered(
         &mut self,
         store: &DirectoryStore,
-        series: &WaitingSeries,
+        WaitingSeries { series, reason, .. }: &WaitingSeries,
         cells: &[SampleCells],
     ) {
         if series.kind.mode().is_some() {
-            for (key, cells) in series.keys.iter().zip(cells) {
+            for (key, cells) in series.entries.keys().zip(cells) {
                 self.gauges.insert((series.kind, key.into()), (*cells, None));
             }
         }
-        if let Some(reason) = series.reason {
+        if let Some(reason) = *reason {
             dropped::count_recovered(reason);
             self.count_own(store, &RECOVERED_SERIES, reason, 1.0);
         }

@@ -13,7 +13,7 @@ pub(crate) struct Keys {
     /// The time in the next entries.
     time: f64,
     bounds: BoundTexts,
-    /// The template of the keys of buckets. Waiting series have none.
+    /// The template of the keys of buckets.
     buckets: Option<Box<EntryTemplate>>,
 }
 
