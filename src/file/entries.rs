@@ -72,7 +72,7 @@ impl Entries {
         let state = template.state(&self.bytes[start..], text, key_len);
         let checksum = entry_kind::of_crc(EntryKind::Value, !state);
         self.bytes.extend_from_slice(&end_of_entry(checksum, 0.0, time));
-        template.keep(number, text, state, &self.bytes[start..]);
+        template.keep(number, text, key_len, state, &self.bytes[start..]);
     }
 
     /// The encoded entries.

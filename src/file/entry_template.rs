@@ -40,7 +40,7 @@ struct Kept {
 
 /// One of the kept entries.
 #[derive(Clone, Copy)]
-pub(crate) struct KeptEntry {
+struct KeptEntry {
     /// The number whose text it has, as bits.
     number: u64,
     start: usize,
@@ -147,8 +147,14 @@ impl EntryTemplate {
     }
 
     /// Keeps an entry with the text of this number, which was not [`repeated`](EntryTemplate::repeated).
-    pub(crate) fn keep(&mut self, number: f64, text: &[u8], state: u32, entry: &[u8]) {
-        let key_len = self.key_len(text);
+    pub(crate) fn keep(
+        &mut self,
+        number: f64,
+        text: &[u8],
+        key_len: KeyLen,
+        state: u32,
+        entry: &[u8],
+    ) {
         self.kept.cut();
         if self.kept.bytes.len() + entry.len() > MAX_KEPT_LEN {
             return;
