@@ -67,12 +67,12 @@ impl Entries {
         self.bytes.extend_from_slice(template.head());
         self.bytes.extend_from_slice(text);
         self.bytes.extend_from_slice(template.tail(key_len));
-        set_key_len(&mut self.bytes[start..], key_len.padded);
+        set_key_len(&mut self.bytes, start, key_len.padded);
         self.key_lens.push(key_len.padded);
         let state = template.state(&self.bytes[start..], text, key_len);
         let checksum = entry_kind::of_crc(EntryKind::Value, !state);
         self.bytes.extend_from_slice(&end_of_entry(checksum, 0.0, time));
-        template.keep(number, text, key_len, state, &self.bytes[start..]);
+        template.keep(number, key_len, state, &self.bytes[start..]);
     }
 
     /// The encoded entries.
@@ -134,14 +134,14 @@ fn push_entry_with(
     out.extend_from_slice(&[0; KEY_LEN_LEN]);
     encode(out);
     let key_len = out.len() - start - KEY_LEN_LEN;
-    set_key_len(&mut out[start..], key_len);
+    set_key_len(out, start, key_len);
     let checksum = entry_kind::checksum(kind, &out[start..]);
     out.extend_from_slice(&end_of_entry(checksum, value, time));
     key_len
 }
 
-fn set_key_len(entry: &mut [u8], key_len: usize) {
-    entry[..KEY_LEN_LEN].copy_from_slice(&(key_len as u32).to_le_bytes());
+fn set_key_len(bytes: &mut [u8], start: usize, key_len: usize) {
+    bytes[start..start + KEY_LEN_LEN].copy_from_slice(&(key_len as u32).to_le_bytes());
 }
 
 /// The bytes of an entry after its key.
