@@ -28,7 +28,8 @@ use std::fmt;
 use std::ops::Range;
 
 use super::companion::layout::CompanionEntries;
-use super::layout::{self, Entries, EntryKind, HEADER_LEN, Header, LayoutError};
+use super::entries::push_entry;
+use super::layout::{Entries, EntryKind, HEADER_LEN, Header, LayoutError};
 use super::name::{CompanionName, FileName};
 
 /// The name of the archive in its directory.
@@ -326,7 +327,6 @@ impl<'a> Iterator for Sections<'a> {
 /// Encodes an archive.
 pub(crate) struct ArchiveBuilder {
     bytes: Vec<u8>,
-    entry: Vec<u8>,
 }
 
 impl ArchiveBuilder {
@@ -346,7 +346,7 @@ impl ArchiveBuilder {
         bytes.resize(bytes.len().next_multiple_of(8), PADDING);
         let sources_len = (bytes.len() - HEAD_LEN) as u64;
         replace(&mut bytes, 24, &sources_len.to_le_bytes());
-        ArchiveBuilder { bytes, entry: Vec::new() }
+        ArchiveBuilder { bytes }
     }
 
     /// Adds a section. The length of each key is a multiple of 8.
@@ -358,8 +358,7 @@ impl ArchiveBuilder {
     ) {
         let start = self.begin_section(&name, ended);
         for (kind, key, value, time) in entries {
-            layout::encode_entry(&mut self.entry, kind, key, value, time);
-            self.bytes.extend_from_slice(&self.entry);
+            push_entry(&mut self.bytes, kind, key, value, time);
         }
         self.end_section(start);
     }

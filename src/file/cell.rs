@@ -113,11 +113,13 @@ impl SampleCells {
     }
 
     /// Allocates the words of one sample, which are never freed.
-    pub(crate) fn on_heap(time: f64) -> SampleCells {
+    pub(crate) fn on_heap(value: f64, time: f64) -> SampleCells {
         let line: &'static WordLine = Box::leak(Box::default());
-        let [time_word, value, ..] = &line.0;
-        Cell(time_word).set(time);
-        SampleCells { value: Cell(value), time: Cell(time_word) }
+        let [time_word, value_word, ..] = &line.0;
+        let cells = SampleCells { value: Cell(value_word), time: Cell(time_word) };
+        cells.value.set(value);
+        cells.time.set(time);
+        cells
     }
 
     /// Allocates the words of all samples of a series together. The samples have one time: it is that of the series.
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn threads_that_add_to_one_cell_lose_nothing() {
-        let cell = SampleCells::on_heap(0.0).value;
+        let cell = SampleCells::on_heap(0.0, 0.0).value;
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..10_000).for_each(|_| cell.add(1.0)));

@@ -1,4 +1,4 @@
-//! Entries to be appended to a series file, encoded as in the file.
+//! Encodes the entries of series files.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
@@ -9,7 +9,7 @@ use super::layout::{KEY_LEN_LEN, WORD_LEN, entry_len, value_offset};
 const END_LEN: usize = CHECKSUM_LEN + 2 * WORD_LEN;
 
 /// Consecutive encoded entries.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Entries {
     bytes: Vec<u8>,
     /// The length of each key, a multiple of 8.
@@ -39,13 +39,7 @@ impl Entries {
         value: f64,
         time: f64,
     ) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; KEY_LEN_LEN]);
-        encode(&mut self.bytes);
-        let key_len = self.bytes.len() - start - KEY_LEN_LEN;
-        self.set_key_len(start, key_len);
-        let checksum = entry_kind::checksum_of_entry(kind, &self.bytes[start..]);
-        self.push_end(checksum, value, time);
+        self.key_lens.push(push_entry_with(&mut self.bytes, kind, encode, value, time));
     }
 
     /// Adds an entry with the value 0. Its key has the text of this number at the place that the template leaves open, which
@@ -73,20 +67,12 @@ impl Entries {
         self.bytes.extend_from_slice(template.head());
         self.bytes.extend_from_slice(text);
         self.bytes.extend_from_slice(template.tail(key_len));
-        self.set_key_len(start, key_len.padded);
+        set_key_len(&mut self.bytes, start, key_len.padded);
+        self.key_lens.push(key_len.padded);
         let state = template.state(&self.bytes[start..], text, key_len);
-        self.push_end(entry_kind::of_crc(EntryKind::Value, !state), 0.0, time);
-        template.keep(number, text, state, &self.bytes[start..]);
-    }
-
-    fn set_key_len(&mut self, start: usize, key_len: usize) {
-        let place = &mut self.bytes[start..start + KEY_LEN_LEN];
-        place.copy_from_slice(&(key_len as u32).to_le_bytes());
-        self.key_lens.push(key_len);
-    }
-
-    fn push_end(&mut self, checksum: [u8; CHECKSUM_LEN], value: f64, time: f64) {
-        self.bytes.extend_from_slice(&end_of_entry(checksum, value, time));
+        let checksum = entry_kind::of_crc(EntryKind::Value, !state);
+        self.bytes.extend_from_slice(&end_of_entry(checksum, 0.0, time));
+        template.keep(number, key_len, state, &self.bytes[start..]);
     }
 
     /// The encoded entries.
@@ -109,6 +95,13 @@ impl Entries {
         self.starts().zip(&self.key_lens).map(|(start, key_len)| start + value_offset(*key_len))
     }
 
+    /// The value and the time of each entry.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (f64, f64)> {
+        let (words, _) = self.bytes.as_chunks();
+        let word = |at| f64::from_le_bytes(words[at]);
+        self.value_offsets().map(move |value| (word(value / WORD_LEN), word(value / WORD_LEN + 1)))
+    }
+
     /// The keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let keys = self.starts().zip(&self.key_lens);
@@ -124,6 +117,33 @@ impl Entries {
     }
 }
 
+/// Appends an encoded entry to `out`. The length of `key` is a multiple of 8.
+pub(crate) fn push_entry(out: &mut Vec<u8>, kind: EntryKind, key: &[u8], value: f64, time: f64) {
+    push_entry_with(out, kind, |bytes| bytes.extend_from_slice(key), value, time);
+}
+
+/// As [`push_entry`] with the key that `encode` appends to its argument. Returns the length of the key.
+fn push_entry_with(
+    out: &mut Vec<u8>,
+    kind: EntryKind,
+    encode: impl FnOnce(&mut Vec<u8>),
+    value: f64,
+    time: f64,
+) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; KEY_LEN_LEN]);
+    encode(out);
+    let key_len = out.len() - start - KEY_LEN_LEN;
+    set_key_len(out, start, key_len);
+    let checksum = entry_kind::checksum(kind, &out[start..]);
+    out.extend_from_slice(&end_of_entry(checksum, value, time));
+    key_len
+}
+
+fn set_key_len(bytes: &mut [u8], start: usize, key_len: usize) {
+    bytes[start..start + KEY_LEN_LEN].copy_from_slice(&(key_len as u32).to_le_bytes());
+}
+
 /// The bytes of an entry after its key.
 fn end_of_entry(checksum: [u8; CHECKSUM_LEN], value: f64, time: f64) -> [u8; END_LEN] {
     let mut end = [0; END_LEN];
@@ -136,7 +156,6 @@ fn end_of_entry(checksum: [u8; CHECKSUM_LEN], value: f64, time: f64) -> [u8; END
 #[cfg(test)]
 mod tests {
     use super::super::key::{SampleName, encode};
-    use super::super::layout;
     use super::*;
     use crate::model::Labels;
 
@@ -168,10 +187,9 @@ mod tests {
                     entries.push_from(&mut template, number as f64, || bound.as_bytes(), time);
                     let mut all = [labels, &[("le", bound)]].concat();
                     all.sort_unstable();
-                    let (mut key, mut entry) = (Vec::new(), Vec::new());
+                    let mut key = Vec::new();
                     encode(&mut key, family, &format!("{family}_bucket"), all.into_iter(), help);
-                    layout::encode_entry(&mut entry, EntryKind::Value, &key, 0.0, time);
-                    expected.extend(entry);
+                    push_entry(&mut expected, EntryKind::Value, &key, 0.0, time);
                     keys.push(key);
                 }
                 proptest::prop_assert_eq!(entries.bytes(), expected);
@@ -194,7 +212,7 @@ mod tests {
                 let mut key = Vec::new();
                 encode(&mut key, "f", "f_bucket", [("le", &*text)].into_iter(), &help);
                 let (mut entry, start) = (Vec::new(), entries.bytes().len());
-                layout::encode_entry(&mut entry, EntryKind::Value, &key, 0.0, 1.0);
+                push_entry(&mut entry, EntryKind::Value, &key, 0.0, 1.0);
                 assert!(entries.bytes()[start - entry.len()..] == entry, "{bound}");
             }
         }
@@ -204,13 +222,12 @@ mod tests {
     fn encoded_entries_are_consecutive() {
         let (mut entries, mut expected) = (Entries::default(), Vec::new());
         for (kind, key) in [(EntryKind::Value, [b'a'; 8]), (EntryKind::Removal, [b'b'; 8])] {
-            let mut entry = Vec::new();
-            layout::encode_entry(&mut entry, kind, &key, 2.0, 3.0);
-            expected.extend(entry);
+            push_entry(&mut expected, kind, &key, 2.0, 3.0);
             entries.push(kind, &key, 2.0, 3.0);
         }
         assert_eq!(entries.bytes(), expected);
         assert_eq!(entries.value_offsets().collect::<Vec<_>>(), [16, 16 + 32]);
+        assert_eq!(entries.words().collect::<Vec<_>>(), [(2.0, 3.0); 2]);
         entries.clear(0);
         assert_eq!((entries.bytes().len(), entries.len()), (0, 0));
     }

@@ -68,15 +68,8 @@ fn crc(key: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Returns the checksum of an own entry: CRC-32 of `key_len` and the key, each byte combined with the kind by exclusive or.
-///
-/// If the result equals [`UNCHECKED`], its lowest bit is flipped.
-pub(crate) fn checksum(kind: EntryKind, key: &[u8]) -> [u8; CHECKSUM_LEN] {
-    of_crc(kind, crc(key))
-}
-
-/// The same for an entry that is encoded up to the end of its key.
-pub(super) fn checksum_of_entry(kind: EntryKind, start: &[u8]) -> [u8; CHECKSUM_LEN] {
+/// Returns the checksum of an own entry that is encoded up to the end of its key.
+pub(super) fn checksum(kind: EntryKind, start: &[u8]) -> [u8; CHECKSUM_LEN] {
     of_crc(kind, crc32fast::hash(start))
 }
 
@@ -88,7 +81,9 @@ pub(super) fn crc_state(state: u32, bytes: &[u8]) -> u32 {
     !hasher.finalize()
 }
 
-/// The checksum from CRC-32 of `key_len` and the key.
+/// The checksum from CRC-32 of `key_len` and the key: each byte of this is combined with the kind by exclusive or.
+///
+/// If the result equals [`UNCHECKED`], its lowest bit is flipped.
 pub(super) fn of_crc(kind: EntryKind, crc: u32) -> [u8; CHECKSUM_LEN] {
     let sum = crc ^ u32::from_le_bytes([kind.code(); CHECKSUM_LEN]);
     let bytes = sum.to_le_bytes();
@@ -114,7 +109,7 @@ mod tests {
         for number in 0u32..2_000 {
             let key = number.to_le_bytes().repeat(2);
             for kind in (0..=255).map(EntryKind::from_code) {
-                let check = checksum(kind, &key);
+                let check = of_crc(kind, crc(&key));
                 assert_ne!(check, UNCHECKED);
                 assert_eq!(find(&key, check), Some(kind));
             }
@@ -128,7 +123,7 @@ mod tests {
         let [code, ..] = (crc(&key) ^ u32::from_le_bytes(UNCHECKED)).to_le_bytes();
         let kind = EntryKind::from_code(code);
         let flipped = u32::from_le_bytes(UNCHECKED) ^ 1;
-        assert_eq!(checksum(kind, &key), flipped.to_le_bytes());
-        assert_eq!(find(&key, checksum(kind, &key)), Some(kind));
+        assert_eq!(of_crc(kind, crc(&key)), flipped.to_le_bytes());
+        assert_eq!(find(&key, of_crc(kind, crc(&key))), Some(kind));
     }
 }

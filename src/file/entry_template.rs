@@ -40,7 +40,7 @@ struct Kept {
 
 /// One of the kept entries.
 #[derive(Clone, Copy)]
-pub(crate) struct KeptEntry {
+struct KeptEntry {
     /// The number whose text it has, as bits.
     number: u64,
     start: usize,
@@ -147,8 +147,7 @@ impl EntryTemplate {
     }
 
     /// Keeps an entry with the text of this number, which was not [`repeated`](EntryTemplate::repeated).
-    pub(crate) fn keep(&mut self, number: f64, text: &[u8], state: u32, entry: &[u8]) {
-        let key_len = self.key_len(text);
+    pub(crate) fn keep(&mut self, number: f64, key_len: KeyLen, state: u32, entry: &[u8]) {
         self.kept.cut();
         if self.kept.bytes.len() + entry.len() > MAX_KEPT_LEN {
             return;
@@ -156,7 +155,7 @@ impl EntryTemplate {
         self.kept.entries.push(KeptEntry {
             number: number.to_bits(),
             start: self.kept.bytes.len(),
-            tail: self.head.len() + text.len(),
+            tail: KEY_LEN_LEN + key_len.padded - key_len.spaces - self.over_tail.len,
             key_len,
             state: state ^ self.kept.of_tail[key_len.spaces],
         });

@@ -215,16 +215,6 @@ pub(crate) const fn value_offset(key_len: usize) -> usize {
     KEY_LEN_LEN + key_len + CHECKSUM_LEN
 }
 
-/// Encodes an own entry into `out`, which is cleared first. The length of `key` is a multiple of 8.
-pub(crate) fn encode_entry(out: &mut Vec<u8>, kind: EntryKind, key: &[u8], value: f64, time: f64) {
-    out.clear();
-    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    out.extend_from_slice(key);
-    out.extend_from_slice(&entry_kind::checksum(kind, key));
-    out.extend_from_slice(&value.to_bits().to_le_bytes());
-    out.extend_from_slice(&time.to_bits().to_le_bytes());
-}
-
 /// One entry of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
@@ -436,6 +426,7 @@ fn walk(body: &[u8], stride: Stride, key_fits: &dyn Fn(&[u8]) -> bool) -> Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::entries::push_entry;
     use super::*;
     use proptest::prelude::*;
 
@@ -503,7 +494,7 @@ mod tests {
 
     fn own_entry(key: &[u8], value: f64) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_entry(&mut out, EntryKind::Value, key, value, 1.5);
+        push_entry(&mut out, EntryKind::Value, key, value, 1.5);
         assert_eq!(out.len(), entry_len(key.len()));
         out
     }
@@ -547,9 +538,8 @@ mod tests {
     #[test]
     fn an_entry_of_an_unknown_kind_is_returned_with_its_kind() {
         let key = br#"["c", "c_total", {}, ""]"#;
-        let (mut body, mut unknown) = (own_entry(key, 1.0), Vec::new());
-        encode_entry(&mut unknown, EntryKind::Unknown(7), key, 2.0, 0.0);
-        body.extend(unknown);
+        let mut body = own_entry(key, 1.0);
+        push_entry(&mut body, EntryKind::Unknown(7), key, 2.0, 0.0);
         body.extend(own_entry(key, 3.0));
         let entries = Entries::detect(Header::new(8), &body).unwrap();
         let read: Vec<_> =

@@ -17,7 +17,7 @@ pub(crate) mod companion;
 mod create;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptor;
-mod entries;
+pub(crate) mod entries;
 mod entry_kind;
 mod entry_template;
 pub(crate) mod environment;

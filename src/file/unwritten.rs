@@ -5,7 +5,8 @@
 use std::cell::Cell;
 use std::sync::RwLockReadGuard;
 
-use super::layout::{self, HEADER_LEN, Header, WORD_LEN};
+use super::entries::push_entry;
+use super::layout::{HEADER_LEN, Header, WORD_LEN};
 use super::process;
 use super::sys::Identity;
 use super::writer::NewEntry;
@@ -41,10 +42,9 @@ impl UnwrittenFile {
         name: String,
         entries: impl IntoIterator<Item = NewEntry<'a>>,
     ) -> UnwrittenFile {
-        let (mut bytes, mut entry_bytes) = (vec![0; HEADER_LEN], Vec::new());
+        let mut bytes = vec![0; HEADER_LEN];
         for NewEntry { kind, key, value, time } in entries {
-            layout::encode_entry(&mut entry_bytes, kind, key, value, time);
-            bytes.extend_from_slice(&entry_bytes);
+            push_entry(&mut bytes, kind, key, value, time);
         }
         let header = Header::new(bytes.len() as u32).encode();
         bytes[..HEADER_LEN].copy_from_slice(&header);

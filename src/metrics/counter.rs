@@ -374,8 +374,7 @@ mod tests {
     const LIMIT: u64 = 1 << 53;
 
     fn cells(ones: u64, others: f64) -> CounterCells {
-        let sample = SampleCells::on_heap(0.0);
-        sample.value.set(ones as f64 + others);
+        let sample = SampleCells::on_heap(ones as f64 + others, 0.0);
         let cells = Counter::cells((), &[sample], Home::HEAP);
         cells.ones.store(ones, Ordering::Relaxed);
         cells.others.store(others.to_bits(), Ordering::Relaxed);

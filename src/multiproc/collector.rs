@@ -412,8 +412,9 @@ impl fmt::Debug for CollectorConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::entries::push_entry;
     use crate::file::key;
-    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+    use crate::file::layout::{EntryKind, HEADER_LEN, Header};
     use crate::file::name::{FileKind, WriterId};
     use crate::file::writer::{FileAccess, Room, SeriesWriter};
     use crate::model::{FamilyMetadata, GaugeMode, Sample};
@@ -435,12 +436,11 @@ mod tests {
 
     /// Writes the file of a process with series that no other process has.
     fn write(dir: &Path, process: usize) -> PathBuf {
-        let (mut bytes, mut entry) = (vec![0; HEADER_LEN], Vec::new());
+        let mut bytes = vec![0; HEADER_LEN];
         for number in 0..SERIES {
             let (mut text, value) = (Vec::new(), format!("{process}-{number}"));
             key::encode(&mut text, "c", "c_total", [("label", &*value)].into_iter(), "Help.");
-            encode_entry(&mut entry, EntryKind::Value, &text, 1.0, 1.0);
-            bytes.extend_from_slice(&entry);
+            push_entry(&mut bytes, EntryKind::Value, &text, 1.0, 1.0);
         }
         let header = Header::new(bytes.len() as u32).encode();
         bytes[..HEADER_LEN].copy_from_slice(&header);
@@ -471,7 +471,7 @@ mod tests {
 
     /// Writes files of two processes with a gauge of each mode; values repeat, and some were never set or are removed.
     fn write_gauges(dir: &Path) -> Vec<PathBuf> {
-        let (mut paths, mut entry) = (Vec::new(), Vec::new());
+        let mut paths = Vec::new();
         for (process, mode) in (0..2).flat_map(|at| GaugeMode::ALL.iter().map(move |it| (at, it))) {
             let mut bytes = vec![0; HEADER_LEN];
             let values = [1.5, -0.0, 0.0, f64::NAN, 3.0, 1e300];
@@ -481,8 +481,7 @@ mod tests {
                 key::encode(&mut text, &name, &name, labels.into_iter(), "Help.");
                 let value = if process == 0 { value } else { values[5 - at] };
                 let time = [1.0, 2.0, 0.0, 4.0, -5.0, 1.0][(at + process) % 6];
-                encode_entry(&mut entry, EntryKind::Value, &text, value, time);
-                bytes.extend_from_slice(&entry);
+                push_entry(&mut bytes, EntryKind::Value, &text, value, time);
             }
             let header = Header::new(bytes.len() as u32).encode();
             bytes[..HEADER_LEN].copy_from_slice(&header);

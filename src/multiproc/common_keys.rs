@@ -7,8 +7,9 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::MultiProcessCollector;
+use crate::file::entries::push_entry;
 use crate::file::key;
-use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+use crate::file::layout::{EntryKind, HEADER_LEN, Header};
 use crate::model::{Collector as _, FamilyMetadata, FamilySink, Sample};
 use crate::test_dir::TestDir;
 
@@ -24,7 +25,7 @@ type Drawn = (usize, usize, f64);
 
 /// Writes the file of a process.
 fn write(dir: &Path, kind: usize, process: usize, entries: &[Drawn]) {
-    let (mut bytes, mut entry) = (vec![0; HEADER_LEN], Vec::new());
+    let mut bytes = vec![0; HEADER_LEN];
     for &(label, sample, value) in entries {
         let samples = KINDS[kind].1;
         let (suffix, bound) = samples[sample % samples.len()];
@@ -35,8 +36,7 @@ fn write(dir: &Path, kind: usize, process: usize, entries: &[Drawn]) {
         }
         let (mut text, sample) = (Vec::new(), format!("{family}{suffix}"));
         key::encode(&mut text, family, &sample, labels.into_iter(), "Help.");
-        encode_entry(&mut entry, EntryKind::Value, &text, value, 1.0);
-        bytes.extend_from_slice(&entry);
+        push_entry(&mut bytes, EntryKind::Value, &text, value, 1.0);
     }
     let header = Header::new(bytes.len() as u32).encode();
     bytes[..HEADER_LEN].copy_from_slice(&header);

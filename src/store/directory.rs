@@ -26,7 +26,7 @@ use super::place_check::{PlaceCheck, unusable};
 use super::refresher::{self, RefreshGroup};
 use super::removals::Removals;
 use super::series::{AttributeKind, Opened, Rebind};
-use super::unwritten::{self, UnwritableSeries};
+use super::unwritten::{self, UnwrittenSeries};
 use super::waiting::{MAX_WAIT, Retry, WaitingSeries};
 use crate::error::{Chain, Result};
 use crate::file::forks::{self, ForkWait};
@@ -92,7 +92,7 @@ struct Files {
     /// Series that are not in a file yet, in the order of their first use.
     waiting: Vec<WaitingSeries>,
     /// Series that cannot be in a file.
-    unwritable: Vec<UnwritableSeries>,
+    unwritable: Vec<UnwrittenSeries>,
     /// Every series that has cells here.
     bound: Vec<&'static dyn Rebind>,
 }
@@ -229,7 +229,7 @@ impl DirectoryStore {
             {
                 return Opened { cells: vec![*cells], gate: *gate };
             }
-            files.open_new(self, kind, keys)
+            files.open_new(self, kind, keys.entries())
         })
     }
 
@@ -291,9 +291,9 @@ impl DirectoryStore {
         std::mem::take(&mut files.companion).close();
         // Gauges start from 0 in new files. The other waiting series can still be written to those.
         let (gauges, waiting): (Vec<_>, Vec<_>) =
-            files.waiting.drain(..).partition(|series| series.kind.mode().is_some());
-        for series in gauges {
-            series.gate.close();
+            files.waiting.drain(..).partition(|waiting| waiting.series.kind.mode().is_some());
+        for gauge in gauges {
+            gauge.gate.close();
         }
         let unwritable = std::mem::take(&mut files.unwritable);
         let unwritable = unwritable.into_iter().filter(|series| series.kind.mode().is_none());
@@ -334,47 +334,26 @@ impl Files {
         self.bound.drain(..).for_each(Rebind::unbind);
     }
 
-    /// Creates cells for all samples of a series, in a file or else on the heap.
-    fn open_new(&mut self, store: &DirectoryStore, kind: FileKind, keys: &Keys) -> Opened {
-        let opened = match self.append_entries(store, kind, keys.entries(), Room::Ordinary) {
+    /// Creates cells for all samples of a series, with the values of these entries, in a file or else on the heap.
+    fn open_new(&mut self, store: &DirectoryStore, kind: FileKind, entries: &Entries) -> Opened {
+        let opened = match self.append_entries(store, kind, entries, Room::Ordinary) {
             Ok(cells) => Opened { cells, gate: None },
-            Err(error) => {
-                let cells = keys.iter().map(|_| SampleCells::on_heap(keys.time())).collect();
-                self.keep_on_heap(store, kind, keys.iter(), cells, &error)
-            }
+            Err(error) => self.keep_on_heap(store, kind, entries, &error),
         };
         if kind.mode().is_some() {
-            for (key, cells) in keys.iter().zip(&opened.cells) {
+            for (key, cells) in entries.keys().zip(&opened.cells) {
                 self.gauges.insert((kind, key.into()), (*cells, opened.gate));
             }
         }
         opened
     }
 
-    /// Creates the cells of one sample with this value, in a file or else on the heap.
-    fn open_copy(&mut self, store: &DirectoryStore, kind: FileKind, entry: &NewEntry<'_>) {
-        let cells = match self.append(store, kind, std::slice::from_ref(entry), Room::Ordinary) {
-            Ok(cells) => Opened { cells, gate: None },
-            Err(error) => {
-                let cells = SampleCells::on_heap(entry.time);
-                cells.value.set(entry.value);
-                self.keep_on_heap(store, kind, std::iter::once(entry.key), vec![cells], &error)
-            }
-        };
-        if kind.mode().is_some()
-            && let [copy] = &cells.cells[..]
-        {
-            self.gauges.insert((kind, entry.key.into()), (*copy, cells.gate));
-        }
-    }
-
-    /// Keeps the cells of a series, which cannot be written, on the heap. It waits if the error is transient.
-    fn keep_on_heap<'a>(
+    /// Creates the cells of a series, which cannot be written, on the heap. It waits if the error is transient.
+    fn keep_on_heap(
         &mut self,
         store: &DirectoryStore,
         kind: FileKind,
-        all_keys: impl Iterator<Item = &'a [u8]>,
-        cells: Vec<SampleCells>,
+        entries: &Entries,
         error: &WriteError,
     ) -> Opened {
         // A series that only waits for the function of `process_id` is not counted as dropped.
@@ -382,17 +361,16 @@ impl Files {
         if is_dropped {
             self.count_dropped(store, error);
         }
-        let mut keys = Keys::default();
-        for key in all_keys {
-            keys.push(|bytes| bytes.extend_from_slice(key));
-        }
+        let cells = entries.words().map(|(value, time)| SampleCells::on_heap(value, time));
+        let cells: Vec<SampleCells> = cells.collect();
+        let series = UnwrittenSeries { kind, entries: entries.clone(), cells: cells.clone() };
         if !error.is_transient() {
-            self.unwritable.push(UnwritableSeries { kind, keys, cells: cells.clone() });
+            self.unwritable.push(series);
             return Opened { cells, gate: None };
         }
         let gate = &*Box::leak(Box::new(Gate::new()));
         let reason = is_dropped.then(|| error.reason());
-        self.waiting.push(WaitingSeries { kind, keys, cells: cells.clone(), gate, reason });
+        self.waiting.push(WaitingSeries { series, gate, reason });
         store.retry.schedule();
         Opened { cells, gate: Some(gate) }
     }
@@ -487,7 +465,8 @@ impl Files {
             return Vec::new();
         };
         let counters: Vec<_> = counters.into_iter().map(|it| (it.key, it.value)).collect();
-        unwritten::files(id.as_str(), &self.waiting, &self.unwritable, &counters, &self.removals)
+        let series = self.waiting.iter().map(|waiting| &waiting.series).chain(&self.unwritable);
+        unwritten::files(id.as_str(), series, &counters, &self.removals)
     }
 
     /// Writes as many waiting series to files as possible.
@@ -497,23 +476,25 @@ impl Files {
         };
         let mut failed: Vec<FileKind> = Vec::new();
         let deadline = Instant::now() + MAX_WAIT;
-        for series in std::mem::take(&mut self.waiting) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let series = &waiting.series;
             let kind = series.kind;
-            if failed.contains(&kind) || !series.close_gate(deadline) {
-                self.waiting.push(series);
+            if failed.contains(&kind) || !waiting.close_gate(deadline) {
+                self.waiting.push(waiting);
                 continue;
             }
-            match self.append(store, kind, &series.entries(), Room::Ordinary) {
+            let entries: Vec<_> = series.current().collect();
+            match self.append(store, kind, &entries, Room::Ordinary) {
                 Ok(cells) => {
-                    self.count_recovered(store, &series, &cells);
-                    if let Some(removed) = self.removals.removed_of(kind, series.keys.iter()) {
+                    self.count_recovered(store, &waiting, &cells);
+                    if let Some(removed) = self.removals.removed_of(kind, series.entries.keys()) {
                         self.write_removal(store, &removed);
                     }
                 }
                 Err(_) => {
-                    series.gate.open();
+                    waiting.gate.open();
                     failed.push(kind);
-                    self.waiting.push(series);
+                    self.waiting.push(waiting);
                 }
             }
         }
@@ -533,15 +514,15 @@ impl Files {
     fn count_recovered(
         &mut self,
         store: &DirectoryStore,
-        series: &WaitingSeries,
+        WaitingSeries { series, reason, .. }: &WaitingSeries,
         cells: &[SampleCells],
     ) {
         if series.kind.mode().is_some() {
-            for (key, cells) in series.keys.iter().zip(cells) {
+            for (key, cells) in series.entries.keys().zip(cells) {
                 self.gauges.insert((series.kind, key.into()), (*cells, None));
             }
         }
-        if let Some(reason) = series.reason {
+        if let Some(reason) = *reason {
             dropped::count_recovered(reason);
             self.count_own(store, &RECOVERED_SERIES, reason, 1.0);
         }

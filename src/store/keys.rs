@@ -13,7 +13,7 @@ pub(crate) struct Keys {
     /// The time in the next entries.
     time: f64,
     bounds: BoundTexts,
-    /// The template of the keys of buckets. Waiting series have none.
+    /// The template of the keys of buckets.
     buckets: Option<Box<EntryTemplate>>,
 }
 
@@ -55,11 +55,6 @@ impl Keys {
     /// Sets the time of the entries that follow.
     pub(super) fn set_time(&mut self, time: f64) {
         self.time = time;
-    }
-
-    /// The time of the last entries.
-    pub(super) fn time(&self) -> f64 {
-        self.time
     }
 
     /// Adds a key, which `encode` appends to its argument.

@@ -2,44 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Keys;
 use super::removals::{Removals, SeriesKey};
-use super::waiting::WaitingSeries;
-use crate::file::SampleCells;
 use crate::file::name::{FileKind, FileName};
 use crate::file::unwritten::UnwrittenFile;
 use crate::file::writer::NewEntry;
+use crate::file::{Entries, SampleCells};
 
-/// A series that no file can contain: its keys, and the cells of each.
-pub(super) struct UnwritableSeries {
+/// A series that is in no file.
+pub(super) struct UnwrittenSeries {
     pub(super) kind: FileKind,
-    pub(super) keys: Keys,
+    /// With the first values.
+    pub(super) entries: Entries,
+    /// One for each entry.
     pub(super) cells: Vec<SampleCells>,
 }
 
+impl UnwrittenSeries {
+    /// The entries with the current values.
+    pub(super) fn current(&self) -> impl Iterator<Item = NewEntry<'_>> {
+        let samples = self.entries.keys().zip(&self.cells);
+        samples.map(|(key, cells)| NewEntry::value(key, cells.value.get(), cells.time.get()))
+    }
+}
+
 /// The current values of series and of counters of multiprom itself, in one file for each kind with this id.
-pub(super) fn files(
+pub(super) fn files<'a>(
     id: &str,
-    waiting: &[WaitingSeries],
-    unwritable: &[UnwritableSeries],
+    all_series: impl Iterator<Item = &'a UnwrittenSeries> + Clone,
     counters: &[(Vec<u8>, f64)],
     removals: &Removals,
 ) -> Vec<UnwrittenFile> {
-    let waiting_keys = waiting.iter().map(|series| (series.kind, &series.keys));
-    let all_keys = waiting_keys.chain(unwritable.iter().map(|series| (series.kind, &series.keys)));
-    let removed = all_keys.filter_map(|(kind, keys)| removals.removed_of(kind, keys.iter()));
-    let removed: Vec<SeriesKey> = removed.collect();
+    let removed = |it: &UnwrittenSeries| removals.removed_of(it.kind, it.entries.keys());
+    let removed: Vec<SeriesKey> = all_series.clone().filter_map(removed).collect();
     let mut kinds: BTreeMap<String, Vec<NewEntry<'_>>> = BTreeMap::new();
     let name = |kind| FileName { kind, id }.to_string();
-    for series in waiting {
-        kinds.entry(name(series.kind)).or_default().extend(series.entries());
-    }
-    for UnwritableSeries { kind, keys, cells } in unwritable {
-        let entries = keys.iter().zip(cells).map(|(key, cells)| {
-            let (value, time) = (cells.value.get(), cells.time.get());
-            NewEntry::value(key, value, time)
-        });
-        kinds.entry(name(*kind)).or_default().extend(entries);
+    for series in all_series {
+        kinds.entry(name(series.kind)).or_default().extend(series.current());
     }
     for series in &removed {
         kinds.entry(name(series.0)).or_default().extend(removals.record(series));
@@ -56,6 +54,7 @@ pub(super) fn files(
 mod tests {
     use super::super::directory::DirectoryStore;
     use super::super::fork;
+    use super::super::keys::Keys;
     use super::super::options::DirectoryOptions;
     use super::*;
     use crate::file::key;

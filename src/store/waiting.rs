@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
-use super::keys::Keys;
-use crate::file::SampleCells;
-use crate::file::name::FileKind;
+use super::unwritten::UnwrittenSeries;
 use crate::file::write_error::Refused;
-use crate::file::writer::NewEntry;
 
 /// How long a retry waits for recordings inside gates, in total. They take nanoseconds unless their thread is not
 /// scheduled.
@@ -20,26 +17,13 @@ pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// A series that could not be written yet.
 pub(super) struct WaitingSeries {
-    pub(super) kind: FileKind,
-    pub(super) keys: Keys,
-    /// One for each key.
-    pub(super) cells: Vec<SampleCells>,
+    pub(super) series: UnwrittenSeries,
     pub(super) gate: &'static Gate,
     /// The reason for which the series was counted as dropped, if it was.
     pub(super) reason: Option<&'static str>,
 }
 
 impl WaitingSeries {
-    /// Returns the entries to write, with the current values.
-    pub(super) fn entries(&self) -> Vec<NewEntry<'_>> {
-        let samples = self.keys.iter().zip(&self.cells);
-        let entry = |(key, cells): (_, &SampleCells)| {
-            let (value, time) = (cells.value.get(), cells.time.get());
-            NewEntry::value(key, value, time)
-        };
-        samples.map(entry).collect()
-    }
-
     /// Closes the gate and waits until it is empty. After the deadline, opens it again and returns `false`.
     pub(super) fn close_gate(&self, deadline: Instant) -> bool {
         self.gate.close();

@@ -175,17 +175,17 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::entries::push_entry;
     use crate::file::key;
     use crate::file::layout::EntryKind::{Burial, Removal, Unknown, Value};
-    use crate::file::layout::{HEADER_LEN, Header, encode_entry};
+    use crate::file::layout::{HEADER_LEN, Header};
 
     fn body(entries: &[(&str, f64, f64)]) -> Vec<u8> {
-        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         for (name, value, time) in entries {
             let mut text = Vec::new();
             key::encode(&mut text, name, name, std::iter::empty(), "Help.");
-            encode_entry(&mut entry, Value, &text, *value, *time);
-            bytes.extend_from_slice(&entry);
+            push_entry(&mut bytes, Value, &text, *value, *time);
         }
         bytes
     }
@@ -280,12 +280,11 @@ mod tests {
 
     /// The body of a file of counters: kinds, names without `_total`, values and times.
     fn counters(entries: &[(EntryKind, &str, f64, f64)]) -> Vec<u8> {
-        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         for (kind, name, value, time) in entries {
             let (mut text, sample) = (Vec::new(), format!("{name}_total"));
             key::encode(&mut text, name, &sample, std::iter::empty(), "Help.");
-            encode_entry(&mut entry, *kind, &text, *value, *time);
-            bytes.extend_from_slice(&entry);
+            push_entry(&mut bytes, *kind, &text, *value, *time);
         }
         bytes
     }
@@ -379,12 +378,11 @@ mod tests {
     #[test]
     fn a_dropped_histogram_leaves_no_sample() {
         let name = FileName { kind: FileKind::Histogram, id: "7-0000000a" };
-        let (mut bytes, mut entry) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         let mut push = |kind, key: &str, time| {
             let mut key = key.as_bytes().to_vec();
             key.resize(key.len().next_multiple_of(8), b' ');
-            encode_entry(&mut entry, kind, &key, 1.0, time);
-            bytes.extend_from_slice(&entry);
+            push_entry(&mut bytes, kind, &key, 1.0, time);
         };
         push(Value, r#"["h", "h_sum", {"a": "1"}, ""]"#, 1.0);
         push(Value, r#"["h", "h_count", {"a": "1"}, ""]"#, 1.0);

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::compaction::{CompactFiles, Compaction};
 use super::pass::{GRACE, Pass, PassState, Purpose};
 use crate::file::archive::{ARCHIVE_NAME, Archive};
+use crate::file::entries::push_entry;
 use crate::file::key;
 use crate::file::layout::EntryKind::{self, Burial, Removal, Unknown, Value};
-use crate::file::layout::{HEADER_LEN, Header, encode_entry};
+use crate::file::layout::{HEADER_LEN, Header};
 use crate::model::{Collector as _, FamilyMetadata, FamilySink, Sample};
 use crate::multiproc::MultiProcessCollector;
 use crate::test_dir::TestDir;
@@ -103,11 +104,10 @@ struct Writer(File);
 impl Writer {
     /// Writes all entries again.
     fn store(&self, entries: Entries<'_>) {
-        let (mut bytes, mut entry, mut text) = (vec![0; HEADER_LEN], Vec::new(), Vec::new());
+        let (mut bytes, mut text) = (vec![0; HEADER_LEN], Vec::new());
         key::encode(&mut text, "c", "c_total", std::iter::empty(), "Help.");
         for (kind, value, time) in entries {
-            encode_entry(&mut entry, *kind, &text, *value, *time);
-            bytes.extend_from_slice(&entry);
+            push_entry(&mut bytes, *kind, &text, *value, *time);
         }
         let header = Header::new(bytes.len() as u32).encode();
         bytes[..HEADER_LEN].copy_from_slice(&header);

@@ -162,13 +162,14 @@ pub(super) fn reserve_lean<T>(items: &mut Vec<T>, count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::layout::{EntryKind, HEADER_LEN, Header, encode_entry};
+    use crate::file::entries::push_entry;
+    use crate::file::layout::{EntryKind, HEADER_LEN, Header};
 
     #[test]
     fn a_key_of_any_length_is_found_again() {
         let mut bytes = Vec::new();
         // No writer of this crate writes such a key.
-        encode_entry(&mut bytes, EntryKind::Value, &vec![b'x'; 600 * 1024], 1.0, 1.0);
+        push_entry(&mut bytes, EntryKind::Value, &vec![b'x'; 600 * 1024], 1.0, 1.0);
         let header = Header::new((HEADER_LEN + bytes.len()) as u32);
         let mut entries = Entries::detect(header, &bytes).unwrap();
         let entry = entries.next().unwrap().unwrap();

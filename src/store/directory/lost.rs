@@ -7,7 +7,7 @@ use crate::file::layout::EntryKind;
 use crate::file::name::FileKind;
 use crate::file::place::DirectoryState;
 use crate::file::sys::{self, Identity};
-use crate::file::writer::{NewEntry, SeriesWriter, WrittenEntry};
+use crate::file::writer::{NewEntry, SeriesWriter, WrittenEntry, encoded};
 use crate::model::own_metrics::FILES_LOST;
 use crate::store::dropped;
 
@@ -83,7 +83,8 @@ impl Files {
                 self.copy_removal(store, &(*kind, key.into()));
             }
             for WrittenEntry { key, value, time, .. } in values {
-                self.open_copy(store, *kind, &NewEntry::value(&key, value, time));
+                let entry = NewEntry::value(&key, value, time);
+                self.open_new(store, *kind, &encoded(&[entry]));
             }
         }
         SeriesWriter::close_all(lost.into_iter().map(|(_, writer)| writer));
