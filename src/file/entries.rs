@@ -1,5 +1,4 @@
 //! Encodes the entries of series files.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
 use super::entry_template::{EntryTemplate, Repeated};

@@ -1,5 +1,4 @@
 //! Entries that differ in one label value only, such as those of the buckets of a histogram.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "files need Linux"))]
 
 use super::entry_kind::{self, CHECKSUM_LEN, EntryKind};
 use super::key::{PADDED, SampleName, push_label, push_string, push_tail};
